@@ -1,0 +1,197 @@
+"""Experiment -> cells -> trials in a drawn order. A trial is one deployment of one cell on one target.
+
+The order is drawn per DAG run from a stored seed: replicate by replicate (so that drift hits every cell alike), shuffled
+within each replicate, cluster by cluster.
+"""
+
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal
+
+from airflow_llm_provisioning.core.workload import ScalingSetup
+from airflow_llm_provisioning.exceptions import ConfigurationError
+
+CloudName = Literal["eks", "gke", "aks", "generic"]
+AutoscalerName = Literal["luna", "karpenter", "native"]
+CLOUDS: Final = ("eks", "gke", "aks", "generic")
+AUTOSCALERS: Final = ("luna", "karpenter", "native")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeProfile:
+    """The nodes of a target, as its node autoscaler is told to make them.
+
+    `gpu_skus`: what the worker may run on. `options`: what only one cloud or autoscaler knows (`node_service_account`,
+    `subnet_tag`, `role`, `driver_version`, ...), by name, passed to nobody else.
+    """
+
+    name: str
+    cloud: CloudName
+    autoscaler: AutoscalerName
+    kubernetes_minor: str
+    gpu_skus: tuple[str, ...] = ("L4", "A10G", "A10", "L40S")
+    gpu_instance_type: str | None = None
+    cpu_instance_type: str | None = None
+    data_volume_gib: int = 80
+    snapshot_id: str | None = None
+    volume_initialization_rate_mib_s: int | None = None
+    streaming: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a variant's trials run: a cluster and a node profile, prepared beforehand, never reconfigured between trials.
+
+    `cluster`: the lock's scope; several targets may share one. `conn_id`: Airflow connection that reaches the cluster
+    (`kubernetes`, or the cloud's own with `cluster_name`). `cloud_conn_id`: the cloud's connection for preparations and
+    verification. `region`, `registry`: where images are built to.
+    """
+
+    name: str
+    cluster: str
+    conn_id: str
+    nodes: NodeProfile
+    variants: tuple[str, ...]
+    cloud_conn_id: str | None = None
+    cluster_name: str | None = None
+    region: str | None = None
+    registry: str | None = None
+    namespace: str = "default"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def cloud(self) -> CloudName:
+        """The cloud its nodes come from."""
+        return self.nodes.cloud
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Target":
+        """Read a target from JSON or YAML; every field that is wrong is named."""
+        try:
+            nodes = NodeProfile(**_tuples({"name": data.get("name"), **data["nodes"]}, "gpu_skus"))
+            target = cls(**{**_tuples(dict(data), "variants"), "nodes": nodes})
+        except (KeyError, TypeError) as error:
+            raise ConfigurationError(f"Target {data.get('name', '?')!r} cannot be read: {error}.") from error
+        if target.cloud not in CLOUDS:
+            raise ConfigurationError(
+                f"Target {target.name!r}: cloud {target.cloud!r} is unknown; one of {', '.join(CLOUDS)}."
+            )
+        if nodes.autoscaler not in AUTOSCALERS:
+            raise ConfigurationError(
+                f"Target {target.name!r}: node autoscaler {nodes.autoscaler!r} is unknown; one of {', '.join(AUTOSCALERS)}."
+            )
+        return target
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One combination that is compared: target, set-up and variant of one workload."""
+
+    target: str
+    cloud: str
+    setup: ScalingSetup
+    variant: str
+    profile: str
+
+    @property
+    def key(self) -> str:
+        """A short name, unique within an experiment."""
+        return f"{self.target}/{self.setup}/{self.variant}"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTrial:
+    """A cell's replicate in its slot of a cluster. `slot` counts from 0 per cluster; `seed` drew the order."""
+
+    cell: Cell
+    cluster: str
+    replicate: int
+    slot: int
+    seed: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON: {target, cloud, setup, variant, profile, cluster, replicate, slot, seed}."""
+        return {
+            **asdict(self.cell),
+            "setup": str(self.cell.setup),
+            "cluster": self.cluster,
+            "replicate": self.replicate,
+            "slot": self.slot,
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """The cells and how often each is repeated. Checked when it is built, which is when the DAG is parsed."""
+
+    name: str
+    targets: tuple[Target, ...]
+    profile: str = "phi3-2025"
+    setups: tuple[ScalingSetup, ...] = (ScalingSetup.STATIC, ScalingSetup.DYNAMIC)
+    replicates: int = 3
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", self.name):
+            raise ConfigurationError(
+                f"Experiment name {self.name!r} cannot be part of a Kubernetes name: "
+                "use at most 40 lower-case letters, digits and inner hyphens."
+            )
+        if self.replicates < 1:
+            raise ConfigurationError(
+                f"Experiment {self.name!r} repeats its cells {self.replicates} times; at least 1 is needed."
+            )
+        names = [target.name for target in self.targets]
+        if not names or len(set(names)) != len(names):
+            raise ConfigurationError(f"Experiment {self.name!r} needs targets with names of their own; found {names}.")
+
+    def target(self, name: str) -> Target:
+        """Return a target by name."""
+        for target in self.targets:
+            if target.name == name:
+                return target
+        raise ConfigurationError(
+            f"Target {name!r} is unknown: choose one of {', '.join(t.name for t in self.targets)}."
+        )
+
+    def cells(self) -> Iterator[Cell]:
+        """Yield every cell, in the order of targets, set-ups and variants."""
+        for target in self.targets:
+            for setup in self.setups:
+                for variant in target.variants:
+                    yield Cell(target.name, target.cloud, setup, variant, self.profile)
+
+    def slots(self) -> dict[str, int]:
+        """Return how many trials each cluster runs: known when the DAG is parsed."""
+        clusters = {target.name: target.cluster for target in self.targets}
+        counts: dict[str, int] = {}
+        for cell in self.cells():
+            counts[clusters[cell.target]] = counts.get(clusters[cell.target], 0) + self.replicates
+        return counts
+
+    def plan(self, seed: int) -> list[PlannedTrial]:
+        """Draw which trial runs in which slot of which cluster. The same seed draws the same plan."""
+        rng = random.Random(seed)
+        clusters = {target.name: target.cluster for target in self.targets}
+        next_slot: dict[str, int] = {}
+        planned: list[PlannedTrial] = []
+        for replicate in range(self.replicates):
+            cells = list(self.cells())
+            rng.shuffle(cells)
+            for cell in cells:
+                cluster = clusters[cell.target]
+                slot = next_slot.get(cluster, 0)
+                next_slot[cluster] = slot + 1
+                planned.append(PlannedTrial(cell, cluster, replicate, slot, seed))
+        return planned
+
+
+def _tuples(data: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: tuple(value) if key in keys and isinstance(value, Sequence) else value for key, value in data.items()}

@@ -1,0 +1,70 @@
+"""Every error this package raises on purpose.
+
+    ProvisioningError
+    ├── ConfigurationError        the user's input; surfaces when the DAG is parsed where it can
+    │   ├── ManifestError         no RayService, no serve application, name too long, ...
+    │   ├── MissingExtraError     a cloud's SDK is not installed
+    │   └── ConnectionConfigError an Airflow connection is absent or lacks a field
+    ├── ClusterError              the Kubernetes API answered, or did not
+    │   ├── ClusterUnreachableError
+    │   ├── ForbiddenError        RBAC refused
+    │   └── ConflictError         somebody else's object of that name
+    ├── LockHeldError             another trial holds the cluster
+    ├── TrialFailedError          the deployment itself failed, or did not become ready in time
+    ├── CloudError                a cloud's API refused or a long operation failed
+    └── StoreError                the results store cannot be read or written
+
+A message says what was attempted, on which object, what was found, and what to do.
+"""
+
+
+class ProvisioningError(Exception):
+    """Base of all errors of this package."""
+
+
+class ConfigurationError(ProvisioningError):
+    """The user's input cannot work, whatever the cluster or cloud says."""
+
+
+class ManifestError(ConfigurationError):
+    """The manifest is not a RayService that can be deployed and measured."""
+
+
+class MissingExtraError(ConfigurationError):
+    """A cloud's SDK is not installed: the message names the extra to install."""
+
+
+class ConnectionConfigError(ConfigurationError):
+    """An Airflow connection is absent, of the wrong type, or lacks a field."""
+
+
+class ClusterError(ProvisioningError):
+    """The Kubernetes API refused a call or could not be asked."""
+
+
+class ClusterUnreachableError(ClusterError):
+    """No answer from the API server."""
+
+
+class ForbiddenError(ClusterError):
+    """The API server knows us and says no: the message names verb and resource."""
+
+
+class ConflictError(ClusterError):
+    """An object of that name belongs to somebody else, or changed underneath."""
+
+
+class LockHeldError(ProvisioningError):
+    """Another trial holds the cluster's lock."""
+
+
+class TrialFailedError(ProvisioningError):
+    """A deployment failed or did not become ready in time; it is a result, and is recorded as one."""
+
+
+class CloudError(ProvisioningError):
+    """A cloud's API refused, or a long operation of it ended badly."""
+
+
+class StoreError(ProvisioningError):
+    """The results store cannot be opened, read or written."""

@@ -1,0 +1,50 @@
+"""What every node autoscaler can be asked: how a target's nodes are described to it, and how a pod asks for them.
+
+One node autoscaler is one file beside this one. It renders Kubernetes objects and marks; applying them is the cluster
+gateway's work, and pools that live in a cloud's API are set up by that cloud (`set_up_node_pool`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from airflow_llm_provisioning.core.experiment import NodeProfile
+from airflow_llm_provisioning.core.manifest import Placement
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSetup:
+    """What must be applied for a node profile.
+
+    `manifests`: Kubernetes objects, server-side applied in this order. `restarts`: (namespace, deployment) to restart
+    afterwards, where the autoscaler reads its configuration only at start. `files`: name -> text, for those who manage the
+    cluster another way (Helm values, block device mappings, user data). `cloud_pool`: request of the cloud's
+    `set_up_node_pool` where the pool is the cloud's object.
+    """
+
+    manifests: Sequence[Mapping[str, Any]] = ()
+    restarts: Sequence[tuple[str, str]] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    cloud_pool: Mapping[str, Any] | None = None
+
+
+class NodeAutoscaler(Protocol):
+    """One node autoscaler: Luna, Karpenter, or the cloud's own (native)."""
+
+    name: str
+
+    def check(self, profile: NodeProfile) -> Sequence[str]:
+        """Return every reason why this profile cannot work here, in sentences; empty when it can."""
+        ...
+
+    def setup(self, profile: NodeProfile) -> NodeSetup:
+        """Return what must be applied so that pods placed with `placement` get nodes of this profile."""
+        ...
+
+    def placement(self, profile: NodeProfile, group: str) -> Placement:
+        """Return the marks a pod of `group` (`head` or `worker`) needs to land on this profile's nodes."""
+        ...
+
+    def presence(self) -> Mapping[str, str]:
+        """Return what proves it is installed: {"deployment": "<namespace>/<name>"} or {"crd": "<name>"}, or {} when unknowable."""
+        ...

@@ -1,0 +1,43 @@
+"""The ledger: intent is written here before anything is created, so that a crash leaves a trail and not a leak."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+EntryState = Literal["intended", "created", "gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that was meant to be created. `place` says where: `cluster:<name>/<namespace>` or `cloud:eks/us-west-2`."""
+
+    entry_id: str
+    kind: str
+    name: str
+    place: str
+    tags: Mapping[str, str]
+    state: EntryState
+    intended_at: datetime
+    expires_at: datetime
+    identity: str | None = None
+
+
+class Ledger(Protocol):
+    """Write-ahead record of creates. Calls are idempotent per (place, kind, name)."""
+
+    def intend(self, kind: str, name: str, place: str, tags: Mapping[str, str], expires_at: datetime) -> str:
+        """Record that `name` will be created; return the entry's id. An open entry of the same thing is returned as it is."""
+        ...
+
+    def created(self, entry_id: str, identity: str) -> None:
+        """Record the cloud's own id of what was created."""
+        ...
+
+    def gone(self, entry_id: str) -> None:
+        """Record that it was deleted, or verified never to have existed."""
+        ...
+
+    def open_entries(self, place: str | None = None) -> Sequence[Entry]:
+        """Return what is not gone, oldest first."""
+        ...

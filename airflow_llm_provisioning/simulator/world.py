@@ -1,0 +1,166 @@
+"""What the simulated clouds hold between their APIs and their clusters: images, snapshots, caches, pools.
+
+The cloud stand-ins write here what real calls left behind; the simulated nodes read it when they boot and pull. Nothing here
+knows variants, treatments or trials: a gain exists only where the calls that earn it were made.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A container image in some registry. `layer_bytes`: compressed bytes of each layer; `packages`: name -> version."""
+
+    reference: str
+    digest: str
+    layer_bytes: tuple[int, ...]
+    packages: Mapping[str, str]
+    env: Mapping[str, str]
+    region: str | None
+    pushed_at: datetime
+
+    @property
+    def compressed_bytes(self) -> int:
+        """Bytes a full pull moves."""
+        return sum(self.layer_bytes)
+
+    @property
+    def repository(self) -> str:
+        """The reference without tag."""
+        head, _, tail = self.reference.rpartition(":")
+        return head if head and "/" not in tail else self.reference
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A data volume's snapshot and the images on it: reference as pulled -> digest."""
+
+    snapshot_id: str
+    images: Mapping[str, str]
+    size_gib: int
+    kubernetes_minor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodePool:
+    """A node pool of a simulated GKE or AKS cluster, as the cloud's API last left it."""
+
+    name: str
+    instance_type: str
+    min_nodes: int
+    max_nodes: int
+    labels: Mapping[str, str]
+    taints: tuple[Mapping[str, str], ...]
+    gpu: Mapping[str, int]
+    """SKU -> count; empty for a CPU pool."""
+    streaming: bool = False
+    driver_installed: bool = True
+    image_type: str = ""
+
+
+@dataclass(slots=True)
+class CloudCluster:
+    """A simulated cluster as its cloud knows it. `server`: URL of its Kubernetes API once that runs."""
+
+    name: str
+    cloud: Literal["eks", "gke", "aks"]
+    region: str
+    kubernetes_version: str
+    autoscaler: Literal["luna", "karpenter", "native"]
+    streaming: bool = False
+    """GKE: the cluster-level gcfsConfig."""
+    pools: dict[str, NodePool] = field(default_factory=dict)
+    server: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """What a node autoscaler asks of the cloud for one node: everything image delivery can depend on."""
+
+    cluster: str
+    name: str
+    cloud: Literal["eks", "gke", "aks"]
+    region: str
+    zone: str
+    instance_type: str
+    gpu: Mapping[str, int]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[Mapping[str, str], ...] = ()
+    provider_id: str = ""
+    snapshot_id: str | None = None
+    data_volume_gib: int | None = None
+    volume_initialization_rate_mib_s: int | None = None
+    instance_store_raid: bool = False
+    streaming: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How an image reaches a node. `pull`: layers are downloaded and unpacked. `present`: the node's disk holds it.
+    `streamed`: mounted at once, read lazily.
+
+    `mount_s`: seconds until the container can be created when not pulled. `first_touch_bytes_s`: rate of first reads of
+    content that is present or streamed but not yet local; None when it is local. `why`: one sentence, kept in the log.
+    """
+
+    kind: Literal["pull", "present", "streamed"]
+    mount_s: float = 0.0
+    first_touch_bytes_s: float | None = None
+    why: str = ""
+
+
+class World:
+    """Everything the simulated clouds remember. One process, one loop; the AWS stand-in's thread goes through plain dict writes."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, Image] = {}
+        self.snapshots: dict[str, Snapshot] = {}
+        self.clusters: dict[str, CloudCluster] = {}
+        self.gke_streaming_api_enabled = False
+        self.gke_warm_cache: set[tuple[str, str]] = set()
+        """(region, digest) of images pulled once by a streaming node of that region."""
+        self.aks_converted: dict[str, datetime] = {}
+        """digest -> when its streaming artifact was complete."""
+        self.aks_premium_registries: set[str] = set()
+
+    def find_image(self, reference: str) -> Image | None:
+        """Return the image a reference (by tag or by digest) names, or None as a registry would say."""
+        found = self.images.get(normalise(reference))
+        if found or "@" not in reference:
+            return found
+        repository, _, digest = normalise(reference).partition("@")
+        return next(
+            (image for image in self.images.values() if image.digest == digest and _same_repository(image, repository)),
+            None,
+        )
+
+    def push(self, image: Image) -> Image:
+        """Put an image into its registry; a tag that exists moves to the new digest."""
+        stored = replace(image, reference=normalise(image.reference))
+        self.images[stored.reference] = stored
+        return stored
+
+
+def normalise(reference: str) -> str:
+    """Return a reference as registries know it: Docker Hub's host and `latest` spelled out."""
+    first, slash, _ = reference.partition("/")
+    if not slash or not ("." in first or ":" in first or first == "localhost"):
+        reference = f"docker.io/{reference}" if slash else f"docker.io/library/{reference}"
+    if "@" in reference or ":" in reference.rsplit("/", 1)[1]:
+        return reference
+    return f"{reference}:latest"
+
+
+def digest_of(*parts: object) -> str:
+    """Return a made-up but stable image digest."""
+    return "sha256:" + hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
+
+
+def _same_repository(image: Image, repository: str) -> bool:
+    head, _, tail = repository.rpartition(":")
+    bare = head if head and "/" not in tail else repository
+    return image.repository == bare
