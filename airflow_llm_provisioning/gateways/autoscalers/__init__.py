@@ -1,0 +1,1 @@
+"""Node autoscalers: Luna, Karpenter and the clouds' own."""

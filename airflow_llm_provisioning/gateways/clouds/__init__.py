@@ -1,0 +1,1 @@
+"""Clouds: one file each. Nothing here is imported before a connection asks for it."""

@@ -1,0 +1,1 @@
+"""KubeRay, Ray and the served application of a simulated cluster."""

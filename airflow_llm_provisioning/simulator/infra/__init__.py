@@ -1,0 +1,1 @@
+"""Nodes, scheduling, image delivery and kubelets of a simulated cluster."""
