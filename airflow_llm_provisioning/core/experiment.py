@@ -1,6 +1,7 @@
 """Experiment -> cells -> trials in a drawn order. A trial is one deployment of one cell on one target.
 
-The order is drawn per DAG run from a stored seed: replicate by replicate (so that drift hits every cell alike), shuffled
+The order is drawn per DAG run from a stored seed: replicate by replicate (so that drift hits every cell alike),
+shuffled
 within each replicate, cluster by cluster.
 """
 
@@ -43,7 +44,8 @@ class NodeProfile:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a variant's trials run: a cluster and a node profile, prepared beforehand, never reconfigured between trials.
+    """Where a variant's trials run: a cluster and a node profile, prepared beforehand, never reconfigured between
+    trials.
 
     `cluster`: the lock's scope; several targets may share one. `conn_id`: Airflow connection that reaches the cluster
     (`kubernetes`, or the cloud's own with `cluster_name`). `cloud_conn_id`: the cloud's connection for preparations and
@@ -85,7 +87,8 @@ class Target:
             )
         if nodes.autoscaler not in AUTOSCALERS:
             raise ConfigurationError(
-                f"Target {target.name!r}: node autoscaler {nodes.autoscaler!r} is unknown; one of {', '.join(AUTOSCALERS)}."
+                f"Target {target.name!r}: node autoscaler {nodes.autoscaler!r} is unknown; "
+                f"one of {', '.join(AUTOSCALERS)}."
             )
         return target
 

@@ -1,6 +1,7 @@
 """The RayService of a trial, and what can be known to be wrong with one before a cluster sees it.
 
-The shape is the origin's (elotl/skyray at 49c25bb, luna-llm-serve/): head 2 CPU / 8 Gi, worker 8 CPU / 20 Gi / 1 GPU with the
+The shape is the origin's (elotl/skyray at 49c25bb, luna-llm-serve/): head 2 CPU / 8 Gi, worker 8 CPU / 20 Gi / 1 GPU
+with the
 nvidia.com/gpu toleration; static: one worker, no autoscaler; dynamic: Ray's autoscaler in the head pod, workers from 0.
 """
 

@@ -1,6 +1,7 @@
 """Names, labels and tags: deterministic, so that whoever comes after a crash finds what was made.
 
-Labels obey Kubernetes (63 characters, `[A-Za-z0-9._-]`) and, as tags, AWS; Google's label keys allow no dot or slash, so
+Labels obey Kubernetes (63 characters, `[A-Za-z0-9._-]`) and, as tags, AWS; Google's label keys allow no dot or slash,
+so
 `label_keys_for_google` maps them.
 """
 

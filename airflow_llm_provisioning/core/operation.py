@@ -1,7 +1,9 @@
 """A long piece of work on a cloud, as data: what is waited for, how far it is, what came of it.
 
-A gateway's `start` returns an Operation at once; `poll` takes one and returns the next. It is JSON on purpose: a trigger's
-arguments are stored, and a triggerer that was killed begins again with the *first* operation. So every step must find what
+A gateway's `start` returns an Operation at once; `poll` takes one and returns the next. It is JSON on purpose: a
+trigger's
+arguments are stored, and a triggerer that was killed begins again with the *first* operation. So every step must find
+what
 an earlier life of it created (deterministic names, tags, client tokens) instead of creating it again.
 """
 

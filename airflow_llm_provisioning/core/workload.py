@@ -1,6 +1,7 @@
 """What is served: a model at a revision, an engine, and the image it runs in.
 
-Two profiles. `phi3-2025` is the origin's stack (Elotl, January 2025; manifests in elotl/skyray, luna-llm-serve/): its base
+Two profiles. `phi3-2025` is the origin's stack (Elotl, January 2025; manifests in elotl/skyray, luna-llm-serve/): its
+base
 image is of a family that Docker Hub deletes, so it may no longer be pullable. `phi3-current` is today's.
 """
 
@@ -16,7 +17,9 @@ from airflow_llm_provisioning.exceptions import ConfigurationError
 
 
 class ScalingSetup(StrEnum):
-    """Whether the GPU worker is there from the start, or asked for by Ray's autoscaler once Serve has the application."""
+    """Whether the GPU worker is there from the start, or asked for by Ray's autoscaler once Serve has the
+    application.
+    """
 
     STATIC = "static"
     DYNAMIC = "dynamic"
@@ -78,7 +81,8 @@ class ImageRecipe:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model on the hub. `revision` is a commit once resolved; `weight_bytes` counts the weight files of that revision.
+    """A model on the hub. `revision` is a commit once resolved; `weight_bytes` counts the weight files of that
+    revision.
 
     `source`: `hub` when the hub was asked in this run, `pinned` when the profile's own values serve.
     """
@@ -148,7 +152,8 @@ PHI3_2025: Final = Workload(
     model=PHI3,
     image=ImageRecipe(base="rayproject/ray-ml:2.33.0.914af0-py311"),
     ray_version="2.33.0",
-    # vllm 0.5.4 names no upper bounds; resolved today it does not import (numpy 1.26 against pyarrow 26, transformers 5).
+    # vllm 0.5.4 names no upper bounds; resolved today it does not import (numpy 1.26 against pyarrow 26, transformers
+    # 5).
     # These are the releases of its own season.
     runtime_pip=("vllm==0.5.4", "transformers==4.44.2", "huggingface_hub==0.25.2", "pyarrow==17.0.0"),
     runtime_env_vars=MappingProxyType({"MODEL_ID": PHI3.model_id, "TENSOR_PARALLELISM": "1"}),

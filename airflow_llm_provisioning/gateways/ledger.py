@@ -10,7 +10,9 @@ EntryState = Literal["intended", "created", "gone"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that was meant to be created. `place` says where: `cluster:<name>/<namespace>` or `cloud:eks/us-west-2`."""
+    """One thing that was meant to be created. `place` says where: `cluster:<name>/<namespace>` or
+    `cloud:eks/us-west-2`.
+    """
 
     entry_id: str
     kind: str
@@ -27,7 +29,9 @@ class Ledger(Protocol):
     """Write-ahead record of creates. Calls are idempotent per (place, kind, name)."""
 
     def intend(self, kind: str, name: str, place: str, tags: Mapping[str, str], expires_at: datetime) -> str:
-        """Record that `name` will be created; return the entry's id. An open entry of the same thing is returned as it is."""
+        """Record that `name` will be created; return the entry's id. An open entry of the same thing is returned as
+        it is.
+        """
         ...
 
     def created(self, entry_id: str, identity: str) -> None:

@@ -34,7 +34,9 @@ class SimClock:
         await self.sleep((instant - self.now()).total_seconds())
 
     def declaration(self) -> dict[str, Any]:
-        """Return what /version says of it; a client's cluster time is virtual_epoch + (time.time() - wall_epoch) * speed."""
+        """Return what /version says of it; a client's cluster time is virtual_epoch + (time.time() - wall_epoch) *
+        speed.
+        """
         return {
             "speed": self.speed,
             "wall_epoch": self.wall_epoch,

@@ -1,6 +1,7 @@
 """What the simulated clouds hold between their APIs and their clusters: images, snapshots, caches, pools.
 
-The cloud stand-ins write here what real calls left behind; the simulated nodes read it when they boot and pull. Nothing here
+The cloud stand-ins write here what real calls left behind; the simulated nodes read it when they boot and pull.
+Nothing here
 knows variants, treatments or trials: a gain exists only where the calls that earn it were made.
 """
 
@@ -13,7 +14,9 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A container image in some registry. `layer_bytes`: compressed bytes of each layer; `packages`: name -> version."""
+    """A container image in some registry. `layer_bytes`: compressed bytes of each layer; `packages`: name ->
+    version.
+    """
 
     reference: str
     digest: str
@@ -114,7 +117,9 @@ class Delivery:
 
 
 class World:
-    """Everything the simulated clouds remember. One process, one loop; the AWS stand-in's thread goes through plain dict writes."""
+    """Everything the simulated clouds remember. One process, one loop; the AWS stand-in's thread goes through plain
+    dict writes.
+    """
 
     def __init__(self) -> None:
         self.images: dict[str, Image] = {}

@@ -17,7 +17,8 @@ class NodeSetup:
     """What must be applied for a node profile.
 
     `manifests`: Kubernetes objects, server-side applied in this order. `restarts`: (namespace, deployment) to restart
-    afterwards, where the autoscaler reads its configuration only at start. `files`: name -> text, for those who manage the
+    afterwards, where the autoscaler reads its configuration only at start. `files`: name -> text, for those who
+    manage the
     cluster another way (Helm values, block device mappings, user data). `cloud_pool`: request of the cloud's
     `set_up_node_pool` where the pool is the cloud's object.
     """
@@ -46,5 +47,7 @@ class NodeAutoscaler(Protocol):
         ...
 
     def presence(self) -> Mapping[str, str]:
-        """Return what proves it is installed: {"deployment": "<namespace>/<name>"} or {"crd": "<name>"}, or {} when unknowable."""
+        """Return what proves it is installed: {"deployment": "<namespace>/<name>"} or {"crd": "<name>"}, or {} when
+        unknowable.
+        """
         ...

@@ -1,6 +1,7 @@
 """What every cloud can be asked. One cloud is one file beside this one; SDK types never leave it.
 
-A cloud prepares (image, snapshot, streaming, node pools), verifies what was applied, and can list and delete everything it
+A cloud prepares (image, snapshot, streaming, node pools), verifies what was applied, and can list and delete
+everything it
 ever made, by tags alone. Calls are synchronous and short; waiting is the caller's (a trigger runs them in a thread).
 """
 
@@ -14,7 +15,8 @@ from airflow_llm_provisioning.core.operation import Operation
 
 @dataclass(frozen=True, slots=True)
 class ClusterAccess:
-    """How to reach a cluster's API server. `token` is a secret and short-lived: it is minted where it is used, never stored.
+    """How to reach a cluster's API server. `token` is a secret and short-lived: it is minted where it is used, never
+    stored.
 
     `server`: URL; `ca_pem`: None where the server is plain HTTP (a stand-in); `expires_at`: when to ask for a new one.
     """
@@ -27,7 +29,9 @@ class ClusterAccess:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """Something of ours that exists in a cloud. `kind` is the cloud's own word (`instance`, `snapshot`, `repository`, ...)."""
+    """Something of ours that exists in a cloud. `kind` is the cloud's own word (`instance`, `snapshot`, `repository`,
+    ...).
+    """
 
     kind: str
     identity: str
@@ -64,11 +68,15 @@ class Cloud(Protocol):
         ...
 
     def start(self, verb: str, request: Mapping[str, Any]) -> Operation:
-        """Check the request, write the intent in the ledger, begin. Nothing billable happens before the intent is written."""
+        """Check the request, write the intent in the ledger, begin. Nothing billable happens before the intent is
+        written.
+        """
         ...
 
     def poll(self, operation: Operation) -> Operation:
-        """Look once and do the next step if it is due. Ends failed, with everything temporary deleted, rather than raise."""
+        """Look once and do the next step if it is due. Ends failed, with everything temporary deleted, rather than
+        raise.
+        """
         ...
 
     def cluster_access(self, cluster: str) -> ClusterAccess:
@@ -76,11 +84,15 @@ class Cloud(Protocol):
         ...
 
     def verify(self, claims: Sequence[str], facts: Mapping[str, Any]) -> list[Evidence]:
-        """Say for each claim whether it holds. `facts`: `provider_ids`, `nodes`, `image`, `digest`, `snapshot_id`, ... of the trial."""
+        """Say for each claim whether it holds. `facts`: `provider_ids`, `nodes`, `image`, `digest`, `snapshot_id`,
+        ... of the trial.
+        """
         ...
 
     def list_owned(self) -> list[Owned]:
-        """Return everything that carries our managed-by tag, of every kind this cloud's verbs can create. Raises rather than return part."""
+        """Return everything that carries our managed-by tag, of every kind this cloud's verbs can create. Raises
+        rather than return part.
+        """
         ...
 
     def delete_owned(self, owned: Owned) -> None:
