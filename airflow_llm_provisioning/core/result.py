@@ -1,0 +1,135 @@
+"""What is kept of a trial and of a preparation. The row says everything a reader needs to trust it or to set it
+aside.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class TrialStatus(StrEnum):
+    """How a trial ended. Everything but `succeeded` is a result too, with a reason."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    ABORTED = "aborted"
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseResult:
+    """One phase of the deciding path. `low_s`, `high_s`: its bounds; the `duration_s` of a trial's phases sum to its
+    total.
+    """
+
+    name: str
+    duration_s: float
+    low_s: float
+    high_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class MilestoneResult:
+    """One instant of a trial with its bounds and where it was read."""
+
+    name: str
+    earliest_at: datetime
+    latest_at: datetime
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialResult:
+    """One deployment of one cell.
+
+    `origin`: `simulated` or `measured`, as the cluster itself said. `total_s`: submission to the first ready endpoint
+    of the
+    serve Service, None where it never became ready; `total_low_s`, `total_high_s`: its bounds. `completion_s`:
+    submission to the
+    first valid completion. `start`: `cold`, `warm` or `unknown`. `applied`: of all the variant's treatments together:
+    `applied`, `not applied`, `unknown`; `none` for the baseline, which has none. `verdicts`: [{claim, value,
+    evidence: [..]}].
+    `environment`: instance types, versions, zone, images, as far as they were seen. `price_usd`: None while unpriced.
+    """
+
+    trial_id: str
+    experiment: str
+    run_id: str
+    dag_id: str
+    target: str
+    cluster: str
+    cloud: str
+    setup: str
+    variant: str
+    profile: str
+    treatments: Sequence[str]
+    replicate: int
+    slot: int
+    seed: int
+    rayservice: str
+    namespace: str
+    model_id: str
+    model_revision: str
+    model_source: str
+    image: str
+    origin: str
+    status: TrialStatus
+    opened_at: datetime
+    closed_at: datetime
+    reason: str | None = None
+    submitted_at: datetime | None = None
+    ready_at: datetime | None = None
+    total_s: float | None = None
+    total_low_s: float | None = None
+    total_high_s: float | None = None
+    completion_s: float | None = None
+    start: str = "unknown"
+    applied: str = "unknown"
+    verdicts: Sequence[Mapping[str, Any]] = ()
+    flags: Sequence[str] = ()
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    phases: Sequence[PhaseResult] = ()
+    milestones: Sequence[MilestoneResult] = ()
+
+    @property
+    def comparable(self) -> bool:
+        """Whether it may enter a cold comparison: ready, cold, and its treatments (if any) verified."""
+        return (
+            self.status is TrialStatus.SUCCEEDED
+            and self.total_s is not None
+            and self.start == "cold"
+            and self.applied in ("applied", "none")
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Return the flat JSON row that goes to XCom: no phases, no milestones."""
+        row = asdict(self)
+        for key in ("phases", "milestones", "verdicts", "environment", "treatments", "flags"):
+            row.pop(key)
+        row["treatments"] = "+".join(self.treatments)
+        row["flags"] = "; ".join(self.flags)
+        return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in row.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """One preparation step of a target: what it made, how long it took, what it cost.
+
+    `content`: fingerprint of what was asked; `result`: the operation's result (image, digest, snapshot_id, ...).
+    `price_usd`: None where unknown, `price_basis` says why or how it was computed. `seconds` in the cloud's clock.
+    """
+
+    target: str
+    cloud: str
+    verb: str
+    content: str
+    result: Mapping[str, Any]
+    origin: str
+    seconds: float
+    prepared_at: datetime
+    reused: bool = False
+    price_usd: float | None = None
+    price_basis: str | None = None
+    run_id: str | None = None
