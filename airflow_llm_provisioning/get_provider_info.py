@@ -1,0 +1,61 @@
+"""What Airflow learns about this package. A wrong dict here breaks `import airflow` for everybody: a test holds it to
+Airflow's own schema and to the distribution's name.
+"""
+
+from typing import Any
+
+from airflow_llm_provisioning import __version__
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's metadata (schema: airflow/provider_info.schema.json)."""
+    return {
+        "package-name": "airflow-llm-provisioning",
+        "name": "LLM provisioning",
+        "description": "Experiments on how fast an LLM comes up on cloud Kubernetes: deploy, measure, compare.",
+        "versions": [__version__],
+        "integrations": [
+            {
+                "integration-name": "KubeRay RayService",
+                "external-doc-url": "https://docs.ray.io/en/latest/cluster/kubernetes/getting-started/rayservice-quick-start.html",
+                "tags": ["service"],
+            }
+        ],
+        "operators": [
+            {
+                "integration-name": "KubeRay RayService",
+                "python-modules": [
+                    "airflow_llm_provisioning.operators.preparation",
+                    "airflow_llm_provisioning.operators.ray_service",
+                    "airflow_llm_provisioning.operators.trial",
+                    "airflow_llm_provisioning.operators.comparison",
+                ],
+            }
+        ],
+        "sensors": [
+            {
+                "integration-name": "KubeRay RayService",
+                "python-modules": ["airflow_llm_provisioning.sensors.serve_endpoint"],
+            }
+        ],
+        "triggers": [
+            {
+                "integration-name": "KubeRay RayService",
+                "python-modules": ["airflow_llm_provisioning.triggers"],
+            }
+        ],
+        "config": {
+            "llm_provisioning": {
+                "description": "Experiments on how fast an LLM comes up on cloud Kubernetes.",
+                "options": {
+                    "experiment_file": {
+                        "description": "YAML file of targets and experiments that the shipped DAGs read.",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "/opt/airflow/config/experiment.yaml",
+                        "default": "",
+                    },
+                },
+            }
+        },
+    }
