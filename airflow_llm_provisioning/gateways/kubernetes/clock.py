@@ -1,0 +1,43 @@
+"""The cluster's clock: UTC, or the virtual time that a simulated cluster declares in its /version."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, Self
+
+Origin = Literal["simulated", "measured"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterClock:
+    """`speed` cluster seconds pass in a real one; at real time `wall_epoch` (time.time()) it was `epoch_at`."""
+
+    speed: float = 1.0
+    wall_epoch: float = 0.0
+    epoch_at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    origin: Origin = "measured"
+
+    @classmethod
+    def declared(cls, version: Mapping[str, Any]) -> Self:
+        """Read the clock from the answer of /version; a cluster that declares none has ours."""
+        simulated = version.get("simulated")
+        if simulated is None:
+            return cls()
+        clock = simulated.get("clock") if isinstance(simulated, Mapping) else None
+        if not isinstance(clock, Mapping):
+            return cls(origin="simulated")
+        return cls(
+            float(clock["speed"]),
+            float(clock["wall_epoch"]),
+            datetime.fromisoformat(clock["virtual_epoch"]).astimezone(UTC),
+            "simulated",
+        )
+
+    def now(self) -> datetime:
+        """Return the cluster's instant."""
+        return self.epoch_at + timedelta(seconds=(time.time() - self.wall_epoch) * self.speed)
+
+    def real_seconds(self, cluster_seconds: float) -> float:
+        """Return how long to sleep for that much cluster time to pass."""
+        return max(0.0, cluster_seconds) / self.speed

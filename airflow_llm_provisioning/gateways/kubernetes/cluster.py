@@ -1,0 +1,186 @@
+"""One Kubernetes cluster: its objects, what belongs to a RayService, services and logs by proxy, its clock and lock.
+
+An asynchronous context manager; synchronous callers run it with `asyncio.run`. It must not know trials or verdicts, and
+no type of the Kubernetes client leaves `transport` and `credentials`.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Final, Self
+
+from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
+from airflow_llm_provisioning.gateways.kubernetes import lock
+from airflow_llm_provisioning.gateways.kubernetes.clock import ClusterClock, Origin
+from airflow_llm_provisioning.gateways.kubernetes.credentials import Connect, from_access
+from airflow_llm_provisioning.gateways.kubernetes.errors import NotFoundError
+from airflow_llm_provisioning.gateways.kubernetes.objects import ObjectApi, Objects
+from airflow_llm_provisioning.gateways.kubernetes.resources import resource_named
+from airflow_llm_provisioning.gateways.kubernetes.transport import Call, Transport
+
+# KubeRay sets it on every RayCluster of a RayService (ray-operator/controllers/ray/utils/constant.go, since 1.1).
+LABEL_ORIGIN: Final = "ray.io/originated-from-cr-name"
+LABEL_CLUSTER: Final = "ray.io/cluster"
+
+
+class Cluster(ObjectApi):
+    """One cluster. `name` is for messages; `patience_s`: real seconds that safe calls keep trying through faults."""
+
+    def __init__(self, connect: Connect, *, name: str = "cluster", patience_s: float = 30.0) -> None:
+        super().__init__(Transport(connect, name=name, patience_s=patience_s))
+        self._version: dict[str, Any] = {}
+        self._clock = ClusterClock()
+
+    @classmethod
+    def from_access(cls, mint: Callable[[], ClusterAccess], *, name: str = "cluster") -> Self:
+        """Return a cluster reached by a cloud's `cluster_access`, called again (in a thread) before each token ends."""
+        return cls(from_access(mint), name=name)
+
+    async def __aenter__(self) -> Self:
+        await self._transport.__aenter__()
+        try:
+            self._version = await self._transport.json(Call("GET", "/version", self._attempt("get", "/version")))
+            self._clock = ClusterClock.declared(self._version)
+        except BaseException:
+            await self._transport.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._transport.__aexit__(kind, error, trace)
+
+    def version(self) -> dict[str, Any]:
+        """Return /version as it was read on entry: `gitVersion`, ..., and `simulated` where a cluster is a stand-in."""
+        return dict(self._version)
+
+    def origin(self) -> Origin:
+        """Return whether what is seen here is measured or simulated: the cluster says so itself."""
+        return self._clock.origin
+
+    def clock(self) -> datetime:
+        """Return the cluster's time: UTC, or what a simulated cluster declares."""
+        return self._clock.now()
+
+    def real_seconds(self, cluster_seconds: float) -> float:
+        """Return the real seconds in which that much cluster time passes."""
+        return self._clock.real_seconds(cluster_seconds)
+
+    async def sleep(self, cluster_seconds: float) -> None:
+        """Sleep that much cluster time."""
+        await asyncio.sleep(self.real_seconds(cluster_seconds))
+
+    async def wait_gone(
+        self, resource: str, name: str, namespace: str | None = None, *, uid: str | None = None, timeout_s: float
+    ) -> bool:
+        """Return True once the object is gone (with `uid`: once that very one is); False after `timeout_s` cluster
+        seconds.
+        """
+        ends_at = self.clock().timestamp() + timeout_s
+        while True:
+            found = await self.get(resource, name, namespace)
+            if found is None or (uid is not None and found["metadata"].get("uid") != uid):
+                return True
+            left_s = ends_at - self.clock().timestamp()
+            if left_s <= 0:
+                return False
+            # Not more than 20 looks a real second, however fast the cluster's clock.
+            await asyncio.sleep(max(0.05, self.real_seconds(min(1.0, left_s))))
+
+    async def ray_clusters(self, rayservice: str, namespace: str) -> Objects:
+        """Return the RayClusters of a RayService: one, or two while it upgrades."""
+        return (await self.list("rayclusters", namespace, labels=f"{LABEL_ORIGIN}={rayservice}"))[0]
+
+    async def pods(self, rayservice: str, namespace: str) -> Objects:
+        """Return the pods of a RayService, head and workers."""
+        names = [cluster["metadata"]["name"] for cluster in await self.ray_clusters(rayservice, namespace)]
+        if not names:
+            return []
+        return (await self.list("pods", namespace, labels=f"{LABEL_CLUSTER} in ({','.join(names)})"))[0]
+
+    async def nodes(self, rayservice: str, namespace: str) -> Objects:
+        """Return the nodes its pods were placed on, as far as they still exist."""
+        placed = {(pod.get("spec") or {}).get("nodeName") for pod in await self.pods(rayservice, namespace)}
+        found = [await self.get("nodes", name) for name in sorted(filter(None, placed))]
+        return [node for node in found if node is not None]
+
+    async def proxy(
+        self,
+        service: str,
+        port: str | int,
+        path: str,
+        *,
+        namespace: str,
+        method: str = "GET",
+        body: Any = None,
+        timeout_s: float = 30.0,
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Return status, headers and body of a request to a Service, whatever the status (503: no endpoint yet).
+
+        `path` begins with a slash and may carry a query; `body` is JSON. Never tried again; a missing reply raises
+        ClusterUnreachableError.
+        """
+        base = resource_named("services").path(namespace, f"{service}:{port}", "proxy")
+        attempt = self._attempt(f"{method} {path} of", "services/proxy", f"{service}:{port}", namespace)
+        call = Call(method, f"{base}{path}", attempt, body=body, repeatable=False, timeout_s=timeout_s)
+        reply = await self._transport.once(call)
+        return reply.status, reply.headers, reply.body
+
+    async def logs(
+        self, pod: str, namespace: str, *, container: str | None = None, limit_bytes: int = 1 << 20
+    ) -> str | None:
+        """Return a container's log (its first `limit_bytes`, each line with its time), or None where there is none."""
+        query = [("timestamps", "true"), ("limitBytes", str(limit_bytes))]
+        if container is not None:
+            query.append(("container", container))
+        path = resource_named("pods").path(namespace, pod, "log")
+        call = Call("GET", path, self._attempt("get", "pods/log", pod, namespace), query=query)
+        try:
+            return (await self._transport.send(call)).body.decode("utf-8", "replace")
+        except NotFoundError:
+            return None
+
+    async def can_i(self, verb: str, resource: str, namespace: str | None = None) -> bool:
+        """Return whether our user may do that; `resource` may carry a subresource (`services/proxy`)."""
+        plural, _, subresource = resource.partition("/")
+        found = resource_named(plural)
+        asked = {
+            "verb": verb,
+            "group": found.group,
+            "resource": found.plural,
+            "subresource": subresource,
+            "namespace": namespace or "",
+        }
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": {key: value for key, value in asked.items() if value}},
+        }
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        attempt = self._attempt("create", "selfsubjectaccessreviews")
+        answer = await self._transport.json(Call("POST", path, attempt, body=review))
+        return bool((answer.get("status") or {}).get("allowed"))
+
+    async def restart_deployment(self, namespace: str, name: str) -> None:
+        """Restart a Deployment's pods, as `kubectl rollout restart` does: by a new annotation in its template."""
+        stamp = {"kubectl.kubernetes.io/restartedAt": self.clock().isoformat()}
+        patch = {"spec": {"template": {"metadata": {"annotations": stamp}}}}
+        await self.patch_merge("deployments", name, patch, namespace)
+
+    async def acquire_lock(
+        self, holder: str, *, namespace: str, name: str = lock.LOCK_NAME, duration_s: float
+    ) -> datetime:
+        """Take the trial lock, or prolong it where `holder` has it already; return its end. Raises LockHeldError."""
+        return await lock.acquire(self, holder, namespace=namespace, name=name, duration_s=duration_s)
+
+    async def renew_lock(
+        self, holder: str, *, namespace: str, name: str = lock.LOCK_NAME, duration_s: float
+    ) -> datetime:
+        """Prolong the trial lock; return its end. Raises LockHeldError where it is no longer ours."""
+        return await lock.renew(self, holder, namespace=namespace, name=name, duration_s=duration_s)
+
+    async def release_lock(self, holder: str, *, namespace: str, name: str = lock.LOCK_NAME) -> bool:
+        """Give the trial lock back; False where it was not ours."""
+        return await lock.release(self, holder, namespace=namespace, name=name)

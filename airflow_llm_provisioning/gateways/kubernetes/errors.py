@@ -1,0 +1,80 @@
+"""What the API server's refusals mean, said once: status code in, exception with one clear sentence out."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from airflow_llm_provisioning.exceptions import ClusterError, ClusterUnreachableError, ConflictError, ForbiddenError
+
+
+class NotFoundError(ClusterError):
+    """No such object, or the API server does not serve the resource."""
+
+
+class ExpiredError(ClusterError):
+    """410: the resourceVersion to continue from is no longer kept; list again."""
+
+
+class UnavailableError(ClusterUnreachableError):
+    """429, 500, 502, 503 or 504 until patience ended. `retry_after_s`: what the last answer asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What was attempted, for messages. `object_name`: `namespace/name`, name or empty."""
+
+    verb: str
+    resource: str
+    object_name: str
+    cluster: str
+
+    def __str__(self) -> str:
+        subject = f"{self.resource} {self.object_name}".strip()
+        return f"{self.verb} {subject} on cluster {self.cluster}"
+
+
+TRANSIENT: Final = frozenset({429, 500, 502, 503, 504})
+
+# The authorizer's sentence: `pods "x" is forbidden: User "jane" cannot get resource "pods" in API group ...`.
+_USER = re.compile(r'User "([^"]+)"')
+
+
+def status_of(body: bytes) -> dict[str, Any]:
+    """Return the Status object of a refusal; where the body is none (a proxy's HTML), its beginning as `message`."""
+    try:
+        status = json.loads(body)
+    except ValueError:
+        return {"message": body[:200].decode("utf-8", "replace").strip()}
+    return status if isinstance(status, dict) else {"message": str(status)[:200]}
+
+
+def error_for(code: int, body: bytes, attempt: Attempt) -> ClusterError:
+    """Return the exception a refusal means."""
+    status = status_of(body)
+    message = " ".join(str(status.get("message") or f"HTTP {code}").split())[:600]
+    if code == 403:
+        return _forbidden(message, attempt)
+    if code == 401:
+        return ClusterError(
+            f"Could not {attempt}: the API server does not accept the credentials ({message}). "
+            "Check the token, certificate or exec plugin of the connection."
+        )
+    if code in (404, 405):
+        return NotFoundError(f"Could not {attempt}: not found ({message}).")
+    if code == 409:
+        return ConflictError(f"Could not {attempt}: {message}. The object is somebody else's or changed underneath.")
+    if code == 410:
+        return ExpiredError(f"Could not {attempt}: the resourceVersion is too old ({message}).")
+    if code in TRANSIENT:
+        return UnavailableError(f"Could not {attempt}: the API server answers {code} ({message}). Try again later.")
+    return ClusterError(f"Could not {attempt}: the API server answers {code}: {message}")
+
+
+def _forbidden(message: str, attempt: Attempt) -> ForbiddenError:
+    user = _USER.search(message)
+    who = f"user {user.group(1)!r}" if user else "the connection's user"
+    return ForbiddenError(
+        f"Could not {attempt}: {who} may not {attempt.verb} {attempt.resource} ({message}). "
+        "Grant it by a Role or ClusterRole, or use another connection."
+    )

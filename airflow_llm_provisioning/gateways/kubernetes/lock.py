@@ -1,0 +1,106 @@
+"""One holder at a time: a Lease in the cluster, because only the cluster is seen by every DAG and every Airflow.
+
+Changes are guarded by resourceVersion, so two who take over an expired lease cannot both succeed.
+"""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, OWNER
+from airflow_llm_provisioning.exceptions import ClusterUnreachableError, ConflictError, LockHeldError
+
+if TYPE_CHECKING:
+    from airflow_llm_provisioning.gateways.kubernetes.cluster import Cluster
+
+LOCK_NAME: Final = "llm-provisioning-trial"
+# coordination.k8s.io/v1 MicroTime: six digits.
+_MICRO: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
+_TRIES: Final = 5
+
+
+async def acquire(cluster: "Cluster", holder: str, *, namespace: str, name: str, duration_s: float) -> datetime:
+    """Take the lock or prolong one's own; return when it expires (cluster time). Raises LockHeldError."""
+    for _ in range(_TRIES):
+        try:
+            return await _take(cluster, holder, namespace=namespace, name=name, duration_s=duration_s)
+        except (ConflictError, ClusterUnreachableError) as error:
+            # Somebody was faster, or the reply was lost: what the lease says now decides.
+            failure: Exception = error
+    raise failure
+
+
+async def _take(cluster: "Cluster", holder: str, *, namespace: str, name: str, duration_s: float) -> datetime:
+    lease = await cluster.get("leases", name, namespace)
+    now = cluster.clock()
+    if lease is None:
+        await cluster.create(_fresh(holder, namespace, name, now, duration_s))
+        return now + timedelta(seconds=duration_s)
+    spec = lease.get("spec") or {}
+    owner, expires_at = spec.get("holderIdentity") or "", expiry(lease)
+    if owner not in ("", holder) and expires_at > now:
+        raise LockHeldError(
+            f"Lock {namespace}/{name} is held by {owner!r} until {expires_at:%Y-%m-%d %H:%M:%S} (cluster time): "
+            "wait for that trial to end, or delete the Lease if it is dead."
+        )
+    lease["spec"] = {**spec, "holderIdentity": holder, **_times(now, duration_s)}
+    if owner != holder:
+        lease["spec"] |= {
+            "acquireTime": now.strftime(_MICRO),
+            "leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1,
+        }
+    await cluster.replace(lease)
+    return now + timedelta(seconds=duration_s)
+
+
+async def renew(cluster: "Cluster", holder: str, *, namespace: str, name: str, duration_s: float) -> datetime:
+    """Prolong a lock that is still ours. Raises LockHeldError when it was lost."""
+    lease = await cluster.get("leases", name, namespace)
+    owner = ((lease or {}).get("spec") or {}).get("holderIdentity")
+    if owner != holder:
+        raise LockHeldError(
+            f"Lock {namespace}/{name} is no longer held by {holder!r}: found {owner or 'nobody'!r}. "
+            "It expired and was taken over or released; this trial's cluster is not its own any more."
+        )
+    return await acquire(cluster, holder, namespace=namespace, name=name, duration_s=duration_s)
+
+
+async def release(cluster: "Cluster", holder: str, *, namespace: str, name: str) -> bool:
+    """Give the lock back; False where it was not (or no longer) ours. Somebody else's is left alone."""
+    for _ in range(_TRIES):
+        lease = await cluster.get("leases", name, namespace)
+        if lease is None or (lease.get("spec") or {}).get("holderIdentity") != holder:
+            return False
+        metadata = lease["metadata"]
+        try:
+            await cluster.delete(
+                "leases", name, namespace, uid=metadata["uid"], resource_version=metadata["resourceVersion"]
+            )
+        except ConflictError:
+            continue
+        return True
+    return False
+
+
+def expiry(lease: dict[str, Any]) -> datetime:
+    """Return when a lease ends; one without a renewal time has ended long ago."""
+    spec = lease.get("spec") or {}
+    renewed = spec.get("renewTime") or "1970-01-01T00:00:00Z"
+    return datetime.fromisoformat(renewed) + timedelta(seconds=float(spec.get("leaseDurationSeconds") or 0))
+
+
+def _times(now: datetime, duration_s: float) -> dict[str, Any]:
+    return {"renewTime": now.strftime(_MICRO), "leaseDurationSeconds": max(1, round(duration_s))}
+
+
+def _fresh(holder: str, namespace: str, name: str, now: datetime, duration_s: float) -> dict[str, Any]:
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": name, "namespace": namespace, "labels": {LABEL_MANAGED_BY: OWNER}},
+        "spec": {
+            "holderIdentity": holder,
+            "acquireTime": now.strftime(_MICRO),
+            "leaseTransitions": 0,
+            **_times(now, duration_s),
+        },
+    }

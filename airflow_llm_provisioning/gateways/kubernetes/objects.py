@@ -1,0 +1,226 @@
+"""The objects of a cluster: apply, create, replace, patch, get, list, watch and delete.
+
+Plain dicts in and out. Which resources there are stands in `resources`, what a refusal means in `errors`.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from airflow_llm_provisioning.exceptions import ClusterError
+from airflow_llm_provisioning.gateways.kubernetes.errors import Attempt, ExpiredError, NotFoundError
+from airflow_llm_provisioning.gateways.kubernetes.resources import Resource, discovered, resource_named, resource_of
+from airflow_llm_provisioning.gateways.kubernetes.transport import Call, Transport
+from airflow_llm_provisioning.gateways.kubernetes.watch import WatchEvent, watch
+
+FIELD_MANAGER: Final = "airflow-llm-provisioning"
+PAGE: Final = 500
+
+Object = dict[str, Any]
+Objects = list[Object]
+Query = tuple[tuple[str, str], ...]
+
+_PATCH: Final = {
+    "merge": "application/merge-patch+json",
+    # JSON is YAML; the client sends the body of this type as JSON.
+    "apply": "application/apply-patch+yaml",
+}
+
+
+class ObjectApi:
+    """The objects of one cluster. Resources are named by plural: `rayservices`, `pods`, `events.events.k8s.io`, ...
+
+    Every call raises ClusterUnreachableError, ForbiddenError, ConflictError or another ClusterError, each one sentence.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self.name = transport.name
+        self._transport = transport
+        self._discovered: dict[tuple[str, str], Resource] = {}
+
+    async def apply(
+        self, manifest: Mapping[str, Any], *, field_manager: str = FIELD_MANAGER, force: bool = False
+    ) -> Object:
+        """Create or change an object by server-side apply. Raises ConflictError where another manager owns a field."""
+        call = await self._on_object("PATCH", "patch", manifest, content_type=_PATCH["apply"])
+        query = (("fieldManager", field_manager), ("force", "true" if force else "false"))
+        return await self._transport.json(replace(call, query=query))
+
+    async def create(self, manifest: Mapping[str, Any], *, field_manager: str = FIELD_MANAGER) -> Object:
+        """Create an object. Raises ConflictError where one of that name exists.
+
+        A reply that got lost is not tried again: ClusterUnreachableError then leaves open whether the object exists;
+        `get` it and compare a label that only this caller sets.
+        """
+        resource, name, namespace = await self._identify(manifest)
+        attempt = self._attempt("create", resource.plural, name, namespace)
+        return await self._transport.json(
+            Call(
+                "POST",
+                resource.path(namespace),
+                attempt,
+                query=(("fieldManager", field_manager),),
+                body=dict(manifest),
+                repeatable=False,
+            )
+        )
+
+    async def replace(self, manifest: Mapping[str, Any]) -> Object:
+        """Write a whole object; with a resourceVersion in it, only where nobody else wrote since (ConflictError)."""
+        return await self._transport.json(await self._on_object("PUT", "update", manifest))
+
+    async def patch_merge(
+        self, resource: str, name: str, patch: Mapping[str, Any], namespace: str | None = None
+    ) -> Object:
+        """Change fields of an object by a JSON merge patch."""
+        found = resource_named(resource)
+        return await self._transport.json(
+            Call(
+                "PATCH",
+                found.path(namespace, name),
+                self._attempt("patch", resource, name, namespace),
+                body=dict(patch),
+                content_type=_PATCH["merge"],
+            )
+        )
+
+    async def get(self, resource: str, name: str, namespace: str | None = None) -> Object | None:
+        """Return an object, or None where there is none."""
+        found = resource_named(resource)
+        attempt = self._attempt("get", resource, name, namespace)
+        try:
+            return await self._transport.json(Call("GET", found.path(namespace, name), attempt))
+        except NotFoundError:
+            return None
+
+    async def list(
+        self, resource: str, namespace: str | None = None, labels: str | None = None, fields: str | None = None
+    ) -> tuple[Objects, str | None]:
+        """Return the objects and the resourceVersion to watch from; `namespace` None lists all namespaces.
+
+        A resource that a cluster may lack (`nodeclaims`) and lacks is ([], None): nothing to see, nothing to watch.
+        """
+        found = resource_named(resource)
+        try:
+            return await self._pages(found, resource, namespace, _selectors(labels, fields), limit=PAGE)
+        except ExpiredError:
+            # The pages' snapshot ran out while we read; without a limit it is one answer.
+            return await self._pages(found, resource, namespace, _selectors(labels, fields), limit=None)
+        except NotFoundError:
+            if found.optional:
+                return [], None
+            raise
+
+    def watch(
+        self,
+        resource: str,
+        namespace: str | None = None,
+        labels: str | None = None,
+        fields: str | None = None,
+        *,
+        resource_version: str,
+        timeout_s: float = 50.0,
+    ) -> AsyncIterator[WatchEvent]:
+        """Yield changes after `resource_version` until the server ends the watch after `timeout_s` real seconds.
+
+        Raises ExpiredError (410: list again) and ClusterUnreachableError (watch again). See `follow` for both.
+        """
+        call = Call(
+            "GET",
+            resource_named(resource).path(namespace),
+            self._attempt("watch", resource, "", namespace),
+            query=_selectors(labels, fields),
+        )
+        return watch(self._transport, call, resource_version=resource_version, timeout_s=timeout_s)
+
+    async def delete(
+        self,
+        resource: str,
+        name: str,
+        namespace: str | None = None,
+        *,
+        uid: str | None = None,
+        resource_version: str | None = None,
+        grace_s: int | None = None,
+        propagation: str | None = None,
+    ) -> bool:
+        """Ask for an object's deletion; False where it is gone already. It may still be there afterwards: `wait_gone`.
+
+        `uid`, `resource_version`: only this very object or version (ConflictError otherwise). `propagation`:
+        Foreground, Background or Orphan.
+        """
+        conditions = {"uid": uid, "resourceVersion": resource_version}
+        options = {
+            "kind": "DeleteOptions",
+            "apiVersion": "v1",
+            "gracePeriodSeconds": grace_s,
+            "propagationPolicy": propagation,
+            "preconditions": {key: value for key, value in conditions.items() if value is not None} or None,
+        }
+        call = Call(
+            "DELETE",
+            resource_named(resource).path(namespace, name),
+            self._attempt("delete", resource, name, namespace),
+            body={key: value for key, value in options.items() if value is not None},
+        )
+        try:
+            await self._transport.send(call)
+        except NotFoundError:
+            return False
+        return True
+
+    def _attempt(self, verb: str, resource: str, name: str = "", namespace: str | None = None) -> Attempt:
+        return Attempt(verb, resource, f"{namespace}/{name}" if namespace and name else name, self.name)
+
+    async def _identify(self, manifest: Mapping[str, Any]) -> tuple[Resource, str, str | None]:
+        metadata = manifest.get("metadata") or {}
+        resource = resource_of(manifest) or await self._discover(manifest)
+        namespace = (metadata.get("namespace") or "default") if resource.namespaced else None
+        return resource, str(metadata.get("name", "")), namespace
+
+    async def _on_object(
+        self, method: str, verb: str, manifest: Mapping[str, Any], content_type: str = "application/json"
+    ) -> Call:
+        resource, name, namespace = await self._identify(manifest)
+        attempt = self._attempt(verb, resource.plural, name, namespace)
+        return Call(method, resource.path(namespace, name), attempt, body=dict(manifest), content_type=content_type)
+
+    async def _discover(self, manifest: Mapping[str, Any]) -> Resource:
+        api, kind = str(manifest.get("apiVersion")), str(manifest.get("kind"))
+        if (api, kind) not in self._discovered:
+            attempt = self._attempt("find", f"kind {kind} of {api}")
+            path = f"/apis/{api}" if "/" in api else f"/api/{api}"
+            resource = discovered(api, kind, await self._transport.json(Call("GET", path, attempt)))
+            if resource is None:
+                raise ClusterError(f"Could not {attempt}: the cluster does not serve that kind. Install its CRD first.")
+            self._discovered[api, kind] = resource
+        return self._discovered[api, kind]
+
+    async def _pages(
+        self,
+        found: Resource,
+        resource: str,
+        namespace: str | None,
+        query: Query,
+        limit: int | None,
+    ) -> tuple[Objects, str | None]:
+        items: Objects = []
+        token = ""
+        while True:
+            paging: Query = (("limit", str(limit)),) if limit else ()
+            paging += (("continue", token),) if token else ()
+            call = Call(
+                "GET", found.path(namespace), self._attempt("list", resource, "", namespace), query=query + paging
+            )
+            answer = await self._transport.json(call)
+            # The items of a list carry neither kind nor apiVersion; whoever stores one wants both.
+            items += [{"apiVersion": found.api, "kind": found.kind, **item} for item in answer.get("items") or ()]
+            metadata = answer.get("metadata") or {}
+            token = metadata.get("continue") or ""
+            if not token:
+                return items, metadata.get("resourceVersion")
+
+
+def _selectors(labels: str | None, fields: str | None) -> Query:
+    asked = (("labelSelector", labels), ("fieldSelector", fields))
+    return tuple((key, value) for key, value in asked if value)

@@ -1,0 +1,93 @@
+"""Where each resource lives in the API: the one table of paths, and the rule for kinds that are not in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+from urllib.parse import quote
+
+from airflow_llm_provisioning.exceptions import ManifestError
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One resource of the API. `api`: `v1` or `<group>/<version>`; `optional`: a cluster may not serve it."""
+
+    plural: str
+    api: str
+    kind: str
+    namespaced: bool = True
+    optional: bool = False
+
+    @property
+    def group(self) -> str:
+        """The API group; the core group is the empty text."""
+        return self.api.rpartition("/")[0]
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """Return the request path of the collection, of one object, or of its subresource."""
+        parts = ["/apis" if "/" in self.api else "/api", self.api]
+        if self.namespaced and namespace is not None:
+            parts += ["namespaces", quote(namespace, safe="")]
+        parts.append(self.plural)
+        if name is not None:
+            parts.append(quote(name, safe=""))
+        if subresource is not None:
+            parts.append(subresource)
+        return "/".join(parts)
+
+
+# `events` and `events.events.k8s.io` are two views of the same objects: the second shows what the first leaves null.
+EVENTS_V1: Final = "events.events.k8s.io"
+
+RESOURCES: Final[Mapping[str, Resource]] = MappingProxyType(
+    {
+        "rayservices": Resource("rayservices", "ray.io/v1", "RayService"),
+        "rayclusters": Resource("rayclusters", "ray.io/v1", "RayCluster"),
+        "pods": Resource("pods", "v1", "Pod"),
+        "services": Resource("services", "v1", "Service"),
+        "configmaps": Resource("configmaps", "v1", "ConfigMap"),
+        "events": Resource("events", "v1", "Event"),
+        EVENTS_V1: Resource("events", "events.k8s.io/v1", "Event"),
+        "endpointslices": Resource("endpointslices", "discovery.k8s.io/v1", "EndpointSlice"),
+        "nodes": Resource("nodes", "v1", "Node", namespaced=False),
+        "namespaces": Resource("namespaces", "v1", "Namespace", namespaced=False),
+        "leases": Resource("leases", "coordination.k8s.io/v1", "Lease"),
+        "deployments": Resource("deployments", "apps/v1", "Deployment"),
+        "daemonsets": Resource("daemonsets", "apps/v1", "DaemonSet"),
+        "customresourcedefinitions": Resource(
+            "customresourcedefinitions", "apiextensions.k8s.io/v1", "CustomResourceDefinition", namespaced=False
+        ),
+        # Karpenter 1.x (karpenter.sh/docs, "NodeClaims", "NodePools"); on AWS beside it EC2NodeClass.
+        "nodeclaims": Resource("nodeclaims", "karpenter.sh/v1", "NodeClaim", namespaced=False, optional=True),
+        "nodepools": Resource("nodepools", "karpenter.sh/v1", "NodePool", namespaced=False, optional=True),
+        "ec2nodeclasses": Resource(
+            "ec2nodeclasses", "karpenter.k8s.aws/v1", "EC2NodeClass", namespaced=False, optional=True
+        ),
+    }
+)
+
+_BY_KIND: Final = {(resource.api, resource.kind): resource for resource in RESOURCES.values()}
+
+
+def resource_named(name: str) -> Resource:
+    """Return a resource of the table by its plural (`events.events.k8s.io` for the newer event API)."""
+    try:
+        return RESOURCES[name]
+    except KeyError:
+        raise ManifestError(
+            f"Resource {name!r} is not known here: use one of {', '.join(sorted(RESOURCES))}."
+        ) from None
+
+
+def resource_of(manifest: Mapping[str, Any]) -> Resource | None:
+    """Return the resource a manifest's apiVersion and kind name, or None where the cluster must be asked."""
+    return _BY_KIND.get((str(manifest.get("apiVersion")), str(manifest.get("kind"))))
+
+
+def discovered(api: str, kind: str, answer: Mapping[str, Any]) -> Resource | None:
+    """Return the resource of a kind from an APIResourceList (`GET /apis/<group>/<version>`)."""
+    for item in answer.get("resources") or ():
+        if item.get("kind") == kind and "/" not in item.get("name", "/"):
+            return Resource(item["name"], api, kind, namespaced=bool(item.get("namespaced")))
+    return None

@@ -1,0 +1,207 @@
+"""Raw requests through kubernetes_asyncio's client: credentials renewed in time, refusals mapped, patience where safe.
+
+The only module that touches the client. It knows paths and bytes, no resources and no trials.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Final, Self
+
+import aiohttp
+
+from airflow_llm_provisioning.exceptions import ClusterError, ClusterUnreachableError
+from airflow_llm_provisioning.gateways.kubernetes.credentials import Connect, open_client
+from airflow_llm_provisioning.gateways.kubernetes.errors import TRANSIENT, Attempt, error_for
+
+# Renew this long before a token ends: a request that starts now must still be accepted.
+RENEW_BEFORE: Final = timedelta(seconds=90)
+# Of connections that name no end (exec plugins of a kubeconfig): EKS tokens, the shortest, live 15 minutes.
+RENEW_EVERY: Final = timedelta(minutes=10)
+FIRST_PAUSE_S: Final = 0.2
+LONGEST_PAUSE_S: Final = 5.0
+REQUEST_TIMEOUT_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request. `repeatable`: doing it twice is doing it once, so a lost reply or a 5xx is tried again.
+
+    `body`: JSON. `attempt`: what to say when it fails.
+    """
+
+    method: str
+    path: str
+    attempt: Attempt
+    query: Sequence[tuple[str, str]] = ()
+    body: Any = None
+    content_type: str = "application/json"
+    repeatable: bool = True
+    timeout_s: float = REQUEST_TIMEOUT_S
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back, whatever the status."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transport:
+    """One API server. `patience_s`: real seconds that a repeatable call keeps trying through 429, 5xx and resets."""
+
+    def __init__(self, connect: Connect, *, name: str, patience_s: float = 30.0) -> None:
+        self.name = name
+        self._connect = connect
+        self._patience_s = patience_s
+        self._client: Any = None
+        self._renew_at = datetime.max.replace(tzinfo=UTC)
+        self._renewing = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        credentials = await self._connect()
+        self._client = open_client(credentials)
+        self._schedule_renewal(credentials.expires_at)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def json(self, call: Call) -> dict[str, Any]:
+        """Return the answer's JSON object, or raise what the refusal means."""
+        reply = await self.send(call)
+        try:
+            answer = json.loads(reply.body)
+        except ValueError as error:
+            raise ClusterError(
+                f"Could not {call.attempt}: the answer is no JSON ({reply.body[:120]!r}). Is {self.name} an API server?"
+            ) from error
+        return answer if isinstance(answer, dict) else {"items": answer}
+
+    async def send(self, call: Call) -> Reply:
+        """Return the reply of a call that succeeded (2xx), or raise what the refusal means."""
+        give_up_at = time.monotonic() + self._patience_s
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                reply = await self.once(call)
+                if 200 <= reply.status < 300:
+                    return reply
+                failure: ClusterError = error_for(reply.status, reply.body, call.attempt)
+                wait_s = _wait_after(call, reply, pause_s)
+            except ClusterUnreachableError as error:
+                failure = error
+                wait_s = pause_s if call.repeatable or _never_sent(error) else None
+            if wait_s is None or time.monotonic() + wait_s > give_up_at:
+                raise failure
+            await asyncio.sleep(wait_s)
+            pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
+
+    async def once(self, call: Call) -> Reply:
+        """Return the reply of one try whatever its status; only a missing reply raises. A 401 renews and asks again."""
+        reply = await self._try(call)
+        if reply.status == 401:
+            await self._renew(force=True)
+            reply = await self._try(call)
+        return reply
+
+    @asynccontextmanager
+    async def stream(self, call: Call) -> AsyncIterator[aiohttp.StreamReader]:
+        """Open a long answer and return its byte stream; `timeout_s` is the longest silence in it."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=call.timeout_s)
+        response = await self._open(call, timeout)
+        if response.status == 401:
+            response.release()
+            await self._renew(force=True)
+            response = await self._open(call, timeout)
+        try:
+            if response.status != 200:
+                raise error_for(response.status, await _body(response, call, self.name), call.attempt)
+            yield response.content
+        finally:
+            response.close()
+
+    async def _try(self, call: Call) -> Reply:
+        response = await self._open(call, aiohttp.ClientTimeout(total=call.timeout_s, sock_connect=10))
+        body = await _body(response, call, self.name)
+        return Reply(response.status, response.headers, body)
+
+    async def _open(self, call: Call, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+        if self._client is None:
+            raise ClusterError(f"Could not {call.attempt}: the connection to it is not open; use `async with`.")
+        if datetime.now(UTC) >= self._renew_at:
+            await self._renew()
+        try:
+            response: aiohttp.ClientResponse = await self._client.call_api(
+                call.path,
+                call.method,
+                query_params=list(call.query),
+                header_params={"Accept": "application/json", "Content-Type": call.content_type},
+                body=call.body,
+                auth_settings=["BearerToken"],
+                _preload_content=False,
+                _request_timeout=timeout,
+            )
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _unreachable(call, self.name, error) from error
+        return response
+
+    async def _renew(self, *, force: bool = False) -> None:
+        known = self._renew_at
+        async with self._renewing:
+            if self._renew_at != known and not force:
+                return  # somebody else renewed while we waited
+            fresh = await self._connect()
+            self._client.configuration.api_key = fresh.configuration.api_key
+            self._schedule_renewal(fresh.expires_at)
+
+    def _schedule_renewal(self, expires_at: datetime | None) -> None:
+        now = datetime.now(UTC)
+        # A token that lives shorter than the margin is renewed at half its life, not at every request.
+        self._renew_at = now + RENEW_EVERY
+        if expires_at is not None:
+            self._renew_at = now + max((expires_at - now) / 2, expires_at - now - RENEW_BEFORE)
+
+
+async def _body(response: aiohttp.ClientResponse, call: Call, server: str) -> bytes:
+    try:
+        return await response.read()
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise _unreachable(call, server, error) from error
+
+
+def _unreachable(call: Call, server: str, error: BaseException) -> ClusterUnreachableError:
+    detail = " ".join(str(error).split()) or type(error).__name__
+    return ClusterUnreachableError(
+        f"Could not {call.attempt}: no answer from the API server ({detail}). "
+        f"Check the address, the network and whether {server} runs."
+    )
+
+
+def _never_sent(error: ClusterUnreachableError) -> bool:
+    return isinstance(error.__cause__, aiohttp.ClientConnectorError)
+
+
+def _wait_after(call: Call, reply: Reply, pause_s: float) -> float | None:
+    """Return how long to wait before asking again, or None where the refusal is final.
+
+    429 was refused before it was done, so even a create may be repeated (Kubernetes API priority and fairness).
+    """
+    if reply.status not in TRANSIENT or not (call.repeatable or reply.status == 429):
+        return None
+    try:
+        return float(reply.headers.get("Retry-After", ""))
+    except ValueError:
+        return pause_s * random.uniform(0.7, 1.3)
