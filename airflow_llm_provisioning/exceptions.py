@@ -12,6 +12,7 @@
     ├── LockHeldError             another trial holds the cluster
     ├── TrialFailedError          the deployment itself failed, or did not become ready in time
     ├── CloudError                a cloud's API refused or a long operation failed
+    ├── TraceError                a recorded trace cannot be read
     └── StoreError                the results store cannot be read or written
 
 A message says what was attempted, on which object, what was found, and what to do.
@@ -68,3 +69,7 @@ class CloudError(ProvisioningError):
 
 class StoreError(ProvisioningError):
     """The results store cannot be opened, read or written."""
+
+
+class TraceError(ProvisioningError):
+    """A recorded trace cannot be read: not ours, damaged, or of a newer format."""

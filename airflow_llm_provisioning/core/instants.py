@@ -1,0 +1,82 @@
+"""Stamps as they are written by API servers, kubelets, Ray and Serve: an instant, and how finely it was written.
+
+A stamp of whole seconds was truncated, so the instant it names lies in [at, at + resolution). Nothing in here knows
+whose clock wrote it.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+MICROSECOND: Final = timedelta(microseconds=1)
+SECOND: Final = timedelta(seconds=1)
+
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?\s*(Z|z|[+-]\d\d:?\d\d)?", flags=re.ASCII
+)
+_FINEST_DIGITS: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """An instant as some clock wrote it; `resolution` is the width of what was cut off."""
+
+    at: datetime
+    resolution: timedelta
+
+    @property
+    def until(self) -> datetime:
+        """The last instant (in that clock) the stamp can stand for."""
+        return self.at + max(self.resolution - MICROSECOND, timedelta())
+
+
+def parse_stamp(value: Any) -> Stamp | None:
+    """Read RFC 3339 text (any number of fraction digits; no zone reads as UTC). None for anything else."""
+    match = _RFC3339.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        return None
+    day, clock, fraction, zone = match.groups()
+    digits = (fraction or "")[:_FINEST_DIGITS]
+    try:
+        at = datetime.fromisoformat(f"{day}T{clock}{_zone(zone)}").astimezone(UTC)
+        at += timedelta(microseconds=int(digits.ljust(_FINEST_DIGITS, "0")))
+    except (ValueError, OverflowError):
+        return None
+    return Stamp(at, timedelta(microseconds=10 ** (_FINEST_DIGITS - len(digits))))
+
+
+def parse_instant(value: Any) -> datetime | None:
+    """Read RFC 3339 text as an instant, or None."""
+    stamp = parse_stamp(value)
+    return stamp.at if stamp else None
+
+
+def from_epoch_s(value: Any) -> Stamp | None:
+    """Read seconds since 1970 (Serve's `start_time_s`) as a stamp of microseconds; 0 and below are no instants."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+        return None
+    try:
+        return Stamp(datetime.fromtimestamp(value, UTC), MICROSECOND)
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
+def format_instant(at: datetime) -> str:
+    """Return an instant as RFC 3339 UTC with microseconds, always of the same length."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def microseconds(span: timedelta) -> int:
+    """Return a span as whole microseconds, exactly."""
+    return span // MICROSECOND
+
+
+def seconds(span: timedelta) -> float:
+    """Return a span in seconds, as near as a float comes."""
+    return microseconds(span) / 1_000_000
+
+
+def _zone(zone: str | None) -> str:
+    return "+00:00" if zone is None or zone in "Zz" else zone

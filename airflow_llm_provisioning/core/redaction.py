@@ -1,0 +1,131 @@
+"""What of an object may be kept in a trace: no secret, no bulk that no verdict reads, no duplicate.
+
+Pure; the recorder calls it before anything is stored. What is dropped is gone for good, so the rules are few and plain:
+values of environment variables go (their names stay) except a short list of switches that are no secrets and decide
+verdicts; data of Secrets and ConfigMaps go; kubectl's last-applied copy goes (it repeats the environment);
+managedFields keep who wrote, how and when.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.fields import dig, mapping
+from airflow_llm_provisioning.core.instants import parse_stamp
+
+# huggingface_hub constants.py (0.2x to 2.x) reads these; verdicts on the download treatment need their values.
+KEPT_ENV: Final = frozenset(
+    {
+        "HF_HUB_ENABLE_HF_TRANSFER",
+        "HF_XET_HIGH_PERFORMANCE",
+        "HF_HUB_DISABLE_XET",
+        "HF_HUB_DISABLE_PROGRESS_BARS",
+    }
+)
+REDACTED: Final = "<redacted>"
+
+_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+_SECRET_RESOURCES: Final = frozenset({"secrets", "configmaps"})
+_SECRET_FIELDS: Final = frozenset({"data", "stringData", "binaryData"})
+_MANAGED_KEPT: Final = ("manager", "operation", "subresource", "time")
+_ENV_MAPS: Final = frozenset({"env_vars", "environment"})
+_BULK: Final = frozenset({"controller_health_metrics"})
+# Ray repeats the runtime environment, variables included, as JSON text under these names (state API, ray 2.33 to 2.60).
+_SERIALISED_ENV: Final = frozenset({"serialized_runtime_env", "serializedRuntimeEnv"})
+
+
+def redact(resource: str, obj: Any) -> Any:
+    """Return a copy of `obj` without what may not or need not be stored; `obj` itself is left alone.
+
+    Log texts (`pod-log`, `ray-log-file`) are strings and pass: which files are read is the recorder's choice.
+    """
+    if resource in _SECRET_RESOURCES and isinstance(obj, Mapping):
+        obj = {key: value for key, value in obj.items() if key not in _SECRET_FIELDS}
+    return _walk(obj, "")
+
+
+def _walk(value: Any, key: str) -> Any:
+    if isinstance(value, Mapping):
+        if key in _ENV_MAPS:
+            return {name: _env_value(name, item) for name, item in value.items()}
+        return {name: _field(name, item) for name, item in value.items() if _kept(name)}
+    if isinstance(value, (list, tuple)):
+        if key in ("env", "envs"):
+            return [_env_entry(item) for item in value]
+        return [_walk(item, "") for item in value]
+    return value
+
+
+def _kept(name: str) -> bool:
+    return name not in _BULK and name != _LAST_APPLIED
+
+
+def _field(name: str, value: Any) -> Any:
+    if name == "managedFields" and isinstance(value, (list, tuple)):
+        return [{key: item[key] for key in _MANAGED_KEPT if key in item} for item in map(mapping, value)]
+    if name in _SERIALISED_ENV and isinstance(value, str) and value not in ("", "{}"):
+        return REDACTED
+    if name == "serveConfigV2" and isinstance(value, str):
+        return _serve_config(value)
+    return _walk(value, name)
+
+
+def _env_entry(entry: Any) -> Any:
+    if not isinstance(entry, Mapping) or "value" not in entry:
+        return _walk(entry, "")
+    return {**entry, "value": _env_value(str(entry.get("name")), entry["value"])}
+
+
+def _env_value(name: str, value: Any) -> Any:
+    return value if name in KEPT_ENV or value in ("", None) else REDACTED
+
+
+def _serve_config(config: str) -> str:
+    """Return Serve's configuration with the values of its `env_vars` gone; text that is no YAML goes whole."""
+    import yaml  # late: the recorder meets one RayService a trial
+
+    try:
+        parsed = yaml.safe_load(config)
+    except yaml.YAMLError:
+        return REDACTED
+    if not isinstance(parsed, Mapping):
+        return REDACTED
+    redacted = _walk(parsed, "")
+    return config if redacted == parsed else yaml.safe_dump(redacted, sort_keys=False)
+
+
+class Deduplicator:
+    """Tells what a recorder has already seen: the same version of an object again, after a re-list or a reconnect.
+
+    A version is (resource, uid, resourceVersion), and its deletion is another. What carries no resourceVersion (polled
+    answers, marks) is never a duplicate.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], tuple[str, bool]] = {}
+
+    def is_new(self, resource: str, kind: str | None, obj: Any) -> bool:
+        """Say whether this version is news, and remember it. BOOKMARKs are no objects and never news."""
+        if kind == "BOOKMARK":
+            return False
+        uid, version = dig(obj, "metadata", "uid"), dig(obj, "metadata", "resourceVersion")
+        if not isinstance(uid, str) or not isinstance(version, str):
+            return True
+        seen = self._seen.get((resource, uid))
+        deleted = kind == "DELETED"
+        if seen is not None and (seen[1] or (not deleted and not _newer(version, seen[0]))):
+            return False
+        self._seen[(resource, uid)] = (version, deleted)
+        return True
+
+
+def _newer(version: str, than: str) -> bool:
+    """Numbers by size (an etcd revision grows), anything else only for equality: the API promises no more."""
+    if version.isdecimal() and than.isdecimal():
+        return int(version) > int(than)
+    return version != than
+
+
+def newest_managed_stamp(obj: Any) -> Any:
+    """Return the newest `managedFields` stamp of an object (the API server's clock, whole seconds), or None."""
+    stamps = [parse_stamp(entry.get("time")) for entry in map(mapping, dig(obj, "metadata", "managedFields") or ())]
+    return max((stamp for stamp in stamps if stamp), key=lambda stamp: stamp.at, default=None)

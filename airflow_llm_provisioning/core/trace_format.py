@@ -1,0 +1,196 @@
+"""How a trace is written: JSON lines in gzip members, the same shape a recording of a real cluster has.
+
+A line is a plain dict `{"received_at", "type", "resource", "object"}` and what else its source has to tell
+(`date_header`, `status_code`, `service`, `path`, `filename`, `unchanged_until`). `received_at` is the recorder's clock,
+RFC 3339 UTC with microseconds; `unchanged_until`, on a polled answer, is when it was last asked before and had not
+changed yet.
+
+Our own lines have the resource `trace`: first HEADER, at the end END, between them MARK (something we did) and EVIDENCE
+(what a cloud said about a treatment). A recording without them reads as well.
+
+Chunks are gzip members: whoever concatenates the stored chunks of a trial has a valid .jsonl.gz file.
+"""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from airflow_llm_provisioning.core.instants import format_instant, parse_instant
+from airflow_llm_provisioning.exceptions import TraceError
+
+FORMAT: Final = 1
+TRACE_RESOURCE: Final = "trace"
+OUTCOMES: Final = ("ready", "timed_out", "failed", "aborted")
+# A gzip member of one byte can unpack to a thousand; no trial's trace comes near this.
+MAX_UNPACKED_BYTES: Final = 1 << 30
+
+Line = Mapping[str, Any]
+Outcome = Literal["ready", "timed_out", "failed", "aborted"]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedTrace:
+    """What could be read of a trace's bytes. `cut`: why reading ended early, or None; `unreadable_lines`: skipped."""
+
+    lines: tuple[Line, ...]
+    cut: str | None = None
+    unreadable_lines: int = 0
+
+
+def line(received_at: datetime, kind: str | None, resource: str, obj: Any, **extra: Any) -> dict[str, Any]:
+    """Return a line. `kind`: LISTED, ADDED, MODIFIED, DELETED, BOOKMARK; None for what was polled or read once."""
+    return {
+        "received_at": format_instant(received_at),
+        **extra,
+        **({"type": kind} if kind else {}),
+        "resource": resource,
+        "object": obj,
+    }
+
+
+def header_line(
+    received_at: datetime,
+    *,
+    origin: Literal["measured", "simulated"],
+    namespace: str,
+    name: str,
+    uid: str | None = None,
+    trial: Mapping[str, Any] | None = None,
+    cluster: Mapping[str, Any] | None = None,
+    clock: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the first line of a trace.
+
+    `trial`: what was deployed (cell, variant, workload profile, image, ...). `cluster`: version information as the
+    cluster gives it. `clock`: `{"speed": float}` where a simulator's clock runs faster than ours.
+    """
+    rayservice = {"namespace": namespace, "name": name, **({"uid": uid} if uid else {})}
+    obj = {
+        "format": FORMAT,
+        "origin": origin,
+        "rayservice": rayservice,
+        "trial": dict(trial or {}),
+        "cluster": dict(cluster or {}),
+        "clock": dict(clock or {}),
+    }
+    return line(received_at, "HEADER", TRACE_RESOURCE, obj)
+
+
+def mark_line(received_at: datetime, mark: str, **detail: Any) -> dict[str, Any]:
+    """Return a mark: something we did or saw ourselves at `received_at` (`apply_started`, `apply_replied`,
+    `first_completion`, `deleted_by_us`, ...).
+    """
+    return line(received_at, "MARK", TRACE_RESOURCE, {**detail, "mark": mark})
+
+
+def evidence_line(received_at: datetime, *, claim: str, holds: bool | None, detail: str, source: str) -> dict[str, Any]:
+    """Return one observation of a cloud about a treatment."""
+    return line(
+        received_at,
+        "EVIDENCE",
+        TRACE_RESOURCE,
+        {"claim": claim, "holds": holds, "detail": detail, "source": source},
+    )
+
+
+def end_line(received_at: datetime, outcome: Outcome, reason: str | None = None) -> dict[str, Any]:
+    """Return the last line of a trace: how the trial ended."""
+    return line(received_at, "END", TRACE_RESOURCE, {"outcome": outcome, "reason": reason})
+
+
+def encode_line(item: Line) -> bytes:
+    """Return a line as bytes, its newline included. The same line gives the same bytes."""
+    return json.dumps(item, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n"
+
+
+def decode_line(data: bytes | str) -> dict[str, Any]:
+    """Read one line; a TraceError says what is wrong with it."""
+    try:
+        item = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise TraceError(f"A trace line was read that is no JSON: {error}.") from error
+    if not isinstance(item, dict) or parse_instant(item.get("received_at")) is None or "resource" not in item:
+        raise TraceError(
+            "A trace line was read that is no object with `received_at` and `resource`: not a trace of ours."
+        )
+    return item
+
+
+def encode_chunk(lines: Iterable[Line]) -> bytes:
+    """Return lines as one gzip member; the same lines give the same bytes (no time of packing in it)."""
+    return gzip.compress(b"".join(map(encode_line, lines)), compresslevel=6, mtime=0)
+
+
+def decode_trace(data: bytes | Iterable[bytes]) -> DecodedTrace:
+    """Read a whole trace: one or more gzip members, or plain JSON lines.
+
+    A trace cut in mid-line or mid-member gives what could be read, with `cut` saying so. A TraceError is raised for
+    what is no trace at all and for a newer format than this version reads.
+    """
+    packed = data if isinstance(data, bytes) else b"".join(data)
+    plain, cut = _unpack(packed)
+    lines: list[Line] = []
+    unreadable = 0
+    raw = plain.split(b"\n")
+    for position, item in enumerate(raw):
+        if not item.strip():
+            continue
+        try:
+            lines.append(decode_line(item))
+        except TraceError:
+            if position == len(raw) - 1:
+                cut = cut or f"the last line stops in the middle ({len(item)} bytes of it)"
+            else:
+                unreadable += 1
+    if not lines:
+        raise TraceError(
+            f"A trace was read from {len(packed)} bytes and not one line of it is ours "
+            f"({cut or f'{unreadable} lines of something else'}): give a .jsonl or .jsonl.gz written by the recorder."
+        )
+    check_format(lines)
+    return DecodedTrace(tuple(lines), cut, unreadable)
+
+
+def check_format(lines: Sequence[Line]) -> None:
+    """Raise a TraceError if the trace's header is of a newer format, or of none."""
+    header = next((item for item in lines if is_own(item, "HEADER")), None)
+    if header is None:
+        return
+    version = header["object"].get("format") if isinstance(header["object"], Mapping) else None
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise TraceError(f"A trace was read whose header names the format {version!r}: it is damaged or not ours.")
+    if version > FORMAT:
+        raise TraceError(
+            f"A trace of format {version} was read; this version knows formats up to {FORMAT}: "
+            "upgrade airflow-llm-provisioning."
+        )
+
+
+def is_own(item: Line, kind: str) -> bool:
+    """Say whether a line is one of ours (resource `trace`) of this kind."""
+    return item.get("resource") == TRACE_RESOURCE and item.get("type") == kind
+
+
+def _unpack(packed: bytes) -> tuple[bytes, str | None]:
+    """Return the unpacked bytes and why unpacking ended early: member by member, so that a cut costs only its tail."""
+    if not packed.startswith(b"\x1f\x8b"):
+        return packed, None
+    parts: list[bytes] = []
+    left, room = packed, MAX_UNPACKED_BYTES
+    while left:
+        member = zlib.decompressobj(wbits=31)
+        try:
+            part = member.decompress(left, room)
+        except zlib.error as error:
+            return b"".join(parts), f"a compressed chunk is damaged ({error})"
+        parts.append(part)
+        room -= len(part)
+        if not member.eof:
+            why = "the last compressed chunk stops in the middle" if room > 0 else "it unpacks to more than 1 GiB"
+            return b"".join(parts), why
+        left = member.unused_data.lstrip(b"\0")
+    return b"".join(parts), None

@@ -1,0 +1,274 @@
+"""What a trace's lines are grouped into: objects with their history, events of both APIs, answers, logs, marks.
+
+Knows Kubernetes' field names, and nothing of RayServices, milestones or treatments.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from airflow_llm_provisioning.core.fields import dig, items, mapping, number, text
+from airflow_llm_provisioning.core.instants import Stamp, parse_instant, parse_stamp
+
+EVENT_RESOURCES = frozenset({"events", "events.events.k8s.io"})
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of an object as it reached the recorder. `kind`: LISTED, ADDED, MODIFIED, DELETED."""
+
+    received_at: datetime
+    kind: str
+    object: Mapping[str, Any]
+
+    @property
+    def prompt(self) -> bool:
+        """Whether it came by watch, moments after it was written; a listed version may be old."""
+        return self.kind != "LISTED"
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A fact's first sight: the version that shows it, since when that was known, and the last sight without it.
+
+    `seen_at`: the earliest receipt that proves the fact. `before`: the versions without it, oldest first.
+    """
+
+    version: Version
+    seen_at: datetime
+    before: tuple[Version, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """One object (one uid) with its versions in the order they were written."""
+
+    resource: str
+    uid: str
+    versions: tuple[Version, ...]
+
+    @property
+    def first(self) -> Mapping[str, Any]:
+        """The oldest version seen."""
+        return self.versions[0].object
+
+    @property
+    def last(self) -> Mapping[str, Any]:
+        """The newest version seen."""
+        return self.versions[-1].object
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return text(dig(self.last, "metadata", "name"))
+
+    @property
+    def labels(self) -> Mapping[str, Any]:
+        """The newest labels."""
+        return mapping(dig(self.last, "metadata", "labels"))
+
+    @property
+    def annotations(self) -> Mapping[str, Any]:
+        """The newest annotations."""
+        return mapping(dig(self.last, "metadata", "annotations"))
+
+    @property
+    def created(self) -> Stamp | None:
+        """`creationTimestamp`: the API server's clock, whole seconds."""
+        return parse_stamp(dig(self.last, "metadata", "creationTimestamp"))
+
+    @property
+    def deleted(self) -> Version | None:
+        """The first version that is going or gone, or None."""
+        sight = self.first_sight(lambda obj: bool(dig(obj, "metadata", "deletionTimestamp")))
+        if sight:
+            return sight.version
+        return next((version for version in self.versions if version.kind == "DELETED"), None)
+
+    def owned_by(self, uid: str) -> bool:
+        """Say whether an ownerReference names this uid."""
+        return uid in self.owner_uids
+
+    @property
+    def owner_uids(self) -> tuple[str, ...]:
+        """The uids of its owners."""
+        return tuple(text(mapping(ref).get("uid")) for ref in items(dig(self.last, "metadata", "ownerReferences")))
+
+    def first_sight(self, holds: Callable[[Mapping[str, Any]], bool]) -> Sight | None:
+        """Return when `holds` was first true of the object, or None if it never was."""
+        for position, version in enumerate(self.versions):
+            if holds(version.object):
+                seen_at = min(later.received_at for later in self.versions[position:])
+                return Sight(version, seen_at, self.versions[:position])
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event, merged from both APIs. `first`, `last`: when it happened, in its component's clock.
+
+    `prompt`: the first receipt was of its first occurrence and by watch, so `received_at` follows `first` by moments.
+    """
+
+    uid: str
+    reason: str
+    message: str
+    warning: bool
+    involved_kind: str
+    involved_name: str
+    involved_uid: str
+    component: str
+    host: str
+    container: str
+    first: Stamp | None
+    last: Stamp | None
+    count: int
+    received_at: datetime
+    prompt: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of Serve's or Ray's REST interface.
+
+    `unchanged_until`: when it was last asked before this and had not changed; None where the recorder did not say.
+    """
+
+    resource: str
+    received_at: datetime
+    status_code: int | None
+    service: str
+    body: Any
+    unchanged_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogText:
+    """A log file as it was read. `pod`, `container` for a container's own output, `node_ip` for a file of Ray's."""
+
+    received_at: datetime
+    filename: str
+    node_ip: str
+    pod: str
+    container: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something we did or saw ourselves, in the recorder's clock."""
+
+    name: str
+    at: datetime
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a cloud said about a treatment (`gateways.clouds.base.Evidence`, as it stands in the trace)."""
+
+    claim: str
+    holds: bool | None
+    detail: str
+    source: str
+
+
+def build_history(resource: str, uid: str, versions: Sequence[Version]) -> History:
+    """Order an object's versions as they were written (by resourceVersion where those are numbers) and drop repeats."""
+    kept: dict[tuple[str, bool], Version] = {}
+    for version in versions:
+        key = (text(dig(version.object, "metadata", "resourceVersion")), version.kind == "DELETED")
+        kept.setdefault(key if key[0] else (f"?{len(kept)}", False), version)
+    ordered = list(kept.values())
+    if all(key[0].isdecimal() for key in kept):
+        ordered.sort(key=lambda v: (v.kind == "DELETED", int(dig(v.object, "metadata", "resourceVersion"))))
+    return History(resource, uid, tuple(ordered))
+
+
+def build_event(versions: Sequence[Version]) -> Event:
+    """Merge every sight of one event, from both APIs and all its repeats."""
+    by_receipt = sorted(versions, key=lambda version: version.received_at)
+    first, newest = by_receipt[0], max(by_receipt, key=lambda version: _count(version.object))
+    obj = newest.object
+    involved = mapping(obj.get("involvedObject") or obj.get("regarding"))
+    source = mapping(obj.get("source") or obj.get("deprecatedSource"))
+    field_path = text(involved.get("fieldPath"))
+    started, ended = _event_stamps(obj)
+    return Event(
+        uid=text(dig(obj, "metadata", "uid")),
+        reason=text(obj.get("reason")),
+        message=text(obj.get("message") or obj.get("note")),
+        warning=obj.get("type") == "Warning",
+        involved_kind=text(involved.get("kind")),
+        involved_name=text(involved.get("name")),
+        involved_uid=text(involved.get("uid")),
+        component=text(source.get("component") or obj.get("reportingComponent") or obj.get("reportingController")),
+        host=text(source.get("host")),
+        container=field_path[field_path.find("{") + 1 : -1] if field_path.endswith("}") else "",
+        first=started,
+        last=ended,
+        count=_count(obj),
+        received_at=first.received_at,
+        prompt=first.prompt and _count(first.object) == 1,
+    )
+
+
+def condition(obj: Any, kind: str) -> Mapping[str, Any]:
+    """Return an object's status condition of this type, or an empty mapping."""
+    for entry in items(dig(obj, "status", "conditions")):
+        if mapping(entry).get("type") == kind:
+            return mapping(entry)
+    return {}
+
+
+def condition_true(obj: Any, kind: str) -> bool:
+    """Say whether a condition is there and holds: a condition counts only with `status: "True"`."""
+    return condition(obj, kind).get("status") == "True"
+
+
+def container_statuses(pod: Any) -> Iterable[Mapping[str, Any]]:
+    """Yield a pod's container statuses, init containers first."""
+    for key in ("initContainerStatuses", "containerStatuses"):
+        yield from map(mapping, items(dig(pod, "status", key)))
+
+
+def containers(pod: Any) -> Iterable[Mapping[str, Any]]:
+    """Yield a pod's containers as specified, init containers first."""
+    for key in ("initContainers", "containers"):
+        yield from map(mapping, items(dig(pod, "spec", key)))
+
+
+def _count(obj: Any) -> int:
+    value = mapping(obj)
+    counted = value.get("count") or value.get("deprecatedCount") or dig(value, "series", "count")
+    return max(int(number(counted) or 1), 1)
+
+
+def _event_stamps(obj: Mapping[str, Any]) -> tuple[Stamp | None, Stamp | None]:
+    """Read when it happened (eventTime, else firstTimestamp, else the creation) and when it last did."""
+    first = (
+        parse_stamp(obj.get("eventTime"))
+        or parse_stamp(obj.get("firstTimestamp"))
+        or parse_stamp(obj.get("deprecatedFirstTimestamp"))
+        or parse_stamp(dig(obj, "metadata", "creationTimestamp"))
+    )
+    last = (
+        parse_stamp(dig(obj, "series", "lastObservedTime"))
+        or parse_stamp(obj.get("lastTimestamp"))
+        or parse_stamp(obj.get("deprecatedLastTimestamp"))
+    )
+    return first, last or first
+
+
+def build_answer(line: Mapping[str, Any], received_at: datetime) -> Answer:
+    """Read a polled answer's line."""
+    code = line.get("status_code")
+    return Answer(
+        text(line.get("resource")),
+        received_at,
+        code if isinstance(code, int) else None,
+        text(line.get("service")),
+        line.get("object"),
+        parse_instant(line.get("unchanged_until")),
+    )

@@ -1,0 +1,254 @@
+"""Was the start cold, how did an image reach its node, what was a container told: claims with their evidence.
+
+Small questions that treatments put together; a treatment's own verdict lives beside the treatment. Unknown is an
+answer, and never stands for yes.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from airflow_llm_provisioning.core.fields import dig, items, mapping, objects, text
+from airflow_llm_provisioning.core.trace_objects import Event, History, container_statuses
+from airflow_llm_provisioning.core.trace_view import TraceView
+from airflow_llm_provisioning.core.workload import package_name
+
+Value = Literal["yes", "no", "unknown"]
+Delivered = Literal["pulled", "present", "streamed", "unknown"]
+
+# Assumed: no registry, network and decompression give more. Full pulls that were published move 0.1 to 0.15 GB/s
+# (data-on-eks ray example, 11.6 GB in 121 s; acr #873, 4.08 GB in 168.8 s), streamed ones seem to move tens.
+IMPLAUSIBLE_BYTES_S: Final = 500_000_000
+# Below this a pull is short whatever happened, and a rate says nothing.
+JUDGED_BYTES: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An answer to a claim, with the sentences it rests on."""
+
+    claim: str
+    value: Value
+    evidence: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {"claim": self.claim, "value": self.value, "evidence": list(self.evidence)}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageArrival:
+    """How a pod's image reached its node, as far as the kubelet and the node said.
+
+    `pull_s`: the kubelet's own figure, without waiting for other pulls; `size_bytes`: compressed. Both None where no
+    event says so. A streamed image still reports its full size: no bandwidth can be computed from it.
+    """
+
+    delivered: Delivered
+    image: str | None
+    pull_s: float | None
+    size_bytes: int | None
+    evidence: tuple[str, ...]
+
+    @property
+    def rate_bytes_s(self) -> float | None:
+        """Size over pull time, meaningful only for `pulled`."""
+        return self.size_bytes / self.pull_s if self.size_bytes and self.pull_s else None
+
+
+def all_of(claim: str, verdicts: Iterable[Verdict]) -> Verdict:
+    """Return yes if all say yes, no if one says no, else unknown; with everybody's evidence."""
+    parts = tuple(verdicts)
+    values = {part.value for part in parts}
+    value: Value = "no" if "no" in values else "unknown" if values != {"yes"} else "yes"
+    return Verdict(claim, value, tuple(sentence for part in parts for sentence in part.evidence))
+
+
+def cloud_says(view: TraceView, claim: str) -> Verdict:
+    """Return what the clouds answered about a claim; contradicting answers are unknown."""
+    found = view.evidence(claim)
+    sentences = tuple(f"{item.detail} ({item.source})" for item in found)
+    answers = {item.holds for item in found} - {None}
+    if len(answers) > 1:
+        return Verdict(claim, "unknown", (*sentences, "The answers contradict each other."))
+    if not answers:
+        return Verdict(claim, "unknown", sentences or (f"No cloud was asked about {claim}, or none answered.",))
+    return Verdict(claim, "yes" if answers == {True} else "no", sentences)
+
+
+def cold_start(view: TraceView) -> Verdict:
+    """Say whether every Ray pod of the deciding path met a node that was younger than the submission and had to get its
+    image there. An image that came with a young node's disk (snapshot, streaming) is still a cold start.
+    """
+    pods = [pod for pod in (view.head, view.worker) if pod]
+    if view.worker is None or view.head is None:
+        return Verdict("cold_start", "unknown", ("Head or worker pod was not seen.",))
+    return all_of("cold_start", [_cold_pod(view, pod) for pod in pods])
+
+
+def image_arrival(view: TraceView, pod: History | None) -> ImageArrival:
+    """Say how a pod's image reached its node: from the pull events of its first container that has one, and the node's
+    own streaming events. With `wait-gcs-ready` the worker's pull is charged to that init container (KubeRay 1.x).
+    """
+    if pod is None:
+        return ImageArrival("unknown", None, None, None, ("The pod was not seen.",))
+    pulls = [event for event in view.events_of(pod) if event.reason in ("Pulling", "Pulled")]
+    full = next((event for event in pulls if event.reason == "Pulled" and _PULLED.search(event.message)), None)
+    present = next((event for event in pulls if event.reason == "Pulled" and _PRESENT.search(event.message)), None)
+    image = _image_named(pulls)
+    streaming = streaming_signals(view, pod)
+    if full is not None:
+        pull_s, size = pulled_figures(full.message)
+        return _arrived_by_pull(pod, full, image, pull_s, size, streaming)
+    if present is not None:
+        sentence = f"Pod {pod.name}: {present.message} (event Pulled)"
+        delivered: Delivered = "streamed" if streaming else "present"
+        return ImageArrival(delivered, image, None, None, (sentence, *streaming))
+    return ImageArrival("unknown", image, None, None, (f"Pod {pod.name}: no Pulled event was seen.", *streaming))
+
+
+def streaming_signals(view: TraceView, pod: History) -> tuple[str, ...]:
+    """Return what says that this pod's image was streamed.
+
+    GKE: a Node event `ImageStreaming`, "Image <ref> is backed by image streaming." (PerfKitBenchmarker
+    tests/kubernetes_conditions_test.py). AKS: a pod condition or event of acr-nodemon whose positive wording is not
+    published, so any that speaks of streaming and is not a refusal counts (AgentBaker #3711, AKS #3928).
+    """
+    images = images_of(pod)
+    found = [
+        f"Node {event.involved_name}: {event.message} (event ImageStreaming)"
+        for event in view.events_of(view.node_of(pod), "ImageStreaming")
+        if any(_same_image(image, event.message) for image in images)
+    ]
+    found += [
+        f"Pod {pod.name}: {event.message} (event {event.reason})"
+        for event in view.events_of(pod)
+        if _streams(f"{event.reason} {event.message}")
+    ]
+    for entry in map(mapping, items(dig(pod.last, "status", "conditions"))):
+        told = " ".join(text(entry.get(key)) for key in ("type", "reason", "message"))
+        if entry.get("status") == "True" and _streams(told):
+            found.append(f"Pod {pod.name}: condition {told}")
+    return tuple(found)
+
+
+def pulled_figures(message: str) -> tuple[float | None, int | None]:
+    """Read seconds and bytes out of a `Pulled` message, in each wording (kubelet to 1.26, to 1.29, since).
+
+    The first duration is the pull alone; the one "including waiting" counts the queue too.
+    """
+    match = _PULLED.search(message)
+    size = _SIZE.search(message)
+    return (go_duration_s(match.group(1)) if match else None), (int(size.group(1)) if size else None)
+
+
+def go_duration_s(value: str) -> float | None:
+    """Read a duration as Go prints it (`2m10.813s`, `796ms`) in seconds, or None."""
+    parts = _GO_PART.findall(value)
+    if not parts or "".join(number + unit for number, unit in parts) != value:
+        return None
+    return float(sum(float(number) * _GO_UNITS[unit] for number, unit in parts))
+
+
+def images_of(pod: History | None) -> tuple[str, ...]:
+    """Return the images of a pod's containers as specified, each once."""
+    specs = [*items(dig(pod.last if pod else None, "spec", "initContainers"))]
+    specs += items(dig(pod.last if pod else None, "spec", "containers"))
+    return tuple(dict.fromkeys(text(mapping(spec).get("image")) for spec in specs if mapping(spec).get("image")))
+
+
+def image_digest(pod: History | None) -> str | None:
+    """Return the digest (`sha256:...`) that a pod's main container really ran, or None."""
+    found: str | None = None
+    for status in container_statuses(pod.last if pod else None):
+        _, _, digest = text(status.get("imageID")).rpartition("@")
+        found = digest if digest.startswith("sha256:") else found
+    return found
+
+
+def switch(view: TraceView, name: str) -> Verdict:
+    """Say whether an environment switch is on in the Ray containers of head and worker, as Kubernetes was told.
+
+    What an image or a runtime_env sets beside is not seen here.
+    """
+    pods = [pod for pod in (view.head, view.worker) if pod]
+    if not pods:
+        return Verdict(name, "unknown", ("No Ray pod was seen.",))
+    parts = []
+    for pod in pods:
+        value = view.env_of(pod).get(name)
+        on = value is not None and value.strip().lower() in ("1", "true", "yes", "on")
+        told = f"{name}={value}" if value is not None else f"no {name}"
+        parts.append(Verdict(name, "yes" if on else "no", (f"Pod {pod.name}: {told} in its environment.",)))
+    return all_of(name, parts)
+
+
+def runtime_pip_seen(view: TraceView) -> Verdict:
+    """Say whether Ray installed packages at start: by Serve's configuration, and by the environments Ray lists."""
+    told = view.runtime_pip
+    if told:
+        return Verdict("runtime_pip", "yes", (f"Serve's configuration asks for pip {', '.join(told)}.",))
+    built = objects(view.ray_answer("ray-runtime-envs"), "data", "result", "result")
+    if any("'pip'" in str(entry.get("runtime_env")) or '"pip"' in str(entry.get("runtime_env")) for entry in built):
+        return Verdict("runtime_pip", "yes", ("Ray lists a runtime environment with pip packages.",))
+    if view.rayservice is None or not view.applications:
+        return Verdict("runtime_pip", "unknown", ("Serve's configuration was not seen.",))
+    return Verdict("runtime_pip", "no", ("Serve's configuration asks for no pip packages.",))
+
+
+def recipe_packages(view: TraceView) -> dict[str, str] | None:
+    """Return the packages of the served image's recipe, normalised name -> requirement, as the trial's header tells
+    (`trial.image.recipe.pip` or `trial.recipe.pip`); None where the header has no recipe.
+    """
+    recipe = mapping(dig(view.trial, "image", "recipe") or view.trial.get("recipe"))
+    if "pip" not in recipe:
+        return None
+    return {package_name(item): item for item in items(recipe["pip"]) if isinstance(item, str)}
+
+
+_PULLED = re.compile(r"Successfully pulled image .*? in ([0-9.hmsnuµ]+)")
+_SIZE = re.compile(r"Image size: (\d+) bytes")
+_PRESENT = re.compile(r"already present on machine")
+_QUOTED = re.compile(r'image "([^"]+)"')
+_GO_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|h|m|s)")
+_GO_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+
+
+def _arrived_by_pull(
+    pod: History, event: Event, image: str | None, pull_s: float | None, size: int | None, streaming: Sequence[str]
+) -> ImageArrival:
+    sentences = [f"Pod {pod.name}: {event.message} (event Pulled)", *streaming]
+    delivered: Delivered = "streamed" if streaming else "pulled"
+    fast = size is not None and pull_s is not None and size >= JUDGED_BYTES and size > pull_s * IMPLAUSIBLE_BYTES_S
+    if fast and not streaming:
+        delivered = "streamed"
+        sentences.append(f"{size} bytes in {pull_s} s were not moved over a network: mounted lazily, or local already.")
+    return ImageArrival(delivered, image, pull_s, size, tuple(sentences))
+
+
+def _cold_pod(view: TraceView, pod: History) -> Verdict:
+    node = view.node_of(pod)
+    if node is None:
+        return Verdict("cold_start", "unknown", (f"The node of pod {pod.name} was not seen.",))
+    young = view.younger_than_submission(node)
+    if young is None:
+        return Verdict("cold_start", "unknown", (f"Whether node {node.name} is younger than the trial is not known.",))
+    how = image_arrival(view, pod)
+    if young:
+        return Verdict("cold_start", "yes", (f"Node {node.name} was created after the submission.", *how.evidence))
+    older = f"Node {node.name} was there before the submission."
+    return Verdict("cold_start", "no", (older, *how.evidence))
+
+
+def _image_named(pulls: Sequence[Event]) -> str | None:
+    return next((match.group(1) for event in pulls if (match := _QUOTED.search(event.message))), None)
+
+
+def _same_image(image: str, message: str) -> bool:
+    return bool(image) and image in message
+
+
+def _streams(told: str) -> bool:
+    lower = told.lower()
+    return "stream" in lower and not any(word in lower for word in ("disabled", "not ", "fail", "unsupported"))
