@@ -1,1 +1,1 @@
-"""Nodes, scheduling, image delivery and kubelets of a simulated cluster."""
+"""Nodes, what schedules pods onto them and what runs them there."""
