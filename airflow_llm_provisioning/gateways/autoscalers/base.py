@@ -27,6 +27,8 @@ class NodeSetup:
     restarts: Sequence[tuple[str, str]] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     cloud_pool: Mapping[str, Any] | None = None
+    more_cloud_pools: Sequence[Mapping[str, Any]] = ()
+    """Further pools of the target (the head's), set up the same way."""
 
 
 class NodeAutoscaler(Protocol):

@@ -1,0 +1,256 @@
+"""Every node autoscaler renders objects that carry the profile, and says beforehand what cannot work."""
+
+import json
+import re
+import tomllib
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from airflow_llm_provisioning.core.experiment import NodeProfile, Target
+from airflow_llm_provisioning.core.names import LABEL_TARGET
+from airflow_llm_provisioning.exceptions import ConfigurationError
+from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
+from airflow_llm_provisioning.gateways.autoscalers.base import NodeAutoscaler
+from airflow_llm_provisioning.gateways.autoscalers.luna import shared_cluster_problems
+
+OPTIONS = {
+    "api_server": "https://x.eks.amazonaws.com",
+    "cluster_certificate": "Q0E=",
+    "role": "node-role",
+    "discovery": "my-cluster",
+    "node_service_account": "luna@project.iam.gserviceaccount.com",
+}
+
+
+def profile(cloud: str = "eks", autoscaler: str = "luna", **fields: Any) -> NodeProfile:
+    options = {**OPTIONS, **fields.pop("options", {})}
+    return NodeProfile("eks-improved", cloud, autoscaler, "1.31", options=options, **fields)  # type: ignore[arg-type]
+
+
+def node_autoscaler(name: str) -> NodeAutoscaler:
+    return AUTOSCALERS[name]
+
+
+def luna_data(given: NodeProfile) -> dict[str, str]:
+    (config_map,) = node_autoscaler("luna").setup(given).manifests
+    assert (config_map["metadata"]["namespace"], config_map["metadata"]["name"]) == ("elotl", "elotl-luna")
+    return dict(config_map["data"])
+
+
+SUPPORTED = [
+    ("luna", "eks", {}),
+    ("luna", "gke", {"streaming": True}),
+    ("luna", "aks", {"streaming": True}),
+    ("karpenter", "eks", {}),
+    ("karpenter", "aks", {"streaming": True}),
+    ("native", "gke", {"gpu_instance_type": "g2-standard-8", "cpu_instance_type": "e2-standard-4"}),
+    ("native", "aks", {"gpu_instance_type": "Standard_NV36ads_A10_v5"}),
+    ("native", "eks", {"options": {"node_selector": {"pool": "gpu"}}}),
+    ("native", "generic", {}),
+]
+
+
+@pytest.mark.parametrize(("autoscaler", "cloud", "fields"), SUPPORTED)
+def test_a_supported_profile_has_no_problem_and_a_setup(autoscaler: str, cloud: str, fields: dict[str, Any]) -> None:
+    """What is offered works: no problem, every manifest an object with kind and name, ConfigMap values text."""
+    given = profile(cloud, autoscaler, **fields)
+    nodes = node_autoscaler(autoscaler)
+    assert nodes.name == autoscaler
+    assert list(nodes.check(given)) == []
+    for manifest in nodes.setup(given).manifests:
+        assert manifest["kind"]
+        assert manifest["metadata"]["name"]
+        assert all(isinstance(value, str) for value in manifest.get("data", {}).values())
+    json.dumps([dict(item) for item in nodes.setup(given).manifests])
+
+
+@pytest.mark.parametrize(("autoscaler", "cloud", "fields"), SUPPORTED)
+def test_setup_and_placement_are_deterministic(autoscaler: str, cloud: str, fields: dict[str, Any]) -> None:
+    """Two renderings are equal: applying again changes nothing."""
+    given, nodes = profile(cloud, autoscaler, **fields), node_autoscaler(autoscaler)
+    assert nodes.setup(given) == nodes.setup(given)
+    assert nodes.placement(given, "worker") == nodes.placement(given, "worker")
+
+
+@pytest.mark.parametrize(("autoscaler", "cloud"), [("luna", "generic"), ("karpenter", "gke"), ("karpenter", "generic")])
+def test_an_unsupported_cloud_is_named(autoscaler: str, cloud: str) -> None:
+    """A profile for a cloud that this autoscaler does not know is refused in a sentence naming both."""
+    (problem,) = node_autoscaler(autoscaler).check(profile(cloud, autoscaler))
+    assert cloud in problem
+    assert autoscaler in problem.lower()
+
+
+@pytest.mark.parametrize("autoscaler", ["luna", "karpenter", "native"])
+def test_a_planned_snapshot_is_checked_before_and_demanded_at_setup(autoscaler: str) -> None:
+    """A profile may want a snapshot that is not made yet; its nodes are not set up without one."""
+    given = profile("eks", autoscaler, snapshot=True, volume_initialization_rate_mib_s=200)
+    assert not [item for item in node_autoscaler(autoscaler).check(given) if "snapshot" in item]
+    with pytest.raises(ConfigurationError, match="run the preparation"):
+        node_autoscaler(autoscaler).setup(given)
+
+
+def test_luna_mounts_the_snapshot_on_the_data_volume_only() -> None:
+    """Only /dev/xvdb carries the snapshot, its rate and the profile's size; the system volume begins empty."""
+    data = luna_data(profile(snapshot_id="snap-1", data_volume_gib=90, volume_initialization_rate_mib_s=300))
+    system, volume = json.loads(data["aws.blockDeviceMappings"])
+    assert (system["DeviceName"], "SnapshotId" in system["Ebs"]) == ("/dev/xvda", False)
+    assert volume["DeviceName"] == "/dev/xvdb"
+    assert volume["Ebs"]["SnapshotId"] == "snap-1"
+    assert volume["Ebs"]["VolumeSize"] == 90
+    assert volume["Ebs"]["VolumeInitializationRate"] == 300
+
+
+def test_luna_without_a_snapshot_keeps_everything_else_equal() -> None:
+    """Baseline and improved differ in the snapshot alone: not in AMI, disks or user data."""
+    with_snapshot, without = luna_data(profile(snapshot_id="snap-1")), luna_data(profile())
+    assert "snap-" not in without["aws.blockDeviceMappings"]
+    differing = {key for key in without if without[key] != with_snapshot[key]}
+    assert differing == {"aws.blockDeviceMappings"}
+
+
+def test_luna_names_the_cluster_in_bottlerockets_user_data() -> None:
+    """The TOML parses and holds the API server; GPU nodes use the -nvidia image, %s standing for the minor."""
+    data = luna_data(profile())
+    settings = tomllib.loads(data["aws.userData"])["settings"]["kubernetes"]
+    assert settings == {"api-server": "https://x.eks.amazonaws.com", "cluster-certificate": "Q0E="}
+    assert data["aws.imageSsmQueryGpu"] == "/aws/service/bottlerocket/aws-k8s-%s-nvidia/x86_64/latest/image_id"
+    assert data["aws.isBottlerocketImage"] == "true"
+
+
+def test_luna_says_streaming_in_each_clouds_own_words() -> None:
+    """AKS has a switch, both ways; GKE has the node's service account."""
+    assert luna_data(profile("aks", streaming=True)) == {"azure.enableArtifactStreaming": "true"}
+    assert luna_data(profile("aks")) == {"azure.enableArtifactStreaming": "false"}
+    assert luna_data(profile("gke", streaming=True)) == {"gcp.nodeServiceAccount": OPTIONS["node_service_account"]}
+
+
+def test_luna_restarts_what_reads_its_configuration_and_emits_files() -> None:
+    """Both deployments start again; the files say the same as the ConfigMap, for those who use Helm."""
+    setup = node_autoscaler("luna").setup(profile(snapshot_id="snap-1"))
+    assert set(setup.restarts) == {("elotl", "elotl-luna-manager"), ("elotl", "elotl-luna-webhook")}
+    assert "snap-1" in setup.files["block-device-mappings.json"]
+    assert "--set-file aws.userData=user-data.toml" in setup.files["additional-helm-values.txt"]
+    assert "--set aws.isBottlerocketImage=true" in setup.files["additional-helm-values.txt"]
+
+
+def test_luna_marks_head_and_worker() -> None:
+    """Both carry Luna's label; only the worker asks for a GPU."""
+    nodes, given = node_autoscaler("luna"), profile(cpu_instance_type="m5.xlarge")
+    head, worker = nodes.placement(given, "head"), nodes.placement(given, "worker")
+    assert head.labels == worker.labels == {"elotl-luna": "true"}
+    assert worker.annotations == {"node.elotl.co/instance-gpu-skus": "L4,A10G,A10,L40S"}
+    assert head.annotations == {"node.elotl.co/instance-type-regexp": "^m5.xlarge$"}
+
+
+def test_two_luna_profiles_cannot_share_a_cluster() -> None:
+    """One ConfigMap per cluster: baseline and snapshot on the same cluster are refused, on two clusters fine."""
+    plain, snapshot = profile(), profile(snapshot_id="snap-1")
+    one = Target("plain", "c1", "conn", plain, ("baseline",))
+    other = Target("fast", "c1", "conn", snapshot, ("improved",))
+    (problem,) = shared_cluster_problems([one, other])
+    assert "plain" in problem
+    assert "fast" in problem
+    assert shared_cluster_problems([one, replace(other, cluster="c2")]) == []
+    assert shared_cluster_problems([one, replace(one, name="again")]) == []
+    assert shared_cluster_problems([one, replace(other, nodes=profile(snapshot=True))])
+
+
+REFUSED = [
+    ({"volume_initialization_rate_mib_s": 200}, "needs a snapshot"),
+    ({"snapshot_id": "snap-1", "volume_initialization_rate_mib_s": 400}, "100 to 300"),
+    ({"snapshot_id": "vol-1"}, "begins with `snap-`"),
+    ({"snapshot_id": "snap-1", "options": {"auto_mode": True}}, "Auto Mode cannot start nodes from a snapshot"),
+    ({"snapshot_id": "snap-1", "options": {"instance_store_policy": "RAID0"}}, "one or the other"),
+    ({"snapshot_id": "snap-1", "options": {"snapshot_volume_gib": 100}}, "smaller than the snapshot's 100 GiB"),
+    ({"streaming": True}, "no image streaming"),
+]
+
+
+@pytest.mark.parametrize("autoscaler", ["luna", "karpenter", "native"])
+@pytest.mark.parametrize(("fields", "words"), REFUSED)
+def test_impossible_disks_are_refused_by_every_autoscaler(autoscaler: str, fields: dict[str, Any], words: str) -> None:
+    """The EKS rules hold whoever makes the nodes."""
+    problems = node_autoscaler(autoscaler).check(profile("eks", autoscaler, **fields))
+    assert any(words in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("autoscaler", "missing", "words"),
+    [("luna", "api_server", "api_server"), ("karpenter", "role", "IAM role"), ("karpenter", "discovery", "discovery")],
+)
+def test_a_missing_option_is_named(autoscaler: str, missing: str, words: str) -> None:
+    """What only the account can know is asked for by name."""
+    problems = node_autoscaler(autoscaler).check(profile("eks", autoscaler, options={missing: None}))
+    assert any(words in problem for problem in problems)
+
+
+def test_karpenter_spells_the_snapshot_as_its_crd_does() -> None:
+    """EC2NodeClass: snapshotID, volumeSize as a quantity, volumeInitializationRate; both pools refer to the class."""
+    given = profile("eks", "karpenter", snapshot_id="snap-1", volume_initialization_rate_mib_s=200)
+    node_class, cpu, gpu = node_autoscaler("karpenter").setup(given).manifests
+    device = node_class["spec"]["blockDeviceMappings"][1]
+    assert device == {
+        "deviceName": "/dev/xvdb",
+        "ebs": {
+            "volumeSize": "80Gi",
+            "volumeType": "gp3",
+            "deleteOnTermination": True,
+            "snapshotID": "snap-1",
+            "volumeInitializationRate": 200,
+        },
+    }
+    reference = {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "eks-improved"}
+    assert (
+        cpu["spec"]["template"]["spec"]["nodeClassRef"] == gpu["spec"]["template"]["spec"]["nodeClassRef"] == reference
+    )
+
+
+def test_karpenter_keeps_the_head_off_gpu_nodes_and_asks_for_the_skus() -> None:
+    """Only the GPU pool is tainted and limited to the profile's GPUs, in AWS's lower-case names."""
+    given = profile("eks", "karpenter")
+    nodes = node_autoscaler("karpenter")
+    _, cpu, gpu = nodes.setup(given).manifests
+    assert "taints" not in cpu["spec"]["template"]["spec"]
+    assert gpu["spec"]["template"]["spec"]["taints"][0]["key"] == "nvidia.com/gpu"
+    names = [item for item in gpu["spec"]["template"]["spec"]["requirements"] if item["key"].endswith("gpu-name")]
+    assert names[0]["values"] == ["l4", "a10g", "a10", "l40s"]
+    assert nodes.placement(given, "worker").node_selector == {LABEL_TARGET: "eks-improved"}
+    assert gpu["spec"]["template"]["metadata"]["labels"] == {LABEL_TARGET: "eks-improved"}
+
+
+def test_native_asks_the_cloud_for_pools_that_the_pods_select() -> None:
+    """The pools carry the label of the placement; the head selects it only where it has a pool."""
+    nodes = node_autoscaler("native")
+    given = profile("gke", "native", gpu_instance_type="g2-standard-8", cpu_instance_type="e2-standard-4")
+    setup = nodes.setup(given)
+    assert setup.cloud_pool is not None
+    assert setup.cloud_pool["labels"] == nodes.placement(given, "worker").node_selector
+    assert [pool["machine_type"] for pool in setup.more_cloud_pools] == ["e2-standard-4"]
+    assert nodes.placement(given, "head").node_selector == nodes.placement(given, "worker").node_selector
+    headless = replace(given, cpu_instance_type=None)
+    assert nodes.placement(headless, "head").node_selector == {}
+    assert not nodes.setup(headless).more_cloud_pools
+
+
+def test_native_names_pools_as_aks_allows() -> None:
+    """At most 12 lower-case letters and digits, GPU and CPU distinct."""
+    given = profile("aks", "native", gpu_instance_type="a", cpu_instance_type="b")
+    setup = node_autoscaler("native").setup(replace(given, name="9-AKS-improved-nightly"))
+    assert setup.cloud_pool is not None
+    names = [setup.cloud_pool["name"], setup.more_cloud_pools[0]["name"]]
+    assert len(set(names)) == 2
+    assert all(re.fullmatch(r"[a-z][a-z0-9]{0,11}", name) for name in names)
+
+
+def test_native_on_eks_emits_the_launch_templates_disks() -> None:
+    """The managed node group is the user's; its launch template data holds the snapshot and no instance profile."""
+    text = (
+        node_autoscaler("native")
+        .setup(profile("eks", "native", snapshot_id="snap-1"))
+        .files["launch-template-data.json"]
+    )
+    data = json.loads(text)
+    assert data["BlockDeviceMappings"][1]["Ebs"]["SnapshotId"] == "snap-1"
+    assert "IamInstanceProfile" not in data
