@@ -1,0 +1,227 @@
+"""A minimal API server over real HTTP whose next answers can be spoilt: for faults that a sound one does not do."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_OBJECT = re.compile(
+    r"^/apis?/(?P<api>v1|[^/]+/[^/]+)(?:/namespaces/(?P<ns>[^/]+))?/(?P<plural>[a-z]+)(?:/(?P<name>[^/]+))?$"
+)
+
+
+@dataclass
+class Fault:
+    """Spoils the next `times` requests whose `METHOD path?query` matches `pattern`.
+
+    `status` answers that without doing anything; `lost` does it and closes the connection without a reply; `cut` closes
+    the connection without doing anything.
+    """
+
+    pattern: str
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    message: str = "spoilt"
+    lost: bool = False
+    cut: bool = False
+    times: int = 1
+
+
+class FakeApi:
+    """Objects by path, one resourceVersion, watches, and faults. `requests`: every `METHOD path?query` that came."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self.faults: list[Fault] = []
+        self.requests: list[str] = []
+        self.tokens: list[str | None] = []
+        self.version: dict[str, Any] = {"gitVersion": "v1.34.0"}
+        self.handlers: dict[str, Answer] = {}
+        self.accepted_token: str | None = None
+        self.bodies: list[Any] = []
+        self.absent: set[str] = set()
+        self.compacted = 0
+        self._number = 100
+        self._history: list[tuple[int, str, str, dict[str, Any]]] = []
+        self._changed = asyncio.Condition()
+        self._epoch = 0
+
+    def access(self, token: str | None = None) -> Callable[[], ClusterAccess]:
+        """Return what a cloud's gateway would return for this server."""
+        return lambda: ClusterAccess(self.url, token=token)
+
+    async def put(self, plural: str, name: str, namespace: str | None = "default", **content: Any) -> dict[str, Any]:
+        """Create or change an object as somebody else would."""
+        key = (plural, namespace or "", name)
+        old = self.objects.get(key)
+        self._number += 1
+        metadata = {**content.pop("metadata", {}), "name": name, "resourceVersion": str(self._number)}
+        metadata["uid"] = old["metadata"]["uid"] if old else f"uid-{plural}-{name}-{self._number}"
+        if namespace:
+            metadata["namespace"] = namespace
+        self.objects[key] = {"metadata": metadata, **content}
+        await self._note("MODIFIED" if old else "ADDED", plural, self.objects[key])
+        return self.objects[key]
+
+    async def remove(self, plural: str, name: str, namespace: str | None = "default") -> None:
+        """Delete an object as somebody else would."""
+        gone = self.objects.pop((plural, namespace or "", name))
+        self._number += 1
+        gone = {**gone, "metadata": {**gone["metadata"], "resourceVersion": str(self._number)}}
+        await self._note("DELETED", plural, gone)
+
+    async def compact(self) -> None:
+        """Forget all history: older resourceVersions get 410 from now on."""
+        self.compacted = self._number
+        await self.drop_watches()
+
+    async def drop_watches(self) -> None:
+        """Close every open watch without a word."""
+        self._epoch += 1
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request, spoilt or not."""
+        line = f"{request.method} {request.path_qs}"
+        self.requests.append(line)
+        self.tokens.append(request.headers.get("Authorization"))
+        fault = next((one for one in self.faults if one.times > 0 and re.search(one.pattern, line)), None)
+        if fault is not None:
+            fault.times -= 1
+            if fault.status is not None:
+                return _status(fault.status, fault.message, fault.headers)
+            if fault.lost:
+                await self._answer(request)
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        if self.accepted_token is not None and self.tokens[-1] != f"Bearer {self.accepted_token}":
+            return _status(401, "Unauthorized")
+        return await self._answer(request)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        for prefix, handler in self.handlers.items():
+            if request.path.startswith(prefix):
+                return await handler(request)
+        if request.path == "/version":
+            return web.json_response(self.version)
+        match = _OBJECT.match(request.path)
+        if match is None or match["plural"] in self.absent:
+            return _status(404, "the server could not find the requested resource")
+        plural = "events" if match["plural"] == "events" else match["plural"]
+        if match["name"] is None:
+            return await self._collection(request, plural, match["ns"])
+        return await self._one(request, (plural, match["ns"] or "", match["name"]))
+
+    async def _collection(self, request: web.Request, plural: str, namespace: str | None) -> web.StreamResponse:
+        if request.method == "POST":
+            body = await request.json()
+            self.bodies.append(body)
+            name = body["metadata"]["name"]
+            if (plural, namespace or "", name) in self.objects:
+                return _status(409, f'{plural} "{name}" already exists')
+            return web.json_response(await self.put(plural, namespace=namespace, **_content(body)), status=201)
+        if request.query.get("watch"):
+            return await self._watch(request, plural, namespace)
+        items = [
+            item for (kind, ns, _), item in sorted(self.objects.items()) if kind == plural and namespace in (ns, None)
+        ]
+        start, limit = int(request.query.get("continue", 0)), int(request.query.get("limit", 0)) or len(items)
+        metadata = {"resourceVersion": str(self._number)}
+        if start + limit < len(items):
+            metadata["continue"] = str(start + limit)
+        return web.json_response({"metadata": metadata, "items": items[start : start + limit]})
+
+    async def _one(self, request: web.Request, key: tuple[str, str, str]) -> web.Response:
+        plural, namespace, name = key
+        old = self.objects.get(key)
+        body = await request.json() if request.can_read_body else {}
+        self.bodies.append(body)
+        if request.method == "PATCH" and "apply" in request.content_type:
+            return web.json_response(await self.put(plural, namespace=namespace or None, **_content(body)))
+        if old is None:
+            return _status(404, f'{plural} "{name}" not found')
+        if request.method == "GET":
+            return web.json_response(old)
+        asked = body.get("preconditions", {}) if request.method == "DELETE" else body.get("metadata", {})
+        if any(
+            asked.get(field, old["metadata"][field]) != old["metadata"][field] for field in ("uid", "resourceVersion")
+        ):
+            return _status(409, f"Operation cannot be fulfilled on {plural} {name}")
+        if request.method == "DELETE":
+            await self.remove(plural, name, namespace or None)
+            return web.json_response({"kind": "Status", "status": "Success"})
+        changed = {**old, **body}
+        return web.json_response(await self.put(plural, namespace=namespace or None, **_content(changed, name)))
+
+    async def _watch(self, request: web.Request, plural: str, namespace: str | None) -> web.StreamResponse:
+        version, epoch = int(request.query["resourceVersion"]), self._epoch
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        if version < self.compacted:
+            await _line(response, "ERROR", {"kind": "Status", "code": 410, "message": "too old resource version"})
+            return response
+        ends_at = asyncio.get_running_loop().time() + float(request.query.get("timeoutSeconds", 30))
+        while self._epoch == epoch and asyncio.get_running_loop().time() < ends_at:
+            for number, kind, what, item in list(self._history):
+                if number > version and what == plural and namespace in (item["metadata"].get("namespace"), None):
+                    await _line(response, kind, item)
+                    version = number
+            await self._wait()
+        return response
+
+    async def _wait(self) -> None:
+        async with self._changed:
+            try:
+                await asyncio.wait_for(self._changed.wait(), 0.05)
+            except TimeoutError:
+                return
+
+    async def _note(self, kind: str, plural: str, item: dict[str, Any]) -> None:
+        self._history.append((self._number, kind, plural, json.loads(json.dumps(item))))
+        async with self._changed:
+            self._changed.notify_all()
+
+
+@asynccontextmanager
+async def fake_api() -> AsyncIterator[FakeApi]:
+    """Serve a FakeApi on a free port of 127.0.0.1."""
+    api = FakeApi()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", api.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    api.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield api
+    finally:
+        await api.drop_watches()
+        await runner.cleanup()
+
+
+def _content(body: dict[str, Any], name: str | None = None) -> dict[str, Any]:
+    return {**body, "name": name or body["metadata"]["name"]}
+
+
+def _status(code: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
+    return web.json_response(
+        {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code},
+        status=code,
+        headers=headers,
+    )
+
+
+async def _line(response: web.StreamResponse, kind: str, item: dict[str, Any]) -> None:
+    await response.write(json.dumps({"type": kind, "object": item}).encode() + b"\n")

@@ -1,0 +1,103 @@
+"""The trial lock: one holder, whatever the timing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+import pytest
+from kube_fake_api import FakeApi, Fault, fake_api
+
+from airflow_llm_provisioning.exceptions import LockHeldError
+from airflow_llm_provisioning.gateways.kubernetes import Cluster
+
+LEASE = ("leases", "llm-provisioning-trial", "ml")
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[FakeApi]:
+    async with fake_api() as server:
+        yield server
+
+
+@pytest.fixture
+async def cluster(api: FakeApi) -> AsyncIterator[Cluster]:
+    async with Cluster.from_access(api.access(), name="test") as opened:
+        yield opened
+
+
+async def test_a_held_lock_names_holder_and_end(cluster: Cluster) -> None:
+    """The second trial is told who holds the cluster and until when."""
+    ends_at = await cluster.acquire_lock("trial-a", namespace="ml", duration_s=600)
+    with pytest.raises(LockHeldError, match=rf"'trial-a' until {ends_at:%Y-%m-%d %H:%M}"):
+        await cluster.acquire_lock("trial-b", namespace="ml", duration_s=600)
+
+
+async def test_the_same_holder_enters_again_and_prolongs(cluster: Cluster) -> None:
+    """A restarted trial takes its own lock again, and its end moves on."""
+    first = await cluster.acquire_lock("trial-a", namespace="ml", duration_s=60)
+    again = await cluster.acquire_lock("trial-a", namespace="ml", duration_s=600)
+    assert again - first > timedelta(seconds=500)
+    lease = await cluster.get(*LEASE)
+    assert lease is not None
+    assert lease["spec"]["leaseTransitions"] == 0
+
+
+async def test_an_expired_lock_is_taken_over(cluster: Cluster) -> None:
+    """A holder that stopped renewing loses the cluster, and notices at its next renewal."""
+    await cluster.acquire_lock("dead", namespace="ml", duration_s=600)
+    lease = await cluster.get(*LEASE)
+    assert lease is not None
+    lease["spec"]["renewTime"] = "2020-01-01T00:00:00.000000Z"
+    await cluster.replace(lease)
+    await cluster.acquire_lock("alive", namespace="ml", duration_s=60)
+    with pytest.raises(LockHeldError, match="no longer held by 'dead': found 'alive'"):
+        await cluster.renew_lock("dead", namespace="ml", duration_s=60)
+    taken = await cluster.get(*LEASE)
+    assert taken is not None
+    assert taken["spec"]["leaseTransitions"] == 1
+
+
+async def test_renewal_moves_the_end(cluster: Cluster) -> None:
+    """Renewing prolongs from now."""
+    first = await cluster.acquire_lock("trial-a", namespace="ml", duration_s=60)
+    assert await cluster.renew_lock("trial-a", namespace="ml", duration_s=120) > first
+
+
+async def test_release_leaves_nothing_and_only_touches_our_own(cluster: Cluster) -> None:
+    """Release deletes the Lease; a stranger's release changes nothing."""
+    await cluster.acquire_lock("trial-a", namespace="ml", duration_s=60)
+    assert await cluster.release_lock("trial-b", namespace="ml") is False
+    assert await cluster.get(*LEASE) is not None
+    assert await cluster.release_lock("trial-a", namespace="ml") is True
+    assert await cluster.get(*LEASE) is None
+    assert await cluster.release_lock("trial-a", namespace="ml") is False
+
+
+async def test_of_many_contenders_exactly_one_wins(api: FakeApi) -> None:
+    """However they race, for a fresh and for an expired lease, one holds it and the others are told."""
+    async with AsyncExitStack() as stack:
+        clusters = [await stack.enter_async_context(Cluster.from_access(api.access())) for _ in range(8)]
+        for _ in range(2):
+            outcomes = await asyncio.gather(
+                *(c.acquire_lock(f"trial-{n}", namespace="ml", duration_s=600) for n, c in enumerate(clusters)),
+                return_exceptions=True,
+            )
+            assert sum(not isinstance(outcome, BaseException) for outcome in outcomes) == 1
+            assert sum(isinstance(outcome, LockHeldError) for outcome in outcomes) == 7
+            lease = await clusters[0].get(*LEASE)
+            assert lease is not None
+            lease["spec"] |= {"renewTime": "2020-01-01T00:00:00.000000Z", "holderIdentity": "dead"}
+            await clusters[0].replace(lease)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_a_lost_reply_does_not_lose_the_lock(api: FakeApi, cluster: Cluster, method: str) -> None:
+    """The write reached the server and its reply did not: the holder finds itself in the lease."""
+    if method == "PUT":
+        await cluster.acquire_lock("trial-a", namespace="ml", duration_s=60)
+    api.faults.append(Fault(method, lost=True))
+    await cluster.acquire_lock("trial-a", namespace="ml", duration_s=60)
+    lease = await cluster.get(*LEASE)
+    assert lease is not None
+    assert lease["spec"]["holderIdentity"] == "trial-a"
