@@ -1,0 +1,95 @@
+"""What goes wrong in one simulated cluster, on request: switched in a test or over HTTP, read where it happens.
+
+Counters count down as they are used up; everything else stays until it is switched back. The API's faults act on HTTP
+clients only, never on the controllers inside the simulator.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+@dataclass(slots=True)
+class Faults:
+    """One cluster's faults. Each module of the simulator adds the ones it reads."""
+
+    watch_dropped: int = 0
+    """So many watches lose their connection, open ones first."""
+    gone_410: int = 0
+    """So many watches that resume from a resourceVersion are told it is too old."""
+    too_many_requests_429: int = 0
+    """So many requests are turned away, with Retry-After: 1."""
+    server_error_500: int = 0
+    """So many requests fail with an internal error, before they did anything."""
+    api_latency_s: float = 0.0
+    """Virtual seconds before each request is looked at."""
+    lost_reply: dict[str, int] = field(default_factory=dict)
+    """Plural -> so many creates of it are carried out, and then the connection breaks before the reply."""
+    forbidden: list[str] = field(default_factory=list)
+    """Refused to the client: plurals (`nodes`), or verb and plural (`create:rayservices`)."""
+
+    quota_refused: bool = False
+    """The cloud gives no instance: its quota is used up."""
+    node_never_joins: bool = False
+    """Instances start, and never become Nodes."""
+    image_pull_backoff: bool = False
+    """Registries do not know any tag."""
+    slow_hub: float | None = None
+    """The model hub sends so many bytes a second."""
+    deploy_failed: bool = False
+    """The Serve application fails to import."""
+
+    _listeners: list[Callable[[], None]] = field(default_factory=list, repr=False)
+
+    def switch(self, name: str, value: Any) -> None:
+        """Set a fault by name. KeyError: no such fault; TypeError: not a value it can have."""
+        if name not in self.values():
+            raise KeyError(name)
+        setattr(self, name, _fitting(name, getattr(self, name), value))
+        for listener in self._listeners:
+            listener()
+
+    def values(self) -> dict[str, Any]:
+        """Return every fault and its present value."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if not item.name.startswith("_")}
+
+    def on_switch(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after every switch: for what waits and would not look by itself."""
+        self._listeners.append(listener)
+
+    def use_up(self, name: str) -> bool:
+        """Count a counter down; tell whether the fault happens now."""
+        left: int = getattr(self, name)
+        if left <= 0:
+            return False
+        setattr(self, name, left - 1)
+        return True
+
+    def lose_reply(self, plural: str) -> bool:
+        """Count `lost_reply` of a resource down; tell whether the reply is lost."""
+        left = self.lost_reply.get(plural, 0)
+        if left <= 0:
+            return False
+        self.lost_reply[plural] = left - 1
+        return True
+
+    def forbids(self, verb: str, plural: str) -> bool:
+        """Tell whether the client may not do this."""
+        return plural in self.forbidden or f"{verb}:{plural}" in self.forbidden
+
+
+def _fitting(name: str, present: Any, value: Any) -> Any:
+    """Return the value if it is of the fault's kind; a switched-off optional rate is None."""
+    if isinstance(present, bool):
+        fits = isinstance(value, bool)
+    elif isinstance(present, dict):
+        fits = isinstance(value, dict) and all(isinstance(item, int) for item in value.values())
+    elif isinstance(present, list):
+        fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    elif isinstance(present, int):
+        fits = isinstance(value, int) and not isinstance(value, bool)
+    else:
+        fits = value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+    if not fits:
+        raise TypeError(f"the fault {name} takes a value like {present!r}, not {value!r}")
+    return value
