@@ -35,6 +35,7 @@ _KEPT_METADATA: Final = (
     "resourceVersion",
     "generation",
     "generateName",
+    "managedFields",
 )
 
 
@@ -152,14 +153,9 @@ class ObjectStore:
         has worked them out (server-side apply, or a client that rewrote them).
         """
         kind = self.resources[resource]
-        before, metadata = old["metadata"], new.setdefault("metadata", {})
-        for field in _KEPT_METADATA:
-            if field in before:
-                metadata[field] = before[field]
-            else:
-                metadata.pop(field, None)
-        new["apiVersion"], new["kind"] = old["apiVersion"], old["kind"]
-        metadata["managedFields"] = before["managedFields"] if managed is None else managed
+        before, metadata = old["metadata"], _keep_identity(old, new)
+        if managed is not None:
+            metadata["managedFields"] = managed
         if new == old:
             return old
         admission.admit(kind, new, old, self)
@@ -303,6 +299,18 @@ class ObjectStore:
             establish(self.resources, new)
         self._log.publish(Change(type_, kind.plural, new, old, self._version))
         return new
+
+
+def _keep_identity(old: Object, new: Object) -> Object:
+    """Undo, in place, what a writer cannot change; return the new object's metadata."""
+    before, metadata = old["metadata"], dict(new.get("metadata") or {})
+    for field in _KEPT_METADATA:
+        if field in before:
+            metadata[field] = before[field]
+        else:
+            metadata.pop(field, None)
+    new["apiVersion"], new["kind"], new["metadata"] = old["apiVersion"], old["kind"], metadata
+    return metadata
 
 
 def _spec_changed(old: Object, new: Object) -> bool:
