@@ -1,0 +1,119 @@
+"""Opening a cluster from an Airflow connection."""
+
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from airflow_llm_provisioning.connections import open_cluster
+from airflow_llm_provisioning.exceptions import ConnectionConfigError
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[dict[str, Any]]:
+    """Serve /version and remember who asked."""
+    seen: dict[str, Any] = {}
+
+    async def version(request: web.Request) -> web.Response:
+        seen["authorization"] = request.headers.get("Authorization")
+        return web.json_response({"gitVersion": "v1.34.0"})
+
+    app = web.Application()
+    app.router.add_get("/version", version)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    seen["url"] = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield seen
+    await runner.cleanup()
+
+
+def kube_config(url: str, **user: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+        "clusters": [{"name": "k", "cluster": {"server": url}}],
+        "users": [{"name": "u", "user": user or {"token": "secret"}}],
+    }
+
+
+def connection(monkeypatch: pytest.MonkeyPatch, name: str, **fields: Any) -> dict[str, str]:
+    monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(fields))
+    return {"conn_id": name}
+
+
+async def test_a_kubeconfig_in_the_connection_opens_its_cluster(
+    server: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kubeconfig's text, as JSON in the extra, gives address and token."""
+    extra = {"kube_config": json.dumps(kube_config(server["url"]))}
+    async with open_cluster(connection(monkeypatch, "k1", conn_type="kubernetes", extra=extra)) as cluster:
+        assert cluster.version()["gitVersion"] == "v1.34.0"
+        assert cluster.name == "k1"
+    assert server["authorization"] == "Bearer secret"
+
+
+async def test_a_kubeconfig_file_opens_its_cluster(
+    server: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A path in the connection is read when the cluster is opened, with its exec plugin."""
+    plugin = tmp_path / "token.py"
+    credential = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "kind": "ExecCredential",
+        "status": {"token": "minted"},
+    }
+    plugin.write_text(f"print({json.dumps(json.dumps(credential))})")
+    user = {
+        "exec": {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": sys.executable,
+            "args": [str(plugin)],
+            "interactiveMode": "Never",
+        }
+    }
+    path = tmp_path / "config"
+    path.write_text(json.dumps(kube_config(server["url"], **user)))
+    reference = connection(monkeypatch, "k2", conn_type="kubernetes", extra={"kube_config_path": str(path)})
+    async with open_cluster({**reference, "cluster_name": "prod"}) as cluster:
+        assert cluster.name == "prod"
+    assert server["authorization"] == "Bearer minted"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"conn_type": "kubernetes", "extra": {"kube_config_path": "/no/such/file"}}, "kube_config_path"),
+        ({"conn_type": "http", "host": "x"}, r"has the type 'http': a cluster is reached by kubernetes, aws"),
+        ({"conn_type": "aws"}, "say which cluster of it, by `cluster_name`"),
+    ],
+)
+async def test_a_connection_that_cannot_work_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], words: str
+) -> None:
+    """What is wrong with the connection is said, with what to do."""
+    reference = connection(monkeypatch, "k3", **fields)
+    if fields["conn_type"] == "http":
+        reference["cluster_name"] = "x"
+    with pytest.raises(ConnectionConfigError, match=words):
+        async with open_cluster(reference):
+            pass
+
+
+async def test_an_absent_connection_is_named() -> None:
+    """No such connection: its id and what to do."""
+    with pytest.raises(ConnectionConfigError, match="'nowhere' is not defined"):
+        async with open_cluster({"conn_id": "nowhere"}):
+            pass
+
+
+def test_a_reference_without_connection_is_refused() -> None:
+    """Nothing to open."""
+    with pytest.raises(ConnectionConfigError, match="without `conn_id`"):
+        open_cluster({"cluster_name": "x"})
