@@ -1,0 +1,173 @@
+"""Every source has its own clock; this says how far each may be from the recorder's, from the trace alone.
+
+The reference is the recorder's clock, because it alone saw everything. A stamp cannot be later than its receipt, so
+the largest `stamp - receipt` bounds a clock's lead from below. From above: at least one of a clock's messages arrived
+promptly (within `PROMPT`), so its lead is not more than that stamp's cut-off fraction and `PROMPT` beyond. Of n stamps
+of whole seconds in n different seconds, the smallest cut-off fraction exceeds x with probability (1 - x)^n: many stamps
+tighten the bound. No lead is believed likely until the stamps prove one. It is taken as constant for the length of a
+trial.
+
+Knows nothing of milestones.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from airflow_llm_provisioning.core.fields import dig, mapping, number
+from airflow_llm_provisioning.core.instants import SECOND, Stamp, from_epoch_s, seconds
+from airflow_llm_provisioning.core.redaction import newest_managed_stamp
+from airflow_llm_provisioning.core.trace_objects import Event
+from airflow_llm_provisioning.core.trace_view import TraceView, replicas_of
+
+API: Final = "api-server"
+OPERATOR: Final = "kuberay-operator"
+SCHEDULER: Final = "scheduler"
+
+# The quickest of a clock's messages takes no longer. Recordings: operator events arrive 3 to 35 ms after their stamp.
+PROMPT: Final = timedelta(seconds=0.25)
+# What is believed of a clock of which no message was seen promptly; NTP-kept nodes stay far below.
+ALLOWANCE: Final = timedelta(seconds=5)
+# How sure the tightened bound is.
+_DOUBT: Final = 0.001
+
+_COMPONENTS: Final[Mapping[str, str]] = {
+    "rayservice-controller": OPERATOR,
+    "raycluster-controller": OPERATOR,
+    "default-scheduler": SCHEDULER,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """How far a clock is ahead of the recorder's: at least `low`, at most `high`, most likely `likely`."""
+
+    low: timedelta
+    high: timedelta
+    likely: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where an instant lies in the recorder's clock, and the likeliest point."""
+
+    earliest: datetime
+    latest: datetime
+    likely: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    stamp: Stamp
+    received_at: datetime
+    prompt: bool
+
+    @property
+    def lead(self) -> timedelta:
+        return self.stamp.at - self.received_at
+
+
+def node_clock(node_name: str) -> str:
+    """Name the clock of a node: its kubelet's, and that of every process in its pods."""
+    return f"node {node_name}"
+
+
+def event_clock(event: Event) -> str:
+    """Name the clock that stamped an event."""
+    if event.component == "kubelet" and event.host:
+        return node_clock(event.host)
+    return _COMPONENTS.get(event.component, event.component or "unknown")
+
+
+class Clocks:
+    """The leads of every clock of a trace. `worst_delay`: the longest a message provably took to reach the recorder."""
+
+    def __init__(self, view: TraceView) -> None:
+        speed = number(dig(view.header, "clock", "speed")) or 1.0
+        self._prompt = PROMPT * max(1.0, speed)
+        samples: dict[str, list[_Sample]] = {}
+        for clock, sample in _samples(view):
+            samples.setdefault(clock, []).append(sample)
+        self.leads = {clock: self._lead(taken) for clock, taken in sorted(samples.items())}
+        self._heard = {clock for clock, taken in samples.items() if any(sample.prompt for sample in taken)}
+        self.worst_delay = self._prompt + max(
+            (
+                sample.received_at - sample.stamp.until + self.leads[clock].low
+                for clock, taken in samples.items()
+                for sample in taken
+                if sample.prompt
+            ),
+            default=timedelta(),
+        )
+        self.worst_delay = max(self.worst_delay, self._prompt)
+
+    def lead(self, clock: str) -> Lead:
+        """Return the lead of a clock, as wide as the allowance for one never heard of."""
+        return self.leads.get(clock, Lead(-ALLOWANCE, ALLOWANCE, timedelta()))
+
+    def span(self, clock: str, stamp: Stamp) -> Span:
+        """Return where a stamp of this clock lies in the recorder's."""
+        lead = self.lead(clock)
+        middle = stamp.at + stamp.resolution // 2 if stamp.resolution >= SECOND else stamp.at
+        return Span(stamp.at - lead.high, stamp.until - lead.low, middle - lead.likely)
+
+    def _lead(self, samples: list[_Sample]) -> Lead:
+        low = max(sample.lead for sample in samples)
+        prompt = [sample for sample in samples if sample.prompt]
+        if not prompt:
+            low = max(low, -ALLOWANCE)
+            high = max(low, ALLOWANCE)
+            return Lead(low, high, max(timedelta(), low))
+        candidates = []
+        for resolution in {sample.stamp.resolution for sample in prompt}:
+            alike = [sample for sample in prompt if sample.stamp.resolution == resolution]
+            nearest = max(sample.lead for sample in alike)
+            count = len({sample.stamp.at for sample in alike})
+            cut = resolution * (1 - _DOUBT ** (1 / count)) if resolution >= SECOND else resolution
+            likely = resolution / (count + 1) if resolution >= SECOND else timedelta()
+            candidates.append((nearest + cut + self._prompt, nearest + likely))
+        high, likely = min(candidates)
+        high = max(high, low)
+        return Lead(low, high, timedelta() if low <= timedelta() <= high else min(max(likely, low), high))
+
+    def as_dict(self) -> dict[str, dict[str, float]]:
+        """Return the leads in seconds, as they are kept with an analysis: of the clocks that were heard promptly."""
+        return {
+            clock: {"low_s": seconds(lead.low), "high_s": seconds(lead.high), "likely_s": seconds(lead.likely)}
+            for clock, lead in self.leads.items()
+            if clock in self._heard
+        }
+
+
+def _samples(view: TraceView) -> Iterable[tuple[str, _Sample]]:
+    for event in view.events:
+        if event.first is not None:
+            yield event_clock(event), _Sample(event.first, event.received_at, event.prompt)
+    yield from _object_samples(view)
+    head = view.node_name_of(view.head) if view.head else ""
+    if head:
+        for answer in view.polls():
+            for value in _serve_stamps(answer.body):
+                stamp = from_epoch_s(value)
+                if stamp:
+                    yield node_clock(head), _Sample(stamp, answer.received_at, prompt=False)
+
+
+def _object_samples(view: TraceView) -> Iterable[tuple[str, _Sample]]:
+    for resource in ("rayservices", "rayclusters", "pods", "services", "endpointslices", "nodes", "nodeclaims"):
+        for item in view.objects(resource):
+            first = item.versions[0]
+            if item.created is not None:
+                yield API, _Sample(item.created, first.received_at, first.kind == "ADDED")
+            for version in item.versions:
+                written = newest_managed_stamp(version.object)
+                if written is not None and version.kind != "DELETED":
+                    yield API, _Sample(written, version.received_at, version.prompt)
+
+
+def _serve_stamps(body: object) -> Iterable[object]:
+    for application in mapping(dig(body, "applications")).values():
+        yield dig(application, "last_deployed_time_s")
+        for replica in replicas_of(application):
+            yield replica.get("start_time_s")

@@ -1,0 +1,188 @@
+"""The names of every instant and every phase, and which instant has to wait for which.
+
+This is the one page where the way from submission to the ready endpoint is drawn. Of a trial's `Route`, an instant is
+*expected* (then its absence joins two phases under both names) or does not occur in this trial at all (then nothing is
+named after it: a node that was there before has no boot).
+
+Knows nothing of clocks, objects or logs.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+SUBMITTED: Final = "submitted"
+ENDPOINT_READY: Final = "endpoint_ready"
+
+_POD: Final[tuple[tuple[str, str], ...]] = (
+    ("pod_created", "pod_creation"),
+    ("node_requested", "node_request"),
+    ("node_created", "node_boot"),
+    ("node_ready", "node_setup"),
+    ("gpu_allocatable", "gpu_setup"),
+    ("scheduled", "scheduling"),
+    ("pull_started", "pull_wait"),
+    ("pull_finished", "image_pull"),
+    ("init_started", "init_start"),
+    ("init_finished", "wait_gcs"),
+    ("container_started", "container_start"),
+    ("ray_started", "ray_start"),
+    ("ready", "readiness"),
+)
+
+
+def _of(role: str) -> tuple[tuple[str, str], ...]:
+    return tuple((f"{role}.{milestone}", f"{role}_{phase}") for milestone, phase in _POD)
+
+
+# (milestone, the phase that ends with it), in the order a static deployment mostly has them.
+_STEPS: Final[tuple[tuple[str, str], ...]] = (
+    ("raycluster_created", "operator_start"),
+    *_of("head"),
+    ("serve_config_sent", "serve_start"),
+    ("head.runtime_env_ready", "head_runtime_env"),
+    ("app_built", "app_build"),
+    ("replica_requested", "replica_request"),
+    ("worker_asked", "ray_autoscaling"),
+    *_of("worker"),
+    ("worker.runtime_env_started", "replica_placement"),
+    ("replica_initialising", "replica_start"),
+    ("load_started", "engine_start"),
+    ("weights_downloaded", "weight_download"),
+    ("model_loaded", "model_load"),
+    ("compiled", "compile"),
+    ("graphs_captured", "graph_capture"),
+    ("engine_ready", "engine_init"),
+    ("replica_started", "replica_finish"),
+    ("app_running", "app_start"),
+    ("serve_service_created", "service_creation"),
+    (ENDPOINT_READY, "endpoint_publish"),
+)
+
+PHASE_OF: Final[Mapping[str, str]] = dict(_STEPS)
+PHASES: Final[tuple[str, ...]] = tuple(phase for _, phase in _STEPS)
+"""Every phase there is, in order: replicates are averaged over these (and over joined names, `a+b`)."""
+
+BESIDE_THE_ROUTE: Final = (
+    "head.unschedulable",
+    "worker.unschedulable",
+    "app_build_started",
+    "replica_placed",
+    "rayservice_ready",
+    "first_completion",
+)
+"""Instants that are reported and end no phase."""
+
+MILESTONES: Final[tuple[str, ...]] = (SUBMITTED, *PHASE_OF, *BESIDE_THE_ROUTE)
+
+# What must come before what. A soft pair (`~`) is only followed where it was so, and bounds nothing: a device plugin
+# may register before its node is Ready, and a worker's readiness may or may not wait for the application.
+_BEFORE: Final[Mapping[str, tuple[str, ...]]] = {
+    "raycluster_created": (SUBMITTED,),
+    "head.pod_created": ("raycluster_created",),
+    "serve_config_sent": ("head.ready",),
+    "head.runtime_env_ready": ("serve_config_sent",),
+    "app_built": ("head.runtime_env_ready",),
+    "replica_requested": ("app_built",),
+    "worker_asked": ("replica_requested",),
+    "worker.pod_created": ("raycluster_created", "worker_asked"),
+    "worker.init_finished": ("worker.init_started", "~head.container_started"),
+    "worker.ray_started": ("worker.container_started", "head.container_started"),
+    "worker.ready": ("worker.ray_started", "~app_running"),
+    "worker.runtime_env_started": ("worker.ray_started", "replica_requested"),
+    "replica_initialising": ("worker.runtime_env_started",),
+    "load_started": ("replica_initialising",),
+    "weights_downloaded": ("load_started",),
+    "model_loaded": ("weights_downloaded",),
+    "compiled": ("model_loaded",),
+    "graphs_captured": ("compiled",),
+    "engine_ready": ("graphs_captured",),
+    "replica_started": ("engine_ready",),
+    "app_running": ("replica_started",),
+    "serve_service_created": ("app_running",),
+    ENDPOINT_READY: ("serve_service_created", "head.ready"),
+    "app_build_started": ("serve_config_sent",),
+    "replica_placed": ("replica_requested",),
+    "rayservice_ready": ("serve_service_created",),
+    "first_completion": (ENDPOINT_READY,),
+}
+_POD_BEFORE: Final[Mapping[str, tuple[str, ...]]] = {
+    "node_requested": ("pod_created",),
+    "node_created": ("node_requested",),
+    "node_ready": ("node_created",),
+    "gpu_allocatable": ("node_created", "~node_ready"),
+    "scheduled": ("node_ready", "gpu_allocatable"),
+    "pull_started": ("scheduled",),
+    "pull_finished": ("pull_started",),
+    "init_started": ("pull_finished",),
+    "init_finished": ("init_started",),
+    "container_started": ("init_finished",),
+    "ray_started": ("container_started",),
+    "ready": ("container_started", "~ray_started"),
+    "unschedulable": ("pod_created",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An instant that another had to wait for. `names`: phases in between whose own instants are missing."""
+
+    milestone: str
+    names: tuple[str, ...]
+    soft: bool
+
+
+class Route:
+    """The order of one trial. `expected`: the instants it must have passed; others that are not there did not occur."""
+
+    def __init__(self, expected: Iterable[str], *, ready_pod: str = "head") -> None:
+        self.expected = frozenset(expected)
+        before = {**_pod_before("head"), **_pod_before("worker"), **_BEFORE}
+        if "worker_asked" not in self.expected:
+            before["worker.pod_created"] = ("raycluster_created",)
+        if "worker.init_finished" not in self.expected:
+            before["worker.init_finished"] = ("worker.init_started",)
+        if ready_pod == "worker":
+            before[ENDPOINT_READY] = ("serve_service_created", "worker.ready")
+        self._before = before
+        self.order: Mapping[str, int] = {name: rank for rank, name in enumerate(_topological(before))}
+
+    def arrivals(self, milestone: str, present: Sequence[str] | frozenset[str]) -> list[Arrival]:
+        """Return the nearest present instants that `milestone` had to wait for, over the missing ones in between."""
+        found = list(self._arrivals(milestone, frozenset(present), (), soft=False))
+        return list(dict.fromkeys(found))
+
+    def _arrivals(
+        self, milestone: str, present: frozenset[str], names: tuple[str, ...], *, soft: bool
+    ) -> Iterator[Arrival]:
+        for marked in self._before.get(milestone, ()):
+            name = marked.removeprefix("~")
+            is_soft = soft or marked != name
+            if name in present:
+                yield Arrival(name, names, is_soft)
+            else:
+                joined = (PHASE_OF[name], *names) if name in self.expected and name in PHASE_OF else names
+                yield from self._arrivals(name, present, joined, soft=is_soft)
+
+
+def _pod_before(role: str) -> dict[str, tuple[str, ...]]:
+    return {
+        f"{role}.{name}": tuple(f"~{role}.{item[1:]}" if item.startswith("~") else f"{role}.{item}" for item in earlier)
+        for name, earlier in _POD_BEFORE.items()
+    }
+
+
+def _topological(before: Mapping[str, Sequence[str]]) -> list[str]:
+    """Causes first; `before` has no cycle, by construction (a test says so)."""
+    done: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        if name in done:
+            return
+        for marked in before.get(name, ()):
+            visit(marked.removeprefix("~"))
+        done[name] = None
+
+    for name in MILESTONES:
+        visit(name)
+    return list(done)
