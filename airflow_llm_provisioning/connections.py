@@ -5,14 +5,22 @@ sees a connection. Cloud SDKs and hooks are imported inside the functions, so th
 it.
 """
 
+import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from airflow_llm_provisioning.exceptions import ConnectionConfigError
+from airflow_llm_provisioning.exceptions import ConfigurationError, ConnectionConfigError
+from airflow_llm_provisioning.gateways.ledger import ReadOnlyLedger
 
 if TYPE_CHECKING:
-    from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
+    from airflow_llm_provisioning.gateways.clouds.base import Cloud, ClusterAccess
     from airflow_llm_provisioning.gateways.kubernetes import Cluster, Credentials
+    from airflow_llm_provisioning.gateways.kubernetes.clock import ClusterClock
+    from airflow_llm_provisioning.gateways.store import ResultsStore
+
+DEFAULT_STORE: Final = "llm_provisioning_results"
 
 
 def open_cluster(reference: Mapping[str, Any]) -> "Cluster":
@@ -37,6 +45,85 @@ def open_cluster(reference: Mapping[str, Any]) -> "Cluster":
         return await _cloud_credentials(conn_type, reference)
 
     return Cluster(connect, name=name)
+
+
+def open_cloud(
+    reference: Mapping[str, Any], *, results_conn_id: str | None = None, clock: Callable[[], datetime] | None = None
+) -> "Cloud":
+    """Return a cloud's gateway.
+
+    `reference` (JSON): `cloud` (`eks`, `gke`, `aks`, `generic`), `conn_id`, and what that cloud needs besides
+    (`region`, `cluster_name`, `registry`, ...). `results_conn_id`: the store whose ledger records intents; without one
+    nothing can be created. `clock`: the time its deadlines count in; UTC unless a cluster declares another.
+    """
+    openers: Mapping[str, Callable[..., Cloud]] = {
+        "eks": eks_cloud,
+        "gke": gke_cloud,
+        "aks": aks_cloud,
+        "generic": lambda _reference, **_: _generic_cloud(),
+    }
+    name = str(reference.get("cloud"))
+    if name not in openers:
+        raise ConfigurationError(f"Cloud {name!r} is unknown: choose one of {', '.join(openers)}.")
+    ledger = ReadOnlyLedger() if results_conn_id is None else open_store(results_conn_id).ledger
+    return openers[name](reference, ledger=ledger, clock=clock or utc_now)
+
+
+async def cluster_clock(reference: Mapping[str, Any] | None) -> "ClusterClock":
+    """Return the clock that a cluster declares, or UTC where there is no cluster to ask."""
+    from airflow_llm_provisioning.gateways.kubernetes.clock import ClusterClock
+
+    if not reference:
+        return ClusterClock()
+    async with open_cluster(reference) as cluster:
+        return ClusterClock.declared(cluster.version())
+
+
+def open_store(conn_id: str = DEFAULT_STORE) -> "ResultsStore":
+    """Return the results store behind an Airflow connection; the default one is a SQLite file in AIRFLOW_HOME."""
+    from airflow_llm_provisioning.gateways.store import ResultsStore
+
+    return ResultsStore.open(store_url(conn_id))
+
+
+def store_url(conn_id: str = DEFAULT_STORE) -> str:
+    """Return the SQLAlchemy URL of a results store. It may hold a password: never log it."""
+    from airflow.sdk import BaseHook
+    from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException, AirflowRuntimeError
+
+    try:
+        connection = BaseHook.get_connection(conn_id)
+    except (AirflowNotFoundException, AirflowRuntimeError) as error:
+        if conn_id != DEFAULT_STORE:
+            raise ConnectionConfigError(
+                f"The results store's Airflow connection {conn_id!r} is not defined: create it (sqlite, postgres, "
+                f"mysql, ...) or use {DEFAULT_STORE!r}, which is a file by default."
+            ) from error
+        return f"sqlite:///{default_store_file()}"
+    try:
+        hook: Any = connection.get_hook()  # type: ignore[no-untyped-call]
+        url: str = hook.sqlalchemy_url.render_as_string(hide_password=False)
+    except (AirflowException, AttributeError, NotImplementedError) as error:
+        raise ConnectionConfigError(
+            f"Airflow connection {conn_id!r} ({connection.conn_type}) is no SQL database that SQLAlchemy knows: {error}"
+        ) from error
+    return url
+
+
+def default_store_file() -> Path:
+    """Return where the results are kept when no connection says otherwise."""
+    return Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "llm_provisioning" / "results.db"
+
+
+def utc_now() -> datetime:
+    """Return the real time."""
+    return datetime.now(UTC)
+
+
+def _generic_cloud() -> "Cloud":
+    from airflow_llm_provisioning.gateways.clouds.generic import GenericCloud
+
+    return GenericCloud()
 
 
 async def _connection_type(conn_id: str) -> str:

@@ -28,7 +28,7 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_llm_provisioning.operators.preparation",
                     "airflow_llm_provisioning.operators.ray_service",
                     "airflow_llm_provisioning.operators.trial",
-                    "airflow_llm_provisioning.operators.comparison",
+                    "airflow_llm_provisioning.operators.experiment",
                 ],
             }
         ],

@@ -16,6 +16,7 @@ from airflow_llm_provisioning.exceptions import ConfigurationError
 
 CloudName = Literal["eks", "gke", "aks", "generic"]
 AutoscalerName = Literal["luna", "karpenter", "native"]
+Delivery = Literal["pull", "snapshot", "streaming"]
 CLOUDS: Final = ("eks", "gke", "aks", "generic")
 AUTOSCALERS: Final = ("luna", "karpenter", "native")
 
@@ -24,8 +25,10 @@ AUTOSCALERS: Final = ("luna", "karpenter", "native")
 class NodeProfile:
     """The nodes of a target, as its node autoscaler is told to make them.
 
-    `gpu_skus`: what the worker may run on. `options`: what only one cloud or autoscaler knows (`node_service_account`,
-    `subnet_tag`, `role`, `driver_version`, ...), by name, passed to nobody else.
+    `gpu_skus`: what the worker may run on. `snapshot`: the data volume is restored from a snapshot that holds the
+    serving image (EKS; `snapshot_id` comes from the preparation); `streaming`: images are streamed (GKE, AKS).
+    `options`: what only one cloud or autoscaler knows (`node_service_account`, `role`, `driver_version`, ...), by name,
+    passed to nobody else.
     """
 
     name: str
@@ -36,6 +39,7 @@ class NodeProfile:
     gpu_instance_type: str | None = None
     cpu_instance_type: str | None = None
     data_volume_gib: int = 80
+    snapshot: bool = False
     snapshot_id: str | None = None
     volume_initialization_rate_mib_s: int | None = None
     streaming: bool = False
@@ -68,6 +72,13 @@ class Target:
     def cloud(self) -> CloudName:
         """The cloud its nodes come from."""
         return self.nodes.cloud
+
+    @property
+    def delivery(self) -> Delivery:
+        """How images reach its nodes."""
+        if self.nodes.snapshot:
+            return "snapshot"
+        return "streaming" if self.nodes.streaming else "pull"
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -194,6 +205,26 @@ class Experiment:
                 next_slot[cluster] = slot + 1
                 planned.append(PlannedTrial(cell, cluster, replicate, slot, seed))
         return planned
+
+
+def experiment_from(data: Mapping[str, Any]) -> Experiment:
+    """Read an experiment from JSON or YAML: {name, targets: [..]} and optionally {profile, setups, replicates}."""
+    unknown = set(data) - {"name", "targets", "profile", "setups", "replicates"}
+    if unknown or not data.get("name"):
+        raise ConfigurationError(
+            f"An experiment has `name`, `targets`, `profile`, `setups` and `replicates`; found {sorted(data)}."
+        )
+    try:
+        setups = tuple(ScalingSetup(setup) for setup in data.get("setups") or ScalingSetup)
+    except ValueError as error:
+        raise ConfigurationError(f"Experiment {data['name']!r}: {error}; choose static or dynamic.") from error
+    return Experiment(
+        name=data["name"],
+        targets=tuple(Target.from_dict(target) for target in data.get("targets") or ()),
+        profile=data.get("profile") or "phi3-2025",
+        setups=setups,
+        replicates=int(data.get("replicates") or 3),
+    )
 
 
 def _tuples(data: dict[str, Any], *keys: str) -> dict[str, Any]:

@@ -132,8 +132,14 @@ class Workload:
         return self.served_model or self.model.model_id
 
     def with_model(self, model: Model) -> "Workload":
-        """Return the workload serving another (or a freshly resolved) model."""
-        return replace(self, model=model)
+        """Return the workload serving another (or a freshly resolved) model, wherever the profile names it."""
+        old = self.model.model_id
+        return replace(
+            self,
+            model=model,
+            runtime_env_vars=_renamed(self.runtime_env_vars, old, model.model_id),
+            app_args=_renamed(self.app_args, old, model.model_id),
+        )
 
 
 # Several public repositories agree on revision and byte counts (facts: hub file listing of this revision).
@@ -211,6 +217,25 @@ def workload(profile: str) -> Workload:
         raise ConfigurationError(
             f"Workload profile {profile!r} is unknown: choose one of {', '.join(sorted(WORKLOADS))}."
         ) from None
+
+
+def _renamed(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _renamed(item, old, new) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return tuple(_renamed(item, old, new) for item in value)
+    return new if value == old else value
+
+
+def workload_from(planned: Mapping[str, Any]) -> Workload:
+    """Return the workload of a plan: {profile, model: {model_id, revision, weight_bytes, largest_file_bytes,
+    source}}.
+    """
+    served = workload(planned["profile"])
+    model = planned.get("model")
+    if not model:
+        return served
+    return served.with_model(Model(**{key: model[key] for key in Model.__dataclass_fields__ if key in model}))
 
 
 _PACKAGE = re.compile(r"^\s*([A-Za-z0-9._-]+)")

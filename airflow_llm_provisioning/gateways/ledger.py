@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
+from airflow_llm_provisioning.exceptions import ConfigurationError
+
 EntryState = Literal["intended", "created", "gone"]
 
 
@@ -45,3 +47,23 @@ class Ledger(Protocol):
     def open_entries(self, place: str | None = None) -> Sequence[Entry]:
         """Return what is not gone, oldest first."""
         ...
+
+
+class ReadOnlyLedger:
+    """For whoever only looks: what cannot write an intent must not create."""
+
+    def intend(self, kind: str, name: str, place: str, tags: Mapping[str, str], expires_at: datetime) -> str:
+        """Refuse."""
+        raise ConfigurationError(
+            f"{kind} {name} was not created in {place}: there is no results store to record it in."
+        )
+
+    def created(self, entry_id: str, identity: str) -> None:
+        """Nothing was intended, so nothing can have been created."""
+
+    def gone(self, entry_id: str) -> None:
+        """Nothing was intended, so nothing can be gone."""
+
+    def open_entries(self, place: str | None = None) -> Sequence[Entry]:
+        """Return nothing."""
+        return ()

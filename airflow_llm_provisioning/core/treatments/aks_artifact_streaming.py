@@ -1,0 +1,32 @@
+"""AKS: Artifact Streaming from a Premium registry, where the image was converted before any node pulled it.
+
+No positive signal of it is documented for the cluster: the pull's own figures must prove it, or it stays unknown.
+"""
+
+from airflow_llm_provisioning.core.experiment import Delivery
+from airflow_llm_provisioning.core.trace import TraceView
+from airflow_llm_provisioning.core.treatments.base import ServingPlan
+from airflow_llm_provisioning.core.treatments.delivered import both_arrived
+from airflow_llm_provisioning.core.verdicts import Verdict, all_of, cloud_says
+from airflow_llm_provisioning.core.workload import Workload
+
+
+class AksArtifactStreaming:
+    """The tag leads the node to a streaming artifact instead of the image's layers."""
+
+    name = "aks_artifact_streaming"
+    clouds = frozenset({"aks"})
+    preparations: tuple[str, ...] = ("build_image", "enable_streaming")
+    delivery: Delivery | None = "streaming"
+    claims: tuple[str, ...] = ("image_streamed",)
+
+    def change(self, plan: ServingPlan, workload: Workload) -> ServingPlan:
+        """Serve from our registry, by tag: a digest is not redirected."""
+        return plan.in_own_registry()
+
+    def verify(self, view: TraceView) -> Verdict:
+        """Say whether the pulls were faster than any full pull, or the registry and pool rule streaming out."""
+        said = cloud_says(view, "image_streamed")
+        arrived = both_arrived(view, self.name, "streamed")
+        # The pull itself is proof enough; the cloud's state alone can only say no.
+        return all_of(self.name, [arrived] if said.value == "unknown" else [said, arrived])

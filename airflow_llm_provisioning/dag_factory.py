@@ -1,0 +1,263 @@
+"""Experiment + targets -> tasks: a preparation per target, and numbered trial slots per cluster.
+
+Call inside a `with DAG(...)`. Slots are unrolled when the DAG is parsed (their number follows from the experiment,
+their content is
+drawn when it runs): a random order fixed at parse time would repeat every night or change the DAG's version every
+parse.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from airflow.sdk import BaseOperator, Param, TaskGroup, chain
+
+from airflow_llm_provisioning.core.experiment import Experiment, Target, experiment_from
+from airflow_llm_provisioning.core.names import label_value
+from airflow_llm_provisioning.exceptions import ConfigurationError
+from airflow_llm_provisioning.operators.experiment import (
+    DEFAULT_STORE,
+    CompareVariants,
+    JudgeRun,
+    PlanTrials,
+    slot_key,
+)
+from airflow_llm_provisioning.operators.preparation import (
+    BuildServingImage,
+    EnableStreaming,
+    SetUpNodes,
+    SnapshotImage,
+    WarmImageCache,
+)
+from airflow_llm_provisioning.operators.ray_service import ApplyRayService
+from airflow_llm_provisioning.operators.trial import CloseTrial, OpenTrial, target_cloud
+from airflow_llm_provisioning.sensors.serve_endpoint import WaitServeEndpoint
+
+# Guards tasks that talk to clusters, not trials: those the lock keeps apart.
+TRIAL_TIME_LIMIT_S: Final = 3600.0
+
+
+def load_experiment(path: str) -> Experiment:
+    """Read an experiment from a YAML file; every variant is checked against its target, before money is spent."""
+    from pathlib import Path
+
+    import yaml
+
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"The experiment file {path} cannot be read: {error}") from error
+    return checked(experiment_from(data))
+
+
+def checked(experiment: Experiment) -> Experiment:
+    """Return the experiment, or raise what makes one of its cells impossible."""
+    from airflow_llm_provisioning.core.treatments import check_target
+    from airflow_llm_provisioning.core.workload import workload
+
+    workload(experiment.profile)
+    for target in experiment.targets:
+        check_target(target)
+    return experiment
+
+
+def preparation(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE) -> TaskGroup:
+    """Add what every target of an experiment needs before its trials, targets side by side."""
+    with TaskGroup("prepare") as group:
+        for target in experiment.targets:
+            _prepare_target(experiment, target, results_conn_id)
+    return group
+
+
+def trials(
+    experiment: Experiment,
+    *,
+    time_limit_s: float | str = TRIAL_TIME_LIMIT_S,
+    seed: int | str | None = None,
+    results_conn_id: str = DEFAULT_STORE,
+) -> tuple[PlanTrials, JudgeRun]:
+    """Add plan, trials, comparison and judgement; return the first and the last task."""
+    plan = PlanTrials(task_id="plan", experiment=_as_dict(experiment), seed=seed)
+    compare = CompareVariants(
+        task_id="compare", experiment=experiment.name, results_conn_id=results_conn_id, trigger_rule="all_done"
+    )
+    for cluster, slots in experiment.slots().items():
+        _slots(plan, compare, cluster, slots, time_limit_s, results_conn_id)
+    judge = JudgeRun(
+        task_id="judge",
+        experiment=experiment.name,
+        expected=sum(experiment.slots().values()),
+        results_conn_id=results_conn_id,
+        trigger_rule="all_done",
+    )
+    chain(compare, judge)
+    return plan, judge
+
+
+def trial_slot(
+    planned: Any, *, time_limit_s: float | str = TRIAL_TIME_LIMIT_S, results_conn_id: str = DEFAULT_STORE
+) -> tuple[OpenTrial, CloseTrial]:
+    """Add the four tasks of one trial; return its setup and its teardown."""
+    opened = OpenTrial(
+        task_id="open",
+        planned=planned,
+        timeout_s=time_limit_s,
+        results_conn_id=results_conn_id,
+        trigger_rule="all_done",
+    )
+    applied = ApplyRayService(task_id="apply", trial=_output(opened))
+    ready = WaitServeEndpoint(task_id="wait", rayservice=_output(applied), trial=_output(opened))
+    closed = CloseTrial(task_id="close", trial=_output(opened), wait_task_id=ready.task_id, retries=2)
+    chain(opened, applied, ready, closed)
+    closed.as_teardown(setups=opened, on_failure_fail_dagrun=True)
+    return opened, closed
+
+
+def single_trial_params(experiment: Experiment) -> dict[str, Param]:
+    """Return the form of a trial by hand: enums from the experiment, defaults that work."""
+    variants = list(dict.fromkeys(variant for target in experiment.targets for variant in target.variants))
+    return {
+        "target": Param(
+            experiment.targets[0].name,
+            type="string",
+            enum=[target.name for target in experiment.targets],
+            title="Target",
+            description="Where the trial runs: a cluster and its node profile, prepared beforehand.",
+        ),
+        "setup": Param(
+            "static",
+            type="string",
+            enum=["static", "dynamic"],
+            title="Scaling set-up",
+            description="static: one GPU worker from the start. dynamic: Ray's autoscaler asks for it once "
+            "Serve has the application.",
+        ),
+        "variant": Param(
+            variants[0],
+            type="string",
+            enum=variants,
+            title="Variant",
+            description="The set of treatments. A target runs only the variants it was prepared for.",
+        ),
+        "model": Param(
+            "",
+            type="string",
+            title="Model",
+            description="Model id on the hub; empty: the workload profile's own.",
+        ),
+        "image": Param(
+            "",
+            type="string",
+            title="Image",
+            description="Serving image reference; empty: what the variant says.",
+        ),
+        "time_limit_s": Param(
+            int(TRIAL_TIME_LIMIT_S),
+            type="integer",
+            minimum=60,
+            maximum=4 * 3600,
+            title="Time limit (s)",
+            description="How long the deployment may take until its endpoint is ready, in the cluster's clock.",
+        ),
+    }
+
+
+def _slots(
+    plan: PlanTrials,
+    compare: CompareVariants,
+    cluster: str,
+    slots: int,
+    time_limit_s: float | str,
+    results_conn_id: str,
+) -> None:
+    previous: CloseTrial | None = None
+    with TaskGroup(label_value(cluster)):
+        for slot in range(slots):
+            with TaskGroup(f"trial_{slot:02d}"):
+                opened, closed = trial_slot(
+                    _output(plan)[slot_key(cluster, slot)], time_limit_s=time_limit_s, results_conn_id=results_conn_id
+                )
+            if previous is not None:
+                chain(previous, opened)
+            previous = closed
+            chain(closed, compare)
+
+
+def _prepare_target(experiment: Experiment, target: Target, results_conn_id: str) -> None:
+    from airflow_llm_provisioning.core.treatments import plan_serving, preparation_steps
+    from airflow_llm_provisioning.core.workload import workload
+
+    serving = {
+        variant: plan_serving(workload(experiment.profile), variant, target.cloud) for variant in target.variants
+    }
+    recipes = {plan.recipe.content: plan.recipe for plan in serving.values() if plan.own_image}
+    steps = {step for variant in target.variants for step in preparation_steps(variant, target.cloud)}
+    if len(recipes) > 1:
+        raise ConfigurationError(
+            f"Target {target.name!r}: its variants {', '.join(target.variants)} need {len(recipes)} different images; "
+            "give each a target of its own."
+        )
+    known: dict[str, Any] = {"target": target.name, "results_conn_id": results_conn_id}
+    with TaskGroup(label_value(target.name)):
+        before: list[Any] = []
+        image: Any = {}
+        prepared: Any = {}
+        for recipe in recipes.values():
+            build = BuildServingImage(task_id="build_image", cloud=_cloud(target), recipe=recipe.as_dict(), **known)
+            image = _output(build)
+            before.append(build)
+        if "snapshot_image" in steps:
+            snapshot = SnapshotImage(
+                task_id="snapshot_image",
+                cloud=_cloud(target),
+                image=image,
+                kubernetes_minor=target.nodes.kubernetes_minor,
+                options=target.options.get("snapshot"),
+                **known,
+            )
+            prepared = _output(snapshot)
+            before.append(snapshot)
+        if "enable_streaming" in steps:
+            before.append(
+                EnableStreaming(
+                    task_id="enable_streaming",
+                    cloud=_cloud(target),
+                    image=image,
+                    cluster_name=target.cluster_name or target.cluster,
+                    **known,
+                )
+            )
+        data = target.as_dict()
+        before.append(
+            SetUpNodes(task_id="set_up_nodes", target=data, prepared=prepared, results_conn_id=results_conn_id)
+        )
+        if "warm_image" in steps:
+            before.append(
+                WarmImageCache(task_id="warm_image", target=data, image=image, results_conn_id=results_conn_id)
+            )
+        chain(*before)
+
+
+def _cloud(target: Target) -> Mapping[str, Any]:
+    cloud = target_cloud(target)
+    if cloud is None:
+        raise ConfigurationError(
+            f"Target {target.name!r} needs preparations on {target.cloud}: give it `cloud_conn_id`, its "
+            "cloud's connection."
+        )
+    return cloud
+
+
+def _output(task: BaseOperator) -> Any:
+    """Return a task's result as an argument of another: a reference now, a dict when that runs."""
+    return task.output
+
+
+def _as_dict(experiment: Experiment) -> dict[str, Any]:
+    targets: Sequence[dict[str, Any]] = [target.as_dict() for target in experiment.targets]
+    return {
+        "name": experiment.name,
+        "profile": experiment.profile,
+        "setups": [str(setup) for setup in experiment.setups],
+        "replicates": experiment.replicates,
+        "targets": targets,
+    }

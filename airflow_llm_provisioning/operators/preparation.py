@@ -1,0 +1,295 @@
+"""What a target needs before its trials: an image, a snapshot or streaming, warm caches, nodes. Rare and idempotent.
+
+Each step keeps its seconds and its price beside the results, and can be used alone in anybody's DAG.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from airflow.sdk import Context
+
+from airflow_llm_provisioning.core.operation import Operation
+from airflow_llm_provisioning.exceptions import CloudError
+from airflow_llm_provisioning.operators.preparing import (
+    begin_warming,
+    content_of,
+    finish_warming,
+    save_preparation,
+    set_up_nodes,
+    start_operation,
+)
+from airflow_llm_provisioning.operators.waiting import WaitingOperator, raise_error
+from airflow_llm_provisioning.triggers.cloud_operation import CloudOperationWait
+
+DEFAULT_STORE = "llm_provisioning_results"
+
+
+class CloudStep(WaitingOperator):
+    """One long operation of a cloud: start it, wait for it, keep what it cost.
+
+    :param cloud: {cloud: "eks" | "gke" | "aks", conn_id, ...} as `connections.open_cloud` takes it; `cluster` in it
+    names the cluster
+        whose clock counts and that says whether all this is simulated.
+    :param target: the target this prepares, for the results store; "" for none.
+    :param results_conn_id: connection of the results store, which also holds the ledger.
+    :param timeout_s: at most this long in real time; the gateway's own limits are shorter.
+    """
+
+    verb: ClassVar[str]
+    template_fields: Sequence[str] = ("cloud", "target")
+    template_fields_renderers = {"cloud": "json"}  # noqa: RUF012 - Airflow's name
+    ui_color = "#f6efd9"
+
+    def __init__(
+        self,
+        *,
+        cloud: Mapping[str, Any],
+        target: str = "",
+        results_conn_id: str = DEFAULT_STORE,
+        timeout_s: float = 3 * 3600,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.cloud = cloud
+        self.target = target
+        self.results_conn_id = results_conn_id
+        self.timeout_s = timeout_s
+
+    def request(self) -> dict[str, Any]:
+        """Return the operation's request, JSON."""
+        raise NotImplementedError  # pragma: no cover - every step here has one
+
+    def execute(self, context: Context) -> Any:
+        """Start the operation and wait for it."""
+        request = self.request() | {"target": self.target or None}
+        operation = start_operation(self.cloud, self.verb, request, self.results_conn_id)
+        wait = CloudOperationWait(
+            cloud=dict(self.cloud), operation=operation.as_dict(), results_conn_id=self.results_conn_id
+        )
+        return self.wait_for(context, wait, at_most=timedelta(seconds=self.timeout_s))
+
+    def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Keep the preparation's row and return the operation's result."""
+        raise_error(event)
+        operation = Operation.from_dict(event["operation"])
+        if operation.state != "succeeded" or operation.result is None:
+            raise CloudError(operation.error or f"{self.verb} on {self.cloud.get('cloud')} ended without a result.")
+        result = dict(operation.result)
+        save_preparation(
+            cloud=self.cloud,
+            target=self.target,
+            verb=self.verb,
+            content=content_of(operation),
+            result=result,
+            prepared_at=event["ended_at"],
+            run_id=context["ti"].run_id,
+            results_conn_id=self.results_conn_id,
+        )
+        return result
+
+
+class BuildServingImage(CloudStep):
+    """Build the serving image in the cloud, or find the one that the same recipe built before.
+
+    Returns {image, digest, size_bytes, reused, seconds, price_usd, price_basis, log_url, phases}; `image` is a
+    reference by tag.
+
+    :param recipe: {base, base_digest, pip, env}; the tag follows from its content.
+    :param repository: name of the repository in the cloud's registry.
+    :param keep_days: how long the image may be kept before clean-up takes it.
+    """
+
+    verb = "build_image"
+    template_fields: Sequence[str] = (*CloudStep.template_fields, "recipe", "repository")
+    template_fields_renderers = CloudStep.template_fields_renderers | {"recipe": "json"}
+
+    def __init__(
+        self, *, recipe: Mapping[str, Any], repository: str = "ray-serving", keep_days: int = 30, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.recipe = recipe
+        self.repository = repository
+        self.keep_days = keep_days
+
+    def request(self) -> dict[str, Any]:
+        """Return {recipe, repository, keep_days}."""
+        from airflow_llm_provisioning.core.workload import ImageRecipe
+
+        recipe = ImageRecipe.from_dict(self.recipe).as_dict()
+        return {"recipe": recipe, "repository": self.repository, "keep_days": self.keep_days}
+
+
+class SnapshotImage(CloudStep):
+    """EKS: put an image onto a Bottlerocket data volume and snapshot it, or find the snapshot that holds it.
+
+    Returns {snapshot_id, volume_gib, reused, seconds, price_usd, price_basis, phases}.
+
+    :param image: {image, digest, size_bytes} as `BuildServingImage` returns it.
+    :param kubernetes_minor: of the cluster whose nodes will use it, e.g. "1.34".
+    :param options: {volume_gib, volume_initialization_rate_mib_s, subnet_id, instance_type, ...}.
+    """
+
+    verb = "snapshot_image"
+    template_fields: Sequence[str] = (*CloudStep.template_fields, "image", "kubernetes_minor", "options")
+    template_fields_renderers = CloudStep.template_fields_renderers | {"image": "json"}
+
+    def __init__(
+        self,
+        *,
+        image: Mapping[str, Any],
+        kubernetes_minor: str,
+        options: Mapping[str, Any] | None = None,
+        keep_days: int = 30,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.image = image
+        self.kubernetes_minor = kubernetes_minor
+        self.options = options or {}
+        self.keep_days = keep_days
+
+    def request(self) -> dict[str, Any]:
+        """Return {image, digest, size_bytes, kubernetes_minor, keep_days, ...options}."""
+        image = {key: self.image.get(key) for key in ("image", "digest", "size_bytes")}
+        return {**self.options, **image, "kubernetes_minor": self.kubernetes_minor, "keep_days": self.keep_days}
+
+
+class EnableStreaming(CloudStep):
+    """GKE: switch Image Streaming on for a cluster or its pools. AKS: convert the image for Artifact Streaming and
+    wait for it.
+
+    Returns {enabled, reused, seconds, price_usd, price_basis, phases}.
+
+    :param image: {image, digest} as `BuildServingImage` returns it.
+    :param cluster_name: the cluster in the cloud's words.
+    :param pools: GKE: these node pools instead of the whole cluster.
+    """
+
+    verb = "enable_streaming"
+    template_fields: Sequence[str] = (*CloudStep.template_fields, "image", "cluster_name", "pools")
+    template_fields_renderers = CloudStep.template_fields_renderers | {"image": "json"}
+
+    def __init__(
+        self,
+        *,
+        image: Mapping[str, Any],
+        cluster_name: str,
+        pools: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.image = image
+        self.cluster_name = cluster_name
+        self.pools = pools
+
+    def request(self) -> dict[str, Any]:
+        """Return {image, digest, cluster, pools}."""
+        return {
+            "image": self.image["image"],
+            "digest": self.image.get("digest"),
+            "cluster": self.cluster_name,
+            "pools": list(self.pools) if self.pools else None,
+        }
+
+
+class SetUpNodes(WaitingOperator):
+    """Tell a target's node autoscaler how its nodes are made: once, before the trials, never between them.
+
+    Returns {applied: [kind/name, ..], restarted: [namespace/name, ..], pool, seconds}.
+
+    :param target: the target, as a dict.
+    :param prepared: results of the earlier steps; `snapshot_id` of it goes into the node profile.
+    """
+
+    template_fields: Sequence[str] = ("target", "prepared")
+    template_fields_renderers = {"target": "json", "prepared": "json"}  # noqa: RUF012 - Airflow's name
+    ui_color = "#f6efd9"
+
+    def __init__(
+        self,
+        *,
+        target: Mapping[str, Any],
+        prepared: Mapping[str, Any] | None = None,
+        results_conn_id: str = DEFAULT_STORE,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.target = target
+        self.prepared = prepared or {}
+        self.results_conn_id = results_conn_id
+
+    def execute(self, context: Context) -> Any:
+        """Apply what the autoscaler reads; where the pool is the cloud's object, start that and wait."""
+        done = asyncio.run(set_up_nodes(self.target, self.prepared))
+        if done.cloud_pool is None:
+            return self._kept(context, done.result, done.ended_at)
+        operation = start_operation(done.cloud, "set_up_node_pool", done.cloud_pool, self.results_conn_id)
+        wait = CloudOperationWait(cloud=done.cloud, operation=operation.as_dict(), results_conn_id=self.results_conn_id)
+        return self.wait_for(context, wait, at_most=timedelta(hours=1))
+
+    def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Keep and return what the cloud set up."""
+        raise_error(event)
+        operation = Operation.from_dict(event["operation"])
+        if operation.state != "succeeded" or operation.result is None:
+            raise CloudError(operation.error or "The node pool was not set up.")
+        return self._kept(context, dict(operation.result), event["ended_at"])
+
+    def _kept(self, context: Context, result: dict[str, Any], ended_at: str) -> dict[str, Any]:
+        from airflow_llm_provisioning.core.experiment import Target
+        from airflow_llm_provisioning.core.names import fingerprint
+        from airflow_llm_provisioning.operators.trial import target_cluster
+
+        target = Target.from_dict(self.target)
+        save_preparation(
+            cloud={"cloud": target.cloud, "cluster": target_cluster(target)},
+            target=target.name,
+            verb="set_up_nodes",
+            content=fingerprint({"target": dict(self.target), "prepared": dict(self.prepared)}),
+            result=result,
+            prepared_at=ended_at,
+            run_id=context["ti"].run_id,
+            results_conn_id=self.results_conn_id,
+        )
+        return result
+
+
+class WarmImageCache(WaitingOperator):
+    """GKE: pull an image once on a streaming node, by a short pod, so that the region's caches hold it.
+
+    Waits until the pod has run, and then until its node is gone, so that no trial finds it. Returns {pod, node,
+    pulled_s, seconds, price_usd, price_basis}.
+
+    :param target: the target, as a dict. :param image: {image, digest} as `BuildServingImage` returns it.
+    """
+
+    template_fields: Sequence[str] = ("target", "image")
+    template_fields_renderers = {"target": "json", "image": "json"}  # noqa: RUF012 - Airflow's name
+    ui_color = "#f6efd9"
+
+    def __init__(
+        self,
+        *,
+        target: Mapping[str, Any],
+        image: Mapping[str, Any],
+        timeout_s: float = 3600,
+        results_conn_id: str = DEFAULT_STORE,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.target = target
+        self.image = image
+        self.timeout_s = timeout_s
+        self.results_conn_id = results_conn_id
+
+    def execute(self, context: Context) -> Any:
+        """Create the pod (or find it) and wait."""
+        wait = asyncio.run(begin_warming(self.target, self.image, self.timeout_s, self.results_conn_id))
+        return self.wait_for(context, wait, at_most=timedelta(seconds=self.timeout_s + 300))
+
+    def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Keep what the warming took."""
+        raise_error(event)
+        return finish_warming(self.target, self.image, event, context["ti"].run_id, self.results_conn_id)

@@ -1,0 +1,235 @@
+"""What the preparation operators do, below Airflow's words: start, apply, warm, and keep the row."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow_llm_provisioning.core.operation import Operation
+from airflow_llm_provisioning.exceptions import ConfigurationError
+from airflow_llm_provisioning.triggers.pod_run import PodRunWait
+
+if TYPE_CHECKING:
+    from airflow_llm_provisioning.core.experiment import Target
+    from airflow_llm_provisioning.gateways.kubernetes import Cluster
+
+
+def start_operation(cloud: Mapping[str, Any], verb: str, request: Mapping[str, Any], results_conn_id: str) -> Operation:
+    """Open the cloud and start one operation; its intent is in the ledger when this returns."""
+    from airflow_llm_provisioning.connections import cluster_clock, open_cloud
+
+    clock = asyncio.run(cluster_clock(cloud.get("cluster")))
+    return open_cloud(cloud, results_conn_id=results_conn_id, clock=clock.now).start(verb, request)
+
+
+def content_of(operation: Operation) -> str:
+    """Return what a preparation is found by: the recipe's content for an image, else the whole request's."""
+    from airflow_llm_provisioning.core.names import fingerprint
+    from airflow_llm_provisioning.core.workload import ImageRecipe
+
+    if operation.verb == "build_image":
+        return ImageRecipe.from_dict(operation.request["recipe"]).content
+    return fingerprint(operation.request)
+
+
+def save_preparation(
+    *,
+    cloud: Mapping[str, Any],
+    target: str,
+    verb: str,
+    content: str,
+    result: Mapping[str, Any],
+    prepared_at: str,
+    run_id: str,
+    results_conn_id: str,
+) -> None:
+    """Keep one preparation's row; without a cluster to ask, its origin is unknown."""
+    from airflow_llm_provisioning.connections import cluster_clock, open_store
+    from airflow_llm_provisioning.core.result import Preparation
+
+    reference = cloud.get("cluster")
+    origin = asyncio.run(cluster_clock(reference)).origin if reference else "unknown"
+    store = open_store(results_conn_id)
+    try:
+        store.save_preparation(
+            Preparation(
+                target=target,
+                cloud=str(cloud.get("cloud", "generic")),
+                verb=verb,
+                content=content,
+                result=dict(result),
+                origin=origin,
+                seconds=float(result["seconds"]),
+                prepared_at=datetime.fromisoformat(prepared_at),
+                reused=bool(result.get("reused")),
+                price_usd=result.get("price_usd"),
+                price_basis=result.get("price_basis"),
+                run_id=run_id,
+            )
+        )
+    finally:
+        store.close()
+
+
+@dataclass(frozen=True, slots=True)
+class NodesSetUp:
+    """What was applied, and what is left for the cloud: `cloud_pool` is the request of its `set_up_node_pool`, or
+    None.
+    """
+
+    result: dict[str, Any]
+    ended_at: str
+    cloud: dict[str, Any]
+    cloud_pool: Mapping[str, Any] | None
+
+
+async def set_up_nodes(target_data: Mapping[str, Any], prepared: Mapping[str, Any]) -> NodesSetUp:
+    """Apply what the target's node autoscaler reads, and restart what reads it only at start."""
+    from airflow_llm_provisioning.connections import open_cluster
+    from airflow_llm_provisioning.core.experiment import Target
+    from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
+    from airflow_llm_provisioning.operators.trial import target_cloud, target_cluster
+
+    target = Target.from_dict(target_data)
+    profile = target.nodes
+    if prepared.get("snapshot_id"):
+        profile = replace(profile, snapshot_id=str(prepared["snapshot_id"]))
+    autoscaler = AUTOSCALERS[profile.autoscaler]
+    problems = autoscaler.check(profile)
+    if problems:
+        raise ConfigurationError(
+            f"Target {target.name!r} cannot get its nodes from {autoscaler.name}: {' '.join(problems)}"
+        )
+    setup = autoscaler.setup(profile)
+    async with open_cluster(target_cluster(target)) as cluster:
+        started_at = cluster.clock()
+        for manifest in setup.manifests:
+            await cluster.apply(manifest, force=True)
+        for namespace, deployment in setup.restarts:
+            await restart(cluster, namespace, deployment)
+        ended_at = cluster.clock()
+    result = {
+        "applied": [f"{item['kind']}/{item['metadata']['name']}" for item in setup.manifests],
+        "restarted": ["/".join(item) for item in setup.restarts],
+        "snapshot_id": profile.snapshot_id,
+        "seconds": round((ended_at - started_at).total_seconds(), 3),
+        "price_usd": 0.0,
+        "price_basis": "Kubernetes objects only",
+    }
+    cloud = target_cloud(target) or {"cloud": target.cloud, "cluster": target_cluster(target)}
+    return NodesSetUp(result, ended_at.isoformat(), cloud, setup.cloud_pool)
+
+
+async def restart(cluster: "Cluster", namespace: str, deployment: str) -> None:
+    """Restart a deployment that must exist."""
+    if await cluster.get("deployments", deployment, namespace) is None:
+        raise ConfigurationError(
+            f"Deployment {namespace}/{deployment} does not exist on {cluster.name}: install the node autoscaler first."
+        )
+    await cluster.restart_deployment(namespace, deployment)
+
+
+async def begin_warming(
+    target_data: Mapping[str, Any], image: Mapping[str, Any], timeout_s: float, results_conn_id: str
+) -> PodRunWait:
+    """Create the warming pod, or find the one an earlier life of this task created; the intent is written before."""
+    from airflow_llm_provisioning.connections import open_cluster, open_store
+    from airflow_llm_provisioning.core.experiment import Target
+    from airflow_llm_provisioning.core.trial import EXPIRES_AFTER_LIMIT
+    from airflow_llm_provisioning.operators.trial import target_cluster
+
+    target = Target.from_dict(target_data)
+    async with open_cluster(target_cluster(target)) as cluster:
+        started_at = cluster.clock()
+        pod = warming_pod(target, image, started_at + EXPIRES_AFTER_LIMIT)
+        name = pod["metadata"]["name"]
+        store = open_store(results_conn_id)
+        try:
+            entry = store.ledger.intend(
+                "pod",
+                name,
+                f"cluster:{target.cluster}/{target.namespace}",
+                pod["metadata"]["labels"],
+                started_at + EXPIRES_AFTER_LIMIT,
+            )
+        finally:
+            store.close()
+        found = await cluster.get("pods", name, target.namespace) or await cluster.create(pod)
+    return PodRunWait(
+        cluster=target_cluster(target),
+        namespace=target.namespace,
+        name=name,
+        uid=found["metadata"]["uid"],
+        ledger_entry=entry,
+        started_at=started_at.isoformat(),
+        timeout_s=timeout_s,
+    )
+
+
+def warming_pod(target: "Target", image: Mapping[str, Any], expires_at: datetime) -> dict[str, Any]:
+    """Return a pod that pulls the image on one of the target's nodes and ends at once."""
+    from airflow_llm_provisioning.core.names import LABEL_CONTENT, fingerprint, preparation_tags
+    from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
+
+    marks = AUTOSCALERS[target.nodes.autoscaler].placement(target.nodes, "head")
+    content = fingerprint({"warm": image["image"], "target": target.name})
+    labels = {**preparation_tags(content, expires_at, target.name), **marks.labels}
+    amounts = {"cpu": "2", "memory": "8Gi"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": f"llm-warm-{labels[LABEL_CONTENT]}",
+            "namespace": target.namespace,
+            "labels": labels,
+            "annotations": dict(marks.annotations),
+        },
+        "spec": {
+            "restartPolicy": "Never",
+            "nodeSelector": dict(marks.node_selector),
+            "tolerations": [dict(item) for item in marks.tolerations],
+            "containers": [
+                {
+                    "name": "pull",
+                    "image": image["image"],
+                    "command": ["true"],
+                    "imagePullPolicy": "IfNotPresent",
+                    "resources": {"requests": amounts, "limits": amounts},
+                }
+            ],
+        },
+    }
+
+
+def finish_warming(
+    target_data: Mapping[str, Any],
+    image: Mapping[str, Any],
+    event: Mapping[str, Any],
+    run_id: str,
+    results_conn_id: str,
+) -> dict[str, Any]:
+    """Close the ledger's entry and keep the preparation's row."""
+    from airflow_llm_provisioning.connections import open_store
+    from airflow_llm_provisioning.core.experiment import Target
+    from airflow_llm_provisioning.core.names import fingerprint
+    from airflow_llm_provisioning.operators.trial import target_cluster
+
+    target = Target.from_dict(target_data)
+    store = open_store(results_conn_id)
+    try:
+        store.ledger.gone(event["ledger_entry"])
+    finally:
+        store.close()
+    result = {key: event[key] for key in ("pod", "node", "pulled_s", "seconds", "price_usd", "price_basis")}
+    save_preparation(
+        cloud={"cloud": target.cloud, "cluster": target_cluster(target)},
+        target=target.name,
+        verb="warm_image",
+        content=fingerprint({"image": image["image"]}),
+        result=result,
+        prepared_at=event["ended_at"],
+        run_id=run_id,
+        results_conn_id=results_conn_id,
+    )
+    return result

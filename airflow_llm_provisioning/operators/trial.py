@@ -1,0 +1,292 @@
+"""A trial's first and last task. Opening is trivial on purpose: Airflow gives a setup that fails no teardown."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator, Context
+
+from airflow_llm_provisioning.core.names import LABEL_TRIAL
+from airflow_llm_provisioning.exceptions import ConfigurationError, ConflictError, ProvisioningError
+from airflow_llm_provisioning.operators.ray_service import delete_ray_service
+from airflow_llm_provisioning.operators.waiting import WaitingOperator, raise_error
+
+if TYPE_CHECKING:
+    from airflow_llm_provisioning.core.experiment import Target
+    from airflow_llm_provisioning.gateways.kubernetes import Cluster
+    from airflow_llm_provisioning.gateways.store import ResultsStore
+
+# The Service of the origin's experiment is `llm-model-serve-serve-svc`; KubeRay makes it from this name.
+RAYSERVICE = "llm-model-serve"
+DEFAULT_STORE = "llm_provisioning_results"
+
+
+class OpenTrial(BaseOperator):
+    """Lock the cluster, write the trial's intent in the ledger, and return everything the trial's other tasks need.
+
+    Creates nothing that costs: what it leaves behind when it is killed is a lock that its own DAG run can take again
+    and that
+    ends by itself. The same trial opened again is the same trial, until its row is written.
+
+    Returns the trial: {trial_id, cluster_ref, manifest, rayservice, namespace, target, setup, variant, ..., opened_at}.
+
+    :param planned: one trial of `PlanTrials`.
+    :param timeout_s: how long the deployment may take until its endpoint is ready, in the cluster's clock.
+    :param results_conn_id: connection of the results store.
+    """
+
+    template_fields: Sequence[str] = ("planned", "timeout_s")
+    template_fields_renderers = {"planned": "json"}  # noqa: RUF012 - Airflow's name
+    ui_color = "#e8e6f4"
+
+    def __init__(
+        self,
+        *,
+        planned: Mapping[str, Any],
+        timeout_s: float | str = 3600,
+        results_conn_id: str = DEFAULT_STORE,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.planned = planned
+        self.timeout_s = timeout_s
+        self.results_conn_id = results_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Open the trial, or record why it could not be opened."""
+        if not self.planned:
+            raise ConfigurationError("There is no trial planned for this slot: look at what the plan task said.")
+        from airflow_llm_provisioning.connections import open_store
+        from airflow_llm_provisioning.core.trial import TrialPlan
+
+        store = open_store(self.results_conn_id)
+        try:
+            ti = context["ti"]
+            plan = TrialPlan.draw(self.planned, dag_id=ti.dag_id, run_id=ti.run_id, timeout_s=float(self.timeout_s))
+            plan = plan.numbered(sum(plan.same_slot(row.trial_id) for row in store.trials(run_id=ti.run_id)))
+            return asyncio.run(self._open(plan, store))
+        finally:
+            store.close()
+
+    async def _open(self, plan: "Any", store: "ResultsStore") -> dict[str, Any]:
+        from airflow_llm_provisioning.connections import open_cluster
+        from airflow_llm_provisioning.core.experiment import Target
+
+        target = Target.from_dict(self.planned["target"])
+        async with open_cluster(target_cluster(target)) as cluster:
+            opened_at = cluster.clock()
+            try:
+                trial = self._trial(plan, target, store, cluster)
+                await lock_and_look(cluster, trial)
+            except ProvisioningError as error:
+                store.save_trial(
+                    plan.refused(
+                        self.planned,
+                        origin=cluster.origin(),
+                        opened_at=opened_at,
+                        closed_at=cluster.clock(),
+                        reason=str(error),
+                    )
+                )
+                raise
+            trial["ledger_entry"] = store.ledger.intend(
+                "rayservice", trial["rayservice"], trial["place"], trial["labels"], plan.expires_at(opened_at)
+            )
+            self.log.info("Opened trial %s on %s", plan.trial_id, cluster.name)
+            return trial
+
+    def _trial(self, plan: Any, target: "Target", store: "ResultsStore", cluster: "Cluster") -> dict[str, Any]:
+        from airflow_llm_provisioning.core.manifest import ray_service
+        from airflow_llm_provisioning.core.names import trial_labels
+        from airflow_llm_provisioning.core.treatments import plan_serving, serving, treatments_of
+        from airflow_llm_provisioning.core.workload import ScalingSetup, workload_from
+        from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
+
+        planned = self.planned
+        served = workload_from(planned)
+        serving_plan = plan_serving(served, planned["variant"], target.cloud)
+        prepared = prepared_for(store, target, serving_plan.recipe.content)
+        pods = serving(serving_plan, planned.get("image") or prepared.get("image"), override=planned.get("image"))
+        autoscaler = AUTOSCALERS[target.nodes.autoscaler]
+        opened_at = cluster.clock()
+        labels = trial_labels(plan.trial_id, target.name, plan.expires_at(opened_at))
+        manifest = ray_service(
+            RAYSERVICE,
+            served,
+            ScalingSetup(planned["setup"]),
+            pods,
+            head=autoscaler.placement(target.nodes, "head"),
+            worker=autoscaler.placement(target.nodes, "worker"),
+            labels=labels,
+            namespace=target.namespace,
+        )
+        return {
+            **{
+                key: planned[key]
+                for key in ("cloud", "cluster", "setup", "variant", "profile", "replicate", "slot", "seed")
+            },
+            "trial_id": plan.trial_id,
+            "experiment": planned["experiment"],
+            "dag_id": plan.dag_id,
+            "run_id": plan.run_id,
+            "target": target.name,
+            "treatments": [treatment.name for treatment in treatments_of(planned["variant"], target.cloud)],
+            "rayservice": RAYSERVICE,
+            "namespace": target.namespace,
+            "model": {
+                "model_id": served.model.model_id,
+                "revision": served.model.revision,
+                "source": served.model.source,
+                "weight_bytes": served.model.weight_bytes,
+            },
+            "image": pods.image,
+            "recipe": serving_plan.recipe.as_dict(),
+            "prepared": prepared,
+            "manifest": manifest,
+            "labels": labels,
+            "cluster_ref": target_cluster(target),
+            "cloud_ref": target_cloud(target),
+            "place": f"cluster:{target.cluster}/{target.namespace}",
+            "lock_holder": plan.lock_holder,
+            "timeout_s": plan.timeout_s,
+            "origin": cluster.origin(),
+            "opened_at": opened_at.isoformat(),
+            "results_conn_id": self.results_conn_id,
+            "completion": completion_request(served.served_name),
+        }
+
+
+class CloseTrial(WaitingOperator):
+    """End a trial whatever happened to it: verify, delete, wait until its nodes are gone, analyse the trace, write
+    the row, unlock.
+
+    Safe to repeat. The row carries the trial's own status: Airflow's may be green after a cancelled run.
+
+    Returns the row's flat summary.
+
+    :param trial: the dict that `OpenTrial` returned.
+    :param apply_task_id, wait_task_id: the trial's other tasks, asked for their state where nothing else tells how it
+    ended.
+    :param nodes_gone_s: how long to wait for the nodes to go, in the cluster's clock; afterwards the next trial is
+    not cold.
+    """
+
+    template_fields: Sequence[str] = ("trial",)
+    template_fields_renderers = {"trial": "json"}  # noqa: RUF012 - Airflow's name
+    ui_color = "#f3e3da"
+
+    def __init__(
+        self,
+        *,
+        trial: Mapping[str, Any],
+        wait_task_id: str | None = None,
+        nodes_gone_s: float = 1800,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.trial = trial
+        self.wait_task_id = wait_task_id
+        self.nodes_gone_s = nodes_gone_s
+
+    def execute(self, context: Context) -> Any:
+        """Collect what only the living deployment can tell, then delete it."""
+        from airflow_llm_provisioning.operators.closing import collect_evidence
+
+        trial = self.trial
+        asyncio.run(collect_evidence(trial, self.log))
+        rayservice = {"cluster": trial["cluster_ref"], "name": trial["rayservice"], "namespace": trial["namespace"]}
+        wait = asyncio.run(
+            delete_ray_service(
+                rayservice,
+                wait_for_nodes=True,
+                timeout_s=self.nodes_gone_s,
+                trial_label=trial["labels"][LABEL_TRIAL],
+            )
+        )
+        return self.wait_for(context, wait, at_most=timedelta(seconds=self.nodes_gone_s + 300))
+
+    def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Write the row and give the cluster back."""
+        from airflow_llm_provisioning.operators.closing import close
+
+        raise_error(event)
+        return asyncio.run(close(self.trial, event, self._wait_state(context), self.log))
+
+    def _wait_state(self, context: Context) -> str | None:
+        if self.wait_task_id is None:
+            return None
+        ti = context["ti"]
+        states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[self.wait_task_id], run_ids=[ti.run_id])
+        return next((str(state) for run in states.values() for state in run.values() if state), None)
+
+
+async def lock_and_look(cluster: "Cluster", trial: Mapping[str, Any]) -> None:
+    """Take the cluster's lock and refuse a name that is taken; give the lock back when refused."""
+    namespace, name = trial["namespace"], trial["rayservice"]
+    await cluster.acquire_lock(trial["lock_holder"], namespace=namespace, duration_s=trial["timeout_s"] + LOCK_MARGIN_S)
+    found = await cluster.get("rayservices", name, namespace)
+    if found is None or (found["metadata"].get("labels") or {}).items() >= _identity(trial).items():
+        return
+    await cluster.release_lock(trial["lock_holder"], namespace=namespace)
+    raise ConflictError(
+        f"Trial {trial['trial_id']} cannot start on {cluster.name}: RayService {namespace}/{name} exists and is not "
+        "this trial's. Delete it, or give the target another namespace."
+    )
+
+
+LOCK_MARGIN_S = 3600
+
+
+def _identity(trial: Mapping[str, Any]) -> dict[str, str]:
+    return {LABEL_TRIAL: trial["labels"][LABEL_TRIAL]}
+
+
+def prepared_for(store: "ResultsStore", target: "Target", recipe_content: str) -> dict[str, Any]:
+    """Return what the preparations of a target left: image, digest, snapshot_id, ... of this recipe, newest last."""
+    prepared: dict[str, Any] = {}
+    for step in store.preparations(target.name):
+        if step.verb == "build_image" and step.content != recipe_content:
+            continue
+        prepared |= {key: step.result[key] for key in _PREPARED if step.result.get(key) is not None}
+    return prepared
+
+
+_PREPARED = ("image", "digest", "size_bytes", "snapshot_id", "volume_gib", "pool")
+
+
+def target_cluster(target: "Target") -> dict[str, Any]:
+    """Return the reference by which a target's cluster is opened."""
+    reference = {"conn_id": target.conn_id, "cluster_name": target.cluster_name, "region": target.region}
+    return {key: value for key, value in reference.items() if value is not None} | {"namespace": target.namespace}
+
+
+def target_cloud(target: "Target") -> dict[str, Any] | None:
+    """Return the reference by which a target's cloud is opened, or None where it has no connection of its own."""
+    if target.cloud == "generic" or target.cloud_conn_id is None:
+        return None
+    reference = {
+        "cloud": target.cloud,
+        "conn_id": target.cloud_conn_id,
+        "region": target.region,
+        "registry": target.registry,
+        "cluster_name": target.cluster_name,
+        **target.options,
+    }
+    return {key: value for key, value in reference.items() if value is not None} | {"cluster": target_cluster(target)}
+
+
+def completion_request(model: str) -> dict[str, Any]:
+    """Return the request whose valid answer proves that the model serves (OpenAI's chat completions, as vLLM speaks
+    it).
+    """
+    return {
+        "path": "/v1/chat/completions",
+        "body": {
+            "model": model,
+            "messages": [{"role": "user", "content": "Say one word."}],
+            "max_tokens": 8,
+            "temperature": 0,
+        },
+        "expect_model": model,
+    }

@@ -1,0 +1,128 @@
+"""The wait of a trial: the recorder runs here, and the trace reaches the results store as it grows."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_llm_provisioning.triggers.base import Wait
+
+if TYPE_CHECKING:
+    from airflow_llm_provisioning.gateways.kubernetes import Cluster
+
+
+class ServeEndpointWait(Wait):
+    """Records one RayService until its endpoint is ready (and has answered), it has failed, or its time is over.
+
+    :param rayservice: as `ApplyRayService` returns it.
+    :param timeout_s: counted in the cluster's clock from the moment the manifest was applied, also after a restart.
+    :param completion: {path, body, expect_model} or None.
+    :param trial: what the trace's header says of the trial; None outside every experiment.
+    :param results_conn_id: where the trace is kept; None: it is not kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        rayservice: dict[str, Any],
+        timeout_s: float,
+        completion: dict[str, Any] | None = None,
+        trial: dict[str, Any] | None = None,
+        results_conn_id: str | None = None,
+    ) -> None:
+        super().__init__(
+            rayservice=rayservice,
+            timeout_s=timeout_s,
+            completion=completion,
+            trial=trial,
+            results_conn_id=results_conn_id,
+        )
+        self.rayservice = rayservice
+        self.timeout_s = timeout_s
+        self.completion = completion
+        self.trial = trial
+        self.results_conn_id = results_conn_id
+
+    async def outcome(self) -> dict[str, Any]:
+        """Return {outcome, reason, endpoint_ready_at, first_completion_at, waited_s, origin}; instants ISO or None."""
+        from airflow_llm_provisioning.connections import open_cluster
+        from airflow_llm_provisioning.gateways.recorder import record
+
+        async with open_cluster(self.rayservice["cluster"]) as cluster:
+            started_at = _instant(self.rayservice.get("applied_at")) or _instant(self.rayservice["replied_at"])
+            started_at = started_at or cluster.clock()
+            sink = await self._sink()
+            found = await record(
+                cluster,
+                {key: self.rayservice[key] for key in ("namespace", "name", "uid")},
+                sink=sink,
+                deadline_at=started_at + timedelta(seconds=self.timeout_s),
+                completion=self.completion,
+                header=self._header(cluster),
+            )
+            waited_s = (cluster.clock() - started_at).total_seconds()
+            origin = cluster.origin()
+        self.log.info("%s: %s %s", self.rayservice["name"], found.outcome, found.reason or "")
+        return {
+            "outcome": found.outcome,
+            "reason": found.reason,
+            "endpoint_ready_at": _text(found.endpoint_ready_at),
+            "first_completion_at": _text(found.first_completion_at),
+            "waited_s": round(waited_s, 3),
+            "origin": origin,
+        }
+
+    def _header(self, cluster: "Cluster") -> Mapping[str, Any]:
+        from airflow_llm_provisioning.core.trace import header_line
+
+        version = cluster.version()
+        return header_line(
+            cluster.clock(),
+            origin=cluster.origin(),
+            namespace=self.rayservice["namespace"],
+            name=self.rayservice["name"],
+            uid=self.rayservice["uid"],
+            trial=self.trial,
+            cluster=version,
+            clock=(version.get("simulated") or {}).get("clock"),
+        )
+
+    def _marks(self) -> list[Mapping[str, Any]]:
+        """Return when the manifest went out and when the answer came: they bound the submission."""
+        from airflow_llm_provisioning.core.trace import mark_line
+
+        told = (("apply_started", self.rayservice.get("applied_at")), ("apply_replied", self.rayservice["replied_at"]))
+        return [mark_line(at, name) for name, text in told if (at := _instant(text))]
+
+    async def _sink(self) -> "Callable[[list[Mapping[str, Any]]], Awaitable[None]]":
+        if self.results_conn_id is None or not self.trial:
+            return _nowhere
+        from asgiref.sync import sync_to_async
+
+        from airflow_llm_provisioning.connections import open_store
+        from airflow_llm_provisioning.core.trace import encode_chunk
+
+        store = await sync_to_async(open_store, thread_sensitive=False)(self.results_conn_id)
+        trial_id = str(self.trial["trial_id"])
+
+        marks = self._marks()
+
+        async def keep(lines: list[Mapping[str, Any]]) -> None:
+            # The header comes first in a trace, and the first list begins with it.
+            chunk = [*lines[:1], *marks, *lines[1:]]
+            await asyncio.to_thread(store.append_trace, trial_id, encode_chunk(chunk))
+            marks.clear()
+
+        return keep
+
+
+async def _nowhere(_lines: list[Mapping[str, Any]]) -> None:
+    """Outside every experiment nobody asked for the trace."""
+
+
+def _instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _text(instant: datetime | None) -> str | None:
+    return instant.isoformat() if instant else None
