@@ -28,6 +28,7 @@ from airflow_llm_provisioning.gateways.clouds.aks_steps import (
     began_at,
     require_time_left,
     within,
+    word,
 )
 from airflow_llm_provisioning.gateways.ledger import Entry
 
@@ -101,8 +102,8 @@ class BuildImage:
             return self._adopt_or_schedule(operation)
         with asking(f"Reading build run {progress['run_id']} of registry {progress['registry']}"):
             run = self._account.tasks.runs.get(self._group, progress["registry"], progress["run_id"]).properties
-        if run.status in _ACTIVE:
-            return operation.at(f"build run {progress['run_id']}: {run.status.lower()}")
+        if word(run.status) in _ACTIVE:
+            return operation.at(f"build run {progress['run_id']}: {word(run.status).lower()}")
         return self._ended(operation, run)
 
     def undo(self, operation: Operation) -> bool:
@@ -111,7 +112,7 @@ class BuildImage:
         run_id = progress.get("run_id")
         if run_id is not None and not progress.get("adopted"):
             with asking(f"Reading build run {run_id} of registry {progress['registry']}"):
-                status = self._account.tasks.runs.get(self._group, progress["registry"], run_id).properties.status
+                status = word(self._account.tasks.runs.get(self._group, progress["registry"], run_id).properties.status)
             if status in _ACTIVE:
                 with asking(f"Cancelling build run {run_id} of registry {progress['registry']}"):
                     self._account.tasks.runs.cancel(self._group, progress["registry"], run_id)
@@ -138,11 +139,11 @@ class BuildImage:
             return [run.properties for run in self._account.tasks.runs.list(self._group, registry, top=50)]
 
     def _active(self, registry: str) -> list[Any]:
-        return [run for run in self._runs(registry) if run.status in _ACTIVE]
+        return [run for run in self._runs(registry) if word(run.status) in _ACTIVE]
 
     def _run_that_made(self, registry: str, image: str, digest: str) -> Any:
         """Return the run that pushed this image in an earlier life of the operation, or None."""
-        runs = (run for run in self._runs(registry) if run.status == "Succeeded" and run.output_images)
+        runs = (run for run in self._runs(registry) if word(run.status) == "Succeeded" and run.output_images)
         return next((run for run in runs if _made(run, image, digest)), None)
 
     def _active_before(self, registry: str, earlier: Entry | None) -> list[str]:
@@ -208,19 +209,19 @@ class BuildImage:
         progress = operation.progress
         image = progress["image"]
         digest = self._digest(progress)
-        if run.status == "Succeeded" and digest is not None and _made(run, image, digest):
+        if word(run.status) == "Succeeded" and digest is not None and _made(run, image, digest):
             return self._done(operation, digest, run)
         if progress.get("adopted"):
             others = [*(progress.get("others") or ()), progress["run_id"]]
             return operation.at("that run was not ours", run_id=None, adopted=None, others=others)
-        if run.status == "Succeeded":
+        if word(run.status) == "Succeeded":
             raise CloudError(
                 f"Build run {run.run_id} of {image} succeeded, but the registry has no such tag: "
                 "look at the run's log and at the registry's retention and lock policies."
             )
         why = " ".join(str(run.run_error_message or "no reason given").split())
         raise CloudError(
-            f"Build run {run.run_id} of {image} ended {run.status}: {why.rstrip('.')}. "
+            f"Build run {run.run_id} of {image} ended {word(run.status)}: {why.rstrip('.')}. "
             f"Its log: az acr task logs --registry {progress['registry']} --run-id {run.run_id}"
         )
 
@@ -231,7 +232,8 @@ class BuildImage:
             attributes = self._account.data_plane(progress["login_server"]).manifest_attributes(repository, digest)
         size = (attributes or {}).get("imageSize")
         if progress.get("entry_id") is not None:
-            self._account.ledger.created(progress["entry_id"], f"{image}@{digest}")
+            identity = f"{progress['login_server']}/{repository}@{digest}"
+            self._account.ledger.created(progress["entry_id"], identity)
         phases = _phases(run)
         price = None if run is None else round(phases.get("build", 0.0) * CPU_CORES * USD_PER_CORE_SECOND, 4)
         return operation.succeeded(

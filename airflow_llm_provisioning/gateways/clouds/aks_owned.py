@@ -30,13 +30,17 @@ class OwnedOnAzure:
         return [*self._agent_pools(), *self._artifacts()]
 
     def delete(self, owned: Owned) -> None:
-        """Delete one thing after looking at its own marks again."""
+        """Delete one thing after looking at its own marks again; what is gone is noted in the ledger."""
         if owned.kind == aks_pools.KIND:
-            self._delete_pool(*owned.identity.split("/", 1))
+            gone = self._delete_pool(*owned.identity.split("/", 1))
         elif owned.kind in (aks_build.KIND, aks_streaming.KIND):
-            self._delete_artifact(owned)
+            gone = self._delete_artifact(owned)
         else:
             raise ConfigurationError(f"AKS owns nothing of kind {owned.kind!r}.")
+        if gone:
+            for entry in self._account.ledger.open_entries(self._account.place):
+                if (entry.kind, entry.identity) == (owned.kind, owned.identity):
+                    self._account.ledger.gone(entry.entry_id)
 
     def _agent_pools(self) -> Iterator[Owned]:
         group = self._account.resource_group
@@ -58,23 +62,25 @@ class OwnedOnAzure:
                 for repository in list(data_plane.repositories()):
                     yield from list(_images(data_plane, repository))
 
-    def _delete_pool(self, cluster: str, name: str) -> None:
+    def _delete_pool(self, cluster: str, name: str) -> bool:
+        """Return whether the pool is gone; AKS takes minutes, and list_owned shows it until then."""
         pool = self._pools.get(cluster, name)
         if pool is None:
-            return
+            return True
         if not is_ours(pool.properties.tags):
             raise CloudError(
                 f"Agent pool {name!r} of cluster {cluster!r} is not deleted: its tags do not say it is ours."
             )
         self._pools.delete(cluster, name)
+        return False
 
-    def _delete_artifact(self, owned: Owned) -> None:
+    def _delete_artifact(self, owned: Owned) -> bool:
         name = ImageName.parse(owned.identity)
         data_plane = self._account.data_plane(name.login_server)
         digest = str(name.digest)
         with asking(f"Deleting {owned.kind} {owned.identity}"):
             if data_plane.manifest_attributes(name.repository, digest) is None:
-                return
+                return True
             marks = data_plane.image_labels(name.repository, _subject(data_plane, name, digest))
             if not is_ours(marks):
                 raise CloudError(f"{owned.identity} is not deleted: its image's labels do not say it is ours.")
@@ -82,6 +88,7 @@ class OwnedOnAzure:
             for artifact in data_plane.streaming_artifacts(name.repository, digest):
                 data_plane.delete_manifest(name.repository, artifact)
             data_plane.delete_manifest(name.repository, digest)
+        return True
 
 
 def _images(data_plane: RegistryClient, repository: str) -> Iterator[Owned]:

@@ -29,6 +29,7 @@ from airflow_llm_provisioning.gateways.clouds.aks_steps import (
     raise_problems,
     require_time_left,
     within,
+    word,
 )
 
 KIND: Final = "agent_pool"
@@ -55,8 +56,8 @@ def pool_name(wanted: str) -> str:
 def streaming_problems(properties: Any, name: str) -> list[str]:
     """Return why a pool, as AKS describes it, cannot stream."""
     problems = []
-    sku = str(properties.os_sku or "Ubuntu")
-    if str(properties.os_type or "Linux") != "Linux" or sku not in STREAMING_OS:
+    sku = word(properties.os_sku, "Ubuntu")
+    if word(properties.os_type, "Linux") != "Linux" or sku not in STREAMING_OS:
         problems.append(f"pool {name!r} runs {sku}, and streaming needs one of {', '.join(STREAMING_OS)}")
     if properties.vm_size and _ARM_SIZE.match(str(properties.vm_size)):
         problems.append(f"pool {name!r} has ARM machines ({properties.vm_size}), and streaming needs amd64")
@@ -126,7 +127,7 @@ class Pools:
     def delete(self, cluster: str, name: str) -> None:
         """Ask AKS to delete a pool; gone already, or on its way, is no error."""
         pool = self.get(cluster, name)
-        if pool is None or pool.properties.provisioning_state == "Deleting":
+        if pool is None or word(pool.properties.provisioning_state) == "Deleting":
             return
         with asking(f"Deleting agent pool {name} of cluster {cluster}"):
             self._account.containers.agent_pools.begin_delete(
@@ -194,7 +195,7 @@ class SetUpNodePool:
         reused = found is not None
         if found is not None:
             raise_problems(f"Pool {name!r} of cluster {cluster!r}", _mismatch(found, content), CloudError)
-            reused = found.properties.provisioning_state == "Succeeded"
+            reused = word(found.properties.provisioning_state) == "Succeeded"
         entry_id = self._account.ledger.intend(KIND, f"{cluster}/{name}", self._account.place, tags, expires_at)
         return within(
             operation,
@@ -219,7 +220,7 @@ class SetUpNodePool:
             pool = _describe(operation.request["pool"], azure_tags(progress["tags"]))
             operation_id = self._pools.put(cluster, name, pool)
             return operation.at("pool asked for", operation_id=operation_id, reused=False)
-        state = str(found.properties.provisioning_state)
+        state = word(found.properties.provisioning_state)
         if state in ("Failed", "Canceled"):
             raise CloudError(
                 self._pools.failure(cluster, name, state, progress.get("operation_id"), progress["location"])
@@ -249,7 +250,7 @@ class SetUpNodePool:
                 f"Agent pool {progress['pool']!r} was written, but AKS says streaming is "
                 f"{'on' if streams(found.properties) else 'off'}: check that the subscription's API offers it."
             )
-        self._account.ledger.created(progress["entry_id"], str(found.id or progress["pool"]))
+        self._account.ledger.created(progress["entry_id"], f"{operation.request['cluster']}/{progress['pool']}")
         reused = bool(progress.get("reused"))
         seconds = 0.0 if reused else (self._account.clock() - began_at(operation)).total_seconds()
         empty = not int(found.properties.min_count or 0)

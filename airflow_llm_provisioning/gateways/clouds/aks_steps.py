@@ -52,6 +52,11 @@ def require_time_left(operation: Operation, now: datetime, what: str) -> None:
         raise CloudError(f"{what} did not end within {limit:g} s, the limit of this step.")
 
 
+def word(value: Any, absent: str = "?") -> str:
+    """Return an SDK's enumeration member, or the string it may also be, as Azure writes it."""
+    return absent if value is None else str(getattr(value, "value", value))
+
+
 def began_at(operation: Operation) -> datetime:
     """Return when `start` was called."""
     return datetime.fromisoformat(str(operation.progress["began_at"]))

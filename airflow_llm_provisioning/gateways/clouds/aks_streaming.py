@@ -24,6 +24,7 @@ from airflow_llm_provisioning.gateways.clouds.aks_steps import (
     raise_problems,
     require_time_left,
     within,
+    word,
 )
 
 KIND: Final = "streaming_artifact"
@@ -165,13 +166,11 @@ class EnableStreaming:
     def _convert(self, operation: Operation, data_plane: RegistryClient, repository: str) -> Operation:
         """Find the artifact, or the conversion an earlier life began, or begin one."""
         digest = operation.progress["digest"]
-        if data_plane.streaming_artifacts(repository, digest):
-            going = data_plane.conversion_of(repository, digest)
-            if going is None or not going.going_on:
-                return self._converted(operation)
-        else:
-            going = data_plane.conversion_of(repository, digest)
+        artifacts = data_plane.streaming_artifacts(repository, digest)
+        going = data_plane.conversion_of(repository, digest)
         if going is None or not going.going_on:
+            if artifacts:
+                return self._converted(operation, artifacts[0])
             going = data_plane.convert(repository, digest)
         return within(
             operation,
@@ -204,16 +203,17 @@ class EnableStreaming:
         )
 
     def _await_artifact(self, operation: Operation, data_plane: RegistryClient, repository: str) -> Operation:
-        if data_plane.streaming_artifacts(repository, operation.progress["digest"]):
-            return self._converted(operation)
+        artifacts = data_plane.streaming_artifacts(repository, operation.progress["digest"])
+        if artifacts:
+            return self._converted(operation, artifacts[0])
         return operation.at("conversion Succeeded, its artifact is not listed yet")
 
-    def _converted(self, operation: Operation) -> Operation:
+    def _converted(self, operation: Operation, artifact: str) -> Operation:
         # Not there when `start` looked: then this operation made it, perhaps in a life that ended in between.
         reused = bool(operation.progress["existed"])
         seconds = 0.0 if reused else (self._account.clock() - began_at(operation)).total_seconds()
         name = ImageName.parse(operation.request["image"])
-        identity = f"{name.login_server}/{name.repository}@{operation.progress['digest']}"
+        identity = f"{name.login_server}/{name.repository}@{artifact}"
         self._account.ledger.created(operation.progress["entry_id"], identity)
         operation = operation.at("converted", stage="pools", reused=reused, conversion_s=round(seconds, 3))
         return self._switch_pools(operation)
@@ -225,7 +225,7 @@ class EnableStreaming:
             pool = self._pools.get(cluster, name)
             if pool is None:
                 raise CloudError(f"Pool {name!r} of cluster {cluster!r} vanished while streaming was enabled.")
-            state = str(pool.properties.provisioning_state)
+            state = word(pool.properties.provisioning_state)
             written = operation.progress.get("pool") == name
             if written and state in ("Failed", "Canceled"):
                 location = str(self._pools.cluster(cluster).location)
@@ -291,11 +291,11 @@ _PRICE_REUSED: Final = "the artifact existed: nothing was converted"
 
 def _registry_problems(registry: Any, name: ImageName) -> list[str]:
     problems = []
-    sku = str(registry.sku.name if registry.sku is not None else "?")
+    sku = word(registry.sku.name if registry.sku is not None else None)
     if sku.lower() != "premium":
         problems.append(f"registry {name.registry!r} is {sku}, and artifact streaming needs Premium")
     encryption = registry.encryption
-    if encryption is not None and str(encryption.status or "").lower() == "enabled":
+    if encryption is not None and word(encryption.status).lower() == "enabled":
         problems.append(f"registry {name.registry!r} encrypts with a customer-managed key, which cannot stream")
     return problems
 
