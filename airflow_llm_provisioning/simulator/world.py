@@ -125,6 +125,8 @@ class World:
         self.images: dict[str, Image] = {}
         self.snapshots: dict[str, Snapshot] = {}
         self.clusters: dict[str, CloudCluster] = {}
+        self.nodes: dict[str, NodeSpec] = {}
+        """provider id -> every machine that runs now, as its node autoscaler asked for it."""
         self.gke_streaming_api_enabled = False
         self.gke_warm_cache: set[tuple[str, str]] = set()
         """(region, digest) of images pulled once by a streaming node of that region."""

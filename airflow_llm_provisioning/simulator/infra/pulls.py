@@ -1,0 +1,123 @@
+"""How a kubelet gets the image of one container onto its machine, and what it says about it on the way.
+
+Wordings are those of kubelet 1.34. A streamed image is "pulled" within seconds and reports its full size: what it costs
+comes later, when it is read. GKE says on the Node that an image is streamed; AKS says nothing anywhere.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from airflow_llm_provisioning.simulator.infra import delivery
+from airflow_llm_provisioning.simulator.infra.machines import ClusterContext, LocalImage, Machine
+from airflow_llm_provisioning.simulator.world import Delivery, Image, normalise
+
+
+class PullError(Exception):
+    """The image cannot be had now; the message is the runtime's."""
+
+
+class ImagePuller:
+    """The image manager of one machine's kubelet."""
+
+    def __init__(self, ctx: ClusterContext, machine: Machine) -> None:
+        self._ctx = ctx
+        self._machine = machine
+
+    async def ensure(self, pod: dict[str, Any], container: dict[str, Any], field_path: str) -> LocalImage:
+        """Return the container's image once it is on the machine. PullError: it is not, after one attempt."""
+        reference = container["image"]
+        local = self._local(reference)
+        always = container.get("imagePullPolicy") == "Always"
+        if local is not None and not always:
+            text = f'Container image "{reference}" already present on machine'
+            self._event(pod, "Pulled", text, field_path)
+            return local
+        self._event(pod, "Pulling", f'Pulling image "{reference}"', field_path)
+        asked_at = self._ctx.clock.now()
+        async with self._machine.pulling:
+            started_at = self._ctx.clock.now()
+            local = await self._pull(reference, self._local(reference))
+        ended_at = self._ctx.clock.now()
+        took, waited = _duration(started_at, ended_at), _duration(asked_at, ended_at)
+        size = local.image.compressed_bytes
+        text = (
+            f'Successfully pulled image "{reference}" in {took} ({waited} including waiting). Image size: {size} bytes.'
+        )
+        self._event(pod, "Pulled", text, field_path)
+        return local
+
+    def _local(self, reference: str) -> LocalImage | None:
+        """Return an image that is there already: pulled before, or on the data volume since boot."""
+        found = self._machine.images.get(normalise(reference))
+        if found is not None:
+            return found
+        world, spec = self._ctx.world, self._machine.spec
+        digest = delivery.snapshot_digest(world, spec, reference)
+        image = _by_digest(world.images.values(), digest) if digest else None
+        if image is None:
+            return None
+        arrived = self._decide(reference, image)
+        return self._keep(reference, image, arrived) if arrived.kind == "present" else None
+
+    async def _pull(self, reference: str, present: LocalImage | None) -> LocalImage:
+        ctx, spec = self._ctx, self._machine.spec
+        image = None if ctx.faults.image_pull_backoff else ctx.world.find_image(reference)
+        if image is None:
+            await ctx.pause("image_missing_answer_s")
+            raise PullError(
+                f'rpc error: code = NotFound desc = failed to pull and unpack image "{reference}": failed to resolve '
+                f'reference "{reference}": {reference}: not found'
+            )
+        if present is not None and present.image.digest == image.digest:
+            await ctx.pause("image_missing_answer_s")
+            return present
+        arrived = self._decide(reference, image)
+        if arrived.kind == "pull":
+            await ctx.clock.sleep(delivery.pull_s(image, ctx.profile, ctx.rng))
+            delivery.remember_pull(ctx.world, spec, image)
+        else:
+            await ctx.clock.sleep(arrived.mount_s)
+        if arrived.kind == "streamed" and spec.cloud == "gke":
+            self._say_streamed(reference)
+        return self._keep(reference, image, arrived)
+
+    def _decide(self, reference: str, image: Image) -> Delivery:
+        ctx = self._ctx
+        return delivery.deliver(ctx.world, self._machine.spec, reference, image, ctx.profile, ctx.rng, ctx.clock.now())
+
+    def _keep(self, reference: str, image: Image, arrived: Delivery) -> LocalImage:
+        local = LocalImage(image, arrived)
+        self._machine.images[normalise(reference)] = local
+        return local
+
+    def _say_streamed(self, reference: str) -> None:
+        self._ctx.store.record_event(
+            self._machine.reference,
+            "ImageStreaming",
+            f"Image {reference} is backed by image streaming.",
+            component="gcfs-snapshotter",
+            style="kubelet",
+            host=self._machine.name,
+        )
+
+    def _event(self, pod: dict[str, Any], reason: str, message: str, field_path: str) -> None:
+        self._ctx.store.record_event(
+            pod, reason, message, component="kubelet", style="kubelet", field_path=field_path, host=self._machine.name
+        )
+
+
+def _by_digest(images: Any, digest: str) -> Image | None:
+    return next((image for image in images if image.digest == digest), None)
+
+
+def _duration(since: datetime, until: datetime) -> str:
+    """Return a duration as Go prints one truncated to milliseconds: 796ms, 12.122s, 2m10.813s, 1h0m0.5s."""
+    total_ms = int((until - since).total_seconds() * 1000)
+    if total_ms < 1000:
+        return f"{total_ms}ms"
+    minutes, rest_ms = divmod(total_ms, 60_000)
+    seconds = f"{rest_ms / 1000:.3f}".rstrip("0").rstrip(".") + "s"
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes}m{seconds}"
+    return f"{minutes}m{seconds}" if minutes else seconds
