@@ -38,6 +38,12 @@ class Faults:
     """The model hub sends so many bytes a second."""
     deploy_failed: bool = False
     """The Serve application fails to import."""
+    replica_crash: bool = False
+    """The replica's constructor raises."""
+    operator_silent: bool = False
+    """The KubeRay operator does nothing at all: no finalizer, no status."""
+    completion: str = ""
+    """The misbehaving server that answers on the application's port (`app.openai.MISBEHAVIOURS`); empty: a good one."""
 
     _listeners: list[Callable[[], None]] = field(default_factory=list, repr=False)
 
@@ -80,8 +86,8 @@ class Faults:
 
 def _fitting(name: str, present: Any, value: Any) -> Any:
     """Return the value if it is of the fault's kind; a switched-off optional rate is None."""
-    if isinstance(present, bool):
-        fits = isinstance(value, bool)
+    if isinstance(present, (bool, str)):
+        fits = isinstance(value, type(present))
     elif isinstance(present, dict):
         fits = isinstance(value, dict) and all(isinstance(item, int) for item in value.values())
     elif isinstance(present, list):
