@@ -58,6 +58,11 @@ class Subscription:
         self._pending.append(change)
         self._awake.set()
 
+    @property
+    def idle(self) -> bool:
+        """Whether the reader has seen everything."""
+        return not self._pending
+
     def wake(self) -> None:
         """Let a waiting reader return with what there is, even if that is nothing."""
         self._awake.set()

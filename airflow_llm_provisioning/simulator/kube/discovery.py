@@ -11,14 +11,39 @@ _ALWAYS_STATUS_VERBS: Final = ["get", "patch", "update"]
 _SUBRESOURCE_VERBS: Final[dict[str, list[str]]] = {
     "log": ["get"],
     "proxy": ["create", "delete", "get", "patch", "update"],
-    "scale": ["get", "patch", "update"],
-    "eviction": ["create"],
-    "binding": ["create"],
-    "token": ["create"],
 }
 
 
-def core_versions(address: str) -> Object:
+def document(table: ResourceTable, parts: tuple[str, ...], address: str) -> Object | None:
+    """Return the document at a path (its parts); None when there is none. `address`: host and port of this server."""
+    match parts:
+        case ("api",):
+            return _core_versions(address)
+        case ("apis",):
+            return _group_list(table)
+        case ("apis", name):
+            return _named_group(table, name)
+        case ("api", version):
+            return _resource_list(table, "", version)
+        case ("apis", name, version):
+            return _resource_list(table, name, version)
+        case ("openapi", "v3", *place):
+            return _openapi(table, place)
+    return None
+
+
+def _openapi(table: ResourceTable, place: list[str]) -> Object | None:
+    match place:
+        case []:
+            return _openapi_root(table)
+        case ["api", version]:
+            return _openapi_document(table, "", version)
+        case ["apis", name, version]:
+            return _openapi_document(table, name, version)
+    return None
+
+
+def _core_versions(address: str) -> Object:
     """Return /api."""
     return {
         "kind": "APIVersions",
@@ -27,20 +52,20 @@ def core_versions(address: str) -> Object:
     }
 
 
-def group_list(table: ResourceTable) -> Object:
+def _group_list(table: ResourceTable) -> Object:
     """Return /apis."""
     groups = dict.fromkeys(group for group, _ in table.group_versions() if group)
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(table, name) for name in groups]}
 
 
-def group(table: ResourceTable, name: str) -> Object | None:
+def _named_group(table: ResourceTable, name: str) -> Object | None:
     """Return /apis/NAME, or None when nothing of that group is served."""
     if all(name != found for found, _ in table.group_versions()):
         return None
     return {"kind": "APIGroup", "apiVersion": "v1", **_group(table, name)}
 
 
-def resource_list(table: ResourceTable, name: str, version: str) -> Object | None:
+def _resource_list(table: ResourceTable, name: str, version: str) -> Object | None:
     """Return /api/v1 or /apis/NAME/VERSION, or None when it is not served."""
     served = [resource for resource in table if (resource.group, resource.version) == (name, version)]
     if not served:
@@ -55,13 +80,13 @@ def resource_list(table: ResourceTable, name: str, version: str) -> Object | Non
     }
 
 
-def openapi_root(table: ResourceTable) -> Object:
+def _openapi_root(table: ResourceTable) -> Object:
     """Return /openapi/v3: where each group version's document is."""
     paths = [f"apis/{name}/{version}" if name else f"api/{version}" for name, version in table.group_versions()]
     return {"paths": {path: {"serverRelativeURL": f"/openapi/v3/{path}"} for path in paths}}
 
 
-def openapi_document(table: ResourceTable, name: str, version: str) -> Object:
+def _openapi_document(table: ResourceTable, name: str, version: str) -> Object:
     """Return a document that says only that patches take `fieldValidation`: without it kubectl refuses to apply."""
     served = (resource for resource in table if (resource.group, resource.version) == (name, version))
     prefix = f"/apis/{name}/{version}" if name else f"/api/{version}"

@@ -1,4 +1,4 @@
-"""A pod's row in `kubectl get pods`: above all its one-word status (printPod in pkg/printers/internalversion, v1.34)."""
+"""A pod's row in `kubectl get pods`: above all its one-word status (pkg/printers/internalversion, v1.34)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -66,7 +66,6 @@ CRDS: Final = "customresourcedefinitions"
 
 # Short names and categories as kubectl api-resources prints them for Kubernetes 1.34, KubeRay 1.7 and Karpenter 1.x.
 RESOURCES: Final[tuple[Resource, ...]] = (
-    Resource("bindings", "Binding", review=True),
     Resource("configmaps", "ConfigMap", short=("cm",)),
     Resource("endpoints", "Endpoints", short=("ep",)),
     Resource("events", "Event", short=("ev",)),
@@ -82,11 +81,11 @@ RESOURCES: Final[tuple[Resource, ...]] = (
         categories=("all",),
         status=True,
         counts_generation=True,
-        subresources=("log", "proxy", "eviction", "binding"),
+        subresources=("log", "proxy"),
     ),
     Resource("resourcequotas", "ResourceQuota", short=("quota",), status=True),
     Resource("secrets", "Secret"),
-    Resource("serviceaccounts", "ServiceAccount", short=("sa",), subresources=("token",)),
+    Resource("serviceaccounts", "ServiceAccount", short=("sa",)),
     Resource("services", "Service", short=("svc",), categories=("all",), status=True, subresources=("proxy",)),
     Resource(CRDS, "CustomResourceDefinition", "apiextensions.k8s.io", namespaced=False, short=("crd", "crds")),
     Resource(
@@ -106,7 +105,6 @@ RESOURCES: Final[tuple[Resource, ...]] = (
         categories=("all",),
         status=True,
         counts_generation=True,
-        subresources=("scale",),
     ),
     Resource(
         "replicasets",
@@ -116,7 +114,6 @@ RESOURCES: Final[tuple[Resource, ...]] = (
         categories=("all",),
         status=True,
         counts_generation=True,
-        subresources=("scale",),
     ),
     Resource("selfsubjectreviews", "SelfSubjectReview", "authentication.k8s.io", namespaced=False, review=True),
     Resource(

@@ -91,9 +91,9 @@ def _printer(kind: Resource, store: "ObjectStore") -> tuple[Sequence[Column], Ca
     definition = None if kind.builtin else store.peek(CRDS, kind.group_resource)
     if definition is None:
         return _PLAIN
-    columns = storage_version(definition).get("additionalPrinterColumns") or _AGE_ONLY
+    columns: Sequence[Object] = storage_version(definition).get("additionalPrinterColumns") or _AGE_ONLY
     readers = [(_path(column["jsonPath"]), column.get("type", "string")) for column in columns]
-    shown = [
+    shown: list[Column] = [
         ("Name", "string", 0),
         *((_title(item["name"]), item.get("type", "string"), item.get("priority", 0)) for item in columns),
     ]

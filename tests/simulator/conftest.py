@@ -1,0 +1,19 @@
+"""Fixtures for the stand-ins: a simulated cluster's API over HTTP, ended with the test."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from airflow_llm_provisioning.simulator.clock import SimClock
+from airflow_llm_provisioning.simulator.kube.server import KubeServer
+from airflow_llm_provisioning.simulator.kube.store import ObjectStore
+
+
+@pytest.fixture
+async def kube_server() -> AsyncIterator[KubeServer]:
+    """Yield a started server (`.url`, `.store`, `.faults`) of an empty cluster in real time, with nothing in its pods."""
+    clock = SimClock.start(1.0)
+    server = KubeServer(ObjectStore(clock, seed=1), name="test", clock=clock)
+    await server.start()
+    yield server
+    await server.stop()
