@@ -1,0 +1,194 @@
+"""One AWS account and region as the EKS gateway sees it: clients, errors in words, tags, the ledger's books.
+
+boto3 stays in the `eks*` files. This one knows no verb; credentials come as a session, or as a function that makes one,
+so that an expired token can be replaced during a long wait.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, OWNER
+from airflow_llm_provisioning.exceptions import CloudError, MissingExtraError
+from airflow_llm_provisioning.gateways.ledger import Ledger
+
+try:
+    from boto3 import Session as Session
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ResponseParserError
+except ModuleNotFoundError as error:
+    raise MissingExtraError(
+        "EKS needs boto3 and the Amazon provider, which are not installed: "
+        "pip install 'airflow-llm-provisioning[amazon]'."
+    ) from error
+
+AWS_ERRORS: Final = (ClientError, BotoCoreError)
+Kind = Literal["transient", "expired", "permanent"]
+
+_EXPIRED: Final = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
+_TRANSIENT: Final = {
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "TooManyRequestsException",
+    "LimitExceededException.Throttled",
+    "SlowDown",
+    "PriorRequestNotComplete",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "InternalError",
+    "InternalFailure",
+    "ServerException",
+    "OperationAborted",
+}
+_CONFIG: Final = Config(
+    retries={"mode": "standard", "total_max_attempts": 2},
+    connect_timeout=10,
+    read_timeout=30,
+    user_agent_extra="airflow-llm-provisioning",
+)
+
+
+class Aws:
+    """Clients of one account and region. `credentials`: a session, or a function that makes a fresh one.
+
+    `endpoint_url`: every service at this address instead of its own (a stand-in, or a private endpoint that has all).
+    """
+
+    def __init__(
+        self, credentials: Session | Callable[[], Session], *, region: str, endpoint_url: str | None = None
+    ) -> None:
+        self.region = region
+        self._endpoint_url = endpoint_url
+        self._make = credentials if callable(credentials) else lambda: credentials
+        self._lock = threading.Lock()
+        self._session: Session | None = None
+        self._clients: dict[str, Any] = {}
+        self._account: str | None = None
+
+    @property
+    def place(self) -> str:
+        """The ledger's word for this account's region."""
+        return f"cloud:eks/{self.region}"
+
+    def session(self) -> Session:
+        """Return the session in use."""
+        with self._lock:
+            if self._session is None:
+                self._session = self._make()
+            return self._session
+
+    def client(self, service: str) -> Any:
+        """Return a client; making one is not thread-safe in boto3, using one is."""
+        session = self.session()
+        with self._lock:
+            if service not in self._clients:
+                self._clients[service] = session.client(
+                    service, region_name=self.region, endpoint_url=self._endpoint_url, config=_CONFIG
+                )
+            return self._clients[service]
+
+    def renew(self) -> None:
+        """Forget session and clients: the next call begins with fresh credentials."""
+        with self._lock:
+            self._session = None
+            self._clients.clear()
+
+    def account(self) -> str:
+        """Return the account's number."""
+        if self._account is None:
+            self._account = str(self.client("sts").get_caller_identity()["Account"])
+        return self._account
+
+    def registry(self) -> str:
+        """Return the host of the account's own ECR in this region."""
+        suffix = "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
+        return f"{self.account()}.dkr.ecr.{self.region}.{suffix}"
+
+
+def kind_of(error: Exception) -> Kind:
+    """Return whether a call is worth repeating as it is, with fresh credentials, or not at all."""
+    if isinstance(error, ClientError):
+        code = error_code(error)
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in _EXPIRED:
+            return "expired"
+        return "transient" if code in _TRANSIENT or status >= 500 else "permanent"
+    return "transient" if isinstance(error, (HTTPClientError, ResponseParserError)) else "permanent"
+
+
+def error_code(error: Exception) -> str:
+    """Return AWS's code of an error, or an empty text for one that never reached AWS."""
+    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
+
+
+def in_words(error: Exception) -> str:
+    """Return an AWS error as one clause: the call, the code, AWS's own message."""
+    if isinstance(error, ClientError):
+        details = error.response.get("Error", {})
+        return f"{error.operation_name} was refused ({details.get('Code')}: {details.get('Message')})".rstrip()
+    return f"AWS could not be asked ({error})"
+
+
+def absent(error: Exception) -> bool:
+    """Return whether an error says that the thing does not exist (any more)."""
+    code = error_code(error)
+    return code.startswith("NoSuch") or "NotFound" in code or code == "ResourceNotFoundException"
+
+
+def cloud_error(attempted: str, error: Exception) -> CloudError:
+    """Return an AWS error as ours, saying what was attempted and what to do."""
+    advice = {
+        "expired": "Refresh the connection's credentials and try again.",
+        "transient": "Try again later.",
+        "permanent": "Check the arguments and the policies in docs/iam.",
+    }[kind_of(error)]
+    return CloudError(f"{attempted}: {in_words(error)}. {advice}")
+
+
+def pairs(tags: Mapping[str, str], key: str = "Key", value: str = "Value") -> list[dict[str, str]]:
+    """Return tags as AWS lists them; CodeBuild spells `key` and `value` in lower case."""
+    return [{key: name, value: text} for name, text in tags.items()]
+
+
+def from_pairs(listed: Iterable[Mapping[str, str]] | None) -> dict[str, str]:
+    """Return AWS's list of tags, of either spelling, as a mapping."""
+    return {item.get("Key") or item["key"]: item.get("Value") or item.get("value") or "" for item in listed or ()}
+
+
+def filters(tags: Mapping[str, str], **others: str | list[str]) -> list[dict[str, Any]]:
+    """Return EC2 filters for tags, and for named fields (`state=`, `instance_state_name=`, ...)."""
+    found = [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
+    for name, values in others.items():
+        found.append({"Name": name.replace("_", "-"), "Values": [values] if isinstance(values, str) else list(values)})
+    return found
+
+
+def is_ours(tags: Mapping[str, str]) -> bool:
+    """Return whether the tags say that we made it."""
+    return tags.get(LABEL_MANAGED_BY) == OWNER
+
+
+class Books:
+    """The ledger, for one place: intent before every create, `gone` after every delete."""
+
+    def __init__(self, ledger: Ledger, place: str) -> None:
+        self._ledger = ledger
+        self._place = place
+
+    def intend(self, kind: str, name: str, tags: Mapping[str, str], expires_at: datetime) -> str:
+        """Record that a thing will be created; the same thing's open entry is returned as it is."""
+        return self._ledger.intend(kind, name, self._place, tags, expires_at)
+
+    def created(self, entry_id: str, identity: str) -> None:
+        """Record AWS's own name of what was created."""
+        self._ledger.created(entry_id, identity)
+
+    def gone(self, kind: str, *, name: str | None = None, identity: str | None = None) -> None:
+        """Record that a thing was deleted or verified absent, known by our name or by AWS's."""
+        for entry in self._ledger.open_entries(self._place):
+            if entry.kind == kind and (entry.name == name if name else identity in (entry.identity, entry.name)):
+                self._ledger.gone(entry.entry_id)

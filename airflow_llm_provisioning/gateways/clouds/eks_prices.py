@@ -1,0 +1,50 @@
+"""What preparing on AWS costs, from list prices; a region that is not in the table costs an unknown amount.
+
+On-demand list prices in USD, as on the public price pages of EC2, EBS and CodeBuild in 2025 for these regions (both
+have the same). They are estimates for comparing preparations, no bill: free tiers, discounts and taxes are not in them.
+"""
+
+from typing import Final
+
+REGIONS: Final = ("us-east-1", "us-west-2")
+INSTANCE_HOUR_USD: Final = {"m5.large": 0.096, "m5.xlarge": 0.192, "m6i.large": 0.096, "c5.xlarge": 0.17}
+GP3_GIB_MONTH_USD: Final = 0.08
+GP3_EXTRA_IOPS_MONTH_USD: Final = 0.005
+GP3_EXTRA_MIB_S_MONTH_USD: Final = 0.04
+SNAPSHOT_GIB_MONTH_USD: Final = 0.05
+BUILD_MINUTE_USD: Final = {
+    "BUILD_GENERAL1_SMALL": 0.005,
+    "BUILD_GENERAL1_MEDIUM": 0.01,
+    "BUILD_GENERAL1_LARGE": 0.02,
+}
+HOURS_A_MONTH: Final = 730.0
+
+
+def build_price(region: str, compute_type: str, seconds: float) -> tuple[float | None, str]:
+    """Return (USD or None, basis) of a CodeBuild run; started minutes are charged whole."""
+    rate = BUILD_MINUTE_USD.get(compute_type)
+    if region not in REGIONS or rate is None:
+        return None, f"no list price of {compute_type} in {region} is known here"
+    minutes = -(-seconds // 60)
+    return round(minutes * rate, 4), f"{minutes:.0f} min of {compute_type} at {rate} USD (list price, {region})"
+
+
+def snapshot_price(
+    region: str, instance_type: str, seconds: float, volume_gib: int, iops: int, throughput_mib_s: int
+) -> tuple[float | None, str]:
+    """Return (USD or None, basis) of the builder and its volume; keeping the snapshot is named but not counted."""
+    hour = INSTANCE_HOUR_USD.get(instance_type)
+    if region not in REGIONS or hour is None:
+        return None, f"no list price of {instance_type} in {region} is known here"
+    hours = seconds / 3600
+    month = (
+        volume_gib * GP3_GIB_MONTH_USD
+        + max(0, iops - 3000) * GP3_EXTRA_IOPS_MONTH_USD
+        + max(0, throughput_mib_s - 125) * GP3_EXTRA_MIB_S_MONTH_USD
+    )
+    price = hours * hour + hours / HOURS_A_MONTH * month
+    basis = (
+        f"{hours:.2f} h of {instance_type} at {hour} USD and its {volume_gib} GiB gp3 volume (list price, {region}); "
+        f"keeping the snapshot costs up to {SNAPSHOT_GIB_MONTH_USD} USD per stored GiB and month on top"
+    )
+    return round(price, 4), basis
