@@ -78,6 +78,8 @@ def _last_arrival(timeline: Timeline, arrivals: list[Arrival], here: Milestone, 
 
 def _phase(names: tuple[str, ...], start: Milestone, end: Milestone) -> Phase:
     shortest, longest = span_between(start, end)
+    # The likeliest points were put in order afterwards; a bound that excluded them would contradict its own number.
+    shortest, longest = min(shortest, end.at - start.at), max(longest, end.at - start.at)
     return Phase(
         "+".join(names),
         start.name,

@@ -157,7 +157,7 @@ def decode_trace(data: bytes | Iterable[bytes]) -> DecodedTrace:
 
 def check_format(lines: Sequence[Line]) -> None:
     """Raise a TraceError if the trace's header is of a newer format, or of none."""
-    header = next((item for item in lines if is_own(item, "HEADER")), None)
+    header = next((item for item in lines if isinstance(item, dict) and is_own(item, "HEADER")), None)
     if header is None:
         return
     version = header["object"].get("format") if isinstance(header["object"], Mapping) else None

@@ -1,0 +1,275 @@
+"""Is the trial ready, failed, or still on its way? Judged line by line as they are recorded, and a completion by its
+reply.
+
+Ready is the origin's finish line: the first ready endpoint of the serve Service. Beside it stands the first valid
+completion, which is what a user would call ready. Pure: time comes with the lines or as an argument.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+from airflow_llm_provisioning.core.fields import dig, items, mapping, number, text
+from airflow_llm_provisioning.core.instants import parse_instant, parse_stamp
+from airflow_llm_provisioning.core.manifest import serve_service
+from airflow_llm_provisioning.core.sources import first_ready_endpoint
+from airflow_llm_provisioning.core.trace_format import Line
+from airflow_llm_provisioning.core.trace_objects import condition
+
+_ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
+
+State = Literal["pending", "endpoint_ready", "failed"]
+
+# A status may show DEPLOY_FAILED for moments while a new configuration replaces it; the recordings' failures stay.
+DEPLOY_FAILED_GRACE_S: Final = 30.0
+_MAX_NOTES: Final = 20
+# Wordings of refusals, by whom: Kubernetes quota admission, cluster-autoscaler, Karpenter, EC2, GCE, Azure.
+_REFUSALS: Final = (
+    "exceeded quota",
+    "quota",
+    "insufficientcapacity",
+    "insufficient capacity",
+    "insufficientinstancecapacity",
+    "zone_resource_pool_exhausted",
+    "skunotavailable",
+    "allocationfailed",
+    "vcpulimitexceeded",
+)
+_REFUSAL_REASONS: Final = frozenset({"NotTriggerScaleUp", "FailedScaleUp", "InsufficientCapacityError"})
+
+
+class Readiness:
+    """An incremental judge of one RayService. `feed` it every line; then read `state` and `reason`.
+
+    `uid`: the RayService's, if known; else the first one of that name that is not being deleted is taken. Later objects
+    of the same name with another uid are somebody else's. `state` never leaves `endpoint_ready` or `failed` again.
+    `notes`: refusals of capacity or quota, worth telling while waiting; they are no failure, for autoscalers try again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        namespace: str,
+        *,
+        uid: str | None = None,
+        deploy_failed_grace_s: float = DEPLOY_FAILED_GRACE_S,
+    ) -> None:
+        self.name, self.namespace, self.uid = name, namespace, uid
+        self.state: State = "pending"
+        self.reason: str | None = None
+        self.notes: list[str] = []
+        self._grace = timedelta(seconds=deploy_failed_grace_s)
+        self._created_at: datetime | None = None
+        self._service = serve_service(name)
+        self._service_owners: dict[str, frozenset[str]] = {}
+        self._clusters: set[str] = set()
+        self._failed_since: dict[str, tuple[datetime, str]] = {}
+
+    def feed(self, line: Line) -> State:
+        """Take one line into account and return the state. Lines that cannot be read change nothing."""
+        received_at = parse_instant(mapping(line).get("received_at"))
+        if received_at is None or self.state != "pending":
+            return self.state
+        obj, kind = mapping(line.get("object")), line.get("type")
+        match line.get("resource"):
+            case "rayservices":
+                self._rayservice(obj, kind, received_at)
+            case "services":
+                self._remember_owner(obj)
+            case "endpointslices":
+                self._endpoints(obj, kind)
+            case "serve-rest":
+                self._serve_answer(line, obj, received_at)
+            case "events" | "events.events.k8s.io":
+                self._note(obj)
+        return self.tick(received_at)
+
+    def tick(self, now: datetime) -> State:
+        """Return the state at `now`: a failed application that stays so ends the wait without another line."""
+        if self.state == "pending":
+            for app, (since, message) in sorted(self._failed_since.items()):
+                if now - since >= self._grace:
+                    self._fail(f"Serve application {app!r} failed to deploy and stayed so: {_gist(message)}")
+                    break
+        return self.state
+
+    def _rayservice(self, obj: Mapping[str, Any], kind: Any, received_at: datetime) -> None:
+        if not self._is_mine(obj):
+            return
+        if kind == "DELETED" or dig(obj, "metadata", "deletionTimestamp"):
+            self._fail(f"RayService {self.namespace}/{self.name} was deleted by somebody else while we waited for it.")
+            return
+        own_service = text(dig(obj, "spec", "serveService", "metadata", "name"))
+        self._service = own_service or self._service
+        ready = condition(obj, "Ready")
+        if ready.get("status") == "False" and ready.get("reason") in ("InitializingTimeout", "ValidationFailed"):
+            self._fail(f"KubeRay gave up on {self.name} ({ready['reason']}): {_first_line(text(ready.get('message')))}")
+            return
+        for part in ("activeServiceStatus", "pendingServiceStatus"):
+            status = mapping(dig(obj, "status", part))
+            self._clusters.add(text(status.get("rayClusterName")))
+            self._applications(status.get("applicationStatuses"), received_at)
+
+    def _is_mine(self, obj: Mapping[str, Any]) -> bool:
+        metadata = mapping(obj.get("metadata"))
+        if metadata.get("name") != self.name or metadata.get("namespace", self.namespace) != self.namespace:
+            return False
+        uid = text(metadata.get("uid"))
+        if self.uid is None and uid and not metadata.get("deletionTimestamp"):
+            self.uid = uid
+        if self.uid != uid:
+            return False
+        created = parse_stamp(metadata.get("creationTimestamp"))
+        self._created_at = created.at if created else self._created_at
+        return True
+
+    def _remember_owner(self, obj: Mapping[str, Any]) -> None:
+        uid = text(dig(obj, "metadata", "uid"))
+        self._service_owners[uid] = _owners(obj)
+
+    def _endpoints(self, obj: Mapping[str, Any], kind: Any) -> None:
+        labels = mapping(dig(obj, "metadata", "labels"))
+        if kind in ("DELETED", "BOOKMARK") or labels.get("kubernetes.io/service-name") != self._service:
+            return
+        if dig(obj, "metadata", "namespace") not in (None, self.namespace) or not self._mine_by_owner(obj):
+            return
+        if first_ready_endpoint(obj):
+            self.state = "endpoint_ready"
+            self.reason = f"EndpointSlice {dig(obj, 'metadata', 'name')} has a ready endpoint."
+
+    def _mine_by_owner(self, obj: Mapping[str, Any]) -> bool:
+        """An EndpointSlice is ours if its Service is; one of an unknown Service if it is not older than our RayService
+        (the Services' watch may be a moment behind).
+        """
+        for service in _owners(obj):
+            if service in self._service_owners:
+                return self.uid is not None and self.uid in self._service_owners[service]
+        created = parse_stamp(dig(obj, "metadata", "creationTimestamp"))
+        return self._created_at is not None and created is not None and created.at >= self._created_at
+
+    def _serve_answer(self, line: Line, obj: Mapping[str, Any], received_at: datetime) -> None:
+        service = text(line.get("service"))
+        known = self._clusters - {""}
+        if line.get("status_code", 200) == 200 and any(service.startswith(f"{cluster}-") for cluster in known):
+            self._applications(obj.get("applications"), received_at)
+
+    def _applications(self, applications: Any, received_at: datetime) -> None:
+        """A status that vanishes says nothing (it does while the head is not ready); only another one clears a
+        failure.
+        """
+        for app, status in mapping(applications).items():
+            state = dig(status, "status")
+            if state == "DEPLOY_FAILED":
+                self._failed_since.setdefault(app, (received_at, text(dig(status, "message"))))
+            elif isinstance(state, str):
+                self._failed_since.pop(app, None)
+
+    def _note(self, obj: Mapping[str, Any]) -> None:
+        reason, message = text(obj.get("reason")), text(obj.get("message") or obj.get("note"))
+        told = f"{reason} {message}".lower()
+        if reason not in _REFUSAL_REASONS and not any(word in told for word in _REFUSALS):
+            return
+        involved = mapping(obj.get("involvedObject") or obj.get("regarding"))
+        created = parse_stamp(dig(obj, "metadata", "creationTimestamp"))
+        if self._created_at is None or (created is not None and created.at < self._created_at):
+            return
+        note = f"{reason} on {involved.get('kind')} {involved.get('name')}: {_first_line(message)}"
+        if note not in self.notes and len(self.notes) < _MAX_NOTES:
+            self.notes.append(note)
+
+    def _fail(self, reason: str) -> None:
+        self.state, self.reason = "failed", reason
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionVerdict:
+    """Whether a reply is a completion of the model that was asked, and why, in one sentence. `text`: what it said."""
+
+    valid: bool
+    reason: str
+    text: str | None = None
+
+
+def completion_verdict(status: int, headers: Mapping[str, str], body: bytes | str, model: str) -> CompletionVerdict:
+    """Judge a reply to `/v1/completions` or `/v1/chat/completions`, whole or streamed (OpenAI's shapes, as vLLM
+    serves).
+
+    A server that is healthy but cannot answer, answers with nothing, with a page, with half a reply, or with another
+    model is not ready.
+    """
+    raw = body if isinstance(body, bytes) else body.encode()
+    lower = {key.lower(): value for key, value in headers.items()}
+    kind = lower.get("content-type", "").partition(";")[0].strip().lower()
+    if status != 200:
+        return CompletionVerdict(False, f"The reply has status {status}, not 200.")
+    length = lower.get("content-length", "")
+    if length.isdecimal() and int(length) > len(raw):
+        return CompletionVerdict(False, f"The reply stops after {len(raw)} of {length} bytes.")
+    if not raw.strip():
+        return CompletionVerdict(False, "The reply is empty.")
+    if kind == "text/event-stream":
+        return _judge_stream(raw, model)
+    if kind not in ("application/json", ""):
+        return CompletionVerdict(False, f"The reply is {kind}, not JSON.")
+    try:
+        reply = json.loads(raw)
+    except (ValueError, RecursionError):
+        return CompletionVerdict(False, "The reply is no JSON.")
+    return _judge_reply(reply, model)
+
+
+def _judge_reply(reply: Any, model: str) -> CompletionVerdict:
+    if not isinstance(reply, Mapping) or not items(reply.get("choices")):
+        return CompletionVerdict(False, "The reply has no choices, so it is no completion.")
+    if reply.get("error"):
+        return CompletionVerdict(False, "The reply carries an error.")
+    if reply.get("model") != model:
+        return CompletionVerdict(False, f"The reply is from model {reply.get('model')!r}, not {model!r}.")
+    choice = mapping(items(reply["choices"])[0])
+    said = text(choice.get("text")) or text(dig(choice, "message", "content"))
+    if not said.strip():
+        return CompletionVerdict(False, "The completion has no text.")
+    if choice.get("finish_reason") not in ("stop", "length"):
+        return CompletionVerdict(False, f"The completion did not finish ({choice.get('finish_reason')!r}).")
+    tokens = number(dig(reply, "usage", "completion_tokens"))
+    if tokens is not None and tokens < 1:
+        return CompletionVerdict(False, "The completion counts no tokens.")
+    return CompletionVerdict(True, "A completion from the model that was asked.", said)
+
+
+def _judge_stream(raw: bytes, model: str) -> CompletionVerdict:
+    chunks = [part[5:].strip() for part in raw.decode("utf-8", "replace").splitlines() if part.startswith("data:")]
+    if not chunks or chunks[-1] != "[DONE]":
+        return CompletionVerdict(False, "The stream stops in the middle: it has no [DONE].")
+    said, finished, models = "", None, set()
+    for chunk in chunks[:-1]:
+        try:
+            part = json.loads(chunk)
+        except (ValueError, RecursionError):
+            return CompletionVerdict(False, "The stream has a part that is no JSON.")
+        for choice in map(mapping, items(dig(part, "choices"))):
+            said += text(choice.get("text")) or text(dig(choice, "delta", "content"))
+            finished = choice.get("finish_reason") or finished
+            models.add(dig(part, "model"))
+    whole = {
+        "model": next(iter(models)) if len(models) == 1 else sorted(map(str, models)),
+        "choices": [{"text": said, "finish_reason": finished}],
+    }
+    return _judge_reply(whole, model)
+
+
+def _owners(obj: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(text(mapping(ref).get("uid")) for ref in items(dig(obj, "metadata", "ownerReferences")))
+
+
+def _first_line(message: str) -> str:
+    return next((line.strip() for line in message.splitlines() if line.strip()), "no message")[:300]
+
+
+def _gist(message: str) -> str:
+    """Return the first and the last line of a traceback as Serve reports it, without its colours."""
+    lines = [line.strip() for line in _ANSI.sub("", message).splitlines() if line.strip()]
+    return " ... ".join(dict.fromkeys([*lines[:1], *lines[-1:]]))[:500] or "no message"
