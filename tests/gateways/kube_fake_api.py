@@ -79,6 +79,17 @@ class FakeApi:
         gone = {**gone, "metadata": {**gone["metadata"], "resourceVersion": str(self._number)}}
         await self._note("DELETED", plural, gone)
 
+    async def replay(self, kind: str, plural: str, item: dict[str, Any]) -> None:
+        """Play one line of a recording: the object as it was, its version and all."""
+        metadata = item["metadata"]
+        key = (plural, metadata.get("namespace") or "", metadata["name"])
+        self._number += 1
+        if kind == "DELETED":
+            self.objects.pop(key, None)
+        else:
+            self.objects[key] = item
+        await self._note("ADDED" if kind == "LISTED" else kind, plural, item)
+
     async def compact(self) -> None:
         """Forget all history: older resourceVersions get 410 from now on."""
         self.compacted = self._number
@@ -118,7 +129,7 @@ class FakeApi:
         match = _OBJECT.match(request.path)
         if match is None or match["plural"] in self.absent:
             return _status(404, "the server could not find the requested resource")
-        plural = "events" if match["plural"] == "events" else match["plural"]
+        plural = "events.events.k8s.io" if match["api"].startswith("events.") else match["plural"]
         if match["name"] is None:
             return await self._collection(request, plural, match["ns"])
         return await self._one(request, (plural, match["ns"] or "", match["name"]))

@@ -87,7 +87,7 @@ async def test_after_410_it_lists_again_and_tells_what_vanished(api: FakeApi, cl
     await api.put("pods", "comes")
     await api.compact()
     told = await follower.until(4)
-    assert sorted(told[2:]) == [("DELETED", "goes"), ("LISTED", "comes")]
+    assert sorted(told[2:]) == [("LISTED", "comes"), ("VANISHED", "goes")]
     assert any("too old" in why for why in follower.gaps)
     await follower.stop()
 

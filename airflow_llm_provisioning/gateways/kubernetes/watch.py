@@ -36,7 +36,7 @@ class WatchEvent:
 class Seen:
     """One thing `follow` saw, and when (cluster time, taken when it was read).
 
-    LISTED comes from a list; a DELETED whose `object` is metadata only was noticed by its absence in a list.
+    LISTED comes from a list. VANISHED: the deletion itself was missed, `object` is no more than the last metadata.
     """
 
     type: str
@@ -86,7 +86,7 @@ async def follow(
 ) -> AsyncIterator[Seen]:
     """Yield everything that happens to a resource, for ever: each version of each object once.
 
-    Begins with a list; goes on through dropped watches, 410 (lists again; what vanished meanwhile comes as DELETED
+    Begins with a list; goes on through dropped watches, 410 (lists again; what vanished meanwhile comes as VANISHED
     with its metadata only) and an API server that is away. `on_gap(resource, why)` is told of each interruption after
     which something may have been missed. Ends at once where the resource is optional and not served. Raises only what
     waiting cannot mend (ForbiddenError, ...).
@@ -167,7 +167,7 @@ class _State:
         """Return what a list tells anew: versions not seen, and the end of objects that are no longer there."""
         present = {item["metadata"]["uid"] for item in items}
         gone = [self._known.pop(uid) for uid in list(self._known) if uid not in present]
-        news = [Seen("DELETED", {"metadata": metadata}, received_at) for metadata in gone]
+        news = [Seen("VANISHED", {"metadata": metadata}, received_at) for metadata in gone]
         return news + [Seen("LISTED", item, received_at) for item in items if self._remember(item["metadata"])]
 
     def is_new(self, event: WatchEvent) -> bool:

@@ -1,0 +1,78 @@
+"""Whether an answer is a completion: the difference between a server that is up and a model that answers.
+
+Pure. Two shapes are known: OpenAI's (`/v1/chat/completions`, `/v1/completions`, as vLLM and ray.serve.llm speak it),
+and a plain answer of the origin's kind (text, or JSON with `text` or `generated_text`).
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_llm_provisioning.core.fields import dig, items, mapping
+
+_PLAIN_KEYS = ("text", "generated_text", "response", "output")
+
+
+def flaw(status: int, content_type: str, body: bytes, *, expect_model: str | None = None) -> str | None:
+    """Return why an answer is no valid completion, in one clause, or None for a valid one.
+
+    `expect_model`: the name the answer must carry; an answer that names none then has a flaw too.
+    """
+    if status != 200:
+        return f"status {status}"
+    if not body.strip():
+        return "an empty body"
+    if "html" in content_type.lower() or body.lstrip()[:1] == b"<":
+        return "an HTML page"
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return _flaw_of_text(body, content_type, expect_model)
+    return _flaw_of_json(answer, expect_model)
+
+
+def _flaw_of_text(body: bytes, content_type: str, expect_model: str | None) -> str | None:
+    if "json" in content_type.lower():
+        return "JSON that stops in the middle"
+    if expect_model is not None:
+        return "plain text that does not say which model wrote it"
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return "bytes that are no text"
+    return None
+
+
+def _flaw_of_json(answer: Any, expect_model: str | None) -> str | None:
+    error = dig(answer, "error")
+    if error or dig(answer, "object") == "error":
+        return f"an error: {str(dig(answer, 'error', 'message') or error or dig(answer, 'message'))[:200]}"
+    if not _written(answer):
+        return "no text in it"
+    model = dig(answer, "model")
+    if expect_model is not None and model != expect_model:
+        return f"written by {model!r} instead of {expect_model!r}"
+    return None
+
+
+def _written(answer: Any) -> bool:
+    """Say whether any text was generated."""
+    if dig(answer, "usage", "completion_tokens") == 0:
+        return False
+    if "choices" in mapping(answer):
+        return any(_has_text(_choice_text(choice)) for choice in items(dig(answer, "choices")))
+    if isinstance(answer, Mapping):
+        return any(_has_text(answer.get(key)) for key in _PLAIN_KEYS)
+    return _has_text(answer)
+
+
+def _choice_text(choice: Any) -> Any:
+    message = mapping(dig(choice, "message"))
+    # vLLM puts a reasoning model's first tokens into `reasoning_content` (vllm docs, reasoning outputs).
+    return message.get("content") or message.get("reasoning_content") or dig(choice, "text")
+
+
+def _has_text(value: Any) -> bool:
+    if isinstance(value, str):
+        return bool(value.strip())
+    return any(_has_text(item) for item in items(value))

@@ -1,0 +1,156 @@
+"""What Ray and Serve say of themselves, by the API server's service proxy: polled while they start, read at the end.
+
+Everything here may fail (the head is not up, is gone, does not know the path) and then is missing from the trace, with
+the reason in it; nothing here ends a recording.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from airflow_llm_provisioning.core.fields import dig, items, mapping, objects, text
+from airflow_llm_provisioning.core.instants import format_instant
+from airflow_llm_provisioning.core.trace import Line, line, mark_line
+from airflow_llm_provisioning.exceptions import ClusterError
+from airflow_llm_provisioning.gateways.kubernetes import Cluster
+from airflow_llm_provisioning.gateways.recording.scope import Scope
+
+Emit = Callable[[Line], None]
+
+SERVE_PATH: Final = "/api/serve/applications/"
+POLL_CLUSTER_S: Final = 1.0
+# However fast a simulated clock runs, a poll costs real milliseconds.
+POLL_REAL_S: Final = 0.1
+POLL_TIMEOUT_S: Final = 5.0
+CALL_TIMEOUT_S: Final = 10.0
+LOG_LINES: Final = 2000
+LONGEST_LOG: Final = 256 * 1024
+MOST_LOGS: Final = 16
+# Changes at every poll and says nothing of a start (Ray 2.60, serve/_private/controller_health_metrics_tracker).
+_VOLATILE: Final = "controller_health_metrics"
+_STATE: Final = {
+    "ray-version": "/api/version",
+    "ray-nodes": "/api/v0/nodes?detail=1",
+    "ray-runtime-envs": "/api/v0/runtime_envs?detail=1",
+}
+# Tokens of the Hugging Face hub, should an application print one.
+TOKEN: Final = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
+
+
+async def poll_serve(cluster: Cluster, namespace: str, scope: Scope, emit: Emit) -> None:
+    """Ask Serve for its applications for ever; emit an answer when it differs from the one before."""
+    last: tuple[str, int, Any] | None = None
+    unchanged_until: str | None = None
+    pause_s = max(POLL_REAL_S, cluster.real_seconds(POLL_CLUSTER_S))
+    while True:
+        service, asked_at = scope.head_service, cluster.clock()
+        answer = await _ask(cluster, service, namespace, SERVE_PATH, POLL_TIMEOUT_S) if service else None
+        if service and answer:
+            status, body = answer
+            if isinstance(body, dict):
+                body.pop(_VOLATILE, None)
+            if last != (service, status, body):
+                comparable = unchanged_until is not None and last is not None and last[0] == service
+                extra = {"unchanged_until": unchanged_until} if comparable else {}
+                emit(_answer(cluster, "serve-rest", status, body, service=service, path=SERVE_PATH, **extra))
+                last = service, status, body
+            # What it said held at some moment after we asked.
+            unchanged_until = format_instant(asked_at)
+        await asyncio.sleep(pause_s)
+
+
+async def collect(cluster: Cluster, namespace: str, scope: Scope, emit: Emit) -> None:
+    """Read once what only a living Ray can tell: its nodes and environments, and the logs of Serve and engine."""
+    reader = _Reader(cluster, namespace, scope.head_service or "", emit)
+    if not reader.service:
+        reader.missing("ray", "there was no RayCluster yet")
+        return
+    found = {resource: await reader.read(resource, path) for resource, path in _STATE.items()}
+    serve = await reader.read("serve-rest", SERVE_PATH)
+    replicas = list(_replicas(serve))
+    serving = {text(replica.get("node_id")) for replica in replicas}
+    for node in objects(found["ray-nodes"], "data", "result", "result"):
+        node_id, node_ip = text(node.get("node_id")), text(node.get("node_ip"))
+        if node.get("state") == "ALIVE" and node_id:
+            await reader.logs(node_id, node_ip, with_workers=node_id in serving)
+
+
+class _Reader:
+    """Reads from one head; at the first missing reply it says so and stops asking."""
+
+    def __init__(self, cluster: Cluster, namespace: str, service: str, emit: Emit) -> None:
+        self.service = service
+        self._cluster = cluster
+        self._namespace = namespace
+        self._emit = emit
+        self._logs_left = MOST_LOGS
+        self._silent = False
+
+    async def read(self, resource: str, path: str, **extra: Any) -> Any:
+        """Read one path and emit its answer; None where there was none."""
+        if self._silent:
+            return None
+        answer = await _ask(self._cluster, self.service, self._namespace, path, CALL_TIMEOUT_S)
+        if answer is None:
+            self._silent = True
+            self.missing(resource, f"{self.service} did not answer {path}")
+            return None
+        status, body = answer
+        if isinstance(body, str):
+            body = TOKEN.sub("<redacted>", body[-LONGEST_LOG:])
+        if isinstance(body, dict):
+            body.pop(_VOLATILE, None)
+        self._emit(_answer(self._cluster, resource, status, body, service=self.service, path=path, **extra))
+        return body if status == 200 else None
+
+    async def logs(self, node_id: str, node_ip: str, *, with_workers: bool) -> None:
+        """Read Serve's logs of one Ray node, and the output of the workers where replicas run (the engine's lines)."""
+        serve = await self._names(node_id, node_ip, "serve/*")
+        wanted = [name for name in serve if name.startswith(("serve/controller", "serve/replica"))]
+        if with_workers:
+            wanted += [name for name in await self._names(node_id, node_ip, "worker-*") if name.startswith("worker-")]
+        for name in wanted:
+            if self._logs_left <= 0:
+                self.missing("ray-log-file", f"more than {MOST_LOGS} log files; {name} and later ones were left out")
+                return
+            self._logs_left -= 1
+            query = urlencode({"node_id": node_id, "filename": name, "lines": LOG_LINES}, safe="/")
+            await self.read("ray-log-file", f"/api/v0/logs/file?{query}", node_ip=node_ip, filename=name)
+
+    async def _names(self, node_id: str, node_ip: str, glob: str) -> list[str]:
+        query = urlencode({"node_id": node_id, "glob": glob}, safe="/")
+        index = await self.read("ray-logs-index", f"/api/v0/logs?{query}", node_ip=node_ip)
+        return sorted(text(name) for names in mapping(dig(index, "data", "result")).values() for name in items(names))
+
+    def missing(self, what: str, why: str) -> None:
+        """Say in the trace what could not be read."""
+        self._emit(mark_line(self._cluster.clock(), "not_collected", what=what, why=why))
+
+
+def _replicas(serve: Any) -> Iterable[Mapping[str, Any]]:
+    for application in mapping(dig(serve, "applications")).values():
+        for deployment in mapping(dig(application, "deployments")).values():
+            yield from objects(deployment, "replicas")
+
+
+async def _ask(cluster: Cluster, service: str, namespace: str, path: str, timeout_s: float) -> tuple[int, Any] | None:
+    """Return status and body (JSON, else text), or None where no reply came."""
+    try:
+        status, headers, body = await cluster.proxy(
+            service, "dashboard", path, namespace=namespace, timeout_s=timeout_s
+        )
+    except ClusterError:
+        return None
+    if "json" in headers.get("Content-Type", ""):
+        try:
+            return status, json.loads(body)
+        except ValueError:
+            pass
+    return status, body.decode("utf-8", "replace")
+
+
+def _answer(cluster: Cluster, resource: str, status: int, body: Any, **extra: Any) -> Line:
+    return line(cluster.clock(), None, resource, body, status_code=status, **extra)
