@@ -5,19 +5,25 @@ sees a connection. Cloud SDKs and hooks are imported inside the functions, so th
 it.
 """
 
+import copy
+import json
 import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_llm_provisioning.exceptions import ConfigurationError, ConnectionConfigError
+from airflow_llm_provisioning.exceptions import ConfigurationError, ConnectionConfigError, MissingExtraError
 from airflow_llm_provisioning.gateways.ledger import ReadOnlyLedger
 
 if TYPE_CHECKING:
+    from airflow.providers.microsoft.azure.hooks.base_azure import AzureBaseHook
+
+    from airflow_llm_provisioning.gateways.clouds.aks import AksCloud
     from airflow_llm_provisioning.gateways.clouds.base import Cloud, ClusterAccess
     from airflow_llm_provisioning.gateways.kubernetes import Cluster, Credentials
     from airflow_llm_provisioning.gateways.kubernetes.clock import ClusterClock
+    from airflow_llm_provisioning.gateways.ledger import Ledger
     from airflow_llm_provisioning.gateways.store import ResultsStore
 
 DEFAULT_STORE: Final = "llm_provisioning_results"
@@ -118,6 +124,84 @@ def default_store_file() -> Path:
 def utc_now() -> datetime:
     """Return the real time."""
     return datetime.now(UTC)
+
+
+def aks_cloud(
+    reference: Mapping[str, Any], *, ledger: "Ledger | None" = None, clock: Callable[[], datetime] | None = None
+) -> "AksCloud":
+    """Return the gateway of an `azure` connection: docs/aks.md says which fields it reads.
+
+    `reference` (JSON): `conn_id`; `registry`, `resource_group` and `registry_resource_group` override the extras of the
+    same names. The official hook makes the azure-identity object; its `get_conn` cannot build today's clients.
+    """
+    try:
+        from airflow.providers.microsoft.azure.hooks.base_azure import AzureBaseHook
+
+        from airflow_llm_provisioning.gateways.clouds.aks import AksCloud
+    except ImportError as error:
+        raise MissingExtraError(
+            f"AKS needs packages that are not installed ({error.name}): "
+            "pip install 'airflow-llm-provisioning[microsoft-azure]'."
+        ) from error
+    conn_id = str(reference.get("conn_id") or "azure_default")
+    connection = _azure_connection(AzureBaseHook, conn_id)
+    extra: dict[str, Any] = connection.extra_dejson
+    endpoints = {str(name): str(url) for name, url in dict(extra.get("endpoints") or {}).items()}
+
+    def named(name: str) -> str | None:
+        return reference.get(name) or extra.get(name) or None
+
+    missing = [name for name in ("subscriptionId", "resource_group") if not named(name)]
+    if missing:
+        raise ConnectionConfigError(
+            f"Airflow connection {conn_id!r} lacks the extra {' and '.join(missing)}: add it (docs/aks.md)."
+        )
+    return AksCloud(
+        _azure_credential(AzureBaseHook, connection, endpoints),
+        subscription_id=str(named("subscriptionId")),
+        resource_group=str(named("resource_group")),
+        registry=named("registry"),
+        registry_resource_group=named("registry_resource_group"),
+        endpoints=endpoints,
+        tenant_id=extra.get("tenantId"),
+        cloud_environment=extra.get("cloud_environment"),
+        ledger=ledger or ReadOnlyLedger(),
+        clock=clock or utc_now,
+    )
+
+
+def _azure_connection(hook: "type[AzureBaseHook]", conn_id: str) -> Any:
+    from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
+
+    try:
+        connection = hook.get_connection(conn_id)
+    except (AirflowNotFoundException, AirflowRuntimeError) as error:
+        raise ConnectionConfigError(
+            f"Airflow connection {conn_id!r} is not defined: create it (type azure, docs/aks.md) or name another."
+        ) from error
+    if connection.conn_type != "azure":
+        raise ConnectionConfigError(f"Airflow connection {conn_id!r} has the type {connection.conn_type!r}, not azure.")
+    if connection.extra_dejson.get("key_path") or connection.extra_dejson.get("key_json"):
+        raise ConnectionConfigError(
+            f"Airflow connection {conn_id!r} has a key file, which azure-identity does not read: "
+            "give login, password and tenantId, or a managed or workload identity (docs/aks.md)."
+        )
+    return connection
+
+
+def _azure_credential(hook: "type[AzureBaseHook]", connection: Any, endpoints: Mapping[str, str]) -> Any:
+    """Return the azure-identity object that the official hook makes of a connection.
+
+    A stand-in on plain HTTP gets a made-up token: real credentials never leave for it.
+    """
+    from airflow_llm_provisioning.gateways.clouds.aks_arm import LocalCredential
+
+    if any(url.startswith("http://") for url in endpoints.values()):
+        return LocalCredential()
+    # Without this switch the hook makes objects of the old kind: they call Entra when made and give no tokens.
+    asking = copy.copy(connection)
+    asking.extra = json.dumps({**connection.extra_dejson, "use_azure_identity_object": True})
+    return hook(conn_id=str(connection.conn_id)).get_credential(conn=asking)
 
 
 def _generic_cloud() -> "Cloud":

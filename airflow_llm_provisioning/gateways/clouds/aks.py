@@ -39,6 +39,7 @@ class AksCloud:
     """One subscription and resource group. `registry`: the container registry's name, where images are built to.
 
     `credential`: an azure-identity object. `endpoints`: {"arm": url, "acr": url} of a stand-in; None means Azure.
+    `cloud_environment`: AzurePublicCloud (default), AzureUSGovernment or AzureChinaCloud, as the connection has it.
     """
 
     name = "aks"
@@ -55,7 +56,7 @@ class AksCloud:
         registry_resource_group: str | None = None,
         endpoints: Mapping[str, str] | None = None,
         tenant_id: str | None = None,
-        cloud_setting: Any = None,
+        cloud_environment: str | None = None,
     ) -> None:
         self._account = AzureAccount(
             credential=credential,
@@ -66,7 +67,7 @@ class AksCloud:
             endpoints=dict(endpoints or {}),
             registry_group=registry_resource_group,
             tenant_id=tenant_id,
-            cloud_setting=cloud_setting,
+            cloud_environment=cloud_environment,
         )
         self._verbs: Mapping[str, Verb] = {
             "build_image": BuildImage(self._account, registry),

@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from azure.core import AzureClouds
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import (
     AzureError,
@@ -25,7 +26,6 @@ from azure.core.exceptions import (
     ServiceResponseError,
 )
 from azure.core.pipeline.policies import SansIOHTTPPolicy
-from azure.core.settings import settings
 from azure.mgmt.containerregistry import ContainerRegistryManagementClient
 from azure.mgmt.containerregistrytasks import ContainerRegistryTasksMgmtClient
 from azure.mgmt.containerservice import ContainerServiceClient
@@ -36,6 +36,12 @@ from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.aks_registry import RegistryClient
 from airflow_llm_provisioning.gateways.ledger import Ledger
 
+# The names that the official azure connection uses.
+CLOUDS: Final[Mapping[str, Any]] = {
+    "AzurePublicCloud": AzureClouds.AZURE_PUBLIC_CLOUD,
+    "AzureUSGovernment": AzureClouds.AZURE_US_GOVERNMENT,
+    "AzureChinaCloud": AzureClouds.AZURE_CHINA_CLOUD,
+}
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 # What every request may take. Azure's clients would sleep through a Retry-After and repeat; a poll must not, so the
@@ -175,7 +181,7 @@ class AzureAccount:
     """One subscription and resource group: its clients (made when first asked), clock and ledger.
 
     `credential`: any azure-identity object. `endpoints`: `arm` and `acr` of a stand-in; absent means Azure.
-    `registry_group`: the resource group of the container registry. `cloud_setting`: azure.core's AzureClouds.
+    `registry_group`: the resource group of the container registry. `cloud_environment`: a name of CLOUDS.
     """
 
     credential: Any
@@ -186,10 +192,14 @@ class AzureAccount:
     endpoints: Mapping[str, str] = field(default_factory=dict)
     registry_group: str | None = None
     tenant_id: str | None = None
-    cloud_setting: Any = None
+    cloud_environment: str | None = None
 
     def __post_init__(self) -> None:
         check_endpoints(self.endpoints)
+        if self.cloud_environment is not None and self.cloud_environment not in CLOUDS:
+            raise ConfigurationError(
+                f"Azure cloud environment {self.cloud_environment!r} is unknown: choose one of {', '.join(CLOUDS)}."
+            )
         self._registries: dict[str, RegistryClient] = {}
 
     @property
@@ -252,7 +262,6 @@ class AzureAccount:
             if arm.startswith("http://"):
                 options["authentication_policy"] = LoopbackToken(self.credential, options["credential_scopes"][0])
         else:
-            cloud = self.cloud_setting or settings.current.azure_cloud
-            options["cloud_setting"] = cloud
+            options["cloud_setting"] = cloud = CLOUDS[self.cloud_environment or "AzurePublicCloud"]
             options["credential_scopes"] = get_arm_endpoints(cloud)["credential_scopes"]
         return kind(self.credential, self.subscription_id, **options)
