@@ -161,7 +161,8 @@ class ObjectStore:
         admission.admit(kind, new, old, self)
         if new == old:
             return old
-        if kind.counts_generation and _spec_changed(old, new):
+        # Binding a pod to its node is not a change of what was asked for (recordings: generation stays 1).
+        if kind.counts_generation and subresource != "binding" and _spec_changed(old, new):
             metadata["generation"] = before["generation"] + 1
         if managed is None:
             now = stamp(self.clock.now())
