@@ -220,8 +220,9 @@ def _to_world(body: Mapping[str, Any], cluster: CloudCluster) -> NodePool:
         labels=labels,
         taints=tuple(taints),
         gpu=gpu,
-        # A pool that says nothing follows the cluster's node pool defaults.
-        streaming=bool(config.get("gcfsConfig", {}).get("enabled", cluster.streaming)),
+        # A pool that says nothing follows the cluster's node pool defaults; an empty message says false, because zero
+        # values do not travel.
+        streaming=bool(config.get("gcfsConfig", {"enabled": cluster.streaming}).get("enabled", False)),
         driver_installed="INSTALLATION_DISABLED" not in driver,
         image_type=config.get("imageType", "COS_CONTAINERD"),
     )

@@ -264,4 +264,6 @@ class GoogleService:
         handler = self._handlers.get(method.method_id)
         if handler is None:
             raise GoogleError("UNIMPLEMENTED", f"The simulator does not answer {method.method_id}.")
-        return await handler(Call(method.method_id, path, dict(request.query), body, fault))
+        # Repeated parameters are joined by commas; none of Google's values here holds one.
+        query = {key: ",".join(request.query.getall(key)) for key in request.query}
+        return await handler(Call(method.method_id, path, query, body, fault))

@@ -1,0 +1,410 @@
+"""Image streaming and node pools on GKE: what the calls leave in the world, and what every fault leaves behind."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+pytest.importorskip("google.cloud.container_v1", reason="needs the [google] extra")
+
+from gke_world import POOL, PROJECT, REGION, GoogleProject, finish, follow, google_project
+
+from airflow_llm_provisioning.core.operation import Operation
+from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
+from airflow_llm_provisioning.gateways.clouds import gke_steps
+from airflow_llm_provisioning.simulator.world import Image, NodePool
+
+pytestmark = pytest.mark.gke
+
+IMAGE = f"{REGION}-docker.pkg.dev/{PROJECT}/ray-serving/ray-serving:r-1"
+DIGEST = "sha256:" + "a" * 64
+ENABLE = "serviceusage.services.enable"
+UPDATE_CLUSTER = "container.projects.locations.clusters.update"
+POOLS = "container.projects.locations.clusters.nodePools."
+STREAM: dict[str, Any] = {"image": IMAGE, "digest": DIGEST, "cluster": "main", "pools": None, "target": "gke-streaming"}
+SET_UP: dict[str, Any] = {"cluster": "main", "pool": POOL, "target": "gke-streaming"}
+
+
+@pytest.fixture
+def google() -> Iterator[GoogleProject]:
+    with google_project() as project:
+        project.cluster()
+        push(project, IMAGE)
+        yield project
+
+
+def push(google: GoogleProject, reference: str) -> None:
+    google.world.push(Image(reference, DIGEST, (100, 200, 300), {}, {}, REGION, datetime(2026, 1, 1, tzinfo=UTC)))
+    host, project, repository = reference.split("/")[:3]
+    name = f"projects/{project}/locations/{host.removesuffix('-docker.pkg.dev')}/repositories/{repository}"
+    google.stand_in.registry.repositories[name] = {"name": name, "format": "DOCKER", "mode": "STANDARD_REPOSITORY"}
+
+
+def fail(google: GoogleProject, method: str, **fault: object) -> None:
+    google.stand_in.faults[method] = {"times": 1, **fault}
+
+
+def error_of(ended: Operation) -> str:
+    assert ended.state == "failed", ended
+    assert ended.error is not None
+    return ended.error
+
+
+# Streaming
+
+
+def test_cluster_level_streaming_turns_on_api_and_cluster_and_asks_for_a_warming(google: GoogleProject) -> None:
+    """Without pools named: the API and the cluster's default, which new pools follow; no pool is touched."""
+    ended = finish(google.cloud(), "enable_streaming", STREAM)
+    assert ended.error is None
+    assert ended.result is not None
+    assert google.world.gke_streaming_api_enabled
+    assert google.world.clusters["main"].streaming
+    assert not google.world.clusters["main"].pools["gpu"].streaming
+    assert ended.result["enabled"] == ["cluster main"]
+    assert ended.result["warm_needed"] is True
+    assert ended.result["reused"] is False
+    assert set(ended.result["phases"]) == {"api", "cluster"}
+    assert ended.result["price_usd"] == 0.0
+
+
+def test_pool_level_streaming_leaves_the_rest_of_the_cluster_plain(google: GoogleProject) -> None:
+    """A streaming and a plain pool live in one cluster."""
+    ended = finish(google.cloud(), "enable_streaming", {**STREAM, "pools": ["gpu"]})
+    assert ended.result is not None
+    assert ended.result["enabled"] == ["pool gpu"]
+    cluster = google.world.clusters["main"]
+    assert (cluster.pools["gpu"].streaming, cluster.pools["cpu"].streaming, cluster.streaming) == (True, False, False)
+
+
+def test_streaming_that_is_on_is_found(google: GoogleProject) -> None:
+    """The second time nothing is changed, and it says so."""
+    finish(google.cloud(), "enable_streaming", STREAM)
+    again = finish(google.cloud(), "enable_streaming", STREAM)
+    assert again.result is not None
+    assert again.result["reused"] is True
+    assert google.calls("container", "clusters.update") == 1
+    assert google.calls("serviceusage", "services.enable") == 1
+
+
+def test_prewarming_on_request_needs_no_pull(google: GoogleProject) -> None:
+    """Asked to prewarm, Google's cache is filled by the registry itself; then no warming pull is needed."""
+    ended = finish(google.cloud(), "enable_streaming", {**STREAM, "prewarm": True})
+    assert ended.result is not None
+    assert ended.result["warm_needed"] is False
+    assert (REGION, DIGEST) in google.world.gke_warm_cache
+
+
+@pytest.mark.parametrize("stop_at", ["enable API", "enable image streaming"])
+def test_new_process_continues_streaming_from_the_first_operation(google: GoogleProject, stop_at: str) -> None:
+    """Killed while an operation runs, a new life adopts it: the cluster is updated once."""
+    first = google.cloud().start("enable_streaming", STREAM)
+    seen = follow(google.cloud(), first, until=lambda operation: operation.step.startswith(stop_at))
+    assert seen.step.startswith(stop_at)
+    ended = follow(google.cloud(), first)
+    assert ended.error is None
+    assert ended.result is not None
+    assert ended.result["reused"] is False
+    assert google.calls("container", "clusters.update") == 1
+
+
+@pytest.mark.parametrize("method", [ENABLE, UPDATE_CLUSTER, f"{POOLS}update"])
+@pytest.mark.parametrize("kind", ["lost_reply", "operation_vanishes", "unavailable", "too_many"])
+def test_streaming_survives(google: GoogleProject, method: str, kind: str) -> None:
+    """A lost reply, an operation Google forgot, a 503 and a 429 all end with streaming on."""
+    codes = {"unavailable": "UNAVAILABLE", "too_many": "RESOURCE_EXHAUSTED"}
+    fault = {"kind": "http", "code": codes[kind], "message": "later"} if kind in codes else {"kind": kind}
+    fail(google, method, **fault)
+    request = {**STREAM, "pools": ["gpu"]} if method.endswith("nodePools.update") else STREAM
+    ended = finish(google.cloud(), "enable_streaming", request)
+    assert ended.error is None
+    cluster = google.world.clusters["main"]
+    assert cluster.streaming or cluster.pools["gpu"].streaming
+
+
+@pytest.mark.parametrize("method", [ENABLE, UPDATE_CLUSTER])
+def test_operation_done_with_an_error_is_no_success(google: GoogleProject, method: str) -> None:
+    """The official waiter takes DONE for success; this one reads the error."""
+    fail(google, method, kind="operation_error", code="FAILED_PRECONDITION", message="the cluster is being repaired")
+    error = error_of(finish(google.cloud(), "enable_streaming", STREAM))
+    assert "the cluster is being repaired" in error
+    assert not google.world.clusters["main"].streaming
+
+
+def test_operation_that_vanished_without_effect_is_one_sentence(google: GoogleProject) -> None:
+    """An operation that Google forgot and whose effect never comes ends after a bounded wait."""
+    google.stand_in.clusters._durations_s = {**google.stand_in.clusters._durations_s, "update_cluster": 1e6}
+    fail(google, UPDATE_CLUSTER, kind="operation_vanishes")
+    cloud = google.cloud()
+    lagging = follow(
+        cloud,
+        cloud.start("enable_streaming", STREAM),
+        until=lambda o: "ended_at" in (o.progress.get("cluster") or {}),
+    )
+    google.ahead = timedelta(seconds=gke_steps.SETTLE_S + 1)
+    assert "no longer known" in error_of(follow(cloud, lagging))
+
+
+@pytest.mark.parametrize(
+    ("method", "code", "message", "advised"),
+    [
+        (ENABLE, "PERMISSION_DENIED", "Permission denied to enable service", "role"),
+        (UPDATE_CLUSTER, "PERMISSION_DENIED", 'Required "container.clusters.update" permission(s)', "role"),
+    ],
+)
+def test_permission_denied_is_one_sentence(
+    google: GoogleProject, method: str, code: str, message: str, advised: str
+) -> None:
+    """What was attempted, what Google said, what to do."""
+    fail(google, method, kind="http", code=code, message=message)
+    error = error_of(finish(google.cloud(), "enable_streaming", STREAM))
+    assert message in error
+    assert advised in error
+    assert "enable" in error
+
+
+def test_busy_cluster_is_waited_for(google: GoogleProject) -> None:
+    """While another operation of the cluster runs, the update waits its turn instead of failing."""
+    cloud = google.cloud()
+    pool = follow(cloud, cloud.start("set_up_node_pool", SET_UP), until=lambda o: "pool" in o.progress)
+    assert finish(google.cloud(), "enable_streaming", STREAM).error is None
+    assert follow(cloud, pool).error is None
+
+
+# What is checked before money is spent
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        (f"asia-east1-docker.pkg.dev/{PROJECT}/ray-serving/ray-serving:r-1", "lies in asia-east1"),
+        ("quay.io/somebody/ray:1", "not in Artifact Registry"),
+    ],
+)
+def test_image_out_of_reach_is_refused(google: GoogleProject, reference: str, said: str) -> None:
+    """Another region's registry, or somebody else's, cannot stream here."""
+    if "pkg.dev" in reference:
+        push(google, reference)
+    with pytest.raises(ConfigurationError, match=said):
+        google.cloud().start("enable_streaming", {**STREAM, "image": reference, "digest": None})
+
+
+def test_image_that_does_not_exist_is_refused(google: GoogleProject) -> None:
+    """A tag that was never pushed is told at once."""
+    with pytest.raises(ConfigurationError, match="does not exist: build it first"):
+        google.cloud().start("enable_streaming", {**STREAM, "image": IMAGE.replace("r-1", "r-2"), "digest": None})
+
+
+@pytest.mark.parametrize(("kind", "said"), [("empty_layer", "empty layer"), ("duplicate_layer", "same layer twice")])
+def test_manifest_that_would_not_stream_is_refused(google: GoogleProject, kind: str, said: str) -> None:
+    """Empty and duplicate layers make GKE download instead, silently: told before."""
+    fail(google, "registry.manifest", kind=kind)
+    with pytest.raises(ConfigurationError, match=said):
+        google.cloud().start("enable_streaming", STREAM)
+
+
+def test_all_problems_of_a_cluster_are_named_at_once(google: GoogleProject) -> None:
+    """A pool of another node image and one that is not there, in one sentence."""
+    pools = google.world.clusters["main"].pools
+    pools["gpu"] = replace(pools["gpu"], image_type="UBUNTU_CONTAINERD")
+    with pytest.raises(ConfigurationError, match=r"gpu runs UBUNTU_CONTAINERD.*no node pool missing"):
+        google.cloud().start("enable_streaming", {**STREAM, "pools": ["gpu", "missing"]})
+
+
+def test_auto_provisioned_pools_of_another_node_image_are_refused(google: GoogleProject) -> None:
+    """Auto-provisioning's own image type is checked where no pool is named."""
+    google.stand_in.clusters.extras["main"] = {
+        "autoscaling": {
+            "enableNodeAutoprovisioning": True,
+            "autoprovisioningNodePoolDefaults": {"imageType": "UBUNTU_CONTAINERD"},
+        }
+    }
+    with pytest.raises(ConfigurationError, match="auto-provisioned pools run UBUNTU_CONTAINERD"):
+        google.cloud().start("enable_streaming", STREAM)
+
+
+ACCOUNT = "nodes@my-project.iam.gserviceaccount.com"
+
+
+def own_account(google: GoogleProject, *roles: str) -> None:
+    google.stand_in.clusters._pools["main", "gpu"] = {
+        "name": "gpu",
+        "config": {"machineType": "g2-standard-12", "imageType": "COS_CONTAINERD", "serviceAccount": ACCOUNT},
+    }
+    google.stand_in.services.policy = {
+        "bindings": [{"role": role, "members": [f"serviceAccount:{ACCOUNT}"]} for role in roles]
+    }
+
+
+def test_node_account_without_its_roles_is_refused(google: GoogleProject) -> None:
+    """Both roles a node account of one's own needs are named when they are missing."""
+    own_account(google, "roles/logging.logWriter")
+    with pytest.raises(ConfigurationError, match=r"artifactregistry\.reader.*serviceusage\.serviceUsageConsumer"):
+        google.cloud().start("enable_streaming", STREAM)
+
+
+def test_node_account_with_its_roles_passes_and_the_check_can_be_skipped(google: GoogleProject) -> None:
+    """With the roles it starts; without them too, where the user says that they come from elsewhere."""
+    own_account(google, "roles/artifactregistry.reader", "roles/serviceusage.serviceUsageConsumer")
+    assert google.cloud().start("enable_streaming", STREAM).state == "running"
+    own_account(google)
+    assert google.cloud().start("enable_streaming", {**STREAM, "assume": ["node_roles"]}).state == "running"
+
+
+def test_unreadable_policy_is_not_taken_for_missing_roles(google: GoogleProject) -> None:
+    """Who may not read the project's policy is not told that roles are missing."""
+    own_account(google)
+    fail(google, "cloudresourcemanager.projects.getIamPolicy", kind="http", code="PERMISSION_DENIED", message="no")
+    assert google.cloud().start("enable_streaming", STREAM).state == "running"
+
+
+def test_unknown_cluster_is_told_with_its_place(google: GoogleProject) -> None:
+    """A wrong name or location reads as such."""
+    with pytest.raises(CloudError, match=rf"no cluster 'other' in projects/{PROJECT}/locations/{REGION}"):
+        google.cloud().start("enable_streaming", {**STREAM, "cluster": "other"})
+
+
+# Node pools
+
+
+def test_pool_has_what_was_asked_for(google: GoogleProject) -> None:
+    """Machine, GPU, limits, labels, taints, driver and streaming arrive; the world's autoscaler can use it."""
+    ended = finish(google.cloud(), "set_up_node_pool", SET_UP)
+    assert ended.error is None
+    assert ended.result is not None
+    assert (ended.result["pool"], ended.result["reused"], ended.result["price_usd"]) == ("gpu-streaming", False, 0.0)
+    pool = google.world.clusters["main"].pools["gpu-streaming"]
+    assert isinstance(pool, NodePool)
+    assert (pool.instance_type, pool.gpu, pool.min_nodes, pool.max_nodes) == ("g2-standard-12", {"L4": 1}, 0, 2)
+    assert pool.streaming
+    assert pool.driver_installed
+    assert pool.labels["llm-provisioning/nodes"] == "gpu-streaming"
+    assert {"key": "sku", "value": "gpu", "effect": "NoSchedule"} in pool.taints
+
+
+def test_plain_pool_stays_plain_in_a_streaming_cluster(google: GoogleProject) -> None:
+    """A baseline's pool says so itself and does not follow the cluster's default."""
+    google.world.clusters["main"].streaming = True
+    finish(google.cloud(), "set_up_node_pool", {**SET_UP, "pool": {**POOL, "streaming": False}})
+    assert not google.world.clusters["main"].pools["gpu-streaming"].streaming
+
+
+def test_pool_is_intended_before_and_created_once(google: GoogleProject) -> None:
+    """Killed in mid-creation, a new life adopts the create; the ledger knew of it before."""
+    first = google.cloud().start("set_up_node_pool", SET_UP)
+    assert [what for what, _, _ in google.ledger.calls] == ["intend"]
+    assert google.calls("container", "nodePools.create") == 0
+    follow(google.cloud(), first, until=lambda operation: "pool" in operation.progress)
+    ended = follow(google.cloud(), first)
+    assert ended.result is not None
+    assert ended.result["reused"] is False
+    assert google.calls("container", "nodePools.create") == 1
+    assert google.ledger.states() == {"node_pool": "created"}
+
+
+def test_pool_of_the_same_description_is_reused(google: GoogleProject) -> None:
+    """The second set-up finds it."""
+    finish(google.cloud(), "set_up_node_pool", SET_UP)
+    again = finish(google.cloud(), "set_up_node_pool", SET_UP)
+    assert again.result is not None
+    assert again.result["reused"] is True
+
+
+@pytest.mark.parametrize("kind", ["lost_reply", "operation_vanishes"])
+def test_pool_whose_create_went_silent_is_still_found(google: GoogleProject, kind: str) -> None:
+    """Lost reply or forgotten operation: the pool itself says when it runs."""
+    fail(google, f"{POOLS}create", kind=kind)
+    ended = finish(google.cloud(), "set_up_node_pool", SET_UP)
+    assert ended.error is None
+    assert google.calls("container", "nodePools.create") == 1
+
+
+def test_quota_refused_leaves_no_pool(google: GoogleProject) -> None:
+    """A create that ends for want of quota is one sentence with advice, and the pool it left is deleted."""
+    message = "Insufficient quota to satisfy the request: resource GPUS_ALL_REGIONS requires 1.0 and is short 1.0"
+    fail(google, f"{POOLS}create", kind="operation_error", code="RESOURCE_EXHAUSTED", message=message)
+    error = error_of(finish(google.cloud(), "set_up_node_pool", SET_UP))
+    assert message in error
+    assert "Ask for more quota" in error
+    assert "gpu-streaming" not in google.world.clusters["main"].pools
+    assert google.ledger.states() == {"node_pool": "gone"}
+
+
+def test_pool_in_error_is_cleaned_up_by_a_new_life_too(google: GoogleProject) -> None:
+    """Killed after the failure, a life that knows only the first operation deletes the broken pool and says why."""
+    fail(google, f"{POOLS}create", kind="operation_error", code="INTERNAL", message="stockout in us-central1-a")
+    first = google.cloud().start("set_up_node_pool", SET_UP)
+    seen = follow(google.cloud(), first, until=lambda operation: operation.step == "cleaning up")
+    assert seen.state == "running"
+    error = error_of(follow(google.cloud(), first))
+    assert "gpu-streaming" in error
+    assert "gpu-streaming" not in google.world.clusters["main"].pools
+
+
+def test_pool_past_its_deadline_is_deleted(google: GoogleProject) -> None:
+    """A pool that never becomes ready is deleted once its create lets go."""
+    google.stand_in.clusters._durations_s = {**google.stand_in.clusters._durations_s, "create_node_pool": 40.0}
+    cloud = google.cloud()
+    creating = follow(cloud, cloud.start("set_up_node_pool", SET_UP), until=lambda o: "pool" in o.progress)
+    google.ahead = timedelta(hours=1)
+    error = error_of(follow(cloud, creating))
+    assert "did not end within 2400 s" in error
+    assert "gpu-streaming" not in google.world.clusters["main"].pools
+
+
+def test_what_cannot_be_deleted_is_said(google: GoogleProject) -> None:
+    """Where the clean-up itself is refused for long, the sentence says that something stays."""
+    fail(google, f"{POOLS}create", kind="operation_error", code="INTERNAL", message="broken")
+    fail(google, f"{POOLS}delete", kind="http", code="PERMISSION_DENIED", message="no deletes", times=0)
+    cloud = google.cloud()
+    cleaning = follow(cloud, cloud.start("set_up_node_pool", SET_UP), until=lambda o: o.step == "cleaning up")
+    google.ahead = timedelta(hours=1)
+    error = error_of(follow(cloud, cleaning))
+    assert "broken" in error
+    assert "no deletes" in error
+    assert "delete it by hand" in error
+
+
+def test_foreign_pool_of_that_name_is_never_touched(google: GoogleProject) -> None:
+    """A pool without our label keeps its name."""
+    with pytest.raises(ConfigurationError, match="not ours"):
+        google.cloud().start("set_up_node_pool", {**SET_UP, "pool": {**POOL, "name": "gpu"}})
+
+
+def test_own_pool_of_another_description_is_not_taken_for_it(google: GoogleProject) -> None:
+    """A changed description needs a new name or a deletion."""
+    finish(google.cloud(), "set_up_node_pool", SET_UP)
+    with pytest.raises(ConfigurationError, match="another description"):
+        google.cloud().start("set_up_node_pool", {**SET_UP, "pool": {**POOL, "max_nodes": 9}})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "GPU Pool"}, "name"),
+        ({"gpu_sku": "A10G"}, "A10G is not offered by GKE"),
+        ({"machine_type": "n1-standard-8"}, "L4 needs a g2-"),
+        ({"machine_type": ""}, "machine_type is missing"),
+        ({"min_nodes": 3}, "do not fit"),
+        ({"image_type": "UBUNTU_CONTAINERD"}, "streaming needs COS_CONTAINERD"),
+        ({"taints": [{"key": "a", "effect": "Sometimes"}]}, "taint effect 'Sometimes'"),
+        ({"spotty": True}, "unknown fields spotty"),
+    ],
+)
+def test_bad_pool_is_named(google: GoogleProject, change: dict[str, Any], said: str) -> None:
+    """Every field that Google would refuse is refused first."""
+    with pytest.raises(ConfigurationError, match=said):
+        google.cloud().start("set_up_node_pool", {**SET_UP, "pool": {**POOL, **change}})
+
+
+def test_autopilot_has_no_pools_to_set_up(google: GoogleProject) -> None:
+    """An Autopilot cluster makes its own nodes, and streams by itself."""
+    google.stand_in.clusters.extras["main"] = {"autopilot": {"enabled": True}}
+    with pytest.raises(ConfigurationError, match="Autopilot"):
+        google.cloud().start("set_up_node_pool", SET_UP)
+    google.world.gke_streaming_api_enabled = True
+    ended = finish(google.cloud(), "enable_streaming", STREAM)
+    assert ended.result is not None
+    assert ended.result["reused"] is True
