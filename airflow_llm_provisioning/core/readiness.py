@@ -5,19 +5,19 @@ Ready is the origin's finish line: the first ready endpoint of the serve Service
 completion, which is what a user would call ready. Pure: time comes with the lines or as an argument.
 """
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from airflow_llm_provisioning.core.fields import dig, items, mapping, number, text
+from airflow_llm_provisioning.core.completion import flaw
+from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 from airflow_llm_provisioning.core.instants import parse_instant, parse_stamp
 from airflow_llm_provisioning.core.manifest import serve_service
 from airflow_llm_provisioning.core.sources import first_ready_endpoint
 from airflow_llm_provisioning.core.trace_format import Line
 from airflow_llm_provisioning.core.trace_objects import condition
+from airflow_llm_provisioning.core.verdicts import Verdict
 
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -184,81 +184,21 @@ class Readiness:
         self.state, self.reason = "failed", reason
 
 
-@dataclass(frozen=True, slots=True)
-class CompletionVerdict:
-    """Whether a reply is a completion of the model that was asked, and why, in one sentence. `text`: what it said."""
-
-    valid: bool
-    reason: str
-    text: str | None = None
-
-
-def completion_verdict(status: int, headers: Mapping[str, str], body: bytes | str, model: str) -> CompletionVerdict:
-    """Judge a reply to `/v1/completions` or `/v1/chat/completions`, whole or streamed (OpenAI's shapes, as vLLM
-    serves).
-
-    A server that is healthy but cannot answer, answers with nothing, with a page, with half a reply, or with another
-    model is not ready.
+def completion_verdict(status: int, headers: Mapping[str, str], body: bytes, model: str) -> Verdict:
+    """Judge a reply to a completion that was asked for whole (no stream): what `completion.flaw` says of its content,
+    and before that whether all of it came.
     """
-    raw = body if isinstance(body, bytes) else body.encode()
     lower = {key.lower(): value for key, value in headers.items()}
-    kind = lower.get("content-type", "").partition(";")[0].strip().lower()
-    if status != 200:
-        return CompletionVerdict(False, f"The reply has status {status}, not 200.")
-    length = lower.get("content-length", "")
-    if length.isdecimal() and int(length) > len(raw):
-        return CompletionVerdict(False, f"The reply stops after {len(raw)} of {length} bytes.")
-    if not raw.strip():
-        return CompletionVerdict(False, "The reply is empty.")
-    if kind == "text/event-stream":
-        return _judge_stream(raw, model)
-    if kind not in ("application/json", ""):
-        return CompletionVerdict(False, f"The reply is {kind}, not JSON.")
-    try:
-        reply = json.loads(raw)
-    except (ValueError, RecursionError):
-        return CompletionVerdict(False, "The reply is no JSON.")
-    return _judge_reply(reply, model)
-
-
-def _judge_reply(reply: Any, model: str) -> CompletionVerdict:
-    if not isinstance(reply, Mapping) or not items(reply.get("choices")):
-        return CompletionVerdict(False, "The reply has no choices, so it is no completion.")
-    if reply.get("error"):
-        return CompletionVerdict(False, "The reply carries an error.")
-    if reply.get("model") != model:
-        return CompletionVerdict(False, f"The reply is from model {reply.get('model')!r}, not {model!r}.")
-    choice = mapping(items(reply["choices"])[0])
-    said = text(choice.get("text")) or text(dig(choice, "message", "content"))
-    if not said.strip():
-        return CompletionVerdict(False, "The completion has no text.")
-    if choice.get("finish_reason") not in ("stop", "length"):
-        return CompletionVerdict(False, f"The completion did not finish ({choice.get('finish_reason')!r}).")
-    tokens = number(dig(reply, "usage", "completion_tokens"))
-    if tokens is not None and tokens < 1:
-        return CompletionVerdict(False, "The completion counts no tokens.")
-    return CompletionVerdict(True, "A completion from the model that was asked.", said)
-
-
-def _judge_stream(raw: bytes, model: str) -> CompletionVerdict:
-    chunks = [part[5:].strip() for part in raw.decode("utf-8", "replace").splitlines() if part.startswith("data:")]
-    if not chunks or chunks[-1] != "[DONE]":
-        return CompletionVerdict(False, "The stream stops in the middle: it has no [DONE].")
-    said, finished, models = "", None, set()
-    for chunk in chunks[:-1]:
-        try:
-            part = json.loads(chunk)
-        except (ValueError, RecursionError):
-            return CompletionVerdict(False, "The stream has a part that is no JSON.")
-        for choice in map(mapping, items(dig(part, "choices"))):
-            said += text(choice.get("text")) or text(dig(choice, "delta", "content"))
-            finished = choice.get("finish_reason") or finished
-            models.add(dig(part, "model"))
-    whole = {
-        "model": next(iter(models)) if len(models) == 1 else sorted(map(str, models)),
-        "choices": [{"text": said, "finish_reason": finished}],
-    }
-    return _judge_reply(whole, model)
+    length = lower.get("content-length", "").strip()
+    if length.isdecimal() and int(length) > len(body):
+        return Verdict("valid_completion", "no", (f"The reply stops after {len(body)} of {length} bytes.",))
+    kind = lower.get("content-type", "")
+    if "event-stream" in kind.lower():
+        return Verdict("valid_completion", "no", ("The reply is a stream, and a whole completion was asked for.",))
+    found = flaw(status, kind, body, expect_model=model)
+    if found is not None:
+        return Verdict("valid_completion", "no", (f"The reply is no completion: {found}.",))
+    return Verdict("valid_completion", "yes", (f"A completion that names {model!r} came whole.",))
 
 
 def _owners(obj: Mapping[str, Any]) -> frozenset[str]:

@@ -36,8 +36,11 @@ _SERIALISED_ENV: Final = frozenset({"serialized_runtime_env", "serializedRuntime
 def redact(resource: str, obj: Any) -> Any:
     """Return a copy of `obj` without what may not or need not be stored; `obj` itself is left alone.
 
-    Log texts (`pod-log`, `ray-log-file`) are strings and pass: which files are read is the recorder's choice.
+    Our own lines pass as they are: nothing in them comes from a cluster. Log texts (`pod-log`, `ray-log-file`) are
+    strings and pass: which files are read is the recorder's choice.
     """
+    if resource == "trace":
+        return obj
     if resource in _SECRET_RESOURCES and isinstance(obj, Mapping):
         obj = {key: value for key, value in obj.items() if key not in _SECRET_FIELDS}
     return _walk(obj, "")

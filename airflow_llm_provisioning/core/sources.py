@@ -91,13 +91,9 @@ def _finishing(view: TraceView) -> Iterator[tuple[str, Sighting | None]]:
         running = view.rayservice.first_sight(lambda obj: dig(obj, "status", "serviceStatus") == "Running")
         yield "rayservice_ready", published(f"rayservices {view.name} serviceStatus Running", running)
     for mark in view.marks("first_completion")[:1]:
-        begun = parse_stamp(mark.detail.get("sent_at"))
-        yield (
-            "first_completion",
-            Sighting(
-                "mark first_completion", received_at=mark.at, prompt=True, not_before=begun.at if begun else mark.at
-            ),
-        )
+        asked = parse_stamp(mark.detail.get("asked_at"))
+        not_before = asked.at if asked else mark.at
+        yield "first_completion", Sighting("mark", received_at=mark.at, prompt=True, not_before=not_before)
 
 
 def _endpoint(view: TraceView) -> Sighting | None:

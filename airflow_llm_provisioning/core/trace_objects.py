@@ -177,7 +177,7 @@ class Observation:
 def build_history(resource: str, uid: str, versions: Sequence[Version]) -> History:
     """Order an object's versions as they were written (by resourceVersion where those are numbers) and drop repeats."""
     kept: dict[tuple[str, bool], Version] = {}
-    for version in versions:
+    for version in sorted(versions, key=lambda item: item.received_at):
         key = (text(dig(version.object, "metadata", "resourceVersion")), version.kind == "DELETED")
         kept.setdefault(key if key[0] else (f"?{len(kept)}", False), version)
     ordered = list(kept.values())
