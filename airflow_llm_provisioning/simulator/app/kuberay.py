@@ -150,6 +150,8 @@ class RayServiceController:
             item["metadata"].setdefault("finalizers", []).append(FINALIZER)
             cluster = item["spec"]["rayClusterConfig"]
             cluster["headGroupSpec"]["template"].setdefault("metadata", {})
+            if not cluster.get("workerGroupSpecs"):
+                cluster.pop("workerGroupSpecs", None)
             for group in cluster.get("workerGroupSpecs") or ():
                 group.setdefault("scaleStrategy", {})
                 group["template"].setdefault("metadata", {})
