@@ -7,18 +7,23 @@ parse.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
-from airflow.sdk import BaseOperator, Param, TaskGroup, chain
+from airflow.sdk import BaseOperator, Param, TaskGroup, chain, conf
 
 from airflow_llm_provisioning.core.experiment import Experiment, Target, experiment_from
 from airflow_llm_provisioning.core.names import label_value
+from airflow_llm_provisioning.core.workload import WORKLOADS
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.operators.experiment import (
     DEFAULT_STORE,
+    ONLY_TRIAL,
     CompareVariants,
     JudgeRun,
     PlanTrials,
+    Preflight,
     slot_key,
 )
 from airflow_llm_provisioning.operators.preparation import (
@@ -32,18 +37,27 @@ from airflow_llm_provisioning.operators.ray_service import ApplyRayService
 from airflow_llm_provisioning.operators.trial import CloseTrial, OpenTrial, target_cloud
 from airflow_llm_provisioning.sensors.serve_endpoint import WaitServeEndpoint
 
-# Guards tasks that talk to clusters, not trials: those the lock keeps apart.
 TRIAL_TIME_LIMIT_S: Final = 3600.0
+BY_HAND: Final = "by-hand"
 
 
-def load_experiment(path: str) -> Experiment:
+def configured_experiment(*defaults: Path) -> Experiment:
+    """Return the experiment of Airflow's `[llm_provisioning] experiment_file`, or of the given files' targets
+    together.
+    """
+    configured = conf.get("llm_provisioning", "experiment_file", fallback="")
+    if configured:
+        return load_experiment(Path(configured))
+    first, *others = [load_experiment(path) for path in defaults]
+    return replace(first, targets=first.targets + tuple(target for other in others for target in other.targets))
+
+
+def load_experiment(path: Path) -> Experiment:
     """Read an experiment from a YAML file; every variant is checked against its target, before money is spent."""
-    from pathlib import Path
-
     import yaml
 
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise ConfigurationError(f"The experiment file {path} cannot be read: {error}") from error
     return checked(experiment_from(data))
@@ -58,6 +72,11 @@ def checked(experiment: Experiment) -> Experiment:
     for target in experiment.targets:
         check_target(target)
     return experiment
+
+
+def preflight(experiment: Experiment) -> Preflight:
+    """Add the task that lists everything wrong with an experiment's targets, at once and before money is spent."""
+    return Preflight(task_id="preflight", experiment=_as_dict(experiment))
 
 
 def preparation(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE) -> TaskGroup:
@@ -91,6 +110,23 @@ def trials(
     )
     chain(compare, judge)
     return plan, judge
+
+
+def single_trial(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE) -> None:
+    """Add one trial whose cell comes from the DAG run's params (see `single_trial_params`)."""
+    plan = PlanTrials(
+        task_id="plan",
+        experiment=_as_dict(replace(experiment, name=BY_HAND)),
+        model={"model_id": "{{ params.model }}", "image": "{{ params.image }}"},
+        only={key: f"{{{{ params.{key} }}}}" for key in ("target", "setup", "variant", "profile")},
+    )
+    _, closed = trial_slot(
+        _output(plan)[ONLY_TRIAL], time_limit_s="{{ params.time_limit_s }}", results_conn_id=results_conn_id
+    )
+    judge = JudgeRun(
+        task_id="judge", experiment=BY_HAND, expected=1, results_conn_id=results_conn_id, trigger_rule="all_done"
+    )
+    chain(closed, judge)
 
 
 def trial_slot(
@@ -137,6 +173,13 @@ def single_trial_params(experiment: Experiment) -> dict[str, Param]:
             enum=variants,
             title="Variant",
             description="The set of treatments. A target runs only the variants it was prepared for.",
+        ),
+        "profile": Param(
+            experiment.profile,
+            type="string",
+            enum=sorted(WORKLOADS),
+            title="Workload profile",
+            description="phi3-2025: the origin's pinned stack. phi3-current: today's ray-llm image.",
         ),
         "model": Param(
             "",

@@ -7,8 +7,8 @@ within each replicate, cluster by cluster.
 
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 from airflow_llm_provisioning.core.workload import ScalingSetup
@@ -173,6 +173,33 @@ class Experiment:
                 return target
         raise ConfigurationError(
             f"Target {name!r} is unknown: choose one of {', '.join(t.name for t in self.targets)}."
+        )
+
+    def on_clouds(self, clouds: Iterable[str]) -> "Experiment":
+        """Return the experiment with only the targets on these clouds; a cloud that it does not have is an error."""
+        wanted = {cloud.strip() for cloud in clouds if cloud.strip()}
+        unknown = wanted - {target.cloud for target in self.targets}
+        if unknown or not wanted:
+            raise ConfigurationError(
+                f"Experiment {self.name!r} has no targets on {', '.join(sorted(unknown)) or 'no cloud'}: "
+                f"choose of {', '.join(sorted({target.cloud for target in self.targets}))}."
+            )
+        return replace(self, targets=tuple(target for target in self.targets if target.cloud in wanted))
+
+    def narrowed(self, *, target: str, setup: str, variant: str, profile: str) -> "Experiment":
+        """Return the experiment with one cell, once; a variant the target was not prepared for is an error."""
+        chosen = self.target(target)
+        if variant not in chosen.variants:
+            raise ConfigurationError(
+                f"Target {target!r} was prepared for {', '.join(chosen.variants)}, not for variant {variant!r}: "
+                "choose another target, or add the variant to it and prepare it again."
+            )
+        return replace(
+            self,
+            targets=(replace(chosen, variants=(variant,)),),
+            setups=(ScalingSetup(setup),),
+            profile=profile,
+            replicates=1,
         )
 
     def cells(self) -> Iterator[Cell]:

@@ -1,6 +1,6 @@
 """Commands: prepare a target, run a trial, compare. Importing them loads no SDK, client, pandas or SQLAlchemy."""
 
-from airflow_llm_provisioning.operators.experiment import CompareVariants, JudgeRun, PlanTrials
+from airflow_llm_provisioning.operators.experiment import CompareVariants, JudgeRun, PlanTrials, Preflight
 from airflow_llm_provisioning.operators.preparation import (
     BuildServingImage,
     EnableStreaming,
@@ -21,6 +21,7 @@ __all__ = [
     "JudgeRun",
     "OpenTrial",
     "PlanTrials",
+    "Preflight",
     "SetUpNodes",
     "SnapshotImage",
     "WarmImageCache",

@@ -8,6 +8,7 @@ from airflow.sdk import BaseOperator, Context
 from airflow_llm_provisioning.exceptions import ConfigurationError, TrialFailedError
 
 DEFAULT_STORE = "llm_provisioning_results"
+ONLY_TRIAL = "trial"
 
 
 class PlanTrials(BaseOperator):
@@ -20,9 +21,10 @@ class PlanTrials(BaseOperator):
     :param experiment: {name, profile, setups, replicates, targets: [..]}; see `core.experiment`.
     :param seed: draws the order; None: from the DAG run.
     :param model: {model_id, revision, image} that override the profile's; empty values do not.
+    :param only: {target, setup, variant, profile}: plan just this one trial, pushed under the key `trial`.
     """
 
-    template_fields: Sequence[str] = ("experiment", "seed", "model")
+    template_fields: Sequence[str] = ("experiment", "seed", "model", "only")
     template_fields_renderers = {"experiment": "json"}  # noqa: RUF012 - Airflow's name
     ui_color = "#e8e6f4"
 
@@ -32,12 +34,14 @@ class PlanTrials(BaseOperator):
         experiment: Mapping[str, Any],
         seed: int | str | None = None,
         model: Mapping[str, str] | None = None,
+        only: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.experiment = experiment
         self.seed = seed
         self.model = model or {}
+        self.only = only
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Draw, and hand every slot its trial."""
@@ -46,6 +50,8 @@ class PlanTrials(BaseOperator):
 
         ti = context["ti"]
         experiment = experiment_from(self.experiment)
+        if self.only:
+            experiment = experiment.narrowed(**self.only)
         drawn = int(fingerprint({"dag_id": ti.dag_id, "run_id": ti.run_id}, 8), 16)
         seed = int(self.seed) if self.seed not in (None, "", "None") else drawn
         model = self._model(experiment.profile)
@@ -57,7 +63,7 @@ class PlanTrials(BaseOperator):
                 "model": model,
                 "image": self.model.get("image") or None,
             }
-            ti.xcom_push(key=slot_key(trial.cluster, trial.slot), value=planned)
+            ti.xcom_push(key=ONLY_TRIAL if self.only else slot_key(trial.cluster, trial.slot), value=planned)
             self.log.info("%s slot %d: %s, replicate %d", trial.cluster, trial.slot, trial.cell.key, trial.replicate)
         return {"seed": seed, "trials": len(trials), "model": model}
 
@@ -168,3 +174,35 @@ class JudgeRun(BaseOperator):
 def slot_key(cluster: str, slot: int) -> str:
     """Return the XCom key under which a slot's trial is found."""
     return f"{cluster}-{slot:02d}"
+
+
+class Preflight(BaseOperator):
+    """List everything wrong with an experiment's targets at once, and fail when a trial could not succeed.
+
+    Returns [{target, level, sentence}] when only notes are left.
+
+    :param experiment: {name, profile, targets: [..], ...}; see `core.experiment`.
+    """
+
+    template_fields: Sequence[str] = ("experiment",)
+    template_fields_renderers = {"experiment": "json"}  # noqa: RUF012 - Airflow's name
+    ui_color = "#e8e6f4"
+
+    def __init__(self, *, experiment: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.experiment = experiment
+
+    def execute(self, context: Context) -> list[dict[str, str]]:
+        """Look, and fail with all sentences together."""
+        import asyncio
+
+        from airflow_llm_provisioning.core.experiment import experiment_from
+        from airflow_llm_provisioning.operators.checking import check_experiment
+
+        findings = asyncio.run(check_experiment(experiment_from(self.experiment)))
+        for finding in findings:
+            self.log.warning("%s", finding)
+        wrong = [str(finding) for finding in findings if finding.blocks]
+        if wrong:
+            raise ConfigurationError("Not ready for trials:\n" + "\n".join(wrong))
+        return [{"target": item.target, "level": item.level, "sentence": item.sentence} for item in findings]

@@ -1,0 +1,189 @@
+"""`llm-provisioning`: look at results, replay traces, check targets, run the simulator."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_llm_provisioning import __version__
+from airflow_llm_provisioning.exceptions import ProvisioningError
+
+if TYPE_CHECKING:
+    from airflow_llm_provisioning.gateways.store import ResultsStore
+
+Command = Callable[[argparse.Namespace], int]
+STORE_VARIABLE = "LLM_PROVISIONING_STORE"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; errors of ours are one sentence on stderr and exit code 1."""
+    parsed = _parser().parse_args(arguments)
+    command: Command = parsed.command
+    try:
+        return command(parsed)
+    except ProvisioningError as error:
+        print(f"llm-provisioning: {error}", file=sys.stderr)  # noqa: T201 - a command line speaks on its streams
+        return 1
+    except BrokenPipeError:
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="llm-provisioning", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    results = commands.add_parser("results", help="print what was measured: the timing table, trials or phases")
+    _store_option(results)
+    results.add_argument("--run", metavar="RUN_ID", help="only this DAG run (default: all)")
+    results.add_argument("--experiment", help="only this experiment")
+    results.add_argument("--what", choices=["comparison", "trials", "phases", "preparations"], default="comparison")
+    results.add_argument("--format", choices=["table", "csv", "json"], default="table")
+    results.set_defaults(command=_results)
+
+    report = commands.add_parser(
+        "report", help="write an HTML report that opens offline, with tables and a phase chart"
+    )
+    _store_option(report)
+    report.add_argument("--run", metavar="RUN_ID", help="only this DAG run (default: all)")
+    report.add_argument("--experiment", help="only this experiment")
+    report.add_argument(
+        "--sweep", type=Path, help="a sweep's JSON, to show how the reductions move over every assumption"
+    )
+    report.add_argument("--out", type=Path, default=Path("report.html"))
+    report.set_defaults(command=_report)
+
+    replay = commands.add_parser("replay", help="compute a recorded trial again from its trace")
+    _store_option(replay)
+    replay.add_argument("trace", help="a trace file (.jsonl or .jsonl.gz), or the id of a trial in the store")
+    replay.add_argument("--export", type=Path, help="write the trace to this file as well (.jsonl.gz)")
+    replay.set_defaults(command=_replay)
+
+    preflight = commands.add_parser("preflight", help="list everything wrong with an experiment's targets, at once")
+    preflight.add_argument("experiment", type=Path, help="the experiment's YAML file")
+    preflight.add_argument("--target", action="append", help="only this target (may be repeated)")
+    preflight.set_defaults(command=_preflight)
+
+    simulator = commands.add_parser("simulator", help="serve simulated clusters and cloud APIs on 127.0.0.1")
+    simulator.add_argument("experiment", type=Path, help="the experiment's YAML file: its targets name the clusters")
+    simulator.add_argument("--speed", type=float, default=25.0, help="virtual seconds in a real one (default: 25)")
+    simulator.add_argument("--seed", type=int, default=1, help="of the noise (default: 1)")
+    simulator.add_argument("--clouds", default="eks,gke,aks", help="only these clouds (default: all)")
+    simulator.add_argument("--connections", type=Path, help="write the Airflow connections to this file (JSON)")
+    simulator.add_argument("--base-port", type=int, default=0, help="first port; 0 takes free ones (default)")
+    simulator.set_defaults(command=_simulator)
+
+    sweep = commands.add_parser("sweep", help="show how each simulated reduction moves over every assumed range")
+    sweep.add_argument("experiment", type=Path, help="the experiment's YAML file")
+    sweep.add_argument("--out", type=Path, help="write the sweep as JSON")
+    sweep.set_defaults(command=_sweep)
+    return parser
+
+
+def _store_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        help=f"SQLAlchemy URL of the results store (default: ${STORE_VARIABLE}, else the SQLite file in AIRFLOW_HOME)",
+    )
+
+
+def _open_store(parsed: argparse.Namespace) -> "ResultsStore":
+    from airflow_llm_provisioning.connections import default_store_file
+    from airflow_llm_provisioning.gateways.store import ResultsStore
+
+    url = parsed.store or os.environ.get(STORE_VARIABLE) or f"sqlite:///{default_store_file()}"
+    return ResultsStore.open(url)
+
+
+def _selection(parsed: argparse.Namespace) -> dict[str, Any]:
+    chosen = {"run_id": parsed.run, "experiment": parsed.experiment}
+    return {key: value for key, value in chosen.items() if value}
+
+
+def _results(parsed: argparse.Namespace) -> int:
+    from airflow_llm_provisioning.report.tables import results_rows, written
+
+    store = _open_store(parsed)
+    try:
+        rows = results_rows(store, parsed.what, _selection(parsed))
+    finally:
+        store.close()
+    sys.stdout.write(written(rows, parsed.format))
+    return 0
+
+
+def _report(parsed: argparse.Namespace) -> int:
+    from airflow_llm_provisioning.report.page import write_report
+
+    store = _open_store(parsed)
+    try:
+        sweep = json.loads(parsed.sweep.read_text(encoding="utf-8")) if parsed.sweep else None
+        write_report(parsed.out, store, _selection(parsed), sweep=sweep)
+    finally:
+        store.close()
+    sys.stdout.write(f"{parsed.out}\n")
+    return 0
+
+
+def _replay(parsed: argparse.Namespace) -> int:
+    from airflow_llm_provisioning.core.replay import replay, trace_bytes
+
+    path = Path(parsed.trace)
+    if path.is_file():
+        data = path.read_bytes()
+    else:
+        store = _open_store(parsed)
+        try:
+            data = trace_bytes(parsed.trace, store.trace(parsed.trace))
+        finally:
+            store.close()
+    if parsed.export:
+        parsed.export.write_bytes(data)
+    sys.stdout.write(replay(data))
+    return 0
+
+
+def _preflight(parsed: argparse.Namespace) -> int:
+    import asyncio
+
+    from airflow_llm_provisioning.dag_factory import load_experiment
+    from airflow_llm_provisioning.operators.checking import check_experiment
+
+    findings = asyncio.run(check_experiment(load_experiment(parsed.experiment), only=parsed.target))
+    for finding in findings:
+        sys.stdout.write(f"{finding}\n")
+    return 1 if any(finding.blocks for finding in findings) else 0
+
+
+def _simulator(parsed: argparse.Namespace) -> int:
+    from airflow_llm_provisioning.simulator.server import serve
+
+    return serve(
+        parsed.experiment,
+        clouds=parsed.clouds.split(","),
+        speed=parsed.speed,
+        seed=parsed.seed,
+        base_port=parsed.base_port,
+        connections_file=parsed.connections,
+    )
+
+
+def _sweep(parsed: argparse.Namespace) -> int:
+    from airflow_llm_provisioning.simulator.sweep import sweep
+
+    found = sweep(parsed.experiment)
+    if parsed.out:
+        parsed.out.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    for line in found["lines"]:
+        sys.stdout.write(f"{line}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

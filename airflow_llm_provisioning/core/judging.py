@@ -1,0 +1,144 @@
+"""A trial's trace -> its row: what the analysis says, what each treatment says of itself, how it ended.
+
+The one way from evidence to result: the teardown writes it, a replay computes it again.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.analysis import Analysis, analyse_trace
+from airflow_llm_provisioning.core.result import MilestoneResult, PhaseResult, TrialResult, TrialStatus
+from airflow_llm_provisioning.core.trace import TraceView, decode_trace
+from airflow_llm_provisioning.core.treatments import TREATMENTS
+from airflow_llm_provisioning.core.verdicts import Verdict
+from airflow_llm_provisioning.exceptions import TraceError
+
+STATUS_OF: Final[Mapping[str, TrialStatus]] = {
+    "ready": TrialStatus.SUCCEEDED,
+    "timed_out": TrialStatus.TIMED_OUT,
+    "failed": TrialStatus.FAILED,
+    "aborted": TrialStatus.ABORTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a trace says of a trial: the analysis, and one verdict per treatment."""
+
+    analysis: Analysis
+    treatments: tuple[Verdict, ...]
+
+    @property
+    def applied(self) -> str:
+        """`applied`, `not applied` or `unknown` for all treatments together; `none` where there is none."""
+        values = {verdict.value for verdict in self.treatments}
+        if not values:
+            return "none"
+        if "no" in values:
+            return "not applied"
+        return "applied" if values == {"yes"} else "unknown"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON, in an order that depends on the trace alone."""
+        verdicts = [verdict.as_dict() for verdict in self.treatments]
+        return self.analysis.as_dict() | {"applied": self.applied, "treatments": verdicts}
+
+
+def judge_trace(chunks: Sequence[bytes], treatments: Iterable[str] | None = None) -> Judgement:
+    """Judge a stored trace. `treatments`: names; None: those that the trace's own header lists."""
+    analysis = analyse_trace(chunks)
+    try:
+        view = TraceView(decode_trace(chunks).lines)
+    except TraceError:
+        names = list(treatments or ())
+        return Judgement(analysis, tuple(Verdict(name, "unknown", ("There is no readable trace.",)) for name in names))
+    names = list(view.trial.get("treatments") or ()) if treatments is None else list(treatments)
+    return Judgement(analysis, tuple(item.verify(view) for item in TREATMENTS if item.name in names))
+
+
+def trial_row(
+    trial: Mapping[str, Any],
+    judgement: Judgement,
+    *,
+    outcomes: Sequence[Mapping[str, Any]],
+    wait_state: str | None,
+    closed_at: datetime,
+    flags: Sequence[str] = (),
+) -> TrialResult:
+    """Return the row of a trial.
+
+    `trial`: what `OpenTrial` returned. `outcomes`: what its steps noted ({step, status, reason}). `wait_state`:
+    Airflow's
+    state of the waiting task, asked last: a task that failed and noted nothing was ended from outside.
+    """
+    analysis = judgement.analysis
+    status, reason = _ended(analysis, outcomes, wait_state)
+    model = trial["model"]
+    return TrialResult(
+        **{key: trial[key] for key in _COPIED},
+        treatments=tuple(trial["treatments"]),
+        model_id=model["model_id"],
+        model_revision=model["revision"],
+        model_source=model["source"],
+        origin=analysis.origin or trial["origin"],
+        status=status,
+        reason=reason,
+        opened_at=datetime.fromisoformat(trial["opened_at"]),
+        closed_at=closed_at,
+        submitted_at=analysis.submitted_at,
+        ready_at=analysis.ready_at,
+        total_s=analysis.total_s,
+        total_low_s=analysis.total_low_s,
+        total_high_s=analysis.total_high_s,
+        completion_s=analysis.completion_s,
+        start=analysis.start,
+        applied=judgement.applied,
+        verdicts=tuple(verdict.as_dict() for verdict in (*analysis.verdicts, *judgement.treatments)),
+        flags=(*(str(flag) for flag in analysis.flags), *flags),
+        environment=dict(analysis.environment),
+        phases=tuple(PhaseResult(p.name, p.duration_s, p.shortest_s, p.longest_s) for p in analysis.phases),
+        milestones=tuple(MilestoneResult(m.name, m.earliest_at, m.latest_at, m.source) for m in analysis.milestones),
+    )
+
+
+_COPIED: Final = (
+    "trial_id",
+    "experiment",
+    "run_id",
+    "dag_id",
+    "target",
+    "cluster",
+    "cloud",
+    "setup",
+    "variant",
+    "profile",
+    "replicate",
+    "slot",
+    "seed",
+    "rayservice",
+    "namespace",
+    "image",
+)
+
+
+def _ended(
+    analysis: Analysis, outcomes: Sequence[Mapping[str, Any]], wait_state: str | None
+) -> tuple[TrialStatus, str | None]:
+    """Return how the trial ended: as its trace says, else as a step noted, else as Airflow's state of the wait lets
+    us think.
+    """
+    if analysis.outcome == "ready" and analysis.total_s is None:
+        return TrialStatus.FAILED, "It was ready, but its total cannot be told from the trace: see the flags."
+    if analysis.outcome in STATUS_OF:
+        return STATUS_OF[analysis.outcome], analysis.reason
+    noted = next((item for item in reversed(outcomes) if item["status"] != TrialStatus.SUCCEEDED), None)
+    if noted is not None:
+        return TrialStatus(noted["status"]), f"{noted['step']}: {noted['reason']}"
+    if wait_state in ("failed", "skipped", "removed", "success"):
+        return (
+            TrialStatus.ABORTED,
+            f"The wait was ended from outside (task state {wait_state}); no outcome was recorded.",
+        )
+    return TrialStatus.FAILED, analysis.reason or "No step of the trial left a record of how it ended."

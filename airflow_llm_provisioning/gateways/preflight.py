@@ -1,0 +1,165 @@
+"""Everything that can be known to be wrong with a target before a trial costs anything, listed at once and in
+sentences.
+
+It only looks. What could not be looked at is said as such: silence here means that it is fine.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from airflow_llm_provisioning.core.experiment import Target
+from airflow_llm_provisioning.exceptions import ClusterError, LockHeldError, ProvisioningError
+from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
+from airflow_llm_provisioning.gateways.kubernetes import Cluster
+
+# What the operators and the recorder do, and so must be allowed to: verb, resource, cluster-wide?
+RIGHTS: Final[tuple[tuple[str, str, bool], ...]] = (
+    ("create", "rayservices", False),
+    ("get", "rayservices", False),
+    ("watch", "rayservices", False),
+    ("delete", "rayservices", False),
+    ("watch", "rayclusters", False),
+    ("watch", "pods", False),
+    ("watch", "services", False),
+    ("watch", "events", False),
+    ("watch", "endpointslices", False),
+    ("create", "leases", False),
+    ("update", "leases", False),
+    ("get", "services/proxy", False),
+    ("watch", "nodes", True),
+    ("list", "nodes", True),
+)
+# Events since 1.3 and conditions are what the phases are read from; the origin's 1.1 is understood, with wider bounds.
+KUBERAY_UNDERSTOOD: Final = (1, 1)
+GPU_PLUGIN_WORDS: Final = ("nvidia-device-plugin", "nvidia-gpu-device-plugin", "gpu-operator")
+
+Level = Literal["error", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One sentence about one target. `error`: a trial would fail; `note`: it could not be checked, or may be fine."""
+
+    target: str
+    level: Level
+    sentence: str
+
+    @property
+    def blocks(self) -> bool:
+        """Whether no trial should be started."""
+        return self.level == "error"
+
+    def __str__(self) -> str:
+        return f"{self.level}: {self.target}: {self.sentence}"
+
+
+async def check_target(cluster: Cluster, target: Target) -> list[Finding]:
+    """Return every finding about a target on its (entered) cluster. One check that fails does not hide the others."""
+    checks: tuple[Callable[[Cluster, Target], AsyncIterator[tuple[Level, str]]], ...] = (
+        _rights,
+        _kuberay,
+        _gpu_plugin,
+        _autoscaler,
+        _lock,
+        _left_over,
+    )
+    findings: list[Finding] = []
+    for check in checks:
+        try:
+            findings += [Finding(target.name, level, sentence) async for level, sentence in check(cluster, target)]
+        except ProvisioningError as error:
+            findings.append(Finding(target.name, "error", str(error)))
+    return findings
+
+
+async def _rights(cluster: Cluster, target: Target) -> AsyncIterator[tuple[Level, str]]:
+    missing = [
+        f"{verb} {resource}"
+        for verb, resource, wide in RIGHTS
+        if not await cluster.can_i(verb, resource, None if wide else target.namespace)
+    ]
+    if missing:
+        refused = ", ".join(missing)
+        where = f"(namespace {target.namespace}; nodes cluster-wide) on {cluster.name}"
+        yield "error", f"Our user may not {refused} {where}: bind a role that allows it."
+
+
+async def _kuberay(cluster: Cluster, target: Target) -> AsyncIterator[tuple[Level, str]]:
+    try:
+        await cluster.list("rayservices", target.namespace)
+    except ClusterError as error:
+        yield "error", f"RayServices cannot be listed on {cluster.name}: install KubeRay and its CRDs. ({error})"
+        return
+    found = await _deployments(cluster, "kuberay-operator")
+    if not found:
+        yield (
+            "note",
+            f"No deployment kuberay-operator was found on {cluster.name}; without an operator nothing will start.",
+        )
+        return
+    version = _tag_version(found[0])
+    if version is None:
+        yield "note", "KubeRay's version cannot be read from its image tag."
+    elif version < KUBERAY_UNDERSTOOD:
+        yield (
+            "error",
+            f"KubeRay {'.'.join(map(str, version))} is older than 1.1, which is the oldest that is understood.",
+        )
+
+
+async def _gpu_plugin(cluster: Cluster, _target: Target) -> AsyncIterator[tuple[Level, str]]:
+    items, _ = await cluster.list("daemonsets")
+    names = [item["metadata"]["name"] for item in items]
+    if not any(word in name for name in names for word in GPU_PLUGIN_WORDS):
+        missing = f"No DaemonSet of a GPU device plugin was found on {cluster.name}"
+        fine = "fine where the node image brings it (Bottlerocket -nvidia, EKS Auto Mode)"
+        yield "note", f"{missing}; {fine}, else no GPU will ever be allocatable."
+
+
+async def _autoscaler(cluster: Cluster, target: Target) -> AsyncIterator[tuple[Level, str]]:
+    autoscaler = AUTOSCALERS[target.nodes.autoscaler]
+    for problem in autoscaler.check(target.nodes) if not target.nodes.snapshot else ():
+        yield "error", problem
+    signs = autoscaler.presence()
+    if "deployment" in signs:
+        namespace, _, name = signs["deployment"].partition("/")
+        if await cluster.get("deployments", name, namespace) is None:
+            yield (
+                "error",
+                f"Node autoscaler {autoscaler.name} was not found: there is no deployment {signs['deployment']}.",
+            )
+    if "crd" in signs and await cluster.get("customresourcedefinitions", signs["crd"]) is None:
+        yield "error", f"Node autoscaler {autoscaler.name} was not found: there is no resource {signs['crd']}."
+
+
+async def _lock(cluster: Cluster, target: Target) -> AsyncIterator[tuple[Level, str]]:
+    holder = "preflight"
+    try:
+        await cluster.acquire_lock(holder, namespace=target.namespace, duration_s=60)
+    except LockHeldError as held:
+        yield "error", str(held)
+    else:
+        await cluster.release_lock(holder, namespace=target.namespace)
+
+
+async def _left_over(cluster: Cluster, target: Target) -> AsyncIterator[tuple[Level, str]]:
+    items, _ = await cluster.list("rayservices", target.namespace)
+    for item in items:
+        name = item["metadata"]["name"]
+        yield (
+            "note",
+            f"RayService {target.namespace}/{name} is already there; its nodes may make the next trial a warm one.",
+        )
+
+
+async def _deployments(cluster: Cluster, name: str) -> list[Mapping[str, Any]]:
+    items, _ = await cluster.list("deployments")
+    return [item for item in items if name in item["metadata"]["name"]]
+
+
+def _tag_version(deployment: Mapping[str, Any]) -> tuple[int, int] | None:
+    containers = deployment.get("spec", {}).get("template", {}).get("spec", {}).get("containers") or [{}]
+    tag = str(containers[0].get("image", "")).rpartition(":")[2].lstrip("v")
+    parts = tag.split(".")[:2]
+    return (int(parts[0]), int(parts[1])) if len(parts) == 2 and all(part.isdigit() for part in parts) else None

@@ -1,0 +1,123 @@
+"""How a trial is closed: ask the cloud while its nodes live, and after they are gone judge the trace and write the
+row.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_llm_provisioning.core.names import LABEL_TRIAL
+from airflow_llm_provisioning.exceptions import ProvisioningError
+
+
+async def collect_evidence(trial: Mapping[str, Any], log: Any) -> None:
+    """Put into the trace what only the cloud can tell of the trial's treatments; a cloud that cannot answer leaves it
+    unknown.
+    """
+    from airflow_llm_provisioning.connections import open_cloud, open_cluster, open_store
+    from airflow_llm_provisioning.core.trace import encode_chunk, evidence_line
+    from airflow_llm_provisioning.core.treatments import TREATMENTS
+
+    claims = [claim for item in TREATMENTS if item.name in trial["treatments"] for claim in item.claims]
+    if not claims or not trial.get("cloud_ref"):
+        return
+    async with open_cluster(trial["cluster_ref"]) as cluster:
+        nodes = await nodes_of(cluster, trial)
+        at = cluster.clock()
+    store = open_store(trial["results_conn_id"])
+    try:
+        facts = trial_facts(trial, nodes, store.trace(trial["trial_id"]))
+        cloud = open_cloud(trial["cloud_ref"])
+        found = await asyncio.to_thread(cloud.verify, claims, facts)
+        lines = [evidence_line(at, **item.as_dict()) for item in found]
+        store.append_trace(trial["trial_id"], encode_chunk(lines))
+    except ProvisioningError as error:
+        log.warning("The cloud could not be asked about %s, which stays unknown: %s", ", ".join(claims), error)
+    finally:
+        store.close()
+
+
+async def close(trial: Mapping[str, Any], gone: Mapping[str, Any], wait_state: str | None, log: Any) -> dict[str, Any]:
+    """Judge the trace, write the row, close the ledger's entry, give the lock back; return the row's flat summary."""
+    from airflow_llm_provisioning.connections import open_cluster, open_store
+    from airflow_llm_provisioning.core.judging import judge_trace, trial_row
+
+    store = open_store(trial["results_conn_id"])
+    try:
+        async with open_cluster(trial["cluster_ref"]) as cluster:
+            left = await left_over(cluster, trial)
+            judgement = await asyncio.to_thread(judge_trace, store.trace(trial["trial_id"]), trial["treatments"])
+            row = trial_row(
+                trial,
+                judgement,
+                outcomes=store.outcomes(trial["trial_id"]),
+                wait_state=wait_state,
+                closed_at=cluster.clock(),
+                flags=_flags(gone, left),
+            )
+            store.save_trial(row)
+            if not left:
+                store.ledger.gone(trial["ledger_entry"])
+            await cluster.release_lock(trial["lock_holder"], namespace=trial["namespace"])
+    finally:
+        store.close()
+    log.info(
+        "Trial %s %s: %s s, start %s, treatments %s", row.trial_id, row.status, row.total_s, row.start, row.applied
+    )
+    return row.summary()
+
+
+async def nodes_of(cluster: Any, trial: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the nodes that the trial's pods are on now."""
+    pods, _ = await cluster.list("pods", trial["namespace"], labels=f"{LABEL_TRIAL}={trial['labels'][LABEL_TRIAL]}")
+    named = sorted({pod["spec"]["nodeName"] for pod in pods if pod["spec"].get("nodeName")})
+    found = [await cluster.get("nodes", name) for name in named]
+    return [node for node in found if node is not None]
+
+
+async def left_over(cluster: Any, trial: Mapping[str, Any]) -> list[str]:
+    """List again by label what still exists of the trial: only an empty answer is clean."""
+    selector = f"{LABEL_TRIAL}={trial['labels'][LABEL_TRIAL]}"
+    left: list[str] = []
+    for resource in ("rayservices", "pods"):
+        items, _ = await cluster.list(resource, trial["namespace"], labels=selector)
+        left += [f"{resource}/{item['metadata']['name']}" for item in items]
+    return left
+
+
+def trial_facts(trial: Mapping[str, Any], nodes: list[dict[str, Any]], chunks: list[bytes]) -> dict[str, Any]:
+    """Return what a cloud needs to know to answer about a trial (see `Cloud.verify`)."""
+    from airflow_llm_provisioning.core.trace import TraceView, decode_trace
+    from airflow_llm_provisioning.core.verdicts import image_arrival
+
+    view = TraceView(decode_trace(chunks).lines)
+    arrivals = [(pod, image_arrival(view, pod)) for pod in (view.head, view.worker) if pod is not None]
+    pulled = [
+        event.received_at
+        for pod, _ in arrivals
+        for event in view.events_of(pod)
+        if event.reason in ("Pulling", "Pulled")
+    ]
+    return {
+        "image": trial["image"],
+        "digest": trial["prepared"].get("digest"),
+        "snapshot_id": trial["prepared"].get("snapshot_id"),
+        "cluster": (trial.get("cloud_ref") or {}).get("cluster_name") or trial["cluster"],
+        "nodes": [{"name": node["metadata"]["name"], "labels": node["metadata"].get("labels") or {}} for node in nodes],
+        "provider_ids": [node["spec"]["providerID"] for node in nodes if node["spec"].get("providerID")],
+        "pulls": [
+            {"node": view.node_name_of(pod), "size_bytes": how.size_bytes, "pull_s": how.pull_s}
+            for pod, how in arrivals
+            if how.pull_s is not None
+        ],
+        "pulled_at": min(pulled).isoformat() if pulled else None,
+    }
+
+
+def _flags(gone: Mapping[str, Any], left: list[str]) -> list[str]:
+    flags = []
+    if gone.get("nodes_gone") is False:
+        flags.append(f"nodes still there {gone['waited_s']:.0f} s after the delete: the next trial may start warm")
+    if left:
+        flags.append(f"left over after the delete: {', '.join(left)}")
+    return flags

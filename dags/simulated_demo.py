@@ -1,0 +1,38 @@
+"""The whole experiment against the simulator: prepare three clouds, run every cell, compare. Needs no account.
+
+The connections it names are made by `make demo` and `make ui`; its clusters say themselves that they are simulated.
+"""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from airflow.sdk import DAG, Param
+
+from airflow_llm_provisioning.dag_factory import load_experiment, preparation, trials
+
+experiment = load_experiment(Path(__file__).parent / "experiments" / "simulated.yaml").on_clouds(
+    os.environ.get("LLM_PROVISIONING_CLOUDS", "eks,gke,aks").split(",")
+)
+
+with DAG(
+    dag_id="simulated_demo",
+    schedule=None,
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=2),
+    params={
+        "seed": Param(
+            None,
+            type=["null", "integer"],
+            title="Seed",
+            description="Draws the order of the trials; empty: the DAG run's own, stored with every trial.",
+        )
+    },
+    tags=["llm-provisioning", "simulated"],
+    doc_md=__doc__,
+):
+    prepared = preparation(experiment)
+    plan, _ = trials(experiment, seed="{{ params.seed }}")
+    prepared >> plan
