@@ -11,7 +11,7 @@ from airflow_llm_provisioning.simulator.kube.store import ObjectStore
 
 @pytest.fixture
 async def kube_server() -> AsyncIterator[KubeServer]:
-    """Yield a started server (`.url`, `.store`, `.faults`) of an empty cluster in real time, with nothing in its pods."""
+    """Yield a started server (`.url`, `.store`, `.faults`) of an empty cluster in real time; its pods are idle."""
     clock = SimClock.start(1.0)
     server = KubeServer(ObjectStore(clock, seed=1), name="test", clock=clock)
     await server.start()

@@ -107,10 +107,10 @@ def _less(entry: Object, gone: Sequence[Path]) -> Object:
 
 
 def _given_up(held: Tree, wanted: dict[Path, Any], others: Sequence[Object]) -> list[Path]:
-    """Return what the manager held and wants no longer, as far as nobody else holds it; deepest first."""
+    """Return what the manager held and wants no longer, as far as nobody else holds it; items before their fields."""
     left = [path for path in paths(held) if path not in wanted]
     free = [path for path in left if not any(_holds_below(entry.get("fieldsV1") or {}, path) for entry in others)]
-    return sorted(free, key=len, reverse=True)
+    return sorted(free, key=len)
 
 
 def _holds_below(tree: Tree, path: Path) -> bool:

@@ -22,6 +22,8 @@ Propagation = Literal["Background", "Foreground", "Orphan"]
 _FOREGROUND: Final = "foregroundDeletion"
 _COLLECTOR: Final = "kube-controller-manager"
 _DEFAULT_GRACE_S: Final = 30
+_HOLDERS: Final = ("Namespace", "CustomResourceDefinition")
+"""Kinds that end only after what they hold."""
 
 
 class Key(NamedTuple):
@@ -89,7 +91,7 @@ class GarbageCollector:
         """Tell whether a changed object was only waiting for its last finalizer."""
         metadata = new["metadata"]
         waits = metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds")
-        return "deletionTimestamp" in metadata and not waits and new["kind"] != "Namespace"
+        return "deletionTimestamp" in metadata and not waits and new["kind"] not in _HOLDERS
 
     def finish(self, kind: Resource, new: Object, old: Object) -> Object:
         """Take an object out, then do what its end causes: dependents, an owner that waited, an emptied namespace."""
@@ -107,7 +109,7 @@ class GarbageCollector:
         self._delete_all(self._left_behind(metadata["uid"]))
         for uid in owners:
             self._release(uid)
-        self._end_emptied_namespace(key.namespace)
+        self._end_emptied(key)
         return new
 
     def _mark(self, kind: Resource, new: Object, grace: int) -> None:
@@ -175,12 +177,15 @@ class GarbageCollector:
             plural = new["spec"]["names"]["plural"]
             yield from (key for key in self._places.values() if key.resource == plural)
 
-    def _end_emptied_namespace(self, name: str) -> None:
-        found = self._store.peek("namespaces", name) if name else None
-        if found is None or "deletionTimestamp" not in found["metadata"]:
-            return
-        if not any(key.namespace == name for key in self._places.values()):
-            self.finish(self._store.resources["namespaces"], copy_tree(found), found)
+    def _end_emptied(self, key: Key) -> None:
+        """End the namespace or definition that only waited for this object."""
+        kind = self._store.resources.get(key.resource)
+        for resource, name in (("namespaces", key.namespace), (CRDS, kind.group_resource if kind else "")):
+            found = self._store.peek(resource, name) if name else None
+            if found is None or "deletionTimestamp" not in found["metadata"]:
+                continue
+            if not any(self._contents(self._store.resources[resource], name, found)):
+                self.finish(self._store.resources[resource], copy_tree(found), found)
 
 
 def _grace_s(kind: Resource, old: Object, asked_s: float | None) -> int:

@@ -180,6 +180,10 @@ class ResourceTable:
     def __getitem__(self, plural: str) -> Resource:
         return self._by_plural[plural]
 
+    def get(self, plural: str) -> Resource | None:
+        """Return a kind by its plural, or None when this cluster does not serve it."""
+        return self._by_plural.get(plural)
+
     def __contains__(self, plural: str) -> bool:
         return plural in self._by_plural
 
