@@ -55,7 +55,8 @@ class KubeServer:
         self.url: str | None = None
         self._name, self._clock, self._version, self._cloud = name, clock, version, cloud
         self._runner: web.ServerRunner | None = None
-        self._streams: set[asyncio.Task[Any]] = set()
+        self.open_streams: set[asyncio.Task[Any]] = set()
+        """The tasks of watches and followed logs under way."""
 
     async def start(self, port: int = 0) -> str:
         """Listen on 127.0.0.1 (port 0: any free one) and return the URL."""
@@ -70,7 +71,7 @@ class KubeServer:
 
     async def stop(self) -> None:
         """End every open watch and stop listening; harmless when it has stopped."""
-        for task in list(self._streams):
+        for task in list(self.open_streams):
             task.cancel()
         runner, self._runner = self._runner, None
         if runner is not None:
@@ -190,7 +191,7 @@ class KubeServer:
         response = web.StreamResponse(status=status, headers=headers)
         task = asyncio.current_task()
         if task is not None:
-            self._streams.add(task)
+            self.open_streams.add(task)
         try:
             await response.prepare(request)
             async for piece in pieces:
@@ -200,7 +201,7 @@ class KubeServer:
             _log.debug("simulated API %s: client left %s", self._name, request.path)
         finally:
             if task is not None:
-                self._streams.discard(task)
+                self.open_streams.discard(task)
             close = getattr(pieces, "aclose", None)
             if close is not None:
                 await close()

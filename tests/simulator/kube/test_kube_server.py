@@ -1,0 +1,374 @@
+"""The API over HTTP: codes, Status objects, subresources, logs, proxies, faults."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import pytest
+
+from airflow_llm_provisioning.simulator.kube.backend import Answer
+from airflow_llm_provisioning.simulator.kube.server import KubeServer
+
+CORE = "/api/v1/namespaces/default"
+RAY = "/apis/ray.io/v1/namespaces/default/rayservices"
+MERGE = {"Content-Type": "application/merge-patch+json"}
+APPLY = {"Content-Type": "application/apply-patch+yaml"}
+
+
+def config_map(name: str = "a", **metadata: Any) -> dict[str, Any]:
+    return {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": name, **metadata}, "data": {"k": "v"}}
+
+
+def ray_service(name: str = "llm") -> dict[str, Any]:
+    cluster = {"headGroupSpec": {"template": {}}}
+    return {
+        "kind": "RayService",
+        "apiVersion": "ray.io/v1",
+        "metadata": {"name": name},
+        "spec": {"rayClusterConfig": cluster},
+    }
+
+
+@pytest.fixture
+async def http(kube_server: KubeServer) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(base_url=kube_server.url) as session:
+        yield session
+
+
+async def call(http: aiohttp.ClientSession, method: str, path: str, **how: Any) -> tuple[int, Any]:
+    async with http.request(method, path, **how) as response:
+        return response.status, await response.json()
+
+
+@pytest.mark.parametrize("path", ["/version", "/version/"])
+async def test_version_says_that_it_is_simulated(http: aiohttp.ClientSession, path: str) -> None:
+    """No client can lose the label: it is in gitVersion, with the cluster's name and the clock's declaration."""
+    status, body = await call(http, "GET", path)
+    assert status == 200
+    assert body["gitVersion"] == "v1.34.9+simulated"
+    assert body["simulated"]["cluster"] == "test"
+    assert body["simulated"]["clock"]["speed"] == 1.0
+
+
+@pytest.mark.parametrize("path", ["/api", "/apis/", "/api/v1", "/apis/ray.io/v1/", "/apis/ray.io", "/openapi/v3"])
+async def test_discovery(http: aiohttp.ClientSession, path: str) -> None:
+    """Every discovery document is there, also with a trailing slash."""
+    status, _ = await call(http, "GET", path)
+    assert status == 200
+
+
+async def test_openapi_lists_field_validation(http: aiohttp.ClientSession) -> None:
+    """Kubectl looks for that parameter on the kind's patch before it applies."""
+    _, body = await call(http, "GET", "/openapi/v3/apis/ray.io/v1")
+    patches = [item["patch"] for item in body["paths"].values()]
+    found = next(item for item in patches if item["x-kubernetes-group-version-kind"]["kind"] == "RayService")
+    assert "fieldValidation" in [parameter["name"] for parameter in found["parameters"]]
+
+
+async def test_refusals_are_worded_as_the_real_ones(http: aiohttp.ClientSession) -> None:
+    """404, 409 and 422 with reason, message and details."""
+    assert await call(http, "GET", f"{RAY}/no") == (
+        404,
+        {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": 'rayservices.ray.io "no" not found',
+            "reason": "NotFound",
+            "details": {"name": "no", "group": "ray.io", "kind": "rayservices"},
+            "code": 404,
+        },
+    )
+    _, created = await call(http, "POST", f"{CORE}/configmaps", json=config_map())
+    status, body = await call(http, "POST", f"{CORE}/configmaps", json=config_map())
+    assert (status, body["reason"], body["message"]) == (409, "AlreadyExists", 'configmaps "a" already exists')
+    await call(http, "PATCH", f"{CORE}/configmaps/a", json={"data": {"k": "w"}}, headers=MERGE)
+    status, body = await call(http, "PUT", f"{CORE}/configmaps/a", json=created)
+    assert (status, body["reason"]) == (409, "Conflict")
+    assert "the object has been modified; please apply your changes" in body["message"]
+    status, body = await call(http, "POST", RAY, json=ray_service("x" * 48))
+    assert (status, body["reason"], body["details"]["causes"][0]["field"]) == (422, "Invalid", "metadata.name")
+    status, body = await call(
+        http, "POST", f"{CORE}/configmaps", data=b"protobuf", headers={"Content-Type": "text/x-protobuf"}
+    )
+    assert (status, body["reason"]) == (415, "UnsupportedMediaType")
+
+
+async def test_create_generates_names_and_drops_status(http: aiohttp.ClientSession) -> None:
+    """`generateName` gets five letters; a client's status on create is not stored."""
+    item = ray_service() | {"metadata": {"generateName": "llm-"}, "status": {"serviceStatus": "Running"}}
+    status, body = await call(http, "POST", RAY, json=item)
+    assert status == 201
+    assert len(body["metadata"]["name"]) == len("llm-") + 5
+    assert "status" not in body
+
+
+async def test_dry_run_stores_nothing(http: aiohttp.ClientSession, kube_server: KubeServer) -> None:
+    """Create, apply and delete with dryRun=All answer and leave the store as it was."""
+    status, _ = await call(http, "POST", f"{CORE}/configmaps?dryRun=All", json=config_map())
+    assert status == 201
+    path = f"{CORE}/configmaps/a?dryRun=All&fieldManager=me"
+    assert (await call(http, "PATCH", path, data=json.dumps(config_map()), headers=APPLY))[0] == 201
+    assert kube_server.store.list("configmaps") == []
+    await call(http, "POST", f"{CORE}/configmaps", json=config_map())
+    assert (await call(http, "DELETE", f"{CORE}/configmaps/a?dryRun=All"))[0] == 200
+    assert len(kube_server.store.list("configmaps")) == 1
+
+
+async def test_status_and_spec_are_written_apart(http: aiohttp.ClientSession) -> None:
+    """A plain patch leaves the status, a patch of /status leaves the spec and the generation."""
+    await call(http, "POST", RAY, json=ray_service())
+    both = {"spec": {"serveConfigV2": "x"}, "status": {"serviceStatus": "Running"}}
+    _, body = await call(http, "PATCH", f"{RAY}/llm/status", json=both, headers=MERGE)
+    assert body["status"] == {"serviceStatus": "Running"}
+    assert "serveConfigV2" not in body["spec"]
+    assert body["metadata"]["generation"] == 1
+    _, body = await call(http, "PATCH", f"{RAY}/llm", json=both | {"status": None}, headers=MERGE)
+    assert body["status"] == {"serviceStatus": "Running"}
+    assert body["spec"]["serveConfigV2"] == "x"
+    assert body["metadata"]["generation"] == 2
+
+
+async def test_a_condition_must_be_complete(http: aiohttp.ClientSession) -> None:
+    """A condition without message, reason and lastTransitionTime is refused, as by KubeRay's CRD."""
+    await call(http, "POST", RAY, json=ray_service())
+    patch = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    status, body = await call(http, "PATCH", f"{RAY}/llm/status", json=patch, headers=MERGE)
+    assert status == 422
+    fields = [cause["field"] for cause in body["details"]["causes"]]
+    assert fields == [f"status.conditions[0].{name}" for name in ("lastTransitionTime", "message", "reason")]
+
+
+async def test_server_side_apply_creates_updates_and_conflicts(http: aiohttp.ClientSession) -> None:
+    """201, 200, 409 for somebody else's field, 200 with force; 422 without a field manager."""
+    path = f"{CORE}/configmaps/a"
+    body = json.dumps(config_map())
+    other = json.dumps(config_map() | {"data": {"k": "w"}})
+    codes = [
+        (await call(http, "PATCH", f"{path}?{query}", data=data, headers=APPLY))[0]
+        for query, data in (
+            ("fieldManager=me", body),
+            ("fieldManager=me", body),
+            ("fieldManager=you", other),
+            ("fieldManager=you&force=true", other),
+            ("", body),
+        )
+    ]
+    assert codes == [201, 200, 409, 200, 422]
+
+
+async def test_lists_have_kinds_and_select(http: aiohttp.ClientSession) -> None:
+    """Lists name their kind; items of built-in kinds carry none, custom ones do; selectors choose."""
+    await call(http, "POST", f"{CORE}/configmaps", json=config_map("a", labels={"x": "1"}))
+    await call(http, "POST", f"{CORE}/configmaps", json=config_map("b"))
+    await call(http, "POST", RAY, json=ray_service())
+    _, body = await call(http, "GET", "/api/v1/configmaps?labelSelector=x%3D1&limit=500")
+    assert (body["kind"], body["apiVersion"]) == ("ConfigMapList", "v1")
+    assert [(item["metadata"]["name"], "kind" in item) for item in body["items"]] == [("a", False)]
+    assert int(body["metadata"]["resourceVersion"]) > 0
+    _, body = await call(http, "GET", "/apis/ray.io/v1/rayservices")
+    assert body["items"][0]["kind"] == "RayService"
+
+
+async def test_deletes_answer_as_the_real_server(http: aiohttp.ClientSession, kube_server: KubeServer) -> None:
+    """Gone at once: a Status with the uid. Kept by a finalizer: the object. A wrong precondition: 409."""
+    _, created = await call(http, "POST", f"{CORE}/configmaps", json=config_map())
+    wrong = {"preconditions": {"uid": "other"}}
+    assert (await call(http, "DELETE", f"{CORE}/configmaps/a", json=wrong))[0] == 409
+    _, body = await call(http, "DELETE", f"{CORE}/configmaps/a")
+    assert (body["kind"], body["status"], body["details"]["uid"]) == ("Status", "Success", created["metadata"]["uid"])
+    await call(http, "POST", RAY, json=ray_service() | {"metadata": {"name": "llm", "finalizers": ["ray.io/x"]}})
+    _, body = await call(http, "DELETE", f"{RAY}/llm?propagationPolicy=Foreground")
+    assert body["kind"] == "RayService"
+    assert "deletionTimestamp" in body["metadata"]
+    for name in ("a", "b"):
+        await call(http, "POST", f"{CORE}/configmaps", json=config_map(name, labels={"x": name}))
+    await call(http, "DELETE", f"{CORE}/configmaps?labelSelector=x%3Da")
+    assert [item["metadata"]["name"] for item in kube_server.store.list("configmaps")] == ["b"]
+
+
+async def test_who_may_do_what(http: aiohttp.ClientSession, kube_server: KubeServer) -> None:
+    """The `forbidden` fault answers 403 in RBAC's words, and access reviews tell it beforehand."""
+    kube_server.faults.switch("forbidden", ["nodes", "create:rayservices"])
+    review = {"spec": {"resourceAttributes": {"verb": "list", "resource": "nodes"}}}
+    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    status, body = await call(http, "POST", path, json=review)
+    assert (status, body["status"]["allowed"]) == (201, False)
+    status, body = await call(http, "GET", "/api/v1/nodes")
+    assert status == 403
+    assert body["message"] == (
+        'nodes is forbidden: User "simulated-user" cannot list resource "nodes" in API group "" at the cluster scope'
+    )
+    assert (await call(http, "POST", RAY, json=ray_service()))[0] == 403
+    assert (await call(http, "GET", RAY))[0] == 200
+
+
+async def test_faults_are_switched_over_http(http: aiohttp.ClientSession) -> None:
+    """429 with Retry-After and 500 count down; an unknown fault and a wrong value are refused with the reason."""
+    switch = "/_simulator/faults"
+    await call(http, "POST", switch, json={"name": "too_many_requests_429", "value": 1})
+    async with http.get("/api/v1/nodes") as response:
+        assert (response.status, response.headers["Retry-After"]) == (429, "1")
+    await call(http, "POST", switch, json={"name": "server_error_500", "value": 1})
+    codes = [(await call(http, "GET", "/api/v1/nodes"))[0] for _ in range(2)]
+    assert codes == [500, 200]
+    assert (await call(http, "POST", switch, json={"name": "no_such", "value": 1}))[0] == 404
+    assert (await call(http, "POST", switch, json={"name": "gone_410", "value": "x"}))[0] == 400
+
+
+async def test_a_lost_reply_comes_after_the_create(http: aiohttp.ClientSession, kube_server: KubeServer) -> None:
+    """The object exists, the client sees a broken connection, and only the counted times."""
+    kube_server.faults.switch("lost_reply", {"rayservices": 1})
+    with pytest.raises(aiohttp.ClientError):
+        await call(http, "POST", RAY, json=ray_service())
+    assert [item["metadata"]["name"] for item in kube_server.store.list("rayservices")] == ["llm"]
+    assert (await call(http, "POST", RAY, json=ray_service("second")))[0] == 201
+
+
+class Processes:
+    """Answers on port 8265 of every pod, and a log that grows with `lines`."""
+
+    def __init__(self) -> None:
+        self.lines = [(datetime(2026, 11, 22, 8, 0, second, 5, tzinfo=UTC), f"line {second}") for second in range(3)]
+
+    async def request(
+        self,
+        pod: dict[str, Any],
+        port: int,
+        method: str,
+        path: str,
+        query: str,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> Answer:
+        if port != 8265:
+            raise ConnectionRefusedError
+        if path == "/stream":
+            return 200, {"Content-Type": "text/plain"}, self._pieces()
+        asked = {"pod": pod["metadata"]["name"], "method": method, "path": path, "query": query, "body": body.decode()}
+        return 202, {"Content-Type": "application/json"}, json.dumps(asked).encode()
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        for piece in (b"a", b"b"):
+            yield piece
+
+    def logs(self, pod: dict[str, Any], container: str) -> list[tuple[datetime, str]]:
+        return list(self.lines)
+
+
+def head(**status: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "head"},
+        "spec": {"containers": [{"name": "ray", "image": "r:1"}], "nodeName": "n"},
+        "status": status,
+    }
+
+
+def slices(*, ready: bool) -> dict[str, Any]:
+    target = {"kind": "Pod", "name": "head", "namespace": "default"}
+    return {
+        "metadata": {"name": "head-svc-1", "labels": {"kubernetes.io/service-name": "head-svc"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.244.0.3"], "conditions": {"ready": ready}, "targetRef": target}],
+        "ports": [{"name": "dashboard", "port": 8265}, {"name": "serve", "port": 8000}],
+    }
+
+
+async def test_the_service_proxy_reaches_a_ready_pod(http: aiohttp.ClientSession, kube_server: KubeServer) -> None:
+    """By port name and number, with method, path, query and body; the refusals are those of the recordings."""
+    kube_server.proxy = Processes()
+    store = kube_server.store
+    base = f"{CORE}/services/head-svc"
+    assert (await call(http, "GET", f"{base}:dashboard/proxy/"))[1]["message"] == 'services "head-svc" not found'
+    ports = [{"name": "dashboard", "port": 8265}, {"name": "serve", "port": 8000}]
+    store.create("services", {"metadata": {"name": "head-svc"}, "spec": {"ports": ports}}, manager="test")
+    store.create("pods", head(podIP="10.244.0.3"), manager="test")
+    store.create("endpointslices", slices(ready=False), manager="test")
+    assert await call(http, "GET", f"{base}:dashboard/proxy/api/serve/applications/") == (
+        503,
+        {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": 'no endpoints available for service "head-svc"',
+            "reason": "ServiceUnavailable",
+            "code": 503,
+        },
+    )
+    store.mutate(
+        "endpointslices",
+        "head-svc-1",
+        "default",
+        lambda item: item["endpoints"][0]["conditions"].update(ready=True),
+        manager="test",
+    )
+    status, body = await call(http, "POST", f"{base}:8265/proxy/v1/chat%20x?a=1&b=2", data="hello")
+    assert status == 202
+    expected = {"pod": "head", "method": "POST", "path": "/v1/chat%20x", "query": "a=1&b=2", "body": "hello"}
+    assert body == expected
+    status, body = await call(http, "GET", f"{base}:serve/proxy/")
+    refused = "error trying to reach service: dial tcp 10.244.0.3:8000: connect: connection refused"
+    assert (status, body["message"]) == (503, refused)
+    assert (await call(http, "GET", f"{CORE}/pods/head:8265/proxy/x"))[1]["path"] == "/x"
+    async with http.get(f"{base}:dashboard/proxy/stream") as response:
+        assert await response.text() == "ab"
+
+
+async def test_logs_whole_tail_and_stamped(http: aiohttp.ClientSession, kube_server: KubeServer) -> None:
+    """`tailLines`, `sinceTime` and `timestamps` as kubectl asks for them."""
+    kube_server.proxy = Processes()
+    kube_server.store.create(
+        "pods", head(containerStatuses=[{"name": "ray", "state": {"running": {}}}]), manager="test"
+    )
+    path = f"{CORE}/pods/head/log"
+    for query, text in (
+        ("", "line 0\nline 1\nline 2\n"),
+        ("?tailLines=1&timestamps=true", "2026-11-22T08:00:02.000005000Z line 2\n"),
+        ("?sinceTime=2026-11-22T08:00:01Z", "line 1\nline 2\n"),
+        ("?tailLines=0&container=ray", ""),
+        ("?limitBytes=4", "line"),
+    ):
+        async with http.get(path + query) as response:
+            assert await response.text() == text
+
+
+async def test_a_followed_log_ends_with_its_container(http: aiohttp.ClientSession, kube_server: KubeServer) -> None:
+    """New lines come as they are written; the stream ends when the container has."""
+    processes = Processes()
+    kube_server.proxy = processes
+    kube_server.store.create(
+        "pods", head(containerStatuses=[{"name": "ray", "state": {"running": {}}}]), manager="test"
+    )
+    async with http.get(f"{CORE}/pods/head/log?follow=true&tailLines=1") as response:
+        assert await response.content.readline() == b"line 2\n"
+        processes.lines.append((datetime(2026, 11, 22, 8, 1, tzinfo=UTC), "last"))
+
+        def end(item: dict[str, Any]) -> None:
+            item["status"]["containerStatuses"][0]["state"] = {"terminated": {"exitCode": 0}}
+
+        kube_server.store.mutate("pods", "head", "default", end, subresource="status", manager="kubelet")
+        async with asyncio.timeout(10):
+            assert await response.text() == "last\n"
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("?container=no", "container no is not valid for pod head"),
+        ("", 'container "ray" in pod "head" is waiting to start: ContainerCreating'),
+        ("?previous=true", 'previous terminated container "ray" in pod "head" not found'),
+    ],
+)
+async def test_logs_that_there_are_not(
+    http: aiohttp.ClientSession, kube_server: KubeServer, query: str, message: str
+) -> None:
+    """400 in the words of API server and kubelet."""
+    waiting = {"name": "ray", "state": {"waiting": {"reason": "ContainerCreating"}}}
+    kube_server.store.create("pods", head(containerStatuses=[waiting]), manager="test")
+    status, body = await call(http, "GET", f"{CORE}/pods/head/log{query}")
+    assert (status, body["message"]) == (400, message)
