@@ -27,6 +27,8 @@ SCHEDULER: Final = "scheduler"
 
 # The quickest of a clock's messages takes no longer. Recordings: operator events arrive 3 to 35 ms after their stamp.
 PROMPT: Final = timedelta(seconds=0.25)
+# From so many messages on, one of them can be taken for prompt.
+OFTEN: Final = 3
 # What is believed of a clock of which no message was seen promptly; NTP-kept nodes stay far below.
 ALLOWANCE: Final = timedelta(seconds=5)
 # How sure the tightened bound is.
@@ -89,18 +91,15 @@ class Clocks:
         samples: dict[str, list[_Sample]] = {}
         for clock, sample in _samples(view):
             samples.setdefault(clock, []).append(sample)
-        self.leads = {clock: self._lead(taken) for clock, taken in sorted(samples.items())}
         self._heard = {clock for clock, taken in samples.items() if any(sample.prompt for sample in taken)}
-        self.worst_delay = self._prompt + max(
-            (
-                sample.received_at - sample.stamp.until + self.leads[clock].low
-                for clock, taken in samples.items()
-                for sample in taken
-                if sample.prompt
-            ),
-            default=timedelta(),
-        )
-        self.worst_delay = max(self.worst_delay, self._prompt)
+        often = {clock: taken for clock, taken in samples.items() if sum(s.prompt for s in taken) >= OFTEN}
+        self.leads = {clock: self._lead(taken, self._prompt) for clock, taken in often.items()}
+        self.worst_delay = self._prompt + self._longest(often)
+        # Of a clock that was heard once or twice, each message may have been one of the slow ones.
+        rarely = {clock: taken for clock, taken in samples.items() if clock not in often}
+        self.leads |= {clock: self._lead(taken, self.worst_delay) for clock, taken in rarely.items()}
+        self.leads = dict(sorted(self.leads.items()))
+        self.worst_delay = self._prompt + self._longest(samples)
 
     def lead(self, clock: str) -> Lead:
         """Return the lead of a clock, as wide as the allowance for one never heard of."""
@@ -112,7 +111,17 @@ class Clocks:
         middle = stamp.at + stamp.resolution // 2 if stamp.resolution >= SECOND else stamp.at
         return Span(stamp.at - lead.high, stamp.until - lead.low, middle - lead.likely)
 
-    def _lead(self, samples: list[_Sample]) -> Lead:
+    def _longest(self, samples: Mapping[str, list[_Sample]]) -> timedelta:
+        """Return the longest delay that the samples prove, at least zero."""
+        proven = (
+            sample.received_at - sample.stamp.until + self.leads[clock].low
+            for clock, taken in samples.items()
+            for sample in taken
+            if sample.prompt
+        )
+        return max([timedelta(), *proven])
+
+    def _lead(self, samples: list[_Sample], prompt_within: timedelta) -> Lead:
         low = max(sample.lead for sample in samples)
         prompt = [sample for sample in samples if sample.prompt]
         if not prompt:
@@ -126,7 +135,7 @@ class Clocks:
             count = len({sample.stamp.at for sample in alike})
             cut = resolution * (1 - _DOUBT ** (1 / count)) if resolution >= SECOND else resolution
             likely = resolution / (count + 1) if resolution >= SECOND else timedelta()
-            candidates.append((nearest + cut + self._prompt, nearest + likely))
+            candidates.append((nearest + cut + prompt_within, nearest + likely))
         high, likely = min(candidates)
         high = max(high, low)
         return Lead(low, high, timedelta() if low <= timedelta() <= high else min(max(likely, low), high))

@@ -27,7 +27,6 @@ _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 _SECRET_RESOURCES: Final = frozenset({"secrets", "configmaps"})
 _SECRET_FIELDS: Final = frozenset({"data", "stringData", "binaryData"})
 _MANAGED_KEPT: Final = ("manager", "operation", "subresource", "time")
-_ENV_MAPS: Final = frozenset({"env_vars", "environment"})
 _BULK: Final = frozenset({"controller_health_metrics"})
 # Ray repeats the runtime environment, variables included, as JSON text under these names (state API, ray 2.33 to 2.60).
 _SERIALISED_ENV: Final = frozenset({"serialized_runtime_env", "serializedRuntimeEnv"})
@@ -36,11 +35,9 @@ _SERIALISED_ENV: Final = frozenset({"serialized_runtime_env", "serializedRuntime
 def redact(resource: str, obj: Any) -> Any:
     """Return a copy of `obj` without what may not or need not be stored; `obj` itself is left alone.
 
-    Our own lines pass as they are: nothing in them comes from a cluster. Log texts (`pod-log`, `ray-log-file`) are
+    Log texts (`pod-log`, `ray-log-file`) are
     strings and pass: which files are read is the recorder's choice.
     """
-    if resource == "trace":
-        return obj
     if resource in _SECRET_RESOURCES and isinstance(obj, Mapping):
         obj = {key: value for key, value in obj.items() if key not in _SECRET_FIELDS}
     return _walk(obj, "")
@@ -48,7 +45,7 @@ def redact(resource: str, obj: Any) -> Any:
 
 def _walk(value: Any, key: str) -> Any:
     if isinstance(value, Mapping):
-        if key in _ENV_MAPS:
+        if key == "env_vars":
             return {name: _env_value(name, item) for name, item in value.items()}
         return {name: _field(name, item) for name, item in value.items() if _kept(name)}
     if isinstance(value, (list, tuple)):
