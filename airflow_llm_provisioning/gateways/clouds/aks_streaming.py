@@ -6,7 +6,7 @@ artifact among the image's referrers. What it leaves belongs to the image and is
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from azure.mgmt.containerservice.models import AgentPoolArtifactStreamingProfile
@@ -32,6 +32,8 @@ FEATURE: Final = ("Microsoft.ContainerService", "ArtifactStreamingPreview")
 # How long a conversion takes is published nowhere; an hour is far beyond what pulling and pushing 15 GB twice needs.
 CONVERSION_LIMIT_S: Final = 3600
 REFERRER_LIMIT_S: Final = 600
+# How long a conversion that is remembered as Succeeded may have no artifact before it is begun again.
+REMEMBERED_LIMIT_S: Final = 120
 FEATURE_LIMIT_S: Final = 1800
 
 # azure-management-docs, container-registry/troubleshoot-artifact-streaming.md: the codes, and what to do about each.
@@ -106,6 +108,8 @@ class EnableStreaming:
         progress = operation.progress
         stage = progress["stage"]
         what = f"{_WHAT[stage]} {operation.request['image'] if stage != 'pools' else progress.get('pool', '')}".strip()
+        if progress.get("remembered") and self._is_late(operation):
+            return self._again(operation)
         require_time_left(operation, self._account.clock(), what)
         if stage == "feature":
             return self._register_feature(operation)
@@ -168,9 +172,13 @@ class EnableStreaming:
         digest = operation.progress["digest"]
         artifacts = data_plane.streaming_artifacts(repository, digest)
         going = data_plane.conversion_of(repository, digest)
+        if artifacts and (going is None or not going.going_on):
+            return self._converted(operation, artifacts[0])
+        if going is not None and going.status == "Succeeded" and not operation.progress.get("again"):
+            # Ended a moment ago in an earlier life of this operation, or long ago and its artifact was deleted.
+            now = self._account.clock()
+            return within(operation, now, "Succeeded once", REMEMBERED_LIMIT_S, stage="artifact", remembered=True)
         if going is None or not going.going_on:
-            if artifacts:
-                return self._converted(operation, artifacts[0])
             going = data_plane.convert(repository, digest)
         return within(
             operation,
@@ -179,6 +187,20 @@ class EnableStreaming:
             CONVERSION_LIMIT_S,
             stage="converting",
             operation_id=going.operation_id,
+        )
+
+    def _is_late(self, operation: Operation) -> bool:
+        return self._account.clock() > datetime.fromisoformat(str(operation.progress["deadline_at"]))
+
+    def _again(self, operation: Operation) -> Operation:
+        return within(
+            operation,
+            self._account.clock(),
+            "the remembered conversion has no artifact; converting again",
+            CONVERSION_LIMIT_S,
+            stage="convert",
+            remembered=False,
+            again=True,
         )
 
     def _look(self, operation: Operation, data_plane: RegistryClient, repository: str) -> Operation:

@@ -70,14 +70,15 @@ class AksStandIn:
         self.features: dict[str, str] = {}
         self.calls: list[str] = []
         """Names of the calls answered, in order."""
-        self._durations_s = {**DURATIONS_S, **(durations_s or {})}
+        self.durations_s = {**DURATIONS_S, **(durations_s or {})}
+        """May be changed while it runs."""
         known = (Registry("llmprovisioning"),) if registries is None else registries
         self.registries = {registry.name: registry for registry in known}
         for registry in self.registries.values():
             if registry.sku == "Premium":
                 world.aks_premium_registries.add(registry.login_server)
         self.operations = LongOperations(clock)
-        common = (world, self.operations, self._durations_s)
+        common = (world, self.operations, self.durations_s)
         self.clusters = ManagedClusters(*common, self._base_url, nodes_of)
         self.tasks = RegistriesAndTasks(*common, self._base_url, self.registries)
         self.data_plane = DataPlane(*common, self.registries)
@@ -154,7 +155,7 @@ class AksStandIn:
     async def _register(self, call: Call) -> web.Response:
         name = f"{call.path['namespace']}/{call.path['feature']}"
         self.features[name] = "Registering"
-        seconds = self._durations_s["register_feature"]
+        seconds = self.durations_s["register_feature"]
         self.operations.begin("feat-", seconds, lambda _: self.features.update({name: "Registered"}), call.fault)
         return await self._feature(call)
 

@@ -12,6 +12,7 @@ from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.core.workload import ImageRecipe
 from airflow_llm_provisioning.gateways.clouds.aks import AksCloud
 from airflow_llm_provisioning.gateways.clouds.aks_arm import LocalCredential
+from airflow_llm_provisioning.gateways.clouds.base import Owned
 from airflow_llm_provisioning.gateways.ledger import Entry
 from airflow_llm_provisioning.simulator.clock import SimClock
 from airflow_llm_provisioning.simulator.clouds.aks import AksStandIn
@@ -93,6 +94,7 @@ class Stand:
     clock: SimClock
     urls: dict[str, str]
     ledger: RecordingLedger
+    durations: dict[str, float]
     jump: timedelta = timedelta()
     clouds: list[AksCloud] = field(default_factory=list)
 
@@ -150,6 +152,14 @@ class Stand:
         image = Image(reference, digest_of("foreign", reference), tuple(layer_bytes), {}, {}, "eastus", self.now())
         return self.world.push(image)
 
+    def jump_s(self, seconds: float) -> None:
+        """Move the gateway's clock on."""
+        self.jump += timedelta(seconds=seconds)
+
+    async def owned(self) -> list[Owned]:
+        """List from a new process."""
+        return await asyncio.to_thread(self.cloud().list_owned)
+
     def count(self, call: str) -> int:
         """Return how often a call was answered."""
         return self.sim.calls.count(call)
@@ -169,7 +179,7 @@ async def azure(
     seed_public_images(world)
     world.clusters["c1"] = CloudCluster("c1", "aks", "eastus", "1.33.2", "native", server="http://127.0.0.1:9")
     sim = AksStandIn(world, clock, registries=registries, durations_s=DURATIONS_S, nodes_of=nodes)
-    stand = Stand(world, sim, clock, await sim.start(), RecordingLedger(clock.now))
+    stand = Stand(world, sim, clock, await sim.start(), RecordingLedger(clock.now), sim.durations_s)
     try:
         yield stand
     finally:

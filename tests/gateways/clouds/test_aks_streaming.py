@@ -1,0 +1,305 @@
+"""EnableStreaming on Azure: the artifact is there before anything can pull, and a gain must be earned."""
+
+import random
+from typing import Any
+
+import pytest
+from aks_stand import HOST, POOL, Stand, azure
+
+from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
+from airflow_llm_provisioning.simulator.clouds.aks_tasks import Registry
+from airflow_llm_provisioning.simulator.infra.delivery import deliver
+from airflow_llm_provisioning.simulator.profiles import load_profile
+from airflow_llm_provisioning.simulator.world import NodePool, NodeSpec
+
+pytestmark = pytest.mark.aks
+
+PLAIN = NodePool("plain", "Standard_NV36ads_A10_v5", 0, 4, {}, (), {"A10": 1}, image_type="Ubuntu2204")
+
+
+def streaming_of(result: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"image": result["image"], "digest": result["digest"], "cluster": "c1", "target": "aks", **more}
+
+
+async def test_success_means_succeeded_and_the_referrer_is_listed() -> None:
+    """The race: between Succeeded and the referrer, and before Succeeded, the operation is still running."""
+    async with azure() as stand:
+        built = await stand.built()
+        cloud = stand.cloud()
+        operation = await stand.start("enable_streaming", streaming_of(built), cloud)
+        steps: list[str] = []
+        while operation.state == "running":
+            listed_before = built["digest"] in stand.world.aks_converted
+            operation = await stand.poll(operation, cloud)
+            steps.append(operation.step)
+            assert operation.state == "running" or built["digest"] in stand.world.aks_converted
+            if "not listed yet" in operation.step:
+                assert not listed_before
+        assert any(step.startswith("conversion: Running") for step in steps)
+        assert "conversion Succeeded, its artifact is not listed yet" in steps
+        assert operation.state == "succeeded", operation.error
+        assert operation.result is not None
+        assert operation.result["enabled"] == [built["image"]]
+        assert operation.result["phases"]["conversion"] > 0
+        assert operation.result["price_usd"] is None
+        assert "no price" in operation.result["price_basis"]
+
+
+async def test_succeeded_without_a_referrer_is_not_success() -> None:
+    """An artifact that never gets listed ends the operation failed, after that step's own limit."""
+    async with azure() as stand:
+        built = await stand.built()
+        stand.durations["referrer_lag"] = 1e9
+        cloud = stand.cloud()
+        operation = await stand.start("enable_streaming", streaming_of(built), cloud)
+        operation = await stand.until(operation, lambda op: op.progress["stage"] == "artifact", cloud)
+        operation = await stand.poll(operation, cloud)
+        assert operation.state == "running"
+        stand.jump_s(601)
+        done = await stand.end(operation, cloud)
+        assert done.state == "failed"
+        assert done.error is not None
+        assert "the conversion had Succeeded" in done.error
+        assert "600 s" in done.error
+
+
+async def test_a_second_call_finds_the_artifact_and_converts_nothing() -> None:
+    """Idempotent: nothing is converted twice, and it says that it was found."""
+    async with azure() as stand:
+        built = await stand.built()
+        await stand.run("enable_streaming", streaming_of(built))
+        again = await stand.run("enable_streaming", streaming_of(built))
+        assert again.result is not None
+        assert (again.result["reused"], again.result["seconds"], again.result["price_usd"]) == (True, 0.0, 0.0)
+        assert stand.count("streaming.post") == 1
+
+
+@pytest.mark.parametrize("stage", ["converting", "artifact", "pools"])
+async def test_a_killed_process_begins_again_and_converts_once(stage: str) -> None:
+    """From the first operation the conversion is found, going on or ended, and its seconds are not lost."""
+    async with azure() as stand:
+        stand.world.clusters["c1"].pools["plain"] = PLAIN
+        built = await stand.built()
+        first = await stand.start("enable_streaming", streaming_of(built, pools=["plain"]))
+        await stand.until(first, lambda op: op.progress.get("stage") == stage)
+        done = await stand.end(first, stand.cloud())
+        assert done.state == "succeeded", done.error
+        assert done.result is not None
+        assert not done.result["reused"]
+        assert done.result["phases"]["conversion"] > 0
+        assert stand.count("streaming.post") == 1
+        assert stand.count("agentPools.put") == 1
+
+
+async def test_a_lost_reply_to_the_conversion_begins_no_second_one() -> None:
+    """The registry remembers the conversion by the image's digest."""
+    async with azure() as stand:
+        built = await stand.built()
+        stand.sim.faults["streaming.post"] = {"kind": "lost_reply"}
+        done = await stand.run("enable_streaming", streaming_of(built))
+        assert done.state == "succeeded", done.error
+        assert stand.count("streaming.post") == 1
+
+
+async def test_an_artifact_that_was_deleted_is_made_again() -> None:
+    """A registry may remember an old conversion as Succeeded; only a listed artifact counts."""
+    async with azure() as stand:
+        built = await stand.built()
+        await stand.run("enable_streaming", streaming_of(built))
+        stand.sim.data_plane.artifacts.clear()
+        cloud = stand.cloud()
+        operation = await stand.start("enable_streaming", streaming_of(built), cloud)
+        operation = await stand.until(operation, lambda op: op.step == "Succeeded once", cloud)
+        stand.jump_s(121)
+        done = await stand.end(operation, cloud)
+        assert done.state == "succeeded", done.error
+        assert done.result is not None
+        assert not done.result["reused"]
+        assert stand.count("streaming.post") == 2
+
+
+@pytest.mark.parametrize(
+    "code, advice",
+    [
+        ("UNKNOWN_ERROR", "try again"),
+        ("RESOURCE_NOT_FOUND", "build it again"),
+        ("UNSUPPORTED_PLATFORM", "linux/amd64"),
+        ("NO_SUPPORTED_PLATFORM_FOUND", "linux/amd64"),
+        ("UNSUPPORTED_MEDIATYPE", "gzip"),
+        ("UNSUPPORTED_ARTIFACT_TYPE", "no container image"),
+        ("IMAGE_NOT_RUNNABLE", "entrypoint"),
+    ],
+)
+async def test_each_published_conversion_error_comes_with_its_advice(code: str, advice: str) -> None:
+    """One sentence: what was attempted, on which image, what the registry said, what to do."""
+    async with azure() as stand:
+        built = await stand.built()
+        stand.sim.faults["streaming.post"] = {"kind": "operation", "status": "Failed", "code": code, "message": "no"}
+        done = await stand.run("enable_streaming", streaming_of(built))
+        assert done.state == "failed"
+        assert done.error is not None
+        assert built["image"] in done.error
+        assert f"ended Failed: {code} (no)" in done.error
+        assert advice in done.error
+        assert built["digest"] not in stand.world.aks_converted
+        assert [entry.kind for entry in stand.ledger.open_entries()] == ["image"]
+
+
+async def test_a_cancelled_conversion_is_no_success() -> None:
+    """Canceled is an end too."""
+    async with azure() as stand:
+        built = await stand.built()
+        stand.sim.faults["streaming.post"] = {"kind": "operation", "status": "Canceled", "code": "CANCELED"}
+        done = await stand.run("enable_streaming", streaming_of(built))
+        assert done.error is not None
+        assert "ended Canceled" in done.error
+
+
+async def test_a_conversion_that_never_ends_is_cancelled_at_its_deadline() -> None:
+    """Nothing goes on in the registry after the operation gave up."""
+    async with azure() as stand:
+        built = await stand.built()
+        stand.sim.faults["streaming.post"] = {"kind": "never_ends"}
+        cloud = stand.cloud()
+        operation = await stand.start("enable_streaming", streaming_of(built), cloud)
+        operation = await stand.until(operation, lambda op: op.progress["stage"] == "converting", cloud)
+        stand.jump_s(3601)
+        done = await stand.end(operation, cloud)
+        assert done.error is not None
+        assert "did not end within 3600 s" in done.error
+        assert stand.count("conversions.cancel") == 1
+        running = stand.sim.operations.get(str(operation.progress["operation_id"]))
+        assert running is not None
+        assert running.status == "Canceled"
+
+
+async def test_every_obstacle_is_named_at_once_before_anything_is_created() -> None:
+    """Registry tier, encryption, platform, full pool, wrong system: one CloudError, no intent, no conversion."""
+    registry = Registry("llmprovisioning", sku="Standard", encrypted=True)
+    async with azure(registries=[registry], nodes=lambda _cluster, _pool: 2) as stand:
+        image = stand.push(f"{HOST}/foreign:1")
+        stand.sim.data_plane.platforms[image.digest] = "arm64"
+        stand.world.clusters["c1"].pools["linux"] = NodePool(
+            "linux", "Standard_D4ps_v5", 0, 2, {}, (), {}, image_type="AzureLinux"
+        )
+        request = {"image": f"{HOST}/foreign:1", "digest": None, "cluster": "c1", "pools": ["linux", "absent"]}
+        with pytest.raises(CloudError) as refused:
+            await stand.start("enable_streaming", request)
+        said = str(refused.value)
+        for clause in (
+            "is Standard, and artifact streaming needs Premium",
+            "customer-managed key",
+            "is for linux/arm64",
+            "runs AzureLinux",
+            "ARM machines (Standard_D4ps_v5)",
+            "has 2 nodes",
+            "no pool 'absent'",
+        ):
+            assert clause in said
+        assert stand.ledger.events == []
+        assert stand.count("streaming.post") == 0
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"image": f"{HOST}/ray-serving@sha256:{'a' * 64}"}, "must be named by tag"),
+        ({"image": "ray-serving:1"}, "names no registry"),
+        ({"image_pull_secrets": ["acr"]}, "imagePullSecrets"),
+        ({"pools": ["x"], "cluster": None}, "no `cluster`"),
+        ({"image": ""}, "`image` is missing"),
+    ],
+)
+async def test_a_request_that_can_never_stream_costs_no_call(change: dict[str, Any], said: str) -> None:
+    """By digest, with pull secrets, from elsewhere: all of them quietly pull the plain image on a real node."""
+    async with azure() as stand:
+        with pytest.raises(ConfigurationError, match=said):
+            await stand.start("enable_streaming", {"image": f"{HOST}/a:1", "cluster": "c1", **change})
+        assert stand.sim.calls == []
+
+
+async def test_a_tag_that_was_moved_since_the_build_is_refused() -> None:
+    """What is converted must be what was built and measured."""
+    async with azure() as stand:
+        built = await stand.built()
+        with pytest.raises(CloudError, match="it was moved"):
+            await stand.start("enable_streaming", streaming_of(built, digest="sha256:" + "0" * 64))
+
+
+async def test_a_pool_without_nodes_is_switched_on() -> None:
+    """The pool's other settings stay as they were."""
+    async with azure() as stand:
+        stand.world.clusters["c1"].pools["plain"] = PLAIN
+        built = await stand.built()
+        done = await stand.run("enable_streaming", streaming_of(built, pools=["plain"]))
+        assert done.result is not None, done.error
+        assert done.result["enabled"] == [built["image"], "c1/plain"]
+        assert set(done.result["phases"]) == {"conversion", "pools"}
+        pool = stand.world.clusters["c1"].pools["plain"]
+        assert pool.streaming
+        assert (pool.instance_type, pool.max_nodes, pool.gpu) == ("Standard_NV36ads_A10_v5", 4, {"A10": 1})
+
+
+async def test_a_pool_that_grew_meanwhile_is_not_reimaged() -> None:
+    """Switching on while nodes run would take the nodes from whoever uses them."""
+    nodes = {"plain": 0}
+    async with azure(nodes=lambda _cluster, pool: nodes[pool]) as stand:
+        stand.world.clusters["c1"].pools["plain"] = PLAIN
+        built = await stand.built()
+        operation = await stand.start("enable_streaming", streaming_of(built, pools=["plain"]))
+        nodes["plain"] = 1
+        done = await stand.end(operation)
+        assert done.error is not None
+        assert "has grown to 1 nodes" in done.error
+        assert stand.count("agentPools.put") == 0
+
+
+async def test_a_pool_whose_update_fails_ends_the_operation_with_azures_reason() -> None:
+    """Azure's own code and message are in the sentence."""
+    async with azure() as stand:
+        stand.world.clusters["c1"].pools["plain"] = PLAIN
+        built = await stand.built()
+        fault = {"kind": "operation", "status": "Failed", "code": "ReconcileError", "message": "no capacity"}
+        stand.sim.faults["agentPools.put"] = fault
+        done = await stand.run("enable_streaming", streaming_of(built, pools=["plain"]))
+        assert done.error == "Writing agent pool 'plain' of cluster 'c1' ended Failed: ReconcileError: no capacity."
+
+
+async def test_the_preview_feature_is_registered_only_when_asked_for() -> None:
+    """Artifact streaming is generally available: the switch is for old regions."""
+    async with azure() as stand:
+        built = await stand.built()
+        done = await stand.run("enable_streaming", streaming_of(built, register_feature=True))
+        assert done.state == "succeeded", done.error
+        assert stand.sim.features == {"Microsoft.ContainerService/ArtifactStreamingPreview": "Registered"}
+        before = stand.count("features.get")
+        await stand.run("enable_streaming", streaming_of(built))
+        assert stand.count("features.get") == before
+
+
+async def delivered(stand: Stand, reference: str, *, pool: str = "aksgpu") -> str:
+    """Return how an image reaches a node of a pool as the calls left things."""
+    found = stand.world.clusters["c1"].pools[pool]
+    node = NodeSpec("c1", "n", "aks", "eastus", "1", found.instance_type, dict(found.gpu), streaming=found.streaming)
+    image = stand.world.find_image(reference)
+    assert image is not None
+    return deliver(
+        stand.world, node, reference, image, load_profile("aks", "native"), random.Random(1), stand.now()
+    ).kind
+
+
+@pytest.mark.parametrize("left_out", [None, "conversion", "pool", "tag", "premium"])
+async def test_leave_any_one_preparation_out_and_the_gain_vanishes(left_out: str | None) -> None:
+    """A simulated node streams only if converted, switched on, named by tag and in a Premium registry."""
+    registries = [Registry("llmprovisioning", sku="Standard" if left_out == "premium" else "Premium")]
+    async with azure(registries=registries) as stand:
+        built = await stand.built()
+        await stand.run("set_up_node_pool", {"cluster": "c1", "pool": {**POOL, "streaming": left_out != "pool"}})
+        if left_out == "premium":
+            with pytest.raises(CloudError, match="needs Premium"):
+                await stand.start("enable_streaming", streaming_of(built))
+        elif left_out != "conversion":
+            await stand.run("enable_streaming", streaming_of(built))
+        by_digest = f"{HOST}/ray-serving@{built['digest']}"
+        kind = await delivered(stand, by_digest if left_out == "tag" else built["image"])
+        assert kind == ("streamed" if left_out is None else "pull")
