@@ -1,6 +1,5 @@
 """What runs on top of a simulated Kubernetes cluster: the KubeRay operator and the processes in Ray's pods."""
 
-import asyncio
 import random
 from collections.abc import Coroutine, Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from airflow_llm_provisioning.simulator.app.runtime import RayRuntime
 from airflow_llm_provisioning.simulator.clock import SimClock
 from airflow_llm_provisioning.simulator.faults import Faults
 from airflow_llm_provisioning.simulator.hub import MODELS, HubModel
+from airflow_llm_provisioning.simulator.infra.tasks import TaskGroup
 from airflow_llm_provisioning.simulator.kube.store import ObjectStore
 from airflow_llm_provisioning.simulator.profiles import Profile
 
@@ -39,7 +39,7 @@ class ApplicationLayer:
             RayServiceController(store, clock, costs, faults, self.runtime),
             RayClusterController(store, clock, costs, faults),
         )
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = TaskGroup()
 
     def controllers(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """Return the controllers' loops, for whoever runs tasks; each ends when it is cancelled."""
@@ -47,15 +47,15 @@ class ApplicationLayer:
 
     async def start(self) -> None:
         """Run the controllers until `stop`."""
-        self._tasks = [asyncio.get_running_loop().create_task(loop) for loop in self.controllers()]
+        for loop in self.controllers():
+            self._tasks.start(loop)
 
     async def stop(self) -> None:
-        """Stop the controllers and every process in the pods."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
-        await self.runtime.stop()
+        """Stop the controllers and every process in the pods. Raises what one of them failed with."""
+        try:
+            await self._tasks.stop()
+        finally:
+            await self.runtime.stop()
 
 
 def application_controllers(

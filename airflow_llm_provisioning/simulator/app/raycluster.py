@@ -59,8 +59,12 @@ class RayClusterController:
         self._ensure_services(cluster, scaled=scaled)
         head = self._ensure_head(cluster)
         workers = self._ensure_workers(cluster)
-        # With the autoscaler on, the first status was recorded before the operator's cache held the head.
-        self._write_status(cluster, None if first and scaled else head, workers)
+        if first and scaled:
+            # With the autoscaler on, the first status was recorded before the operator's cache held the head.
+            self._write_status(cluster, None, workers)
+            await self._clock.sleep(self._costs.draw("operator_pass_s"))
+            cluster = self._store.get("rayclusters", name, namespace) or cluster
+        self._write_status(cluster, head, workers)
         return None
 
     def _ensure_services(self, cluster: Object, *, scaled: bool) -> None:

@@ -4,7 +4,6 @@ Implements PodRuntime (kubelets) and ProxyBackend (the API server). A pod is Ray
 container simply runs. It must not know how pods come to be or how images reach nodes.
 """
 
-import asyncio
 import random
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from datetime import datetime
@@ -22,6 +21,7 @@ from airflow_llm_provisioning.simulator.app.serve import ServeController
 from airflow_llm_provisioning.simulator.clock import SimClock
 from airflow_llm_provisioning.simulator.faults import Faults
 from airflow_llm_provisioning.simulator.hub import MODELS, HubModel
+from airflow_llm_provisioning.simulator.infra.tasks import TaskGroup
 from airflow_llm_provisioning.simulator.kube.store import ObjectStore
 from airflow_llm_provisioning.simulator.profiles import Profile
 from airflow_llm_provisioning.simulator.runtime import ContainerContext
@@ -79,7 +79,7 @@ class RayRuntime:
         self._serve: dict[tuple[str, str], ServeController] = {}
         self._engines: dict[str, OpenAiServer] = {}
         self._logs: dict[str, PodLogs] = {}
-        self._tasks: dict[str, set[asyncio.Task[None]]] = {}
+        self._tasks: dict[str, TaskGroup] = {}
 
     # -- PodRuntime ------------------------------------------------------------------------------------------------
 
@@ -132,8 +132,8 @@ class RayRuntime:
             node.stopped.set()
             if node.head and (controller := self._serve.pop(_key(pod), None)) is not None:
                 controller.stop()
-        for task in self._tasks.pop(uid, set()):
-            task.cancel()
+        if uid in self._tasks:
+            self._tasks[uid].cancel()
 
     # -- ProxyBackend ----------------------------------------------------------------------------------------------
 
@@ -166,13 +166,11 @@ class RayRuntime:
         return list(logs.containers.get(container, ())) if logs else []
 
     async def stop(self) -> None:
-        """Stop every process of every pod."""
+        """Stop every process of every pod. Raises what one of them failed with."""
         for controller in self._serve.values():
-            controller.stop()
-        tasks = [task for tasks in self._tasks.values() for task in tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            await controller.close()
+        for tasks in self._tasks.values():
+            await tasks.stop()
 
     # -- the operator ----------------------------------------------------------------------------------------------
 
@@ -281,10 +279,7 @@ class RayRuntime:
         return self._logs[uid]
 
     def _run(self, pod: dict[str, Any], work: Coroutine[Any, Any, None]) -> None:
-        tasks = self._tasks.setdefault(pod["metadata"]["uid"], set())
-        task = asyncio.get_running_loop().create_task(work)
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        self._tasks.setdefault(pod["metadata"]["uid"], TaskGroup()).start(work)
 
 
 def _key(pod: Mapping[str, Any]) -> tuple[str, str]:

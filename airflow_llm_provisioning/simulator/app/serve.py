@@ -13,6 +13,7 @@ from airflow_llm_provisioning.simulator.app import serve_texts as texts
 from airflow_llm_provisioning.simulator.app.application import Application, Deployment, applications
 from airflow_llm_provisioning.simulator.app.ray import RayCluster, RayNode, RuntimeEnvError
 from airflow_llm_provisioning.simulator.app.replica import Replica, ReplicaError, ReplicaStart, import_engine
+from airflow_llm_provisioning.simulator.infra.tasks import TaskGroup
 
 _ID_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -53,7 +54,7 @@ class ServeController:
         self.info: dict[str, Any] = {}
         self.started_at: datetime | None = None
         self.applications: dict[str, ApplicationState] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskGroup()
         self._starting = asyncio.Lock()
         self.log_file = ""
 
@@ -69,8 +70,11 @@ class ServeController:
 
     def stop(self) -> None:
         """End everything: the head is gone."""
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
+
+    async def close(self) -> None:
+        """End everything, wait for it, and raise what failed."""
+        await self._tasks.stop()
 
     def running(self) -> list[Replica]:
         """Return the replicas that answer."""
@@ -143,16 +147,12 @@ class ServeController:
         pid = self.log_file.removeprefix("controller_").removesuffix(".log")
         self.head.logs.serve(self.log_file, level, f"controller {pid}", message)
 
-    def _spawn(self, coroutine: Any) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     def _deploy(self, application: Application) -> None:
         state = ApplicationState(application, self.cluster.clock.now())
         self.applications[application.name] = state
         self._log("INFO", f"Deploying new app '{application.name}'.")
-        self._spawn(self._run(state))
+        if not self.head.stopped.is_set():
+            self._tasks.start(self._run(state))
 
     async def _run(self, state: ApplicationState) -> None:
         name = state.application.name
@@ -237,7 +237,7 @@ class ServeController:
             if packages is None:
                 return
             if node is not self.head:
-                self._spawn(self._start_proxy(node))
+                self._tasks.start(self._start_proxy(node))
             if await _unless_stopped(node, self._constructed(replica, packages)) is None:
                 return
         finally:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from airflow_llm_provisioning.simulator.clock import SimClock
+from airflow_llm_provisioning.simulator.infra.tasks import TaskGroup
 from airflow_llm_provisioning.simulator.kube.statuses import StatusError
 
 Key = tuple[str, str]
@@ -25,21 +26,19 @@ class WorkQueue:
         self._reconcile = reconcile
         self._pause = pause
         self._wakes: dict[Key, asyncio.Event] = {}
-        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._running: set[Key] = set()
+        self._tasks = TaskGroup()
 
     def wake(self, key: Key) -> None:
         """Look at a key soon; many wakes before the pass begins are one."""
         self._wakes.setdefault(key, asyncio.Event()).set()
-        if key not in self._tasks:
-            self._tasks[key] = asyncio.get_running_loop().create_task(self._run(key))
+        if key not in self._running:
+            self._running.add(key)
+            self._tasks.start(self._run(key))
 
     async def stop(self) -> None:
-        """End all passes."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._tasks.clear()
+        """End all passes. Raises what one of them failed with."""
+        await self._tasks.stop()
 
     async def _run(self, key: Key) -> None:
         wake = self._wakes[key]
@@ -52,7 +51,7 @@ class WorkQueue:
                     return
                 await self._wait(wake, delay_s)
         finally:
-            self._tasks.pop(key, None)
+            self._running.discard(key)
             self._wakes.pop(key, None)
 
     async def _pass(self, key: Key) -> float | None:

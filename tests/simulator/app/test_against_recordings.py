@@ -20,7 +20,7 @@ from recorded_traces import (
 from trial_rig import Seen, TrialRig
 
 SCENARIOS = ("static", "dynamic", "node-late", "failed")
-SPEED = 15.0
+SPEED = 10.0
 """Virtual seconds a second: slow enough that a busy machine does not reorder what is seconds apart."""
 
 

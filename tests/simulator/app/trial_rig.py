@@ -41,7 +41,12 @@ def tiny_profile(**values: float) -> Profile:
     """The EKS profile with the recordings' own short delays, so that a trial takes about a virtual minute."""
     profile = load_profile("eks", "native")
     return profile.with_values(
-        gcs_check_s=8.0, head_start_s=6.0, runtime_env_base_s=2.0, **{"run_to_run_noise": 0.0, **values}
+        # The sandbox is slow enough that a busy machine does not skip what can be seen before it is there.
+        gcs_check_s=8.0,
+        head_start_s=6.0,
+        runtime_env_base_s=2.0,
+        sandbox_s=2.0,
+        **{"run_to_run_noise": 0.0, **values},
     )
 
 
