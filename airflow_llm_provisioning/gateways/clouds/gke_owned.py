@@ -134,10 +134,15 @@ class Belongings:
     def _delete_image(self, identity: str) -> None:
         registry = self._project.clients.registry
         version = registry.get_version(request={"name": identity}, **READ)
-        if not is_ours(dict(version.annotations)):
-            self._refuse(identity, {o.identity: o.tags for o in self._pushed_by(self._builds())}.get(identity, {}))
+        self._refuse(identity, dict(version.annotations) or self._builders_tags(identity))
         # `force`: with its tags; without, a tagged version stays.
         registry.delete_version(request={"name": identity, "force": True}, **WRITE)
+
+    def _builders_tags(self, identity: str) -> dict[str, str]:
+        for build in self._builds():
+            if identity in {ImageName.parse(made.name).version_path(made.digest) for made in build.results.images}:
+                return read_build_tags(build.tags)
+        return {}
 
     def _delete_repository(self, identity: str) -> None:
         registry = self._project.clients.registry

@@ -74,13 +74,13 @@ class Clusters:
         made = self._pools.get((cluster.name, pool.name)) or _from_world(pool)
         config = {**made["config"], "gcfsConfig": {"enabled": pool.streaming}}
         body = {"status": "RUNNING", **made, "config": config}
-        return {**body, "status": "ERROR"} if self._create_failed(cluster, pool) else body
-
-    def _create_failed(self, cluster: CloudCluster, pool: NodePool) -> bool:
         target = f"/clusters/{cluster.name}/nodePools/{pool.name}"
-        creates = [r for r in self.operations.known.values() if r.kind == "CREATE_NODE_POOL"]
-        last = next((r for r in reversed(creates) if r.target.endswith(target)), None)
-        return last is not None and last.error is not None
+        last = next((r for r in reversed(self.operations.known.values()) if r.target.endswith(target)), None)
+        if last is not None and last.kind == "CREATE_NODE_POOL" and last.error is not None:
+            return {**body, "status": "ERROR"}
+        if last is not None and last.kind == "DELETE_NODE_POOL" and not last.done:
+            return {**body, "status": "STOPPING"}
+        return body
 
     async def _get(self, call: Call) -> dict[str, Any]:
         return self._body(self._cluster(call), call)
