@@ -88,7 +88,7 @@ class EventRecorder:
             "type": type_,
             **({"action": action} if action else {}),
             "reportingComponent": source.component,
-            "reportingInstance": source.host or f"{source.component}-simulated",
+            "reportingInstance": source.host or ("" if source.style == "kubelet" else f"{source.component}-simulated"),
         }
         created = self._store.create("events", event, manager=source.component)
         self._known[key] = _Written(metadata["namespace"], metadata["name"], 1, now)
@@ -134,7 +134,7 @@ class EventRecorder:
 
 def events_view(event: Object) -> Object:
     """Return a stored (core) event as events.k8s.io/v1 shows it."""
-    renamed = {new: event[old] for old, new in _VIEW.items() if old in event}
+    renamed = {new: event[old] for old, new in _VIEW.items() if event.get(old, "") != ""}
     kept = {key: event[key] for key in _SAME if key in event}
     return {"kind": "Event", "apiVersion": "events.k8s.io/v1", **kept, **renamed}
 
@@ -143,7 +143,8 @@ def core_event(event: Object) -> Object:
     """Return an events.k8s.io/v1 event as it is stored."""
     renamed = {old: event[new] for old, new in _VIEW.items() if new in event}
     kept = {key: event[key] for key in _SAME if key in event}
-    empty: Object = {"source": {}, "firstTimestamp": None, "lastTimestamp": None}
+    empty: Object = {"source": {}, "firstTimestamp": None, "lastTimestamp": None, "eventTime": None}
+    empty |= {"reportingComponent": "", "reportingInstance": ""}
     return {"kind": "Event", "apiVersion": "v1", **empty, **kept, **renamed}
 
 
