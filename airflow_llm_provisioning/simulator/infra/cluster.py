@@ -52,6 +52,7 @@ class SimulatedCluster:
         seed: int,
         faults: Faults | None = None,
     ) -> None:
+        self.description = cloud_cluster
         self.faults = faults or Faults()
         self.store = ObjectStore(clock, without_groups=_absent_groups(cloud_cluster), seed=seed)
         rng = random.Random(f"{seed}/{cloud_cluster.name}")
@@ -84,14 +85,14 @@ class SimulatedCluster:
             self._tasks.start(controller)
         await self.application.start()
         url = await self.server.start(port)
-        self._ctx.cluster.server = url
+        self.description.server = url
         # Every controller has begun to watch before the first client comes.
         await asyncio.sleep(0)
         return url
 
     async def stop(self) -> None:
         """Stop serving and end every task; harmless when it has stopped. Raises what a controller failed with."""
-        self._ctx.cluster.server = None
+        self.description.server = None
         await self.server.stop()
         await self.application.stop()
         await self._tasks.stop()

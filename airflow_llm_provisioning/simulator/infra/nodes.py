@@ -12,6 +12,7 @@ from airflow_llm_provisioning.simulator.infra import nodeobjects
 from airflow_llm_provisioning.simulator.infra.boot import BootPlan, boot_plan
 from airflow_llm_provisioning.simulator.infra.deviceplugin import DevicePlugin
 from airflow_llm_provisioning.simulator.infra.machines import ClusterContext, Machine, OperatingSystem
+from airflow_llm_provisioning.simulator.infra.pace import Pace
 from airflow_llm_provisioning.simulator.infra.tasks import TaskGroup
 from airflow_llm_provisioning.simulator.kube.stamps import stamp
 from airflow_llm_provisioning.simulator.profiles import InstanceType
@@ -112,15 +113,16 @@ class NodeFleet:
     async def _live(self, machine: Machine, plan: BootPlan, on_stage: Stage, *, driver_installed: bool) -> None:
         """Boot, join, become ready, advertise the GPU, then report for ever."""
         ctx = self._ctx
-        await ctx.clock.sleep(plan.launch_s)
+        pace = Pace(ctx.clock)
+        await pace.wait(plan.launch_s)
         on_stage("launched")
-        await ctx.clock.sleep(plan.register_s)
+        await pace.wait(plan.register_s)
         if ctx.faults.node_never_joins:
             return
         self._register(machine)
         on_stage("registered")
         registered_at = ctx.clock.now()
-        await ctx.clock.sleep(plan.ready_s)
+        await pace.wait(plan.ready_s)
         self._ready(machine)
         on_stage("ready")
         await ctx.pause("taint_removal_s")
@@ -148,8 +150,8 @@ class NodeFleet:
         if machine.state != "leaving":
             machine.state = "ready"
         now = stamp(self._ctx.clock.now())
-        self._mutate(machine, lambda node: nodeobjects.make_ready(node, now), subresource="status")
         self._event(machine, "NodeReady", f"Node {machine.name} status is now: NodeReady")
+        self._mutate(machine, lambda node: nodeobjects.make_ready(node, now), subresource="status")
 
     async def _notice(self, machine: Machine) -> None:
         """The node controller notices a new node at its own pace."""

@@ -9,6 +9,7 @@ import asyncio
 from typing import Any, Final
 
 from airflow_llm_provisioning.simulator.infra.machines import ClusterContext, LocalImage, Machine
+from airflow_llm_provisioning.simulator.infra.pace import Pace
 from airflow_llm_provisioning.simulator.infra.podstatus import ContainerState, PodState
 from airflow_llm_provisioning.simulator.infra.probes import probe_forever
 from airflow_llm_provisioning.simulator.infra.pulls import ImagePuller, PullError
@@ -33,6 +34,7 @@ class PodLife:
         self._pod = pod
         self._ip = ip
         self._puller = ImagePuller(ctx, machine)
+        self._pace = Pace(ctx.clock)
         self._tasks = TaskGroup()
         self._state: PodState | None = None
         self.task: asyncio.Task[None] | None = None
@@ -43,15 +45,15 @@ class PodLife:
     async def run(self) -> None:
         """Start everything in the pod, in order; returns when all containers run."""
         ctx = self._ctx
-        await ctx.pause("pod_seen_s")
+        await self._pause("pod_seen_s")
         self._state = state = PodState.accepted(self._pod, self._machine.address, self._now())
         self._write()
-        await ctx.pause("sandbox_s")
+        await self._pause("sandbox_s")
         for container in state.init:
             await self._run_init(state, container)
         for container in state.main:
             await self._start_main(state, container)
-        await ctx.pause("status_report_s")
+        await self._pause("status_report_s")
         for container in state.main:
             container.ready = "readinessProbe" not in container.container
         self._write()
@@ -91,14 +93,15 @@ class PodLife:
         """Run one init container until it ends well."""
         ctx = self._ctx
         while True:
-            local = await self._image(state, container)
+            local = await self._image(container)
             await self._create(container, local)
             state.ip = self._ip
             self._tasks.start(self._report_start(container))
             code = await self._runtime.run_init_container(self._context(container, local))
+            self._pace.restart()
             self._terminate(container, code, "Completed" if code == 0 else "Error")
             container.ready = code == 0
-            await ctx.pause("init_exit_seen_s")
+            await self._pause("init_exit_seen_s")
             if code == 0:
                 state.initialized = all(item.completed for item in state.init)
                 return
@@ -107,20 +110,19 @@ class PodLife:
             await ctx.clock.sleep(self._back_off_s(container.restarts))
 
     async def _start_main(self, state: PodState, container: ContainerState) -> None:
-        local = await self._image(state, container)
+        local = await self._image(container)
         await self._create(container, local, report_between=bool(state.init))
         state.ip = self._ip
         self._runtime.container_started(self._context(container, local))
 
     async def _create(self, container: ContainerState, local: LocalImage, *, report_between: bool = False) -> None:
         """Create and start a container. The end of the init containers is first reported in between."""
-        ctx = self._ctx
         path = self._path(container)
-        await ctx.pause("container_create_s")
+        await self._pause("container_create_s")
         self._event("Created", f"Created container: {container.name}", path)
         if report_between:
             self._write()
-        await ctx.pause("container_start_s")
+        await self._pause("container_start_s")
         container.image = local.image
         container.identity = "containerd://" + digest_of(self._pod["metadata"]["uid"], container.name, self._now())[7:]
         container.state = {"running": {"startedAt": self._now()}}
@@ -132,17 +134,19 @@ class PodLife:
         if container.running:
             self._write()
 
-    async def _image(self, state: PodState, container: ContainerState) -> LocalImage:
+    async def _image(self, container: ContainerState) -> LocalImage:
         """Get a container's image, however often that takes: ErrImagePull and ImagePullBackOff take turns."""
         attempt = 0
         while True:
+            pod = self._stored() or self._pod
             try:
-                return await self._puller.ensure(
-                    self._stored() or self._pod, container.container, self._path(container)
-                )
+                local = await self._puller.ensure(pod, container.container, self._path(container))
             except PullError as error:
                 attempt += 1
                 await self._back_off(container, str(error), attempt)
+            else:
+                self._pace.restart()
+                return local
 
     async def _back_off(self, container: ContainerState, message: str, attempt: int) -> None:
         reference, path = container.container["image"], self._path(container)
@@ -161,6 +165,10 @@ class PodLife:
         profile = self._ctx.profile
         wanted_s = profile.value("image_back_off_s") * float(2 ** min(attempt - 1, 10))
         return min(wanted_s, profile.value("image_back_off_limit_s"))
+
+    async def _pause(self, name: str) -> None:
+        """Let a step of the pod's start pass."""
+        await self._pace.wait(self._ctx.draw_s(name))
 
     def _wait(self, container: ContainerState, reason: str, message: str) -> None:
         container.state = {"waiting": {"reason": reason, "message": message}}

@@ -5,6 +5,7 @@ therefore comes in steps of the period (recordings: head Ready 11.0 s after that
 """
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from airflow_llm_provisioning.simulator.infra.machines import ClusterContext
@@ -25,7 +26,7 @@ async def probe_forever(
     """Ask until cancelled. `stored`: the pod as it is now, None once it is gone; `set_ready` hears every change."""
     probe = container.container["readinessProbe"]
     await ctx.pause("probe_start_s")
-    agreeing = 0
+    agreeing, due_at = 0, ctx.clock.now()
     while (pod := stored()) is not None:
         if container.running and _is_due(ctx, container, probe):
             good = runtime.probe(pod, container.name, "readiness")
@@ -36,7 +37,8 @@ async def probe_forever(
             if agreeing >= threshold:
                 agreeing = 0
                 set_ready(container, good)
-        await ctx.clock.sleep(float(probe.get("periodSeconds", 10)))
+        due_at += timedelta(seconds=float(probe.get("periodSeconds", 10)))
+        await ctx.clock.sleep_until(due_at)
 
 
 def _is_due(ctx: ClusterContext, container: ContainerState, probe: Pod) -> bool:

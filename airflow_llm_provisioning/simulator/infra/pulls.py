@@ -33,9 +33,9 @@ class ImagePuller:
             self._event(pod, "Pulled", text, field_path)
             return local
         self._event(pod, "Pulling", f'Pulling image "{reference}"', field_path)
-        asked_at = self._ctx.clock.now()
+        asked_at, waits = self._ctx.clock.now(), self._machine.pulling.locked()
         async with self._machine.pulling:
-            started_at = self._ctx.clock.now()
+            started_at = self._ctx.clock.now() if waits else asked_at
             local = await self._pull(reference, self._local(reference))
         ended_at = self._ctx.clock.now()
         took, waited = _duration(started_at, ended_at), _duration(asked_at, ended_at)
