@@ -16,14 +16,15 @@ from airflow_llm_provisioning.gateways.ledger import Ledger
 try:
     from boto3 import Session as Session
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ResponseParserError
+    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+    from botocore.parsers import ResponseParserError
 except ModuleNotFoundError as error:
     raise MissingExtraError(
         "EKS needs boto3 and the Amazon provider, which are not installed: "
         "pip install 'airflow-llm-provisioning[amazon]'."
     ) from error
 
-AWS_ERRORS: Final = (ClientError, BotoCoreError)
+AWS_ERRORS: Final = (ClientError, BotoCoreError, ResponseParserError)
 Kind = Literal["transient", "expired", "permanent"]
 
 _EXPIRED: Final = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
