@@ -12,6 +12,7 @@
     ├── LockHeldError             another trial holds the cluster
     ├── TrialFailedError          the deployment itself failed, or did not become ready in time
     ├── CloudError                a cloud's API refused or a long operation failed
+    ├── HubError                  the model hub cannot be asked, or does not know the model
     ├── TraceError                a recorded trace cannot be read
     └── StoreError                the results store cannot be read or written
 
@@ -69,6 +70,10 @@ class CloudError(ProvisioningError):
 
 class StoreError(ProvisioningError):
     """The results store cannot be opened, read or written."""
+
+
+class HubError(ProvisioningError):
+    """The model hub cannot be asked, or does not show the model or revision."""
 
 
 class TraceError(ProvisioningError):

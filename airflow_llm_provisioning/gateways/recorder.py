@@ -1,8 +1,8 @@
 """Records one RayService's deployment from a cluster, and says when it ended and how.
 
 The recorder only knows what concerns a trial and how to keep seeing it (`kubernetes.watch.follow`, `recording/`);
-whether what it sees is ready, failed or neither is judged elsewhere. One coroutine a trial, many in one triggerer: no
-polling but of Serve's REST interface, no copy of any object kept.
+whether what it sees is ready, failed or neither is judged by `core.readiness`. One coroutine a trial, many in one
+triggerer: no polling but of Serve's REST interface, no copy of any object kept.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.kubernetes.errors import NotFoundError
 from airflow_llm_provisioning.gateways.kubernetes.watch import Seen, follow
 from airflow_llm_provisioning.gateways.recording.answering import Asking
-from airflow_llm_provisioning.gateways.recording.endpoint import EndpointJudge
 from airflow_llm_provisioning.gateways.recording.lines import Lines, Sink
 from airflow_llm_provisioning.gateways.recording.pod_logs import collect_pod_logs
+from airflow_llm_provisioning.gateways.recording.progress import Progress
 from airflow_llm_provisioning.gateways.recording.ray_api import collect, poll_serve
 from airflow_llm_provisioning.gateways.recording.scope import EVENTS, Scope
 
@@ -35,6 +35,7 @@ ESSENTIAL: Final = frozenset({"rayservices", "endpointslices"})
 # Events of nodes and node claims, which have no namespace, are kept in this one.
 CLUSTER_EVENTS_NAMESPACE: Final = "default"
 CLOSING_S: Final = 90.0
+TICK_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +88,30 @@ class _Recording:
         self._subject = subject
         self._completion = completion
         self._scope = Scope(subject)
-        self._judge = EndpointJudge(subject)
-        self._judged = asyncio.Event()
+        self._progress = Progress(subject["namespace"], subject["name"], subject["uid"])
+        self._news = asyncio.Event()
 
     async def run(self, deadline_at: datetime) -> Outcome:
         """Watch, judge, ask, collect."""
-        if not await self._is_there():
-            return Outcome("aborted", f"{self._title} does not exist (any more): somebody deleted or replaced it.")
+        if not await self._begin():
+            return Outcome("failed", f"{self._title} does not exist (any more): somebody deleted or replaced it.")
         async with _together(self._watchers()) as watching:
             left_s = self._cluster.real_seconds((deadline_at - self._cluster.clock()).total_seconds())
             outcome = await self._ending(watching, left_s)
-            if outcome.outcome != "aborted":
-                await self._close()
+            await self._close()
         return outcome
+
+    async def _begin(self) -> bool:
+        """Take the RayService itself first: what belongs to it is told by its uid and its age."""
+        found = await self._cluster.get("rayservices", self._subject["name"], self._subject["namespace"])
+        if found is None or dig(found, "metadata", "uid") != self._subject["uid"]:
+            return False
+        self._take("rayservices", Seen("LISTED", found, self._cluster.clock()))
+        return True
 
     async def _ending(self, watching: "asyncio.Task[Any]", left_s: float) -> Outcome:
         """Return how it ended: by the judge, by a valid answer, by time, or raise what ended the watching."""
-        asking = Asking(self._cluster, self._subject, self._completion) if self._completion is not None else None
+        asking = self._asking()
         deciding = asyncio.create_task(self._decide(asking))
         try:
             done, _ = await asyncio.wait({deciding, watching}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
@@ -115,44 +123,47 @@ class _Recording:
             deciding.cancel()
             with suppress(asyncio.CancelledError):
                 await deciding
-        return Outcome("timed_out", self._unfinished(asking), self._judge.ready_at)
+        return Outcome("timed_out", self._unfinished(asking), self._progress.ready_at)
+
+    def _asking(self) -> Asking | None:
+        if self._completion is None:
+            return None
+        return Asking(self._cluster, self._subject["namespace"], self._scope, self._completion)
 
     async def _decide(self, asking: Asking | None) -> Outcome:
-        await self._until(lambda: self._judge.ready_at is not None or self._judge.ended is not None)
-        ready_at = self._judge.ready_at
-        if self._judge.ended is not None:
-            return Outcome(*self._judge.ended, ready_at)
+        await self._until(lambda: self._progress.ready_at is not None or self._progress.failure is not None)
+        ready_at = self._progress.ready_at
+        if ready_at is None:
+            return Outcome("failed", self._progress.failure)
         self.lines.add(mark_line(self._cluster.clock(), "endpoint_ready_seen"))
         if asking is None:
             return Outcome("ready", None, ready_at)
         first = asyncio.create_task(asking.first_valid(self.lines.add))
-        ended = asyncio.create_task(self._end())
+        failed = asyncio.create_task(self._until(lambda: self._progress.failure is not None))
         try:
-            await asyncio.wait({first, ended}, return_when=asyncio.FIRST_COMPLETED)
-            return (
-                Outcome("ready", None, ready_at, first.result()) if first.done() else Outcome(*ended.result(), ready_at)
-            )
+            await asyncio.wait({first, failed}, return_when=asyncio.FIRST_COMPLETED)
+            if first.done():
+                return Outcome("ready", None, ready_at, first.result())
+            return Outcome("failed", self._progress.failure, ready_at)
         finally:
             first.cancel()
-            ended.cancel()
-
-    async def _end(self) -> tuple[trace.Outcome, str]:
-        while self._judge.ended is None:
-            self._judged.clear()
-            await self._judged.wait()
-        return self._judge.ended
+            failed.cancel()
 
     async def _until(self, holds: Callable[[], bool]) -> None:
+        """Return once it holds; looked at after every line and once in a while, because failures ripen."""
         while not holds():
-            self._judged.clear()
-            await self._judged.wait()
+            self._news.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._news.wait()
+            self._progress.tick(self._cluster.clock())
 
     def _unfinished(self, asking: Asking | None) -> str:
-        if self._judge.ready_at is None or asking is None:
-            return f"{self._title} had no ready endpoint when the time was over; it was {self._judge.standing}."
+        if self._progress.ready_at is None or asking is None:
+            return f"{self._title} had no ready endpoint when the time was over; it was {self._progress.standing}."
         return (
-            f"{self._title} had a ready endpoint at {format_instant(self._judge.ready_at)} and no valid completion "
-            f"until the time was over; the last answer had {asking.flaw}."
+            f"{self._title} had a ready endpoint at {format_instant(self._progress.ready_at)} and no valid completion "
+            f"until the time was over; the last answer had this flaw: {asking.flaw}."
         )
 
     def _watchers(self) -> list[Coroutine[Any, Any, None]]:
@@ -192,29 +203,26 @@ class _Recording:
         if resource in EVENTS and seen.type == "DELETED":
             return  # an event that expires says nothing
         for admitted, ours in self._scope.admit(resource, seen):
-            if self.lines.add_seen(admitted, ours):
-                self._judge.take(admitted, ours.type, ours.object, ours.received_at)
-        self._judged.set()
+            kept = self.lines.add_seen(admitted, ours)
+            if kept is not None:
+                self._progress.take(kept, ours.received_at)
+        self._news.set()
 
     def _vanished(self, resource: str, seen: Seen) -> None:
         if resource in EVENTS:
             return
-        self.lines.add(mark_line(seen.received_at, "vanished", resource=resource, **seen.object["metadata"]))
-        if resource == "rayservices" and dig(seen.object, "metadata", "uid") == self._subject["uid"]:
-            self._judge.take(resource, "DELETED", seen.object, seen.received_at)
-            self._judged.set()
+        metadata = seen.object["metadata"]
+        self.lines.add(mark_line(seen.received_at, "vanished", resource=resource, **metadata))
+        if metadata["uid"] == self._subject["uid"]:
+            self._progress.take(trace.line(seen.received_at, "DELETED", resource, seen.object), seen.received_at)
+            self._news.set()
 
     def _add_answer(self, item: Line) -> None:
-        self.lines.add(item)
-        self._judge.take_answer(item)
-        self._judged.set()
+        self._progress.take(self.lines.add(item), self._cluster.clock())
+        self._news.set()
 
     def _gap(self, resource: str, why: str) -> None:
         self.lines.add(mark_line(self._cluster.clock(), "watch_interrupted", resource=resource, why=why[:300]))
-
-    async def _is_there(self) -> bool:
-        found = await self._cluster.get("rayservices", self._subject["name"], self._subject["namespace"])
-        return found is not None and dig(found, "metadata", "uid") == self._subject["uid"]
 
     async def _close(self) -> None:
         """Read what only the living deployment can tell; what takes too long is missing, and said so."""

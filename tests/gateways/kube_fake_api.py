@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
@@ -65,6 +66,8 @@ class FakeApi:
         old = self.objects.get(key)
         self._number += 1
         metadata = {**content.pop("metadata", {}), "name": name, "resourceVersion": str(self._number)}
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        metadata["creationTimestamp"] = old["metadata"]["creationTimestamp"] if old else now
         metadata["uid"] = old["metadata"]["uid"] if old else f"uid-{plural}-{name}-{self._number}"
         if namespace:
             metadata["namespace"] = namespace

@@ -106,7 +106,7 @@ async def make_ready(api: FakeApi, ready: bool = True) -> None:
             "labels": {"kubernetes.io/service-name": "llm-serve-svc"},
             "ownerReferences": [{"uid": service["metadata"]["uid"]}],
         },
-        endpoints=[{"conditions": {"ready": ready}}],
+        endpoints=[{"addresses": ["10.0.0.1"], "conditions": {"ready": ready}}],
     )
 
 
@@ -125,7 +125,7 @@ def serve(api: FakeApi, *answers: web.Response | Callable[[], Any]) -> list[date
 
 
 def completion(model: str = "phi", text: str = "Hello") -> web.Response:
-    return web.json_response({"model": model, "choices": [{"message": {"role": "assistant", "content": text}}]})
+    return web.json_response({"model": model, "choices": [{"message": {"content": text}, "finish_reason": "stop"}]})
 
 
 async def test_ready_endpoint_and_first_valid_completion_end_the_recording(api: FakeApi) -> None:
@@ -181,7 +181,7 @@ async def test_another_services_endpoint_is_not_ours(api: FakeApi) -> None:
             f"{name}-1",
             "ml",
             metadata={"labels": {"kubernetes.io/service-name": name}, "ownerReferences": [{"uid": "someone"}]},
-            endpoints=[{"conditions": {"ready": True}}],
+            endpoints=[{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}],
         )
     outcome = await Recording(api, limit_s=0.5).task
     assert outcome.outcome == "timed_out"
@@ -214,8 +214,10 @@ async def test_an_endpoint_that_never_answers_validly_is_no_success(api: FakeApi
 
 
 async def test_a_failed_application_ends_it_with_its_words(api: FakeApi) -> None:
-    """DEPLOY_FAILED ends the recording at once, after Ray's own account was collected."""
+    """A DEPLOY_FAILED that stays ends the recording, after Ray's own account was collected."""
+    api.version = {"simulated": {"clock": _fast_clock(60)}}
     await deploy(api)
+    await api.put("rayservices", "llm", "ml", status={"pendingServiceStatus": {"rayClusterName": "llm-abc"}})
 
     async def dashboard(request: web.Request) -> web.Response:
         if request.path.endswith("/api/serve/applications/"):
@@ -224,15 +226,15 @@ async def test_a_failed_application_ends_it_with_its_words(api: FakeApi) -> None
         return web.json_response({"data": {"result": {}}})
 
     api.handlers["/api/v1/namespaces/ml/services/llm-abc-head-svc:dashboard/proxy"] = dashboard
-    recording = Recording(api)
+    recording = Recording(api, limit_s=600)
     outcome = await recording.task
     assert outcome.outcome == "failed"
     assert "ModuleNotFoundError: no vllm" in (outcome.reason or "")
     assert recording.of("ray-nodes")
 
 
-async def test_deletion_by_somebody_else_aborts(api: FakeApi) -> None:
-    """A RayService deleted under the wait ends as aborted, also when the deletion itself was missed."""
+async def test_deletion_by_somebody_else_ends_it(api: FakeApi) -> None:
+    """A RayService deleted under the wait ends the recording, also when the deletion itself was missed."""
     await deploy(api)
     recording = Recording(api)
     await recording.until(lambda r: bool(r.of("rayclusters")))
@@ -241,7 +243,7 @@ async def test_deletion_by_somebody_else_aborts(api: FakeApi) -> None:
     await api.remove("rayservices", "llm", "ml")
     await api.compact()
     outcome = await recording.task
-    assert outcome.outcome == "aborted"
+    assert outcome.outcome == "failed"
     assert "ml/llm" in (outcome.reason or "")
 
 
@@ -249,7 +251,7 @@ async def test_a_rayservice_that_was_replaced_is_not_recorded(api: FakeApi) -> N
     """Another uid under the same name is somebody else's."""
     await api.put("rayservices", "llm", "ml")
     outcome = await Recording(api).task
-    assert outcome.outcome == "aborted"
+    assert outcome.outcome == "failed"
 
 
 async def test_events_are_kept_by_uid_and_wait_for_their_objects(api: FakeApi) -> None:
@@ -362,7 +364,7 @@ async def test_serve_answers_are_kept_when_they_change(api: FakeApi) -> None:
         return web.json_response({"applications": apps, "controller_health_metrics": {"timestamp": polls}})
 
     api.handlers["/api/v1/namespaces/ml/services/llm-abc-head-svc:dashboard/proxy/api/serve"] = dashboard
-    api.version = {"simulated": {"clock": _fast_clock()}}
+    api.version = {"simulated": {"clock": _fast_clock(10)}}
     recording = Recording(api, limit_s=600)
     await recording.until(lambda r: len(r.of("serve-rest")) == 2)
     await make_ready(api)
@@ -374,9 +376,9 @@ async def test_serve_answers_are_kept_when_they_change(api: FakeApi) -> None:
     assert first["received_at"] < second["unchanged_until"] < second["received_at"]
 
 
-def _fast_clock() -> dict[str, Any]:
+def _fast_clock(speed: float) -> dict[str, Any]:
     now = datetime.now(UTC)
-    return {"speed": 10.0, "wall_epoch": now.timestamp(), "virtual_epoch": now.isoformat()}
+    return {"speed": speed, "wall_epoch": now.timestamp(), "virtual_epoch": now.isoformat()}
 
 
 async def test_the_closing_collection_reads_rays_own_account(api: FakeApi) -> None:

@@ -1,16 +1,17 @@
 """Asks the served model until it answers validly: the endpoint is ready, but does it serve?"""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.completion import flaw
 from airflow_llm_provisioning.core.instants import format_instant
-from airflow_llm_provisioning.core.manifest import serve_service
-from airflow_llm_provisioning.core.trace import Line, mark_line
+from airflow_llm_provisioning.core.trace import mark_line
 from airflow_llm_provisioning.exceptions import ClusterError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
+from airflow_llm_provisioning.gateways.recording.ray_api import Emit
+from airflow_llm_provisioning.gateways.recording.scope import Scope
 
 SERVE_PORT: Final = 8000
 PAUSE_CLUSTER_S: Final = 0.5
@@ -23,14 +24,14 @@ ANSWER_REAL_S: Final = 5.0
 class Asking:
     """The attempts at a first completion. `flaw`: what was wrong with the last one."""
 
-    def __init__(self, cluster: Cluster, subject: Mapping[str, str], completion: Mapping[str, Any]) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, scope: Scope, completion: Mapping[str, Any]) -> None:
         self._cluster = cluster
-        self._namespace = subject["namespace"]
-        self._service = serve_service(subject["name"])
+        self._namespace = namespace
+        self._scope = scope
         self._completion = completion
-        self.flaw = "it was not asked yet"
+        self.flaw = "not asked yet"
 
-    async def first_valid(self, emit: Callable[[Line], None]) -> datetime:
+    async def first_valid(self, emit: Emit) -> datetime:
         """Ask until an answer is valid and return when it was received; marks each new flaw and the success."""
         while True:
             asked_at = self._cluster.clock()
@@ -49,7 +50,7 @@ class Asking:
         timeout_s = max(ANSWER_REAL_S, self._cluster.real_seconds(ANSWER_CLUSTER_S))
         try:
             status, headers, body = await self._cluster.proxy(
-                self._service,
+                self._scope.serve_service,
                 SERVE_PORT,
                 self._completion["path"],
                 namespace=self._namespace,

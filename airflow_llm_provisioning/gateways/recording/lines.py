@@ -25,16 +25,17 @@ class Lines:
         self._seen = Deduplicator()
         self._flushing = asyncio.Lock()
 
-    def add(self, item: Line) -> None:
-        """Take a line of our own or an answer; its object is redacted here."""
-        self._waiting.append({**item, "object": redact(item["resource"], item["object"])})
+    def add(self, item: Line) -> Line:
+        """Take a line and return it as it will be stored: its object is redacted here."""
+        kept = {**item, "object": redact(item["resource"], item["object"])}
+        self._waiting.append(kept)
+        return kept
 
-    def add_seen(self, resource: str, seen: Seen) -> bool:
-        """Take a version of an object; False where it was taken before."""
+    def add_seen(self, resource: str, seen: Seen) -> Line | None:
+        """Take a version of an object and return its line; None where it was taken before."""
         if not self._seen.is_new(resource, seen.type, seen.object):
-            return False
-        self.add(line(seen.received_at, seen.type, resource, seen.object))
-        return True
+            return None
+        return self.add(line(seen.received_at, seen.type, resource, seen.object))
 
     async def flush(self) -> None:
         """Hand over what is waiting; raises what the sink raises, and keeps the lines then."""

@@ -18,7 +18,7 @@ from airflow_llm_provisioning.exceptions import ClusterError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.recording.scope import Scope
 
-Emit = Callable[[Line], None]
+Emit = Callable[[Line], object]
 
 SERVE_PATH: Final = "/api/serve/applications/"
 POLL_CLUSTER_S: Final = 1.0

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
+from airflow_llm_provisioning.core.manifest import serve_service
 from airflow_llm_provisioning.gateways.kubernetes.watch import Seen
 
 # Nodes come before anybody can know whether a pod will land on them.
@@ -22,12 +23,13 @@ class Scope:
     """Decides for one recording what is written down.
 
     `subject`: {namespace, name, uid} of the RayService. `head_service`: the name of the newest RayCluster's head
-    Service, None while there is none.
+    Service, None while there is none. `serve_service`: the Service whose ready endpoint ends the wait.
     """
 
     def __init__(self, subject: Mapping[str, str]) -> None:
         self._name = subject["name"]
         self._uid = subject["uid"]
+        self.serve_service = serve_service(subject["name"])
         self._ours: set[str] = {subject["uid"]}
         self._held: deque[tuple[str, Seen]] = deque(maxlen=MOST_HELD)
         self._newest = ""
@@ -45,6 +47,9 @@ class Scope:
     def _own(self, resource: str, obj: Mapping[str, Any]) -> Iterator[tuple[str, Seen]]:
         if resource in EVENTS or resource in CLUSTER_SCOPED:
             return
+        if resource == "rayservices":
+            # KubeRay 1.2+: spec.serveService may name the Service otherwise.
+            self.serve_service = text(dig(obj, "spec", "serveService", "metadata", "name")) or self.serve_service
         if resource == "rayclusters":
             self._note_head(obj)
         uid = text(dig(obj, "metadata", "uid"))
@@ -75,6 +80,8 @@ class Scope:
             if about.get("kind") in CLUSTER_KINDS:
                 return True
             return self._known({text(about.get("uid"))}, text(about.get("name")))
+        if resource == "endpointslices" and _service(obj) == self.serve_service:
+            return True  # the finish line must not wait for the watch of Services; whose it is, its reader looks at
         owners = {text(mapping(owner).get("uid")) for owner in items(dig(obj, "metadata", "ownerReferences"))}
         return self._known(owners | {text(dig(obj, "metadata", "uid"))}, _name(obj))
 
@@ -82,6 +89,10 @@ class Scope:
         if uids & self._ours:
             return True
         return None if name == self._name or name.startswith(f"{self._name}-") else False
+
+
+def _service(endpointslice: Mapping[str, Any]) -> str:
+    return text(dig(endpointslice, "metadata", "labels", "kubernetes.io/service-name"))
 
 
 def _name(obj: Mapping[str, Any]) -> str:
