@@ -42,7 +42,7 @@ _EFFECTS: Final = {
 _NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 _KNOWN: Final = frozenset(
     {"name", "machine_type", "gpu_sku", "gpu_count", "min_nodes", "max_nodes", "labels", "taints", "streaming"}
-    | {"image_type", "disk_gb", "disk_type", "service_account", "driver_version", "zones", "spot"}
+    | {"image_type", "disk_gib", "disk_type", "node_service_account", "driver_version", "zones", "spot"}
 )
 _MANAGED_BY: Final = next(iter(label_keys_for_google({LABEL_MANAGED_BY: OWNER})))
 _CONTENT: Final = next(iter(label_keys_for_google({LABEL_CONTENT: ""})))
@@ -206,12 +206,12 @@ def pool_body(pool: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, A
         ],
         # Said either way: a pool that says nothing would follow the cluster's default.
         "gcfs_config": {"enabled": bool(pool.get("streaming", False))},
-        "disk_size_gb": int(pool.get("disk_gb", 100)),
+        "disk_size_gb": int(pool.get("disk_gib", 100)),
         "disk_type": pool.get("disk_type", "pd-balanced"),
         "oauth_scopes": ["https://www.googleapis.com/auth/cloud-platform"],
     }
-    if pool.get("service_account"):
-        config["service_account"] = pool["service_account"]
+    if pool.get("node_service_account"):
+        config["service_account"] = pool["node_service_account"]
     if pool.get("spot"):
         config["spot"] = True
     if pool.get("gpu_sku"):
