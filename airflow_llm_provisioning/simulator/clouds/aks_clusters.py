@@ -238,7 +238,7 @@ class ManagedClusters:
             f"/subscriptions/{call.path['subscription']}/providers/Microsoft.ContainerService/locations/"
             f"{cluster.region}/operations/{running.identity}?api-version=2017-08-31"
         )
-        return {"Azure-AsyncOperation": self._base_url() + path, "Retry-After": "5"}
+        return {"Azure-AsyncOperation": self._base_url() + path, "Retry-After": f"{self._durations_s['retry_after']:g}"}
 
 
 def _group_id(call: Call) -> str:

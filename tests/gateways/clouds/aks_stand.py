@@ -42,6 +42,7 @@ DURATIONS_S = {
     "create_pool": 6.0,
     "update_pool": 6.0,
     "delete_pool": 6.0,
+    "retry_after": 0.0,
     "register_feature": 6.0,
     "build_queue": 2.0,
     "build_failure": 2.0,
@@ -126,10 +127,11 @@ class Stand:
     async def until(
         self, operation: Operation, reached: Callable[[Operation], bool], cloud: AksCloud | None = None
     ) -> Operation:
-        """Poll until something holds; the test's own time limit ends what never does."""
+        """Poll until something holds, or the operation ended without it."""
         cloud = cloud or self.cloud()
         async with asyncio.timeout(60):
             while not reached(operation):
+                assert operation.state == "running", operation
                 operation = await self.poll(operation, cloud)
                 await asyncio.sleep(0.01)
         return operation
@@ -159,6 +161,14 @@ class Stand:
     async def owned(self) -> list[Owned]:
         """List from a new process."""
         return await asyncio.to_thread(self.cloud().list_owned)
+
+    async def until_nothing_is_owned(self, cloud: AksCloud) -> None:
+        """Wait for the deletions that Azure has only accepted so far."""
+        for _ in range(1000):
+            if not await asyncio.to_thread(cloud.list_owned):
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(await self.owned())
 
     def count(self, call: str) -> int:
         """Return how often a call was answered."""

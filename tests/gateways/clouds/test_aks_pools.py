@@ -34,6 +34,7 @@ async def test_a_pool_is_created_as_asked_and_without_nodes() -> None:
 async def test_success_waits_until_the_pool_is_there() -> None:
     """Azure answers a PUT long before the pool exists."""
     async with azure() as stand:
+        stand.durations["create_pool"] = 60.0
         cloud = stand.cloud()
         operation = await stand.start("set_up_node_pool", REQUEST, cloud)
         operation = await stand.until(operation, lambda op: op.step == "pool: creating", cloud)
@@ -56,7 +57,7 @@ async def test_a_killed_process_begins_again_and_creates_no_second_pool() -> Non
     """From the first operation the pool is found while it is created."""
     async with azure() as stand:
         first = await stand.start("set_up_node_pool", REQUEST)
-        await stand.until(first, lambda op: op.step == "pool: creating")
+        await stand.until(first, lambda op: op.step == "pool asked for")
         done = await stand.end(first, stand.cloud())
         assert done.state == "succeeded", done.error
         assert stand.count("agentPools.put") == 1
@@ -112,7 +113,7 @@ async def test_a_process_killed_before_it_saw_the_failure_still_tells_the_reason
         fault = {"kind": "operation", "status": "Failed", "code": "VMSkuNotAvailable", "message": "none left"}
         stand.sim.faults["agentPools.put"] = fault
         first = await stand.start("set_up_node_pool", REQUEST)
-        await stand.until(first, lambda op: op.step == "pool: creating")
+        await stand.until(first, lambda op: op.step == "pool asked for")
         done = await stand.end(first, stand.cloud())
         assert done.error is not None
         assert "VMSkuNotAvailable: none left" in done.error

@@ -1,0 +1,134 @@
+"""Reaching an AKS cluster, and what Azure can say about whether an image was streamed."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from aks_stand import HOST, POOL, azure
+
+from airflow_llm_provisioning.exceptions import CloudError
+from airflow_llm_provisioning.gateways.clouds.base import Evidence
+
+pytestmark = pytest.mark.aks
+
+
+async def test_a_cluster_with_local_accounts_is_reached_by_the_token_in_its_kubeconfig() -> None:
+    """Server and token are the kubeconfig's own."""
+    async with azure() as stand:
+        access = await asyncio.to_thread(stand.cloud().cluster_access, "c1")
+        assert (access.server, access.token, access.expires_at) == ("http://127.0.0.1:9", "stand-in-c1", None)
+        assert "stand-in-c1" not in repr(access)
+
+
+async def test_an_entra_cluster_is_reached_without_kubelogin() -> None:
+    """The exec entry is replaced by a token for AKS's server application, and says when it ends."""
+    async with azure() as stand:
+        stand.sim.clusters.entra = True
+        cloud = stand.cloud()
+        access = await asyncio.to_thread(cloud.cluster_access, "c1")
+        assert access.token is not None
+        assert access.token.startswith("local-")
+        assert access.expires_at is not None
+        assert access.expires_at.tzinfo is not None
+        config = await asyncio.to_thread(cloud.kube_config, "c1")
+        assert set(config["users"][0]["user"]) == {"token"}
+        assert config["clusters"][0]["cluster"]["server"] == "http://127.0.0.1:9"
+
+
+async def test_the_kubeconfig_is_one_that_the_official_hook_takes() -> None:
+    """KubernetesHook(config_dict=...) makes a client of it that sends the token."""
+    from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+
+    async with azure() as stand:
+        config = await asyncio.to_thread(stand.cloud().kube_config, "c1")
+        hook = KubernetesHook(conn_id=None, config_dict=config)
+        client = await asyncio.to_thread(hook.get_conn)
+        assert client.configuration.host == "http://127.0.0.1:9"
+        assert "stand-in-c1" in str(client.configuration.api_key)
+
+
+async def test_an_unknown_cluster_is_said_with_the_resource_group() -> None:
+    """Azure's own sentence is in ours."""
+    async with azure() as stand:
+        with pytest.raises(CloudError, match=r"kubeconfig of AKS cluster c9 in resource group .*404 ResourceNotFound"):
+            await asyncio.to_thread(stand.cloud().cluster_access, "c9")
+
+
+FAST = [{"node": "n", "size_bytes": 13.5e9, "pull_s": 4.5}]
+SLOW = [{"node": "n", "size_bytes": 4_080_443_126, "pull_s": 168.8}]  # Azure/acr#873: streaming on, full pull
+
+
+@pytest.mark.parametrize(
+    "change, holds, said",
+    [
+        ({"pulls": FAST}, True, "no full pull is that fast"),
+        ({"pulls": SLOW}, False, "an ordinary pull"),
+        ({"pulls": [{"node": "n", "size_bytes": 1e6, "pull_s": 0.001}]}, None, "nothing else proves it"),
+        ({}, None, "nothing else proves it"),
+        ({"pulls": FAST, "image": f"{HOST}/ray-serving@sha256:{'a' * 64}"}, False, "names a digest"),
+        ({"pulls": FAST, "image": "docker.io/rayproject/ray:2.46.0"}, False, "in no Azure registry"),
+        ({"pulls": FAST, "image": f"{HOST}/ray-serving:absent"}, False, "no streaming artifact"),
+        ({"pulls": FAST, "pools": ["plain"]}, False, "Streaming is off on pool plain"),
+    ],
+)
+async def test_streamed_is_believed_only_from_the_pull_and_ruled_out_by_any_state(
+    change: dict[str, Any], holds: bool | None, said: str
+) -> None:
+    """No positive signal is documented: converted and switched on alone stay unknown."""
+    async with azure() as stand:
+        built = await stand.built()
+        await stand.run("set_up_node_pool", {"cluster": "c1", "pool": POOL})
+        await stand.run("set_up_node_pool", {"cluster": "c1", "pool": {**POOL, "name": "plain", "streaming": False}})
+        await stand.run("enable_streaming", {"image": built["image"]})
+        facts = {"image": built["image"], "cluster": "c1", "nodes": ["aks-aksgpu-12345678-vmss000000"], **change}
+        [evidence] = await asyncio.to_thread(stand.cloud().verify, ["image_streamed"], facts)
+        assert (evidence.claim, evidence.holds) == ("image_streamed", holds), evidence
+        assert said in evidence.detail
+
+
+async def test_a_pull_before_the_artifact_was_complete_is_detected() -> None:
+    """The race, found afterwards: such a node keeps the plain image."""
+    async with azure() as stand:
+        built = await stand.built()
+        await stand.run("enable_streaming", {"image": built["image"]})
+        complete_at = stand.world.aks_converted[built["digest"]]
+
+        async def streamed(seconds: float) -> Evidence:
+            pulled_at = (complete_at + timedelta(seconds=seconds)).isoformat()
+            facts = {"image": built["image"], "pulls": FAST, "pulled_at": pulled_at}
+            return (await asyncio.to_thread(stand.cloud().verify, ["image_streamed"], facts))[0]
+
+        early, late = await streamed(-1), await streamed(1)
+        assert (early.holds, late.holds) == (False, True)
+        assert "keeps it" in early.detail
+
+
+async def test_each_claim_says_where_its_answer_is_from_and_unknown_claims_are_unknown() -> None:
+    """Evidence without a source is gossip."""
+    async with azure() as stand:
+        built = await stand.built()
+        await stand.run("enable_streaming", {"image": built["image"]})
+        await stand.run("set_up_node_pool", {"cluster": "c1", "pool": POOL})
+        facts = {"image": built["image"], "cluster": "c1", "nodes": [{"name": "n", "labels": {LABEL: "aksgpu"}}]}
+        claims = ["image_by_tag", "image_converted", "pool_streams", "snapshot_mounted"]
+        found = await asyncio.to_thread(stand.cloud().verify, claims, facts)
+        assert [(item.claim, item.holds) for item in found] == [
+            ("image_by_tag", True),
+            ("image_converted", True),
+            ("pool_streams", True),
+            ("snapshot_mounted", None),
+        ]
+        assert all(item.source for item in found)
+
+
+LABEL = "kubernetes.azure.com/agentpool"
+
+
+async def test_a_cloud_that_does_not_answer_leaves_the_claim_unknown() -> None:
+    """A failed question is no `no`."""
+    async with azure() as stand:
+        stand.sim.faults["tags.get"] = {"kind": "http", "status": 500, "times": 0}
+        [evidence] = await asyncio.to_thread(stand.cloud().verify, ["image_converted"], {"image": f"{HOST}/a:1"})
+        assert evidence.holds is None
+        assert "could not be asked" in evidence.detail
