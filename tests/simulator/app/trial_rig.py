@@ -6,6 +6,7 @@ It keeps every change with the virtual instant at which it came, as the recordin
 import asyncio
 import copy
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -83,6 +84,8 @@ class TrialRig:
         self.app = application_controllers(self.store, self.clock, self.profile, seed=3, faults=self.faults)
         self.runtime = self.app.runtime
         self.trace: list[Seen] = []
+        self.lag_s = 0.0
+        """The longest time (of the wall) the loop was late: how much the order of near things may be trusted."""
         self._tasks: list[asyncio.Task[None]] = []
         self._cached = LocalImage(self.image, delivery or Delivery("present")) if cached else None
         self._gpu_node = gpu_node
@@ -90,7 +93,13 @@ class TrialRig:
     async def __aenter__(self) -> "TrialRig":
         self.store.create("namespaces", {"metadata": {"name": "serving"}}, manager="test")
         kubelets = Kubelets(self.ctx, self.fleet.machines, self.runtime)
-        loops = (self._record(), kubelets.run(), Scheduler(self.ctx).run(), EndpointController(self.ctx).run())
+        loops = (
+            self._record(),
+            self._watch_lag(),
+            kubelets.run(),
+            Scheduler(self.ctx).run(),
+            EndpointController(self.ctx).run(),
+        )
         self._tasks = [asyncio.get_running_loop().create_task(loop) for loop in loops]
         await self.app.start()
         self.join("cpu-node-1", "cpu", gpus=0)
@@ -165,6 +174,12 @@ class TrialRig:
         """GET from a pod as the API server's proxy does."""
         status, _, body = await self.runtime.request(self.pod(node_type), port, "GET", path, query, {}, b"")
         return status, body if isinstance(body, bytes) else b"".join([chunk async for chunk in body])
+
+    async def _watch_lag(self) -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.02)
+            self.lag_s = max(self.lag_s, time.monotonic() - before - 0.02)
 
     async def _record(self) -> None:
         async for type_, resource, item in self.store.subscribe(*WATCHED):
