@@ -187,6 +187,10 @@ def _flags(view: TraceView, clocks: Clocks, logs: LogReading, timeline: Timeline
         for clock, lead in clocks.leads.items()
         if lead.low > ALLOWANCE or lead.high < -ALLOWANCE
     ]
+    flags += [
+        Flag("contradiction", f"{count} stamps of the clock of {clock} lie impossibly long after they were received")
+        for clock, count in clocks.odd.items()
+    ]
     for note in logs.notes:
         kind, _, detail = note.partition(": ")
         flags.append(Flag(kind, detail))

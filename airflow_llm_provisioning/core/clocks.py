@@ -27,6 +27,10 @@ SCHEDULER: Final = "scheduler"
 
 # The quickest of a clock's messages takes no longer. Recordings: operator events arrive 3 to 35 ms after their stamp.
 PROMPT: Final = timedelta(seconds=0.25)
+# A clock does not change by so much within one trial.
+IMPLAUSIBLE: Final = timedelta(seconds=60)
+# A simulated clock that runs faster blurs everything anyhow.
+FASTEST: Final = 1000.0
 # From so many messages on, one of them can be taken for prompt.
 OFTEN: Final = 3
 # What is believed of a clock of which no message was seen promptly; NTP-kept nodes stay far below.
@@ -83,14 +87,18 @@ def event_clock(event: Event) -> str:
 
 
 class Clocks:
-    """The leads of every clock of a trace. `worst_delay`: the longest a message provably took to reach the recorder."""
+    """The leads of every clock of a trace. `worst_delay`: the longest a message provably took to reach the recorder.
+    `odd`: how many stamps of a clock lie impossibly far after their receipts; they count for nothing here.
+    """
 
     def __init__(self, view: TraceView) -> None:
+        self.odd: dict[str, int] = {}
         speed = number(dig(view.header, "clock", "speed")) or 1.0
-        self._prompt = PROMPT * max(1.0, speed)
+        self._prompt = PROMPT * min(max(1.0, speed), FASTEST)
         samples: dict[str, list[_Sample]] = {}
         for clock, sample in _samples(view):
             samples.setdefault(clock, []).append(sample)
+        samples = {clock: self._plausible(clock, taken) for clock, taken in samples.items()}
         self._heard = {clock for clock, taken in samples.items() if any(sample.prompt for sample in taken)}
         often = {clock: taken for clock, taken in samples.items() if sum(s.prompt for s in taken) >= OFTEN}
         self.leads = {clock: self._lead(taken, self._prompt) for clock, taken in often.items()}
@@ -110,6 +118,19 @@ class Clocks:
         lead = self.lead(clock)
         middle = stamp.at + stamp.resolution // 2 if stamp.resolution >= SECOND else stamp.at
         return Span(stamp.at - lead.high, stamp.until - lead.low, middle - lead.likely)
+
+    def _plausible(self, clock: str, samples: list[_Sample]) -> list[_Sample]:
+        """Leave out stamps that lie far after their own receipts, compared with this clock's others: a delay only makes
+        a stamp look older, so those are no stamps of this clock, or the recorder's own clock jumped.
+        """
+        leads = sorted(sample.lead for sample in samples if sample.prompt)
+        if len(leads) < OFTEN:
+            return samples
+        limit = leads[len(leads) // 2] + IMPLAUSIBLE
+        kept = [sample for sample in samples if sample.lead <= limit]
+        if len(kept) < len(samples):
+            self.odd[clock] = len(samples) - len(kept)
+        return kept
 
     def _longest(self, samples: Mapping[str, list[_Sample]]) -> timedelta:
         """Return the longest delay that the samples prove, at least zero."""

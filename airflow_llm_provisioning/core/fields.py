@@ -3,6 +3,7 @@
 Knows nothing of what the fields mean.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -25,10 +26,14 @@ def text(value: Any) -> str:
 
 
 def number(value: Any) -> float | None:
-    """Return `value` as a float if it is a number, else None; a boolean is none."""
+    """Return `value` as a float if it is a finite number, else None; a boolean is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    try:
+        converted = float(value)
+    except OverflowError:
+        return None
+    return converted if math.isfinite(converted) else None
 
 
 def dig(value: Any, *path: str) -> Any:

@@ -4,11 +4,12 @@ A stamp of whole seconds was truncated, so the instant it names lies in [at, at 
 whose clock wrote it.
 """
 
-import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+
+from airflow_llm_provisioning.core.fields import number
 
 MICROSECOND: Final = timedelta(microseconds=1)
 SECOND: Final = timedelta(seconds=1)
@@ -17,6 +18,9 @@ _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?\s*(Z|z|[+-]\d\d:?\d\d)?", flags=re.ASCII
 )
 _FINEST_DIGITS: Final = 6
+# Go writes year 1 for "never"; what lies outside these is no instant of a deployment.
+_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,8 @@ def parse_stamp(value: Any) -> Stamp | None:
         at += timedelta(microseconds=int(digits.ljust(_FINEST_DIGITS, "0")))
     except (ValueError, OverflowError):
         return None
+    if not _EARLIEST <= at < _LATEST:
+        return None
     return Stamp(at, timedelta(microseconds=10 ** (_FINEST_DIGITS - len(digits))))
 
 
@@ -55,12 +61,10 @@ def parse_instant(value: Any) -> datetime | None:
 
 def from_epoch_s(value: Any) -> Stamp | None:
     """Read seconds since 1970 (Serve's `start_time_s`) as a stamp of microseconds; 0 and below are no instants."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+    since = number(value)
+    if since is None or not 0 < since < _LATEST.timestamp():
         return None
-    try:
-        return Stamp(datetime.fromtimestamp(value, UTC), MICROSECOND)
-    except (OverflowError, OSError, ValueError):
-        return None
+    return Stamp(datetime.fromtimestamp(since, UTC), MICROSECOND)
 
 
 def format_instant(at: datetime) -> str:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_llm_provisioning.core.clocks import API, event_clock, node_clock
-from airflow_llm_provisioning.core.fields import dig, mapping, objects, text
+from airflow_llm_provisioning.core.fields import dig, mapping, number, objects, text
 from airflow_llm_provisioning.core.instants import Stamp, from_epoch_s, parse_stamp
 from airflow_llm_provisioning.core.sightings import Sighting, condition_sighting, creation, event_sighting, published
 from airflow_llm_provisioning.core.trace_objects import History, condition_true, container_statuses
@@ -136,9 +136,9 @@ def _container(pod: History, name: str, clock: str, field: str) -> Sighting | No
 def _raylet(view: TraceView, pod: History, clock: str) -> Sighting | None:
     address = dig(pod.last, "status", "podIP")
     for node in objects(view.ray_answer("ray-nodes"), "data", "result", "result"):
-        started = node.get("start_time_ms")
-        if address and node.get("node_ip") == address and isinstance(started, (int, float)):
-            stamp = from_epoch_s(started / 1000)
+        started_ms = number(node.get("start_time_ms"))
+        if address and node.get("node_ip") == address and started_ms is not None:
+            stamp = from_epoch_s(started_ms / 1000)
             if stamp:
                 return Sighting(
                     f"ray-nodes start_time_ms of {address}", Stamp(stamp.at, timedelta(milliseconds=1)), clock

@@ -85,7 +85,7 @@ def _serve_config(config: str) -> str:
 
     try:
         parsed = yaml.safe_load(config)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return REDACTED
     if not isinstance(parsed, Mapping):
         return REDACTED

@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow_llm_provisioning.core.clocks import ALLOWANCE, node_clock
 from airflow_llm_provisioning.core.engine_logs import LogEntry, LogReading
-from airflow_llm_provisioning.core.fields import dig, mapping, objects, text
+from airflow_llm_provisioning.core.fields import dig, mapping, number, objects, text
 from airflow_llm_provisioning.core.instants import Stamp, from_epoch_s
 from airflow_llm_provisioning.core.sightings import Sighting, event_sighting, published
 from airflow_llm_provisioning.core.trace_objects import Answer, History
@@ -68,10 +68,10 @@ def runtime_env_s(view: TraceView) -> dict[str, float]:
         roles[text(node.get("node_id"))] = "head" if node.get("is_head_node") else "worker"
     found: dict[str, float] = {}
     for built in objects(view.ray_answer("ray-runtime-envs"), "data", "result", "result"):
-        took = built.get("creation_time_ms")
+        took_s = (number(built.get("creation_time_ms")) or 0.0) / 1000
         role = roles.get(text(built.get("node_id")))
-        if role and built.get("success") is not False and isinstance(took, (int, float)) and took > 0:
-            found[role] = max(found.get(role, 0.0), took / 1000)
+        if role and built.get("success") is not False and 0 < took_s < _LONGEST_S:
+            found[role] = max(found.get(role, 0.0), took_s)
     return found
 
 
@@ -127,11 +127,13 @@ def _worker_asked(view: TraceView) -> Sighting | None:
         return None
 
     def asked(obj: Mapping[str, Any]) -> bool:
-        return any((group.get("replicas") or 0) > 0 for group in objects(obj, "spec", "workerGroupSpecs"))
+        return any(number(group.get("replicas")) or 0 for group in objects(obj, "spec", "workerGroupSpecs"))
 
     return published(f"rayclusters {cluster.name} workerGroupSpecs replicas", cluster.first_sight(asked))
 
 
+# Longer than any deployment lasts: a figure that is none.
+_LONGEST_S = 86_400.0
 _LOGGED = (
     ("serve_config_sent", "controller_deploying"),
     ("app_build_started", "controller_building"),

@@ -173,16 +173,26 @@ def _contradictions(found: Mapping[str, Milestone], route: Route, flags: list[Fl
         for pair in broken:
             for name in pair:
                 counts[name] = counts.get(name, 0) + 1
-        worst = max(counts, key=lambda name: (name not in (SUBMITTED, ENDPOINT_READY), *_doubt(name, counts)))
+        worst = max(counts, key=lambda name: _doubt(name, counts))
+        if _excluded(found, present, SUBMITTED, ENDPOINT_READY):
+            # Nothing in between can reconcile these two: there is no total.
+            worst = ENDPOINT_READY
         for cause, effect in broken:
             if worst in (cause, effect):
                 flags.append(_broken(found[cause], found[effect]))
         off.add(worst)
 
 
-def _doubt(name: str, counts: Mapping[str, int]) -> tuple[bool, int, int]:
-    """How readily a milestone is given up: those beside the route first, then by contradictions, then the later one."""
-    return name in BESIDE_THE_ROUTE, counts[name], MILESTONES.index(name)
+def _excluded(found: Mapping[str, Milestone], present: frozenset[str], cause: str, effect: str) -> bool:
+    return {cause, effect} <= present and found[cause].earliest_at > found[effect].latest_at
+
+
+def _doubt(name: str, counts: Mapping[str, int]) -> tuple[bool, bool, int, int]:
+    """How readily a milestone is given up: never the ends of the route, those beside it first, then the most
+    contradicted, then the later one.
+    """
+    ends = (SUBMITTED, ENDPOINT_READY)
+    return name not in ends, name in BESIDE_THE_ROUTE, counts[name], MILESTONES.index(name)
 
 
 def _broken(cause: Milestone, effect: Milestone) -> Flag:

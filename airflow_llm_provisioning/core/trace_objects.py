@@ -242,7 +242,7 @@ def containers(pod: Any) -> Iterable[Mapping[str, Any]]:
 def _count(obj: Any) -> int:
     value = mapping(obj)
     counted = value.get("count") or value.get("deprecatedCount") or dig(value, "series", "count")
-    return max(int(number(counted) or 1), 1)
+    return max(int(min(number(counted) or 1, 1e9)), 1)
 
 
 def _event_stamps(obj: Mapping[str, Any]) -> tuple[Stamp | None, Stamp | None]:

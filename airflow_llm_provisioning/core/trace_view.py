@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import yaml
 
-from airflow_llm_provisioning.core.fields import dig, items, mapping, objects, text
+from airflow_llm_provisioning.core.fields import dig, items, mapping, number, objects, text
 from airflow_llm_provisioning.core.instants import parse_instant
 from airflow_llm_provisioning.core.manifest import serve_service
 from airflow_llm_provisioning.core.trace_format import TRACE_RESOURCE, Line
@@ -231,7 +231,8 @@ class TraceView:
         for spec in containers(pod.last if pod else None):
             if container in (None, spec.get("name")):
                 for entry in map(mapping, items(spec.get("env"))):
-                    found[text(entry.get("name"))] = entry.get("value")
+                    value = entry.get("value")
+                    found[text(entry.get("name"))] = value if isinstance(value, str) else None
         return found
 
     @cached_property
@@ -240,7 +241,7 @@ class TraceView:
         try:
             spec = dig(self.rayservice.first if self.rayservice else None, "spec", "serveConfigV2")
             return mapping(yaml.safe_load(text(spec)))
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):
             return {}
 
     @cached_property
@@ -263,7 +264,7 @@ class TraceView:
         """Whether Ray's autoscaler was on and no worker asked for from the start."""
         spec = mapping(dig(self.rayservice.first if self.rayservice else None, "spec", "rayClusterConfig"))
         groups = objects(spec, "workerGroupSpecs")
-        asked = any((group.get("replicas") or 0) > 0 or (group.get("minReplicas") or 0) > 0 for group in groups)
+        asked = any(number(group.get(key)) or 0 for group in groups for key in ("replicas", "minReplicas"))
         return spec.get("enableInTreeAutoscaling") is True and not asked
 
     def polls(self) -> list[Answer]:
@@ -302,7 +303,7 @@ class TraceView:
     ) -> None:
         received_at = parse_instant(mapping(line).get("received_at"))
         resource, kind, obj = (mapping(line).get(key) for key in ("resource", "type", "object"))
-        if received_at is None or not isinstance(resource, str):
+        if received_at is None or not isinstance(resource, str) or not (kind is None or isinstance(kind, str)):
             self.unreadable_lines += 1
             return
         self.first_received_at = min(self.first_received_at or received_at, received_at)

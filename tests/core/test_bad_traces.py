@@ -1,0 +1,206 @@
+"""Traces that are cut, foreign, impossible or simply wrong: each has a stated outcome, and none raises."""
+
+import copy
+import gzip
+import json
+import random
+from typing import Any
+
+import pytest
+from deployment_generator import NAME, NAMESPACE, Deployment, generate
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from airflow_llm_provisioning.core.analysis import Analysis, analyse, analyse_trace
+from airflow_llm_provisioning.core.readiness import Readiness
+from airflow_llm_provisioning.core.trace import TraceView, encode_chunk, redact
+from airflow_llm_provisioning.core.verdicts import image_arrival, recipe_packages, runtime_pip_seen, switch
+
+JUNK: tuple[Any, ...] = (
+    None, True, -1, 1e308, float("nan"), "", "x", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", [], [None], {},
+    {"a": {}}, [["x"]], "2026-02-30T00:00:00Z", 10**400,
+)  # fmt: skip
+
+
+def kinds(analysis: Analysis) -> set[str]:
+    return {flag.kind for flag in analysis.flags}
+
+
+def changed(deployment: Deployment, resource: str, change: Any) -> list[dict[str, Any]]:
+    """Return the lines with `change(object)` applied to every object of a resource."""
+    lines = copy.deepcopy(deployment.lines)
+    for line in lines:
+        if line["resource"] == resource:
+            change(line["object"])
+    return lines
+
+
+def test_a_trace_cut_in_the_middle_says_so() -> None:
+    """What was written before the cut is analysed; the cut is a flag."""
+    lines = generate(1).lines
+    chunks = [encode_chunk(lines[:20]), encode_chunk(lines[20:])]
+    whole = b"".join(chunks)
+    analysis = analyse_trace(whole[: len(chunks[0]) + 40])
+    assert analysis.outcome == "unfinished"
+    assert "cut" in kinds(analysis)
+    plain = b"".join(json.dumps(line).encode() + b"\n" for line in lines[:10])
+    assert "cut" in kinds(analyse_trace(plain[:-25]))
+
+
+def test_a_newer_format_is_unreadable_and_asks_for_an_upgrade() -> None:
+    """A later version's trace is not guessed at."""
+    lines = generate(2).lines
+    lines[0] = {**lines[0], "object": {**lines[0]["object"], "format": 99}}
+    analysis = analyse_trace(encode_chunk(lines))
+    assert analysis.outcome == "unreadable"
+    assert analysis.reason is not None
+    assert "upgrade" in analysis.reason
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"hello\n", b"\x89PNG\r\n", gzip.compress(b"no trace"), b"\x1f\x8bbroken", b"[1, 2]\n", b'{"a": 1}\n']
+)
+def test_another_kind_of_file_is_unreadable(data: bytes) -> None:
+    """What is no trace is named so, with what to give instead."""
+    analysis = analyse_trace(data)
+    assert analysis.outcome == "unreadable"
+    assert analysis.total_us is None
+
+
+def test_an_endpoint_before_its_submission_is_a_contradiction() -> None:
+    """Impossible times give no total, and say which two instants contradict each other."""
+    deployment = generate(3)
+    lines = [
+        {**line, "received_at": "2020-01-01T00:00:00.000000Z"} if line["resource"] == "endpointslices" else line
+        for line in deployment.lines
+    ]
+    analysis = analyse(lines)
+    assert analysis.total_us is None
+    assert "contradiction" in kinds(analysis)
+
+
+def test_a_manifest_without_gpu_is_noted() -> None:
+    """A worker that asks for no GPU is measured, and noted."""
+    deployment = generate(4)
+
+    def without_gpu(pod: dict[str, Any]) -> None:
+        for container in pod["spec"]["containers"]:
+            container["resources"] = {}
+
+    analysis = analyse(changed(deployment, "pods", without_gpu))
+    assert analysis.total_us is not None
+    assert "no_gpu" in kinds(analysis)
+
+
+def test_several_applications_are_noted() -> None:
+    """With two applications both must be running, and the reader is told."""
+    deployment = generate(5)
+
+    def second(service: dict[str, Any]) -> None:
+        service["spec"]["serveConfigV2"] += "- name: other\n  import_path: b:b\n"
+
+    assert "applications" in kinds(analyse(changed(deployment, "rayservices", second)))
+
+
+def test_an_upgrade_in_mid_trial_is_noted() -> None:
+    """A second RayCluster of the same RayService is an upgrade; the first to serve is analysed."""
+    deployment = generate(6)
+    first = next(line for line in deployment.lines if line["resource"] == "rayclusters")
+    second = copy.deepcopy(first)
+    second["object"]["metadata"] |= {"uid": "rc-2", "name": "trial-a-later"}
+    analysis = analyse([*deployment.lines, second])
+    assert "upgrade" in kinds(analysis)
+    assert analysis.total_us == analyse(deployment.lines).total_us
+
+
+@pytest.mark.parametrize(("mark", "flagged"), [(None, True), ("delete_started", False)])
+def test_deletion_by_somebody_else_is_noted(mark: str | None, flagged: bool) -> None:
+    """A RayService that goes before it is ready was deleted by somebody else, unless we said that we did."""
+    deployment = generate(7)
+    lines = [line for line in deployment.lines if line["resource"] not in ("endpointslices", "services")]
+    service = copy.deepcopy(next(line for line in lines if line["resource"] == "rayservices"))
+    service["object"]["metadata"] |= {"deletionTimestamp": "2026-05-04T13:30:00Z", "resourceVersion": "9999"}
+    lines.append({**service, "type": "MODIFIED", "received_at": "2026-05-04T13:30:00.100000Z"})
+    if mark:
+        lines.append({**service, "type": "MARK", "resource": "trace", "object": {"mark": mark}})
+    assert ("deleted" in kinds(analyse(lines))) == flagged
+
+
+def test_an_operator_that_never_writes_status_is_noted() -> None:
+    """No status at all is said, not taken for a status of zeroes."""
+    deployment = generate(8)
+    lines = [line for line in deployment.lines if line["resource"] in ("trace", "rayservices")]
+    analysis = analyse(lines)
+    assert analysis.outcome == "unfinished"
+    assert "operator_silent" in kinds(analysis)
+
+
+@pytest.mark.parametrize(("outcome", "reason"), [("timed_out", "1800 s are over"), ("aborted", None), ("failed", "x")])
+def test_the_end_line_decides_the_outcome(outcome: str, reason: str | None) -> None:
+    """What the recorder wrote at the end stands, with its reason; a claimed readiness without endpoint is flagged."""
+    lines = [line for line in generate(9).lines if line["resource"] != "endpointslices"]
+    end = {"received_at": lines[-1]["received_at"], "resource": "trace", "type": "END"}
+    analysis = analyse([*lines, {**end, "object": {"outcome": outcome, "reason": reason}}])
+    assert (analysis.outcome, analysis.reason) == (outcome, reason)
+    claimed = analyse([*lines, {**end, "object": {"outcome": "ready", "reason": None}}])
+    assert "contradiction" in kinds(claimed)
+
+
+def test_an_older_namesake_is_somebody_else() -> None:
+    """Objects and events of an earlier RayService of the same name change nothing."""
+    deployment = generate(10)
+    before = analyse(deployment.lines).as_dict()
+    service = copy.deepcopy(next(line for line in deployment.lines if line["resource"] == "rayservices"))
+    service["object"]["metadata"] |= {"uid": "old", "creationTimestamp": "2026-05-04T10:00:00Z"}
+    service |= {"type": "LISTED"}
+    old_slice = copy.deepcopy(next(line for line in deployment.lines if line["resource"] == "endpointslices"))
+    old_slice["object"]["metadata"] |= {
+        "uid": "old-eps", "creationTimestamp": "2026-05-04T10:00:00Z", "ownerReferences": [{"uid": "old-svc"}]
+    }  # fmt: skip
+    old_slice["type"] = "LISTED"
+    event = {
+        "metadata": {"uid": "old-event"}, "reason": "Scheduled", "eventTime": "2026-05-04T10:00:01.000000Z",
+        "involvedObject": {"kind": "Pod", "name": "trial-a-x7k2p-head", "uid": "old-pod"},
+    }  # fmt: skip
+    old_event = {**service, "resource": "events", "object": event}
+    after = analyse([*deployment.lines, service, old_slice, old_event]).as_dict()
+    assert after["phases"] == before["phases"]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 2**32))
+def test_no_content_makes_the_analysis_raise(seed: int) -> None:
+    """Whatever stands where a field should be, analysis, view, judge and redaction end with a result."""
+    rng = random.Random(seed)
+    lines: list[Any] = copy.deepcopy(generate(seed % 50).lines)
+    for _ in range(rng.randint(1, 60)):
+        _spoil(rng, lines)
+    analysis = analyse(lines)
+    assert analysis.outcome in ("ready", "unfinished", "unreadable")
+    assert sum(phase.duration_us for phase in analysis.phases) == (analysis.total_us or 0)
+    json.dumps(analysis.as_dict())
+    view = TraceView(lines)
+    for pod in (view.head, view.worker):
+        image_arrival(view, pod)
+        view.env_of(pod)
+    switch(view, "HF_HUB_ENABLE_HF_TRANSFER")
+    runtime_pip_seen(view)
+    recipe_packages(view)
+    judge = Readiness(NAME, NAMESPACE)
+    for line in lines:
+        judge.feed(line)
+        if isinstance(line, dict):
+            redact(str(line.get("resource")), line.get("object"))
+
+
+def _spoil(rng: random.Random, lines: list[Any]) -> None:
+    """Put junk at a random depth of a random line."""
+    holder: Any = lines
+    key: Any = rng.randrange(len(lines))
+    while rng.random() < 0.85:
+        inner = holder[key]
+        if not isinstance(inner, (dict, list)) or not inner:
+            break
+        holder = inner
+        key = rng.choice(list(inner)) if isinstance(inner, dict) else rng.randrange(len(inner))
+    holder[key] = copy.deepcopy(rng.choice(JUNK))
