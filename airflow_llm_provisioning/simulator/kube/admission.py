@@ -41,14 +41,23 @@ def admit(kind: Resource, new: Object, old: Object | None, store: "ObjectStore")
     """Fill in defaults, in place, and raise a 422 for what the real server would refuse. `old`: None on create."""
     causes = [*_metadata_causes(kind, new["metadata"], old)]
     if not kind.builtin:
-        definition = store.peek(CRDS, kind.group_resource)
-        schema = storage_version(definition)["schema"]["openAPIV3Schema"] if definition else {}
-        fill_defaults(new, schema)
-        causes += check(new, schema)
+        fill_in(kind, new, store)
+        causes += check(new, _schema(kind, store))
     elif old is None and kind.plural in _DEFAULTS:
         _DEFAULTS[kind.plural](new, store)
     if causes:
         raise invalid(kind, new["metadata"]["name"], causes)
+
+
+def fill_in(kind: Resource, item: Object, store: "ObjectStore") -> None:
+    """Set, in place, the defaults of a custom kind's schema."""
+    fill_defaults(item, _schema(kind, store))
+
+
+def _schema(kind: Resource, store: "ObjectStore") -> Object:
+    definition = None if kind.builtin else store.peek(CRDS, kind.group_resource)
+    schema: Object = storage_version(definition)["schema"]["openAPIV3Schema"] if definition else {}
+    return schema
 
 
 def _metadata_causes(kind: Resource, metadata: Object, old: Object | None) -> list[Cause]:

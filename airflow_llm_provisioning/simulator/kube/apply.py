@@ -4,7 +4,7 @@ After sigs.k8s.io/structured-merge-diff v6 (merge/update.go), with the list type
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from airflow_llm_provisioning.simulator.kube.changes import copy_tree
@@ -26,19 +26,32 @@ Object = dict[str, Any]
 
 
 def apply(
-    live: Object | None, config: Object, manager: str, *, force: bool, now: str, subresource: str | None = None
+    live: Object | None,
+    config: Object,
+    manager: str,
+    *,
+    force: bool,
+    now: str,
+    subresource: str | None = None,
+    fill_in: Callable[[Object], None] = lambda _: None,
 ) -> tuple[Object, list[Object]]:
-    """Return the object after the apply and its managedFields; 409 when others own fields that it would change."""
+    """Return the object after the apply and its managedFields; 409 when others own fields that it would change.
+
+    `fill_in` sets a kind's defaults in place: inside a list that is owned as a whole they are no change.
+    """
     if (config.get("metadata") or {}).get("managedFields"):
         raise bad_request("metadata.managedFields must be nil")
-    wanted = leaves(config)
+    given, filled = leaves(config), copy_tree(config)
+    fill_in(filled)
+    wanted = {path: value for path, value in leaves(filled).items() if path in given}
     before = (live or {}).get("metadata", {}).get("managedFields") or []
     own = next((entry for entry in before if _is_own(entry, manager, subresource)), None)
     others = [entry for entry in before if entry is not own]
     clashes = _clashes(leaves(live) if live else {}, wanted, others)
     if clashes and not force:
         raise _conflict(clashes)
-    new = _merged(live, config, "") if live else copy_tree(config)
+    new = copy_tree(_merged(live, config, "") if live else config)
+    fill_in(new)
     held = own["fieldsV1"] if own else {}
     for path in _given_up(held, wanted, others):
         _take_away(new, path)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote
 
+from airflow_llm_provisioning.simulator.kube import protobuf
 from airflow_llm_provisioning.simulator.kube.resources import EVENTS_GROUP, Resource, ResourceTable
 from airflow_llm_provisioning.simulator.kube.statuses import StatusError, bad_request
 
@@ -82,6 +83,8 @@ class Call:
     def document(self) -> Any:
         """Return the body, JSON or YAML."""
         kind = self.headers.get("Content-Type", "")
+        if kind.startswith(protobuf.MEDIA_TYPE):
+            return protobuf.decode(self.body)
         if "protobuf" in kind or "cbor" in kind:
             message = "the body of the request was in an unknown format - accepted media types include: "
             raise StatusError(415, "UnsupportedMediaType", f"{message}application/json, application/yaml")

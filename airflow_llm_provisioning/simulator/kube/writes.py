@@ -5,6 +5,7 @@
 
 from typing import Any, Final, cast
 
+from airflow_llm_provisioning.simulator.kube.admission import fill_in
 from airflow_llm_provisioning.simulator.kube.apply import apply
 from airflow_llm_provisioning.simulator.kube.calls import Call
 from airflow_llm_provisioning.simulator.kube.changes import copy_tree
@@ -217,7 +218,15 @@ def _apply(call: Call, store: ObjectStore) -> tuple[Object, bool]:
         why = f"Precondition failed: UID in precondition: {wanted_uid}, UID in object meta: "
         raise conflict(place.resource, place.name, why)
     now = stamp(store.clock.now())
-    new, managed = apply(live, config, manager, force=call.flag("force"), now=now, subresource=part)
+    new, managed = apply(
+        live,
+        config,
+        manager,
+        force=call.flag("force"),
+        now=now,
+        subresource=part,
+        fill_in=lambda item: fill_in(place.resource, item, store),
+    )
     if live is not None:
         return _store(call, store, live, new, managed), False
     new["metadata"] = {**(new.get("metadata") or {}), "name": place.name}

@@ -84,6 +84,24 @@ def test_keyed_lists_merge_by_their_keys() -> None:
     assert [item["name"] for item in live["spec"]["containers"]] == ["ray", "side"]
 
 
+def test_defaults_are_no_change_and_override_nothing() -> None:
+    """A schema's defaults inside a list owned as a whole make no conflict; those beside it leave others' values."""
+
+    def fill_in(item: dict[str, Any]) -> None:
+        item["spec"].setdefault("strategy", "Default")
+        for group in item["spec"]["groups"]:
+            group.setdefault("hosts", 1)
+
+    wanted = {"apiVersion": "v1", "kind": "X", "metadata": {"name": "a"}, "spec": {"groups": [{"size": 1}]}}
+    live, managed = apply(None, wanted, "alice", force=False, now=NOW, fill_in=fill_in)
+    live["metadata"]["managedFields"] = managed
+    live["spec"]["strategy"] = "Other"
+    again, after = apply(live, wanted, "alice", force=False, now="2030-01-01T00:00:00Z", fill_in=fill_in)
+    assert (again, after) == (live, managed)
+    shared, _ = apply(live, wanted, "bob", force=False, now=NOW, fill_in=fill_in)
+    assert shared["spec"] == {"groups": [{"size": 1, "hosts": 1}], "strategy": "Other"}
+
+
 def test_a_plain_write_takes_what_it_changes() -> None:
     """An update owns what it altered, and an applier that wants it back must force."""
     live = applied(None, config({"k": "v"}), "alice")
