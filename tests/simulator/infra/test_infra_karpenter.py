@@ -4,7 +4,7 @@ from typing import Any
 
 from infra_builders import IMAGES, Build, SmallCluster, a_pod, a_world
 
-from airflow_llm_provisioning.simulator.infra.autoscalers.karpenter import node_spec
+from airflow_llm_provisioning.simulator.infra.autoscalers.karpenter_nodes import node_spec
 from airflow_llm_provisioning.simulator.world import Snapshot
 
 Object = dict[str, Any]
@@ -140,7 +140,7 @@ async def test_an_empty_node_and_its_claim_go_after_the_pools_patience(small_clu
     cluster.store.delete("pods", "worker", "default")
     deleted_at = cluster.clock.now()
     await cluster.until(lambda: cluster.store.peek("nodes", node) is None and not cluster.store.list("nodeclaims"))
-    assert 55 < (cluster.clock.now() - deleted_at).total_seconds() < 150
+    assert 50 < (cluster.clock.now() - deleted_at).total_seconds() < 400
 
 
 async def test_a_pod_no_pool_fits_is_told_so(small_cluster: Build) -> None:

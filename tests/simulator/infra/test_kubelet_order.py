@@ -191,7 +191,8 @@ async def test_readiness_comes_at_the_probes_beat(small_cluster: Build) -> None:
             and item["status"].get("containerStatuses", [{}])[0].get(field)
         )
 
-    assert (first("ready") - first("started")).total_seconds() == pytest.approx(11.0, abs=1.5)
+    # One beat earlier would be at 6 s, before the delay of 10 s is over; one later at 16 s.
+    assert 9 < (first("ready") - first("started")).total_seconds() < 15.5
 
 
 async def test_an_unready_worker_complains_in_one_event(small_cluster: Build) -> None:
@@ -215,7 +216,7 @@ async def test_a_deleted_pod_keeps_its_grace_and_ends_failed(small_cluster: Buil
     cluster.store.delete("pods", "head", "default")
     deleted_at = cluster.clock.now()
     await cluster.until(lambda: cluster.store.peek("pods", "head", "default") is None)
-    assert 4.9 < (cluster.clock.now() - deleted_at).total_seconds() < 12
+    assert 4.5 < (cluster.clock.now() - deleted_at).total_seconds() < 60
     assert ("Killing", "Stopping container ray-head") in cluster.events("head")
     last = [item for _, type_, resource, item in cluster.history if resource == "pods" and type_ == "DELETED"][-1]
     assert last["status"]["phase"] == "Failed"
@@ -233,7 +234,8 @@ async def test_a_pod_deleted_while_it_pulls_goes_at_once(small_cluster: Build) -
     cluster.store.delete("pods", "worker", "default")
     deleted_at = cluster.clock.now()
     await cluster.until(lambda: cluster.store.peek("pods", "worker", "default") is None)
-    assert (cluster.clock.now() - deleted_at).total_seconds() < 10
+    # The pull alone would take a quarter of an hour.
+    assert (cluster.clock.now() - deleted_at).total_seconds() < 200
     assert not any(reason == "Pulled" for reason, _ in cluster.events("worker"))
 
 

@@ -4,13 +4,19 @@ Reads the objects at the moment it makes a node, as the real one does. Condition
 pkg/apis/v1/nodeclaim_status.go; the events are those of scheduling/events.go, written by the legacy recorder.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from airflow_llm_provisioning.simulator.infra.autoscalers import base
+from airflow_llm_provisioning.simulator.infra.autoscalers.karpenter_nodes import (
+    POOL_LABEL,
+    admits,
+    node_spec,
+    seconds,
+    template_labels,
+)
 from airflow_llm_provisioning.simulator.infra.demand import pod_demand
-from airflow_llm_provisioning.simulator.infra.machines import ClusterContext, Machine, OperatingSystem
+from airflow_llm_provisioning.simulator.infra.machines import ClusterContext, Machine
 from airflow_llm_provisioning.simulator.infra.nodeobjects import drop_taint
 from airflow_llm_provisioning.simulator.infra.nodes import LaunchRefusedError, NodeFleet
 from airflow_llm_provisioning.simulator.infra.scheduler import is_unschedulable, selects, tolerates
@@ -23,8 +29,6 @@ Object = dict[str, Any]
 
 UNREGISTERED: Final[Mapping[str, str]] = {"key": "karpenter.sh/unregistered", "effect": "NoExecute"}
 
-_POOL_LABEL: Final = "karpenter.sh/nodepool"
-_DATA_DEVICE: Final = "/dev/xvdb"
 _CLASSES: Final = {"EC2NodeClass": "ec2nodeclasses", "AKSNodeClass": "aksnodeclasses"}
 _CONDITIONS: Final = ("Launched", "Registered", "Initialized", "Ready")
 _MANAGER: Final = "karpenter"
@@ -90,10 +94,10 @@ class Karpenter:
 
     def _size_for(self, pool: Object, pod: Object) -> InstanceType | None:
         template = pool["spec"]["template"]
-        labels = _template_labels(pool)
+        labels = template_labels(pool)
         if not tolerates(pod, template["spec"].get("taints") or ()) or not selects(pod, labels):
             return None
-        return base.smallest(self._ctx, pod, lambda size: _admits(template["spec"].get("requirements") or (), size))
+        return base.smallest(self._ctx, pod, lambda size: admits(template["spec"].get("requirements") or (), size))
 
     def _class_of(self, pool: Object) -> Object | None:
         reference = pool["spec"]["template"]["spec"]["nodeClassRef"]
@@ -154,9 +158,9 @@ class Karpenter:
 
     def _patience_s(self, machine: Machine) -> float:
         """Return how long the machine's pool leaves it empty (spec.disruption.consolidateAfter)."""
-        pool = self._ctx.store.peek("nodepools", machine.spec.labels.get(_POOL_LABEL, ""))
+        pool = self._ctx.store.peek("nodepools", machine.spec.labels.get(POOL_LABEL, ""))
         after = ((pool or {}).get("spec", {}).get("disruption") or {}).get("consolidateAfter", "0s")
-        return _seconds(after)
+        return seconds(after)
 
     def _ending(self, machine: Machine) -> None:
         claim = self._claims.get(machine.name)
@@ -203,76 +207,6 @@ class Karpenter:
         self._ctx.store.record_event(involved, reason, message, component="karpenter", style="kubelet", type_=type_)
 
 
-def node_spec(
-    ctx: ClusterContext, pool: Object, node_class: Object, size: InstanceType
-) -> tuple[NodeSpec, OperatingSystem]:
-    """Return the node a pool and its class describe at this moment."""
-    cluster, spec = ctx.cluster, node_class["spec"]
-    name, provider_id = base.new_identity(ctx, "karpenter")
-    taints = [dict(taint) for taint in pool["spec"]["template"]["spec"].get("taints") or ()]
-    common: dict[str, Any] = {
-        "cluster": cluster.name,
-        "name": name,
-        "cloud": cluster.cloud,
-        "region": cluster.region,
-        "zone": base.zone_of(ctx),
-        "instance_type": size.name,
-        "gpu": {size.gpu: size.gpus} if size.gpu else {},
-        "labels": {**_template_labels(pool), "node.kubernetes.io/instance-type": size.name},
-        "taints": tuple(taints),
-        "provider_id": provider_id,
-    }
-    if cluster.cloud == "aks":
-        return NodeSpec(**common, streaming=bool((spec.get("artifactStreaming") or {}).get("enabled"))), "ubuntu"
-    if any("al2023" in str(term.get("alias", "")) for term in spec.get("amiSelectorTerms") or ()):
-        return NodeSpec(**common), "al2023"
-    raid = spec.get("instanceStorePolicy") == "RAID0"
-    return NodeSpec(**common, **_data_volume(spec), instance_store_raid=raid), "bottlerocket"
-
-
-def _data_volume(spec: Object) -> dict[str, Any]:
-    for device in spec.get("blockDeviceMappings") or ():
-        if device.get("deviceName") == _DATA_DEVICE:
-            ebs = device.get("ebs") or {}
-            size = re.match(r"\d+", str(ebs.get("volumeSize", "")))
-            return {
-                "snapshot_id": ebs.get("snapshotID"),
-                "data_volume_gib": int(size.group()) if size else None,
-                "volume_initialization_rate_mib_s": ebs.get("volumeInitializationRate"),
-            }
-    return {}
-
-
-def _template_labels(pool: Object) -> dict[str, str]:
-    """Return the labels a pool's nodes carry: the template's own, the pool's, and requirements of one value."""
-    template = pool["spec"]["template"]
-    labels = dict((template.get("metadata") or {}).get("labels") or {})
-    for rule in template["spec"].get("requirements") or ():
-        if rule["operator"] == "In" and len(rule.get("values") or ()) == 1:
-            labels[rule["key"]] = rule["values"][0]
-    return labels | {_POOL_LABEL: pool["metadata"]["name"]}
-
-
-def _admits(requirements: Any, size: InstanceType) -> bool:
-    """Tell whether a pool's requirements admit a machine size; keys that say nothing about sizes are met."""
-    known: dict[str, str | None] = {"node.kubernetes.io/instance-type": size.name}
-    for vendor in ("karpenter.k8s.aws/instance", "karpenter.azure.com/sku"):
-        known[f"{vendor}-gpu-name"] = size.gpu.lower() if size.gpu else None
-        known[f"{vendor}-gpu-count"] = str(size.gpus) if size.gpus else None
-    return all(_met(known[rule["key"]], rule) for rule in requirements if rule["key"] in known)
-
-
-def _met(found: str | None, rule: Mapping[str, Any]) -> bool:
-    values = [str(value).lower() for value in rule.get("values") or ()]
-    outcomes = {
-        "In": found is not None and found.lower() in values,
-        "NotIn": found is None or found.lower() not in values,
-        "Exists": found is not None,
-        "DoesNotExist": found is None,
-    }
-    return outcomes.get(rule["operator"], False)
-
-
 def _new_claim(pool: Object, pod: Object, at: str) -> Object:
     template = pool["spec"]["template"]
     demand = pod_demand(pod)
@@ -290,7 +224,7 @@ def _new_claim(pool: Object, pod: Object, at: str) -> Object:
     return {
         "metadata": {
             "generateName": f"{pool['metadata']['name']}-",
-            "labels": _template_labels(pool),
+            "labels": template_labels(pool),
             "ownerReferences": [
                 {
                     "apiVersion": "karpenter.sh/v1",
@@ -313,11 +247,3 @@ def _new_claim(pool: Object, pod: Object, at: str) -> Object:
 
 def _mark_initialized(node: Object) -> None:
     node["metadata"].setdefault("labels", {})["karpenter.sh/initialized"] = "true"
-
-
-def _seconds(duration: str) -> float:
-    """Read a Go duration (`30s`, `1m30s`, `1h`); `Never` is for ever."""
-    if duration == "Never":
-        return float("inf")
-    factors = {"h": 3600.0, "m": 60.0, "s": 1.0}
-    return sum(float(number) * factors[unit] for number, unit in re.findall(r"([\d.]+)([hms])", duration))
