@@ -133,8 +133,8 @@ def aks_cloud(
 ) -> "AksCloud":
     """Return the gateway of an `azure` connection: docs/aks.md says which fields it reads.
 
-    `reference` (JSON): `conn_id`; `registry`, `resource_group` and `registry_resource_group` override the extras of the
-    same names. The official hook makes the azure-identity object; its `get_conn` cannot build today's clients.
+    `reference` (JSON): `conn_id`; `subscription_id` (the extra `subscriptionId`), and `registry`, `resource_group` and
+    `registry_resource_group` override the extras. The official hook makes the azure-identity object; its `get_conn` cannot build today's clients.
     """
     try:
         from airflow.providers.microsoft.azure.hooks.base_azure import AzureBaseHook
@@ -153,14 +153,16 @@ def aks_cloud(
     def named(name: str) -> str | None:
         return reference.get(name) or extra.get(name) or None
 
-    missing = [name for name in ("subscriptionId", "resource_group") if not named(name)]
+    subscription_id = reference.get("subscription_id") or extra.get("subscriptionId")
+    found = {"subscriptionId": subscription_id, "resource_group": named("resource_group")}
+    missing = [name for name, value in found.items() if not value]
     if missing:
         raise ConnectionConfigError(
             f"Airflow connection {conn_id!r} lacks the extra {' and '.join(missing)}: add it (docs/aks.md)."
         )
     return AksCloud(
         _azure_credential(AzureBaseHook, connection, endpoints),
-        subscription_id=str(named("subscriptionId")),
+        subscription_id=str(subscription_id),
         resource_group=str(named("resource_group")),
         registry=named("registry"),
         registry_resource_group=named("registry_resource_group"),

@@ -48,9 +48,9 @@ def test_without_a_secret_the_default_identity_serves(connection: Any) -> None:
 def test_a_reference_overrides_the_connections_names(connection: Any) -> None:
     """Several targets may share one connection."""
     connection(EXTRA)
-    reference = {"conn_id": "azure_test", "resource_group": "rg2", "registry_resource_group": "rg3"}
-    account = aks_cloud(reference)._account
-    assert (account.resource_group, account.registries_group) == ("rg2", "rg3")
+    names = {"subscription_id": "sub2", "resource_group": "rg2", "registry_resource_group": "rg3"}
+    account = aks_cloud({"conn_id": "azure_test", **names})._account
+    assert (account.subscription_id, account.resource_group, account.registries_group) == ("sub2", "rg2", "rg3")
 
 
 def test_a_stand_in_never_sees_a_real_credential(connection: Any) -> None:

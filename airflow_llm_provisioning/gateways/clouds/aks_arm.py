@@ -57,6 +57,7 @@ _IN_PROGRESS_CODES: Final = frozenset(
         "OperationPreempted",
         "ConflictingConcurrentWriteNotAllowed",
         "EtagMismatch",
+        "CONFLICT",  # a registry's word: the same conversion was begun a moment ago
     }
 )
 _PASSING_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
