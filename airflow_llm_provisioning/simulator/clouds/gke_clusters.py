@@ -77,7 +77,7 @@ class Clusters:
         target = f"/clusters/{cluster.name}/nodePools/{pool.name}"
         last = next((r for r in reversed(self.operations.known.values()) if r.target.endswith(target)), None)
         if last is not None and last.kind == "CREATE_NODE_POOL" and last.error is not None:
-            return {**body, "status": "ERROR"}
+            return {**body, "status": "ERROR", "conditions": [{"message": last.error.message}]}
         if last is not None and last.kind == "DELETE_NODE_POOL" and not last.done:
             return {**body, "status": "STOPPING"}
         return body

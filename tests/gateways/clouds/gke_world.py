@@ -36,7 +36,7 @@ POOL = {
     "taints": [{"key": "sku", "value": "gpu", "effect": "NoSchedule"}],
     "streaming": True,
 }
-SPEED = 20.0
+SPEED = 40.0
 # Short, so that a test takes parts of a second and every deadline lies minutes away; jumps are the test's own.
 QUICK = {
     **dict.fromkeys(("enable_api", "update_cluster", "update_node_pool", "create_node_pool", "delete_node_pool"), 2.0),

@@ -335,12 +335,24 @@ def test_quota_refused_leaves_no_pool(google: GoogleProject) -> None:
 def test_pool_in_error_is_cleaned_up_by_a_new_life_too(google: GoogleProject) -> None:
     """Killed after the failure, a life that knows only the first operation deletes the broken pool and says why."""
     fail(google, f"{POOLS}create", kind="operation_error", code="INTERNAL", message="stockout in us-central1-a")
+    fail(google, f"{POOLS}delete", kind="http", code="UNAVAILABLE", message="later")
     first = google.cloud().start("set_up_node_pool", SET_UP)
     seen = follow(google.cloud(), first, until=lambda operation: operation.step == "cleaning up")
     assert seen.state == "running"
     error = error_of(follow(google.cloud(), first))
-    assert "gpu-streaming" in error
+    assert "gpu-streaming is in ERROR: stockout in us-central1-a" in error
     assert "gpu-streaming" not in google.world.clusters["main"].pools
+
+
+def test_new_life_that_meets_the_deletion_begins_again(google: GoogleProject) -> None:
+    """Killed while the broken pool is being deleted, a new life waits for that and makes the pool once more."""
+    fail(google, f"{POOLS}create", kind="operation_error", code="INTERNAL", message="broken")
+    first = google.cloud().start("set_up_node_pool", SET_UP)
+    follow(google.cloud(), first, until=lambda _: google.calls("container", "nodePools.delete") > 0)
+    ended = follow(google.cloud(), first)
+    assert ended.error is None
+    assert google.world.clusters["main"].pools["gpu-streaming"].max_nodes == 2
+    assert google.ledger.states() == {"node_pool": "created"}
 
 
 def test_pool_past_its_deadline_is_deleted(google: GoogleProject) -> None:
