@@ -148,7 +148,11 @@ class HubServer:
     async def _content(self, request: web.Request) -> web.StreamResponse:
         model = self._model(request)
         name = request.match_info["file"]
-        return await _send(request, model.files[name], {"Accept-Ranges": "bytes", "ETag": f'"{_oid(name, 64)}"'})
+        if name not in model.files:
+            raise _missing("EntryNotFound", "Entry not found")
+        # The real storage is another host, where a client stops following; on one host it reads the answer here.
+        headers = {"Accept-Ranges": "bytes", "ETag": f'"{_oid(name, 64)}"', "X-Repo-Commit": model.revision}
+        return await _send(request, model.files[name], headers)
 
 
 def _missing(code: str, message: str) -> web.HTTPNotFound:
