@@ -207,7 +207,7 @@ def recipe_packages(view: TraceView) -> dict[str, str] | None:
     return {package_name(item): item for item in items(recipe["pip"]) if isinstance(item, str)}
 
 
-_PULLED = re.compile(r"Successfully pulled image .*? in ([0-9.hmsnuµ]+)")
+_PULLED = re.compile(r"Successfully pulled image .*? in ((?:\d+(?:\.\d+)?(?:ns|us|µs|ms|h|m|s))+)")
 _SIZE = re.compile(r"Image size: (\d+) bytes")
 _PRESENT = re.compile(r"already present on machine")
 _QUOTED = re.compile(r'image "([^"]+)"')

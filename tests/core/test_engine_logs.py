@@ -1,0 +1,79 @@
+"""Log lines of several versions become the same markers; what is unknown is counted, not guessed."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from airflow_llm_provisioning.core.engine_logs import read_logs
+from airflow_llm_provisioning.core.trace import LogText
+
+READ_AT = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
+SUBMITTED_AT = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+
+
+def log(text: str, read_at: datetime = READ_AT) -> LogText:
+    return LogText(read_at, "worker-1.out", "10.0.0.2", "", "", text)
+
+
+@pytest.mark.parametrize(
+    ("line", "marker"),
+    [
+        ("INFO 05-04 12:10:00 llm_engine.py:174] Initializing an LLM engine (v0.5.4) with: m", "engine_starting"),
+        ("INFO 05-04 12:10:01 model_runner.py:720] Starting to load model m...", "load_started"),
+        ("INFO 05-04 12:10:09 model_runner.py:732] Loading model weights took 7.1 GB", "model_loaded"),
+        ("INFO 05-04 12:10:30 model_runner.py:1225] Graph capturing finished in 20 secs.", "graphs_captured"),
+        ("INFO 05-04 12:10:09 [weight_utils.py:308] Time spent downloading weights for m: 8.1 s", "weights_downloaded"),
+        ("INFO 05-04 12:10:09 [gpu_model_runner.py:2007] Model loading took 7.1 GiB and 9.5 seconds", "model_loaded"),
+        ("INFO 05-04 12:10:09 [monitor.py:34] torch.compile takes 19.44 s in total", "compiled"),
+        (
+            "(EngineCore pid=77) INFO 05-04 12:11:00 [core.py:218] init engine (profile, create kv cache) took 33.8 s",
+            "engine_ready",
+        ),
+        ("\x1b[36m(EngineCore pid=7)\x1b[0m INFO 05-04 12:10:09 [m.py:34] torch.compile took 9 s in total", "compiled"),
+        ("INFO 2026-05-04 12:10:09,123 controller 414 -- Adding 1 replica to Deployment(n).", "controller_adding"),
+        (
+            "INFO 2026-05-04 12:10:09,123 controller 414 deployment_state.py:1598 - Adding 1 replica to deployment L.",
+            "controller_adding",
+        ),
+        (
+            "2026-05-04T12:10:09.634970446Z 2026-05-04 12:10:09,634\tINFO e.py:77 -- Adding 1 node(s) of type g.",
+            "autoscaler_adding",
+        ),
+    ],
+)  # fmt: skip
+def test_every_dialect_is_understood(line: str, marker: str) -> None:
+    """One line of each engine and Serve version gives its marker and a stamp within that minute."""
+    reading = read_logs([log(line)], SUBMITTED_AT)
+    assert [entry.marker for entry in reading.entries] == [marker]
+    assert timedelta(minutes=10) <= reading.entries[0].stamp.at - SUBMITTED_AT <= timedelta(minutes=11)
+    assert reading.unknown_lines == 0
+
+
+def test_unknown_lines_are_counted_and_ignored() -> None:
+    """What no dialect matches changes nothing but the count."""
+    reading = read_logs([log("something else\n\nTraceback\n")], SUBMITTED_AT)
+    assert (reading.entries, reading.unknown_lines) == ((), 2)
+
+
+def test_a_log_across_new_year_gets_the_right_year() -> None:
+    """A line of vLLM has no year; the one nearest to the reading is meant."""
+    read_at = datetime(2027, 1, 1, 0, 5, tzinfo=UTC)
+    reading = read_logs(
+        [log("INFO 12-31 23:59:58 a.py:1] Starting to load model m", read_at)], read_at - timedelta(hours=1)
+    )
+    assert reading.entries[0].stamp.at == datetime(2026, 12, 31, 23, 59, 58, tzinfo=UTC)
+
+
+def test_a_container_that_does_not_run_in_utc_is_shifted_and_noted() -> None:
+    """A log hours off is read in the zone that puts it between submission and reading, and the reader is told."""
+    reading = read_logs([log("INFO 05-04 05:10:00 a.py:1] Starting to load model m")], SUBMITTED_AT)
+    assert reading.entries[0].stamp.at == datetime(2026, 5, 4, 12, 10, tzinfo=UTC)
+    assert reading.notes
+    assert "log_time" in reading.notes[0]
+
+
+def test_stamps_that_fit_no_zone_are_not_used() -> None:
+    """A log of another day is left out with a note."""
+    reading = read_logs([log("INFO 05-01 05:10:00 a.py:1] Starting to load model m")], SUBMITTED_AT)
+    assert reading.entries == ()
+    assert reading.notes

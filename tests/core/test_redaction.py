@@ -1,0 +1,84 @@
+"""What the recorder may keep: switches that decide verdicts, no secret, no repeat."""
+
+import json
+
+from airflow_llm_provisioning.core.trace import Deduplicator, redact
+
+
+def test_environment_values_go_and_names_stay() -> None:
+    """A token in a container's environment never reaches a trace; the switches of the download treatment do."""
+    pod = {
+        "spec": {
+            "containers": [
+                {
+                    "env": [
+                        {"name": "HF_TOKEN", "value": "hf_secret"},
+                        {"name": "HF_HUB_ENABLE_HF_TRANSFER", "value": "1"},
+                        {"name": "FROM", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+                    ]
+                }
+            ]
+        }
+    }
+    kept = redact("pods", pod)
+    env = {entry["name"]: entry for entry in kept["spec"]["containers"][0]["env"]}
+    assert "hf_secret" not in json.dumps(kept)
+    assert env["HF_HUB_ENABLE_HF_TRANSFER"]["value"] == "1"
+    assert env["FROM"]["valueFrom"]["secretKeyRef"]["name"] == "s"
+    assert pod["spec"]["containers"][0]["env"][0]["value"] == "hf_secret"
+
+
+def test_serve_configuration_loses_its_variables_and_keeps_its_packages() -> None:
+    """The configuration is text inside the RayService: its env_vars are redacted, pip stays readable for verdicts."""
+    config = "applications:\n- name: llm\n  runtime_env:\n    env_vars:\n      TOKEN: secret\n    pip: [vllm==0.5.4]\n"
+    kept = redact("rayservices", {"spec": {"serveConfigV2": config}})["spec"]["serveConfigV2"]
+    assert "secret" not in kept
+    assert "vllm==0.5.4" in kept
+    assert redact("rayservices", {"spec": {"serveConfigV2": "a: ["}})["spec"]["serveConfigV2"] == "<redacted>"
+
+
+def test_runtime_environments_in_answers_lose_their_variables() -> None:
+    """Ray's and Serve's own answers repeat the variables, as mappings and as text."""
+    answer = {
+        "runtime_env": {"env_vars": {"TOKEN": "secret"}},
+        "serialized_runtime_env": '{"env_vars": {"T": "secret"}}',
+    }
+    assert "secret" not in json.dumps(redact("ray-actors", answer))
+
+
+def test_bulk_and_copies_go() -> None:
+    """The copy of kubectl, managed fields' contents, secrets' data and Serve's ever-changing metrics are not kept."""
+    obj = {
+        "metadata": {
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "all of it", "a": "b"},
+            "managedFields": [{"manager": "m", "time": "2026-05-04T12:00:00Z", "fieldsV1": {"f:x": {}}}],
+        },
+        "controller_health_metrics": {"x": 1},
+        "data": {"k": "v"},
+    }
+    assert redact("pods", obj) == {
+        "metadata": {"annotations": {"a": "b"}, "managedFields": [{"manager": "m", "time": "2026-05-04T12:00:00Z"}]},
+        "data": {"k": "v"},
+    }
+    assert "data" not in redact("configmaps", obj)
+
+
+def test_a_version_is_news_once() -> None:
+    """The same version again, or an older one after a re-list, is no news; a newer one, a deletion and a bookmark are
+    told apart.
+    """
+
+    def obj(version: str) -> dict[str, object]:
+        return {"metadata": {"uid": "u", "resourceVersion": version}}
+
+    seen = Deduplicator()
+    assert seen.is_new("pods", "ADDED", obj("9"))
+    assert not seen.is_new("pods", "LISTED", obj("9"))
+    assert seen.is_new("pods", "MODIFIED", obj("10"))
+    assert not seen.is_new("pods", "LISTED", obj("9"))
+    assert seen.is_new("events", "ADDED", obj("9"))
+    assert seen.is_new("pods", "DELETED", obj("10"))
+    assert not seen.is_new("pods", "DELETED", obj("11"))
+    assert not seen.is_new("pods", "BOOKMARK", {"metadata": {"resourceVersion": "12"}})
+    assert seen.is_new("serve-rest", None, {"applications": {}})
+    assert seen.is_new("serve-rest", None, {"applications": {}})
