@@ -61,7 +61,10 @@ class Streaming:
         pools: Sequence[str] = list(request.get("pools") or ())
         problems += _node_problems(cluster, pools)
         if "node_roles" not in (request.get("assume") or ()):
-            problems += self._role_problems(cluster, pools, image)
+            accounts = set(cluster.service_accounts(pools))
+            # Luna's nodes run as an account that no pool of today shows.
+            accounts |= {str(request["node_service_account"])} if request.get("node_service_account") else set()
+            problems += self._role_problems(sorted(accounts), image)
         if problems:
             raise ConfigurationError(
                 f"Image streaming cannot work on cluster {cluster.name} for {image.reference}: {'; '.join(problems)}."
@@ -157,13 +160,12 @@ class Streaming:
 
         return Change("prewarm", f"prewarm image {image.reference} in {self._project.region}", state, begin)
 
-    def _role_problems(self, cluster: ClusterView, pools: Sequence[str], image: ImageName) -> list[str]:
+    def _role_problems(self, accounts: Sequence[str], image: ImageName) -> list[str]:
         """Return what the project's policy lacks for node accounts of one's own; nothing where it cannot be read.
 
         Roles given through a group, a folder or a custom role cannot be seen here: `assume: ["node_roles"]` in the
         request skips this check.
         """
-        accounts = cluster.service_accounts(pools)
         if not accounts or image.project is None:
             return []
         try:

@@ -245,6 +245,12 @@ def test_node_account_without_its_roles_is_refused(google: GoogleProject) -> Non
         google.cloud().start("enable_streaming", STREAM)
 
 
+def test_account_that_luna_will_give_its_nodes_is_checked_too(google: GoogleProject) -> None:
+    """An account that no pool has yet is checked where the request names it."""
+    with pytest.raises(ConfigurationError, match="node service account luna@p"):
+        google.cloud().start("enable_streaming", {**STREAM, "node_service_account": "luna@p.iam.gserviceaccount.com"})
+
+
 def test_node_account_with_its_roles_passes_and_the_check_can_be_skipped(google: GoogleProject) -> None:
     """With the roles it starts; without them too, where the user says that they come from elsewhere."""
     own_account(google, "roles/artifactregistry.reader", "roles/serviceusage.serviceUsageConsumer")
