@@ -1,0 +1,141 @@
+"""Rows of results, and the ways to print them. A missing value is an empty cell, never a zero; every row says its
+origin.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from itertools import groupby
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.result import Preparation
+from airflow_llm_provisioning.core.statistics import PUBLISHED_REDUCTION_PCT, compare, phase_means
+from airflow_llm_provisioning.gateways.store import ResultsStore
+
+Row = dict[str, Any]
+
+# What the terminal shows of a comparison; CSV and JSON have every column.
+SHOWN: Final = {
+    "setup": "set-up",
+    "variant": "variant",
+    "n": "n",
+    "median_s": "time (s)",
+    "bound_s": "+- (s)",
+    "reduction": "saved",
+    "published": "published",
+    "start": "start",
+    "applied": "treatments",
+    "origin": "origin",
+    "excluded": "not counted",
+}
+
+
+def results_rows(store: ResultsStore, what: str, selection: Mapping[str, Any]) -> list[Row]:
+    """Return the rows of `comparison`, `trials`, `phases` or `preparations`, for the trials that equal the
+    selection.
+    """
+    if what == "preparations":
+        return [_preparation(item) for item in store.preparations()]
+    trials = store.trials(**selection)
+    if what == "trials":
+        return [trial.summary() for trial in trials]
+    if what == "phases":
+        return [asdict(mean) for mean in phase_means(trials)]
+    return [row.as_dict() for row in compare(trials)]
+
+
+def written(rows: Sequence[Row], form: str) -> str:
+    """Return rows as `table` (for a terminal), `csv` or `json` text."""
+    if form == "json":
+        return json.dumps(list(rows), indent=1) + "\n"
+    if form == "csv":
+        return _csv(rows)
+    if not rows:
+        return "There are no results.\n"
+    return _comparison_tables(rows) if "reduction_pct" in rows[0] else _table("", rows, {key: key for key in rows[0]})
+
+
+def published(row: Mapping[str, Any]) -> float | None:
+    """Return the origin's published reduction of an `improved` row, in per cent."""
+    if row["variant"] != "improved":
+        return None
+    return PUBLISHED_REDUCTION_PCT.get((row["cloud"], row["setup"]))
+
+
+def reduction_text(row: Mapping[str, Any]) -> str:
+    """Return a reduction with what is claimed of it: `-34.1 %`, or `-34.1 % (90 %: -30.2 to -38.0)`."""
+    saved = row["reduction_pct"]
+    if saved is None:
+        return ""
+    text = f"{-saved:+.1f} %"
+    if row["confidence"] is None:
+        return text
+    low, high = -row["reduction_low_pct"], -row["reduction_high_pct"]
+    return f"{text} ({row['confidence']:.0%}: {low:+.1f} to {high:+.1f})"
+
+
+def _comparison_tables(rows: Sequence[Row]) -> str:
+    parts = []
+    for cloud, group in groupby(rows, key=lambda row: row["cloud"]):
+        shown = [_shown(row) for row in group]
+        parts.append(_table(cloud.upper(), shown, SHOWN))
+    parts.append(
+        "time: median from submission to the ready endpoint, cold and verified trials only; +-: what its own bounds "
+        "allow;\nsaved: against the baseline of the same cloud and set-up, with its interval where there are enough "
+        "trials;\npublished: what the origin of this experiment printed for its own clusters, for orientation.\n"
+    )
+    return "\n".join(parts)
+
+
+def _shown(row: Row) -> Row:
+    known = published(row)
+    return row | {
+        "reduction": reduction_text(row),
+        "published": "" if known is None else f"{-known:+.0f} %",
+        "n": f"{row['n']} of {row['trials']}",
+    }
+
+
+def _table(title: str, rows: Sequence[Row], columns: Mapping[str, str]) -> str:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for key, heading in columns.items():
+        table.add_column(heading, justify="right" if _numeric(rows, key) else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row.get(key)) for key in columns))
+    out = io.StringIO()
+    Console(file=out, width=170).print(table)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _numeric(rows: Sequence[Row], key: str) -> bool:
+    return any(isinstance(row.get(key), (int, float)) for row in rows)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    out = io.StringIO()
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def _preparation(item: Preparation) -> Row:
+    row = asdict(item)
+    result = row.pop("result")
+    made = ("image", "digest", "snapshot_id", "pool", "pod")
+    row["made"] = "; ".join(f"{key}={result[key]}" for key in made if result.get(key))
+    return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in row.items()}

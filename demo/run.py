@@ -1,0 +1,122 @@
+"""`make demo`: the whole experiment in a real Airflow against the simulator, then its tables, CSV and report."""
+
+import argparse
+import shutil
+import sys
+import time
+import urllib.error
+from pathlib import Path
+
+from stack import ROOT, Airflow, airflow, simulator
+
+from airflow_llm_provisioning.core.result import TrialResult
+from airflow_llm_provisioning.gateways.store import ResultsStore
+
+DAG = "simulated_demo"
+EXPERIMENT_NAME = "simulated-demo"
+LIMIT_S = 3600.0
+
+
+def main() -> int:
+    """Run it all; 0 when every cell has its trials."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clouds", default="eks,gke,aks")
+    parser.add_argument("--speed", type=float, default=40.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--home", type=Path, default=ROOT / "build" / "demo")
+    options = parser.parse_args()
+    home = options.home.resolve()
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    began = time.monotonic()
+    say(f"Simulated clouds: {options.clouds}; {options.speed:g} simulated seconds in one; everything is kept in {home}")
+    with (
+        simulator(home, clouds=options.clouds, speed=options.speed, seed=options.seed) as reached,
+        airflow(home, reached, clouds=options.clouds) as running,
+    ):
+        say(f"Airflow is up at {running.url} after {time.monotonic() - began:.0f} s")
+        run_id = trigger(running)
+        state = follow(running, run_id, home)
+    took_s = time.monotonic() - began
+    write_results(home, run_id)
+    say(f"DAG run {run_id}: {state}, {took_s:.0f} s in all. All figures are SIMULATED.")
+    return 0 if state == "success" else 1
+
+
+def trigger(running: Airflow) -> str:
+    """Start the DAG run as soon as the DAG is known."""
+    for _ in range(120):
+        try:
+            started = running.call("POST", f"/api/v2/dags/{DAG}/dagRuns", {"logical_date": None, "conf": {}})
+            return str(started["dag_run_id"])
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise SystemExit(f"The DAG run was refused: {error.read().decode()}") from error
+            time.sleep(1)
+    raise SystemExit(f"Airflow does not know the DAG {DAG}; see {running.log}")
+
+
+def follow(running: Airflow, run_id: str, home: Path) -> str:
+    """Print every trial as its row appears; return the DAG run's state."""
+    store = ResultsStore.open(f"sqlite:///{results_file(home)}")
+    seen: set[str] = set()
+    prepared = 0
+    deadline = time.monotonic() + LIMIT_S
+    try:
+        while time.monotonic() < deadline:
+            run = running.call("GET", f"/api/v2/dags/{DAG}/dagRuns/{run_id}")
+            steps = store.preparations()
+            for step in steps[prepared:]:
+                say(f"prepared {step.target:12} {step.verb:16} {step.seconds:7.0f} s")
+            prepared = len(steps)
+            for trial in store.trials(run_id=run_id):
+                if trial.trial_id not in seen:
+                    seen.add(trial.trial_id)
+                    say(line(trial, len(seen)))
+            if run["state"] in ("success", "failed"):
+                return str(run["state"])
+            time.sleep(2)
+    finally:
+        store.close()
+    return "still running"
+
+
+def line(trial: TrialResult, number: int) -> str:
+    """Return one trial as a line of progress."""
+    cell = f"{trial.cloud} {trial.setup:7} {trial.variant:13}"
+    if trial.total_s is None:
+        return f"trial {number:2}: {cell} {trial.status}: {trial.reason}"
+    return f"trial {number:2}: {cell} {trial.total_s:7.1f} s  {trial.start}, treatments {trial.applied}"
+
+
+def write_results(home: Path, run_id: str) -> None:
+    """Write tables, CSV and report beside the database."""
+    from airflow_llm_provisioning.report.page import write_report
+    from airflow_llm_provisioning.report.tables import results_rows, written
+
+    store = ResultsStore.open(f"sqlite:///{results_file(home)}")
+    try:
+        chosen = {"run_id": run_id, "experiment": EXPERIMENT_NAME}
+        rows = results_rows(store, "comparison", chosen)
+        sys.stdout.write("\n" + written(rows, "table") + "\n")
+        (home / "results.csv").write_text(written(rows, "csv"), encoding="utf-8")
+        trials = results_rows(store, "trials", chosen)
+        (home / "trials.csv").write_text(written(trials, "csv"), encoding="utf-8")
+        write_report(home / "report.html", store, chosen, sweep=None)
+    finally:
+        store.close()
+    say(f"Report: {home / 'report.html'}; results: {results_file(home)}, {home / 'results.csv'}")
+
+
+def results_file(home: Path) -> Path:
+    """Return the default store of this Airflow."""
+    return home / "airflow" / "llm_provisioning" / "results.db"
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    print(text, flush=True)  # noqa: T201 - this is a program for the terminal
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""The processes behind `make demo` and `make ui`: the simulator and a real Airflow, on 127.0.0.1, in a folder of
+their own.
+
+Both end with the caller, whatever ends it: each runs in a session of its own that is interrupted, then killed.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+EXPERIMENT: Final = ROOT / "dags" / "experiments" / "simulated.yaml"
+START_LIMIT_S: Final = 180.0
+
+
+@dataclass(frozen=True)
+class Airflow:
+    """A running Airflow. `log`: where its processes write."""
+
+    url: str
+    log: Path
+    process: "subprocess.Popen[bytes]"
+
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout_s: float = 60) -> Any:
+        """Return the JSON answer of its REST API; every user of this instance is an administrator."""
+        request = urllib.request.Request(  # noqa: S310 - our own http address
+            f"{self.url}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self._token()}"},
+        )
+        with urllib.request.urlopen(request, timeout=timeout_s) as reply:  # noqa: S310
+            return json.load(reply)
+
+    def _token(self) -> str:
+        with urllib.request.urlopen(f"{self.url}/auth/token", timeout=30) as reply:  # noqa: S310
+            return str(json.load(reply)["access_token"])
+
+
+@contextmanager
+def simulator(home: Path, *, clouds: str, speed: float, seed: int, base_port: int = 0) -> Iterator[dict[str, str]]:
+    """Run the simulator; yield the environment by which Airflow reaches it."""
+    connections = home / "simulator.json"
+    connections.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "airflow_llm_provisioning.cli", "simulator", str(EXPERIMENT)]
+    command += ["--clouds", clouds, "--speed", str(speed), "--seed", str(seed)]
+    command += ["--base-port", str(base_port), "--connections", str(connections)]
+    with _running(command, os.environ, home / "simulator.log") as process:
+        _until(connections.exists, process, home / "simulator.log", "the simulator")
+        yield json.loads(connections.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def airflow(home: Path, environment: Mapping[str, str], *, clouds: str, port: int = 0) -> Iterator[Airflow]:
+    """Run api-server, scheduler, DAG processor and triggerer; yield once all four are healthy."""
+    port = port or _free_port()
+    settings = dict(os.environ) | environment | airflow_settings(home, port) | {"LLM_PROVISIONING_CLOUDS": clouds}
+    log = home / "airflow.log"
+    command = [str(Path(sys.prefix) / "bin" / "airflow"), "standalone"]
+    with _running(command, settings, log) as process:
+        running = Airflow(f"http://127.0.0.1:{port}", log, process)
+        _until(lambda: _healthy(running.url), process, log, "Airflow")
+        yield running
+
+
+def airflow_settings(home: Path, port: int) -> dict[str, str]:
+    """Return the settings of this Airflow: its own folder, this machine only, no login, few processes."""
+    return {
+        "AIRFLOW_HOME": str(home / "airflow"),
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "64",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+        "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "True",
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(_free_port()),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(_free_port()),
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+        "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+        # `standalone` finds its own command by name.
+        "PATH": f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONWARNINGS": "ignore",
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
+@contextmanager
+def _running(command: list[str], environment: Mapping[str, str], log: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            env=dict(environment),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        _end(process)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    with suppress(ProcessLookupError):
+        # `airflow standalone` ends its children on an interrupt, and only then.
+        process.send_signal(signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=15)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(timeout=15)
+
+
+def _until(ready: Any, process: "subprocess.Popen[bytes]", log: Path, what: str) -> None:
+    deadline = time.monotonic() + START_LIMIT_S
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            tail = log.read_text(encoding="utf-8", errors="replace")[-2000:] if log.exists() else ""
+            raise SystemExit(f"{what} did not start; the end of {log}:\n{tail}")
+        time.sleep(0.3)
+
+
+def _healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/api/v2/monitor/health", timeout=5) as reply:  # noqa: S310
+            parts = json.load(reply)
+    except (OSError, ValueError, urllib.error.URLError):
+        return False
+    return all(
+        (parts.get(name) or {}).get("status") == "healthy" for name in ("scheduler", "triggerer", "dag_processor")
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
