@@ -27,7 +27,8 @@ class StreamingEvidence:
     """Answers the claims `image_by_tag`, `image_converted`, `converted_before_pull`, `pool_streams`, `image_streamed`.
 
     Facts it reads, each optional: `image` (as in the pod), `digest`, `cluster`, `pools` (names), `nodes` (names or
-    {name, labels}), `pulls` ([{node, size_bytes, pull_s}]), `pulled_at` (first pull, ISO 8601).
+    {name, labels}), `pulls` ([{node, size_bytes, pull_s}]), `pulled_at` (first pull, ISO 8601), `image_pull_secrets`
+    (names in the pod).
     """
 
     def __init__(self, account: AzureAccount) -> None:
@@ -107,7 +108,7 @@ class StreamingEvidence:
         return True, f"Streaming is on for pool {', '.join(names)}.", "AKS agentPools"
 
     def _streamed(self, facts: Mapping[str, Any]) -> tuple[bool | None, str, str]:
-        needed = (_by_tag, self._converted, self._pool_streams, self._before_pull)
+        needed = (_by_tag, _without_secrets, self._converted, self._pool_streams, self._before_pull)
         for holds, detail, source in (question(facts) for question in needed):
             if holds is False:
                 return False, detail, source
@@ -125,6 +126,14 @@ def _by_tag(facts: Mapping[str, Any]) -> tuple[bool | None, str, str]:
     if "@" in str(image):
         return False, f"{image!r} names a digest; nodes redirect only tags to the streaming artifact.", "image name"
     return True, f"{image!r} names a tag.", "image name"
+
+
+def _without_secrets(facts: Mapping[str, Any]) -> tuple[bool | None, str, str]:
+    secrets = facts.get("image_pull_secrets")
+    if secrets:
+        names = ", ".join(map(str, secrets))
+        return False, f"The pod pulls with imagePullSecrets ({names}), and so gets the plain image.", "pod"
+    return None if secrets is None else True, "No imagePullSecrets are known of.", "pod"
 
 
 def _from_pulls(pulls: Sequence[Mapping[str, Any]]) -> tuple[bool | None, str, str]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
+from azure.core import MatchConditions
 from azure.core.rest import HttpRequest
 from azure.mgmt.containerservice.models import (
     AgentPool,
@@ -106,7 +107,12 @@ class Pools:
             return list(self._account.containers.agent_pools.list(self._account.resource_group, cluster))
 
     def put(self, cluster: str, name: str, pool: Any) -> str | None:
-        """Create or update a pool; return the name of the operation that Azure began, None where it named none."""
+        """Create or update a pool; return the name of the operation that Azure began, None where it named none.
+
+        A pool that was read is written only if nobody (an autoscaler, say) changed it since.
+        """
+        etag = pool.properties.e_tag
+        unchanged = {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag else {}
         seen: list[str] = []
 
         def remember(response: Any) -> None:
@@ -120,6 +126,7 @@ class Pools:
                 pool,
                 polling=False,  # the SDK's poller is a sleeping thread, and dies with the process
                 raw_response_hook=remember,
+                **unchanged,
             )
         # The address may carry a signature; only the operation's name is kept, its address is made again.
         return next((url.partition("?")[0].rsplit("/", 1)[-1] for url in seen if url), None)

@@ -82,7 +82,7 @@ class AksStandIn:
         common = (world, self.operations, self.durations_s)
         self.clusters = ManagedClusters(*common, self._base_url, nodes_of)
         self.tasks = RegistriesAndTasks(*common, self._base_url, self.registries)
-        self.data_plane = DataPlane(*common, self.registries)
+        self.data_plane = DataPlane(*common, self._base_url, self.registries)
         self._runner: web.AppRunner | None = None
         self._url = ""
 
@@ -91,7 +91,7 @@ class AksStandIn:
         app = web.Application(client_max_size=64 * 1024**2)
         for method, path, name, handler in [*self.clusters.routes(), *self.tasks.routes(), *self._feature_routes()]:
             app.router.add_route(method, path, self._endpoint(name, self._resource_manager(handler)))
-        for method, path, name, handler in self.tasks.blob_routes():
+        for method, path, name, handler in [*self.tasks.blob_routes(), *self.data_plane.storage_routes()]:
             app.router.add_route(method, path, self._endpoint(name, handler))
         for method, path, name, handler in self.data_plane.routes():
             app.router.add_route(method, path, self._endpoint(name, handler, registry=True))

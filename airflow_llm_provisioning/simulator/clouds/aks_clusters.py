@@ -57,6 +57,7 @@ class ManagedClusters:
         self._base_url = base_url
         self._nodes_of = nodes_of
         self._pools: dict[tuple[str, str], dict[str, Any]] = {}
+        self._versions: dict[tuple[str, str], int] = {}
 
     def routes(self) -> list[tuple[str, str, str, Handler]]:
         """Return (method, path, call name, handler)."""
@@ -112,6 +113,10 @@ class ManagedClusters:
         before = self._properties(cluster, name)
         if before is not None and before["provisioningState"] in _BUSY:
             raise _in_progress(name, str(before["provisioningState"]))
+        wanted = call.headers.get("If-Match", "*").strip('"')
+        if wanted not in ("*", self._etag(cluster, name)):
+            raise AzureError(412, "EtagMismatch", f"The agent pool {name} was changed since it was read.")
+        self._versions[cluster.name, name] = self._versions.get((cluster.name, name), 0) + 1
         state = "Creating" if before is None else "Updating"
         properties = {
             **properties,
@@ -220,10 +225,16 @@ class ManagedClusters:
             "provisioningState": "Succeeded",
         }
 
+    def _etag(self, cluster: CloudCluster, name: str) -> str:
+        """Return the pool's version: it changes with every write, and with its number of nodes."""
+        nodes = 0 if self._nodes_of is None else self._nodes_of(cluster.name, name)
+        return f"{name}-{self._versions.get((cluster.name, name), 0)}-{nodes}"
+
     def _pool_body(self, call: Call, cluster: CloudCluster, name: str) -> dict[str, Any]:
         properties = self._properties(cluster, name)
         if properties is None:
             raise AzureError(404, "NotFound", f"The agent pool '{name}' of '{cluster.name}' could not be found.")
+        properties = {**properties, "eTag": self._etag(cluster, name)}
         if self._nodes_of is not None:
             properties = {**properties, "count": self._nodes_of(cluster.name, name)}
         return {

@@ -69,6 +69,7 @@ SLOW = [{"node": "n", "size_bytes": 4_080_443_126, "pull_s": 168.8}]  # Azure/ac
         ({"pulls": FAST, "image": f"{HOST}/ray-serving@sha256:{'a' * 64}"}, False, "names a digest"),
         ({"pulls": FAST, "image": "docker.io/rayproject/ray:2.46.0"}, False, "in no Azure registry"),
         ({"pulls": FAST, "image": f"{HOST}/ray-serving:absent"}, False, "no streaming artifact"),
+        ({"pulls": FAST, "image_pull_secrets": ["acr"]}, False, "imagePullSecrets"),
         ({"pulls": FAST, "pools": ["plain"]}, False, "Streaming is off on pool plain"),
     ],
 )

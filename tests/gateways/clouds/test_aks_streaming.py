@@ -255,6 +255,23 @@ async def test_a_pool_that_grew_meanwhile_is_not_reimaged() -> None:
         assert stand.count("agentPools.put") == 0
 
 
+async def test_a_pool_that_somebody_changes_in_between_is_read_again_before_it_is_written() -> None:
+    """An autoscaler may act between our look and our write: Azure answers 412, and nothing is overwritten."""
+    changes = ["a node came and went"]
+    stands: list[Stand] = []
+
+    def nodes(_cluster: str, _pool: str) -> int:
+        return 1 if stands[0].sim.calls[-1] == "agentPools.put" and changes and changes.pop() else 0
+
+    async with azure(nodes=nodes) as stand:
+        stands.append(stand)
+        stand.world.clusters["c1"].pools["plain"] = PLAIN
+        built = await stand.built()
+        done = await stand.run("enable_streaming", streaming_of(built, pools=["plain"]))
+        assert done.state == "succeeded", done.error
+        assert stand.count("agentPools.put") == 2
+
+
 async def test_a_pool_whose_update_fails_ends_the_operation_with_azures_reason() -> None:
     """Azure's own code and message are in the sentence."""
     async with azure() as stand:

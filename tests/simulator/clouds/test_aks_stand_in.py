@@ -248,6 +248,34 @@ async def test_a_registry_token_ends() -> None:
         assert answered == 401
 
 
+async def test_a_write_with_an_old_etag_is_refused() -> None:
+    """If-Match is honoured: the number of nodes and every write change the tag."""
+    async with stand_in() as running:
+        running.world.clusters["c1"].pools["gpu"] = NodePool("gpu", "Standard_D4s_v5", 0, 2, {}, (), {})
+        _, pool = await running.call("GET", running.pool_path)
+        match = {"If-Match": pool["properties"]["eTag"]}
+        assert (await running.call("PUT", running.pool_path, json=a_pool(), headers={"If-Match": "old"}))[0] == 412
+        assert (await running.call("PUT", running.pool_path, json=a_pool(), headers=match))[0] == 200
+
+
+async def test_storage_refuses_a_registrys_token() -> None:
+    """Blobs are answered with a redirection to another host; a client must leave its token behind."""
+    async with stand_in() as running:
+        token = await running.registry_token("repository:a:pull")
+        options: dict[str, Any] = {"token": token, "headers": {"Host": HOST}}
+        _, manifest = await running.call("GET", f"/v2/a/manifests/{DIGEST}", **options)
+        path = f"/v2/a/blobs/{manifest['config']['digest']}"
+        async with aiohttp.ClientSession() as session:
+            headers = {"Host": HOST, "Authorization": f"Bearer {token}"}
+            async with session.get(running.url + path, headers=headers, allow_redirects=False) as answer:
+                assert answer.status == 307
+                location = answer.headers["Location"]
+            async with session.get(location, headers=headers) as answer:
+                assert answer.status == 403
+            async with session.get(location, headers={"Host": HOST}) as answer:
+                assert answer.status == 200
+
+
 async def test_an_artifact_is_in_the_world_only_when_its_referrer_is_listed() -> None:
     """Simulated nodes stream from that moment on, and not from Succeeded."""
     async with stand_in() as running:
