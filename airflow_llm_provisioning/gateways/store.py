@@ -255,8 +255,8 @@ class SqlLedger:
                         "open_key": key,
                     },
                 )
-                key_row = made.inserted_primary_key
-                return str(key_row[0]) if key_row else ""
+                (entry_id,) = made.inserted_primary_key or ()
+                return str(entry_id)
         except IntegrityError:
             with self._engine.connect() as connection:
                 found = connection.scalar(select(tables.ledger.c.entry_id).where(tables.ledger.c.open_key == key))
