@@ -4,12 +4,15 @@ Wordings are those of kubelet 1.34. A streamed image is "pulled" within seconds 
 comes later, when it is read. GKE says on the Node that an image is streamed; AKS says nothing anywhere.
 """
 
+import logging
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from airflow_llm_provisioning.simulator.infra import delivery
 from airflow_llm_provisioning.simulator.infra.machines import ClusterContext, LocalImage, Machine
 from airflow_llm_provisioning.simulator.world import Delivery, Image, normalise
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 class PullError(Exception):
@@ -86,6 +89,7 @@ class ImagePuller:
         return delivery.deliver(ctx.world, self._machine.spec, reference, image, ctx.profile, ctx.rng, ctx.clock.now())
 
     def _keep(self, reference: str, image: Image, arrived: Delivery) -> LocalImage:
+        _LOG.info("%s on %s: %s, because %s", reference, self._machine.name, arrived.kind, arrived.why)
         local = LocalImage(image, arrived)
         self._machine.images[normalise(reference)] = local
         return local
