@@ -51,17 +51,17 @@ def apply(
     if clashes and not force:
         raise _conflict(clashes)
     new = copy_tree(_merged(live, config, "") if live else config)
-    fill_in(new)
     held = own["fieldsV1"] if own else {}
     for path in _given_up(held, wanted, others):
         _take_away(new, path)
+    fill_in(new)
     tree: Tree = {}
     for path in wanted:
         insert(tree, path)
     kept = [_less(entry, [path for _, path in clashes]) for entry in others]
     entries = [entry for entry in kept if entry["fieldsV1"]]
     if own and live and tree == held and new == live:
-        return new, [own if entry is own else entry for entry in before]
+        return new, before
     entries.append(entry_of(manager, "Apply", config["apiVersion"], now, tree, subresource))
     return new, entries
 
@@ -166,9 +166,6 @@ def _take_away(item: Any, path: Path) -> None:
         if place is None:
             return
         holders.append((here, place))
-        if not key.startswith("v:"):
-            # What is below may still be the live object's own: the store's, which nobody alters.
-            here[place] = copy_tree(here[place]) if isinstance(here[place], (dict, list)) else here[place]
         here = here[place]
     holder, place = holders.pop()
     del holder[place]

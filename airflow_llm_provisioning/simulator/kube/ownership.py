@@ -62,12 +62,12 @@ def list_keys(field: str, items: Sequence[Any]) -> tuple[str, ...] | None:
 
 def item_key(item: Object, keys: Sequence[str]) -> str:
     """Return the tree key of an item of a keyed list."""
-    return "k:" + json.dumps({key: item[key] for key in keys}, separators=(",", ":"), sort_keys=True)
+    return "k:{" + ",".join(f'"{key}":{json.dumps(item[key])}' for key in sorted(keys)) + "}"
 
 
 def created(new: Object, manager: str, now: str) -> list[Object]:
     """Return the managedFields of an object that `manager` has just created."""
-    return updated({}, new, manager, now, None, before=())
+    return [entry_of(manager, "Update", new["apiVersion"], now, _tree(_owned_part(new), ""))]
 
 
 def updated(
@@ -76,11 +76,9 @@ def updated(
     manager: str,
     now: str,
     subresource: str | None,
-    *,
-    before: Sequence[Object] | None = None,
 ) -> list[Object]:
     """Return the managedFields after a plain write: what changed is the writer's, and nobody else's."""
-    entries = (old["metadata"].get("managedFields") or ()) if before is None else before
+    entries = old["metadata"].get("managedFields") or ()
     changed, removed = changes(old, new)
     if not changed and not removed:
         return list(entries)
@@ -235,6 +233,19 @@ def _replaced(old: Any, new: Any, path: Path, changed: list[Path], removed: list
     changed.extend(fresh)
     kept = set(fresh)
     removed.extend(item for item in stale if item not in kept)
+
+
+def _tree(value: Any, field: str) -> Tree:
+    """Return the tree that holds all of a value."""
+    below = _children(value, field)
+    if not below:
+        return {}
+    tree: Tree = {}
+    for key, item in below.items():
+        tree[key] = _tree(item, key[2:]) if isinstance(item, (dict, list)) else {}
+        if key.startswith("k:"):
+            tree[key]["."] = {}
+    return tree
 
 
 def _walk(value: Any, key: str) -> Iterator[tuple[Path, Any]]:

@@ -36,9 +36,13 @@ _ZEROS: Final[dict[str, Object]] = {
 }
 
 
+# What is stored is JSON data without cycles: it came from JSON, or through marshal.
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False)
+
+
 def encode(value: Any) -> bytes:
     """Return compact JSON."""
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
 
 
 @dataclass(frozen=True, slots=True)

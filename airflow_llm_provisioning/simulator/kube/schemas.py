@@ -22,7 +22,8 @@ def fill_defaults(value: Any, schema: Schema) -> None:
     if isinstance(value, dict):
         for name, below in (schema.get("properties") or {}).items():
             if name not in value and "default" in below:
-                value[name] = copy_tree(below["default"])
+                default = below["default"]
+                value[name] = copy_tree(default) if isinstance(default, (dict, list)) else default
             if value.get(name) is not None:
                 fill_defaults(value[name], below)
     elif isinstance(value, list) and "items" in schema:

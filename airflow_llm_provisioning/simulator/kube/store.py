@@ -62,7 +62,11 @@ class ObjectStore:
         """The newest resourceVersion."""
         return self._version
 
-    def create(
+    def create(self, resource: str, obj: Mapping[str, Any], *, namespace: str | None = None, manager: str) -> Object:
+        """Store a new object (`metadata.generateName` honoured) and return it as stored."""
+        return copy_tree(self.add(resource, obj, namespace=namespace, manager=manager))
+
+    def add(
         self,
         resource: str,
         obj: Mapping[str, Any],
@@ -72,8 +76,8 @@ class ObjectStore:
         managed: Objects | None = None,
         dry_run: bool = False,
     ) -> Object:
-        """Store a new object (`metadata.generateName` honoured) and return it as stored. `managed`: the managedFields
-        to keep instead of those of a plain create.
+        """Like `create`, and return what is stored: read only. `managed`: the managedFields to keep instead of those of
+        a plain create. `dry_run`: do everything but store.
         """
         kind = self.resources[resource]
         new = copy_tree(dict(obj))
@@ -92,7 +96,7 @@ class ObjectStore:
             return new
         self.commit("ADDED", kind, new, None)
         self._garbage.added(Key(resource, *key), new)
-        return copy_tree(new)
+        return new
 
     def get(self, resource: str, name: str, namespace: str | None = None) -> Object | None:
         """Return a copy of an object, or None."""

@@ -43,9 +43,7 @@ def create(call: Call, store: ObjectStore) -> Object:
     item = _checked(call, call.mapping())
     if place.resource.status and place.resource.plural not in _KEEP_STATUS:
         item.pop("status", None)
-    return store.create(
-        place.resource.plural, item, namespace=place.namespace, manager=call.manager, dry_run=call.dry_run
-    )
+    return store.add(place.resource.plural, item, namespace=place.namespace, manager=call.manager, dry_run=call.dry_run)
 
 
 def update(call: Call, store: ObjectStore) -> Object:
@@ -230,7 +228,7 @@ def _apply(call: Call, store: ObjectStore) -> tuple[Object, bool]:
     if live is not None:
         return _store(call, store, live, new, managed), False
     new["metadata"] = {**(new.get("metadata") or {}), "name": place.name}
-    created = store.create(
+    created = store.add(
         place.resource.plural,
         new,
         namespace=place.namespace,
