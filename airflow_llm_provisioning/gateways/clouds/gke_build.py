@@ -16,22 +16,19 @@ from airflow_llm_provisioning.core.names import fingerprint, label_keys_for_goog
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.core.workload import ImageRecipe
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
+from airflow_llm_provisioning.gateways.clouds.gke_bill import MACHINE, PRICE_USD_MIN, build_phases, build_price
 from airflow_llm_provisioning.gateways.clouds.gke_clients import READ, WRITE
 from airflow_llm_provisioning.gateways.clouds.gke_errors import TransientCloudError, asking
-from airflow_llm_provisioning.gateways.clouds.gke_images import ImageName, digest_of_tag, mark_as_ours, size_bytes
+from airflow_llm_provisioning.gateways.clouds.gke_images import (
+    ImageName,
+    digest_of_tag,
+    keep_longer,
+    mark_as_ours,
+    size_bytes,
+)
 from airflow_llm_provisioning.gateways.clouds.gke_services import api_problems
 from airflow_llm_provisioning.gateways.clouds.gke_steps import Change, Project, State, advance, seconds_since
 
-# USD a minute of working build, default pool, list price: cloud.google.com/build/pricing (read November 2026).
-PRICE_USD_MIN: Final[Mapping[str, float]] = {
-    "E2_MEDIUM": 0.003,
-    "E2_STANDARD_2": 0.006,
-    "E2_HIGHCPU_8": 0.016,
-    "E2_HIGHCPU_32": 0.064,
-    "N1_HIGHCPU_8": 0.016,
-    "N1_HIGHCPU_32": 0.064,
-}
-MACHINE: Final = "E2_HIGHCPU_8"
 # The first 100 GB are free (same page); a 10 GiB base needs some 30 unpacked, twice while a layer is committed.
 DISK_GB: Final = 100
 BUILD_TIMEOUT_S: Final = 7200
@@ -258,11 +255,13 @@ class ImageBuild:
         progress = operation.progress
         # Found from the start: not ours to mark. Otherwise this operation made it, in this life or in one before.
         reused = bool(progress.get("found")) and build is None
-        if not reused:
+        if reused:
+            keep_longer(self._project, image, digest, self._labels(operation))
+        else:
             mark_as_ours(self._project, image, digest, self._labels(operation))
             self._project.ledger.created(self._intend(operation, "image", image.reference), image.version_path(digest))
             self._project.ledger.gone(self._intend(operation, "build", image.reference))
-        price, basis = _price(operation, build, reused)
+        price, basis = build_price(operation.request.get("machine_type", MACHINE), build, reused)
         return operation.succeeded(
             image=image.reference,
             digest=digest,
@@ -272,27 +271,5 @@ class ImageBuild:
             price_usd=price,
             price_basis=basis,
             log_url=(build.log_url or None) if build is not None else None,
-            phases={**(progress.get("phases") or {}), **_phases(build)},
+            phases={**(progress.get("phases") or {}), **build_phases(build)},
         )
-
-
-def _phases(build: Any) -> dict[str, float]:
-    """Return what Cloud Build timed itself: {queue, fetchsource, setupbuild, build, push}, seconds."""
-    if build is None:
-        return {}
-    spans = {key.lower(): (span.start_time, span.end_time) for key, span in build.timing.items()}
-    spans["queue"] = (build.create_time, build.start_time)
-    return {
-        key: round((end - start).total_seconds(), 3) for key, (start, end) in sorted(spans.items()) if start and end
-    }
-
-
-def _price(operation: Operation, build: Any, reused: bool) -> tuple[float | None, str]:
-    if reused:
-        return 0.0, "found in the registry, nothing was built"
-    if build is None or not (build.start_time and build.finish_time):
-        return None, "Cloud Build said nothing of how long it worked"
-    machine = operation.request.get("machine_type", MACHINE)
-    minutes = (build.finish_time - build.start_time).total_seconds() / 60
-    basis = f"{minutes:.2f} min of {machine} at {PRICE_USD_MIN[machine]} USD (list, default pool); storage not included"
-    return round(minutes * PRICE_USD_MIN[machine], 4), basis

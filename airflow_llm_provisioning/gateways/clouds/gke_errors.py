@@ -1,5 +1,6 @@
 """Google's refusals in our words: what was attempted, what Google said, what to do; and which pass by waiting."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -21,6 +22,7 @@ TRANSIENT: Final = (
     requests.exceptions.Timeout,
     auth.TransportError,
 )
+_REQUEST: Final = re.compile(r"^[A-Z]+ https?://\S+?: ")
 
 
 class TransientCloudError(CloudError):
@@ -76,10 +78,5 @@ def _status(error: Exception) -> str:
 def _message(error: Exception) -> str:
     said: Any = getattr(error, "message", None) or str(error)
     # The REST transport puts method and URL before Google's own sentence.
-    text = str(said).rpartition("googleapis.com")[2] if "://" in str(said) else str(said)
-    text = (
-        str(said).partition(": ")[2]
-        if str(said).startswith(("GET ", "POST ", "PUT ", "DELETE "))
-        else text or str(said)
-    )
+    text = _REQUEST.sub("", str(said), count=1)
     return text if text.endswith(".") else f"{text}."

@@ -12,6 +12,7 @@ from typing import Any, Final
 from google.api_core import exceptions as google
 from google.protobuf import field_mask_pb2
 
+from airflow_llm_provisioning.core.names import LABEL_EXPIRES, LABEL_MANAGED_BY, OWNER, label_keys_for_google
 from airflow_llm_provisioning.gateways.clouds.gke_clients import READ, WRITE
 from airflow_llm_provisioning.gateways.clouds.gke_errors import asking
 from airflow_llm_provisioning.gateways.clouds.gke_steps import Project
@@ -20,6 +21,8 @@ _REGISTRY: Final = re.compile(r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev/(?P<pr
 # Artifact Registry's multi-regions and the first part of the regions they surround.
 _MULTI_REGIONS: Final = {"us": "us-", "europe": "europe-", "asia": "asia-"}
 _GCR: Final = {"gcr.io": "us", "us.gcr.io": "us", "eu.gcr.io": "europe", "asia.gcr.io": "asia"}
+_MANAGED_BY: Final = next(iter(label_keys_for_google({LABEL_MANAGED_BY: ""})))
+_EXPIRES: Final = next(iter(label_keys_for_google({LABEL_EXPIRES: ""})))
 _EMPTY_LAYER: Final = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"
 
 
@@ -97,6 +100,29 @@ def mark_as_ours(project: Project, image: ImageName, digest: str, labels: Mappin
         project.clients.registry.update_version(
             request={"version": version, "update_mask": field_mask_pb2.FieldMask(paths=["annotations"])}, **WRITE
         )
+
+
+def keep_longer(project: Project, image: ImageName, digest: str, labels: Mapping[str, str]) -> None:
+    """Move the expiry of an image of ours, and of its repository, to the later of its own and that of `labels`.
+
+    What is not ours is left as it is.
+    """
+    registry = project.clients.registry
+    with asking(f"read the labels of {image.reference}"):
+        version = registry.get_version(request={"name": image.version_path(digest)}, **READ)
+        repository = registry.get_repository(request={"name": image.repository_path}, **READ)
+    if _expires_before(dict(version.annotations), labels):
+        mark_as_ours(project, image, digest, {**version.annotations, _EXPIRES: labels[_EXPIRES]})
+    if _expires_before(dict(repository.labels), labels):
+        longer = {"name": repository.name, "labels": {**repository.labels, _EXPIRES: labels[_EXPIRES]}}
+        mask = field_mask_pb2.FieldMask(paths=["labels"])
+        with asking(f"label repository {repository.name}"):
+            registry.update_repository(request={"repository": longer, "update_mask": mask}, **WRITE)
+
+
+def _expires_before(held: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    # The format sorts as text (names.EXPIRES_FORMAT).
+    return held.get(_MANAGED_BY) == OWNER and held.get(_EXPIRES, "") < wanted[_EXPIRES]
 
 
 def streaming_problems(project: Project, image: ImageName, digest: str | None) -> list[str]:

@@ -48,6 +48,7 @@ class ArtifactRegistry:
             f"{repositories}list": self._list,
             f"{repositories}create": self._create,
             f"{repositories}delete": self._delete,
+            f"{repositories}patch": self._patch,
             f"{repositories}checkPrewarmedArtifact": self._check_prewarmed,
             f"{repositories}prewarmArtifact": self._prewarm,
             f"{repositories}dockerImages.get": self._docker_image,
@@ -131,6 +132,13 @@ class ArtifactRegistry:
             return {"@type": "type.googleapis.com/google.devtools.artifactregistry.v1.Repository", **body}
 
         return self._begin(call, "create_repository", effect)
+
+    async def _patch(self, call: Call) -> dict[str, Any]:
+        repository = self._repository(call)
+        if call.query.get("updateMask") != "labels":
+            raise GoogleError("UNIMPLEMENTED", "The simulator updates a repository's labels only.")
+        repository["labels"] = dict((call.body or {}).get("labels", {}))
+        return repository
 
     async def _delete(self, call: Call) -> dict[str, Any]:
         self._repository(call)

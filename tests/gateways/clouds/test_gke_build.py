@@ -78,6 +78,30 @@ def test_same_recipe_is_never_built_twice(google: GoogleProject) -> None:
     assert google.calls("cloudbuild", "builds.create") == 1
 
 
+def test_reuse_keeps_what_is_ours_for_longer(google: GoogleProject) -> None:
+    """An image that is needed again does not expire by its first date, nor does its repository; never sooner."""
+    finish(google.cloud(), "build_image", BUILD)
+    (marks,) = google.stand_in.registry.annotations.values()
+    finish(google.cloud(), "build_image", {**BUILD, "keep_days": 90})
+    (longer,) = google.stand_in.registry.annotations.values()
+    (repository,) = google.stand_in.registry.repositories.values()
+    assert longer["llm-provisioning_expires"] > marks["llm-provisioning_expires"]
+    assert repository["labels"]["llm-provisioning_expires"] == longer["llm-provisioning_expires"]
+    finish(google.cloud(), "build_image", {**BUILD, "keep_days": 1})
+    assert list(google.stand_in.registry.annotations.values()) == [longer]
+
+
+def test_reused_image_of_somebody_else_is_not_marked(google: GoogleProject) -> None:
+    """An image that others pushed under that very tag is used and stays theirs."""
+    finish(google.cloud(), "build_image", BUILD)
+    google.stand_in.registry.annotations.clear()
+    google.stand_in.builds.builds.clear()
+    again = finish(google.cloud(), "build_image", BUILD)
+    assert again.result is not None
+    assert again.result["reused"] is True
+    assert google.stand_in.registry.annotations == {}
+
+
 @pytest.mark.parametrize("stop_at", ["create repository", "building: QUEUED", "building: WORKING"])
 def test_new_process_continues_from_the_first_operation(google: GoogleProject, stop_at: str) -> None:
     """Killed at any step, a new life that knows only the first operation ends well, with one build in all."""
