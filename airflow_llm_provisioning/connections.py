@@ -332,24 +332,22 @@ async def _kubernetes_credentials(conn_id: str) -> "Credentials":
 async def _cloud_credentials(conn_type: str, reference: Mapping[str, Any]) -> "Credentials":
     from airflow_llm_provisioning.gateways.kubernetes.credentials import from_access
 
-    def mint() -> "ClusterAccess":
-        cloud = _cloud_of_type(conn_type, str(reference["conn_id"]))(reference)
-        return cloud.cluster_access(str(reference["cluster_name"]))  # type: ignore[no-any-return]
-
-    if not reference.get("cluster_name"):
+    conn_id, cluster_name = str(reference["conn_id"]), str(reference.get("cluster_name") or "")
+    cloud = _CLOUD_OF_TYPE.get(conn_type)
+    if cloud is None:
         raise ConnectionConfigError(
-            f"Airflow connection {reference['conn_id']!r} is a cloud's ({conn_type}): say which cluster of it, by "
-            "`cluster_name`."
+            f"Airflow connection {conn_id!r} has the type {conn_type!r}: a cluster is reached by kubernetes, "
+            f"{', '.join(_CLOUD_OF_TYPE)}."
         )
+    if not cluster_name:
+        raise ConnectionConfigError(
+            f"Airflow connection {conn_id!r} is a cloud's ({conn_type}): say which cluster of it, by `cluster_name`."
+        )
+
+    def mint() -> "ClusterAccess":
+        return open_cloud({**reference, "cloud": cloud}).cluster_access(cluster_name)
+
     return await from_access(mint)()
 
 
-def _cloud_of_type(conn_type: str, conn_id: str) -> Callable[..., Any]:
-    names = {"aws": "eks_cloud", "google_cloud_platform": "gke_cloud", "azure": "aks_cloud"}
-    opener = globals().get(names.get(conn_type, ""))
-    if opener is None:
-        raise ConnectionConfigError(
-            f"Airflow connection {conn_id!r} has the type {conn_type!r}: a cluster is reached by kubernetes, "
-            f"{', '.join(names)}."
-        )
-    return opener  # type: ignore[no-any-return]
+_CLOUD_OF_TYPE: Final[Mapping[str, str]] = {"aws": "eks", "google_cloud_platform": "gke", "azure": "aks"}

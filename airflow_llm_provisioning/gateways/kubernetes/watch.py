@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # A watch that the server should have ended by now is dead, whatever TCP says.
 SILENCE_S: Final = 10.0
-LONGEST_PAUSE_S: Final = 2.0
+LONGEST_PAUSE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@ FLUSH_S: Final = 3.0
 # How long, and how often, the last lines are offered to a store that refuses them.
 LAST_FLUSH_S: Final = 20.0
 LAST_PAUSE_S: Final = 1.0
+# A trial has some hundred lines, a crash loop of an hour some thousand; beyond this only what decides is kept.
+MOST_LINES: Final = 20_000
+DECIDING: Final = frozenset({"trace", "rayservices", "rayclusters", "endpointslices", "services", "pods"})
 Sink = Callable[[list[Line]], Awaitable[None]]
 
 
@@ -23,12 +26,18 @@ class Lines:
         self._sink = sink
         self._waiting: list[Line] = []
         self._seen = Deduplicator()
+        self._count = 0
         self._flushing = asyncio.Lock()
 
     def add(self, item: Line) -> Line:
         """Take a line and return it as it will be stored: its object is redacted here."""
         kept = {**item, "object": redact(item["resource"], item["object"])}
-        self._waiting.append(kept)
+        self._count += 1
+        if self._count == MOST_LINES:
+            mark = {"mark": "cut_short", "lines": MOST_LINES}
+            self._waiting.append({**item, "type": "MARK", "resource": "trace", "object": mark})
+        if self._count < MOST_LINES or item["resource"] in DECIDING:
+            self._waiting.append(kept)
         return kept
 
     def add_seen(self, resource: str, seen: Seen) -> Line | None:
