@@ -50,7 +50,7 @@ def starting(view: TraceView, pod: History) -> Iterator[tuple[str, Sighting | No
     for event in view.events_of(pod, "Started", main)[:1]:
         yield "container_started", event_sighting(event)
     yield "container_started", _container(pod, main, clock, "startedAt")
-    yield "ray_started", _raylet(view, pod, clock)
+    yield "ray_started", raylet(view, pod, clock)
     ready = pod.first_sight(lambda obj: condition_true(obj, "Ready"))
     yield "ready", condition_sighting(pod, "Ready", ready, clock)
 
@@ -133,7 +133,8 @@ def _container(pod: History, name: str, clock: str, field: str) -> Sighting | No
     return Sighting(source, stamp_in(sight.version.object), clock, sight.seen_at)
 
 
-def _raylet(view: TraceView, pod: History, clock: str) -> Sighting | None:
+def raylet(view: TraceView, pod: History, clock: str) -> Sighting | None:
+    """Return when a pod's raylet joined, from Ray's own list of nodes."""
     address = dig(pod.last, "status", "podIP")
     for node in objects(view.ray_answer("ray-nodes"), "data", "result", "result"):
         started_ms = number(node.get("start_time_ms"))

@@ -34,7 +34,7 @@ def _absent(view: TraceView, logs: LogReading, seen: Collection[str]) -> Iterato
         if pod is not None:
             yield from (f"{role}.{name}" for name in _absent_of_pod(view, pod))
     if view.applications and not any(_installs(app) for app in view.applications):
-        yield from ("head.runtime_env_ready", "worker.runtime_env_started")
+        yield from ("head.runtime_env_ready", "worker.runtime_env_ready")
     if ready_role(view) != "worker":
         yield "worker.ready"
     yield from _absent_of_engine(logs, seen)

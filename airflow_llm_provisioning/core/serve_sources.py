@@ -8,6 +8,7 @@ from airflow_llm_provisioning.core.clocks import ALLOWANCE, node_clock
 from airflow_llm_provisioning.core.engine_logs import LogEntry, LogReading
 from airflow_llm_provisioning.core.fields import dig, mapping, number, objects, text
 from airflow_llm_provisioning.core.instants import Stamp, from_epoch_s
+from airflow_llm_provisioning.core.pod_sources import raylet
 from airflow_llm_provisioning.core.sightings import Sighting, event_sighting, published
 from airflow_llm_provisioning.core.trace_objects import Answer, History
 from airflow_llm_provisioning.core.trace_view import TraceView, replicas_of
@@ -42,7 +43,7 @@ def from_logs(view: TraceView, logs: LogReading) -> Iterator[tuple[str, Sighting
     for milestone, marker in _IN_REPLICA:
         for entry in [entry for entry in logs.all(marker) if _of_replica(view, entry, replica)][:1]:
             yield milestone, _logged(view, entry)
-    yield from _runtime_env(view, logs, replica)
+    yield from _runtime_env(view, logs)
 
 
 def deciding_replica(view: TraceView, logs: LogReading) -> str | None:
@@ -169,24 +170,29 @@ def _logged(view: TraceView, entry: LogEntry) -> Sighting:
     return Sighting(source, entry.stamp, clock, entry.log.received_at)
 
 
-def _runtime_env(view: TraceView, logs: LogReading, replica: str | None) -> Iterator[tuple[str, Sighting | None]]:
-    """Ray says how long a node took to build its environment, not when. On the head the build began with the
-    deployment, on the worker it ended where the replica began (ray 2.60, Serve's build task installs before it
-    imports).
+def _runtime_env(view: TraceView, logs: LogReading) -> Iterator[tuple[str, Sighting | None]]:
+    """Ray says how long a node took to build its environment, not when. On the head the build begins with the
+    deployment (ray 2.60: Serve's build task installs before it imports), on the worker once there are both a raylet and
+    a replica to place.
     """
     took = runtime_env_s(view)
-    deployed = logs.all("controller_building")[:1]
+    deployed = [_logged(view, entry) for entry in logs.all("controller_building")[:1]]
     if "head" in took and deployed:
-        base = _logged(view, deployed[0])
-        yield "head.runtime_env_ready", _moved(base, took["head"], "plus ray-runtime-envs creation_time_ms")
-    begun = [entry for entry in logs.all("replica_initialising") if _of_replica(view, entry, replica)][:1]
-    if "worker" in took and begun:
-        base = _logged(view, begun[0])
-        yield "worker.runtime_env_started", _moved(base, -took["worker"], "less ray-runtime-envs creation_time_ms")
+        yield "head.runtime_env_ready", _later(deployed[0], took["head"])
+    if "worker" in took and view.worker is not None:
+        asked = [_logged(view, entry) for entry in logs.all("controller_adding")[:1]]
+        joined = raylet(view, view.worker, node_clock(view.node_name_of(view.worker)))
+        bases = [base for base in (*asked, joined) if base is not None and base.stamp is not None]
+        if joined is not None:
+            yield "worker.runtime_env_ready", _later(max(bases, key=_stamped_at), took["worker"])
 
 
-def _moved(base: Sighting, by_s: float, how: str) -> Sighting | None:
+def _stamped_at(sighting: Sighting) -> float:
+    return sighting.stamp.at.timestamp() if sighting.stamp else 0.0
+
+
+def _later(base: Sighting, by_s: float) -> Sighting | None:
     if base.stamp is None:
         return None
     stamp = Stamp(base.stamp.at + timedelta(seconds=by_s), max(base.stamp.resolution, timedelta(milliseconds=1)))
-    return Sighting(f"{base.source}, {how}", stamp, base.clock, base.received_at)
+    return Sighting(f"{base.source}, plus ray-runtime-envs creation_time_ms", stamp, base.clock, base.received_at)

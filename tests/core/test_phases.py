@@ -140,7 +140,7 @@ def test_pip_without_figures_joins_its_neighbours() -> None:
     """What was asked for and cannot be timed stays in the name of the phase it is part of."""
     names = [phase.name for phase in analyse(environments(needs_both(), {})).phases]
     assert "head_runtime_env+app_build" in names
-    assert any("replica_placement" in name and "replica_start" in name for name in names)
+    assert any("worker_runtime_env+replica_start" in name for name in names)
 
 
 def test_an_endpoint_of_the_worker_waits_for_the_worker() -> None:
