@@ -20,8 +20,8 @@ from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError, 
 from airflow_llm_provisioning.gateways.clouds.aks_arm import AzureAccount, BusyError, asking
 from airflow_llm_provisioning.gateways.clouds.aks_build import BuildImage
 from airflow_llm_provisioning.gateways.clouds.aks_evidence import StreamingEvidence
+from airflow_llm_provisioning.gateways.clouds.aks_node_pool import SetUpNodePool
 from airflow_llm_provisioning.gateways.clouds.aks_owned import OwnedOnAzure
-from airflow_llm_provisioning.gateways.clouds.aks_pools import SetUpNodePool
 from airflow_llm_provisioning.gateways.clouds.aks_steps import Verb, raise_problems
 from airflow_llm_provisioning.gateways.clouds.aks_streaming import EnableStreaming
 from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess, Evidence, Owned

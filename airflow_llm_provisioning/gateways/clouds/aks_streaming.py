@@ -16,7 +16,7 @@ from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.aks_arm import AzureAccount, asking
 from airflow_llm_provisioning.gateways.clouds.aks_build import registry_of
-from airflow_llm_provisioning.gateways.clouds.aks_pools import POOL_LIMIT_S, Pools, streaming_problems, streams
+from airflow_llm_provisioning.gateways.clouds.aks_pools import POOL_LIMIT_S, Pools, streams
 from airflow_llm_provisioning.gateways.clouds.aks_registry import Conversion, RegistryClient
 from airflow_llm_provisioning.gateways.clouds.aks_steps import (
     ImageName,
@@ -25,6 +25,12 @@ from airflow_llm_provisioning.gateways.clouds.aks_steps import (
     require_time_left,
     within,
     word,
+)
+from airflow_llm_provisioning.gateways.clouds.aks_streaming_checks import (
+    cluster_problems,
+    image_problems,
+    registry_problems,
+    request_problems,
 )
 
 KIND: Final = "streaming_artifact"
@@ -57,36 +63,21 @@ class EnableStreaming:
 
     def problems(self, request: Mapping[str, Any]) -> Sequence[str]:
         """Return what is wrong with the request itself."""
-        if not request.get("image"):
-            return ["`image` is missing"]
-        name = ImageName.parse(request["image"])
-        problems = []
-        if name.digest is not None or name.tag is None:
-            problems.append(f"{request['image']!r} must be named by tag: nodes redirect only tags to the artifact")
-        if not name.login_server:
-            problems.append(f"{request['image']!r} names no registry; only images of an Azure registry are streamed")
-        if request.get("image_pull_secrets"):
-            problems.append(
-                "pods with imagePullSecrets pull the plain image: attach the registry to the cluster "
-                "(az aks update --attach-acr) and leave the secrets out"
-            )
-        if request.get("pools") and not request.get("cluster"):
-            problems.append("`pools` are named but no `cluster`")
-        return problems
+        return request_problems(request)
 
     def check(self, operation: Operation) -> Operation:
         """Look at registry, image, cluster and pools; name everything that stands in the way; write the intent."""
         request = operation.request
         name = ImageName.parse(request["image"])
         registry = registry_of(self._account, name.registry)
-        problems = _registry_problems(registry, name)
+        problems = registry_problems(registry, name)
         data_plane = self._account.data_plane(name.login_server)
         with asking(f"Reading image {request['image']}"):
             digest = data_plane.digest_of_tag(name.repository, str(name.tag))
             attributes = data_plane.manifest_attributes(name.repository, digest) if digest else None
             existing = data_plane.streaming_artifacts(name.repository, digest) if digest else []
-        problems += _image_problems(request, digest, attributes)
-        problems += self._cluster_problems(request)
+        problems += image_problems(request, digest, attributes)
+        problems += cluster_problems(self._pools, request)
         raise_problems(f"Streaming {request['image']}", problems, CloudError)
         artifact = f"{name.login_server}/{name.repository}@{digest}"
         expires_at = began_at(operation) + timedelta(days=float(request.get("keep_days", 7)))
@@ -139,24 +130,6 @@ class EnableStreaming:
             if not data_plane.streaming_artifacts(name.repository, progress["digest"]):
                 self._account.ledger.gone(progress["entry_id"])
         return True
-
-    def _cluster_problems(self, request: Mapping[str, Any]) -> list[str]:
-        if not request.get("cluster"):
-            return []
-        self._pools.cluster(request["cluster"])
-        problems: list[str] = []
-        for name in request.get("pools") or ():
-            pool = self._pools.get(request["cluster"], name)
-            if pool is None:
-                problems.append(f"cluster {request['cluster']!r} has no pool {name!r}")
-                continue
-            problems += streaming_problems(pool.properties, name)
-            if not streams(pool.properties) and int(pool.properties.count or 0) > 0:
-                problems.append(
-                    f"pool {name!r} has {pool.properties.count} nodes, and switching streaming on would reimage them: "
-                    "scale it to 0 first, or set up a new pool"
-                )
-        return problems
 
     def _register_feature(self, operation: Operation) -> Operation:
         with asking(f"Registering the preview feature {FEATURE[1]}"):
@@ -309,26 +282,3 @@ _PRICE_BASIS: Final = (
     "no price of a conversion is published; the artifact is stored beside the image (500 GiB are in Premium's price)"
 )
 _PRICE_REUSED: Final = "the artifact existed: nothing was converted"
-
-
-def _registry_problems(registry: Any, name: ImageName) -> list[str]:
-    problems = []
-    sku = word(registry.sku.name if registry.sku is not None else None)
-    if sku.lower() != "premium":
-        problems.append(f"registry {name.registry!r} is {sku}, and artifact streaming needs Premium")
-    encryption = registry.encryption
-    if encryption is not None and word(encryption.status).lower() == "enabled":
-        problems.append(f"registry {name.registry!r} encrypts with a customer-managed key, which cannot stream")
-    return problems
-
-
-def _image_problems(request: Mapping[str, Any], digest: str | None, attributes: Mapping[str, Any] | None) -> list[str]:
-    if digest is None:
-        return [f"image {request['image']!r} does not exist: build it first"]
-    if request.get("digest") and request["digest"] != digest:
-        return [f"the tag of {request['image']!r} points at {digest} and not at {request['digest']}: it was moved"]
-    listed = [attributes or {}, *((attributes or {}).get("references") or [])]
-    platforms = {f"{item['os']}/{item['architecture']}" for item in listed if item.get("architecture")}
-    if platforms and "linux/amd64" not in platforms:
-        return [f"image {request['image']!r} is for {', '.join(sorted(platforms))}, and streaming needs linux/amd64"]
-    return []
