@@ -7,6 +7,7 @@ says at /version that it is simulated, and how its clock runs.
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from email.utils import format_datetime
 from typing import Any, Final
 
 from aiohttp import web
@@ -78,6 +79,16 @@ class KubeServer:
             await runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = await self._answer_or_refuse(request)
+        if not response.prepared:
+            response.headers.setdefault("Date", self._date())
+        return response
+
+    def _date(self) -> str:
+        """Return the cluster's own time for the Date header: clients measure a server's clock by it."""
+        return format_datetime(self._clock.now(), usegmt=True)
+
+    async def _answer_or_refuse(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await self._answer(request)
         except StatusError as error:
@@ -188,7 +199,7 @@ class KubeServer:
         self, request: web.BaseRequest, pieces: AsyncIterator[bytes], status: int, headers: dict[str, str]
     ) -> web.StreamResponse:
         """Send an answer piece by piece; it ends early when the client leaves or the server stops."""
-        response = web.StreamResponse(status=status, headers=headers)
+        response = web.StreamResponse(status=status, headers={"Date": self._date()} | headers)
         task = asyncio.current_task()
         if task is not None:
             self.open_streams.add(task)

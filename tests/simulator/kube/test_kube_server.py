@@ -2,15 +2,19 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
 import pytest
 
+from airflow_llm_provisioning.simulator.clock import SimClock
 from airflow_llm_provisioning.simulator.kube.backend import Answer
 from airflow_llm_provisioning.simulator.kube.server import KubeServer
+from airflow_llm_provisioning.simulator.kube.store import ObjectStore
 
 CORE = "/api/v1/namespaces/default"
 RAY = "/apis/ray.io/v1/namespaces/default/rayservices"
@@ -51,6 +55,40 @@ async def test_version_says_that_it_is_simulated(http: aiohttp.ClientSession, pa
     assert body["gitVersion"] == "v1.34.9+simulated"
     assert body["simulated"]["cluster"] == "test"
     assert body["simulated"]["clock"]["speed"] == 1.0
+
+
+async def test_the_date_header_is_the_clusters_time() -> None:
+    """A client that measures the server's clock by it meets the clock of all the stamps."""
+    epoch = datetime(2030, 1, 1, tzinfo=UTC)
+    clock = SimClock(1.0, time.time(), epoch)
+    server = KubeServer(ObjectStore(clock), name="ahead", clock=clock)
+    await server.start()
+    async with aiohttp.ClientSession(base_url=server.url) as http:
+        for path in ("/version", "/api/v1/pods?watch=1&timeoutSeconds=1"):
+            async with http.get(path) as response:
+                assert parsedate_to_datetime(response.headers["Date"]).year == 2030
+    await server.stop()
+
+
+async def test_events_are_written_in_both_views(http: aiohttp.ClientSession, kube_server: KubeServer) -> None:
+    """An event created and patched through events.k8s.io is the core event of that name."""
+    event = {
+        "metadata": {"name": "e"},
+        "eventTime": "2026-11-22T08:00:00.000001Z",
+        "regarding": {"kind": "Pod", "name": "p"},
+        "note": "hello",
+        "reason": "Test",
+        "type": "Normal",
+        "reportingController": "c",
+        "reportingInstance": "i",
+    }
+    path = "/apis/events.k8s.io/v1/namespaces/default/events"
+    status, created = await call(http, "POST", path, json=event)
+    assert (status, created["note"], created["apiVersion"]) == (201, "hello", "events.k8s.io/v1")
+    await call(http, "PATCH", f"{path}/e", json={"series": {"count": 2}, "note": "again"}, headers=MERGE)
+    _, body = await call(http, "GET", f"{CORE}/events/e")
+    assert (body["message"], body["series"], body["involvedObject"]["name"]) == ("again", {"count": 2}, "p")
+    assert body["apiVersion"] == "v1"
 
 
 @pytest.mark.parametrize("path", ["/api", "/apis/", "/api/v1", "/apis/ray.io/v1/", "/apis/ray.io", "/openapi/v3"])

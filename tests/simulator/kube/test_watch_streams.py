@@ -118,6 +118,13 @@ async def test_a_forgotten_version_is_gone(http: aiohttp.ClientSession, kube_ser
     ]
 
 
+async def test_a_version_from_the_future_is_gone(http: aiohttp.ClientSession, kube_server: KubeServer) -> None:
+    """A client of a server that was restarted here must list again, not wait for versions that passed long ago."""
+    put(kube_server, "a")
+    found = await lines(http, f"{MAPS}?watch=1&resourceVersion=100000")
+    assert [item["object"]["code"] for item in found] == [410]
+
+
 async def test_the_410_fault_hits_resumed_watches_once(http: aiohttp.ClientSession, kube_server: KubeServer) -> None:
     """The next resumed watch is told it is too old, the one after it runs."""
     version = put(kube_server, "a")["metadata"]["resourceVersion"]
