@@ -101,7 +101,7 @@ async def test_bookmarks_come_every_virtual_minute_but_not_for_events() -> None:
         pods = await lines(http, f"/api/v1/pods?{query}")
         events = await lines(http, f"/api/v1/events?{query}")
     await server.stop()
-    assert len(pods) > 3
+    assert len(pods) >= 2
     assert {item["type"] for item in pods} == {"BOOKMARK"}
     assert pods[0]["object"]["spec"] == {"containers": None}
     assert events == []
