@@ -154,7 +154,8 @@ class BuildImage:
                 artifacts={"type": "NO_ARTIFACTS"},
                 environment=environment,
                 serviceRole=names.codebuild_role_arn,
-                timeoutInMinutes=max(5, int(names.deadlines.build_s // 60)),
+                # CodeBuild's own limit comes first: its status says more than our deadline.
+                timeoutInMinutes=max(5, int(names.deadlines.build_s // 60) - 5),
                 queuedTimeoutInMinutes=30,
                 tags=pairs(tags_of(operation, PROJECT_LIFETIME), "key", "value"),
             )

@@ -1,4 +1,4 @@
-"""AWS for the simulated EKS clusters: moto on 127.0.0.1, behind a front that answers what moto lacks or hurries.
+"""AWS for the simulated EKS clusters on 127.0.0.1: moto, behind a front that answers what moto lacks or hurries.
 
 The front takes every request. CodeBuild's builds, SSM's commands and Bottlerocket parameters, EKS's clusters and the
 simulated nodes' instances it answers itself; everything else goes to moto, whose instances and snapshots it moves in
@@ -10,9 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-import aiohttp
 from aiohttp import web
-from yarl import URL
+from multidict import CIMultiDict
 
 from airflow_llm_provisioning.simulator.clock import SimClock
 from airflow_llm_provisioning.simulator.clouds.eks_builds import BUILD_DURATIONS
@@ -43,7 +42,8 @@ FAULTS: Final[Mapping[str, Any]] = {
     "expired_token": {},  # the same
     "lost_reply": {},  # the same: carried out, and the connection is cut before the reply
 }
-_DROPPED_HEADERS: Final = {"host", "content-length", "expect", "connection", "transfer-encoding", "accept-encoding"}
+_NOT_FORWARDED: Final = {"content-length", "expect", "connection", "transfer-encoding"}
+_NOT_RETURNED: Final = {"content-length", "connection", "transfer-encoding", "date", "server"}
 
 
 class EksStandIn:
@@ -66,33 +66,27 @@ class EksStandIn:
         self.compute = Compute(world, clock, self._moto, self.durations, self.faults)
         self.codebuild = CodeBuild(world, clock, self._moto, self.durations, self.faults)
         self._clusters = Clusters(world, self.compute, ACCOUNT, self.auto_mode_clusters)
-        self._upstream = ""
-        self._session: aiohttp.ClientSession | None = None
         self._runner: web.AppRunner | None = None
 
     async def start(self, port: int = 0) -> dict[str, str]:
-        """Start moto and the front; return {"aws": url} for every service."""
-        self._upstream = await self._moto.start()
+        """Start the server; return {"aws": url} for every service."""
+        await self._moto.start()
         if self._seeded:
             await asyncio.to_thread(self._moto.add_roles, [CODEBUILD_ROLE], [BUILDER_PROFILE])
-        self._session = aiohttp.ClientSession(auto_decompress=False)
         app = web.Application(client_max_size=64 * 1024**2)
         app.router.add_get("/_simulator/faults", self._show_faults)
         app.router.add_post("/_simulator/faults", self._set_fault)
         app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port, shutdown_timeout=1.0)
+        site = web.TCPSite(self._runner, "127.0.0.1", port)
         await site.start()
         return {"aws": f"http://127.0.0.1:{self._runner.addresses[0][1]}"}
 
     async def stop(self) -> None:
-        """Stop both."""
+        """Stop the server."""
         if self._runner is not None:
             await self._runner.cleanup()
-        if self._session is not None:
-            await self._session.close()
-        await self._moto.stop()
 
     # --- requests
 
@@ -135,18 +129,14 @@ class EksStandIn:
         )
 
     async def _forwarded(self, request: web.Request, call: Call, raw: bytes) -> web.Response:
-        if self._session is None:
-            raise RuntimeError("the stand-in is not started")
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in _DROPPED_HEADERS}
-        url = URL(self._upstream + request.rel_url.raw_path_qs, encoded=True)
-        async with self._session.request(request.method, url, headers=headers, data=raw) as upstream:
-            body = await upstream.read()
-            if upstream.status < 300 and call.service == "ec2":
-                self.compute.after(call, body)
-            if upstream.status < 300 and call.service == "ecr" and "Delete" in call.action:
-                self._forget_deleted_images(call.region)
-            kept = {name: value for name, value in upstream.headers.items() if name.lower() not in _DROPPED_HEADERS}
-            return web.Response(body=body, status=upstream.status, headers=kept)
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_FORWARDED}
+        status, answered, body = await self._moto.call(request.method, request.raw_path, headers, raw)
+        if status < 300 and call.service == "ec2":
+            self.compute.after(call, body)
+        if status < 300 and call.service == "ecr" and "Delete" in call.action:
+            self._forget_deleted_images(call.region)
+        kept = [(name, value) for name, value in answered if name.lower() not in _NOT_RETURNED]
+        return web.Response(body=body, status=status, headers=CIMultiDict(kept))
 
     def _forget_deleted_images(self, region: str) -> None:
         """Take out of the World what ECR no longer has: nothing can pull it any more."""

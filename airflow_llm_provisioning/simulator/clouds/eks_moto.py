@@ -1,47 +1,66 @@
-"""moto's server on 127.0.0.1, and the handles into it by which the stand-in moves its objects through time.
+"""moto in this process: its server application, and the handles by which the stand-in moves its objects through time.
 
+The application is the one that moto's own server runs; the stand-in's front is the server, so no second port is opened.
 moto keeps its state once per process: one stand-in at a time, each begins with an empty account.
 """
 
 import asyncio
+import io
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_llm_provisioning.simulator.world import Image
 
 
 class Moto:
-    """One moto server; `account` is the account of every caller."""
+    """moto's server application; `account` is the account of every caller."""
 
     def __init__(self, account: str) -> None:
         self.account = account
-        self._server: Any = None
+        self._application: Any = None
+        # moto is not made for two calls at once, and a call of it may take some milliseconds: one thread of its own.
+        self._turn = asyncio.Lock()
 
-    async def start(self) -> str:
-        """Start it with nothing in it; return its URL."""
-        return await asyncio.to_thread(self._start)
+    async def start(self) -> None:
+        """Load it, with nothing in it."""
+        await asyncio.to_thread(self._start)
 
-    async def stop(self) -> None:
-        """Stop it."""
-        if self._server is not None:
-            await asyncio.to_thread(self._server.stop)
-            self._server = None
-
-    def _start(self) -> str:
+    def _start(self) -> None:
         # Loading 1,300 AMIs costs seconds and none of them is Bottlerocket; read when the EC2 backend is first made.
         os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
-        from moto.server import ThreadedMotoServer
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
         # One line a request would drown whatever the simulator has to say.
         logging.getLogger("werkzeug").setLevel(logging.WARNING)
         for service in ("ec2", "ecr", "s3", "ssm", "iam", "codebuild", "eks", "sts", "logs"):
             self._backends(service).reset()
-        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        self._server.start()
-        host, port = self._server.get_host_and_port()
-        return f"http://{host}:{port}"
+        self._application = DomainDispatcherApplication(create_backend_app)
+
+    async def call(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Carry out one request; return status, headers and body."""
+        async with self._turn:
+            return await asyncio.to_thread(self._call, method, url, headers, body)
+
+    def _call(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        from werkzeug.test import EnvironBuilder, run_wsgi_app
+
+        path, _, query = url.partition("?")
+        builder = EnvironBuilder(
+            path=path,
+            query_string=query,
+            method=method,
+            headers=list(headers.items()),
+            input_stream=io.BytesIO(body),
+            content_length=len(body),
+        )
+        content, status, answered = run_wsgi_app(self._application, builder.get_environ())
+        return int(status.split()[0]), list(answered.items()), b"".join(content)
 
     def _backends(self, service: str) -> Any:
         from moto.backends import get_backend
