@@ -34,10 +34,11 @@ DELETED_BY_US: Final = frozenset({"delete_started", "deleted_by_us"})
 class Analysis:
     """What a trace says.
 
-    `outcome`: what the trace's END says (`ready`, `timed_out`, `failed`, `aborted`); without one `ready` if the
-    endpoint became ready, else `unfinished`; `unreadable` if it is no trace this version reads. `origin`: `measured`,
-    `simulated`, None where the trace does not say. `total_us`: submission to the first ready endpoint, exact; None
-    where it cannot be told. `phases` sum to it. `clocks`: each clock's lead over the recorder's in seconds.
+    `outcome`: what the trace's END says (`ready`, `timed_out`, `failed`, `aborted`), `unfinished` without one; a
+    foreign recording, with neither header nor END, is `ready` if its endpoint became so; `unreadable` if it is no trace
+    this version reads. `origin`: `measured`, `simulated`, None where the trace does not say. `total_us`: submission to
+    the first ready endpoint, exact; None where it cannot be told. `phases` sum to it. `clocks`: each clock's lead over
+    the recorder's in seconds.
     """
 
     outcome: str
@@ -175,6 +176,8 @@ def _outcome(view: TraceView, *, ready: bool) -> tuple[str, str | None]:
     said = view.end.get("outcome")
     if said in OUTCOMES:
         return text(said), text(view.end.get("reason")) or None
+    if view.header:
+        return "unfinished", "The recording stops without saying how the trial ended."
     if ready:
         return "ready", None
     return "unfinished", "The trace ends before the endpoint was ready and does not say why."

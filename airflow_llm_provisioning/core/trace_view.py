@@ -1,41 +1,31 @@
 """An index over a trace's lines: the RayService that was tried and all that belongs to it, by uid and not by name.
 
 A name may have lived before (events of earlier trials outlast them by an hour), so ownership is followed from the
-RayService's uid. Lines that cannot be read are counted, not raised. Knows no milestone and no treatment.
+RayService's uid. Knows no milestone and no treatment.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import yaml
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, number, objects, text
-from airflow_llm_provisioning.core.instants import parse_instant
 from airflow_llm_provisioning.core.manifest import serve_service
-from airflow_llm_provisioning.core.trace_format import TRACE_RESOURCE, Line
+from airflow_llm_provisioning.core.trace_index import TraceIndex
 from airflow_llm_provisioning.core.trace_objects import (
-    EVENT_RESOURCES,
     Answer,
     Event,
     History,
-    LogText,
     Mark,
     Observation,
-    Version,
-    build_answer,
-    build_event,
-    build_history,
     condition_true,
     containers,
 )
 
-_WATCHED: Final = frozenset({"LISTED", "ADDED", "MODIFIED", "DELETED"})
-_LOGS: Final = frozenset({"ray-log-file", "pod-log"})
 
-
-class TraceView:
+class TraceView(TraceIndex):
     """Questions to a trace. Built once from its lines, in any order; nothing in it changes afterwards.
 
     The pods of the trial: `head`, `worker` (the one whose replica served first) and `workers`. What a pod runs on:
@@ -43,26 +33,10 @@ class TraceView:
     `env_of(pod)`. What the clouds said: `evidence("snapshot_mounted")`. What was deployed: `trial` (the header's).
     """
 
-    def __init__(self, lines: Iterable[Line]) -> None:
-        self.unreadable_lines = 0
-        self.first_received_at: datetime | None = None
-        self.last_received_at: datetime | None = None
-        self.answers: list[Answer] = []
-        self.logs: list[LogText] = []
-        self._own: dict[str, list[tuple[datetime, Mapping[str, Any]]]] = {}
-        versions: dict[tuple[str, str], list[Version]] = {}
-        events: dict[str, list[Version]] = {}
-        for item in lines:
-            self._take(item, versions, events)
-        self._histories: dict[str, dict[str, History]] = {}
-        for (resource, uid), seen in versions.items():
-            self._histories.setdefault(resource, {})[uid] = build_history(resource, uid, seen)
-        self._events = sorted((build_event(seen) for seen in events.values()), key=lambda e: (e.received_at, e.uid))
-
     @cached_property
     def header(self) -> Mapping[str, Any]:
         """The header's object; empty for a recording without one."""
-        return next((obj for _, obj in self._own.get("HEADER", ())), {})
+        return next((obj for _, obj in self.own.get("HEADER", ())), {})
 
     @property
     def trial(self) -> Mapping[str, Any]:
@@ -77,11 +51,11 @@ class TraceView:
     @property
     def end(self) -> Mapping[str, Any]:
         """The END line's object: {outcome, reason}; empty if the trace has none."""
-        return next((obj for _, obj in reversed(self._own.get("END", ()))), {})
+        return next((obj for _, obj in reversed(self.own.get("END", ()))), {})
 
     def marks(self, name: str | None = None) -> list[Mark]:
         """Return what we did ourselves, oldest first."""
-        marks = [Mark(text(obj.get("mark")), at, obj) for at, obj in self._own.get("MARK", ())]
+        marks = [Mark(text(obj.get("mark")), at, obj) for at, obj in self.own.get("MARK", ())]
         return sorted((m for m in marks if name in (None, m.name)), key=lambda mark: mark.at)
 
     def evidence(self, claim: str | None = None) -> list[Observation]:
@@ -90,17 +64,17 @@ class TraceView:
             Observation(
                 text(obj.get("claim")), _truth(obj.get("holds")), text(obj.get("detail")), text(obj.get("source"))
             )
-            for _, obj in self._own.get("EVIDENCE", ())
+            for _, obj in self.own.get("EVIDENCE", ())
         ]
         return [item for item in found if claim in (None, item.claim)]
 
     def objects(self, resource: str) -> list[History]:
         """Return every object of a resource (`pods`, `nodes`, ...), whoever's it is, oldest first."""
-        return sorted(self._histories.get(resource, {}).values(), key=_age)
+        return sorted(self.histories.get(resource, {}).values(), key=_age)
 
     def object_by_uid(self, resource: str, uid: str) -> History | None:
         """Return one object."""
-        return self._histories.get(resource, {}).get(uid)
+        return self.histories.get(resource, {}).get(uid)
 
     @cached_property
     def rayservice(self) -> History | None:
@@ -213,14 +187,14 @@ class TraceView:
             return []
         return [
             event
-            for event in self._events
+            for event in self.all_events
             if _about(event, item) and reason in (None, event.reason) and container in (None, event.container)
         ]
 
     @property
     def events(self) -> Sequence[Event]:
         """Every event of the trace, other objects' included."""
-        return self._events
+        return self.all_events
 
     def env_of(self, pod: History | None, container: str | None = None) -> dict[str, str | None]:
         """Return the environment of a pod's containers (of one, or of all but init containers): name -> value.
@@ -298,40 +272,6 @@ class TraceView:
         owner = self.rayservice
         return owner is not None and item.owned_by(owner.uid)
 
-    def _take(
-        self, line: Any, versions: dict[tuple[str, str], list[Version]], events: dict[str, list[Version]]
-    ) -> None:
-        received_at = parse_instant(mapping(line).get("received_at"))
-        resource, kind, obj = (mapping(line).get(key) for key in ("resource", "type", "object"))
-        if received_at is None or not isinstance(resource, str) or not (kind is None or isinstance(kind, str)):
-            self.unreadable_lines += 1
-            return
-        self.first_received_at = min(self.first_received_at or received_at, received_at)
-        self.last_received_at = max(self.last_received_at or received_at, received_at)
-        if resource == TRACE_RESOURCE:
-            self._own.setdefault(text(kind), []).append((received_at, mapping(obj)))
-        elif kind in _WATCHED:
-            self._take_version(resource, Version(received_at, text(kind), mapping(obj)), versions, events)
-        elif resource in _LOGS:
-            self.logs.append(_log(line, received_at))
-        elif kind is None:
-            self.answers.append(build_answer(line, received_at))
-
-    def _take_version(
-        self,
-        resource: str,
-        version: Version,
-        versions: dict[tuple[str, str], list[Version]],
-        events: dict[str, list[Version]],
-    ) -> None:
-        uid = text(dig(version.object, "metadata", "uid"))
-        if not uid:
-            self.unreadable_lines += 1
-        elif resource not in EVENT_RESOURCES:
-            versions.setdefault((resource, uid), []).append(version)
-        elif version.kind != "DELETED":
-            events.setdefault(uid, []).append(version)
-
 
 def replicas_of(application: Any) -> list[Mapping[str, Any]]:
     """Return the replicas of every deployment of one application of a Serve REST answer."""
@@ -364,12 +304,3 @@ def _about(event: Event, item: History) -> bool:
     if item.resource == "nodes":
         return event.involved_kind == "Node" and event.involved_name == item.name
     return event.involved_uid == item.uid
-
-
-def _log(line: Mapping[str, Any], received_at: datetime) -> LogText:
-    path = text(line.get("path"))
-    pod = path.partition("/pods/")[2].partition("/")[0]
-    container = path.partition("container=")[2].partition("&")[0]
-    return LogText(
-        received_at, text(line.get("filename")), text(line.get("node_ip")), pod, container, text(line.get("object"))
-    )

@@ -146,6 +146,13 @@ def test_the_end_line_decides_the_outcome(outcome: str, reason: str | None) -> N
     assert "contradiction" in kinds(claimed)
 
 
+def test_a_recording_without_an_end_is_unfinished() -> None:
+    """The recorder always writes how it ended; without that a ready endpoint is no success, though its time is told."""
+    analysis = analyse(generate(9).lines)
+    assert analysis.outcome == "unfinished"
+    assert analysis.total_us is not None
+
+
 def test_an_older_namesake_is_somebody_else() -> None:
     """Objects and events of an earlier RayService of the same name change nothing."""
     deployment = generate(10)
