@@ -251,6 +251,23 @@ async def test_a_401_renews_the_token_at_once(api: FakeApi) -> None:
     assert api.tokens[-2:] == ["Bearer old", "Bearer new"]
 
 
+async def test_a_401_of_a_proxied_service_mints_no_token(api: FakeApi) -> None:
+    """A service that wants its own password does not cost a new token at every poll."""
+    minted: list[str] = []
+
+    def mint() -> ClusterAccess:
+        minted.append("t")
+        return ClusterAccess(api.url, token="t")
+
+    async def service(_: web.Request) -> web.Response:
+        return web.Response(status=401, text="Unauthorized: missing authentication token")
+
+    api.handlers["/api/v1/namespaces/ml/services/head:dashboard/proxy"] = service
+    async with Cluster.from_access(mint) as cluster:
+        assert (await cluster.proxy("head", "dashboard", "/", namespace="ml"))[0] == 401
+    assert minted == ["t"]
+
+
 async def test_credentials_that_stay_refused_are_said(api: FakeApi) -> None:
     """A token that is refused twice ends in a sentence about credentials."""
     api.accepted_token = "another"

@@ -18,7 +18,7 @@ import aiohttp
 
 from airflow_llm_provisioning.exceptions import ClusterError, ClusterUnreachableError
 from airflow_llm_provisioning.gateways.kubernetes.credentials import Connect, open_client
-from airflow_llm_provisioning.gateways.kubernetes.errors import TRANSIENT, Attempt, error_for
+from airflow_llm_provisioning.gateways.kubernetes.errors import TRANSIENT, Attempt, error_for, status_of
 
 # Renew this long before a token ends: a request that starts now must still be accepted.
 RENEW_BEFORE: Final = timedelta(seconds=90)
@@ -112,7 +112,8 @@ class Transport:
     async def once(self, call: Call) -> Reply:
         """Return the reply of one try whatever its status; only a missing reply raises. A 401 renews and asks again."""
         reply = await self._try(call)
-        if reply.status == 401:
+        # A 401 of the API server itself is a Status; one of a service behind its proxy is that service's business.
+        if reply.status == 401 and status_of(reply.body).get("kind") == "Status":
             await self._renew(force=True)
             reply = await self._try(call)
         return reply
