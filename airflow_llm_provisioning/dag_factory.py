@@ -34,7 +34,7 @@ from airflow_llm_provisioning.operators.preparation import (
     WarmImageCache,
 )
 from airflow_llm_provisioning.operators.ray_service import ApplyRayService
-from airflow_llm_provisioning.operators.trial import CloseTrial, OpenTrial, target_cloud
+from airflow_llm_provisioning.operators.trial import CloseTrial, OpenTrial
 from airflow_llm_provisioning.sensors.serve_endpoint import WaitServeEndpoint
 
 TRIAL_TIME_LIMIT_S: Final = 3600.0
@@ -259,6 +259,10 @@ def _prepare_target(experiment: Experiment, target: Target, results_conn_id: str
             )
             prepared = _output(snapshot)
             before.append(snapshot)
+        data = target.as_dict()
+        before.append(
+            SetUpNodes(task_id="set_up_nodes", target=data, prepared=prepared, results_conn_id=results_conn_id)
+        )
         if "enable_streaming" in steps:
             before.append(
                 EnableStreaming(
@@ -266,13 +270,10 @@ def _prepare_target(experiment: Experiment, target: Target, results_conn_id: str
                     cloud=_cloud(target),
                     image=image,
                     cluster_name=target.cluster_name or target.cluster,
+                    pools=_pools(target),
                     **known,
                 )
             )
-        data = target.as_dict()
-        before.append(
-            SetUpNodes(task_id="set_up_nodes", target=data, prepared=prepared, results_conn_id=results_conn_id)
-        )
         if "warm_image" in steps:
             before.append(
                 WarmImageCache(task_id="warm_image", target=data, image=image, results_conn_id=results_conn_id)
@@ -280,8 +281,15 @@ def _prepare_target(experiment: Experiment, target: Target, results_conn_id: str
         chain(*before)
 
 
+def _pools(target: Target) -> list[str] | None:
+    """Return the target's own pools, so that only they stream; None where the whole cluster does."""
+    from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
+
+    return [pool["name"] for pool in AUTOSCALERS[target.nodes.autoscaler].setup(target.nodes).cloud_pools] or None
+
+
 def _cloud(target: Target) -> Mapping[str, Any]:
-    cloud = target_cloud(target)
+    cloud = target.cloud_reference()
     if cloud is None:
         raise ConfigurationError(
             f"Target {target.name!r} needs preparations on {target.cloud}: give it `cloud_conn_id`, its "

@@ -19,6 +19,8 @@ with DAG(
     schedule="0 1 * * *",
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
+    # It costs money every night: somebody has to want it.
+    is_paused_upon_creation=True,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=20),
     tags=["llm-provisioning"],

@@ -80,6 +80,31 @@ class Target:
             return "snapshot"
         return "streaming" if self.nodes.streaming else "pull"
 
+    def cluster_reference(self) -> dict[str, Any]:
+        """Return how its cluster is opened: {conn_id, namespace, cluster_name?, region?}."""
+        named = {"conn_id": self.conn_id, "cluster_name": self.cluster_name, "region": self.region}
+        return {key: value for key, value in named.items() if value is not None} | {"namespace": self.namespace}
+
+    def cloud_reference(self) -> dict[str, Any] | None:
+        """Return how its cloud is opened, or None where it has no connection of its own.
+
+        {cloud, conn_id, cluster, region?, registry?, cluster_name?, ...options}; `cluster` names the cluster whose
+        clock
+        counts.
+        """
+        if self.cloud == "generic" or self.cloud_conn_id is None:
+            return None
+        named = {
+            "cloud": self.cloud,
+            "conn_id": self.cloud_conn_id,
+            "region": self.region,
+            "registry": self.registry,
+            "cluster_name": self.cluster_name,
+            **self.options,
+        }
+        known = {key: value for key, value in named.items() if value is not None}
+        return known | {"cluster": self.cluster_reference()}
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
         return asdict(self)

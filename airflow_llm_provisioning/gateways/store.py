@@ -255,8 +255,7 @@ class SqlLedger:
                         "open_key": key,
                     },
                 )
-                (entry_id,) = made.inserted_primary_key or ()
-                return str(entry_id)
+                return str(made.inserted_primary_key[0])  # type: ignore[index] # one row, so there is one
         except IntegrityError:
             with self._engine.connect() as connection:
                 found = connection.scalar(select(tables.ledger.c.entry_id).where(tables.ledger.c.open_key == key))

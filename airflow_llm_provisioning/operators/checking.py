@@ -25,10 +25,9 @@ async def check_experiment(experiment: Experiment, *, only: Collection[str] | No
 async def _check(target: Target) -> "list[Finding]":
     from airflow_llm_provisioning.connections import open_cluster
     from airflow_llm_provisioning.gateways.preflight import Finding, check_target
-    from airflow_llm_provisioning.operators.trial import target_cluster
 
     try:
-        async with open_cluster(target_cluster(target)) as cluster:
+        async with open_cluster(target.cluster_reference()) as cluster:
             return await check_target(cluster, target)
     except ProvisioningError as error:
         return [Finding(target.name, "error", str(error))]

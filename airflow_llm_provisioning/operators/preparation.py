@@ -20,7 +20,8 @@ from airflow_llm_provisioning.operators.preparing import (
     set_up_nodes,
     start_operation,
 )
-from airflow_llm_provisioning.operators.waiting import WaitingOperator, raise_error
+from airflow_llm_provisioning.operators.waiting import WaitingOperator
+from airflow_llm_provisioning.triggers.base import raise_error
 from airflow_llm_provisioning.triggers.cloud_operation import CloudOperationWait
 
 DEFAULT_STORE = "llm_provisioning_results"
@@ -66,17 +67,15 @@ class CloudStep(WaitingOperator):
         request = self.request() | {"target": self.target or None}
         operation = start_operation(self.cloud, self.verb, request, self.results_conn_id)
         wait = CloudOperationWait(
-            cloud=dict(self.cloud), operation=operation.as_dict(), results_conn_id=self.results_conn_id
+            cloud=dict(self.cloud), operations=[operation.as_dict()], results_conn_id=self.results_conn_id
         )
         return self.wait_for(context, wait, at_most=timedelta(seconds=self.timeout_s))
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Keep the preparation's row and return the operation's result."""
         raise_error(event)
-        operation = Operation.from_dict(event["operation"])
-        if operation.state != "succeeded" or operation.result is None:
-            raise CloudError(operation.error or f"{self.verb} on {self.cloud.get('cloud')} ended without a result.")
-        result = dict(operation.result)
+        (operation,) = succeeded(event)
+        result = dict(operation.result or {})
         save_preparation(
             cloud=self.cloud,
             target=self.target,
@@ -197,7 +196,8 @@ class EnableStreaming(CloudStep):
 class SetUpNodes(WaitingOperator):
     """Tell a target's node autoscaler how its nodes are made: once, before the trials, never between them.
 
-    Returns {applied: [kind/name, ..], restarted: [namespace/name, ..], pool, seconds}.
+    Returns {applied: [kind/name, ..], restarted: [namespace/name, ..], seconds, ...} or, for pools of the cloud,
+    {pools: [..], reused, seconds, price_usd, price_basis}.
 
     :param target: the target, as a dict.
     :param prepared: results of the earlier steps; `snapshot_id` of it goes into the node profile.
@@ -221,30 +221,44 @@ class SetUpNodes(WaitingOperator):
         self.results_conn_id = results_conn_id
 
     def execute(self, context: Context) -> Any:
-        """Apply what the autoscaler reads; where the pool is the cloud's object, start that and wait."""
+        """Apply what the autoscaler reads; where pools are the cloud's objects, start those and wait."""
         done = asyncio.run(set_up_nodes(self.target, self.prepared))
-        if done.cloud_pool is None:
+        if not done.pools:
             return self._kept(context, done.result, done.ended_at)
-        operation = start_operation(done.cloud, "set_up_node_pool", done.cloud_pool, self.results_conn_id)
-        wait = CloudOperationWait(cloud=done.cloud, operation=operation.as_dict(), results_conn_id=self.results_conn_id)
+        operations = [
+            start_operation(done.cloud, "set_up_node_pool", request, self.results_conn_id) for request in done.pools
+        ]
+        wait = CloudOperationWait(
+            cloud=done.cloud,
+            operations=[operation.as_dict() for operation in operations],
+            results_conn_id=self.results_conn_id,
+        )
         return self.wait_for(context, wait, at_most=timedelta(hours=1))
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Keep and return what the cloud set up."""
         raise_error(event)
-        operation = Operation.from_dict(event["operation"])
-        if operation.state != "succeeded" or operation.result is None:
-            raise CloudError(operation.error or "The node pool was not set up.")
-        return self._kept(context, dict(operation.result), event["ended_at"])
+        results = [dict(operation.result or {}) for operation in succeeded(event)]
+        prices = [result.get("price_usd") for result in results]
+        return self._kept(
+            context,
+            {
+                "pools": [result.get("pool") for result in results],
+                "reused": all(result.get("reused") for result in results),
+                "seconds": max(float(result["seconds"]) for result in results),
+                "price_usd": None if None in prices else sum(prices),
+                "price_basis": "; ".join(sorted({str(result.get("price_basis")) for result in results})),
+            },
+            event["ended_at"],
+        )
 
     def _kept(self, context: Context, result: dict[str, Any], ended_at: str) -> dict[str, Any]:
         from airflow_llm_provisioning.core.experiment import Target
         from airflow_llm_provisioning.core.names import fingerprint
-        from airflow_llm_provisioning.operators.trial import target_cluster
 
         target = Target.from_dict(self.target)
         save_preparation(
-            cloud={"cloud": target.cloud, "cluster": target_cluster(target)},
+            cloud={"cloud": target.cloud, "cluster": target.cluster_reference()},
             target=target.name,
             verb="set_up_nodes",
             content=fingerprint({"target": dict(self.target), "prepared": dict(self.prepared)}),
@@ -254,6 +268,15 @@ class SetUpNodes(WaitingOperator):
             results_conn_id=self.results_conn_id,
         )
         return result
+
+
+def succeeded(event: Mapping[str, Any]) -> list[Operation]:
+    """Return the operations of a wait's event, or raise what went wrong with the first that failed."""
+    operations = [Operation.from_dict(operation) for operation in event["operations"]]
+    for operation in operations:
+        if operation.state != "succeeded" or operation.result is None:
+            raise CloudError(operation.error or f"{operation.verb} ended without a result.")
+    return operations
 
 
 class WarmImageCache(WaitingOperator):

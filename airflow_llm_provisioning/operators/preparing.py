@@ -74,14 +74,12 @@ def save_preparation(
 
 @dataclass(frozen=True, slots=True)
 class NodesSetUp:
-    """What was applied, and what is left for the cloud: `cloud_pool` is the request of its `set_up_node_pool`, or
-    None.
-    """
+    """What was applied, and what is left for the cloud: `pools` are requests of its `set_up_node_pool`."""
 
     result: dict[str, Any]
     ended_at: str
     cloud: dict[str, Any]
-    cloud_pool: Mapping[str, Any] | None
+    pools: list[dict[str, Any]]
 
 
 async def set_up_nodes(target_data: Mapping[str, Any], prepared: Mapping[str, Any]) -> NodesSetUp:
@@ -89,7 +87,6 @@ async def set_up_nodes(target_data: Mapping[str, Any], prepared: Mapping[str, An
     from airflow_llm_provisioning.connections import open_cluster
     from airflow_llm_provisioning.core.experiment import Target
     from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
-    from airflow_llm_provisioning.operators.trial import target_cloud, target_cluster
 
     target = Target.from_dict(target_data)
     profile = target.nodes
@@ -102,7 +99,7 @@ async def set_up_nodes(target_data: Mapping[str, Any], prepared: Mapping[str, An
             f"Target {target.name!r} cannot get its nodes from {autoscaler.name}: {' '.join(problems)}"
         )
     setup = autoscaler.setup(profile)
-    async with open_cluster(target_cluster(target)) as cluster:
+    async with open_cluster(target.cluster_reference()) as cluster:
         started_at = cluster.clock()
         for manifest in setup.manifests:
             await cluster.apply(manifest, force=True)
@@ -117,8 +114,10 @@ async def set_up_nodes(target_data: Mapping[str, Any], prepared: Mapping[str, An
         "price_usd": 0.0,
         "price_basis": "Kubernetes objects only",
     }
-    cloud = target_cloud(target) or {"cloud": target.cloud, "cluster": target_cluster(target)}
-    return NodesSetUp(result, ended_at.isoformat(), cloud, setup.cloud_pool)
+    cloud = target.cloud_reference() or {"cloud": target.cloud, "cluster": target.cluster_reference()}
+    named = target.cluster_name or target.cluster
+    pools = [{"cluster": named, "pool": dict(pool), "target": target.name} for pool in setup.cloud_pools]
+    return NodesSetUp(result, ended_at.isoformat(), cloud, pools)
 
 
 async def restart(cluster: "Cluster", namespace: str, deployment: str) -> None:
@@ -137,10 +136,9 @@ async def begin_warming(
     from airflow_llm_provisioning.connections import open_cluster, open_store
     from airflow_llm_provisioning.core.experiment import Target
     from airflow_llm_provisioning.core.trial import EXPIRES_AFTER_LIMIT
-    from airflow_llm_provisioning.operators.trial import target_cluster
 
     target = Target.from_dict(target_data)
-    async with open_cluster(target_cluster(target)) as cluster:
+    async with open_cluster(target.cluster_reference()) as cluster:
         started_at = cluster.clock()
         pod = warming_pod(target, image, started_at + EXPIRES_AFTER_LIMIT)
         name = pod["metadata"]["name"]
@@ -157,7 +155,7 @@ async def begin_warming(
             store.close()
         found = await cluster.get("pods", name, target.namespace) or await cluster.create(pod)
     return PodRunWait(
-        cluster=target_cluster(target),
+        cluster=target.cluster_reference(),
         namespace=target.namespace,
         name=name,
         uid=found["metadata"]["uid"],
@@ -213,7 +211,6 @@ def finish_warming(
     from airflow_llm_provisioning.connections import open_store
     from airflow_llm_provisioning.core.experiment import Target
     from airflow_llm_provisioning.core.names import fingerprint
-    from airflow_llm_provisioning.operators.trial import target_cluster
 
     target = Target.from_dict(target_data)
     store = open_store(results_conn_id)
@@ -223,7 +220,7 @@ def finish_warming(
         store.close()
     result = {key: event[key] for key in ("pod", "node", "pulled_s", "seconds", "price_usd", "price_basis")}
     save_preparation(
-        cloud={"cloud": target.cloud, "cluster": target_cluster(target)},
+        cloud={"cloud": target.cloud, "cluster": target.cluster_reference()},
         target=target.name,
         verb="warm_image",
         content=fingerprint({"image": image["image"]}),

@@ -10,7 +10,8 @@ from airflow.sdk import BaseOperator, Context
 from airflow_llm_provisioning.core.manifest import check_ray_service, parse_manifest
 from airflow_llm_provisioning.core.names import LABEL_TRIAL, fingerprint, label_value
 from airflow_llm_provisioning.exceptions import ClusterUnreachableError, ConflictError, ProvisioningError
-from airflow_llm_provisioning.operators.waiting import WaitingOperator, raise_error
+from airflow_llm_provisioning.operators.waiting import WaitingOperator
+from airflow_llm_provisioning.triggers.base import raise_error
 from airflow_llm_provisioning.triggers.pods_gone import PodsGoneWait
 
 if TYPE_CHECKING:

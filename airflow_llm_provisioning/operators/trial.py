@@ -6,11 +6,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Context
+from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_llm_provisioning.core.names import LABEL_TRIAL
-from airflow_llm_provisioning.exceptions import ConfigurationError, ConflictError, ProvisioningError
+from airflow_llm_provisioning.exceptions import ConflictError, ProvisioningError
 from airflow_llm_provisioning.operators.ray_service import delete_ray_service
-from airflow_llm_provisioning.operators.waiting import WaitingOperator, raise_error
+from airflow_llm_provisioning.operators.waiting import WaitingOperator
+from airflow_llm_provisioning.triggers.base import raise_error
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.core.experiment import Target
@@ -56,7 +58,8 @@ class OpenTrial(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Open the trial, or record why it could not be opened."""
         if not self.planned:
-            raise ConfigurationError("There is no trial planned for this slot: look at what the plan task said.")
+            # It runs after a failed trial too, so a plan that failed must be told apart here.
+            raise AirflowSkipException("No trial is planned for this slot: look at what the plan task said.")
         from airflow_llm_provisioning.connections import open_store
         from airflow_llm_provisioning.core.trial import TrialPlan
 
@@ -74,7 +77,7 @@ class OpenTrial(BaseOperator):
         from airflow_llm_provisioning.core.experiment import Target
 
         target = Target.from_dict(self.planned["target"])
-        async with open_cluster(target_cluster(target)) as cluster:
+        async with open_cluster(target.cluster_reference()) as cluster:
             opened_at = cluster.clock()
             try:
                 trial = self._trial(plan, target, store, cluster)
@@ -145,8 +148,8 @@ class OpenTrial(BaseOperator):
             "prepared": prepared,
             "manifest": manifest,
             "labels": labels,
-            "cluster_ref": target_cluster(target),
-            "cloud_ref": target_cloud(target),
+            "cluster_ref": target.cluster_reference(),
+            "cloud_ref": target.cloud_reference(),
             "place": f"cluster:{target.cluster}/{target.namespace}",
             "lock_holder": plan.lock_holder,
             "timeout_s": plan.timeout_s,
@@ -253,27 +256,6 @@ def prepared_for(store: "ResultsStore", target: "Target", recipe_content: str) -
 
 
 _PREPARED = ("image", "digest", "size_bytes", "snapshot_id", "volume_gib", "pool")
-
-
-def target_cluster(target: "Target") -> dict[str, Any]:
-    """Return the reference by which a target's cluster is opened."""
-    reference = {"conn_id": target.conn_id, "cluster_name": target.cluster_name, "region": target.region}
-    return {key: value for key, value in reference.items() if value is not None} | {"namespace": target.namespace}
-
-
-def target_cloud(target: "Target") -> dict[str, Any] | None:
-    """Return the reference by which a target's cloud is opened, or None where it has no connection of its own."""
-    if target.cloud == "generic" or target.cloud_conn_id is None:
-        return None
-    reference = {
-        "cloud": target.cloud,
-        "conn_id": target.cloud_conn_id,
-        "region": target.region,
-        "registry": target.registry,
-        "cluster_name": target.cluster_name,
-        **target.options,
-    }
-    return {key: value for key, value in reference.items() if value is not None} | {"cluster": target_cluster(target)}
 
 
 def completion_request(model: str) -> dict[str, Any]:

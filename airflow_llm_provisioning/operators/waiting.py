@@ -7,8 +7,7 @@ from typing import Any
 
 from airflow.sdk import BaseOperator, Context
 
-from airflow_llm_provisioning import exceptions
-from airflow_llm_provisioning.triggers.base import Wait
+from airflow_llm_provisioning.triggers.base import Wait, default_deferrable, first_event
 
 
 class WaitingOperator(BaseOperator):
@@ -33,25 +32,3 @@ class WaitingOperator(BaseOperator):
     @abstractmethod
     def resume(self, context: Context, event: dict[str, Any]) -> Any:
         """Return the task's result, or raise what went wrong."""
-
-
-def default_deferrable() -> bool:
-    """Return Airflow's own setting."""
-    from airflow.sdk import conf
-
-    return conf.getboolean("operators", "default_deferrable", fallback=False)
-
-
-async def first_event(wait: Wait, at_most: timedelta) -> dict[str, Any]:
-    """Return a wait's outcome here and now."""
-    async with asyncio.timeout(at_most.total_seconds()):
-        async for event in wait.run():
-            payload: dict[str, Any] = event.payload
-            return payload
-    raise RuntimeError(f"{type(wait).__name__} ended without an event")
-
-
-def raise_error(event: dict[str, Any]) -> None:
-    """Raise the error a wait reported, as the class it was."""
-    if "error" in event:
-        raise getattr(exceptions, event.get("error_type", ""), exceptions.ProvisioningError)(event["error"])

@@ -9,7 +9,7 @@ from airflow.sdk import BaseSensorOperator, Context
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
 from airflow_llm_provisioning.exceptions import TrialFailedError
-from airflow_llm_provisioning.operators.waiting import default_deferrable, first_event, raise_error
+from airflow_llm_provisioning.triggers.base import default_deferrable, first_event, raise_error
 from airflow_llm_provisioning.triggers.serve_endpoint import ServeEndpointWait
 
 

@@ -1,11 +1,14 @@
 """What every wait here has in common: it can be stored, and what goes wrong arrives as its event, in words."""
 
+import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_llm_provisioning import exceptions
 from airflow_llm_provisioning.exceptions import ProvisioningError
 
 
@@ -36,3 +39,25 @@ class Wait(BaseTrigger):
     @abstractmethod
     async def outcome(self) -> dict[str, Any]:
         """Return the event's payload, JSON."""
+
+
+def default_deferrable() -> bool:
+    """Return Airflow's own setting."""
+    from airflow.sdk import conf
+
+    return conf.getboolean("operators", "default_deferrable", fallback=False)
+
+
+async def first_event(wait: Wait, at_most: timedelta) -> dict[str, Any]:
+    """Return a wait's outcome here and now."""
+    async with asyncio.timeout(at_most.total_seconds()):
+        async for event in wait.run():
+            payload: dict[str, Any] = event.payload
+            return payload
+    raise RuntimeError(f"{type(wait).__name__} ended without an event")
+
+
+def raise_error(event: dict[str, Any]) -> None:
+    """Raise the error a wait reported, as the class it was."""
+    if "error" in event:
+        raise getattr(exceptions, event.get("error_type", ""), exceptions.ProvisioningError)(event["error"])

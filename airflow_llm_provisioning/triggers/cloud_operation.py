@@ -2,33 +2,40 @@
 
 import asyncio
 from datetime import UTC
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.triggers.base import Wait
 
+if TYPE_CHECKING:
+    from airflow_llm_provisioning.gateways.clouds.base import Cloud
+    from airflow_llm_provisioning.gateways.kubernetes.clock import ClusterClock
+
+# However fast a simulated cloud's clock runs, a look costs real time.
+MIN_POLL_S: Final = 0.2
+
 
 class CloudOperationWait(Wait):
-    """Polls an operation until it ends. The SDKs block, so each look runs in a thread.
+    """Polls operations of one cloud until all have ended. The SDKs block, so each look runs in a thread.
 
     A killed triggerer begins again with the first operation: the gateways find what exists instead of making it twice.
 
     :param cloud: the cloud's reference as `connections.open_cloud` takes it.
-    :param operation: `Operation.as_dict()` as `start` returned it.
+    :param operations: `Operation.as_dict()` of each, as `start` returned them.
     :param poll_s: seconds between looks, in the cloud's clock.
     """
 
     def __init__(
-        self, *, cloud: dict[str, Any], operation: dict[str, Any], results_conn_id: str, poll_s: float = 10
+        self, *, cloud: dict[str, Any], operations: list[dict[str, Any]], results_conn_id: str, poll_s: float = 10
     ) -> None:
-        super().__init__(cloud=cloud, operation=operation, results_conn_id=results_conn_id, poll_s=poll_s)
+        super().__init__(cloud=cloud, operations=operations, results_conn_id=results_conn_id, poll_s=poll_s)
         self.cloud = cloud
-        self.operation = operation
+        self.operations = operations
         self.results_conn_id = results_conn_id
         self.poll_s = poll_s
 
     async def outcome(self) -> dict[str, Any]:
-        """Return {"operation": the ended operation, "ended_at": ISO instant in the cloud's clock}."""
+        """Return {"operations": the ended operations, "ended_at": ISO instant in the cloud's clock}."""
         from asgiref.sync import sync_to_async
 
         from airflow_llm_provisioning.connections import cluster_clock, open_cloud
@@ -37,7 +44,13 @@ class CloudOperationWait(Wait):
         cloud = await sync_to_async(open_cloud, thread_sensitive=False)(
             self.cloud, results_conn_id=self.results_conn_id, clock=clock.now
         )
-        operation = Operation.from_dict(self.operation)
+        ended = await asyncio.gather(
+            *(self._ended(cloud, Operation.from_dict(operation), clock) for operation in self.operations)
+        )
+        ended_at = clock.now().astimezone(UTC).isoformat()
+        return {"operations": [operation.as_dict() for operation in ended], "ended_at": ended_at}
+
+    async def _ended(self, cloud: "Cloud", operation: Operation, clock: "ClusterClock") -> Operation:
         step = ""
         while operation.state == "running":
             operation = await asyncio.to_thread(cloud.poll, operation)
@@ -45,5 +58,5 @@ class CloudOperationWait(Wait):
                 step = operation.step
                 self.log.info("%s: %s", operation.verb, step)
             if operation.state == "running":
-                await asyncio.sleep(clock.real_seconds(self.poll_s))
-        return {"operation": operation.as_dict(), "ended_at": clock.now().astimezone(UTC).isoformat()}
+                await asyncio.sleep(max(MIN_POLL_S, clock.real_seconds(self.poll_s)))
+        return operation

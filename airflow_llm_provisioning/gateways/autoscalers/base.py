@@ -18,17 +18,14 @@ class NodeSetup:
 
     `manifests`: Kubernetes objects, server-side applied in this order. `restarts`: (namespace, deployment) to restart
     afterwards, where the autoscaler reads its configuration only at start. `files`: name -> text, for those who
-    manage the
-    cluster another way (Helm values, block device mappings, user data). `cloud_pool`: request of the cloud's
-    `set_up_node_pool` where the pool is the cloud's object.
+    manage the cluster another way (Helm values, block device mappings, user data). `cloud_pools`: pools that are the
+    cloud's objects, as its `set_up_node_pool` takes them.
     """
 
     manifests: Sequence[Mapping[str, Any]] = ()
     restarts: Sequence[tuple[str, str]] = ()
     files: Mapping[str, str] = field(default_factory=dict)
-    cloud_pool: Mapping[str, Any] | None = None
-    more_cloud_pools: Sequence[Mapping[str, Any]] = ()
-    """Further pools of the target (the head's), set up the same way."""
+    cloud_pools: Sequence[Mapping[str, Any]] = ()
 
 
 class NodeAutoscaler(Protocol):

@@ -49,7 +49,7 @@ class Native:
         if profile.cloud not in ("gke", "aks"):
             return NodeSetup()
         cpu = [_pool(profile, gpu=False)] if profile.cpu_instance_type else []
-        return NodeSetup(cloud_pool=_pool(profile, gpu=True), more_cloud_pools=cpu)
+        return NodeSetup(cloud_pools=[_pool(profile, gpu=True), *cpu])
 
     def placement(self, profile: NodeProfile, group: str) -> Placement:
         """Return the selector of this target's pools, or the one the user named."""

@@ -225,21 +225,21 @@ def test_native_asks_the_cloud_for_pools_that_the_pods_select() -> None:
     nodes = node_autoscaler("native")
     given = profile("gke", "native", gpu_instance_type="g2-standard-8", cpu_instance_type="e2-standard-4")
     setup = nodes.setup(given)
-    assert setup.cloud_pool is not None
-    assert setup.cloud_pool["labels"] == nodes.placement(given, "worker").node_selector
-    assert [pool["machine_type"] for pool in setup.more_cloud_pools] == ["e2-standard-4"]
+    assert setup.cloud_pools
+    assert setup.cloud_pools[0]["labels"] == nodes.placement(given, "worker").node_selector
+    assert [pool["machine_type"] for pool in setup.cloud_pools[1:]] == ["e2-standard-4"]
     assert nodes.placement(given, "head").node_selector == nodes.placement(given, "worker").node_selector
     headless = replace(given, cpu_instance_type=None)
     assert nodes.placement(headless, "head").node_selector == {}
-    assert not nodes.setup(headless).more_cloud_pools
+    assert len(nodes.setup(headless).cloud_pools) == 1
 
 
 def test_native_names_pools_as_aks_allows() -> None:
     """At most 12 lower-case letters and digits, GPU and CPU distinct."""
     given = profile("aks", "native", gpu_instance_type="a", cpu_instance_type="b")
     setup = node_autoscaler("native").setup(replace(given, name="9-AKS-improved-nightly"))
-    assert setup.cloud_pool is not None
-    names = [setup.cloud_pool["name"], setup.more_cloud_pools[0]["name"]]
+    assert setup.cloud_pools
+    names = [setup.cloud_pools[0]["name"], setup.cloud_pools[1]["name"]]
     assert len(set(names)) == 2
     assert all(re.fullmatch(r"[a-z][a-z0-9]{0,11}", name) for name in names)
 

@@ -101,8 +101,8 @@ def test_pools_of_the_native_autoscaler_are_understood(google: GoogleProject) ->
         options={"node_service_account": "nodes@p.iam.gserviceaccount.com", "driver_version": "LATEST"},
     )
     setup = Native().setup(profile)
-    assert setup.cloud_pool is not None
-    for pool in (setup.cloud_pool, *setup.more_cloud_pools):
+    assert setup.cloud_pools
+    for pool in setup.cloud_pools:
         assert (
             finish(google.cloud(), "set_up_node_pool", {"cluster": "main", "pool": dict(pool), "target": "t"}).error
             is None
