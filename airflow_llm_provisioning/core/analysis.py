@@ -29,6 +29,9 @@ from airflow_llm_provisioning.exceptions import TraceError
 # Marks that say we deleted the RayService ourselves.
 DELETED_BY_US: Final = frozenset({"delete_started", "deleted_by_us"})
 
+# Marks of the recorder about what it missed.
+_GAPS: Final = frozenset({"not_recorded", "not_collected", "watch_interrupted"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
@@ -208,9 +211,22 @@ def _trace_flags(view: TraceView) -> list[Flag]:
         flags.append(Flag("unreadable_lines", f"{view.unreadable_lines} lines could not be used"))
     if view.origin not in ("measured", "simulated"):
         flags.append(Flag("origin", "the trace does not say whether it was measured or simulated"))
+    flags += _gap_flags(view)
     if view.rayservice is None:
         flags.append(Flag("no_rayservice", "the RayService of this trial was never seen"))
     return flags
+
+
+def _gap_flags(view: TraceView) -> list[Flag]:
+    """Return what the recorder itself said it could not see, each kind once. NodeClaims exist only with Karpenter."""
+    told: dict[str, list[str]] = {}
+    for mark in view.marks():
+        what = text(mark.detail.get("what") or mark.detail.get("resource"))
+        if mark.name in _GAPS and what != "nodeclaims":
+            told.setdefault(f"{mark.name} {what}", []).append(text(mark.detail.get("why")))
+    return [
+        Flag("gap", f"{what} ({len(why)} times, first: {why[0] or 'no reason given'})") for what, why in told.items()
+    ]
 
 
 def _deployment_flags(view: TraceView, timeline: Timeline) -> list[Flag]:

@@ -9,8 +9,8 @@ managedFields keep who wrote, how and when.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.fields import dig, mapping
-from airflow_llm_provisioning.core.instants import parse_stamp
+from airflow_llm_provisioning.core.fields import dig, mapping, objects
+from airflow_llm_provisioning.core.instants import Stamp, parse_stamp
 
 # huggingface_hub constants.py (0.2x to 2.x) reads these; verdicts on the download treatment need their values.
 KEPT_ENV: Final = frozenset(
@@ -125,7 +125,7 @@ def _newer(version: str, than: str) -> bool:
     return version != than
 
 
-def newest_managed_stamp(obj: Any) -> Any:
+def newest_managed_stamp(obj: Any) -> Stamp | None:
     """Return the newest `managedFields` stamp of an object (the API server's clock, whole seconds), or None."""
-    stamps = [parse_stamp(entry.get("time")) for entry in map(mapping, dig(obj, "metadata", "managedFields") or ())]
+    stamps = [parse_stamp(entry.get("time")) for entry in objects(obj, "metadata", "managedFields")]
     return max((stamp for stamp in stamps if stamp), key=lambda stamp: stamp.at, default=None)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from airflow_llm_provisioning.core.clocks import API, event_clock
+from airflow_llm_provisioning.core.fields import dig
 from airflow_llm_provisioning.core.instants import Stamp, parse_stamp
 from airflow_llm_provisioning.core.redaction import newest_managed_stamp
 from airflow_llm_provisioning.core.trace_objects import Event, History, Sight, Version, condition
@@ -20,8 +21,8 @@ class Sighting:
 
     `stamp`, `clock`: what was written, and by whose clock. `received_at`: when the recorder had to know at the latest;
     `prompt`: it knew within moments of the instant itself. `before`: receipts of what did not show it yet, oldest
-    first. `not_before`, `not_after`: the recorder's own bounds. `written`: when the API server stored the version that
-    first showed it (whole seconds), for facts that have no stamp of their own.
+    first. `not_before`, `not_after`: the recorder's own bounds. `written`, `written_by`: a stamp that cannot be later
+    than the instant (when the version that first showed it was stored, or its object created), and whose clock it is.
     """
 
     source: str
@@ -33,6 +34,7 @@ class Sighting:
     not_before: datetime | None = None
     not_after: datetime | None = None
     written: Stamp | None = None
+    written_by: str = API
 
 
 def creation(item: History | None) -> Sighting | None:
@@ -56,12 +58,13 @@ def published(source: str, sight: Sight | None) -> Sighting | None:
     if sight is None:
         return None
     version = sight.version
+    created = parse_stamp(dig(version.object, "metadata", "creationTimestamp"))
     return Sighting(
         source,
         received_at=sight.seen_at,
         prompt=version.prompt,
         before=_receipts(sight.before),
-        written=newest_managed_stamp(version.object) if version.prompt else None,
+        written=(newest_managed_stamp(version.object) if version.prompt else None) or created,
     )
 
 

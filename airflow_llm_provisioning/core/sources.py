@@ -1,18 +1,22 @@
 """Where each milestone of a trial can be read, best source first, from the submission to the first completion."""
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
-from airflow_llm_provisioning.core.clocks import API, OPERATOR
+from airflow_llm_provisioning.core.clocks import ALLOWANCE, API, OPERATOR, node_clock
 from airflow_llm_provisioning.core.engine_logs import LogReading
 from airflow_llm_provisioning.core.fields import dig, items, mapping, objects, text
 from airflow_llm_provisioning.core.instants import parse_stamp
 from airflow_llm_provisioning.core.milestones import ENDPOINT_READY, SUBMITTED
 from airflow_llm_provisioning.core.pod_sources import placing, starting
+from airflow_llm_provisioning.core.redaction import newest_managed_stamp
 from airflow_llm_provisioning.core.serve_sources import from_logs, serving
 from airflow_llm_provisioning.core.sightings import Sighting, condition_sighting, creation, event_sighting, published
 from airflow_llm_provisioning.core.trace_objects import condition_true
 from airflow_llm_provisioning.core.trace_view import TraceView
+
+_TRIGGER: Final = "endpoints.kubernetes.io/last-change-trigger-time"
 
 
 def read_sightings(view: TraceView, logs: LogReading) -> dict[str, list[Sighting]]:
@@ -66,16 +70,17 @@ def _submitted(view: TraceView) -> Sighting | None:
     created = creation(view.rayservice)
     if created is None or created.received_at is None:
         return None
-    started = [mark.at for mark in view.marks("apply_started") if mark.at <= created.received_at]
-    begun = max(started, default=None)
-    replied = [mark.at for mark in view.marks("apply_replied") if begun is not None and mark.at >= begun]
+    # An apply that was repeated after a crash found the RayService there: only calls around its creation bound it.
+    at = created.stamp.at if created.stamp else created.received_at
+    started = [m.at for m in view.marks("apply_started") if m.at <= min(created.received_at, at + ALLOWANCE)]
+    replied = [mark.at for mark in view.marks("apply_replied") if mark.at >= at - ALLOWANCE]
     return Sighting(
         created.source,
         created.stamp,
         API,
         created.received_at,
         created.prompt,
-        not_before=begun,
+        not_before=max(started, default=None),
         not_after=min(replied, default=None),
     )
 
@@ -103,7 +108,13 @@ def _endpoint(view: TraceView) -> Sighting | None:
         return None
     sight, item = min(sights, key=lambda pair: pair[0].seen_at)
     source = f"endpointslices {item.name} ready endpoint"
-    if not sight.before:
+    if sight.version.kind == "ADDED" or dig(sight.version.object, "metadata", "generation") == 1:
         # It was born with a ready endpoint: its creation is the instant.
-        return Sighting(source, item.created, API, sight.seen_at, prompt=sight.version.kind == "ADDED")
-    return published(source, sight)
+        return Sighting(source, item.created, API, sight.seen_at, prompt=sight.version.prompt)
+    found = published(source, sight)
+    triggered = parse_stamp(dig(sight.version.object, "metadata", "annotations", _TRIGGER))
+    pod = next((pod for pod in view.pods if pod.uid == ready_target(sight.version.object)), None)
+    if found is None or triggered is None or pod is None or newest_managed_stamp(sight.version.object):
+        return found
+    # The annotation repeats the pod's Ready stamp, which its kubelet wrote, as the cause of this change.
+    return replace(found, written=triggered, written_by=node_clock(view.node_name_of(pod)))

@@ -20,6 +20,8 @@ from airflow_llm_provisioning.core.sightings import Sighting
 # Two sources of one milestone may name moments that differ this much without disagreeing: an event follows what it
 # tells, a status is copied at the operator's two-second pace, a poll comes once a second.
 _AGREEMENT: Final = timedelta(seconds=5)
+# Longer than any deployment: the lower bound of what was only seen at the end.
+_UNKNOWN: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def milestone(name: str, sighting: Sighting, clocks: Clocks) -> Milestone | None
         highs.append(span.latest)
         likely = span.likely
     if sighting.written is not None:
-        lows.append(clocks.span("api-server", sighting.written).earliest)
+        lows.append(clocks.span(sighting.written_by, sighting.written).earliest)
     if sighting.received_at is not None:
         highs.append(sighting.received_at)
         silent = [at for at in sighting.before if sighting.received_at - at >= clocks.worst_delay]
@@ -133,8 +135,8 @@ def milestone(name: str, sighting: Sighting, clocks: Clocks) -> Milestone | None
     if likely is None or not highs:
         return None
     latest = min(highs)
-    # Without anything from below, a receipt says no more than that it was not later.
-    earliest = max(lows) if lows else latest - clocks.worst_delay
+    # Without anything from below, a receipt says no more than that it was not later: what it waited for narrows it.
+    earliest = max(lows) if lows else latest - _UNKNOWN
     if earliest > latest:
         # The stamp contradicts its own receipt: the receipt cannot be wrong, so the stamp's clock jumped.
         return Milestone(name, latest, latest, latest, f"{sighting.source} (its stamp contradicts its receipt)")

@@ -211,3 +211,51 @@ def _spoil(rng: random.Random, lines: list[Any]) -> None:
         holder = inner
         key = rng.choice(list(inner)) if isinstance(inner, dict) else rng.randrange(len(inner))
     holder[key] = copy.deepcopy(rng.choice(JUNK))
+
+
+def test_what_the_recorder_missed_is_told() -> None:
+    """A watch that was refused or broke is in the flags; NodeClaims that do not exist are no loss."""
+    lines = generate(11).lines
+
+    def mark(name: str, **detail: str) -> dict[str, Any]:
+        at = lines[-1]["received_at"]
+        return {"received_at": at, "type": "MARK", "resource": "trace", "object": {"mark": name, **detail}}
+
+    lines += [
+        mark("not_recorded", what="nodeclaims", why="404"),
+        mark("watch_interrupted", resource="pods", why="410 Gone"),
+        mark("watch_interrupted", resource="pods", why="reset"),
+    ]
+    gaps = [flag.detail for flag in analyse(lines).flags if flag.kind == "gap"]
+    assert len(gaps) == 1
+    assert "pods" in gaps[0]
+    assert "2 times" in gaps[0]
+
+
+def test_a_listed_endpoint_is_bounded_by_its_creation() -> None:
+    """A recorder that began after readiness knows only that the endpoint came between slice and receipt."""
+    deployment = generate(12)
+    lines = copy.deepcopy(deployment.lines)
+    for line in lines:
+        if line["resource"] == "endpointslices":
+            line["type"], line["received_at"] = "LISTED", "2026-05-04T15:00:00.000000Z"
+            line["object"]["metadata"]["generation"] = 3
+    milestone = analyse(lines).milestone("endpoint_ready")
+    assert milestone is not None
+    assert milestone.earliest_at <= deployment.truth["endpoint_ready"] <= milestone.latest_at
+    assert milestone.width_s > 60
+
+
+def test_a_repeated_apply_does_not_move_the_submission() -> None:
+    """After a crash the second apply finds the RayService there: its marks are later than the creation, and ignored."""
+    deployment = generate(13)
+    lines = copy.deepcopy(deployment.lines)
+    for line in lines:
+        if line["resource"] == "rayservices":
+            line["type"], line["received_at"] = "LISTED", "2026-05-04T14:30:00.000000Z"
+    for name, at in (("apply_started", "2026-05-04T14:29:00Z"), ("apply_replied", "2026-05-04T14:29:01Z")):
+        lines.append({"received_at": at, "type": "MARK", "resource": "trace", "object": {"mark": name}})
+    milestone = analyse(lines).milestone("submitted")
+    assert milestone is not None
+    assert milestone.earliest_at <= deployment.truth["submitted"] <= milestone.latest_at
+    assert milestone.width_s < 3
