@@ -59,8 +59,8 @@ def _absent_of_pod(view: TraceView, pod: History) -> Iterator[str]:
 def _absent_of_engine(logs: LogReading, seen: Collection[str]) -> Iterator[str]:
     """Absence counts only in a log that was read to its end, which a later line of the same engine shows."""
     vllm = bool(logs.all("load_started") or logs.all("engine_starting") or logs.all("engine_ready"))
-    complete = "engine_ready" in seen if vllm else bool(logs.all("replica_initialised"))
     old = any("Initializing an LLM engine" in entry.text for entry in logs.all("engine_starting"))
+    complete = "engine_ready" in seen or bool(logs.all("replica_initialised") and (old or not vllm))
     if complete and not vllm:
         yield from _ENGINE
     if complete and vllm:

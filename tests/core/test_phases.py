@@ -28,16 +28,19 @@ V0 = (
 )
 
 
-def with_engine(deployment: Deployment, told: tuple[tuple[int, str], ...]) -> Analysis:
-    """Return the analysis with an engine's output, in the worker's pod, instead of the application's own lines."""
+def with_engine(deployment: Deployment, told: tuple[tuple[int, str], ...], *, finished: bool = False) -> Analysis:
+    """Return the analysis with an engine's output, in the worker's pod, instead of the application's own lines.
+
+    `finished`: the replica's log was read to its end.
+    """
     begun = deployment.truth["replica_initialising"]
     moved = timedelta(seconds=100) + begun - deployment.truth["replica_started"]
     text = "".join(f"INFO {(begun + timedelta(seconds=s)).strftime('%m-%d %H:%M:%S')} {said}\n" for s, said in told)
     lines = copy.deepcopy(deployment.lines)
     for line in lines:
         if str(line.get("filename", "")).startswith("serve/replica"):
-            kept = [entry for entry in line["object"].splitlines(keepends=True) if "Started init" in entry]
-            line["object"] = "".join(kept)
+            kept = [entry for entry in line["object"].splitlines(keepends=True) if "Started init" in entry or (finished
+            and "Finished init" in entry)] line["object"] = "".join(kept)
             output = {**line, "filename": "worker-1-01-77.out", "object": text}
     assert moved > timedelta(), "the deployment is long enough for the engine"
     return analyse([*(line for line in lines if not late(line)), output])
@@ -93,6 +96,12 @@ def test_an_eager_engine_has_no_compile_and_no_graphs(deployment: Deployment) ->
     names = [phase.name for phase in with_engine(deployment, eager).phases]
     assert "engine_init" in names
     assert not any("compile" in name or "graph" in name for name in names)
+
+
+def test_an_eager_engine_of_054_captures_nothing(deployment: Deployment) -> None:
+    """The old engine writes no line at its end; the replica's own does."""
+    names = [phase.name for phase in with_engine(deployment, V0[:3], finished=True).phases]
+    assert not any("graph" in name or "compile" in name for name in names)
 
 
 def test_an_engine_cut_off_joins_what_it_did_not_tell(deployment: Deployment) -> None:
