@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
+import botocore.loaders
+import botocore.session
 
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.core.workload import PHI3_2025, ImageRecipe
@@ -19,7 +21,7 @@ from airflow_llm_provisioning.gateways.clouds.eks import EksCloud
 from airflow_llm_provisioning.gateways.clouds.eks_names import EksNames
 from airflow_llm_provisioning.gateways.ledger import Entry
 from airflow_llm_provisioning.simulator.clouds.eks import ACCOUNT, BUILDER_PROFILE, CODEBUILD_ROLE_ARN, EksStandIn
-from airflow_llm_provisioning.simulator.images import seed_public_images
+from airflow_llm_provisioning.simulator.images import built_image, seed_public_images
 from airflow_llm_provisioning.simulator.world import CloudCluster, World
 
 REGION = "us-west-2"
@@ -30,6 +32,9 @@ RECIPE = ImageRecipe(
     env=dict(PHI3_2025.fast_download_env),
 )
 BUILD = {"recipe": RECIPE.as_dict(), "repository": "ray-serving", "target": "eks-improved", "keep_days": 7}
+IMAGE = f"{REGISTRY}/ray-serving:{RECIPE.tag()}"
+# Service models are megabytes of JSON: read once, not once per client.
+_LOADER = botocore.loaders.create_loader(None)
 NAMES = EksNames(codebuild_role_arn=CODEBUILD_ROLE_ARN, builder_instance_profile=BUILDER_PROFILE)
 
 
@@ -94,7 +99,10 @@ class Stand:
     ledger: RecordingLedger
 
     def session(self) -> boto3.Session:
-        return boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)
+        core = botocore.session.Session()
+        core.register_component("data_loader", _LOADER)
+        core.set_credentials("test", "test")
+        return boto3.Session(botocore_session=core, region_name=REGION)
 
     def client(self, service: str) -> Any:
         return self.session().client(service, endpoint_url=self.url)
@@ -110,7 +118,7 @@ class Stand:
             names=names,
         )
 
-    def drive(self, operation: Operation, *, step_s: float = 30.0, cloud: EksCloud | None = None) -> Operation:
+    def drive(self, operation: Operation, *, step_s: float = 100.0, cloud: EksCloud | None = None) -> Operation:
         """Poll until the operation ends, moving the clock between the looks."""
         cloud = cloud or self.cloud()
         for _ in range(1500):
@@ -127,11 +135,14 @@ class Stand:
         return ended.result
 
     def snapshot_request(self, **changes: Any) -> dict[str, Any]:
-        image = self.build()
+        """A request for a snapshot of an image that is in the registry, as a build would have left it."""
+        image = self.world.push(
+            built_image(self.world, RECIPE.dockerfile(), IMAGE, region=REGION, now=self.clock.now())
+        )
         return {
-            "image": image["image"],
-            "digest": image["digest"],
-            "size_bytes": image["size_bytes"],
+            "image": image.reference,
+            "digest": image.digest,
+            "size_bytes": image.compressed_bytes,
             "kubernetes_minor": "1.31",
             "target": "eks-improved",
             "keep_days": 7,
