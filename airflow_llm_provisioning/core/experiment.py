@@ -111,12 +111,16 @@ class Target:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Target":
-        """Read a target from JSON or YAML; every field that is wrong is named."""
+        """Read a target from JSON or YAML; what is wrong with it is one sentence."""
+        if not isinstance(data, Mapping) or not isinstance(data.get("nodes"), Mapping):
+            raise ConfigurationError(f"A target is a mapping with `name`, `nodes`, ...; found {data!r:.80}.")
+        _check_types(data, data["nodes"])
         try:
             nodes = NodeProfile(**_tuples({"name": data.get("name"), **data["nodes"]}, "gpu_skus"))
             target = cls(**{**_tuples(dict(data), "variants"), "nodes": nodes})
-        except (KeyError, TypeError) as error:
-            raise ConfigurationError(f"Target {data.get('name', '?')!r} cannot be read: {error}.") from error
+        except TypeError as error:
+            told = str(error).partition("__init__() ")[2] or str(error)
+            raise ConfigurationError(f"Target {data.get('name', '?')!r} cannot be read: {told}.") from error
         if target.cloud not in CLOUDS:
             raise ConfigurationError(
                 f"Target {target.name!r}: cloud {target.cloud!r} is unknown; one of {', '.join(CLOUDS)}."
@@ -190,6 +194,14 @@ class Experiment:
         names = [target.name for target in self.targets]
         if not names or len(set(names)) != len(names):
             raise ConfigurationError(f"Experiment {self.name!r} needs targets with names of their own; found {names}.")
+        for cluster in sorted({target.cluster for target in self.targets}):
+            # The lock is a Lease, and a Lease lives in a namespace.
+            namespaces = sorted({target.namespace for target in self.targets if target.cluster == cluster})
+            if len(namespaces) > 1:
+                raise ConfigurationError(
+                    f"The targets on cluster {cluster!r} use the namespaces {', '.join(namespaces)}: give them one, "
+                    "or their trials would not see each other's lock."
+                )
 
     def target(self, name: str) -> Target:
         """Return a target by name."""
@@ -214,6 +226,8 @@ class Experiment:
     def narrowed(self, *, target: str, setup: str, variant: str, profile: str) -> "Experiment":
         """Return the experiment with one cell, once; a variant the target was not prepared for is an error."""
         chosen = self.target(target)
+        if setup not in tuple(ScalingSetup):
+            raise ConfigurationError(f"Scaling set-up {setup!r} is unknown: choose static or dynamic.")
         if variant not in chosen.variants:
             raise ConfigurationError(
                 f"Target {target!r} was prepared for {', '.join(chosen.variants)}, not for variant {variant!r}: "
@@ -261,22 +275,46 @@ class Experiment:
 
 def experiment_from(data: Mapping[str, Any]) -> Experiment:
     """Read an experiment from JSON or YAML: {name, targets: [..]} and optionally {profile, setups, replicates}."""
-    unknown = set(data) - {"name", "targets", "profile", "setups", "replicates"}
-    if unknown or not data.get("name"):
+    known = {"name", "targets", "profile", "setups", "replicates"}
+    if not isinstance(data, Mapping) or set(data) - known or not isinstance(data.get("name"), str):
+        found = sorted(map(str, data)) if isinstance(data, Mapping) else type(data).__name__
         raise ConfigurationError(
-            f"An experiment has `name`, `targets`, `profile`, `setups` and `replicates`; found {sorted(data)}."
+            f"An experiment has `name`, `targets`, `profile`, `setups` and `replicates`; found {found}."
         )
+    name, replicates = data["name"], data.get("replicates", 3)
+    if not isinstance(replicates, int) or isinstance(replicates, bool):
+        raise ConfigurationError(f"Experiment {name!r}: `replicates` is {replicates!r}, not a whole number.")
     try:
-        setups = tuple(ScalingSetup(setup) for setup in data.get("setups") or ScalingSetup)
+        setups = tuple(ScalingSetup(setup) for setup in _listed(data, "setups") or ScalingSetup)
     except ValueError as error:
-        raise ConfigurationError(f"Experiment {data['name']!r}: {error}; choose static or dynamic.") from error
+        raise ConfigurationError(f"Experiment {name!r}: {error}; choose static or dynamic.") from error
     return Experiment(
-        name=data["name"],
-        targets=tuple(Target.from_dict(target) for target in data.get("targets") or ()),
+        name=name,
+        targets=tuple(Target.from_dict(target) for target in _listed(data, "targets")),
         profile=data.get("profile") or "phi3-2025",
         setups=setups,
-        replicates=int(data.get("replicates") or 3),
+        replicates=replicates,
     )
+
+
+def _listed(data: Mapping[str, Any], key: str) -> Sequence[Any]:
+    value = data.get(key) or ()
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
+        raise ConfigurationError(f"Of {data.get('name', '?')!r}, `{key}` must be a list; found {value!r:.80}.")
+    return value
+
+
+def _check_types(data: Mapping[str, Any], nodes: Mapping[str, Any]) -> None:
+    """Refuse what YAML reads otherwise than it was meant: a bare word for a list, 1.30 as the number 1.3."""
+    _listed(data, "variants")
+    _listed({**nodes, "name": data.get("name")}, "gpu_skus")
+    texts = {"name": data.get("name"), "cluster": data.get("cluster"), "conn_id": data.get("conn_id")}
+    for key, value in {**texts, "kubernetes_minor": nodes.get("kubernetes_minor")}.items():
+        if not isinstance(value, str) or not value:
+            raise ConfigurationError(
+                f"Target {data.get('name', '?')!r}: `{key}` must be text, in quotes where it looks like a number; "
+                f"found {value!r}."
+            )
 
 
 def _tuples(data: dict[str, Any], *keys: str) -> dict[str, Any]:
