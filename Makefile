@@ -1,0 +1,60 @@
+# Everything starts here, from a fresh clone on Linux with Python 3.11, make and git: each target first makes the
+# environment it needs (demo/install.py), and that is quick when nothing changed. `make` alone lists the targets.
+
+# The first Python that runs; a name on PATH may be a shim without a Python behind it.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3; do $$python -c '' 2>/dev/null && echo $$python && break; done)
+VENV ?= .venv
+CLOUDS ?= eks,gke,aks
+# Simulated seconds in a real one, and what draws the order of the trials and the simulator's noise.
+SPEED ?= 40
+SEED ?= 1
+PORT ?= 8080
+PREPARE ?= 1
+# Test processes side by side.
+WORKERS ?= 2
+
+BIN := $(VENV)/bin
+INSTALL = $(or $(PYTHON),$(error No python3 was found on PATH: install Python 3.11)) demo/install.py --venv $(VENV)
+
+.PHONY: help demo ui test bench constraints clean
+
+help:
+	@echo "make demo         the whole experiment in a real Airflow on simulated clouds, then its tables  (CLOUDS=$(CLOUDS) SPEED=$(SPEED) SEED=$(SEED))"
+	@echo "make ui           Airflow's pages on 127.0.0.1:$(PORT), the same DAGs, simulated clouds         (PORT= PREPARE=0|1 CLOUDS= SPEED= SEED=)"
+	@echo "make test         every check: format, lint, types, floors, tests                              (WORKERS=$(WORKERS))"
+	@echo "make bench        import and parse times, the simulated Kubernetes API's speed"
+	@echo "make constraints  resolve constraints.txt anew"
+	@echo "make clean        remove build/ and the caches; the environment $(VENV) stays"
+
+demo:
+	@$(INSTALL) --clouds "$(CLOUDS)"
+	@$(BIN)/python demo/run.py --clouds "$(CLOUDS)" --speed $(SPEED) --seed $(SEED)
+
+ui:
+	@$(INSTALL) --clouds "$(CLOUDS)"
+	@$(BIN)/python demo/ui.py --clouds "$(CLOUDS)" --speed $(SPEED) --seed $(SEED) --port $(PORT) --prepare $(PREPARE)
+
+# Every check runs even when one before it failed; pytest comes last, so that its closing line is the last word.
+test:
+	@$(INSTALL) --dev
+	@failed=; \
+	for check in "ruff format --check" "ruff check" "mypy" "lint-imports"; do \
+	    echo "--- $$check"; $(BIN)/$$check || failed="$$failed, $$check"; \
+	done; \
+	echo "--- pytest"; \
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --durations 15 --durations-min 1 || failed="$$failed, pytest"; \
+	[ -z "$$failed" ] || { echo "Failed: $${failed#, }" >&2; exit 1; }
+
+bench:
+	@$(INSTALL) --dev
+	@$(BIN)/python benchmarks/imports.py
+	@$(BIN)/python benchmarks/kube_api.py
+
+constraints:
+	@$(INSTALL) --dev
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11.7 --upgrade --quiet \
+	    --no-emit-index-url --no-emit-find-links --no-annotate --no-header --output-file constraints.txt
+
+clean:
+	rm -rf build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

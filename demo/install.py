@@ -1,0 +1,126 @@
+"""Make the environment that `make demo`, `make ui` and `make test` run in: a virtual environment, and in it uv, this
+package and the extras asked for.
+
+Runs on the bare system Python, with the standard library alone. It says what it will download before it does, and
+does nothing when nothing changed.
+"""
+
+from __future__ import annotations  # so that an old Python gets as far as being told
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+UV = "uv==0.13.9"
+CLOUD_EXTRAS = {"eks": "amazon", "gke": "google", "aks": "microsoft-azure"}
+
+# Measured 2026-11 with the versions of constraints.txt, in MB: (to download, on disk byte-compiled). Each cloud's is
+# what it adds to the rest.
+BASE_MB = (180, 900)
+EXTRA_MB = {"amazon": (10, 70), "google": (295, 1500), "microsoft-azure": (10, 130), "dev": (35, 170)}
+
+
+def main() -> int:
+    """Install what is missing; 0 when the environment is ready."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--venv", type=Path, default=ROOT / ".venv")
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--clouds", help="for a demonstration with these clouds: eks,gke,aks")
+    wanted.add_argument("--dev", action="store_true", help="for the checks: every cloud, and the tools")
+    options = parser.parse_args()
+    if not (3, 11) <= sys.version_info[:2] <= (3, 12):
+        found = ".".join(map(str, sys.version_info[:3]))
+        say(f"Python 3.11 or 3.12 is needed, and {sys.executable} is {found}: install it, or name it: make PYTHON=...")
+        return 1
+    extras = {"simulator", "dev", *CLOUD_EXTRAS.values()} if options.dev else demo_extras(options.clouds)
+    if extras is None:
+        say(f"CLOUDS={options.clouds}: choose of {', '.join(CLOUD_EXTRAS)}, separated by commas.")
+        return 1
+    return make(options.venv.absolute(), extras)
+
+
+def demo_extras(clouds: str) -> set[str] | None:
+    """Return the extras that a demonstration of these clouds needs, or None where one is unknown."""
+    names = {cloud.strip() for cloud in clouds.split(",") if cloud.strip()}
+    if not names or names - set(CLOUD_EXTRAS):
+        return None
+    return {"simulator", *(CLOUD_EXTRAS[name] for name in names)}
+
+
+def make(venv: Path, extras: set[str]) -> int:
+    """Bring the environment to what pyproject.toml and constraints.txt say, with at least these extras."""
+    stamp = venv / "llm-provisioning-installed.json"
+    installed = json.loads(stamp.read_text()) if stamp.exists() else {"content": "", "extras": []}
+    content = hashlib.sha256(
+        b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
+        + f"{UV} {sys.version_info[:2]} {ROOT}".encode()
+    ).hexdigest()
+    missing = extras - set(installed["extras"])
+    if installed["content"] == content and not missing:
+        return 0
+    if not can_make_environments():
+        return 1
+    announce(venv, missing, fresh=not stamp.exists())
+    everything = sorted(extras | set(installed["extras"]))
+    try:
+        if not (venv / "bin" / "uv").exists():
+            run(sys.executable, "-m", "venv", str(venv))
+            run(str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", UV)
+        run(
+            *(str(venv / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(venv / "bin" / "python")),
+            *("--constraints", str(ROOT / "constraints.txt"), "--editable", f"{ROOT}[{','.join(everything)}]"),
+        )
+    except subprocess.CalledProcessError as error:
+        say(f"The environment {venv} could not be made: `{' '.join(error.cmd)}` ended with {error.returncode}.")
+        return 1
+    stamp.write_text(json.dumps({"content": content, "extras": everything}))
+    say("The environment is ready.")
+    return 0
+
+
+def can_make_environments() -> bool:
+    """Say what is missing where this Python cannot make an environment with pip in it (Debian splits that off)."""
+    try:
+        import ensurepip  # noqa: F401
+    except ImportError:
+        version = ".".join(map(str, sys.version_info[:2]))
+        say(
+            f"{sys.executable} cannot make virtual environments: its module ensurepip is missing. On Debian and "
+            f"Ubuntu: apt-get install python{version}-venv; then run make again."
+        )
+        return False
+    return True
+
+
+def announce(venv: Path, extras: set[str], *, fresh: bool) -> None:
+    """Say what will be downloaded, and how large it is."""
+    parts = [BASE_MB] if fresh else []
+    parts += [EXTRA_MB[extra] for extra in extras if extra in EXTRA_MB]
+    download, disk = (sum(part[index] for part in parts) for index in (0, 1))
+    what = ["Airflow, the simulator and this package"] if fresh else ["what changed in this package's requirements"]
+    what += [f"the extra [{extra}]" for extra in sorted(extras) if extra in EXTRA_MB]
+    say(f"Installing into {venv}, from the Python package index: {', '.join(what)}.")
+    if parts:
+        say(f"About {download} MB to download (less where a cache has them) and {disk} MB on disk.")
+    if "google" in extras:
+        say("Most of it is Google's provider and what that depends on; CLOUDS=eks or CLOUDS=aks do without.")
+
+
+def run(*command: str) -> None:
+    """Run a program; what it prints is shown. Modules are byte-compiled: an uncompiled Airflow needs 15 s and more."""
+    subprocess.run(command, check=True, env={**os.environ, "UV_COMPILE_BYTECODE": "1"})
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
