@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from trial_rig import TrialRig, an_image, tiny_profile
+from virtual_time import in_virtual_time
 
 from airflow_llm_provisioning.core.manifest import Placement, Serving, ray_service
 from airflow_llm_provisioning.core.workload import PHI3_2025, PHI3_CURRENT, ScalingSetup, Workload
@@ -43,8 +44,8 @@ def image(**packages: str) -> Image:
     return an_image(REFERENCE, **packages)
 
 
-def rig(image: Image, *, speed: float = 400.0, delivery: Delivery | None = None, **values: float) -> TrialRig:
-    return TrialRig(tiny_profile(**values), image=image, speed=speed, delivery=delivery)
+def rig(image: Image, *, delivery: Delivery | None = None, **values: float) -> TrialRig:
+    return TrialRig(tiny_profile(**values), image=image, delivery=delivery)
 
 
 async def engine_log(cluster: TrialRig) -> str:
@@ -64,6 +65,7 @@ async def runtime_envs(cluster: TrialRig) -> list[dict[str, Any]]:
     return list(document["data"]["result"]["result"])
 
 
+@in_virtual_time
 async def test_pip_runs_on_the_head_and_again_on_the_worker() -> None:
     """Nothing is shared between nodes, and the build task pays first: before any replica is asked for."""
     async with rig(image()) as cluster:
@@ -78,6 +80,7 @@ async def test_pip_runs_on_the_head_and_again_on_the_worker() -> None:
         assert replica["start_time_s"] - application["last_deployed_time_s"] > 60
 
 
+@in_virtual_time
 async def test_in_a_dynamic_set_up_the_worker_is_asked_for_after_pip_on_the_head() -> None:
     """The autoscaler sees a replica only once the application is built."""
     async with rig(image()) as cluster:
@@ -88,6 +91,7 @@ async def test_in_a_dynamic_set_up_the_worker_is_asked_for_after_pip_on_the_head
         assert (worker - sent).total_seconds() > 60
 
 
+@in_virtual_time
 async def test_a_baked_image_installs_nothing_and_speaks_the_old_dialect() -> None:
     """Engine 0.5.4: whole seconds, no download line, weights in GB."""
     async with rig(image(**BAKED)) as cluster:
@@ -101,6 +105,7 @@ async def test_a_baked_image_installs_nothing_and_speaks_the_old_dialect() -> No
         assert "downloading" not in log
 
 
+@in_virtual_time
 async def test_the_current_image_speaks_the_new_dialect() -> None:
     """V1: durations in the text, compilation, two deployments of ray.serve.llm."""
     async with rig(image(**CURRENT)) as cluster:
@@ -116,11 +121,11 @@ async def test_the_current_image_speaks_the_new_dialect() -> None:
 
 async def weights_s(packages: dict[str, str], env: Mapping[str, str]) -> float:
     """Return the virtual seconds from the load's first line to the loaded weights."""
-    async with rig(image(**packages), speed=200.0, disk_write_bytes_s=1e12) as cluster:
+    async with rig(image(**packages), disk_write_bytes_s=1e12) as cluster:
         cluster.apply(a_manifest(env=env))
         begin = end = None
-        for _ in range(20_000):
-            await asyncio.sleep(0.005)
+        for _ in range(3000):
+            await cluster.clock.sleep(1.0)
             log = await _log_or_nothing(cluster)
             now = cluster.clock.now()
             begin = begin or (now if "Starting to load model" in log else None)
@@ -139,12 +144,14 @@ async def _log_or_nothing(cluster: TrialRig) -> str:
         return ""
 
 
+@in_virtual_time
 async def test_hf_transfer_speeds_the_weights_up_where_it_is_installed() -> None:
     """Not the variable but the package earns the gain (vLLM 0.5.4 enables an importable one by itself)."""
     plain, flagless = await asyncio.gather(weights_s(BAKED, {}), weights_s({**BAKED, "hf_transfer": "0.1.9"}, {}))
     assert plain > flagless + 60
 
 
+@in_virtual_time
 async def test_the_flag_without_the_package_fails_the_replica() -> None:
     """The client raises; Serve tries three times and gives up."""
     async with rig(image(**BAKED)) as cluster:
@@ -155,6 +162,7 @@ async def test_the_flag_without_the_package_fails_the_replica() -> None:
         assert not cluster.ready()
 
 
+@in_virtual_time
 async def test_an_image_without_vllm_fails_when_it_is_imported() -> None:
     """The build task imports the application on the head, so the head needs vLLM too."""
     async with rig(image()) as cluster:
@@ -164,6 +172,7 @@ async def test_an_image_without_vllm_fails_when_it_is_imported() -> None:
         assert not cluster.store.get("services", "llm-model-serve-serve-svc", "serving")
 
 
+@in_virtual_time
 async def test_unpinned_dependencies_of_today_do_not_import() -> None:
     """Measured: vllm 0.5.4 resolved without pins gets a transformers it cannot use."""
     async with rig(image(**{**BAKED, "transformers": "5.23.0"})) as cluster:
@@ -173,13 +182,14 @@ async def test_unpinned_dependencies_of_today_do_not_import() -> None:
 
 
 async def ready_s(delivery: Delivery) -> float:
-    async with rig(image(**BAKED), speed=200.0, delivery=delivery) as cluster:
+    async with rig(image(**BAKED), delivery=delivery) as cluster:
         began = cluster.clock.now()
         cluster.apply(a_manifest())
         await cluster.until(cluster.ready, 3000)
         return (cluster.clock.now() - began).total_seconds()
 
 
+@in_virtual_time
 async def test_what_was_not_pulled_is_paid_at_first_touch() -> None:
     """Hydration and lazy reads do not vanish: they come after the container's start."""
     local, lazy = await asyncio.gather(
@@ -188,9 +198,10 @@ async def test_what_was_not_pulled_is_paid_at_first_touch() -> None:
     assert lazy > local + 60
 
 
+@in_virtual_time
 async def test_a_slow_hub_lengthens_the_download() -> None:
     """A fault that limits all bytes of the hub."""
-    async with rig(image(**BAKED), speed=2000.0) as cluster:
+    async with rig(image(**BAKED)) as cluster:
         cluster.faults.switch("slow_hub", 1e6)
         cluster.apply(a_manifest())
         await cluster.until(lambda: "VLLMDeployment" in json.dumps(cluster.applications()), 2000)
@@ -200,6 +211,7 @@ async def test_a_slow_hub_lengthens_the_download() -> None:
         assert "taken more than 30s to initialize" in message
 
 
+@in_virtual_time
 async def test_a_crashing_replica_is_tried_three_times() -> None:
     """DEPLOY_FAILED with the constructor's error, no services, Ready stays False."""
     async with rig(image(**BAKED)) as cluster:
@@ -214,9 +226,10 @@ async def test_a_crashing_replica_is_tried_three_times() -> None:
         assert deployment["status_trigger"] == "REPLICA_STARTUP_FAILED"
 
 
+@in_virtual_time
 async def test_the_initializing_timeout_ends_a_deployment_for_good() -> None:
     """Ready=False/InitializingTimeout, a warning, the cluster's name dropped, the cluster deleted a minute later."""
-    async with rig(image(**BAKED), speed=100.0) as cluster:
+    async with rig(image(**BAKED)) as cluster:
         cluster.faults.switch("replica_crash", True)
         manifest = a_manifest()
         manifest["metadata"]["annotations"] = {"ray.io/initializing-timeout": "1m15s"}
@@ -236,9 +249,10 @@ async def test_the_initializing_timeout_ends_a_deployment_for_good() -> None:
         await cluster.until(lambda: not cluster.store.peek_all("rayclusters"), 120)
 
 
+@in_virtual_time
 async def test_without_the_heads_endpoint_ready_waits_for_the_worker() -> None:
     """`excludeHeadPodFromServeSvc` adds the worker's readiness to the finish line."""
-    async with rig(image(**BAKED), speed=60.0, profile_run_s=0.1, graph_capture_s=0.1, vllm_import_s=0.1) as cluster:
+    async with rig(image(**BAKED), profile_run_s=0.1, graph_capture_s=0.1, vllm_import_s=0.1) as cluster:
         manifest = a_manifest()
         manifest["spec"]["excludeHeadPodFromServeSvc"] = True
         cluster.apply(manifest)
@@ -249,6 +263,7 @@ async def test_without_the_heads_endpoint_ready_waits_for_the_worker() -> None:
         assert next(item for item in conditions if item["type"] == "Ready")["status"] == "True"
 
 
+@in_virtual_time
 async def test_a_silent_operator_writes_nothing() -> None:
     """No finalizer, no status, no cluster, for as long as it is silent."""
     async with rig(image(**BAKED)) as cluster:
@@ -261,6 +276,7 @@ async def test_a_silent_operator_writes_nothing() -> None:
         await cluster.until(lambda: bool(cluster.store.peek_all("rayclusters")), 60)
 
 
+@in_virtual_time
 async def test_the_endpoint_answers_with_the_model_through_both_proxies() -> None:
     """Port 8000 of head and worker lead to the same replica; a switched fault replaces the answer, not the health."""
     async with rig(image(**BAKED)) as cluster:
@@ -283,9 +299,10 @@ async def test_the_endpoint_answers_with_the_model_through_both_proxies() -> Non
         assert await cluster.get("/-/healthz", port=8000) == (200, b"success")
 
 
+@in_virtual_time
 async def test_nothing_listens_before_ray_runs_or_after_the_end() -> None:
     """The API server's proxy is refused, as it words it itself."""
-    async with rig(image(**BAKED), speed=60.0) as cluster:
+    async with rig(image(**BAKED)) as cluster:
         cluster.apply(a_manifest())
         await cluster.until(lambda: bool(cluster.store.list("pods", labels={"ray.io/node-type": "head"})), 60)
         head = cluster.pod("head")
@@ -299,6 +316,7 @@ async def test_nothing_listens_before_ray_runs_or_after_the_end() -> None:
             await cluster.runtime.request(head, 8265, "GET", "/api/version", "", {}, b"")
 
 
+@in_virtual_time
 async def test_a_lost_worker_is_replaced_and_the_application_runs_again() -> None:
     """A node that goes takes the replica with it; the operator makes another pod, Serve another replica."""
     async with rig(image(**BAKED)) as cluster:

@@ -6,14 +6,14 @@ It keeps every change with the virtual instant at which it came, as the recordin
 import asyncio
 import copy
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from virtual_time import jumping_clock
+
 from airflow_llm_provisioning.simulator.app.controllers import application_controllers
-from airflow_llm_provisioning.simulator.clock import SimClock
 from airflow_llm_provisioning.simulator.faults import Faults
 from airflow_llm_provisioning.simulator.infra.endpoints import EndpointController
 from airflow_llm_provisioning.simulator.infra.kubelet import Kubelets
@@ -41,14 +41,9 @@ class Seen:
 def tiny_profile(**values: float) -> Profile:
     """The EKS profile with the recordings' own short delays, so that a trial takes about a virtual minute."""
     profile = load_profile("eks", "native")
-    return profile.with_values(
-        # The sandbox is slow enough that a busy machine does not skip what can be seen before it is there.
-        gcs_check_s=8.0,
-        head_start_s=6.0,
-        runtime_env_base_s=2.0,
-        sandbox_s=2.0,
-        **{"run_to_run_noise": 0.0, **values},
-    )
+    # The sandbox is slow enough that a busy machine does not skip what can be seen before it is there.
+    short = {"gcs_check_s": 8.0, "head_start_s": 6.0, "runtime_env_base_s": 2.0, "sandbox_s": 2.0}
+    return profile.with_values(**{**short, "run_to_run_noise": 0.0, **values})
 
 
 def an_image(reference: str = RECORDED_IMAGE, **packages: str) -> Image:
@@ -64,13 +59,12 @@ class TrialRig:
         self,
         profile: Profile | None = None,
         *,
-        speed: float = 60.0,
         image: Image | None = None,
         cached: bool = True,
         gpu_node: bool = True,
         delivery: Delivery | None = None,
     ) -> None:
-        self.clock = SimClock.start(speed)
+        self.clock = jumping_clock()
         self.profile = profile or tiny_profile()
         self.world = World()
         self.faults = Faults()
@@ -84,8 +78,6 @@ class TrialRig:
         self.app = application_controllers(self.store, self.clock, self.profile, seed=3, faults=self.faults)
         self.runtime = self.app.runtime
         self.trace: list[Seen] = []
-        self.lag_s = 0.0
-        """The longest time (of the wall) the loop was late: how much the order of near things may be trusted."""
         self._tasks: list[asyncio.Task[None]] = []
         self._cached = LocalImage(self.image, delivery or Delivery("present")) if cached else None
         self._gpu_node = gpu_node
@@ -95,7 +87,6 @@ class TrialRig:
         kubelets = Kubelets(self.ctx, self.fleet.machines, self.runtime)
         loops = (
             self._record(),
-            self._watch_lag(),
             kubelets.run(),
             Scheduler(self.ctx).run(),
             EndpointController(self.ctx).run(),
@@ -174,12 +165,6 @@ class TrialRig:
         """GET from a pod as the API server's proxy does."""
         status, _, body = await self.runtime.request(self.pod(node_type), port, "GET", path, query, {}, b"")
         return status, body if isinstance(body, bytes) else b"".join([chunk async for chunk in body])
-
-    async def _watch_lag(self) -> None:
-        while True:
-            before = time.monotonic()
-            await asyncio.sleep(0.02)
-            self.lag_s = max(self.lag_s, time.monotonic() - before - 0.02)
 
     async def _record(self) -> None:
         async for type_, resource, item in self.store.subscribe(*WATCHED):
