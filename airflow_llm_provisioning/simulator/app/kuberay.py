@@ -86,8 +86,9 @@ class RayServiceController:
                 self._queue.wake((cluster["metadata"]["namespace"], owner["name"]))
 
     async def _reconcile(self, key: Key) -> float | None:
+        # A pass reads three big objects and mostly writes nothing: it peeks at them, and alters none.
         namespace, name = key
-        service = self._store.get("rayservices", name, namespace)
+        service = self._store.peek("rayservices", name, namespace)
         if service is None:
             return FORGET
         if self._faults.operator_silent:
@@ -110,7 +111,7 @@ class RayServiceController:
         active = (status.get("activeServiceStatus") or {}).get("rayClusterName")
         name = str(active or status["pendingServiceStatus"]["rayClusterName"])
         namespace = service["metadata"]["namespace"]
-        cluster = self._store.get("rayclusters", name, namespace)
+        cluster = self._store.peek("rayclusters", name, namespace)
         if cluster is None:
             self._store.create("rayclusters", pods.ray_cluster(service, name), manager=MANAGER)
             self._event(service, "CreatedRayCluster", f"Created the RayCluster {namespace}/{name}", "Create")
@@ -164,7 +165,7 @@ class RayServiceController:
         if not any(item["type"] == "HeadPodReady" and item["status"] == "True" for item in conditions):
             return None
         name = cluster["status"]["head"].get("podName", "")
-        return self._store.get("pods", name, cluster["metadata"]["namespace"])
+        return self._store.peek("pods", name, cluster["metadata"]["namespace"])
 
     async def _update_applications(self, service: Object, cluster: Object, serve: ServeController) -> bool:
         """Send the Serve configuration where this cluster has not had it yet; tell whether it was sent."""

@@ -1,12 +1,12 @@
 """What KubeRay 1.7.0 says of a RayService: its status, computed from what one pass has seen. Pure."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from airflow_llm_provisioning.simulator.app.conditions import set_condition
 from airflow_llm_provisioning.simulator.app.serve import ServeController
+from airflow_llm_provisioning.simulator.kube.changes import copy_tree
 
 Object = dict[str, Any]
 
@@ -53,7 +53,7 @@ def service_status(service: Object, view: ServiceView, now: str) -> Object:
     here: Object = {
         **({"applicationStatuses": dict(view.applications)} if view.applications else {}),
         "rayClusterName": view.cluster_name,
-        "rayClusterStatus": copy.deepcopy(dict(view.cluster_status)) or _no_cluster(),
+        "rayClusterStatus": copy_tree(dict(view.cluster_status)) or _no_cluster(),
     }
     nowhere: Object = {"rayClusterStatus": _no_cluster()}
     conditions = [dict(item) for item in old["conditions"]]
@@ -81,7 +81,7 @@ def service_status(service: Object, view: ServiceView, now: str) -> Object:
 
 def timed_out_status(service: Object, limit_s: float, now: str) -> Object:
     """Return the terminal status of a deployment that took too long: the cluster's name goes, the last error stays."""
-    status: Object = copy.deepcopy(service["status"])
+    status: Object = copy_tree(service["status"])
     status["pendingServiceStatus"].pop("rayClusterName", None)
     message = f"RayService was not ready within the initializing timeout of {limit_s:g}s"
     said = ("False", "InitializingTimeout", message)

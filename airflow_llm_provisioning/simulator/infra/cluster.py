@@ -74,6 +74,15 @@ class SimulatedCluster:
 
     async def start(self, port: int = 0) -> str:
         """Start everything and return the API's URL, which the cloud cluster then names too."""
+        await self.start_controllers()
+        url = await self.server.start(port)
+        self.description.server = url
+        # Every controller has begun to watch before the first client comes.
+        await asyncio.sleep(0)
+        return url
+
+    async def start_controllers(self) -> None:
+        """Start everything but the API over HTTP: for whoever is content with `store`."""
         install(self._ctx, self.fleet)
         controllers = (
             Scheduler(self._ctx).run(),
@@ -84,11 +93,6 @@ class SimulatedCluster:
         for controller in controllers:
             self._tasks.start(controller)
         await self.application.start()
-        url = await self.server.start(port)
-        self.description.server = url
-        # Every controller has begun to watch before the first client comes.
-        await asyncio.sleep(0)
-        return url
 
     async def stop(self) -> None:
         """Stop serving and end every task; harmless when it has stopped. Raises what a controller failed with."""
