@@ -118,7 +118,7 @@ def _polled(polls: Sequence[Answer], holds: Any, source: str) -> Sighting | None
         if holds(answer.body):
             before = [earlier.received_at for earlier in polls[:position]]
             before += [answer.unchanged_until] if answer.unchanged_until else []
-            return Sighting(source, received_at=answer.received_at, before=tuple(before), prompt=True)
+            return Sighting(source, received_at=answer.received_at, before=tuple(before))
     return None
 
 

@@ -20,6 +20,9 @@ from airflow_llm_provisioning.core.sightings import Sighting
 # Two sources of one milestone may name moments that differ this much without disagreeing: an event follows what it
 # tells, a status is copied at the operator's two-second pace, a poll comes once a second.
 _AGREEMENT: Final = timedelta(seconds=5)
+# Order of magnitude only: which of two sources gives way.
+_PROMPT_BLUR: Final = timedelta(seconds=0.05)
+_FINE_BLUR: Final = timedelta(seconds=0.1)
 # Longer than any deployment: the lower bound of what was only seen at the end.
 _UNKNOWN: Final = timedelta(days=1)
 
@@ -28,6 +31,7 @@ _UNKNOWN: Final = timedelta(days=1)
 class Milestone:
     """One instant: it lies in [earliest_at, latest_at]; `at` is the likeliest point, and what phases are cut at.
 
+    `blur`: how far `at` may well be off, by the kind of its source: the sharper of two puts the other in its place.
     `stamp`, `clock`: what was written and by whose clock, where it was: two stamps of one clock differ by exactly the
     time between them, however far that clock is off.
     """
@@ -39,6 +43,7 @@ class Milestone:
     source: str
     stamp: Stamp | None = None
     clock: str = ""
+    blur: timedelta = timedelta()
 
     @property
     def width_s(self) -> float:
@@ -141,7 +146,20 @@ def milestone(name: str, sighting: Sighting, clocks: Clocks) -> Milestone | None
         # The stamp contradicts its own receipt: the receipt cannot be wrong, so the stamp's clock jumped.
         return Milestone(name, latest, latest, latest, f"{sighting.source} (its stamp contradicts its receipt)")
     at = min(max(likely, earliest), latest)
-    return Milestone(name, earliest, latest, at, sighting.source, sighting.stamp, sighting.clock)
+    return Milestone(
+        name, earliest, latest, at, sighting.source, sighting.stamp, sighting.clock, _blur(sighting, latest - earliest)
+    )
+
+
+def _blur(sighting: Sighting, width: timedelta) -> timedelta:
+    """A prompt receipt follows by milliseconds, a fine stamp is off by its clock's lead, a coarse one by half of what
+    was cut off, a poll by up to its pause.
+    """
+    if sighting.prompt:
+        return _PROMPT_BLUR
+    if sighting.stamp is None:
+        return width
+    return sighting.stamp.resolution / 2 if sighting.stamp.resolution >= SECOND else _FINE_BLUR
 
 
 def _impossible(name: str, sighting: Sighting, placed: Milestone) -> list[Flag]:
@@ -220,6 +238,28 @@ def _broken_pairs(found: Mapping[str, Milestone], present: frozenset[str], route
     return broken
 
 
+def _in_order(
+    found: Mapping[str, Milestone],
+    causes: Mapping[str, Sequence[str]],
+    earliest: Mapping[str, datetime],
+    latest: Mapping[str, datetime],
+) -> dict[str, datetime]:
+    """Put the likeliest points in order: the sharpest sources first, the others between them, all within their bounds.
+
+    A stamp of whole seconds must not push a stamp of milliseconds. There is always room: bounds are already narrowed by
+    each other, and what was put before is in order.
+    """
+    ahead: dict[str, frozenset[str]] = {}
+    for name, direct in causes.items():
+        ahead[name] = frozenset(direct).union(*(ahead[cause] for cause in direct))
+    at: dict[str, datetime] = {}
+    for name in sorted(found, key=lambda item: (found[item].blur, len(ahead[item]))):
+        low = max([earliest[name], *(at[other] for other in ahead[name] if other in at)])
+        high = min([latest[name], *(at[other] for other in at if name in ahead[other])])
+        at[name] = min(max(found[name].at, low), high)
+    return at
+
+
 def _propagated(found: Mapping[str, Milestone], route: Route) -> dict[str, Milestone]:
     """Narrow every milestone by its causes and effects, and put the likeliest points in order."""
     names = sorted(found, key=lambda item: route.order[item])
@@ -232,10 +272,7 @@ def _propagated(found: Mapping[str, Milestone], route: Route) -> dict[str, Miles
     for name in reversed(names):
         for cause in causes[name]:
             latest[cause] = min(latest[cause], latest[name])
-    at: dict[str, datetime] = {}
-    for name in names:
-        clamped = min(max(found[name].at, earliest[name]), latest[name])
-        at[name] = max([clamped, *(at[cause] for cause in causes[name])])
+    at = _in_order(found, causes, earliest, latest)
     return {
         name: replace(found[name], earliest_at=earliest[name], latest_at=latest[name], at=at[name]) for name in names
     }

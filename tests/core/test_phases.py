@@ -39,8 +39,9 @@ def with_engine(deployment: Deployment, told: tuple[tuple[int, str], ...], *, fi
     lines = copy.deepcopy(deployment.lines)
     for line in lines:
         if str(line.get("filename", "")).startswith("serve/replica"):
-            kept = [entry for entry in line["object"].splitlines(keepends=True) if "Started init" in entry or (finished
-            and "Finished init" in entry)] line["object"] = "".join(kept)
+            wanted = ("Started init", "Finished init") if finished else ("Started init",)
+            entries = line["object"].splitlines(keepends=True)
+            line["object"] = "".join(entry for entry in entries if any(word in entry for word in wanted))
             output = {**line, "filename": "worker-1-01-77.out", "object": text}
     assert moved > timedelta(), "the deployment is long enough for the engine"
     return analyse([*(line for line in lines if not late(line)), output])
