@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 import os
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -112,8 +113,20 @@ def announce(venv: Path, extras: set[str], *, fresh: bool) -> None:
 
 
 def run(*command: str) -> None:
-    """Run a program; what it prints is shown. Modules are byte-compiled: an uncompiled Airflow needs 15 s and more."""
-    subprocess.run(command, check=True, env={**os.environ, "UV_COMPILE_BYTECODE": "1"})
+    """Run a program; what it prints is shown."""
+    # An Airflow that is not byte-compiled needs 15 s and more to start.
+    environment = {"UV_COMPILE_BYTECODE": "1"}
+    if system_has_authorities():
+        # uv brings its own list; a company's authority is in the system's alone.
+        environment["UV_SYSTEM_CERTS"] = "1"
+    subprocess.run(command, check=True, env=environment | dict(os.environ))
+
+
+def system_has_authorities() -> bool:
+    """Return whether this machine has certificate authorities of its own."""
+    known = ssl.get_default_verify_paths()
+    folder = Path(known.capath or known.openssl_capath)
+    return known.cafile is not None or (folder.is_dir() and any(folder.iterdir()))
 
 
 def say(text: str) -> None:
