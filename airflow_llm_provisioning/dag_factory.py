@@ -138,7 +138,8 @@ def trial_slot(
         planned=planned,
         timeout_s=time_limit_s,
         results_conn_id=results_conn_id,
-        trigger_rule="all_done",
+        # The trial before may have failed; without a plan there is nothing to open.
+        trigger_rule="all_done_min_one_success",
     )
     applied = ApplyRayService(task_id="apply", trial=_output(opened))
     ready = WaitServeEndpoint(task_id="wait", rayservice=_output(applied), trial=_output(opened))

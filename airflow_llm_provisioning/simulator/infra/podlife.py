@@ -20,6 +20,8 @@ from airflow_llm_provisioning.simulator.world import digest_of
 
 # SIGKILL: the shell that is PID 1 of Ray's containers ignores SIGTERM (recordings: exit code 137 after the grace).
 _KILLED: Final = 137
+# What a pod that only pulls an image runs.
+_ENDS_AT_ONCE: Final = (("true",), ("/bin/true",))
 
 
 class PodLife:
@@ -57,9 +59,21 @@ class PodLife:
         for container in state.main:
             container.ready = "readinessProbe" not in container.container
         self._write()
+        if self._pod["spec"].get("restartPolicy") == "Never":
+            await self._complete(state)
         for container in state.main:
-            if "readinessProbe" in container.container:
+            if container.running and "readinessProbe" in container.container:
                 self._tasks.start(probe_forever(ctx, self._runtime, self._stored, container, self._set_ready))
+
+    async def _complete(self, state: PodState) -> None:
+        """End the containers whose whole command ends at once; a pod of which all have ended has succeeded."""
+        for container in state.main:
+            if tuple(container.container.get("command") or ()) in _ENDS_AT_ONCE:
+                self._terminate(container, 0, "Completed")
+                container.ready = False
+        if any(container.completed for container in state.main):
+            await self._pause("status_report_s")
+            self._write()
 
     async def end(self) -> None:
         """Stop the pod as a kubelet does after a delete: SIGTERM, the grace period, SIGKILL, a last status."""

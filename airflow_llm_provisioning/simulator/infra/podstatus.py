@@ -92,6 +92,11 @@ class PodState:
         """Whether every container of the pod is."""
         return self.initialized and not self.failed and all(item.ready for item in self.main)
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether every container has ended well."""
+        return bool(self.main) and all(item.completed for item in self.main)
+
     def status(self, pod: Mapping[str, Any], at: str) -> dict[str, Any]:
         """Return the pod's whole status at an instant."""
         generation = pod["metadata"].get("generation", 1)
@@ -115,6 +120,8 @@ class PodState:
     def _phase(self) -> str:
         if self.failed:
             return "Failed"
+        if self.succeeded:
+            return "Succeeded"
         return "Running" if any(item.running for item in self.main) else "Pending"
 
     def _conditions(self, before: Mapping[str, Any], generation: int, at: str) -> list[dict[str, Any]]:
@@ -123,10 +130,14 @@ class PodState:
         not_ready = ("ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]")
         if self.failed:
             not_ready = ("PodFailed", "")
+        if self.succeeded:
+            not_ready = ("PodCompleted", "")
         uninitialized = ("ContainersNotInitialized", f"containers with incomplete status: [{' '.join(incomplete)}]")
         scheduled = next((item for item in before.get("conditions") or () if item["type"] == "PodScheduled"), None)
         rows = [
-            self._condition("PodReadyToStartContainers", self.ip is not None and not self.failed, at),
+            self._condition(
+                "PodReadyToStartContainers", self.ip is not None and not self.failed and not self.succeeded, at
+            ),
             self._condition("Initialized", self.initialized, at, uninitialized),
             self._condition("Ready", self.ready, at, not_ready),
             self._condition("ContainersReady", self.ready, at, not_ready),
