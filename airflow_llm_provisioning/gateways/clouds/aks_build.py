@@ -161,13 +161,14 @@ class BuildImage:
         """
         progress = operation.progress
         image = progress["image"]
-        digest = self._digest(progress)
-        if digest is not None:
-            return self._done(operation, digest, self._run_that_made(progress["registry"], image, digest))
         others = set(progress.get("others") or ())
+        # In this order: a run that ends between the two questions has left its tag by the second.
         candidates = [run.run_id for run in self._active(progress["registry"]) if run.run_id not in others]
         if candidates:
             return operation.at(f"found build run {candidates[0]}", run_id=candidates[0], adopted=True)
+        digest = self._digest(progress)
+        if digest is not None:
+            return self._done(operation, digest, self._run_that_made(progress["registry"], image, digest))
         recipe = ImageRecipe.from_dict(operation.request["recipe"])
         source = self._upload(progress["registry"], dockerfile(recipe, progress["labels"]))
         build = DockerBuildRequest(

@@ -83,6 +83,27 @@ async def test_a_process_killed_after_the_build_ended_still_tells_what_the_build
         assert stand.count("runs.schedule") == 1
 
 
+async def test_a_run_that_ends_while_it_is_looked_for_is_not_run_again() -> None:
+    """Between the look for the tag and the look at the runs the build may end: it must be seen by one of them."""
+    async with azure() as stand:
+        first = await stand.start("build_image", BUILD)
+        await stand.end(first)
+        run, image = stand.sim.tasks.runs["ca1"], stand.world.images.pop(IMAGE)
+        run.status = "Running"
+
+        class EndsInBetween(list[str]):
+            def append(self, call: str) -> None:
+                if call == "runs.get" or (call == "runs.list" and "tags.get" in self):
+                    run.status = "Succeeded"
+                    stand.world.push(image)
+                super().append(call)
+
+        stand.sim.calls = EndsInBetween()
+        done = await stand.end(first, stand.cloud())
+        assert done.state == "succeeded", done.error
+        assert list(stand.sim.tasks.runs) == ["ca1"]
+
+
 async def test_a_task_that_starts_over_adopts_the_run_of_its_first_try() -> None:
     """A retried Airflow task calls `start` again: the open ledger entry says which runs may be ours."""
     async with azure() as stand:
