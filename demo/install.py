@@ -125,7 +125,7 @@ def run(*command: str) -> None:
 def system_has_authorities() -> bool:
     """Return whether this machine has certificate authorities of its own."""
     known = ssl.get_default_verify_paths()
-    folder = Path(known.capath or known.openssl_capath)
+    folder = Path(known.openssl_capath)
     return known.cafile is not None or (folder.is_dir() and any(folder.iterdir()))
 
 

@@ -4,10 +4,9 @@ import argparse
 import shutil
 import sys
 import time
-import urllib.error
 from pathlib import Path
 
-from stack import ROOT, Airflow, airflow, simulator
+from stack import ROOT, Airflow, airflow, end_children_too, say, simulator
 
 from airflow_llm_provisioning.core.result import TrialResult
 from airflow_llm_provisioning.gateways.store import ResultsStore
@@ -29,31 +28,19 @@ def main() -> int:
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     began = time.monotonic()
+    end_children_too()
     say(f"Simulated clouds: {options.clouds}; {options.speed:g} simulated seconds in one; everything is kept in {home}")
     with (
         simulator(home, clouds=options.clouds, speed=options.speed, seed=options.seed) as reached,
         airflow(home, reached, clouds=options.clouds) as running,
     ):
         say(f"Airflow is up at {running.url} after {time.monotonic() - began:.0f} s")
-        run_id = trigger(running)
+        run_id = running.trigger(DAG)
         state = follow(running, run_id, home)
     took_s = time.monotonic() - began
     write_results(home, run_id)
     say(f"DAG run {run_id}: {state}, {took_s:.0f} s in all. All figures are SIMULATED.")
     return 0 if state == "success" else 1
-
-
-def trigger(running: Airflow) -> str:
-    """Start the DAG run as soon as the DAG is known."""
-    for _ in range(120):
-        try:
-            started = running.call("POST", f"/api/v2/dags/{DAG}/dagRuns", {"logical_date": None, "conf": {}})
-            return str(started["dag_run_id"])
-        except urllib.error.HTTPError as error:
-            if error.code != 404:
-                raise SystemExit(f"The DAG run was refused: {error.read().decode()}") from error
-            time.sleep(1)
-    raise SystemExit(f"Airflow does not know the DAG {DAG}; see {running.log}")
 
 
 def follow(running: Airflow, run_id: str, home: Path) -> str:
@@ -113,10 +100,9 @@ def results_file(home: Path) -> Path:
     return home / "airflow" / "llm_provisioning" / "results.db"
 
 
-def say(text: str) -> None:
-    """Print a line at once."""
-    print(text, flush=True)  # noqa: T201 - this is a program for the terminal
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        say("\nStopped.")
+        sys.exit(130)

@@ -43,6 +43,18 @@ class Airflow:
         with urllib.request.urlopen(request, timeout=timeout_s) as reply:  # noqa: S310
             return json.load(reply)
 
+    def trigger(self, dag_id: str) -> str:
+        """Start a DAG run as soon as the DAG is known; return the run's id."""
+        for _ in range(120):
+            try:
+                started = self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": {}})
+                return str(started["dag_run_id"])
+            except urllib.error.HTTPError as error:
+                if error.code != 404:
+                    raise SystemExit(f"The DAG run was refused: {error.read().decode()}") from error
+                time.sleep(1)
+        raise SystemExit(f"Airflow does not know the DAG {dag_id}; see {self.log}")
+
     def _token(self) -> str:
         with urllib.request.urlopen(f"{self.url}/auth/token", timeout=30) as reply:  # noqa: S310
             return str(json.load(reply)["access_token"])
@@ -99,6 +111,24 @@ def airflow_settings(home: Path, port: int) -> dict[str, str]:
         "PYTHONWARNINGS": "ignore",
         "NO_PROXY": "127.0.0.1",
     }
+
+
+def end_children_too() -> None:
+    """Let a polite kill, or a closed terminal, unwind this program as Ctrl-C does: its children have sessions of
+    their own and would outlive it.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupted)
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _interrupted(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 @contextmanager

@@ -1,0 +1,91 @@
+"""`make ui`: Airflow's pages on this machine with the shipped DAGs, against simulated clouds, until Ctrl-C."""
+
+import argparse
+import shutil
+import socket
+import sys
+import time
+from pathlib import Path
+
+import yaml
+from stack import EXPERIMENT, ROOT, Airflow, airflow, end_children_too, say, simulator
+
+PREPARATION = "prepare_targets"
+
+
+def main() -> int:
+    """Serve until interrupted."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clouds", default="eks,gke,aks")
+    parser.add_argument("--speed", type=float, default=40.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--prepare", type=int, choices=(0, 1), default=1)
+    parser.add_argument("--home", type=Path, default=ROOT / "build" / "ui")
+    options = parser.parse_args()
+    if taken(options.port):
+        say(f"Port {options.port} of 127.0.0.1 is taken: stop what listens there, or choose another: make ui PORT=8081")
+        return 1
+    home = new_home(options.home.resolve())
+    end_children_too()
+    try:
+        with simulator(home, clouds=options.clouds, speed=options.speed, seed=options.seed) as reached:
+            experiment = {"AIRFLOW__LLM_PROVISIONING__EXPERIMENT_FILE": str(write_experiment(home, options.clouds))}
+            with airflow(home, reached | experiment, clouds=options.clouds, port=options.port) as running:
+                say(f"\n    {running.url}\n\nNo login. Everything is kept in {home}; Ctrl-C stops it.")
+                if options.prepare:
+                    prepare(running)
+                else:
+                    say(f"Trigger {PREPARATION} before a trial of a variant that has an image of its own.")
+                while running.process.poll() is None:
+                    time.sleep(1)
+                say(f"Airflow has stopped by itself; see {running.log}")
+                return 1
+    except KeyboardInterrupt:
+        say("\nStopped.")
+        return 0
+
+
+def prepare(running: Airflow) -> None:
+    """Prepare every simulated target, so that a trial from the form finds its image, snapshot and nodes."""
+    run_id = running.trigger(PREPARATION)
+    say(f"Preparing the targets (DAG {PREPARATION}); a trial by hand of what is not prepared yet says so and fails.")
+    while running.process.poll() is None:
+        state = str(running.call("GET", f"/api/v2/dags/{PREPARATION}/dagRuns/{run_id}")["state"])
+        if state == "success":
+            say("Prepared: trigger `single_trial` (one trial, from a form) or `simulated_demo` (all of it).")
+            return
+        if state == "failed":
+            say(f"The preparation failed: look at {running.url}/dags/{PREPARATION}/runs/{run_id}")
+            return
+        time.sleep(2)
+
+
+def write_experiment(home: Path, clouds: str) -> Path:
+    """Write the simulated experiment with these clouds' targets only: the form then offers what is there."""
+    wanted = {cloud.strip() for cloud in clouds.split(",")}
+    experiment = yaml.safe_load(EXPERIMENT.read_text(encoding="utf-8"))
+    experiment["targets"] = [target for target in experiment["targets"] if target["nodes"]["cloud"] in wanted]
+    path = home / "experiment.yaml"
+    path.write_text(yaml.safe_dump(experiment, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def new_home(home: Path) -> Path:
+    """Return an empty folder, and keep one earlier one: simulated clouds forget, so old preparations are no more."""
+    if home.exists():
+        previous = home.with_name(f"{home.name}-previous")
+        shutil.rmtree(previous, ignore_errors=True)
+        home.rename(previous)
+    home.mkdir(parents=True)
+    return home
+
+
+def taken(port: int) -> bool:
+    """Return whether something listens there already."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
