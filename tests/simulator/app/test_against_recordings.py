@@ -18,7 +18,8 @@ from recorded_traces import (
     transitions,
 )
 from trial_rig import Seen, TrialRig, tiny_profile
-from virtual_time import run
+
+from airflow_llm_provisioning.simulator.virtual_time import run_at_once
 
 SCENARIOS = ("static", "dynamic", "node-late", "failed")
 
@@ -108,7 +109,7 @@ def trials(shared_folder: Path) -> dict[str, Trial]:
         # What `kubectl apply` adds: it travels on into the RayCluster.
         manifest["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(manifest)}
         found[name] = Trial(name, recorded, asked)
-        run(_run(found[name], manifest))
+        run_at_once(_run(found[name], manifest))
 
     return found
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from trial_rig import TrialRig, an_image, tiny_profile
-from virtual_time import in_virtual_time
+from trial_rig import TrialRig, an_image, in_virtual_time, tiny_profile
 
 from airflow_llm_provisioning.core.manifest import Placement, Serving, ray_service
 from airflow_llm_provisioning.core.workload import PHI3_2025, PHI3_CURRENT, ScalingSetup, Workload

@@ -5,13 +5,13 @@ It keeps every change with the virtual instant at which it came, as the recordin
 
 import asyncio
 import copy
+import functools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from virtual_time import jumping_clock
 
 from airflow_llm_provisioning.simulator.app.controllers import application_controllers
 from airflow_llm_provisioning.simulator.faults import Faults
@@ -22,6 +22,7 @@ from airflow_llm_provisioning.simulator.infra.nodes import NodeFleet
 from airflow_llm_provisioning.simulator.infra.scheduler import Scheduler
 from airflow_llm_provisioning.simulator.kube.store import ObjectStore
 from airflow_llm_provisioning.simulator.profiles import Profile, load_profile
+from airflow_llm_provisioning.simulator.virtual_time import VirtualClock, run_at_once
 from airflow_llm_provisioning.simulator.world import CloudCluster, Delivery, Image, NodeSpec, World
 
 WATCHED = ("rayservices", "rayclusters", "pods", "services", "events", "endpointslices", "nodes")
@@ -64,7 +65,7 @@ class TrialRig:
         gpu_node: bool = True,
         delivery: Delivery | None = None,
     ) -> None:
-        self.clock = jumping_clock()
+        self.clock = VirtualClock.of_this_loop()
         self.profile = profile or tiny_profile()
         self.world = World()
         self.faults = Faults()
@@ -169,3 +170,13 @@ class TrialRig:
     async def _record(self) -> None:
         async for type_, resource, item in self.store.subscribe(*WATCHED):
             self.trace.append(Seen(self.clock.now(), type_, resource, copy.deepcopy(item)))
+
+
+def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an async test on a loop that never waits, so that no load of the machine can reorder anything."""
+
+    @functools.wraps(test)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        run_at_once(test(*args, **kwargs))
+
+    return wrapper
