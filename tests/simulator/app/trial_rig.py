@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-
 from airflow_llm_provisioning.simulator.app.controllers import application_controllers
 from airflow_llm_provisioning.simulator.faults import Faults
 from airflow_llm_provisioning.simulator.infra.endpoints import EndpointController
