@@ -13,6 +13,18 @@ from airflow_llm_provisioning.core.fields import dig, items, mapping
 _PLAIN_KEYS = ("text", "generated_text", "response", "output")
 
 
+def reply_flaw(status: int, headers: Mapping[str, str], body: bytes, *, expect_model: str | None = None) -> str | None:
+    """Return why a reply to a completion that was asked for whole (no stream) is none, or None for a valid one."""
+    lower = {key.lower(): value for key, value in headers.items()}
+    length = lower.get("content-length", "").strip()
+    if length.isdecimal() and int(length) > len(body):
+        return f"a reply that stops after {len(body)} of {length} bytes"
+    kind = lower.get("content-type", "")
+    if "event-stream" in kind.lower():
+        return "a stream, where a whole completion was asked for"
+    return flaw(status, kind, body, expect_model=expect_model)
+
+
 def flaw(status: int, content_type: str, body: bytes, *, expect_model: str | None = None) -> str | None:
     """Return why an answer is no valid completion, in one clause, or None for a valid one.
 

@@ -10,14 +10,12 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from airflow_llm_provisioning.core.completion import flaw
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 from airflow_llm_provisioning.core.instants import parse_instant, parse_stamp
 from airflow_llm_provisioning.core.manifest import serve_service
 from airflow_llm_provisioning.core.sources import first_ready_endpoint
 from airflow_llm_provisioning.core.trace_format import Line
 from airflow_llm_provisioning.core.trace_objects import condition
-from airflow_llm_provisioning.core.verdicts import Verdict
 
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -182,23 +180,6 @@ class Readiness:
 
     def _fail(self, reason: str) -> None:
         self.state, self.reason = "failed", reason
-
-
-def completion_verdict(status: int, headers: Mapping[str, str], body: bytes, model: str) -> Verdict:
-    """Judge a reply to a completion that was asked for whole (no stream): what `completion.flaw` says of its content,
-    and before that whether all of it came.
-    """
-    lower = {key.lower(): value for key, value in headers.items()}
-    length = lower.get("content-length", "").strip()
-    if length.isdecimal() and int(length) > len(body):
-        return Verdict("valid_completion", "no", (f"The reply stops after {len(body)} of {length} bytes.",))
-    kind = lower.get("content-type", "")
-    if "event-stream" in kind.lower():
-        return Verdict("valid_completion", "no", ("The reply is a stream, and a whole completion was asked for.",))
-    found = flaw(status, kind, body, expect_model=model)
-    if found is not None:
-        return Verdict("valid_completion", "no", (f"The reply is no completion: {found}.",))
-    return Verdict("valid_completion", "yes", (f"A completion that names {model!r} came whole.",))
 
 
 def _owners(obj: Mapping[str, Any]) -> frozenset[str]:

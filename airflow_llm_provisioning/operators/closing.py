@@ -15,17 +15,19 @@ async def collect_evidence(trial: Mapping[str, Any], log: Any) -> None:
     unknown.
     """
     from airflow_llm_provisioning.connections import open_cloud, open_cluster, open_store
-    from airflow_llm_provisioning.core.trace import encode_chunk, evidence_line
+    from airflow_llm_provisioning.core.trace import encode_chunk, evidence_line, mark_line
     from airflow_llm_provisioning.core.treatments import TREATMENTS
 
     claims = [claim for item in TREATMENTS if item.name in trial["treatments"] for claim in item.claims]
-    if not claims or not trial.get("cloud_ref"):
-        return
     async with open_cluster(trial["cluster_ref"]) as cluster:
         nodes = await nodes_of(cluster, trial)
         at = cluster.clock()
     store = open_store(trial["results_conn_id"])
     try:
+        # From here on a deletion is ours, not somebody else's.
+        store.append_trace(trial["trial_id"], encode_chunk([mark_line(at, "delete_started")]))
+        if not claims or not trial.get("cloud_ref"):
+            return
         facts = trial_facts(trial, nodes, store.trace(trial["trial_id"]))
         cloud = open_cloud(trial["cloud_ref"])
         found = await asyncio.to_thread(cloud.verify, claims, facts)

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from airflow_llm_provisioning.core.readiness import Readiness, completion_verdict
+from airflow_llm_provisioning.core.completion import reply_flaw
+from airflow_llm_provisioning.core.readiness import Readiness
 
 SERVICE_SLICE = {"kubernetes.io/service-name": "a-serve-svc"}
 
@@ -150,7 +151,7 @@ GOOD = b'{"model": "m", "choices": [{"text": "hello", "finish_reason": "stop"}]}
 
 def test_a_whole_answer_of_the_asked_model_is_valid() -> None:
     """The one reply that counts."""
-    assert completion_verdict(200, {"Content-Type": "application/json"}, GOOD, "m").value == "yes"
+    assert reply_flaw(200, {"Content-Type": "application/json"}, GOOD, expect_model="m") is None
 
 
 @pytest.mark.parametrize(
@@ -170,6 +171,4 @@ def test_a_whole_answer_of_the_asked_model_is_valid() -> None:
 )
 def test_servers_that_cannot_answer_are_refused(status_code: int, headers: dict[str, str], body: bytes) -> None:
     """Healthy but empty, cut, a page, a stream, another model, an error: none is a completion, each says why."""
-    verdict = completion_verdict(status_code, headers, body, "m")
-    assert verdict.value == "no"
-    assert verdict.evidence
+    assert reply_flaw(status_code, headers, body, expect_model="m")

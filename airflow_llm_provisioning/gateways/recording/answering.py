@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.completion import flaw
+from airflow_llm_provisioning.core.completion import reply_flaw
 from airflow_llm_provisioning.core.instants import format_instant
 from airflow_llm_provisioning.core.trace import mark_line
 from airflow_llm_provisioning.exceptions import ClusterError
@@ -60,5 +60,4 @@ class Asking:
             )
         except ClusterError as error:
             return str(error)
-        kind = headers.get("Content-Type", "")
-        return flaw(status, kind, body, expect_model=self._completion.get("expect_model"))
+        return reply_flaw(status, headers, body, expect_model=self._completion.get("expect_model"))
