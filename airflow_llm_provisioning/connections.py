@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from airflow_llm_provisioning.gateways.clouds.aks import AksCloud
     from airflow_llm_provisioning.gateways.clouds.base import Cloud, ClusterAccess
+    from airflow_llm_provisioning.gateways.clouds.eks import EksCloud
     from airflow_llm_provisioning.gateways.clouds.gke import GkeCloud
     from airflow_llm_provisioning.gateways.kubernetes import Cluster, Credentials
     from airflow_llm_provisioning.gateways.kubernetes.clock import ClusterClock
@@ -109,12 +110,20 @@ def store_url(conn_id: str = DEFAULT_STORE) -> str:
             ) from error
         return f"sqlite:///{default_store_file()}"
     try:
-        hook: Any = connection.get_hook()  # type: ignore[no-untyped-call]
-        url: str = hook.sqlalchemy_url.render_as_string(hide_password=False)
-    except (AirflowException, AttributeError, NotImplementedError) as error:
+        url = _sqlalchemy_url(connection.get_hook())  # type: ignore[no-untyped-call]
+    except (AirflowException, AttributeError, ImportError, NotImplementedError) as error:
         raise ConnectionConfigError(
             f"Airflow connection {conn_id!r} ({connection.conn_type}) is no SQL database that SQLAlchemy knows: {error}"
         ) from error
+    return url
+
+
+def _sqlalchemy_url(hook: Any) -> str:
+    try:
+        url: str = hook.sqlalchemy_url.render_as_string(hide_password=False)
+    except NotImplementedError:
+        # SqliteHook has only the text (apache-airflow-providers-sqlite 4.3).
+        url = hook.get_uri()
     return url
 
 
@@ -126,6 +135,72 @@ def default_store_file() -> Path:
 def utc_now() -> datetime:
     """Return the real time."""
     return datetime.now(UTC)
+
+
+def eks_cloud(
+    reference: Mapping[str, Any], *, ledger: "Ledger | None" = None, clock: Callable[[], datetime] | None = None
+) -> "EksCloud":
+    """Return the gateway of an `aws` connection: docs/eks.md says which fields it reads.
+
+    `reference` (JSON): `conn_id`; `region` and the names of docs/eks.md (`codebuild_role_arn`, ...) override the
+    extras. The official hook makes the session, and a new one when its token has expired.
+    """
+    try:
+        from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+        from airflow_llm_provisioning.gateways.clouds.eks import EksCloud
+        from airflow_llm_provisioning.gateways.clouds.eks_names import EksNames
+    except ImportError as error:
+        raise MissingExtraError(
+            f"EKS needs packages that are not installed ({error.name}): pip install 'airflow-llm-provisioning[amazon]'."
+        ) from error
+    conn_id = str(reference.get("conn_id") or "aws_default")
+    extra = _aws_extras(AwsBaseHook, conn_id)
+    region = reference.get("region") or extra.get("region_name")
+    if not region:
+        raise ConnectionConfigError(
+            f"Airflow connection {conn_id!r} lacks the extra region_name: add it (docs/eks.md)."
+        )
+
+    def named(name: str) -> Any:
+        return reference.get(name) or extra.get(name) or None
+
+    groups = named("security_group_ids") or ()
+    defaults = EksNames()
+    return EksCloud(
+        # A hook keeps its session; a fresh hook reads the connection again.
+        lambda: AwsBaseHook(aws_conn_id=conn_id, region_name=str(region)).get_session(),
+        region=str(region),
+        endpoint_url=extra.get("endpoint_url"),
+        ledger=ledger or ReadOnlyLedger(),
+        clock=clock or utc_now,
+        names=EksNames(
+            codebuild_role_arn=named("codebuild_role_arn"),
+            builder_instance_profile=named("builder_instance_profile"),
+            source_bucket=named("source_bucket"),
+            subnet_id=named("subnet_id"),
+            security_group_ids=tuple([groups] if isinstance(groups, str) else groups),
+            build_compute_type=named("build_compute_type") or defaults.build_compute_type,
+            build_image=named("build_image") or defaults.build_image,
+            builder_instance_type=named("builder_instance_type") or defaults.builder_instance_type,
+        ),
+    )
+
+
+def _aws_extras(hook: Any, conn_id: str) -> dict[str, Any]:
+    from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
+
+    try:
+        # The hook itself only warns of a missing connection and then uses whatever credentials lie about.
+        connection = hook.get_connection(conn_id)
+    except (AirflowNotFoundException, AirflowRuntimeError) as error:
+        raise ConnectionConfigError(
+            f"Airflow connection {conn_id!r} is not defined: create it (type aws, docs/eks.md) or name another."
+        ) from error
+    if connection.conn_type != "aws":
+        raise ConnectionConfigError(f"Airflow connection {conn_id!r} has the type {connection.conn_type!r}, not aws.")
+    extra: dict[str, Any] = connection.extra_dejson
+    return extra
 
 
 def aks_cloud(

@@ -205,7 +205,14 @@ def _kubernetes_connection(cluster: str, server: str) -> dict[str, Any]:
 
 
 def _aws(urls: Mapping[str, str], region: str) -> dict[str, Any]:
-    extra = {"region_name": region, "endpoint_url": urls["aws"]}
+    from airflow_llm_provisioning.simulator.clouds.eks import BUILDER_PROFILE, CODEBUILD_ROLE_ARN
+
+    extra = {
+        "region_name": region,
+        "endpoint_url": urls["aws"],
+        "codebuild_role_arn": CODEBUILD_ROLE_ARN,
+        "builder_instance_profile": BUILDER_PROFILE,
+    }
     return {"conn_type": "aws", "login": "simulated", "password": "simulated", "extra": extra}
 
 

@@ -152,7 +152,7 @@ class Builder:
         }
         request: dict[str, Any] = {
             "ImageId": progress["ami_id"],
-            "InstanceType": names.builder_instance_type,
+            "InstanceType": operation.request.get("instance_type") or names.builder_instance_type,
             "MinCount": 1,
             "MaxCount": 1,
             # The same token answers with the same instance: a lost reply starts no second one.

@@ -59,9 +59,9 @@ def volume_gib(size_bytes: int | None, wanted_gib: int | None) -> int:
 
 class SnapshotImage:
     """The verb `snapshot_image`: request {image, digest, size_bytes|None, kubernetes_minor, volume_gib|None,
-    volume_initialization_rate_mib_s|None, subnet_id|None, cluster|None, target, keep_days} -> result {snapshot_id,
-    volume_gib, image, digest, kubernetes_minor, ami_id, volume_initialization_rate_mib_s, reused, seconds, price_usd,
-    price_basis, phases}.
+    volume_initialization_rate_mib_s|None, subnet_id|None, instance_type|None, cluster|None, target, keep_days} ->
+    result {snapshot_id, volume_gib, image, digest, kubernetes_minor, ami_id, volume_initialization_rate_mib_s, reused,
+    seconds, price_usd, price_basis, phases}.
     """
 
     def __init__(self, aws: Aws, books: Books, names: EksNames, clock: Callable[[], datetime]) -> None:
@@ -235,7 +235,7 @@ class SnapshotImage:
         if not progress.get("reused"):
             price = eks_prices.snapshot_price(
                 self._aws.region,
-                self._names.builder_instance_type,
+                request.get("instance_type") or self._names.builder_instance_type,
                 seconds,
                 progress["volume_gib"],
                 DATA_IOPS,

@@ -50,9 +50,18 @@ class EksStandIn:
     """One AWS account at one address. `faults` may be changed at any time, also by POST /_simulator/faults."""
 
     def __init__(
-        self, world: World, clock: SimClock, *, durations: Mapping[str, float] | None = None, seeded: bool = True
+        self,
+        world: World,
+        clock: SimClock,
+        *,
+        region: str = "us-west-2",
+        durations: Mapping[str, float] | None = None,
+        seeded: bool = True,
     ) -> None:
-        """`durations` overrides single entries of MACHINE_DURATIONS and BUILD_DURATIONS. `seeded`: the roles exist."""
+        """`region`: the connection's; every region is served. `durations` overrides single entries of
+        MACHINE_DURATIONS and BUILD_DURATIONS. `seeded`: the roles of docs/eks.md exist.
+        """
+        self.region = region
         self.world, self.clock = world, clock
         self.durations = {**MACHINE_DURATIONS, **BUILD_DURATIONS, **(durations or {})}
         self.faults: dict[str, Any] = {

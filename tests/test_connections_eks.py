@@ -1,0 +1,98 @@
+"""An `aws` connection opens EKS: fields by name, credentials by the official hook, faults in words."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_llm_provisioning import connections
+from airflow_llm_provisioning.exceptions import ConnectionConfigError
+
+pytestmark = pytest.mark.eks
+sys.path.insert(0, str(Path(__file__).parent / "gateways" / "clouds"))
+
+from eks_stand import BUILD, NAMES, Stand, stand_in  # noqa: E402 - the builders live beside the gateway's tests
+
+
+@pytest.fixture
+def stand() -> Iterator[Stand]:
+    with stand_in() as standing:
+        yield standing
+
+
+@pytest.fixture
+def connection(monkeypatch: pytest.MonkeyPatch, stand: Stand) -> Any:
+    """Define `aws_test`, leading to the stand-in, with or without some extras."""
+
+    def define(conn_type: str = "aws", **changes: Any) -> str:
+        extra = {
+            "region_name": "us-west-2",
+            "endpoint_url": stand.url,
+            "codebuild_role_arn": NAMES.codebuild_role_arn,
+            "builder_instance_profile": NAMES.builder_instance_profile,
+            **changes,
+        }
+        value = {"conn_type": conn_type, "login": "test", "password": "test", "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_TEST", json.dumps(value))
+        return "aws_test"
+
+    return define
+
+
+def test_the_connection_opens_the_whole_path(stand: Stand, connection: Any) -> None:
+    """Endpoint, region, credentials and roles come from the connection: a build runs to its end with nothing else."""
+    reference = {"cloud": "eks", "conn_id": connection(), "region": "us-west-2"}
+    cloud = connections.eks_cloud(reference, ledger=stand.ledger, clock=stand.clock.now)
+    ended = stand.drive(cloud.start("build_image", BUILD), cloud=cloud)
+    assert ended.state == "succeeded", ended.error
+    assert cloud.cluster_access("eks-1").server == "http://127.0.0.1:1"
+
+
+def test_open_cloud_gives_the_eks_gateway(connection: Any) -> None:
+    """By the name of the cloud, as operators and triggers open it."""
+    assert connections.open_cloud({"cloud": "eks", "conn_id": connection()}).name == "eks"
+
+
+def test_extras_are_read_by_name(connection: Any) -> None:
+    """Everything docs/eks.md names arrives; what the reference says goes first."""
+    conn_id = connection(
+        subnet_id="subnet-1", security_group_ids=["sg-1"], source_bucket="mine", builder_instance_type="m6i.large"
+    )
+    names = connections.eks_cloud({"conn_id": conn_id, "subnet_id": "subnet-2"})._verbs["build_image"]._names
+    assert (names.subnet_id, names.security_group_ids, names.source_bucket) == ("subnet-2", ("sg-1",), "mine")
+    assert (names.builder_instance_type, names.build_compute_type) == ("m6i.large", "BUILD_GENERAL1_LARGE")
+
+
+def test_a_missing_connection_is_named(stand: Stand) -> None:
+    """Never silently whatever credentials lie about on the worker."""
+    with pytest.raises(ConnectionConfigError, match="'nowhere' is not defined"):
+        connections.eks_cloud({"conn_id": "nowhere"})
+
+
+def test_another_type_is_refused(connection: Any) -> None:
+    """A connection of another cloud is a mistake, said at once."""
+    with pytest.raises(ConnectionConfigError, match="has the type 'azure', not aws"):
+        connections.eks_cloud({"conn_id": connection("azure")})
+
+
+def test_a_missing_region_is_named(connection: Any) -> None:
+    """Neither reference nor connection says where."""
+    with pytest.raises(ConnectionConfigError, match="lacks the extra region_name"):
+        connections.eks_cloud({"conn_id": connection(region_name="")})
+
+
+def test_without_the_extra_the_error_names_it() -> None:
+    """Importing the gateway where boto3 is absent says what to install."""
+    script = (
+        "import sys; sys.modules['boto3'] = None\n"
+        "import airflow_llm_provisioning.gateways.autoscalers\n"
+        "try:\n    import airflow_llm_provisioning.gateways.clouds.eks\n"
+        "except Exception as error:\n    print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603
+    assert done.stdout.startswith("MissingExtraError")
+    assert "airflow-llm-provisioning[amazon]" in done.stdout
