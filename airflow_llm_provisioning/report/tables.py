@@ -70,33 +70,41 @@ def reduction_text(row: Mapping[str, Any]) -> str:
     saved = row["reduction_pct"]
     if saved is None:
         return ""
-    text = f"{-saved:+.1f} %"
+    # Adding zero makes a negative zero a plain one.
+    text = f"{round(-saved, 1) + 0.0:+.1f} %"
     if row["confidence"] is None:
         return text
     low, high = -row["reduction_low_pct"], -row["reduction_high_pct"]
     return f"{text} ({row['confidence']:.0%}: {low:+.1f} to {high:+.1f})"
 
 
-def _comparison_tables(rows: Sequence[Row]) -> str:
-    parts = []
-    for cloud, group in groupby(rows, key=lambda row: row["cloud"]):
-        shown = [_shown(row) for row in group]
-        parts.append(_table(cloud.upper(), shown, SHOWN))
-    parts.append(
-        "time: median from submission to the ready endpoint, cold and verified trials only; +-: what its own bounds "
-        "allow;\nsaved: against the baseline of the same cloud and set-up, with its interval where there are enough "
-        "trials;\npublished: what the origin of this experiment printed for its own clusters, for orientation.\n"
-    )
-    return "\n".join(parts)
-
-
-def _shown(row: Row) -> Row:
+def shown(row: Row) -> Row:
+    """Return a comparison's row with what a person reads beside the numbers: `reduction`, `published`, `n`."""
     known = published(row)
     return row | {
         "reduction": reduction_text(row),
         "published": "" if known is None else f"{-known:+.0f} %",
         "n": f"{row['n']} of {row['trials']}",
     }
+
+
+def cell(value: Any) -> str:
+    """Return a value as it stands in a table: empty where it is missing, one decimal place of a fraction."""
+    if value is None:
+        return ""
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def _comparison_tables(rows: Sequence[Row]) -> str:
+    parts = []
+    for cloud, group in groupby(rows, key=lambda row: row["cloud"]):
+        parts.append(_table(cloud.upper(), [shown(row) for row in group], SHOWN))
+    parts.append(
+        "time: median from submission to the ready endpoint, cold and verified trials only; +-: what its own bounds "
+        "allow;\nsaved: against the baseline of the same cloud and set-up, with its interval where there are enough "
+        "trials;\npublished: what the origin of this experiment printed for its own clusters, for orientation.\n"
+    )
+    return "\n".join(parts)
 
 
 def _table(title: str, rows: Sequence[Row], columns: Mapping[str, str]) -> str:
@@ -108,7 +116,7 @@ def _table(title: str, rows: Sequence[Row], columns: Mapping[str, str]) -> str:
     for key, heading in columns.items():
         table.add_column(heading, justify="right" if _numeric(rows, key) else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(row.get(key)) for key in columns))
+        table.add_row(*(cell(row.get(key)) for key in columns))
     out = io.StringIO()
     Console(file=out, width=170).print(table)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
@@ -116,12 +124,6 @@ def _table(title: str, rows: Sequence[Row], columns: Mapping[str, str]) -> str:
 
 def _numeric(rows: Sequence[Row], key: str) -> bool:
     return any(isinstance(row.get(key), (int, float)) for row in rows)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
 def _csv(rows: Sequence[Row]) -> str:

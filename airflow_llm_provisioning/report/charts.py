@@ -1,0 +1,127 @@
+"""The report's charts as inline SVG, drawn without a browser. Their ink is the page's, so dark paper is fine.
+
+Knows rows of plain values; what they mean stands in the page.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any, Final
+
+from airflow_llm_provisioning.exceptions import MissingExtraError
+from airflow_llm_provisioning.report.phase_groups import GROUPS, NOT_TOLD_APART
+
+Row = Mapping[str, Any]
+
+# The SVG is part of the page: its text and lines take the page's colour, in light and in dark.
+_INK: Final = "currentColor"
+_FONT: Final = "Helvetica Neue, Helvetica, Arial, sans-serif"
+_BAR: Final = 30
+_LOW: Final = "#7fb2e5"
+_HIGH: Final = "#d1495b"
+
+
+def phase_chart(rows: Sequence[Row], variants: Sequence[str], longest_s: float) -> str:
+    """Return stacked bars, one per variant: rows of {variant, phase, group, start_s, end_s, label}; the axis reaches to
+    `longest_s`, so that charts beside each other compare.
+    """
+    alt = _altair()
+    palette = {group.title: group.colour for group in (*GROUPS, NOT_TOLD_APART)}
+    ends = {variant: max(row["end_s"] for row in rows if row["variant"] == variant) for variant in variants}
+    totals = [{"variant": name, "end_s": end, "text": f"{end:.0f} s"} for name, end in ends.items()]
+    y = alt.Y("variant:N", sort=list(variants), title=None, axis=_names_axis(alt, 110))
+    seconds = alt.Scale(domain=[0, longest_s * 1.08], nice=False)
+    bars = (
+        alt.Chart(alt.Data(values=list(rows)))
+        .mark_bar(height=_BAR - 10, strokeWidth=0.6, stroke="#ffffff88")
+        .encode(
+            x=alt.X("start_s:Q", scale=seconds, title="seconds from submission"),
+            x2="end_s:Q",
+            y=y,
+            color=alt.Color(
+                "group:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None
+            ),
+            description="label:N",
+        )
+    )
+    text = (
+        alt.Chart(alt.Data(values=totals))
+        .mark_text(align="left", dx=5, color=_INK, fontSize=12)
+        .encode(x=alt.X("end_s:Q", scale=seconds), y=y, text="text:N")
+    )
+    return _svg(alt.layer(bars, text).properties(width=860, height=_BAR * len(variants)))
+
+
+def tornado_chart(rows: Sequence[Row], base_pct: float, published_pct: float | None) -> str:
+    """Return one bar per number, from the change at its lower end to that at its upper: rows of {name, low_pct,
+    high_pct}, the widest first. Vertical lines: at the profile's values, and (dashed) what was published.
+    """
+    alt = _altair()
+    order = [row["name"] for row in rows]
+    halves = [
+        {"name": row["name"], "from": base_pct, "to": row[key], "end": end}
+        for row in rows
+        for key, end in (("low_pct", "lower end"), ("high_pct", "upper end"))
+    ]
+    y = alt.Y("name:N", sort=order, title=None, axis=_names_axis(alt, 215))
+    scale = alt.Scale(zero=False, nice=True)
+    bars = (
+        alt.Chart(alt.Data(values=halves))
+        .mark_bar(height=11)
+        .encode(
+            x=alt.X("from:Q", scale=scale, title="change of time against the baseline, %"),
+            x2="to:Q",
+            y=y,
+            color=alt.Color(
+                "end:N", scale=alt.Scale(domain=["lower end", "upper end"], range=[_LOW, _HIGH]), legend=None
+            ),
+        )
+    )
+    layers = [bars, _line(alt, base_pct, [])]
+    if published_pct is not None:
+        layers.append(_line(alt, published_pct, [5, 4]))
+    return _svg(alt.layer(*layers).properties(width=330, height=18 * len(order)))
+
+
+def _line(alt: ModuleType, at_pct: float, dash: Sequence[int]) -> Any:
+    mark = alt.Chart(alt.Data(values=[{"at": at_pct}])).mark_rule(color=_INK, strokeDash=list(dash), strokeWidth=1.2)
+    return mark.encode(x="at:Q")
+
+
+def _names_axis(alt: ModuleType, width: int) -> Any:
+    return alt.Axis(minExtent=width, maxExtent=width, labelLimit=width - 8, domain=False, ticks=False)
+
+
+def _svg(chart: Any) -> str:
+    vl_convert = _vl_convert()
+    axis = {"labelColor": _INK, "titleColor": _INK, "tickColor": _INK, "domainColor": _INK, "gridColor": "#88888840"}
+    text = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
+    drawn = (
+        chart.configure(background="transparent", font=_FONT).configure_view(stroke=None).configure_axis(**axis, **text)
+    )
+    svg: str = vl_convert.vegalite_to_svg(drawn.to_dict())
+    return svg[svg.index("<svg") :]
+
+
+def _altair() -> ModuleType:
+    try:
+        import altair as alt
+    except ImportError as error:
+        raise _missing("altair") from error
+    module: ModuleType = alt
+    return module
+
+
+def _vl_convert() -> ModuleType:
+    try:
+        import vl_convert
+    except ImportError as error:
+        raise _missing("vl-convert-python") from error
+    module: ModuleType = vl_convert
+    return module
+
+
+def _missing(package: str) -> MissingExtraError:
+    return MissingExtraError(
+        f"The report's charts cannot be drawn: {package} is not installed. "
+        "Install the extra: pip install 'airflow-llm-provisioning[report]'."
+    )

@@ -1,0 +1,57 @@
+"""HTML from plain values. Whatever is not `Markup` is text and is escaped: names come from clusters and from users."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, Final
+
+from airflow_llm_provisioning.report.tables import cell
+
+SHORT: Final = 14
+
+
+class Markup(str):
+    """HTML that is ready to be put into a page."""
+
+    __slots__ = ()
+
+
+def html(content: Any) -> Markup:
+    """Return content as HTML: Markup as it is, sequences of it one after the other, anything else as escaped text."""
+    if isinstance(content, Markup):
+        return content
+    if isinstance(content, (list, tuple)):
+        return Markup("".join(html(item) for item in content))
+    return Markup(escape(cell(content)))
+
+
+def element(name: str, content: Any = "", /, **attributes: str) -> Markup:
+    """Return `<name class="..">content</name>`; an attribute that is a Python word ends in `_`."""
+    written = "".join(f' {key.rstrip("_")}="{escape(value)}"' for key, value in attributes.items())
+    return Markup(f"<{name}{written}>{html(content)}</{name}>")
+
+
+def table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], caption: str = "") -> Markup:
+    """Return rows as a table; `columns`: key -> heading. Numbers stand to the right; missing values are empty cells."""
+    classes = {key: _class_of([row.get(key) for row in rows]) for key in columns}
+
+    def one(name: str, key: str, content: Any) -> Markup:
+        return element(name, content, class_=classes[key]) if classes[key] else element(name, content)
+
+    head = element("tr", [one("th", key, heading) for key, heading in columns.items()])
+    body = [element("tr", [one("td", key, row.get(key)) for key in columns]) for row in rows]
+    parts = [element("caption", caption)] if caption else []
+    grid = element("table", [*parts, element("thead", head), element("tbody", body)])
+    return element("div", grid, class_="scroll")
+
+
+def folded(title: str, content: Any) -> Markup:
+    """Return content that a reader opens; it is printed open."""
+    return element("details", [element("summary", title), html(content)])
+
+
+def _class_of(values: Sequence[Any]) -> str:
+    """Return the class of a column: `n` for numbers, `s` for short texts, which stay on one line."""
+    known = [value for value in values if value is not None]
+    if known and all(isinstance(value, (int, float)) for value in known):
+        return "n"
+    return "s" if all(len(str(value)) <= SHORT for value in known) else ""

@@ -1,0 +1,99 @@
+"""The HTML report: one file that opens offline, with everything a reader needs to trust the figures or set them aside.
+
+It reads the results store and, if given, a sweep's data; it asks nobody else.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from airflow_llm_provisioning import __version__
+from airflow_llm_provisioning.core.result import TrialResult
+from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.report import wording
+from airflow_llm_provisioning.report.markup import Markup, element, html
+from airflow_llm_provisioning.report.results_sections import (
+    SIMULATED,
+    cloud_sections,
+    environment_section,
+    excluded_section,
+    legend,
+    overview,
+    preparations_section,
+)
+from airflow_llm_provisioning.report.sweep_section import sweep_section
+
+TITLE: Final = "How fast an LLM comes up on cloud Kubernetes"
+
+
+def write_report(
+    path: Path, store: ResultsStore, selection: Mapping[str, Any], *, sweep: Mapping[str, Any] | None
+) -> None:
+    """Write the report of the trials whose columns equal the selection. Raises MissingExtraError without [report]."""
+    trials = store.trials(**selection)
+    targets = {trial.target for trial in trials}
+    runs = {trial.run_id for trial in trials}
+    prepared = [item for item in store.preparations() if item.target in targets and item.run_id in (None, *runs)]
+    main = [
+        *_head(trials, sweep),
+        *([overview(trials), *_phases_intro(), *cloud_sections(trials)] if trials else []),
+        _section("Not counted", excluded_section(trials)),
+        _section("Preparation", [element("p", wording.PREPARATION), preparations_section(prepared)]),
+        *_sweep(sweep),
+        _section("Environment", environment_section(trials)),
+        _section("How to read it", [element("p", text) for text in wording.READING.split("\n\n")]),
+        element("footer", f"airflow-llm-provisioning {__version__}"),
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_document(main), encoding="utf-8")
+
+
+def _document(main: Sequence[Markup]) -> str:
+    style = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+    head = [
+        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+        Markup('<meta name="color-scheme" content="light dark">'),
+        element("title", TITLE),
+        element("style", Markup(style)),
+    ]
+    page = element("html", [element("head", head), element("body", element("main", list(main)))], lang="en")
+    return f"<!doctype html>\n{page}\n"
+
+
+def _head(trials: Sequence[TrialResult], sweep: Mapping[str, Any] | None) -> Iterator[Markup]:
+    yield element("h1", TITLE)
+    simulated = sum(trial.origin == SIMULATED for trial in trials)
+    if simulated:
+        share = "Every trial" if simulated == len(trials) else f"{simulated} of {len(trials)} trials"
+        text = [element("strong", "SIMULATED"), f" {share} on this page ran on a simulator. {wording.SIMULATED}"]
+        yield element("p", text, class_="alarm", role="note")
+    if not trials:
+        yield element("p", "There are no results for this selection.")
+        return
+    yield element("p", _what(trials), class_="lead")
+    if sweep is None and simulated:
+        yield element("p", wording.NO_SWEEP, class_="quiet")
+
+
+def _what(trials: Sequence[TrialResult]) -> str:
+    first, last = min(trial.opened_at for trial in trials), max(trial.closed_at for trial in trials)
+    names = ", ".join(sorted({trial.experiment for trial in trials}))
+    runs = ", ".join(sorted({trial.run_id for trial in trials}))
+    when = f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC in the clusters' time"
+    return f"Experiment {names}; {len(trials)} trials, {when}. DAG run {runs}."
+
+
+def _phases_intro() -> Iterator[Markup]:
+    yield element("p", wording.COMPARED)
+    yield legend()
+
+
+def _sweep(sweep: Mapping[str, Any] | None) -> Iterator[Markup]:
+    if sweep is not None:
+        label = element("p", [element("strong", "SIMULATED"), f" {wording.SWEEP}"], class_="alarm", role="note")
+        yield _section("How much rests on assumptions", [label, sweep_section(sweep)])
+
+
+def _section(title: str, content: Any) -> Markup:
+    return element("section", [element("h2", title), html(content)])
