@@ -11,7 +11,7 @@ from typing import Any, Final
 from airflow_llm_provisioning.core.experiment import CloudName, Target
 from airflow_llm_provisioning.core.manifest import Placement, ray_service, serve_service
 from airflow_llm_provisioning.core.treatments import plan_serving, serving
-from airflow_llm_provisioning.core.workload import ScalingSetup, Workload
+from airflow_llm_provisioning.core.workload import ScalingSetup, workload
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.simulator.images import seed_public_images
 from airflow_llm_provisioning.simulator.infra.autoscalers import luna
@@ -34,12 +34,12 @@ Key = tuple[str, str, str, tuple[tuple[str, float], ...]]
 
 @dataclass(frozen=True, slots=True)
 class InstantTrial:
-    """One trial. `values`: numbers of the profile that are set otherwise."""
+    """One trial. `workload`: a workload profile by name; `values`: numbers of the simulated profile set otherwise."""
 
     target: Target
     setup: ScalingSetup
     variant: str
-    workload: Workload
+    workload: str
     values: tuple[tuple[str, float], ...] = ()
 
     @property
@@ -96,13 +96,14 @@ async def _run(trial: InstantTrial) -> Outcome:
     cluster = SimulatedCluster(described, world, clock, profile=replace(profile, quantities=noted), seed=1)
     await cluster.start_controllers()
     try:
-        plan = plan_serving(trial.workload, trial.variant, target.cloud)
+        served = workload(trial.workload)
+        plan = plan_serving(served, trial.variant, target.cloud)
         prepared = prepare(world, described, target, plan, clock.now())
         _configure_luna(cluster.store, prepared.luna)
         await clock.sleep(_SETTLED_S)
         manifest = ray_service(
             RAYSERVICE,
-            trial.workload,
+            served,
             trial.setup,
             serving(plan, prepared.image),
             head=_placement(target, "head"),

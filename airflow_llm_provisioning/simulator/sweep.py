@@ -102,7 +102,7 @@ def fingerprint(experiment_file: Path) -> str:
 
 
 def _pairs(experiment: Experiment) -> Iterator[Pair]:
-    served = workload(experiment.profile)
+    served = workload(experiment.profile).profile
     for cloud in dict.fromkeys(target.cloud for target in experiment.targets):
         plain = _target(experiment, cloud, BASELINE)
         fast = _target(experiment, cloud, IMPROVED)
