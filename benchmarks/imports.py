@@ -1,0 +1,89 @@
+"""What importing costs: the operators over `airflow.sdk` alone, and each shipped DAG after that.
+
+Airflow parses every DAG file again and again and starts every task in a process of its own, so each second here is paid
+for all day. Prints one line of JSON:
+{"operators_over_sdk_s": s, "sdk_modules": [...], "dag_parse_s": {file: s}}, seconds as medians of five processes each,
+modules those that the operators must not load and do.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+PROCESSES: Final = 5
+# What only a gateway may load, and only when it is used. SQLAlchemy and Alembic: Airflow itself may load them.
+HEAVY: Final = (
+    "aiohttp", "airflow.providers", "alembic", "azure", "boto3", "botocore", "google.cloud", "googleapiclient",
+    "huggingface_hub", "kubernetes", "kubernetes_asyncio", "moto", "numpy", "pandas", "scipy", "sqlalchemy",
+)  # fmt: skip
+SDK: Final = "import airflow.sdk"
+# What any operator of ours needs of Airflow, and nothing of ours.
+FLOOR: Final = "from airflow.sdk import BaseOperator, BaseSensorOperator; import airflow.triggers.base"
+OPERATORS_ALONE: Final = "import airflow_llm_provisioning.operators"
+OPERATORS: Final = "import airflow_llm_provisioning.operators, airflow_llm_provisioning.sensors"
+TRIGGERS: Final = (
+    "import airflow_llm_provisioning.triggers, airflow_llm_provisioning.triggers.cloud_operation, "
+    "airflow_llm_provisioning.triggers.pod_run, airflow_llm_provisioning.triggers.pods_gone, "
+    "airflow_llm_provisioning.triggers.serve_endpoint"
+)
+
+
+def main() -> None:
+    """Measure and print."""
+    # In turns, so that a machine that is busy for a while slows both.
+    pairs = [(measured(SDK)["seconds"], measured(OPERATORS_ALONE)["seconds"]) for _ in range(PROCESSES)]
+    sdk_s, operators_s = (statistics.median(times) for times in zip(*pairs, strict=True))
+    figures = {
+        "operators_over_sdk_s": round(operators_s - sdk_s, 3),
+        "sdk_modules": heavy_modules(OPERATORS),
+        "dag_parse_s": {path.name: round(median_s(parsing(path), OPERATORS), 3) for path in shipped_dags()},
+    }
+    print(json.dumps(figures))
+
+
+def shipped_dags() -> list[Path]:
+    """Return the DAG files that come with this package."""
+    return sorted((ROOT / "dags").glob("*.py"))
+
+
+def parsing(path: Path) -> str:
+    """Return the statement that parses a DAG file."""
+    return f"import runpy; runpy.run_path({str(path)!r})"
+
+
+def median_s(statement: str, before: str = "pass") -> float:
+    """Return the median time of a statement, each time in a new process, in seconds."""
+    return statistics.median(measured(statement, before)["seconds"] for _ in range(PROCESSES))
+
+
+def heavy_modules(statement: str) -> list[str]:
+    """Return the modules nobody wants that a statement loads and Airflow's own classes do not."""
+    ours = set(measured(statement)["heavy"]) - set(measured(FLOOR)["heavy"])
+    return sorted(ours)
+
+
+def measured(statement: str, before: str = "pass") -> dict[str, Any]:
+    """Run a statement in a new process with an Airflow that is nobody's; return {seconds, heavy}."""
+    program = (
+        f"import sys, time, json\n{before}\nbegan = time.perf_counter()\n{statement}\n"
+        f"seconds, heavy = time.perf_counter() - began, {HEAVY!r}\n"
+        "found = [m for m in sys.modules if m.startswith(tuple(f'{h}.' for h in heavy)) or m in heavy]\n"
+        "print(json.dumps({'seconds': seconds, 'heavy': found}))"
+    )
+    with tempfile.TemporaryDirectory() as home:
+        environment = os.environ | {"AIRFLOW_HOME": home, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", program], env=environment, capture_output=True, text=True, check=True
+        )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+if __name__ == "__main__":
+    main()
