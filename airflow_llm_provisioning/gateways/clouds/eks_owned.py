@@ -20,6 +20,7 @@ from airflow_llm_provisioning.gateways.clouds.eks_aws import (
     from_pairs,
     is_ours,
 )
+from airflow_llm_provisioning.gateways.clouds.eks_steps import NAME_PREFIX
 
 # In this order nothing is deleted while something else still needs it.
 KINDS: Final = ("build", "project", "instance", "snapshot", "volume", "image", "repository", "bucket")
@@ -127,7 +128,9 @@ class OwnedOnAws:
 
     def _our_projects(self) -> list[dict[str, Any]]:
         codebuild = self._aws.client("codebuild")
-        names = [name for page in codebuild.get_paginator("list_projects").paginate() for name in page["projects"]]
+        pages = codebuild.get_paginator("list_projects").paginate()
+        # Ours begin so; asking for others' details would need rights over every project of the account.
+        names = [name for page in pages for name in page["projects"] if name.startswith(NAME_PREFIX)]
         found: list[dict[str, Any]] = []
         # BatchGetProjects takes 100 names.
         for begin in range(0, len(names), 100):

@@ -17,6 +17,7 @@ from airflow_llm_provisioning.gateways.clouds.eks_aws import AWS_ERRORS, Aws, in
 
 CLEAN_UP_DEADLINE_S: Final = 900.0
 KEEP_DAYS: Final = 30
+NAME_PREFIX: Final = "llm-provisioning-"
 
 
 class StepFailedError(CloudError):
@@ -161,7 +162,7 @@ def begun(verb: str, request: Mapping[str, Any], content: str, now: datetime, **
 
 def name_of(operation: Operation) -> str:
     """Return the name of what an operation makes: by content, so that the next one finds it."""
-    return f"llm-provisioning-{operation.progress['content']}"
+    return f"{NAME_PREFIX}{operation.progress['content']}"
 
 
 def expires_at(operation: Operation, lifetime: timedelta | None = None) -> datetime:
