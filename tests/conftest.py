@@ -2,9 +2,14 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from cluster_in_background import BackgroundCluster
 
 # Before anything imports airflow: its settings are read at import.
 os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="llm-provisioning-airflow-"))
@@ -20,3 +25,21 @@ def shared_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no recordings: {folder} is absent; point LLM_PROVISIONING_SHARED at the folder that holds them")
     return folder
+
+
+@pytest.fixture
+def results_db(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Lead the default results connection to a file of this test's own."""
+    path = tmp_path / "results.db"
+    monkeypatch.setenv("AIRFLOW_CONN_LLM_PROVISIONING_RESULTS", f'{{"conn_type": "sqlite", "host": "{path}"}}')
+    return path
+
+
+@pytest.fixture
+def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator["BackgroundCluster"]:
+    """Run a simulated EKS cluster with Luna on a thread, reached by the connection `sim`."""
+    from cluster_in_background import ClusterThread, kubernetes_connection
+
+    with ClusterThread() as cluster:
+        monkeypatch.setenv("AIRFLOW_CONN_SIM", kubernetes_connection(cluster.url))
+        yield cluster

@@ -110,7 +110,7 @@ class Target:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Target":
+    def from_dict(cls, data: object) -> "Target":
         """Read a target from JSON or YAML; what is wrong with it is one sentence."""
         if not isinstance(data, Mapping) or not isinstance(data.get("nodes"), Mapping):
             raise ConfigurationError(f"A target is a mapping with `name`, `nodes`, ...; found {data!r:.80}.")
@@ -273,7 +273,7 @@ class Experiment:
         return planned
 
 
-def experiment_from(data: Mapping[str, Any]) -> Experiment:
+def experiment_from(data: object) -> Experiment:
     """Read an experiment from JSON or YAML: {name, targets: [..]} and optionally {profile, setups, replicates}."""
     known = {"name", "targets", "profile", "setups", "replicates"}
     if not isinstance(data, Mapping) or set(data) - known or not isinstance(data.get("name"), str):

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.analysis import Analysis, analyse_trace
 from airflow_llm_provisioning.core.result import MilestoneResult, PhaseResult, TrialResult, TrialStatus
+from airflow_llm_provisioning.core.timeline import Flag
 from airflow_llm_provisioning.core.trace import TraceView, decode_trace
 from airflow_llm_provisioning.core.treatments import TREATMENTS
 from airflow_llm_provisioning.core.verdicts import Verdict
@@ -48,6 +49,10 @@ class Judgement:
 
 def judge_trace(chunks: Sequence[bytes], treatments: Iterable[str] | None = None) -> Judgement:
     """Judge a stored trace. `treatments`: names; None: those that the trace's own header lists."""
+    if not any(chunks):
+        reason = "No trace was recorded: the wait did not begin, or could not write."
+        unseen = Analysis(outcome="unfinished", reason=reason, flags=(Flag("no_trace", reason),))
+        return Judgement(unseen, tuple(Verdict(name, "unknown", (reason,)) for name in treatments or ()))
     analysis = analyse_trace(chunks)
     try:
         view = TraceView(decode_trace(chunks).lines)

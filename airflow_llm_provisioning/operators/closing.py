@@ -4,37 +4,47 @@ row.
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from airflow_llm_provisioning.core.names import LABEL_TRIAL
 from airflow_llm_provisioning.exceptions import ProvisioningError
 
+if TYPE_CHECKING:
+    from airflow_llm_provisioning.core.result import TrialResult
+    from airflow_llm_provisioning.gateways.store import ResultsStore
+
 
 async def collect_evidence(trial: Mapping[str, Any], log: Any) -> None:
-    """Put into the trace what only the cloud can tell of the trial's treatments; a cloud that cannot answer leaves it
-    unknown.
-    """
-    from airflow_llm_provisioning.connections import open_cloud, open_cluster, open_store
-    from airflow_llm_provisioning.core.trace import encode_chunk, evidence_line, mark_line
+    """Put into the trace what only the cloud can tell of the trial's treatments; what cannot be told stays unknown."""
     from airflow_llm_provisioning.core.treatments import TREATMENTS
 
     claims = [claim for item in TREATMENTS if item.name in trial["treatments"] for claim in item.claims]
+    if not claims or not trial.get("cloud_ref"):
+        return
+    try:
+        await _ask_cloud(trial, claims)
+    except ProvisioningError as error:
+        log.warning("The cloud could not be asked about %s, which stays unknown: %s", ", ".join(claims), error)
+    except Exception:
+        # Whatever an SDK raises, GPU nodes must not outlive it.
+        log.warning("The cloud could not be asked about %s, which stays unknown", ", ".join(claims), exc_info=True)
+
+
+async def _ask_cloud(trial: Mapping[str, Any], claims: list[str]) -> None:
+    from airflow_llm_provisioning.connections import open_cloud, open_cluster, open_store
+    from airflow_llm_provisioning.core.trace import encode_chunk, evidence_line
+
     async with open_cluster(trial["cluster_ref"]) as cluster:
         nodes = await nodes_of(cluster, trial)
         at = cluster.clock()
     store = open_store(trial["results_conn_id"])
     try:
-        # From here on a deletion is ours, not somebody else's.
-        store.append_trace(trial["trial_id"], encode_chunk([mark_line(at, "delete_started")]))
-        if not claims or not trial.get("cloud_ref"):
-            return
         facts = trial_facts(trial, nodes, store.trace(trial["trial_id"]))
         cloud = open_cloud(trial["cloud_ref"])
         found = await asyncio.to_thread(cloud.verify, claims, facts)
         lines = [evidence_line(at, **item.as_dict()) for item in found]
         store.append_trace(trial["trial_id"], encode_chunk(lines))
-    except ProvisioningError as error:
-        log.warning("The cloud could not be asked about %s, which stays unknown: %s", ", ".join(claims), error)
     finally:
         store.close()
 
@@ -42,21 +52,12 @@ async def collect_evidence(trial: Mapping[str, Any], log: Any) -> None:
 async def close(trial: Mapping[str, Any], gone: Mapping[str, Any], wait_state: str | None, log: Any) -> dict[str, Any]:
     """Judge the trace, write the row, close the ledger's entry, give the lock back; return the row's flat summary."""
     from airflow_llm_provisioning.connections import open_cluster, open_store
-    from airflow_llm_provisioning.core.judging import judge_trace, trial_row
 
     store = open_store(trial["results_conn_id"])
     try:
         async with open_cluster(trial["cluster_ref"]) as cluster:
             left = await left_over(cluster, trial)
-            judgement = await asyncio.to_thread(judge_trace, store.trace(trial["trial_id"]), trial["treatments"])
-            row = trial_row(
-                trial,
-                judgement,
-                outcomes=store.outcomes(trial["trial_id"]),
-                wait_state=wait_state,
-                closed_at=cluster.clock(),
-                flags=_flags(gone, left),
-            )
+            row = _row(store, trial, wait_state, cluster.clock(), _flags(gone, left))
             store.save_trial(row)
             if not left:
                 store.ledger.gone(trial["ledger_entry"])
@@ -67,6 +68,36 @@ async def close(trial: Mapping[str, Any], gone: Mapping[str, Any], wait_state: s
         "Trial %s %s: %s s, start %s, treatments %s", row.trial_id, row.status, row.total_s, row.start, row.applied
     )
     return row.summary()
+
+
+def record_unclosed(trial: Mapping[str, Any], wait_state: str | None, error: ProvisioningError) -> None:
+    """Write the row of a trial that could not be closed: what was measured is kept, and that something may be left is
+    said. Its ledger entry stays open, and its lock ends by itself. A later try replaces the row.
+    """
+    from airflow_llm_provisioning.connections import open_store
+
+    store = open_store(trial["results_conn_id"])
+    try:
+        at = max(datetime.now(UTC), datetime.fromisoformat(trial["opened_at"]))
+        store.save_trial(_row(store, trial, wait_state, at, [f"not closed, so something may be left: {error}"]))
+    finally:
+        store.close()
+
+
+def _row(
+    store: "ResultsStore", trial: Mapping[str, Any], wait_state: str | None, closed_at: datetime, flags: list[str]
+) -> "TrialResult":
+    from airflow_llm_provisioning.core.judging import judge_trace, trial_row
+
+    trial_id = trial["trial_id"]
+    return trial_row(
+        trial,
+        judge_trace(store.trace(trial_id), trial["treatments"]),
+        outcomes=store.outcomes(trial_id),
+        wait_state=wait_state,
+        closed_at=closed_at,
+        flags=flags,
+    )
 
 
 async def nodes_of(cluster: Any, trial: Mapping[str, Any]) -> list[dict[str, Any]]:

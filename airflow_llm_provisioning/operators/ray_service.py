@@ -11,7 +11,7 @@ from airflow_llm_provisioning.core.manifest import check_ray_service, parse_mani
 from airflow_llm_provisioning.core.names import LABEL_TRIAL, fingerprint, label_value
 from airflow_llm_provisioning.exceptions import ClusterUnreachableError, ConflictError, ProvisioningError
 from airflow_llm_provisioning.operators.waiting import WaitingOperator
-from airflow_llm_provisioning.triggers.base import raise_error
+from airflow_llm_provisioning.triggers.base import note_failure, raise_error
 from airflow_llm_provisioning.triggers.pods_gone import PodsGoneWait
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class ApplyRayService(BaseOperator):
         try:
             return asyncio.run(self._apply(context))
         except ProvisioningError as error:
-            note_failure(self.trial, "apply", error)
+            note_failure(self.trial, "apply", error, self.log)
             raise
 
     async def _apply(self, context: Context) -> dict[str, Any]:
@@ -221,20 +221,6 @@ async def create_or_reattach(
 def cluster_reference(cluster: Mapping[str, Any] | str) -> dict[str, Any]:
     """Return a cluster's reference as a dict, given as one or as a connection id."""
     return {"conn_id": cluster} if isinstance(cluster, str) else dict(cluster)
-
-
-def note_failure(trial: Mapping[str, Any] | None, step: str, error: Exception) -> None:
-    """Record in the results store why a step of a trial failed; the teardown puts it into the row."""
-    if not trial:
-        return
-    from airflow_llm_provisioning.connections import open_store
-    from airflow_llm_provisioning.core.result import TrialStatus
-
-    store = open_store(trial["results_conn_id"])
-    try:
-        store.note_outcome(str(trial["trial_id"]), step, TrialStatus.FAILED, str(error))
-    finally:
-        store.close()
 
 
 def _task_identity(context: Context) -> str:

@@ -1,15 +1,16 @@
 """A trial's first and last task. Opening is trivial on purpose: Airflow gives a setup that fails no teardown."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_llm_provisioning.core.names import LABEL_TRIAL
-from airflow_llm_provisioning.exceptions import ConflictError, ProvisioningError
+from airflow_llm_provisioning.exceptions import ConflictError, ProvisioningError, StoreError
 from airflow_llm_provisioning.operators.ray_service import delete_ray_service
 from airflow_llm_provisioning.operators.waiting import WaitingOperator
 from airflow_llm_provisioning.triggers.base import raise_error
@@ -76,28 +77,32 @@ class OpenTrial(BaseOperator):
         from airflow_llm_provisioning.connections import open_cluster
         from airflow_llm_provisioning.core.experiment import Target
 
-        target = Target.from_dict(self.planned["target"])
-        async with open_cluster(target.cluster_reference()) as cluster:
-            opened_at = cluster.clock()
-            try:
+        cluster: Cluster | None = None
+        try:
+            target = Target.from_dict(self.planned["target"])
+            async with open_cluster(target.cluster_reference()) as cluster:
                 trial = self._trial(plan, target, store, cluster)
                 await lock_and_look(cluster, trial)
-            except ProvisioningError as error:
-                store.save_trial(
-                    plan.refused(
-                        self.planned,
-                        origin=cluster.origin(),
-                        opened_at=opened_at,
-                        closed_at=cluster.clock(),
-                        reason=str(error),
+                try:
+                    trial["ledger_entry"] = store.ledger.intend(
+                        "rayservice",
+                        trial["rayservice"],
+                        trial["place"],
+                        trial["labels"],
+                        plan.expires_at(datetime.fromisoformat(trial["opened_at"])),
                     )
-                )
-                raise
-            trial["ledger_entry"] = store.ledger.intend(
-                "rayservice", trial["rayservice"], trial["place"], trial["labels"], plan.expires_at(opened_at)
-            )
-            self.log.info("Opened trial %s on %s", plan.trial_id, cluster.name)
-            return trial
+                except StoreError:
+                    # A setup that fails gets no teardown: nobody else would give it back.
+                    await cluster.release_lock(trial["lock_holder"], namespace=trial["namespace"])
+                    raise
+        except ProvisioningError as error:
+            # A cluster that was never reached told neither its time nor whether it is simulated.
+            at = cluster.clock() if cluster else datetime.now(UTC)
+            origin = cluster.origin() if cluster else "unknown"
+            store.save_trial(plan.refused(self.planned, origin=origin, opened_at=at, closed_at=at, reason=str(error)))
+            raise
+        self.log.info("Opened trial %s on %s", plan.trial_id, cluster.name)
+        return trial
 
     def _trial(self, plan: Any, target: "Target", store: "ResultsStore", cluster: "Cluster") -> dict[str, Any]:
         from airflow_llm_provisioning.core.manifest import ray_service
@@ -199,22 +204,40 @@ class CloseTrial(WaitingOperator):
         trial = self.trial
         asyncio.run(collect_evidence(trial, self.log))
         rayservice = {"cluster": trial["cluster_ref"], "name": trial["rayservice"], "namespace": trial["namespace"]}
-        wait = asyncio.run(
-            delete_ray_service(
-                rayservice,
-                wait_for_nodes=True,
-                timeout_s=self.nodes_gone_s,
-                trial_label=trial["labels"][LABEL_TRIAL],
+        with self._recorded(context):
+            wait = asyncio.run(
+                delete_ray_service(
+                    rayservice,
+                    wait_for_nodes=True,
+                    timeout_s=self.nodes_gone_s,
+                    trial_label=trial["labels"][LABEL_TRIAL],
+                )
             )
-        )
         return self.wait_for(context, wait, at_most=timedelta(seconds=self.nodes_gone_s + 300))
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Write the row and give the cluster back."""
         from airflow_llm_provisioning.operators.closing import close
 
-        raise_error(event)
-        return asyncio.run(close(self.trial, event, self._wait_state(context), self.log))
+        with self._recorded(context):
+            raise_error(event)
+            return asyncio.run(close(self.trial, event, self._wait_state(context), self.log))
+
+    @contextmanager
+    def _recorded(self, context: Context) -> Iterator[None]:
+        """Whatever keeps the trial from being closed, it gets its row."""
+        from airflow_llm_provisioning.operators.closing import record_unclosed
+
+        try:
+            yield
+        except StoreError:
+            raise
+        except ProvisioningError as error:
+            try:
+                record_unclosed(self.trial, self._wait_state(context), error)
+            except StoreError as unwritable:
+                self.log.error("The trial's row could not be written either: %s", unwritable)
+            raise
 
     def _wait_state(self, context: Context) -> str | None:
         if self.wait_task_id is None:

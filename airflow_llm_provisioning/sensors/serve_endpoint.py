@@ -8,8 +8,8 @@ from typing import Any
 from airflow.sdk import BaseSensorOperator, Context
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
-from airflow_llm_provisioning.exceptions import TrialFailedError
-from airflow_llm_provisioning.triggers.base import default_deferrable, first_event, raise_error
+from airflow_llm_provisioning.exceptions import ProvisioningError, TrialFailedError
+from airflow_llm_provisioning.triggers.base import default_deferrable, first_event, note_failure, raise_error
 from airflow_llm_provisioning.triggers.serve_endpoint import ServeEndpointWait
 
 
@@ -71,7 +71,12 @@ class WaitServeEndpoint(BaseSensorOperator):
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Return what was seen, or fail with the reason."""
-        raise_error(event)
+        try:
+            raise_error(event)
+        except ProvisioningError as error:
+            # The trace does not end by itself then: without this the row would call it ended from outside.
+            note_failure(self.trial, "wait", error, self.log)
+            raise
         if event["outcome"] == "ready":
             return event
         name = f"RayService {self.rayservice['namespace']}/{self.rayservice['name']}"

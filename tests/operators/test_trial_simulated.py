@@ -1,0 +1,291 @@
+"""A trial's four tasks against a simulated cluster over HTTP."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
+from cluster_in_background import TOKEN, BackgroundCluster, kubernetes_connection, simulated_target
+from operator_harness import apply, close_trial, context, open_trial, planned, run, wait
+
+from airflow_llm_provisioning.connections import open_store
+from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
+from airflow_llm_provisioning.exceptions import (
+    ClusterUnreachableError,
+    ConfigurationError,
+    ConflictError,
+    ConnectionConfigError,
+    ForbiddenError,
+    LockHeldError,
+    StoreError,
+    TrialFailedError,
+)
+from airflow_llm_provisioning.gateways.kubernetes import Cluster
+from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.operators.trial import OpenTrial
+
+pytestmark = pytest.mark.usefixtures("results_db")
+
+
+@pytest.fixture
+def store(results_db: Path) -> Iterator[ResultsStore]:
+    """Open the results as a reader would."""
+    opened = open_store()
+    yield opened
+    opened.close()
+
+
+def the_row(store: ResultsStore) -> TrialResult:
+    (row,) = store.trials()
+    return row
+
+
+def in_default(simulated: BackgroundCluster, *resources: str) -> list[str]:
+    return [
+        f"{resource}/{item['metadata']['name']}"
+        for resource in resources
+        for item in simulated.objects(resource)
+        if item["metadata"].get("namespace") == "default"
+    ]
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_trial_is_one_row_and_leaves_nothing(
+    simulated: BackgroundCluster, store: ResultsStore, deferrable: bool
+) -> None:
+    """Opened, applied, waited for and closed, in the worker or through the triggerer: a cold, measured total, labelled
+    simulated; no RayService, pod, node or lock afterwards, and the ledger is closed.
+    """
+    before = set(simulated.names("nodes"))
+    trial = open_trial()
+    waited = wait(trial, apply(trial), deferrable=deferrable)
+    assert waited["outcome"] == "ready"
+    row = close_trial(trial, deferrable=deferrable)
+    assert (row["status"], row["start"], row["applied"], row["origin"]) == ("succeeded", "cold", "none", "simulated")
+    assert row["total_s"] > 60
+    assert row["flags"] == ""
+    assert in_default(simulated, "rayservices", "rayclusters", "pods", "leases") == []
+    assert set(simulated.names("nodes")) == before
+    kept = the_row(store)
+    assert kept.total_s == pytest.approx(sum(phase.duration_s for phase in kept.phases))
+    assert list(store.ledger.open_entries()) == []
+    again = close_trial(trial)
+    assert (again["total_s"], again["status"]) == (row["total_s"], "succeeded")
+    assert len(store.trials()) == 1
+
+
+def test_a_lost_reply_makes_one_rayservice(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """The create is carried out, its reply is lost: the task finds its own object; started again, it finds it too."""
+    trial = open_trial()
+    simulated.fault("lost_reply", {"rayservices": 1})
+    first = apply(trial)
+    assert (first["reattached"], first["applied_at"]) == (True, None)
+    assert apply(trial)["uid"] == first["uid"]
+    assert simulated.names("rayservices") == ["llm-model-serve"]
+    close_trial(trial)
+    assert in_default(simulated, "rayservices", "pods") == []
+    assert the_row(store).status is TrialStatus.FAILED
+
+
+def test_somebody_elses_rayservice_is_refused_and_left_alone(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """The name is taken: the trial is not opened, is recorded as failed, and the lock is given back."""
+    trial = open_trial(ctx=context(run_id="donor"))
+    foreign = trial["manifest"] | {"metadata": {"name": "llm-model-serve", "namespace": "default"}}
+    close_trial(trial)
+    made = simulated.create("rayservices", foreign)
+    with pytest.raises(ConflictError, match=r"exists and is not this trial's\. Delete it"):
+        open_trial()
+    refused = next(row for row in store.trials() if row.run_id == "run-1")
+    assert refused.status is TrialStatus.FAILED
+    assert "exists and is not this trial's" in (refused.reason or "")
+    assert in_default(simulated, "leases") == []
+    with pytest.raises(ConflictError, match="is not this trial's"):
+        apply(trial)
+    close_trial(trial)
+    assert [item["metadata"]["uid"] for item in simulated.objects("rayservices")] == [made["metadata"]["uid"]]
+
+
+def test_a_held_lock_is_one_sentence_and_a_row(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """Another DAG's trial holds the cluster: who and until when is said; the same run's next slot takes it."""
+    open_trial(ctx=context(run_id="other"))
+    with pytest.raises(LockHeldError, match=r"held by 'nightly/other/demo' until .* wait for that trial to end"):
+        open_trial()
+    assert "held by" in (the_row(store).reason or "")
+    assert open_trial(ctx=context(run_id="other"), slot=1)["trial_id"].endswith("-01")
+
+
+def test_the_same_slot_is_the_same_trial_until_its_row_is_written(
+    simulated: BackgroundCluster, store: ResultsStore
+) -> None:
+    """Opened twice it is one trial and one ledger entry; after its row it is a new attempt."""
+    first, second = open_trial(), open_trial()
+    assert (first["trial_id"], first["ledger_entry"]) == (second["trial_id"], second["ledger_entry"])
+    close_trial(first)
+    assert open_trial()["trial_id"] == first["trial_id"] + ".2"
+
+
+def test_an_unreachable_cluster_is_a_row(monkeypatch: pytest.MonkeyPatch, store: ResultsStore) -> None:
+    """Nothing answers: the trial is recorded as failed with the reason, of unknown origin."""
+    monkeypatch.setenv("AIRFLOW_CONN_SIM", kubernetes_connection("http://127.0.0.1:9"))
+    monkeypatch.setitem(Cluster.__init__.__kwdefaults__, "patience_s", 0.5)
+    with pytest.raises(ClusterUnreachableError):
+        open_trial()
+    row = the_row(store)
+    assert (row.status, row.origin) == (TrialStatus.FAILED, "unknown")
+    assert "sim" in (row.reason or "")
+
+
+def test_a_missing_connection_is_a_row(store: ResultsStore) -> None:
+    """The connection's id and what to do are said, and the trial is recorded."""
+    with pytest.raises(ConnectionConfigError, match="'sim' is not defined: create it"):
+        open_trial()
+    assert "'sim' is not defined" in (the_row(store).reason or "")
+
+
+@pytest.mark.parametrize("fault", ["create:leases", "rayservices"])
+def test_a_forbidden_opening_is_a_row(simulated: BackgroundCluster, store: ResultsStore, fault: str) -> None:
+    """RBAC says no to the lock, or to looking at RayServices: verb and resource are named."""
+    simulated.fault("forbidden", [fault])
+    with pytest.raises(ForbiddenError, match=fault.rpartition(":")[2]):
+        open_trial()
+    assert the_row(store).status is TrialStatus.FAILED
+
+
+def test_a_forbidden_create_is_the_rows_reason(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """Apply fails; the teardown puts its reason into the row and leaves nothing."""
+    trial = open_trial()
+    simulated.fault("forbidden", ["create:rayservices"])
+    with pytest.raises(ForbiddenError):
+        apply(trial)
+    simulated.fault("forbidden", [])
+    row = close_trial(trial, context(wait="upstream_failed"))
+    assert row["status"] == "failed"
+    assert row["reason"].startswith("apply: ")
+    assert "create" in row["reason"]
+    assert in_default(simulated, "leases") == []
+
+
+def test_a_trial_that_is_not_ready_in_time_says_so(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """No node ever joins: the wait ends at its limit, by the error that is never retried; the row is `timed_out`."""
+    simulated.fault("node_never_joins", True)
+    trial = open_trial(timeout_s=400)
+    with pytest.raises(AirflowSensorTimeout, match="llm-model-serve was not ready in time"):
+        wait(trial, apply(trial), deferrable=True)
+    row = close_trial(trial)
+    assert (row["status"], row["total_s"], row["start"]) == ("timed_out", None, "unknown")
+    assert row["reason"]
+    assert in_default(simulated, "rayservices", "pods") == []
+
+
+def test_a_deployment_that_failed_ends_early(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """DEPLOY_FAILED is final: long before the limit, with Serve's own words in the row."""
+    simulated.fault("deploy_failed", True)
+    trial = open_trial(timeout_s=7200)
+    with pytest.raises(TrialFailedError, match="did not become ready"):
+        wait(trial, apply(trial))
+    row = close_trial(trial)
+    assert row["status"] == "failed"
+    assert "'llm' failed to deploy" in row["reason"]
+
+
+def test_an_aborted_wait_is_a_row(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """The user marked the wait failed: it noted nothing, the teardown deletes all the same and calls it aborted."""
+    trial = open_trial()
+    apply(trial)
+    row = close_trial(trial, context(wait="failed"), deferrable=True)
+    assert row["status"] == "aborted"
+    assert "ended from outside (task state failed)" in row["reason"]
+    assert in_default(simulated, "rayservices", "pods", "leases") == []
+
+
+def test_a_wait_that_broke_is_not_called_aborted(
+    simulated: BackgroundCluster, store: ResultsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait itself failed (here: its connection vanished): that is the row's reason, not an abort."""
+    trial = open_trial()
+    applied = apply(trial)
+    kept = kubernetes_connection(simulated.url)
+    monkeypatch.delenv("AIRFLOW_CONN_SIM")
+    with pytest.raises(ConnectionConfigError):
+        wait(trial, applied, deferrable=True)
+    monkeypatch.setenv("AIRFLOW_CONN_SIM", kept)
+    row = close_trial(trial, context(wait="failed"))
+    assert row["status"] == "failed"
+    assert row["reason"].startswith("wait: ")
+
+
+def test_a_trial_that_cannot_be_closed_has_its_row(
+    simulated: BackgroundCluster, store: ResultsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cluster refuses the delete: the row is written and says that something may be left, the ledger stays open;
+    the repeated teardown cleans up and replaces the row.
+    """
+    trial = open_trial()
+    apply(trial)
+    simulated.fault("forbidden", ["delete:rayservices"])
+    with pytest.raises(ForbiddenError):
+        close_trial(trial, context(wait="failed"))
+    row = the_row(store)
+    assert row.status is TrialStatus.ABORTED
+    assert "not closed, so something may be left" in row.flags[-1]
+    assert len(store.ledger.open_entries()) == 1
+    simulated.fault("forbidden", [])
+    close_trial(trial, context(wait="failed"))
+    assert [flag.partition(":")[0] for flag in the_row(store).flags] == ["no_trace"]
+    assert store.ledger.open_entries() == []
+
+
+def test_an_unwritable_store_stops_the_trial_before_anything_is_created(
+    simulated: BackgroundCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No ledger, no trial: the store is named, and the cluster was not touched."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_LLM_PROVISIONING_RESULTS", json.dumps({"conn_type": "sqlite", "host": f"{tmp_path}/file/x.db"})
+    )
+    with pytest.raises(StoreError, match="cannot be opened for writing"):
+        open_trial()
+    assert in_default(simulated, "leases", "rayservices") == []
+
+
+def test_a_slot_without_a_trial_is_skipped() -> None:
+    """The plan failed: its slots have nothing to run."""
+    with pytest.raises(AirflowSkipException, match="look at what the plan task said"):
+        run(OpenTrial(task_id="open", planned={}))
+
+
+def test_a_variant_that_was_not_prepared_is_refused(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """An image of its own is needed and none was built: the preparation is asked for, before any lock is taken."""
+    with pytest.raises(ConfigurationError, match="run the preparation first"):
+        open_trial(variant="improved")
+    assert "run the preparation first" in (the_row(store).reason or "")
+    assert in_default(simulated, "leases") == []
+
+
+def test_no_token_is_anywhere(
+    simulated: BackgroundCluster, results_db: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither the trial's dict (XCom, rendered fields), nor the triggers, nor the store, nor the logs hold the token
+    or the connection's extra.
+    """
+    simulated.fault("node_never_joins", True)
+    trial = open_trial(timeout_s=60)
+    applied = apply(trial)
+    seen: list[Any] = [trial, applied, planned(), simulated_target().as_dict()]
+    with pytest.raises(AirflowSensorTimeout) as late:
+        wait(trial, applied, deferrable=True)
+    seen += [str(late.value), close_trial(trial, deferrable=True)]
+    files = [path.read_bytes() for path in results_db.parent.iterdir()]
+    store = open_store()
+    from airflow_llm_provisioning.core.trace import decode_trace
+
+    lines = decode_trace(store.trace(trial["trial_id"])).lines
+    store.close()
+    assert len(lines) > 3
+    out = capfd.readouterr()
+    told = json.dumps([seen, lines], default=str) + out.out + out.err + caplog.text
+    for secret in (TOKEN, "current-context", "kube_config"):
+        assert secret not in told
+        assert not any(secret.encode() in data for data in files)
