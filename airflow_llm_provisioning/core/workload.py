@@ -133,12 +133,12 @@ class Workload:
 
     def with_model(self, model: Model) -> "Workload":
         """Return the workload serving another (or a freshly resolved) model, wherever the profile names it."""
-        old = self.model.model_id
+        new = {self.model.model_id: model.model_id, self.model.revision: model.revision}
         return replace(
             self,
             model=model,
-            runtime_env_vars=_renamed(self.runtime_env_vars, old, model.model_id),
-            app_args=_renamed(self.app_args, old, model.model_id),
+            runtime_env_vars=_renamed(self.runtime_env_vars, new),
+            app_args=_renamed(self.app_args, new),
         )
 
 
@@ -162,12 +162,16 @@ PHI3_2025: Final = Workload(
     # 5).
     # These are the releases of its own season.
     runtime_pip=("vllm==0.5.4", "transformers==4.44.2", "huggingface_hub==0.25.2", "pyarrow==17.0.0"),
-    runtime_env_vars=MappingProxyType({"MODEL_ID": PHI3.model_id, "TENSOR_PARALLELISM": "1"}),
+    runtime_env_vars=MappingProxyType(
+        {"MODEL_ID": PHI3.model_id, "MODEL_REVISION": PHI3.revision, "TENSOR_PARALLELISM": "1"}
+    ),
     working_dir=SKYRAY_WORKING_DIR,
     import_path="luna-llm-serve.llm:build_app",
+    # The origin named no revision, so its input could move; vLLM's own argument pins it.
     app_args=MappingProxyType(
         {
             "model": PHI3.model_id,
+            "revision": PHI3.revision,
             "tensor-parallel-size": "1",
             "dtype": "bfloat16",
             "gpu-memory-utilization": "0.7",
@@ -194,7 +198,9 @@ PHI3_CURRENT: Final = Workload(
                         "model_loading_config": MappingProxyType(
                             {"model_id": PHI3.model_id, "model_source": PHI3.model_id}
                         ),
-                        "engine_kwargs": MappingProxyType({"dtype": "bfloat16", "gpu_memory_utilization": 0.7}),
+                        "engine_kwargs": MappingProxyType(
+                            {"revision": PHI3.revision, "dtype": "bfloat16", "gpu_memory_utilization": 0.7}
+                        ),
                         "deployment_config": MappingProxyType({"num_replicas": 1}),
                     }
                 ),
@@ -219,12 +225,12 @@ def workload(profile: str) -> Workload:
         ) from None
 
 
-def _renamed(value: Any, old: str, new: str) -> Any:
+def _renamed(value: Any, new: Mapping[str, str]) -> Any:
     if isinstance(value, Mapping):
-        return {key: _renamed(item, old, new) for key, item in value.items()}
+        return {key: _renamed(item, new) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return tuple(_renamed(item, old, new) for item in value)
-    return new if value == old else value
+        return tuple(_renamed(item, new) for item in value)
+    return new.get(value, value) if isinstance(value, str) else value
 
 
 def workload_from(planned: Mapping[str, Any]) -> Workload:
