@@ -13,7 +13,7 @@ from airflow_llm_provisioning.core.experiment import Target
 from airflow_llm_provisioning.simulator.clock import SimClock
 from airflow_llm_provisioning.simulator.images import seed_public_images
 from airflow_llm_provisioning.simulator.infra.cluster import SimulatedCluster
-from airflow_llm_provisioning.simulator.profiles import load_profile
+from airflow_llm_provisioning.simulator.profiles import Profile, load_profile
 from airflow_llm_provisioning.simulator.world import CloudCluster, World
 
 TOKEN = "made-up-token-that-must-not-leak"
@@ -88,9 +88,17 @@ def kubernetes_connection(url: str) -> str:
 
 
 class ClusterThread:
-    """Runs one cluster until it is left."""
+    """Runs one cluster until it is left. `change`: what is made of the cloud's profile before."""
 
-    def __init__(self, *, speed: float = SPEED, cloud: str = "eks", autoscaler: str = "luna") -> None:
+    def __init__(
+        self,
+        *,
+        speed: float = SPEED,
+        cloud: str = "eks",
+        autoscaler: str = "luna",
+        change: Callable[[Profile], Profile] = lambda profile: profile,
+    ) -> None:
+        self._change = change
         self._speed, self._cloud, self._autoscaler = speed, cloud, autoscaler
         self._stop: asyncio.Event | None = None
         self._started: Future[BackgroundCluster] = Future()
@@ -114,7 +122,7 @@ class ClusterThread:
             described = CloudCluster("demo", self._cloud, "us-west-2", "1.34.9", self._autoscaler)  # type: ignore[arg-type]
             world.clusters["demo"] = described
             clock = SimClock.start(self._speed)
-            profile = load_profile(self._cloud, self._autoscaler)  # type: ignore[arg-type]
+            profile = self._change(load_profile(self._cloud, self._autoscaler))
             cluster = SimulatedCluster(described, world, clock, profile=profile, seed=7)
             url = await cluster.start()
         except BaseException as error:

@@ -25,6 +25,8 @@ class Faults:
     """Virtual seconds before each request is looked at."""
     lost_reply: dict[str, int] = field(default_factory=dict)
     """Plural -> so many creates of it are carried out, and then the connection breaks before the reply."""
+    held_reply: dict[str, int] = field(default_factory=dict)
+    """Verb and plural (`create:rayservices`) -> so many of these requests are carried out, and never answered."""
     forbidden: list[str] = field(default_factory=list)
     """Refused to the client: plurals (`nodes`), or verb and plural (`create:rayservices`)."""
 
@@ -73,15 +75,23 @@ class Faults:
 
     def lose_reply(self, plural: str) -> bool:
         """Count `lost_reply` of a resource down; tell whether the reply is lost."""
-        left = self.lost_reply.get(plural, 0)
-        if left <= 0:
-            return False
-        self.lost_reply[plural] = left - 1
-        return True
+        return _counted_down(self.lost_reply, plural)
+
+    def hold_reply(self, verb: str, plural: str) -> bool:
+        """Count `held_reply` of a request down; tell whether it is never answered."""
+        return _counted_down(self.held_reply, f"{verb}:{plural}")
 
     def forbids(self, verb: str, plural: str) -> bool:
         """Tell whether the client may not do this."""
         return plural in self.forbidden or f"{verb}:{plural}" in self.forbidden
+
+
+def _counted_down(counts: dict[str, int], key: str) -> bool:
+    left = counts.get(key, 0)
+    if left <= 0:
+        return False
+    counts[key] = left - 1
+    return True
 
 
 def _fitting(name: str, present: Any, value: Any) -> Any:

@@ -20,6 +20,13 @@ def test_lost_replies_count_for_each_resource() -> None:
     assert [faults.lose_reply("rayservices") for _ in range(2)] == [True, False]
 
 
+def test_held_replies_count_for_each_verb_and_resource() -> None:
+    """Only the named requests go unanswered, and only so many."""
+    faults = Faults(held_reply={"delete:leases": 1})
+    assert not faults.hold_reply("create", "leases")
+    assert [faults.hold_reply("delete", "leases") for _ in range(2)] == [True, False]
+
+
 def test_forbidden_takes_plurals_and_verbs() -> None:
     """`nodes` forbids everything on nodes, `create:pods` only the create."""
     faults = Faults(forbidden=["nodes", "create:pods"])

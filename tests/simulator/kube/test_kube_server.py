@@ -267,6 +267,18 @@ async def test_a_lost_reply_comes_after_the_create(http: aiohttp.ClientSession, 
     assert (await call(http, "POST", RAY, json=ray_service("second")))[0] == 201
 
 
+async def test_a_held_reply_never_comes_though_the_create_was_carried_out(
+    http: aiohttp.ClientSession, kube_server: KubeServer
+) -> None:
+    """The object exists while the client still waits; others are answered, and so is the next request."""
+    kube_server.faults.switch("held_reply", {"create:rayservices": 1})
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await call(http, "POST", RAY, json=ray_service())
+    assert [item["metadata"]["name"] for item in kube_server.store.list("rayservices")] == ["llm"]
+    assert (await call(http, "POST", RAY, json=ray_service("second")))[0] == 201
+
+
 class Processes:
     """Answers on port 8265 of every pod, and a log that grows with `lines`."""
 
