@@ -6,6 +6,7 @@ drawn when it runs): a random order fixed at parse time would repeat every night
 parse.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, Final
 from airflow.sdk import BaseOperator, Param, TaskGroup, chain, conf
 
 from airflow_llm_provisioning.core.experiment import Experiment, Target, experiment_from
-from airflow_llm_provisioning.core.names import label_value
+from airflow_llm_provisioning.core.names import fingerprint
 from airflow_llm_provisioning.core.workload import WORKLOADS
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.operators.experiment import (
@@ -67,10 +68,21 @@ def checked(experiment: Experiment) -> Experiment:
     """Return the experiment, or raise what makes one of its cells impossible."""
     from airflow_llm_provisioning.core.treatments import check_target
     from airflow_llm_provisioning.core.workload import workload
+    from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
+    from airflow_llm_provisioning.gateways.autoscalers.luna import shared_cluster_problems
 
     workload(experiment.profile)
     for target in experiment.targets:
         check_target(target)
+        autoscaler = AUTOSCALERS[target.nodes.autoscaler]
+        problems = autoscaler.check(target.nodes)
+        if problems:
+            raise ConfigurationError(
+                f"Target {target.name!r} cannot get its nodes from {autoscaler.name}: {' '.join(problems)}"
+            )
+    shared = shared_cluster_problems(experiment.targets)
+    if shared:
+        raise ConfigurationError(" ".join(shared))
     return experiment
 
 
@@ -99,8 +111,6 @@ def trials(
     compare = CompareVariants(
         task_id="compare", experiment=experiment.name, results_conn_id=results_conn_id, trigger_rule="all_done"
     )
-    for cluster, slots in experiment.slots().items():
-        _slots(plan, compare, cluster, slots, time_limit_s, results_conn_id)
     judge = JudgeRun(
         task_id="judge",
         experiment=experiment.name,
@@ -108,7 +118,9 @@ def trials(
         results_conn_id=results_conn_id,
         trigger_rule="all_done",
     )
-    chain(compare, judge)
+    for cluster, slots in experiment.slots().items():
+        # Both are last tasks: a run is as good as its last tasks, and each of the two may fail.
+        _slots(plan, [compare, judge], cluster, slots, time_limit_s, results_conn_id)
     return plan, judge
 
 
@@ -205,16 +217,24 @@ def single_trial_params(experiment: Experiment) -> dict[str, Param]:
     }
 
 
+def group_key(name: str) -> str:
+    """Return a name as the id of a task group: letters, digits, hyphens and underscores; what had to change is told
+    apart by a hash.
+    """
+    clean = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:100]
+    return clean if clean == name else f"{clean}_{fingerprint({'name': name}, 6)}"
+
+
 def _slots(
     plan: PlanTrials,
-    compare: CompareVariants,
+    last: Sequence[BaseOperator],
     cluster: str,
     slots: int,
     time_limit_s: float | str,
     results_conn_id: str,
 ) -> None:
     previous: CloseTrial | None = None
-    with TaskGroup(label_value(cluster)):
+    with TaskGroup(group_key(cluster)):
         for slot in range(slots):
             with TaskGroup(f"trial_{slot:02d}"):
                 opened, closed = trial_slot(
@@ -223,7 +243,7 @@ def _slots(
             if previous is not None:
                 chain(previous, opened)
             previous = closed
-            chain(closed, compare)
+            chain(closed, list(last))
 
 
 def _prepare_target(experiment: Experiment, target: Target, results_conn_id: str) -> None:
@@ -241,7 +261,7 @@ def _prepare_target(experiment: Experiment, target: Target, results_conn_id: str
             "give each a target of its own."
         )
     known: dict[str, Any] = {"target": target.name, "results_conn_id": results_conn_id}
-    with TaskGroup(label_value(target.name)):
+    with TaskGroup(group_key(target.name)):
         before: list[Any] = []
         image: Any = {}
         prepared: Any = {}

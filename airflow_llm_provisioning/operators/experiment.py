@@ -156,12 +156,14 @@ class JudgeRun(BaseOperator):
             trials = store.trials(experiment=self.experiment, run_id=context["ti"].run_id)
         finally:
             store.close()
+        # A slot that was cleared and ran again has several rows, oldest first: its last one counts.
+        last = {(trial.cluster, trial.slot): trial for trial in trials}
         bad = [
             f"{trial.trial_id}: {trial.status}, {trial.reason}"
-            for trial in trials
+            for trial in last.values()
             if trial.status is not TrialStatus.SUCCEEDED
         ]
-        missing = int(self.expected) - len({(trial.cluster, trial.slot) for trial in trials})
+        missing = int(self.expected) - len(last)
         if missing > 0:
             bad.append(f"{missing} of {self.expected} trials left no row")
         if bad:

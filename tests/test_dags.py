@@ -1,0 +1,273 @@
+"""The DAGs: they parse, they serialise, and their shape is the experiment's."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from airflow.serialization.serialized_objects import DagSerialization
+from cluster_in_background import simulated_target
+
+from airflow_llm_provisioning.core.experiment import Experiment, Target
+from airflow_llm_provisioning.dag_factory import (
+    checked,
+    configured_experiment,
+    group_key,
+    load_experiment,
+    preflight,
+    preparation,
+    single_trial,
+    single_trial_params,
+    trials,
+)
+from airflow_llm_provisioning.exceptions import ConfigurationError
+
+DAGS = Path(__file__).resolve().parents[1] / "dags"
+SHIPPED = {"nightly_cold_start", "prepare_targets", "simulated_demo", "single_trial"}
+
+PARSE = """
+import sys
+for name in {blocked!r}:
+    sys.modules[name] = None
+from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
+bag = DagBag({folder!r})
+import json
+for dag in bag.dags.values():
+    json.dumps(DagSerialization.to_dict(dag))
+loaded = [name for name in {heavy!r} if sys.modules.get(name)]
+print("RESULT", json.dumps([sorted(bag.dags), bag.import_errors, loaded]))
+"""
+CLOUD_SDKS = [
+    "azure", "boto3", "botocore", "google.auth", "google.cloud", "googleapiclient", "moto", "altair",
+]  # fmt: skip
+HEAVY = ["boto3", "botocore", "azure.core", "google.auth", "kubernetes", "kubernetes_asyncio", "pandas"]
+
+
+@contextmanager
+def dag(**fields: Any) -> Iterator[DAG]:
+    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), **fields) as made:
+        yield made
+
+
+def experiment(*targets: Target, replicates: int = 2) -> Experiment:
+    return Experiment("nightly", targets or (simulated_target(),), replicates=replicates)
+
+
+def eks(name: str, *variants: str, **nodes: Any) -> Target:
+    base = simulated_target().as_dict()["nodes"]
+    return simulated_target(
+        name=name, cluster=name, variants=list(variants), nodes={**base, "name": name, **nodes}, cloud_conn_id="aws"
+    )
+
+
+def parse(folder: Path, *, blocked: list[str], **env: str) -> list[Any]:
+    script = PARSE.format(blocked=blocked, folder=str(folder), heavy=HEAVY)
+    ran = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-W", "ignore", "-c", script],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    found: list[Any] = json.loads(ran.stdout.partition("RESULT ")[2])
+    return found
+
+
+def test_the_shipped_dags_parse_without_any_cloud_sdk() -> None:
+    """Nothing of an extra can be imported: no import error, every DAG serialises, and no client was loaded by us."""
+    dags, errors, loaded = parse(DAGS, blocked=CLOUD_SDKS)
+    assert set(dags) == SHIPPED
+    assert errors == {}
+    assert loaded == []
+
+
+def test_a_configured_experiment_replaces_the_examples(tmp_path: Path) -> None:
+    """`[llm_provisioning] experiment_file` leads the real DAGs; a file that is wrong is an import error in words."""
+    file = tmp_path / "mine.yaml"
+    file.write_text((DAGS / "experiments" / "example.yaml").read_text().replace("karpenter", "magic"))
+    dags, errors, _ = parse(DAGS, blocked=[], AIRFLOW__LLM_PROVISIONING__EXPERIMENT_FILE=str(file))
+    assert dags == ["simulated_demo"]
+    assert all("node autoscaler 'magic' is unknown" in error for error in errors.values())
+
+
+@pytest.mark.parametrize("name", ["example", "simulated"])
+def test_the_shipped_experiments_are_possible(name: str) -> None:
+    """Every variant fits its target, and every node autoscaler takes its profile."""
+    assert load_experiment(DAGS / "experiments" / f"{name}.yaml").targets
+
+
+def test_slots_are_unrolled_per_cluster() -> None:
+    """As many as the plan will draw; clusters side by side, one slot after the other."""
+    drawn = experiment(eks("a", "baseline", "fast_download"), eks("b", "baseline"))
+    with dag() as made:
+        trials(drawn)
+    for cluster, count in drawn.slots().items():
+        slots = [f"{cluster}.trial_{slot:02d}" for slot in range(count)]
+        assert {task.rpartition(".")[0] for task in made.task_ids if task.startswith(f"{cluster}.")} == set(slots)
+        for before, after in pairwise(slots):
+            assert f"{after}.open" in made.get_task(f"{before}.close").downstream_task_ids
+        assert made.get_task(f"{slots[0]}.open").upstream_task_ids == {"plan"}
+
+
+def test_a_trial_is_setup_work_and_teardown() -> None:
+    """`close` tears `open` down, and fails the run when it fails itself; the work between needs its predecessor."""
+    with dag() as made:
+        trials(experiment(replicates=1))
+    opened, applied, waited, closed = (
+        made.get_task(f"demo.trial_00.{name}") for name in ("open", "apply", "wait", "close")
+    )
+    assert (opened.is_setup, closed.is_teardown, closed.on_failure_fail_dagrun) == (True, True, True)
+    assert opened in closed.upstream_list
+    assert closed.trigger_rule.value == "all_done_setup_success"
+    assert {applied.trigger_rule.value, waited.trigger_rule.value} == {"all_success"}
+    assert closed.wait_task_id == waited.task_id
+
+
+def test_both_last_tasks_look_at_every_trial_and_decide_the_run() -> None:
+    """Comparison and judgement run whatever happened; neither can hide the other's failure."""
+    with dag() as made:
+        plan, judge = trials(experiment())
+    assert {task.task_id for task in made.leaves} == {"compare", "judge"}
+    assert [task.task_id for task in made.roots] == [plan.task_id]
+    closes = {task for task in made.task_ids if task.endswith(".close")}
+    for task in made.leaves:
+        assert task.upstream_task_ids == closes
+        assert task.trigger_rule.value == "all_done"
+    assert judge.expected == 8
+
+
+def test_parsing_twice_gives_the_same_dag() -> None:
+    """No order is drawn at parse time: the DAG's version does not churn."""
+    serialised = []
+    for _ in range(2):
+        with dag() as made:
+            trials(experiment())
+        serialised.append(json.dumps(DagSerialization.to_dict(made), sort_keys=True))
+    assert serialised[0] == serialised[1]
+
+
+PREPARED = [
+    (eks("plain", "baseline", "fast_download"), ["set_up_nodes"]),
+    (eks("baked", "baked_image"), ["build_image", "set_up_nodes"]),
+    (eks("fast", "improved", snapshot=True), ["build_image", "snapshot_image", "set_up_nodes"]),
+    (eks("gke", "improved", cloud="gke", streaming=True, options={"node_service_account": "n"}),
+     ["build_image", "set_up_nodes", "enable_streaming", "warm_image"]),
+    (eks("aks", "improved", cloud="aks", streaming=True), ["build_image", "set_up_nodes", "enable_streaming"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("target", "steps"), PREPARED, ids=lambda item: item.name if isinstance(item, Target) else "")
+def test_a_target_is_prepared_as_its_variants_need(target: Target, steps: list[str]) -> None:
+    """One after the other, and nothing that no variant needs."""
+    with dag() as made:
+        preparation(checked(experiment(target)))
+    chained = sorted(made.tasks, key=lambda task: len(task.get_flat_relative_ids(upstream=True)))
+    assert [task.task_id.rpartition(".")[2] for task in chained] == steps
+    for before, after in pairwise(chained):
+        assert after.task_id in before.downstream_task_ids
+
+
+def test_preparation_needs_the_clouds_connection() -> None:
+    """Said when the DAG is parsed, with the field's name."""
+    target = simulated_target(variants=["baked_image"])
+    with dag(), pytest.raises(ConfigurationError, match="give it `cloud_conn_id`"):
+        preparation(experiment(target))
+
+
+def test_one_target_has_one_image() -> None:
+    """Two variants that need different images want two targets."""
+    with dag(), pytest.raises(ConfigurationError, match="need 2 different images; give each a target of its own"):
+        preparation(experiment(eks("x", "baked_image", "improved", snapshot=True)))
+
+
+IMPOSSIBLE = [
+    ([eks("x", "improved")], "delivers images by pull, and variant 'improved' needs snapshot"),
+    ([eks("x", "magic")], "Variant 'magic' is unknown: choose one of baseline"),
+    ([eks("x", "baseline", snapshot=True)], "delivers images by snapshot, and variant 'baseline' needs pull"),
+    ([eks("x", "improved", cloud="generic", autoscaler="native")], "'improved' is impossible on 'generic'"),
+    ([eks("x", "baseline", autoscaler="karpenter")], "cannot get its nodes from karpenter: .*option role"),
+    (
+        [eks("x", "baseline"), simulated_target(**{**eks("y", "improved", snapshot=True).as_dict(), "cluster": "x"})],
+        "Luna has one configuration per cluster",
+    ),
+]
+
+
+@pytest.mark.parametrize(("targets", "words"), IMPOSSIBLE)
+def test_an_impossible_target_is_refused_when_parsed(targets: list[Target], words: str) -> None:
+    """Before money is spent, in one sentence."""
+    with pytest.raises(ConfigurationError, match=words):
+        checked(experiment(*targets))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("a: [", "cannot be read"), ("", "An experiment has"), ("name: x\ntargets: 3", "must be a list")],
+)
+def test_a_bad_file_is_one_sentence(tmp_path: Path, text: str, words: str) -> None:
+    """No YAML, nothing, nonsense."""
+    (tmp_path / "e.yaml").write_text(text)
+    with pytest.raises(ConfigurationError, match=words):
+        load_experiment(tmp_path / "e.yaml")
+
+
+def test_an_absent_file_is_named(tmp_path: Path) -> None:
+    """Its path is in the message."""
+    with pytest.raises(ConfigurationError, match=r"nowhere\.yaml cannot be read"):
+        load_experiment(tmp_path / "nowhere.yaml")
+
+
+def test_without_configuration_the_examples_targets_stand_together() -> None:
+    """The form of a trial by hand offers them all."""
+    files = [DAGS / "experiments" / f"{name}.yaml" for name in ("example", "simulated")]
+    together = configured_experiment(*files)
+    assert len(together.targets) == sum(len(load_experiment(file).targets) for file in files)
+
+
+def test_the_form_offers_what_there_is() -> None:
+    """Enums of the experiment's own targets and variants; every default is one that validates."""
+    params = single_trial_params(experiment(eks("a", "baseline"), eks("b", "fast_download", "baseline")))
+    assert params["target"].schema["enum"] == ["a", "b"]
+    assert params["variant"].schema["enum"] == ["baseline", "fast_download"]
+    for name, param in params.items():
+        param.resolve()
+        assert param.schema["title"], name
+        assert param.description, name
+
+
+def test_a_trial_by_hand_reads_its_cell_from_the_form() -> None:
+    """Plan, one trial, judgement; what is templated is what the form has."""
+    drawn = experiment()
+    with dag(params=single_trial_params(drawn)) as made:
+        single_trial(drawn)
+    assert set(made.task_ids) == {"plan", "open", "apply", "wait", "close", "judge"}
+    assert made.get_task("plan").only["target"] == "{{ params.target }}"
+    assert made.get_task("open").timeout_s == "{{ params.time_limit_s }}"
+    assert {task.task_id for task in made.leaves} == {"judge"}
+
+
+def test_preflight_comes_with_the_whole_experiment() -> None:
+    """One task, JSON in its arguments."""
+    with dag():
+        task = preflight(experiment())
+    assert json.loads(json.dumps(task.experiment))["targets"][0]["name"] == "plain"
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("llm-eks_1", "llm-eks_1"), ("gke.prod/eu", r"gke_prod_eu_[0-9a-f]{6}"), ("x" * 300, r"x+_\w{6}")]
+)
+def test_any_clusters_name_makes_a_task_group(name: str, key: str) -> None:
+    """Airflow allows fewer characters than clouds do; two names never fall together."""
+    assert re.fullmatch(key, group_key(name))
+    assert group_key("a.b") != group_key("a/b")
