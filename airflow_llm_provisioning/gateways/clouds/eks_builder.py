@@ -39,7 +39,7 @@ CLEAR_IMAGES: Final = (
 
 
 def pull_commands(image: str) -> tuple[str, ...]:
-    """Return the commands that pull an image so that kubelet finds it, and print its name if it is there.
+    """Return the commands that pull an image so that kubelet finds it, and print the names that are there then.
 
     The label makes it visible to the CRI plugin; host-ctr's options are those by which Bottlerocket's own kubelet unit
     pulls the pause image (bottlerocket-os, kubelet's prestart drop-in).
@@ -48,7 +48,7 @@ def pull_commands(image: str) -> tuple[str, ...]:
     return (
         f"{_HOST_CTR} pull-image --source={reference} {_REGISTRIES} --label={_CRI_LABEL}",
         f"{_CTR} images label {reference} {_CRI_LABEL}",
-        f"{_CTR} images ls -q name=={reference}",
+        f"{_CTR} images ls -q",
     )
 
 

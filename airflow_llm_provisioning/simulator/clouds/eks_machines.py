@@ -186,10 +186,9 @@ def _plan_line(
     if reference:
         present.add(reference)
         return _plan_pull(reference, world, durations, faults)
-    listed = next((word.partition("name==")[2] for word in words if word.startswith("name==")), "")
-    if listed:
-        return 0.0, listed if listed in present else "", ""
-    known = {"set", "systemctl", "label", "rm", "images=$(apiclient", "ls"}
+    if "images" in words and "ls" in words and not line.startswith("images="):
+        return 0.0, "\n".join(sorted(present)), ""
+    known = {"set", "systemctl", "label", "rm", "images=$(apiclient"}
     if not known & set(words):
         return 0.0, "", f"{words[0] if words else line}: command not found"
     return durations["command_overhead_s"] if "systemctl" in words or "rm" in words else 0.0, "", ""
