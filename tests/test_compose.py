@@ -1,0 +1,122 @@
+"""The distributed set-up as far as it can be proved without an engine: names, environment, what is open to whom."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "demo"))
+
+from stack import airflow_settings  # noqa: E402 - a script's module, found only now
+
+# Attributes of a service by the Compose specification, as far as they are used here.
+SERVICE_KEYS = {
+    "build", "command", "depends_on", "environment", "healthcheck", "hostname", "image", "init", "network_mode",
+    "ports", "restart", "stop_grace_period", "volumes",
+}  # fmt: skip
+AIRFLOW = {"airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer", "airflow-worker"}
+
+
+@pytest.fixture
+def compose() -> dict[str, Any]:
+    """Return the file as Compose reads it: merged."""
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text(encoding="utf-8"))
+    return loaded
+
+
+@pytest.fixture
+def services(compose: dict[str, Any]) -> dict[str, Any]:
+    """Return its services."""
+    found: dict[str, Any] = compose["services"]
+    return found
+
+
+def test_every_part_of_a_distributed_airflow_is_there(services: dict[str, Any]) -> None:
+    """CeleryExecutor needs all of these, and the experiment its simulator."""
+    assert set(services) == AIRFLOW | {"airflow-init", "postgres", "redis", "simulator"}
+    assert services["postgres"]["image"].startswith("postgres:16")
+    assert services["redis"]["image"].startswith("redis:7")
+
+
+def test_only_words_of_the_specification_are_used(compose: dict[str, Any], services: dict[str, Any]) -> None:
+    """An engine refuses a file with an unknown attribute."""
+    assert {key for key in compose if not key.startswith("x-")} <= {"name", "services", "volumes"}
+    assert {key for service in services.values() for key in service} <= SERVICE_KEYS
+
+
+def test_every_name_leads_somewhere(compose: dict[str, Any], services: dict[str, Any]) -> None:
+    """Services waited for exist and have the health check that is waited for; volumes and mounted files exist."""
+    for service in services.values():
+        for other, how in (service.get("depends_on") or {}).items():
+            assert other in services
+            assert how["condition"] != "service_healthy" or "healthcheck" in services[other]
+        for volume in service.get("volumes") or []:
+            source = volume.split(":")[0]
+            assert (ROOT / source).exists() if source.startswith(".") else source in compose["volumes"]
+
+
+def test_only_this_machine_reaches_it(services: dict[str, Any]) -> None:
+    """Whoever reaches the pages is an administrator: so the one published port is on 127.0.0.1."""
+    ports = [port for service in services.values() for port in service.get("ports") or []]
+
+    assert ports == ["127.0.0.1:8080:8080"]
+
+
+def test_tasks_and_triggers_reach_the_simulator_where_it_listens(services: dict[str, Any]) -> None:
+    """The simulator listens on 127.0.0.1 alone; worker and triggerer share its network and read its connections."""
+    for name in ("airflow-worker", "airflow-triggerer"):
+        assert services[name]["network_mode"] == "service:simulator"
+        assert services[name]["command"][:3] == ["python", "docker/with_simulator.py", connections_file(services)]
+        assert "ports" not in services[name]
+    assert f"--base-port={20000}" in services["simulator"]["command"]
+
+
+def test_every_airflow_service_has_the_same_environment(services: dict[str, Any]) -> None:
+    """Secrets, executor and database that differ between services show as refused tokens and lost tasks."""
+    environments = [services[name]["environment"] for name in AIRFLOW | {"airflow-init"}]
+
+    assert all(environment == environments[0] for environment in environments)
+    assert environments[0]["AIRFLOW__CORE__EXECUTOR"] == "CeleryExecutor"
+    assert not any("PASSWORD" in key or key.endswith(("_SECRET", "_KEY")) for key in environments[0])
+
+
+def test_what_the_demo_sets_is_set_here_as_well(services: dict[str, Any]) -> None:
+    """The same DAGs, as the demo runs them; what is left out here belongs to one machine, or to its speed."""
+    here = services["airflow-worker"]["environment"]
+    of_one_process = re.compile(
+        r"AIRFLOW_HOME|PATH|PYTHONWARNINGS|NO_PROXY|AIRFLOW__(API__(HOST|PORT|WORKERS)|CORE__PARALLELISM"
+        r"|LOGGING__\w+_PORT|DAG_PROCESSOR__\w+|SCHEDULER__\w+|TRIGGERER__\w+)"
+    )
+    wanted = {key for key in airflow_settings(ROOT, 8080) if not of_one_process.fullmatch(key)}
+
+    assert wanted - set(here) == set()
+    for key in ("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG"):
+        assert here[key] == airflow_settings(ROOT, 8080)[key]
+
+
+def test_the_image_is_made_of_files_that_exist_and_reach_the_build() -> None:
+    """A COPY of what is absent, or kept from the build by .dockerignore, ends the build."""
+    allowed = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line[:1] == "!"
+    }
+    copied = [
+        source
+        for line in (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+        if line.startswith("COPY")
+        for source in line.split()[1:-1]
+    ]
+
+    assert copied
+    for source in copied:
+        assert (ROOT / source).exists()
+        assert Path(source).parts[0].removeprefix("./") in allowed
+
+
+def connections_file(services: dict[str, Any]) -> str:
+    """Return where the simulator writes how it is reached."""
+    (option,) = [part for part in services["simulator"]["command"] if part.startswith("--connections=")]
+    return str(option.removeprefix("--connections="))
