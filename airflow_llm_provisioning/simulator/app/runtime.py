@@ -41,8 +41,8 @@ class _RayClusterObject:
         self._store, self._namespace, self._name = store, namespace, name
 
     def read(self) -> dict[str, Any] | None:
-        """Return the RayCluster, or None when it is gone."""
-        return self._store.get("rayclusters", self._name, self._namespace)
+        """Return the RayCluster, to be read only, or None when it is gone."""
+        return self._store.peek("rayclusters", self._name, self._namespace)
 
     def patch_replicas(self, group: str, replicas: int) -> None:
         """Set one worker group's replicas."""

@@ -221,8 +221,8 @@ class PodLife:
         return f"spec.{'initContainers' if init else 'containers'}{{{container.name}}}"
 
     def _stored(self) -> dict[str, Any] | None:
-        """Return the pod as it is stored now: another one of the same name is not ours."""
-        pod = self._ctx.store.get("pods", self.name, self.namespace)
+        """Return the pod as it is stored now, to be read only: another one of the same name is not ours."""
+        pod = self._ctx.store.peek("pods", self.name, self.namespace)
         return pod if pod and pod["metadata"]["uid"] == self._pod["metadata"]["uid"] else None
 
     def _write(self) -> None:
