@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 from cluster_in_background import simulated_target
 
@@ -244,6 +245,16 @@ def test_the_form_offers_what_there_is() -> None:
         param.resolve()
         assert param.schema["title"], name
         assert param.description, name
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("target", "b"), ("setup", "elastic"), ("variant", "improved"), ("time_limit_s", 5)]
+)
+def test_the_form_refuses_what_it_does_not_offer(name: str, value: Any) -> None:
+    """Airflow checks the choices against the form before any task runs."""
+    params = single_trial_params(experiment(eks("a", "baseline")))
+    with pytest.raises(ParamValidationError, match="Invalid input for param"):
+        params[name].resolve(value)
 
 
 def test_a_trial_by_hand_reads_its_cell_from_the_form() -> None:

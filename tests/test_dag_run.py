@@ -1,0 +1,98 @@
+"""Whole DAG runs without a scheduler: Airflow runs the tasks one after the other in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from airflow_llm_provisioning.gateways.store import ResultsStore
+
+HERE = Path(__file__).parent
+
+NIGHT = """
+from datetime import UTC, datetime
+from airflow.sdk import DAG
+from cluster_in_background import simulated_target
+from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.workload import ScalingSetup
+from airflow_llm_provisioning.dag_factory import trials
+
+here = simulated_target(variants=["baseline"])
+gone = simulated_target(name="gone", cluster="gone", conn_id="nowhere", variants=["baseline"])
+with DAG("night", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
+    trials(Experiment("night", (here, gone), setups=(ScalingSetup.DYNAMIC,), replicates=2), seed=3)
+"""
+BY_HAND = """
+from datetime import UTC, datetime
+from airflow.sdk import DAG
+from cluster_in_background import simulated_target
+from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.dag_factory import single_trial, single_trial_params
+
+experiment = Experiment("any", (simulated_target(),))
+with DAG("hand", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), params=single_trial_params(experiment)):
+    single_trial(experiment)
+"""
+
+
+def run_dag(tmp_path: Path, text: str, dag_id: str, **conf: Any) -> tuple[dict[str, Any], ResultsStore]:
+    """Return what came of a DAG run, and the results it wrote."""
+    folder = tmp_path / "dags"
+    folder.mkdir()
+    (folder / "it.py").write_text(text)
+    env = {
+        **os.environ,
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(folder),
+        "PYTHONPATH": str(HERE),
+        # Nobody listens there: the profile's pinned model serves.
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+    }
+    ran = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-W", "ignore", str(HERE / "one_dag_run.py"), str(folder), dag_id, json.dumps(conf)],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    found: dict[str, Any] = json.loads(ran.stdout.rpartition("RESULT ")[2])
+    assert found["errors"] == {}
+    return found, ResultsStore.open(f"sqlite:///{tmp_path}/llm_provisioning/results.db")
+
+
+def test_a_night_goes_on_after_failed_trials_and_ends_failed(tmp_path: Path) -> None:
+    """One cluster has no connection: each of its trials fails as a row of its own, the other cluster's trials succeed,
+    the table is made, and the run is failed. Nothing is left.
+    """
+    found, store = run_dag(tmp_path, NIGHT, "night")
+    states = found["states"]
+    assert found["state"] == "failed"
+    assert (states["plan"], states["compare"], states["judge"]) == ("success", "success", "failed")
+    for slot in ("00", "01"):
+        assert states[f"gone.trial_{slot}.open"] == "failed"
+        assert states[f"gone.trial_{slot}.close"] == "upstream_failed"
+        assert {states[f"demo.trial_{slot}.{name}"] for name in ("open", "apply", "wait", "close")} == {"success"}
+    assert found["left"] == []
+    rows = store.trials()
+    assert sorted((row.cluster, str(row.status), row.start) for row in rows) == [
+        ("demo", "succeeded", "cold"),
+        ("demo", "succeeded", "cold"),
+        ("gone", "failed", "unknown"),
+        ("gone", "failed", "unknown"),
+    ]
+    assert {row.seed for row in rows} == {3}
+    table = store.comparison(rows[0].run_id)
+    assert {(row["origin"], row["n"], row["trials"]) for row in table} == {("simulated", 2, 2), ("unknown", 0, 2)}
+    store.close()
+
+
+def test_a_trial_by_hand_runs_the_cell_of_the_form(tmp_path: Path) -> None:
+    """The form's choices reach the trial; its row belongs to the experiment of trials by hand."""
+    found, store = run_dag(tmp_path, BY_HAND, "hand", setup="static", variant="fast_download", time_limit_s=5000)
+    assert (found["state"], set(found["states"].values())) == ("success", {"success"})
+    (row,) = store.trials()
+    assert (row.experiment, row.variant, row.setup, row.applied) == ("by-hand", "fast_download", "static", "applied")
+    store.close()
