@@ -120,8 +120,12 @@ def _less(entry: Object, gone: Sequence[Path]) -> Object:
 
 
 def _given_up(held: Tree, wanted: dict[Path, Any], others: Sequence[Object]) -> list[Path]:
-    """Return what the manager held and wants no longer, as far as nobody else holds it; items before their fields."""
-    left = [path for path in paths(held) if path not in wanted]
+    """Return what the manager held and wants no longer, as far as nobody else holds it; items before their fields.
+
+    A map that was applied empty is held itself; it stays when fields below it are wanted now.
+    """
+    above = {path[:depth] for path in wanted for depth in range(1, len(path))}
+    left = [path for path in paths(held) if path not in wanted and path not in above]
     free = [path for path in left if not any(_holds_below(entry.get("fieldsV1") or {}, path) for entry in others)]
     return sorted(free, key=len)
 

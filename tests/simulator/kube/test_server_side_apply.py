@@ -63,6 +63,15 @@ def test_what_a_manager_no_longer_applies_goes() -> None:
     assert "labels" not in left["metadata"]
 
 
+def test_a_map_emptied_once_can_be_filled_again() -> None:
+    """Applied with fields, empty, with fields: each apply leaves what it said."""
+    live = applied(None, config({"k": "v"}), "alice")
+    live = applied(live, config({}), "alice")
+    live = applied(live, config({"k": "w"}), "alice")
+    assert live["data"] == {"k": "w"}
+    assert owners(live) == {"alice": [("f:data", "f:k")]}
+
+
 def test_the_same_apply_again_changes_nothing() -> None:
     """An unchanged apply returns an equal object: no write, no new version."""
     live = applied(None, config({"k": "v"}), "alice")
