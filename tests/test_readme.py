@@ -30,11 +30,8 @@ def test_the_example_is_a_dag_of_three_tasks() -> None:
 def test_every_make_target_named_exists() -> None:
     """A command of the README is a target of the Makefile."""
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    named = {
-        target
-        for page in PAGES
-        for target in re.findall(r"\bmake ([a-z]+)\b[^\n]*`|^make ([a-z]+)", text(page), re.MULTILINE)
-    }
+    shown = re.compile(r"\bmake ([a-z]+)\b[^\n]*`|^make ([a-z]+)", re.MULTILINE)
+    named = {target for page in PAGES for target in shown.findall(text(page))}
 
     assert {one or other for one, other in named} - {""} <= targets
     assert targets >= {"demo", "test", "ui", "bench", "clean", "constraints"}
