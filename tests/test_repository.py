@@ -33,7 +33,7 @@ def test_no_tracked_file_names_one_machine_or_a_package_registry() -> None:
     ("what", "line"),
     [
         ("a folder of one machine", "see /{}/someone/notes".format("home")),
-        ("the address of a package registry", "https://{}.org/simple".format("pypi")),
+        ("the address of a package registry", "https://{}.org/x".format("pypi")),
         ("an option that names a package registry", "--{} somewhere".format("index-url")),
     ],
 )
