@@ -9,15 +9,16 @@ parse.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from airflow.sdk import BaseOperator, Param, TaskGroup, chain, conf
+from airflow.sdk import BaseOperator, ExceptionRetryPolicy, Param, RetryAction, RetryRule, TaskGroup, chain, conf
 
 from airflow_llm_provisioning.core.experiment import Experiment, Target, experiment_from
 from airflow_llm_provisioning.core.names import fingerprint
 from airflow_llm_provisioning.core.workload import WORKLOADS
-from airflow_llm_provisioning.exceptions import ConfigurationError
+from airflow_llm_provisioning.exceptions import ConfigurationError, ProvisioningError
 from airflow_llm_provisioning.operators.experiment import (
     DEFAULT_STORE,
     ONLY_TRIAL,
@@ -40,6 +41,20 @@ from airflow_llm_provisioning.sensors.serve_endpoint import WaitServeEndpoint
 
 TRIAL_TIME_LIMIT_S: Final = 3600.0
 BY_HAND: Final = "by-hand"
+
+# A task whose worker was killed finds again what it began. What failed with a sentence would fail with it again, and a
+# trial that was measured as failed must not be measured twice.
+_SURVIVES_ITS_WORKER: Final[Mapping[str, Any]] = {
+    "retries": 2,
+    "retry_delay": timedelta(seconds=10),
+    "retry_policy": ExceptionRetryPolicy(rules=[RetryRule(exception=ProvisioningError, action=RetryAction.FAIL)]),
+}
+# GPU nodes run until a teardown succeeds, so it is tried for about a quarter of an hour, whatever went wrong.
+_TEARDOWN: Final[Mapping[str, Any]] = {
+    "retries": 6,
+    "retry_delay": timedelta(seconds=10),
+    "retry_exponential_backoff": 2.0,
+}
 
 
 def configured_experiment(*defaults: Path) -> Experiment:
@@ -86,9 +101,9 @@ def checked(experiment: Experiment) -> Experiment:
     return experiment
 
 
-def preflight(experiment: Experiment) -> Preflight:
+def preflight(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE) -> Preflight:
     """Add the task that lists everything wrong with an experiment's targets, at once and before money is spent."""
-    return Preflight(task_id="preflight", experiment=_as_dict(experiment))
+    return Preflight(task_id="preflight", experiment=_as_dict(experiment), results_conn_id=results_conn_id)
 
 
 def preparation(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE) -> TaskGroup:
@@ -107,9 +122,13 @@ def trials(
     results_conn_id: str = DEFAULT_STORE,
 ) -> tuple[PlanTrials, JudgeRun]:
     """Add plan, trials, comparison and judgement; return the first and the last task."""
-    plan = PlanTrials(task_id="plan", experiment=_as_dict(experiment), seed=seed)
+    plan = PlanTrials(task_id="plan", experiment=_as_dict(experiment), seed=seed, **_SURVIVES_ITS_WORKER)
     compare = CompareVariants(
-        task_id="compare", experiment=experiment.name, results_conn_id=results_conn_id, trigger_rule="all_done"
+        task_id="compare",
+        experiment=experiment.name,
+        results_conn_id=results_conn_id,
+        trigger_rule="all_done",
+        **_SURVIVES_ITS_WORKER,
     )
     judge = JudgeRun(
         task_id="judge",
@@ -131,12 +150,18 @@ def single_trial(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE
         experiment=_as_dict(replace(experiment, name=BY_HAND)),
         model={"model_id": "{{ params.model }}", "image": "{{ params.image }}"},
         only={key: f"{{{{ params.{key} }}}}" for key in ("target", "setup", "variant", "profile")},
+        **_SURVIVES_ITS_WORKER,
     )
     _, closed = trial_slot(
         _output(plan)[ONLY_TRIAL], time_limit_s="{{ params.time_limit_s }}", results_conn_id=results_conn_id
     )
     judge = JudgeRun(
-        task_id="judge", experiment=BY_HAND, expected=1, results_conn_id=results_conn_id, trigger_rule="all_done"
+        task_id="judge",
+        experiment=BY_HAND,
+        expected=1,
+        results_conn_id=results_conn_id,
+        trigger_rule="all_done",
+        **_SURVIVES_ITS_WORKER,
     )
     chain(closed, judge)
 
@@ -152,10 +177,13 @@ def trial_slot(
         results_conn_id=results_conn_id,
         # The trial before may have failed; without a plan there is nothing to open.
         trigger_rule="all_done_min_one_success",
+        **_SURVIVES_ITS_WORKER,
     )
-    applied = ApplyRayService(task_id="apply", trial=_output(opened))
-    ready = WaitServeEndpoint(task_id="wait", rayservice=_output(applied), trial=_output(opened))
-    closed = CloseTrial(task_id="close", trial=_output(opened), wait_task_id=ready.task_id, retries=2)
+    applied = ApplyRayService(task_id="apply", trial=_output(opened), **_SURVIVES_ITS_WORKER)
+    ready = WaitServeEndpoint(
+        task_id="wait", rayservice=_output(applied), trial=_output(opened), **_SURVIVES_ITS_WORKER
+    )
+    closed = CloseTrial(task_id="close", trial=_output(opened), wait_task_id=ready.task_id, **_TEARDOWN)
     chain(opened, applied, ready, closed)
     closed.as_teardown(setups=opened, on_failure_fail_dagrun=True)
     return opened, closed

@@ -9,26 +9,25 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from airflow_llm_provisioning.core.experiment import Target
-from airflow_llm_provisioning.exceptions import ClusterError, LockHeldError, ProvisioningError
+from airflow_llm_provisioning.exceptions import ClusterError, ProvisioningError
 from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
+from airflow_llm_provisioning.gateways.kubernetes.lock import LOCK_NAME, expiry
 
 # What the operators and the recorder do, and so must be allowed to: verb, resource, cluster-wide?
 RIGHTS: Final[tuple[tuple[str, str, bool], ...]] = (
-    ("create", "rayservices", False),
-    ("get", "rayservices", False),
-    ("watch", "rayservices", False),
-    ("delete", "rayservices", False),
-    ("watch", "rayclusters", False),
-    ("watch", "pods", False),
-    ("watch", "services", False),
-    ("watch", "events", False),
-    ("watch", "endpointslices", False),
-    ("create", "leases", False),
-    ("update", "leases", False),
+    *((verb, "rayservices", False) for verb in ("get", "list", "watch", "create", "patch", "delete")),
+    *(
+        (verb, resource, False)
+        for resource in ("rayclusters", "pods", "services", "events", "endpointslices")
+        for verb in ("list", "watch")
+    ),
+    *((verb, "leases", False) for verb in ("get", "create", "update", "delete")),
+    ("get", "pods/log", False),
+    # A GET and a POST through the proxy: Ray's account of itself, and the first completion.
     ("get", "services/proxy", False),
-    ("watch", "nodes", True),
-    ("list", "nodes", True),
+    ("create", "services/proxy", False),
+    *((verb, "nodes", True) for verb in ("get", "list", "watch")),
 )
 # Events since 1.3 and conditions are what the phases are read from; the origin's 1.1 is understood, with wider bounds.
 KUBERAY_UNDERSTOOD: Final = (1, 1)
@@ -119,7 +118,7 @@ async def _gpu_plugin(cluster: Cluster, _target: Target) -> AsyncIterator[tuple[
 
 async def _autoscaler(cluster: Cluster, target: Target) -> AsyncIterator[tuple[Level, str]]:
     autoscaler = AUTOSCALERS[target.nodes.autoscaler]
-    for problem in autoscaler.check(target.nodes) if not target.nodes.snapshot else ():
+    for problem in autoscaler.check(target.nodes):
         yield "error", problem
     signs = autoscaler.presence()
     if "deployment" in signs:
@@ -134,13 +133,13 @@ async def _autoscaler(cluster: Cluster, target: Target) -> AsyncIterator[tuple[L
 
 
 async def _lock(cluster: Cluster, target: Target) -> AsyncIterator[tuple[Level, str]]:
-    holder = "preflight"
-    try:
-        await cluster.acquire_lock(holder, namespace=target.namespace, duration_s=60)
-    except LockHeldError as held:
-        yield "error", str(held)
-    else:
-        await cluster.release_lock(holder, namespace=target.namespace)
+    # Looked at, not taken: a trial that begins at this moment must not find it held by us.
+    lease = await cluster.get("leases", LOCK_NAME, target.namespace)
+    holder = ((lease or {}).get("spec") or {}).get("holderIdentity")
+    if lease is not None and holder and expiry(lease) > cluster.clock():
+        held = f"Lock {target.namespace}/{LOCK_NAME} on {cluster.name} is held by {holder!r} until"
+        until = f"{expiry(lease):%Y-%m-%d %H:%M:%S} (cluster time)"
+        yield "error", f"{held} {until}: wait for that trial to end, or delete the Lease if it is dead."
 
 
 async def _left_over(cluster: Cluster, target: Target) -> AsyncIterator[tuple[Level, str]]:

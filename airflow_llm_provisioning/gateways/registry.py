@@ -1,5 +1,6 @@
 """One question to a container registry: is this image still there? By the distribution protocol, anonymously."""
 
+import re
 from typing import Any, Final
 
 from airflow_llm_provisioning.exceptions import ProvisioningError
@@ -25,40 +26,45 @@ async def image_exists(reference: str) -> bool:
     import aiohttp
 
     host, repository, version = split_reference(reference)
-    scheme = "http" if host.startswith(("127.0.0.1", "localhost")) else "https"
+    scheme = "http" if host.partition(":")[0] in ("127.0.0.1", "localhost") else "https"
     url = f"{scheme}://{host}/v2/{repository}/manifests/{version}"
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
             async with session.head(url, headers={"Accept": ACCEPTED}) as reply:
                 status, challenge = reply.status, reply.headers.get("WWW-Authenticate", "")
-            if status == 401:
+            if status == 401 and challenge.lower().startswith("bearer "):
                 token = await _token(session, challenge)
                 headers = {"Accept": ACCEPTED, "Authorization": f"Bearer {token}"}
                 async with session.head(url, headers=headers) as reply:
                     status = reply.status
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         raise ProvisioningError(f"Registry {host} could not be asked: {error!r}") from error
     if status in (200, 404):
         return status == 200
-    raise ProvisioningError(f"Registry {host} answered {status} for {repository}.")
+    raise ProvisioningError(f"Registry {host} answered {status} for {repository} to a question without credentials.")
 
 
 def split_reference(reference: str) -> tuple[str, str, str]:
     """Return (host, repository, tag or digest) of an image reference, Docker Hub's defaults spelled out."""
-    name, at, digest = reference.partition("@")
+    name, _, digest = reference.partition("@")
     head, slash, rest = name.partition("/")
-    host, path = (head, rest) if slash and ("." in head or ":" in head) else ("registry-1.docker.io", name)
-    path, colon, tag = path.partition(":")
-    if host == "registry-1.docker.io" and "/" not in path:
-        path = f"library/{path}"
-    return host, path, digest if at else tag if colon else "latest"
+    named = bool(slash) and ("." in head or ":" in head or head == "localhost")
+    host, path = (head, rest) if named else ("docker.io", name)
+    path, _, tag = path.partition(":")
+    if host in ("docker.io", "index.docker.io"):
+        # The name in references is not the host that answers.
+        host = "registry-1.docker.io"
+        path = path if "/" in path else f"library/{path}"
+    return host, path, digest or tag or "latest"
 
 
 async def _token(session: Any, challenge: str) -> str:
-    fields = dict(part.split("=", 1) for part in challenge.partition(" ")[2].split(",") if "=" in part)
-    realm = fields.pop("realm", "").strip('"')
+    # A scope may hold commas: `Bearer realm="https://..",service="..",scope="repository:a/b:pull,push"`.
+    fields = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+    realm = fields.pop("realm", "")
     if not realm:
-        raise ProvisioningError("the registry asks for credentials in a way that is not understood")
-    async with session.get(realm, params={key: value.strip('"') for key, value in fields.items()}) as reply:
-        body = await reply.json()
+        raise ProvisioningError(f"a registry asked for credentials in a way that is not understood: {challenge!r}")
+    asked = {key: fields[key] for key in ("service", "scope") if key in fields}
+    async with session.get(realm, params=asked) as reply:
+        body = await reply.json(content_type=None) if reply.status == 200 else {}
     return str(body.get("token") or body.get("access_token") or "")

@@ -184,15 +184,17 @@ class Preflight(BaseOperator):
     Returns [{target, level, sentence}] when only notes are left.
 
     :param experiment: {name, profile, targets: [..], ...}; see `core.experiment`.
+    :param results_conn_id: the results store that the trials will write.
     """
 
     template_fields: Sequence[str] = ("experiment",)
     template_fields_renderers = {"experiment": "json"}  # noqa: RUF012 - Airflow's name
     ui_color = "#e8e6f4"
 
-    def __init__(self, *, experiment: Mapping[str, Any], **kwargs: Any) -> None:
+    def __init__(self, *, experiment: Mapping[str, Any], results_conn_id: str = DEFAULT_STORE, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.experiment = experiment
+        self.results_conn_id = results_conn_id
 
     def execute(self, context: Context) -> list[dict[str, str]]:
         """Look, and fail with all sentences together."""
@@ -201,7 +203,7 @@ class Preflight(BaseOperator):
         from airflow_llm_provisioning.core.experiment import experiment_from
         from airflow_llm_provisioning.operators.checking import check_experiment
 
-        findings = asyncio.run(check_experiment(experiment_from(self.experiment)))
+        findings = asyncio.run(check_experiment(experiment_from(self.experiment), results_conn_id=self.results_conn_id))
         for finding in findings:
             self.log.warning("%s", finding)
         wrong = [str(finding) for finding in findings if finding.blocks]

@@ -1,0 +1,174 @@
+"""Preflight against a simulated cluster: everything wrong at once, in sentences, and nothing changed."""
+
+import asyncio
+import builtins
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster_in_background import BackgroundCluster, ClusterThread, kubernetes_connection, simulated_target
+from operator_harness import apply, context, open_trial, run
+
+from airflow_llm_provisioning.core.experiment import Experiment, Target
+from airflow_llm_provisioning.exceptions import ConfigurationError
+from airflow_llm_provisioning.gateways.kubernetes import Cluster
+from airflow_llm_provisioning.gateways.preflight import Finding, check_target
+from airflow_llm_provisioning.operators import checking
+from airflow_llm_provisioning.operators.experiment import Preflight
+
+
+@pytest.fixture
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody answers for the hub, and the base image's registry says yes."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+
+    async def there(_reference: str) -> bool:
+        return True
+
+    monkeypatch.setattr("airflow_llm_provisioning.gateways.registry.image_exists", there)
+
+
+def look(target: Target, results_conn_id: str | None = None) -> list[Finding]:
+    found = asyncio.run(checking._check(target))
+    return found + [Finding("store", *told) for told in [checking._store(results_conn_id)] if told]
+
+
+def errors(findings: list[Finding]) -> str:
+    return "\n".join(str(item) for item in findings if item.blocks)
+
+
+def test_a_good_cluster_has_nothing_wrong(simulated: BackgroundCluster) -> None:
+    """No error, and looking leaves no trace: no lock, no object."""
+    before = simulated.names("configmaps")
+    assert errors(look(simulated_target())) == ""
+    assert simulated.names("leases") == []
+    assert simulated.names("configmaps") == before
+
+
+def test_every_missing_right_is_listed_at_once(simulated: BackgroundCluster) -> None:
+    """Verb and resource, cluster-scoped nodes and the proxy included, in one sentence that says what to do."""
+    simulated.fault("forbidden", ["create:rayservices", "watch:nodes", "services"])
+    told = errors(look(simulated_target()))
+    for right in ("create rayservices", "watch nodes", "get services/proxy", "create services/proxy"):
+        assert right in told
+    assert "bind a role that allows it" in told
+
+
+def test_everything_wrong_is_listed_together(simulated: BackgroundCluster, tmp_path: Path, monkeypatch: Any) -> None:
+    """Lock held, something left over, another autoscaler than the target's, rights, cloud connection, store: one look,
+    every sentence.
+    """
+    apply(_opened(monkeypatch, tmp_path))
+    simulated.fault("forbidden", ["delete:pods", "watch:pods"])
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("AIRFLOW_CONN_BROKEN", f'{{"conn_type": "sqlite", "host": "{tmp_path}/file/x.db"}}')
+    target = simulated_target(
+        nodes={
+            **simulated_target().as_dict()["nodes"],
+            "autoscaler": "karpenter",
+            "options": {"role": "r", "discovery": "d"},
+        },
+        cloud_conn_id="nowhere",
+        region="us-west-2",
+    )
+    found = look(target, "broken")
+    told = errors(found)
+    for words in (
+        "held by 'nightly/other/demo' until",
+        "Node autoscaler karpenter was not found: there is no resource nodepools.karpenter.sh",
+        "may not watch pods",
+        "'nowhere' is not defined",
+        "cannot be opened for writing",
+    ):
+        assert words in told
+    notes = "\n".join(str(item) for item in found if not item.blocks)
+    assert "RayService default/llm-model-serve is already there" in notes
+
+
+def _opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    store = f'{{"conn_type": "sqlite", "host": "{tmp_path}/results.db"}}'
+    monkeypatch.setenv("AIRFLOW_CONN_LLM_PROVISIONING_RESULTS", store)
+    return open_trial(ctx=context(run_id="other"))
+
+
+def test_an_expired_lock_is_no_obstacle(simulated: BackgroundCluster) -> None:
+    """Its holder is dead; the next trial takes it over."""
+    spec = {"holderIdentity": "dead", "leaseDurationSeconds": 1, "renewTime": "2026-01-01T00:00:00.000000Z"}
+    metadata = {"name": "llm-provisioning-trial", "namespace": "default"}
+    simulated.create("leases", {"metadata": metadata, "spec": spec})
+    assert errors(look(simulated_target())) == ""
+
+
+def test_an_unreachable_cluster_is_one_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing further can be said of it."""
+    monkeypatch.setenv("AIRFLOW_CONN_SIM", kubernetes_connection("http://127.0.0.1:9"))
+    monkeypatch.setitem(Cluster.__init__.__kwdefaults__, "patience_s", 0.3)
+    (finding,) = look(simulated_target())
+    assert finding.blocks
+    assert "sim" in finding.sentence
+
+
+def test_a_missing_extra_is_found_before_it_is_needed(
+    simulated: BackgroundCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The packages of the target's cloud are not installed: the extra's name is said."""
+    original = builtins.__import__
+
+    def without(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.startswith("airflow.providers.google"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return original(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    nodes = {**simulated_target().as_dict()["nodes"], "cloud": "gke"}
+    told = errors(look(simulated_target(nodes=nodes, cloud_conn_id="google")))
+    assert "pip install 'airflow-llm-provisioning[google]'" in told
+
+
+def test_karpenters_cluster_shows_its_resource() -> None:
+    """Each node autoscaler is found by its own sign; on another's cluster Luna is missed."""
+    with ClusterThread(autoscaler="karpenter") as cluster:
+        nodes = {**simulated_target().as_dict()["nodes"], "options": {"role": "r", "discovery": "d"}}
+        karpenter = simulated_target(nodes={**nodes, "autoscaler": "karpenter"})
+        assert "karpenter was not found" not in errors(_check_at(cluster, karpenter))
+        assert "no deployment elotl/elotl-luna-manager" in errors(_check_at(cluster, simulated_target()))
+
+
+def _check_at(cluster: BackgroundCluster, target: Target) -> list[Finding]:
+    from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
+
+    async def check() -> list[Finding]:
+        async with Cluster.from_access(lambda: ClusterAccess(cluster.url)) as opened:
+            return await check_target(opened, target)
+
+    return asyncio.run(check())
+
+
+@pytest.mark.usefixtures("_no_network", "results_db")
+def test_the_task_passes_with_notes_and_fails_with_every_error(
+    simulated: BackgroundCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is only noted is returned; one error fails it, with all sentences of all targets together."""
+    good = simulated_target()
+    drawn = {"name": "n", "targets": [good.as_dict()]}
+    notes = run(Preflight(task_id="p", experiment=drawn))
+    assert {note["level"] for note in notes} == {"note"}
+    assert any("The hub could not be asked" in note["sentence"] for note in notes)
+    bad = [good.as_dict() | {"name": name, "conn_id": f"missing_{name}"} for name in ("a", "b")]
+    with pytest.raises(ConfigurationError, match="missing_a") as raised:
+        run(Preflight(task_id="p", experiment={"name": "n", "targets": [good.as_dict(), *bad]}))
+    assert "missing_b" in str(raised.value)
+    assert "note:" not in str(raised.value)
+
+
+def test_a_base_image_that_is_gone_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials that pull it would fail; an unknown answer is only a note."""
+
+    async def gone(_reference: str) -> bool:
+        return False
+
+    monkeypatch.setattr("airflow_llm_provisioning.gateways.registry.image_exists", gone)
+    level, sentence = asyncio.run(checking._base_image(Experiment("n", (simulated_target(),)))) or ("", "")
+    assert level == "error"
+    assert "rayproject/ray-ml:2.33.0.914af0-py311" in sentence
+    assert "phi3-current" in sentence
