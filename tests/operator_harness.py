@@ -36,9 +36,18 @@ class FakeTaskInstance:
         return {run: {task: self.states[task] for task in task_ids if task in self.states} for run in run_ids}
 
 
+class FakeStateStore(dict[str, Any]):
+    """What Airflow keeps for a task from one try to the next."""
+
+    def set(self, key: str, value: Any) -> None:
+        """Keep what Airflow would store."""
+        self[key] = json.loads(json.dumps(value))
+
+
 def context(task_id: str = "t", run_id: str = "run-1", **states: str) -> Any:
     """Return an execution context."""
-    return {"ti": FakeTaskInstance(task_id=task_id, run_id=run_id, states=states)}
+    ti = FakeTaskInstance(task_id=task_id, run_id=run_id, states=states)
+    return {"ti": ti, "task_state_store": FakeStateStore()}
 
 
 def stored(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Deploy and delete a RayService on any cluster: useful alone, without experiment, target or results store."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -153,12 +153,18 @@ class DeleteRayService(WaitingOperator):
 
 
 async def delete_ray_service(
-    rayservice: Mapping[str, Any], *, wait_for_nodes: bool, timeout_s: float, trial_label: str | None = None
+    rayservice: Mapping[str, Any],
+    *,
+    wait_for_nodes: bool,
+    timeout_s: float,
+    trial_label: str | None = None,
+    remember: Callable[[dict[str, str]], dict[str, str]] = dict,
 ) -> PodsGoneWait:
     """Ask for the deletion and return the wait for what it leaves behind.
 
     `trial_label`: only an object that carries this trial's label is deleted, and pods are found by it even when the
-    RayCluster is gone already (a repeated teardown).
+    RayCluster is gone already (a repeated teardown). `remember`: takes the nodes found (name -> uid) before anything is
+    deleted, and returns them with those that earlier tries found: without pods nobody can tell them any more.
     """
     from airflow_llm_provisioning.connections import open_cluster
 
@@ -167,7 +173,7 @@ async def delete_ray_service(
     async with open_cluster(reference) as cluster:
         # Names of pods and nodes are only reachable while the RayCluster exists.
         pods: list[dict[str, Any]] = []
-        nodes: list[dict[str, Any]] = []
+        nodes: dict[str, str] = {}
         uid, ours = rayservice.get("uid"), True
         if trial_label is not None:
             found = await cluster.get("rayservices", name, namespace)
@@ -179,7 +185,8 @@ async def delete_ray_service(
             pods = pods or await cluster.pods(name, namespace)
         if wait_for_nodes:
             named = sorted({pod["spec"]["nodeName"] for pod in pods if pod["spec"].get("nodeName")})
-            nodes = [node for node_name in named if (node := await cluster.get("nodes", node_name))]
+            found_nodes = [node for node_name in named if (node := await cluster.get("nodes", node_name))]
+            nodes = remember({node["metadata"]["name"]: node["metadata"]["uid"] for node in found_nodes})
         try:
             deleted = ours and await cluster.delete("rayservices", name, namespace, uid=uid)
         except ConflictError:
@@ -190,7 +197,7 @@ async def delete_ray_service(
         cluster=reference,
         namespace=namespace,
         pods={pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in pods},
-        nodes={node["metadata"]["name"]: node["metadata"]["uid"] for node in nodes} if wait_for_nodes else None,
+        nodes=nodes if wait_for_nodes else None,
         deleted=deleted,
         started_at=started_at.isoformat(),
         timeout_s=timeout_s,

@@ -211,6 +211,7 @@ class CloseTrial(WaitingOperator):
                     wait_for_nodes=True,
                     timeout_s=self.nodes_gone_s,
                     trial_label=trial["labels"][LABEL_TRIAL],
+                    remember=lambda nodes: _with_earlier_tries(context, nodes),
                 )
             )
         return self.wait_for(context, wait, at_most=timedelta(seconds=self.nodes_gone_s + 300))
@@ -245,6 +246,20 @@ class CloseTrial(WaitingOperator):
         ti = context["ti"]
         states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[self.wait_task_id], run_ids=[ti.run_id])
         return next((str(state) for run in states.values() for state in run.values() if state), None)
+
+
+def _with_earlier_tries(context: Context, nodes: dict[str, str]) -> dict[str, str]:
+    """Return the nodes with those that an earlier try of this task found, and keep them all for the next one."""
+    state = context.get("task_state_store")
+    if state is None:
+        return nodes
+    known: Any = state.get(_NODES)
+    together: dict[str, str] = {**(known or {}), **nodes}
+    state.set(_NODES, {**together})
+    return together
+
+
+_NODES = "nodes"
 
 
 async def lock_and_look(cluster: "Cluster", trial: Mapping[str, Any]) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 from cluster_in_background import TOKEN, BackgroundCluster, kubernetes_connection, simulated_target
-from operator_harness import apply, close_trial, context, open_trial, planned, run, wait
+from operator_harness import apply, as_stored, close_trial, context, open_trial, planned, run, wait
 
 from airflow_llm_provisioning.connections import open_store
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
@@ -24,7 +24,7 @@ from airflow_llm_provisioning.exceptions import (
 )
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.store import ResultsStore
-from airflow_llm_provisioning.operators.trial import OpenTrial
+from airflow_llm_provisioning.operators.trial import CloseTrial, OpenTrial
 
 pytestmark = pytest.mark.usefixtures("results_db")
 
@@ -235,6 +235,24 @@ def test_a_trial_that_cannot_be_closed_has_its_row(
     close_trial(trial, context(wait="failed"))
     assert [flag.partition(":")[0] for flag in the_row(store).flags] == ["no_trace"]
     assert store.ledger.open_entries() == []
+
+
+def test_a_repeated_teardown_waits_for_the_nodes_of_the_first(simulated: BackgroundCluster) -> None:
+    """Killed after the delete, it finds no pods any more that would tell the nodes; the next trial must still start
+    cold.
+    """
+    ctx = context()
+    trial = open_trial()
+    wait(trial, apply(trial))
+    closing = CloseTrial(task_id="close", trial=trial, deferrable=True)
+    with pytest.raises(TaskDeferred) as first:
+        closing.execute(ctx)
+    simulated.until(lambda: not simulated.objects("pods", "default"))
+    with pytest.raises(TaskDeferred) as again:
+        closing.execute(ctx)
+    nodes = as_stored(first.value).arguments["nodes"]
+    assert len(nodes) == 2
+    assert as_stored(again.value).arguments["nodes"] == nodes
 
 
 def test_an_unwritable_store_stops_the_trial_before_anything_is_created(

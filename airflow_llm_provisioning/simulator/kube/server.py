@@ -143,11 +143,11 @@ class KubeServer:
         if place.subresource in ("", "status"):
             if place.resource.review:
                 return _json(review(call, self.faults), 201)
-            answer = await self._objects(call, request)
+            response = await self._objects(call, request)
             if self.faults.hold_reply(call.verb, place.resource.plural):
                 # Until the client leaves or the server stops: both cancel this.
                 await asyncio.Event().wait()
-            return answer
+            return response
         if place.resource.plural == "pods" and place.subresource == "log":
             return await self._send(request, pod_log(call, self.store, self.proxy), 200, {"Content-Type": "text/plain"})
         if place.resource.plural in ("pods", "services") and place.subresource == "proxy":
