@@ -34,7 +34,9 @@ def phase_chart(rows: Sequence[Row], variants: Sequence[str], longest_s: float) 
         alt.Chart(alt.Data(values=list(rows)))
         .mark_bar(height=_BAR - 10, strokeWidth=0.6, stroke="#ffffff88")
         .encode(
-            x=alt.X("start_s:Q", scale=seconds, title="seconds from submission"),
+            x=alt.X(
+                "start_s:Q", scale=seconds, title="seconds from submission", axis=alt.Axis(tickCount=10, format="d")
+            ),
             x2="end_s:Q",
             y=y,
             color=alt.Color(

@@ -50,8 +50,9 @@ def folded(title: str, content: Any) -> Markup:
 
 
 def _class_of(values: Sequence[Any]) -> str:
-    """Return the class of a column: `n` for numbers, `s` for short texts, which stay on one line."""
+    """Return the class of a column: `n` for numbers (some perhaps with a remark behind them), `s` for short texts."""
     known = [value for value in values if value is not None]
-    if known and all(isinstance(value, (int, float)) for value in known):
+    numbers = [value for value in known if isinstance(value, (int, float))]
+    if numbers and all(value in numbers or str(value)[:1].isdigit() for value in known):
         return "n"
     return "s" if all(len(str(value)) <= SHORT for value in known) else ""

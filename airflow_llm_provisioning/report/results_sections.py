@@ -180,8 +180,7 @@ def _phase_table(trials: Sequence[TrialResult]) -> Markup:
     for mean in means:
         row = rows.setdefault(mean.phase, {"phase": mean.phase, "group": group_of(mean.phase).title})
         arm = (mean.setup, mean.variant)
-        partly = f" (n={mean.n})" if mean.n < counted[arm] else ""
-        row["/".join(arm)] = f"{mean.mean_s:.1f}{partly}"
+        row["/".join(arm)] = mean.mean_s if mean.n == counted[arm] else f"{mean.mean_s:.1f} (n={mean.n})"
     headings = {"/".join(arm): f"{arm[0]} {arm[1]} (n={counted[arm]})" for arm in arms}
     return table({"phase": "phase", "group": "group"} | headings, list(rows.values()))
 
