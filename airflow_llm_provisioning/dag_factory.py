@@ -136,6 +136,7 @@ def trials(
         expected=sum(experiment.slots().values()),
         results_conn_id=results_conn_id,
         trigger_rule="all_done",
+        **_SURVIVES_ITS_WORKER,
     )
     for cluster, slots in experiment.slots().items():
         # Both are last tasks: a run is as good as its last tasks, and each of the two may fail.

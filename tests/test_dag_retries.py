@@ -1,0 +1,48 @@
+"""Which tasks of a trial DAG are tried again: what a killed worker began, and never what failed with a sentence."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from airflow.sdk import DAG, BaseOperator, RetryAction
+from cluster_in_background import simulated_target
+
+from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.dag_factory import single_trial, trials
+from airflow_llm_provisioning.exceptions import ConflictError, TrialFailedError
+
+
+def tasks_of(*, by_hand: bool) -> dict[str, BaseOperator]:
+    """Return the tasks of a DAG by the last part of their ids."""
+    experiment = Experiment("nightly", (simulated_target(),), replicates=1)
+    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
+        if by_hand:
+            single_trial(experiment)
+        else:
+            trials(experiment)
+    return {task_id.rpartition(".")[2]: task for task_id, task in dag.task_dict.items()}  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_killed_worker_is_replaced_and_a_failure_is_final(by_hand: bool) -> None:
+    """Every task but the teardown repeats what no sentence explains, and only that: a trial measured as failed must not
+    be measured again.
+    """
+    for name, task in tasks_of(by_hand=by_hand).items():
+        if name == "close":
+            continue
+        policy = task.retry_policy
+        assert task.retries > 0, name
+        assert policy is not None, name
+        for error in (TrialFailedError("it failed"), ConflictError("somebody else's")):
+            assert policy.evaluate(error, 1, task.retries).action is RetryAction.FAIL, name
+        assert policy.evaluate(RuntimeError(), 1, task.retries).action is RetryAction.DEFAULT, name
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_teardown_is_tried_for_minutes_whatever_went_wrong(by_hand: bool) -> None:
+    """GPU nodes run until it succeeds: an API server that is away for ten minutes must not leave them behind."""
+    close = tasks_of(by_hand=by_hand)["close"]
+    assert close.retry_policy is None
+    delays = [close.retry_delay * close.retry_exponential_backoff**tried for tried in range(close.retries)]
+    assert delays[0] <= timedelta(seconds=30)
+    assert sum(delays, timedelta()) >= timedelta(minutes=10)
