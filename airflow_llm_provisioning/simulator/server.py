@@ -83,6 +83,10 @@ class Simulator:
             await cluster.stop()
         await self.hub.stop()
 
+    def cloud(self, name: str) -> CloudStandIn:
+        """Return a cloud's stand-in: its faults, and what it holds."""
+        return self._clouds[name]
+
     def connections(self) -> Connections:
         """Return the Airflow connections by which it is reached: id -> {conn_type, ..., extra}."""
         found: Connections = {}

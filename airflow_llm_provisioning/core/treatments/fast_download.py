@@ -6,6 +6,7 @@ hf_xet where that is installed (0.32 to 0.36), unless Xet is disabled.
 """
 
 from dataclasses import replace
+from typing import Final
 
 from airflow_llm_provisioning.core.experiment import Delivery
 from airflow_llm_provisioning.core.trace import TraceView
@@ -14,6 +15,9 @@ from airflow_llm_provisioning.core.verdicts import Verdict, recipe_packages, swi
 from airflow_llm_provisioning.core.workload import Workload, package_name
 
 _ANYWHERE: frozenset[str] = frozenset()
+# What the hub's client raises where hf_transfer is switched on and not installed (huggingface_hub 0.25,
+# file_download.http_get); Serve shows it in the deployment's message.
+_REFUSAL: Final = "'hf_transfer' package is not available"
 
 
 class FastDownload:
@@ -42,6 +46,8 @@ class FastDownload:
         transfer = switch(view, "HF_HUB_ENABLE_HF_TRANSFER")
         if transfer.value != "yes":
             return Verdict(self.name, transfer.value, (*transfer.evidence, *xet.evidence))
+        if any(_REFUSAL in str(answer.body) for answer in view.polls()):
+            return Verdict(self.name, "no", (*transfer.evidence, f"The hub's client refused: {_REFUSAL}."))
         return _transfer(packages, transfer, xet_disabled=switch(view, "HF_HUB_DISABLE_XET").value == "yes")
 
 

@@ -1,0 +1,215 @@
+"""A laboratory per cloud: the simulator on a thread, the shipped preparation DAG's own tasks, and one whole trial.
+
+Everything goes over the wire: operators, gateways and the clouds' SDKs reach the stand-ins by Airflow connections only.
+"""
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.definitions.xcom_arg import PlainXComArg
+from operator_harness import apply, close_trial, run, stored, wait
+
+from airflow_llm_provisioning.connections import open_store
+from airflow_llm_provisioning.core.experiment import Experiment, Target
+from airflow_llm_provisioning.core.result import TrialResult
+from airflow_llm_provisioning.core.verdicts import pulled_figures
+from airflow_llm_provisioning.dag_factory import load_experiment, preparation
+from airflow_llm_provisioning.exceptions import TrialFailedError
+from airflow_llm_provisioning.operators.trial import OpenTrial
+from airflow_llm_provisioning.simulator import server
+from airflow_llm_provisioning.simulator.clock import SimClock
+from airflow_llm_provisioning.simulator.infra import delivery
+from airflow_llm_provisioning.simulator.profiles import NOISE, load_profile
+from airflow_llm_provisioning.simulator.server import Simulator
+
+# Virtual seconds a second. Nothing is measured while a target is prepared or its nodes go away; a pull in full lasts
+# minutes and can be told from a mount at any speed; a mount of some seconds only where a busy machine's hiccup of a
+# tenth of a second stays far below the 25 s that a full pull of this image cannot beat.
+UNMEASURED = 800.0
+ROUGH = 400.0
+EXACT = 120.0
+SHIPPED = Path(__file__).resolve().parents[2] / "dags" / "experiments" / "simulated.yaml"
+
+
+class GearedClock(SimClock):
+    """A clock whose speed may be changed between trials, while nothing that matters sleeps."""
+
+    def shift(self, speed: float) -> None:
+        """Go on from this instant at another speed."""
+        wall, virtual = time.time(), self.now()
+        for name, value in (("wall_epoch", wall), ("virtual_epoch", virtual), ("speed", speed)):
+            object.__setattr__(self, name, value)
+
+
+@dataclass
+class Laboratory:
+    """One cloud's simulator. Its parts are touched through `call`, which runs on its loop."""
+
+    simulator: Simulator
+    experiment: Experiment
+    clock: GearedClock
+    _loop: asyncio.AbstractEventLoop = field(repr=False)
+
+    def prepare(self, target: Target, *, without: Collection[str] = ()) -> dict[str, Any]:
+        """Run the preparation's own tasks for a target; see `prepared`."""
+        self.call(lambda: self.clock.shift(UNMEASURED))
+        return prepared(target, without, self.experiment)
+
+    def trial(self, target: Target, *args: Any, speed: float = ROUGH, **fields: Any) -> TrialResult:
+        """Run one whole trial and return its row; its nodes are gone then."""
+        return self.finish(open_trial(target, *args, **fields), speed=speed)
+
+    def finish(self, trial: dict[str, Any], *, speed: float = ROUGH) -> TrialResult:
+        """Deploy an opened trial, record it, close it; return its row."""
+        self.call(lambda: self.clock.shift(speed))
+        with suppress(TrialFailedError):
+            wait(trial, apply(trial))
+        self.call(lambda: self.clock.shift(UNMEASURED))
+        return closed(trial)
+
+    def target(self, kind: str) -> Target:
+        """Return the shipped experiment's target: `plain` or `fast`."""
+        return next(target for target in self.experiment.targets if target.name.endswith(kind))
+
+    def call(self, work: Callable[[], Any]) -> Any:
+        """Run a function on the simulator's loop and return its result."""
+        done: Future[Any] = Future()
+
+        def run_it() -> None:
+            try:
+                done.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
+                done.set_exception(error)
+
+        self._loop.call_soon_threadsafe(run_it)
+        return done.result(timeout=30)
+
+
+@contextmanager
+def laboratory(cloud: str, *more: Target) -> Iterator[Laboratory]:
+    """Run one cloud of the shipped experiment, with `more` targets, and lead Airflow's connections to it."""
+    shipped = load_experiment(SHIPPED).on_clouds([cloud])
+    experiment = replace(shipped, targets=(*shipped.targets, *more))
+    started: Future[tuple[Simulator, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def serve() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(server, "SimClock", GearedClock)
+            simulator = Simulator(experiment, speed=UNMEASURED, seed=7)
+        stop = asyncio.Event()
+        try:
+            await simulator.start()
+        except BaseException as error:
+            started.set_exception(error)
+            raise
+        started.set_result((simulator, asyncio.get_running_loop(), stop))
+        await stop.wait()
+        await simulator.stop()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), name=f"simulated-{cloud}", daemon=True)
+    thread.start()
+    simulator, loop, stop = started.result(timeout=60)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in simulator.environment().items():
+            patch.setenv(name, value)
+        try:
+            assert isinstance(simulator.clock, GearedClock)
+            yield Laboratory(simulator, experiment, simulator.clock, loop)
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            thread.join(timeout=60)
+
+
+def prepared(target: Target, without: Collection[str], experiment: Experiment) -> dict[str, Any]:
+    """Run the tasks of the shipped preparation for one target in their order; return task -> result.
+
+    `without`: tasks that are left out; whoever needs their results gets none.
+    """
+    with DAG("prepare", schedule=None) as dag:
+        preparation(replace(experiment, targets=(target,)))
+    results: dict[str, Any] = {}
+    for task in dag.tasks:
+        name = task.task_id.rpartition(".")[2]
+        if name in without:
+            results[name] = {}
+            continue
+        for attribute in task.template_fields:
+            value = getattr(task, attribute)
+            if isinstance(value, PlainXComArg):
+                setattr(task, attribute, results[value.operator.task_id.rpartition(".")[2]])
+        results[name] = stored(run(task))
+    return results
+
+
+def open_trial(target: Target, variant: str = "improved", setup: str = "static", **fields: Any) -> dict[str, Any]:
+    """Open a trial as a slot of the trial DAG does."""
+    planned = {
+        "target": target.as_dict(),
+        "cloud": target.cloud,
+        "setup": setup,
+        "variant": variant,
+        "profile": "phi3-2025",
+        "cluster": target.cluster,
+        "replicate": 0,
+        "slot": 0,
+        "seed": 1,
+        "experiment": "earned",
+        "model": None,
+        "image": None,
+        **fields,
+    }
+    opened: dict[str, Any] = run(OpenTrial(task_id="open", planned=planned, timeout_s=7200))
+    return opened
+
+
+def closed(trial: dict[str, Any]) -> TrialResult:
+    """Close a trial and return its row."""
+    close_trial(trial)
+    store = open_store()
+    try:
+        return next(row for row in store.trials() if row.trial_id == trial["trial_id"])
+    finally:
+        store.close()
+
+
+def seconds_of(row: TrialResult, *names: str) -> float:
+    """Return how long the phases of these names took on the deciding path, head's and worker's together."""
+    return sum(
+        phase.duration_s
+        for phase in row.phases
+        if {part.removeprefix("head_").removeprefix("worker_") for part in phase.name.split("+")} & set(names)
+    )
+
+
+def verdict(row: TrialResult, claim: str) -> tuple[str, str]:
+    """Return a treatment's verdict and its evidence as one text."""
+    (found,) = [item for item in row.verdicts if item["claim"] == claim]
+    return str(found["value"]), " ".join(found["evidence"])
+
+
+def pulls_s(row: TrialResult) -> Sequence[float]:
+    """Return the kubelets' own figures of the trial's pulls, head's and worker's."""
+    (cold,) = [item for item in row.verdicts if item["claim"] == "cold_start"]
+    found = (pulled_figures(sentence)[0] for sentence in cold["evidence"])
+    return [seconds for seconds in found if seconds is not None]
+
+
+def pulled_in_full(lab: Laboratory, row: TrialResult) -> bool:
+    """Say whether head and worker each pulled for as long as anybody must who has nothing prepared.
+
+    What that takes follows from the image's bytes and the cloud's rates; their noise is a few per cent.
+    """
+    image = lab.call(lambda: lab.simulator.world.find_image(row.image))
+    profile = load_profile(row.cloud, "luna").with_values(**{NOISE: 0.0})
+    expected_s = delivery.pull_s(image, profile, random.Random(0))
+    return len(pulls_s(row)) == 2 and min(pulls_s(row)) > 0.75 * expected_s

@@ -1,0 +1,155 @@
+"""EKS: the gain of a snapshot is there when every step was made, and gone, and said to be gone, without any one."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("moto", reason="needs the [simulator] extra")
+pytest.importorskip("boto3", reason="needs the [amazon] extra")
+
+from earned_lab import EXACT, Laboratory, laboratory, open_trial, pulled_in_full, pulls_s, seconds_of, verdict
+from operator_harness import run
+
+from airflow_llm_provisioning.connections import open_cluster
+from airflow_llm_provisioning.core.experiment import Target
+from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
+from airflow_llm_provisioning.operators.preparation import SetUpNodes
+
+pytestmark = pytest.mark.eks
+
+KARPENTER = Target.from_dict(
+    {
+        "name": "eks-karpenter",
+        "cluster": "eks-karpenter",
+        "conn_id": "simulated_eks_karpenter",
+        "cloud_conn_id": "simulated_aws",
+        "cluster_name": "eks-karpenter",
+        "region": "us-west-2",
+        "variants": ["improved"],
+        "nodes": {
+            "cloud": "eks",
+            "autoscaler": "karpenter",
+            "kubernetes_minor": "1.34",
+            "gpu_skus": ["L4"],
+            "snapshot": True,
+            "options": {"role": "nodes", "discovery": "eks-karpenter"},
+        },
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Laboratory]:
+    with laboratory("eks", KARPENTER) as found:
+        yield found
+
+
+def without_snapshot(target: Target) -> Target:
+    return replace(target, nodes=replace(target.nodes, snapshot=False))
+
+
+def nodes_without_snapshot(target: Target) -> None:
+    """Set the nodes up as they were before anybody thought of a snapshot."""
+    run(SetUpNodes(task_id="set_up_nodes", target=without_snapshot(target).as_dict()))
+
+
+def said_no(lab: Laboratory, row: TrialResult) -> str:
+    """Return why the snapshot was not believed, of a trial that pulled in full and says so."""
+    assert (row.status, row.start, row.applied) == (TrialStatus.SUCCEEDED, "cold", "not applied")
+    value, why = verdict(row, "bottlerocket_snapshot")
+    assert value == "no"
+    assert pulled_in_full(lab, row), pulls_s(row)
+    return why
+
+
+@pytest.mark.parametrize("setup", ["static", "dynamic"])
+def test_everything_prepared_is_applied_cold_and_pulls_nothing(lab: Laboratory, setup: str) -> None:
+    """Image, snapshot, nodes: both images are on the nodes' disks when the kubelet asks."""
+    target = lab.target("fast")
+    lab.prepare(target)
+    row = lab.trial(target, setup=setup, speed=EXACT)
+    assert (row.status, row.start, row.applied) == (TrialStatus.SUCCEEDED, "cold", "applied")
+    assert pulls_s(row) == []
+    assert seconds_of(row, "image_pull", "pull_wait") < 5
+
+
+def test_no_snapshot_was_taken(lab: Laboratory) -> None:
+    """The image is built and the nodes are Bottlerocket's: each pulls it."""
+    target = without_snapshot(lab.target("fast"))
+    lab.prepare(target, without={"snapshot_image"})
+    row = lab.trial(target)
+    assert "No snapshot is named" in said_no(lab, row)
+
+
+def test_the_block_devices_do_not_name_it(lab: Laboratory) -> None:
+    """There is a snapshot, and the nodes were set up without it: AWS says so."""
+    target = lab.target("fast")
+    lab.prepare(target, without={"set_up_nodes"})
+    nodes_without_snapshot(target)
+    row = lab.trial(target)
+    assert "are not from snap-" in said_no(lab, row)
+
+
+def test_luna_was_not_restarted(lab: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Luna's ConfigMap names the snapshot, and Luna goes on as it began."""
+    target = lab.target("fast")
+    nodes_without_snapshot(target)
+
+    async def forgotten(*_: Any) -> None:
+        return None
+
+    monkeypatch.setattr("airflow_llm_provisioning.operators.preparing.restart", forgotten)
+    lab.prepare(target)
+    row = lab.trial(target)
+    assert "are not from snap-" in said_no(lab, row)
+
+
+def test_the_pods_name_the_image_otherwise(lab: Laboratory) -> None:
+    """The same image by digest is another reference to the kubelet, although the volume holds its bytes."""
+    target = lab.target("fast")
+    built = lab.prepare(target)["build_image"]
+    repository = built["image"].rpartition(":")[0]
+    row = lab.trial(target, image=f"{repository}@{built['digest']}")
+    assert "Successfully pulled" in said_no(lab, row)
+
+
+def test_the_snapshot_is_of_another_minor(lab: Laboratory) -> None:
+    """A volume of Kubernetes 1.33 in a cluster of 1.34: mounted, as AWS says, and of no use, as the pull says."""
+    target = lab.target("fast")
+    lab.prepare(replace(target, nodes=replace(target.nodes, kubernetes_minor="1.33")))
+    row = lab.trial(target)
+    why = said_no(lab, row)
+    assert "was restored from" in why
+    assert "Successfully pulled" in why
+
+
+def test_container_storage_is_on_the_instance_store(lab: Laboratory) -> None:
+    """Karpenter's node class got RAID0 by hand: the volume is mounted and nobody looks at it."""
+    target = lab.target("karpenter")
+    lab.prepare(target)
+
+    async def stripe() -> None:
+        async with open_cluster(target.cluster_reference()) as cluster:
+            patch = {"spec": {"instanceStorePolicy": "RAID0"}}
+            await cluster.patch_merge("ec2nodeclasses", "eks-karpenter", patch)
+
+    asyncio.run(stripe())
+    row = lab.trial(target)
+    assert "Successfully pulled" in said_no(lab, row)
+
+
+def test_packages_are_not_baked(lab: Laboratory) -> None:
+    """The base was mirrored as it is, and Ray installs the packages at start: twice, and it is said."""
+    target = replace(lab.target("fast"), variants=("image_delivery",))
+    lab.prepare(target)
+    trial = open_trial(target, "image_delivery")
+    trial["treatments"] = ["fast_download", "bake_packages", "bottlerocket_snapshot"]
+    row = lab.finish(trial)
+    assert (row.status, row.start, row.applied) == (TrialStatus.SUCCEEDED, "cold", "not applied")
+    value, why = verdict(row, "bake_packages")
+    assert value == "no"
+    assert "asks for pip vllm" in why
+    assert seconds_of(row, "runtime_env") > 120
