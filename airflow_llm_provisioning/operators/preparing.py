@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.exceptions import ConfigurationError
+from airflow_llm_provisioning.exceptions import ClusterError, ConfigurationError
 from airflow_llm_provisioning.triggers.pod_run import PodRunWait
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ async def set_up_nodes(target_data: Mapping[str, Any], prepared: Mapping[str, An
             await cluster.apply(manifest, force=True)
         for namespace, deployment in setup.restarts:
             await restart(cluster, namespace, deployment)
+        for namespace, deployment in setup.restarts:
+            await rolled_out(cluster, namespace, deployment)
         ended_at = cluster.clock()
     result = {
         "applied": [f"{item['kind']}/{item['metadata']['name']}" for item in setup.manifests],
@@ -127,6 +129,30 @@ async def restart(cluster: "Cluster", namespace: str, deployment: str) -> None:
             f"Deployment {namespace}/{deployment} does not exist on {cluster.name}: install the node autoscaler first."
         )
     await cluster.restart_deployment(namespace, deployment)
+
+
+async def rolled_out(cluster: "Cluster", namespace: str, deployment: str) -> None:
+    """Wait until a restarted deployment runs anew: until then nodes are made as its old configuration says."""
+    began_at = cluster.clock()
+    while not _is_rolled_out(await cluster.get("deployments", deployment, namespace) or {}):
+        if (cluster.clock() - began_at).total_seconds() > ROLL_OUT_S:
+            raise ClusterError(
+                f"Deployment {namespace}/{deployment} on {cluster.name} was restarted and did not run anew within "
+                f"{ROLL_OUT_S:.0f} s, so its new configuration is not in force: look at its pods."
+            )
+        await asyncio.sleep(max(0.1, cluster.real_seconds(2)))
+
+
+def _is_rolled_out(deployment: Mapping[str, Any]) -> bool:
+    """Judge as `kubectl rollout status` does (kubectl 1.34, polymorphichelpers/rollout_status.go)."""
+    wanted = deployment.get("spec", {}).get("replicas", 1)
+    status = deployment.get("status") or {}
+    counts = [status.get(name, 0) for name in ("updatedReplicas", "replicas", "availableReplicas")]
+    seen = status.get("observedGeneration", 0) >= deployment.get("metadata", {}).get("generation", 0)
+    return seen and counts == [wanted] * 3
+
+
+ROLL_OUT_S: Final = 300.0
 
 
 async def begin_warming(

@@ -29,7 +29,7 @@ def install(ctx: ClusterContext, fleet: NodeFleet) -> Machine:
     ctx.store.create("daemonsets", daemonset(ctx.cluster.cloud), namespace=NAMESPACE, manager="helm")
     if ctx.cluster.autoscaler == "luna":
         _deploy(ctx, luna.NAMESPACE, luna.DEPLOYMENT, "elotl/luna-manager:v1.2.10")
-        _deploy(ctx, luna.NAMESPACE, "elotl-luna-webhook", "elotl/luna-webhook:v1.2.10")
+        _deploy(ctx, luna.NAMESPACE, luna.WEBHOOK, "elotl/luna-webhook:v1.2.10")
         config = {"metadata": {"name": luna.CONFIG_MAP}, "data": {}}
         ctx.store.create("configmaps", config, namespace=luna.NAMESPACE, manager="helm")
     elif ctx.cluster.autoscaler == "karpenter":

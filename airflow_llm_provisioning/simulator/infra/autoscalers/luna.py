@@ -23,6 +23,7 @@ Object = dict[str, Any]
 NAMESPACE: Final = "elotl"
 CONFIG_MAP: Final = "elotl-luna"
 DEPLOYMENT: Final = "elotl-luna-manager"
+WEBHOOK: Final = "elotl-luna-webhook"
 CREATED_BY: Final[Mapping[str, str]] = {"node.elotl.co/created-by": "luna"}
 GPU_TAINT: Final[Mapping[str, str]] = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 
@@ -58,21 +59,29 @@ class Luna:
             await self._tasks.stop()
 
     async def _follow_restarts(self) -> None:
-        """Read the ConfigMap anew whenever the deployment was restarted, some seconds later."""
-        started: str | None = None
-        first = True
+        """Roll a deployment out whenever it was restarted, some seconds later; the manager reads the ConfigMap anew."""
+        started: dict[str, str | None] = {}
         async for _type, _resource, item in self._ctx.store.subscribe("deployments"):
-            if (item["metadata"]["namespace"], item["metadata"]["name"]) != (NAMESPACE, DEPLOYMENT):
+            name = item["metadata"]["name"]
+            if item["metadata"]["namespace"] != NAMESPACE or name not in (DEPLOYMENT, WEBHOOK):
                 continue
             metadata = item["spec"]["template"].get("metadata") or {}
             restarted = (metadata.get("annotations") or {}).get(_RESTARTED)
-            if not first and restarted != started:
-                self._tasks.start(self._restart())
-            started, first = restarted, False
+            if started.setdefault(name, restarted) != restarted:
+                self._tasks.start(self._restart(name, item["metadata"]["generation"]))
+            started[name] = restarted
 
-    async def _restart(self) -> None:
+    async def _restart(self, name: str, generation: int) -> None:
         await self._ctx.pause("restart_s")
-        self._read_config()
+        if name == DEPLOYMENT:
+            self._read_config()
+
+        def rolled_out(item: dict[str, Any]) -> None:
+            item["status"]["observedGeneration"] = generation
+
+        self._ctx.store.mutate(
+            "deployments", name, NAMESPACE, rolled_out, subresource="status", manager="kube-controller-manager"
+        )
 
     def _read_config(self) -> None:
         found = self._ctx.store.get("configmaps", CONFIG_MAP, NAMESPACE)
