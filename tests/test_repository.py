@@ -86,6 +86,13 @@ def test_every_extra_says_why() -> None:
     assert {"amazon", "google", "microsoft-azure", "simulator", "celery"} <= set(explained)
 
 
+def test_every_test_file_has_a_name_of_its_own() -> None:
+    """The tests are no packages: two files of one name cannot be collected together."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
+
+
 def core_dependency_lines() -> list[str]:
     """Return the lines between the brackets of pyproject's `dependencies`."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
