@@ -5,12 +5,14 @@ with the
 nvidia.com/gpu toleration; static: one worker, no autoscaler; dynamic: Ray's autoscaler in the head pod, workers from 0.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import yaml
 
+from airflow_llm_provisioning.core.fields import dig, mapping, objects, text
 from airflow_llm_provisioning.core.names import MAX_RAYSERVICE_NAME
 from airflow_llm_provisioning.core.workload import Resources, ScalingSetup, Workload
 from airflow_llm_provisioning.exceptions import ManifestError
@@ -100,17 +102,22 @@ def parse_manifest(manifest: Mapping[str, Any] | str) -> dict[str, Any]:
     try:
         documents = [document for document in yaml.safe_load_all(manifest) if document]
     except yaml.YAMLError as error:
-        raise ManifestError(f"The manifest is no YAML: {error}") from error
-    if len(documents) != 1 or not isinstance(documents[0], dict):
+        raise ManifestError(f"The manifest is no YAML: {_one_line(error)}") from error
+    if len(documents) != 1:
         raise ManifestError(f"The manifest must be one RayService; the text holds {len(documents)} documents.")
+    if not isinstance(documents[0], dict):
+        raise ManifestError(
+            f"The manifest must be one RayService; found the text {str(documents[0])!r:.80}. The path of a file must "
+            "end in .yaml, .yml or .json and lie in the DAG's template search path."
+        )
     return documents[0]
 
 
 def check_ray_service(manifest: Mapping[str, Any]) -> None:
     """Raise a ManifestError naming everything that keeps this from being a RayService we can deploy and measure."""
-    problems = list(_problems(manifest))
+    problems = _problems(manifest)
     if problems:
-        name = (manifest.get("metadata") or {}).get("name", "?")
+        name = dig(manifest, "metadata", "name") or "?"
         raise ManifestError(f"RayService {name!r} cannot be deployed: {'; '.join(problems)}.")
 
 
@@ -121,30 +128,42 @@ def serve_service(manifest_or_name: Mapping[str, Any] | str) -> str:
 
 
 def serve_applications(manifest: Mapping[str, Any]) -> list[str]:
-    """Return the names of the Serve applications a RayService deploys."""
-    config = yaml.safe_load((manifest.get("spec") or {}).get("serveConfigV2") or "")
-    return [app.get("name", "default") for app in (config or {}).get("applications") or []]
+    """Return the names of the Serve applications a RayService deploys. Raises ManifestError for what is no YAML."""
+    try:
+        config = yaml.safe_load(text(dig(manifest, "spec", "serveConfigV2")))
+    except yaml.YAMLError as error:
+        raise ManifestError(f"spec.serveConfigV2 is no YAML: {_one_line(error)}") from error
+    return [str(app.get("name", "default")) for app in objects(config, "applications")]
 
 
-def _problems(manifest: Mapping[str, Any]) -> Sequence[str]:
-    problems: list[str] = []
+def _problems(manifest: Mapping[str, Any]) -> list[str]:
     kind, version = manifest.get("kind"), str(manifest.get("apiVersion", ""))
     if kind != "RayService" or not version.startswith("ray.io/"):
         return [f"it is a {version or '?'} {kind or '?'}, not a ray.io RayService"]
-    name = (manifest.get("metadata") or {}).get("name") or ""
-    if not name:
-        problems.append("metadata.name is missing")
-    if len(name) > MAX_RAYSERVICE_NAME:
-        problems.append(f"its name has {len(name)} characters and KubeRay allows {MAX_RAYSERVICE_NAME}")
-    spec = manifest.get("spec") or {}
-    if not spec.get("rayClusterConfig"):
+    problems = _name_problems(dig(manifest, "metadata", "name"))
+    if not mapping(dig(manifest, "spec", "rayClusterConfig")):
         problems.append("spec.rayClusterConfig is missing")
     try:
         if not serve_applications(manifest):
             problems.append("spec.serveConfigV2 names no application, so nothing would ever become ready")
-    except (yaml.YAMLError, AttributeError) as error:
-        problems.append(f"spec.serveConfigV2 cannot be read ({error})")
+    except ManifestError as error:
+        problems.append(str(error))
     return problems
+
+
+def _name_problems(name: Any) -> list[str]:
+    if not isinstance(name, str) or not name:
+        return ["metadata.name is missing"]
+    if len(name) > MAX_RAYSERVICE_NAME:
+        return [f"its name has {len(name)} characters and KubeRay allows {MAX_RAYSERVICE_NAME}"]
+    # A Service is named after it (kuberay 1.7, utils.ValidateRayServiceMetadata: a DNS-1035 label).
+    if not re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", name):
+        return ["its name must be lower-case letters, digits and hyphens, and begin with a letter"]
+    return []
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 _HEAD_PORTS: Final = ((6379, "gcs-server"), (8265, "dashboard"), (10001, "client"), (8000, "serve"))

@@ -51,7 +51,13 @@ class ResultsStore:
     @classmethod
     def open(cls, url: str, *, clock: Clock = _utc_now) -> "ResultsStore":
         """Open the database at a SQLAlchemy URL, creating or upgrading its schema. Raises StoreError."""
-        shown = make_url(url).render_as_string(hide_password=True)
+        try:
+            shown = make_url(url).render_as_string(hide_password=True)
+        except (SQLAlchemyError, ValueError) as error:
+            # Not shown: what cannot be read may hold a password anywhere.
+            raise StoreError(
+                "The results store's address is no SQLAlchemy URL, such as sqlite:////path/x.db."
+            ) from error
         try:
             engine = _engine(url)
             with _writing(engine) as connection:

@@ -1,0 +1,320 @@
+"""Each variant serves what it should on each cloud, is refused where it cannot be, and is believed with evidence only."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from airflow_llm_provisioning.core.experiment import NodeProfile, Target
+from airflow_llm_provisioning.core.manifest import Serving
+from airflow_llm_provisioning.core.trace import TraceView
+from airflow_llm_provisioning.core.treatments import (
+    IMAGE_DELIVERY,
+    TREATMENTS,
+    VARIANTS,
+    check_target,
+    plan_serving,
+    preparation_steps,
+    serving,
+    treatments_of,
+)
+from airflow_llm_provisioning.core.verdicts import Verdict
+from airflow_llm_provisioning.core.workload import PHI3_2025, PHI3_CURRENT, Workload
+from airflow_llm_provisioning.exceptions import ConfigurationError
+
+DIGEST, OTHER_DIGEST = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+IMAGE = "registry.example/serving:r-1"
+TRANSFER = {"HF_HUB_ENABLE_HF_TRANSFER": "1"}
+XET = {"HF_XET_HIGH_PERFORMANCE": "1"}
+
+
+def line(resource: str, obj: Mapping[str, Any], second: int = 0, kind: str = "ADDED") -> dict[str, Any]:
+    return {"received_at": f"2026-05-04T12:00:{second:02d}Z", "type": kind, "resource": resource, "object": obj}
+
+
+def pod(role: str, *, env: Mapping[str, str], digest: str, image: str) -> dict[str, Any]:
+    owner = {"kind": "RayCluster", "name": "c", "uid": "rc", "controller": True}
+    return {
+        "metadata": {
+            "name": role,
+            "uid": role,
+            "labels": {"ray.io/node-type": role, "ray.io/cluster": "c"},
+            "ownerReferences": [owner],
+            "creationTimestamp": "2026-05-04T12:00:01Z",
+        },
+        "spec": {
+            "nodeName": f"node-{role}",
+            "containers": [
+                {"name": "main", "image": image, "env": [{"name": key, "value": env[key]} for key in sorted(env)]}
+            ],
+        },
+        "status": {"containerStatuses": [{"name": "main", "imageID": f"{image.partition(':')[0]}@{digest}"}]},
+    }
+
+
+def trace(
+    *,
+    pip: tuple[str, ...] = (),
+    env: Mapping[str, str] | None = None,
+    worker_env: Mapping[str, str] | None = None,
+    recipe: tuple[str, ...] | None = (),
+    prepared: Mapping[str, Any] | None = None,
+    digest: str = DIGEST,
+    image: str = IMAGE,
+    pulled: str | None = None,
+    evidence: tuple[tuple[str, bool | None], ...] = (),
+) -> TraceView:
+    """Return the view of a small trial: what was configured, how both pods' images came, what the cloud said."""
+    runtime_env = f"{{pip: [{', '.join(pip)}]}}" if pip else "{}"
+    trial = {"recipe": {"pip": list(recipe)} if recipe is not None else {}, "prepared": dict(prepared or {})}
+    header = {"format": 1, "origin": "simulated", "rayservice": {"name": "s", "uid": "rs"}, "trial": trial}
+    config = f"applications: [{{name: llm, runtime_env: {runtime_env}}}]"
+    service = {"metadata": {"name": "s", "uid": "rs", "creationTimestamp": "2026-05-04T12:00:00Z"}}
+    owner = {"kind": "RayService", "name": "s", "uid": "rs", "controller": True}
+    lines = [
+        line("trace", header, kind="HEADER"),
+        line("rayservices", {**service, "spec": {"serveConfigV2": config}}),
+        line("rayclusters", {"metadata": {"name": "c", "uid": "rc", "ownerReferences": [owner]}}),
+    ]
+    for role in ("head", "worker"):
+        told = (worker_env if role == "worker" and worker_env is not None else env) or {}
+        lines.append(line("pods", pod(role, env=told, digest=digest, image=image), 1))
+        if pulled:
+            event = {
+                "metadata": {"uid": f"e-{role}", "name": f"e-{role}"},
+                "reason": "Pulled",
+                "message": pulled,
+                "involvedObject": {"kind": "Pod", "name": role, "uid": role},
+            }
+            lines.append(line("events", event, 2))
+    lines += [
+        line("trace", {"claim": claim, "holds": holds, "detail": "d", "source": "s"}, 3, "EVIDENCE")
+        for claim, holds in evidence
+    ]
+    return TraceView(lines)
+
+
+def verdict(name: str, view: TraceView) -> Verdict:
+    (treatment,) = [item for item in TREATMENTS if item.name == name]
+    return treatment.verify(view)
+
+
+@pytest.mark.parametrize(
+    ("variant", "cloud", "names"),
+    [
+        ("baseline", "eks", []),
+        ("baseline", "generic", []),
+        ("fast_download", "generic", ["fast_download"]),
+        ("baked_image", "aks", ["bake_packages"]),
+        ("image_delivery", "gke", ["gke_image_streaming"]),
+        ("improved", "eks", ["fast_download", "bake_packages", "bottlerocket_snapshot"]),
+        ("improved", "gke", ["fast_download", "bake_packages", "gke_image_streaming"]),
+        ("improved", "aks", ["fast_download", "bake_packages", "aks_artifact_streaming"]),
+    ],
+)
+def test_a_variant_is_its_treatments_on_that_cloud(variant: str, cloud: str, names: list[str]) -> None:
+    """`improved` is the origin's bundle; the image delivery alone differs by cloud."""
+    assert [item.name for item in treatments_of(variant, cloud)] == names
+
+
+@pytest.mark.parametrize(
+    ("variant", "cloud", "words"),
+    [
+        ("improved", "generic", "'improved' is impossible on 'generic': it needs one of aks_artifact_streaming"),
+        ("image_delivery", "oci", "is impossible on 'oci'"),
+        ("turbo", "eks", "'turbo' is unknown: choose one of baseline, fast_download"),
+    ],
+)
+def test_an_impossible_variant_is_refused(variant: str, cloud: str, words: str) -> None:
+    """In one sentence; nothing is left out silently."""
+    with pytest.raises(ConfigurationError, match=words):
+        treatments_of(variant, cloud)
+
+
+def test_every_treatment_is_in_a_variant_and_the_other_way_round() -> None:
+    """No treatment without a use, no name without a treatment."""
+    names = {item.name for item in TREATMENTS}
+    assert set().union(*VARIANTS.values()) == names
+    assert names >= IMAGE_DELIVERY
+
+
+@pytest.mark.parametrize("served", [PHI3_2025, PHI3_CURRENT], ids=lambda item: item.profile)
+def test_the_baseline_serves_the_base_image_as_it_is(served: Workload) -> None:
+    """What it lacks is installed at start."""
+    plan = plan_serving(served, "baseline", "eks")
+    assert serving(plan, "ignored") == Serving(served.image.base_reference, served.runtime_pip, {})
+
+
+@pytest.mark.parametrize("served", [PHI3_2025, PHI3_CURRENT], ids=lambda item: item.profile)
+def test_fast_download_alone_installs_at_start(served: Workload) -> None:
+    """As the origin's slower variant: one more package by pip, the switch in both pods' environment."""
+    plan = plan_serving(served, "fast_download", "gke")
+    made = serving(plan, None)
+    assert made.pip == (*served.runtime_pip, *served.fast_download_pip)
+    assert made.env == dict(served.fast_download_env)
+    assert made.image == served.image.base_reference
+
+
+@pytest.mark.parametrize("cloud", ["eks", "gke", "aks"])
+@pytest.mark.parametrize("served", [PHI3_2025, PHI3_CURRENT], ids=lambda item: item.profile)
+def test_improved_bakes_everything(served: Workload, cloud: str) -> None:
+    """Engine and downloader are in the recipe, with the switch; nothing is installed at start; our image is served."""
+    plan = plan_serving(served, "improved", cloud)
+    assert plan.recipe.pip == (*served.image.pip, *served.runtime_pip, *served.fast_download_pip)
+    assert plan.recipe.env == dict(served.fast_download_env)
+    assert serving(plan, IMAGE) == Serving(IMAGE, (), dict(served.fast_download_env))
+    assert plan.recipe.tag() == plan_serving(served, "improved", "eks").recipe.tag()
+
+
+def test_image_delivery_alone_mirrors_the_base() -> None:
+    """A public base cannot be snapshotted or streamed: an unchanged copy in our registry is served."""
+    plan = plan_serving(PHI3_2025, "image_delivery", "eks")
+    assert plan.own_image
+    assert plan.recipe == PHI3_2025.image
+    assert serving(plan, IMAGE).pip == PHI3_2025.runtime_pip
+
+
+def test_an_image_that_was_not_built_is_asked_for() -> None:
+    """No silent fall-back to the base; an image of the user's own is served whatever the recipe says."""
+    plan = plan_serving(PHI3_2025, "improved", "eks")
+    with pytest.raises(ConfigurationError, match="run the preparation first"):
+        serving(plan, None)
+    assert serving(plan, None, override="mine:1").image == "mine:1"
+
+
+@pytest.mark.parametrize(
+    ("variant", "cloud", "steps"),
+    [
+        ("baseline", "eks", ()),
+        ("fast_download", "eks", ()),
+        ("baked_image", "gke", ("build_image",)),
+        ("improved", "eks", ("build_image", "snapshot_image")),
+        ("improved", "gke", ("build_image", "enable_streaming", "warm_image")),
+        ("improved", "aks", ("build_image", "enable_streaming")),
+    ],
+)
+def test_the_steps_before_a_variant(variant: str, cloud: str, steps: tuple[str, ...]) -> None:
+    """In order, each once."""
+    assert preparation_steps(variant, cloud) == steps
+
+
+@pytest.mark.parametrize(
+    ("nodes", "variants", "words"),
+    [
+        ({}, ["baseline", "improved"], "by pull, and variant 'improved' needs snapshot"),
+        ({"snapshot": True}, ["improved", "baseline"], "by snapshot, and variant 'baseline' needs pull"),
+        ({"streaming": True}, ["improved"], "by streaming, and variant 'improved' needs snapshot"),
+    ],
+)
+def test_a_target_that_delivers_otherwise_is_refused(nodes: dict[str, Any], variants: list[str], words: str) -> None:
+    """It is never reconfigured between trials."""
+    target = Target("t", "c", "k", NodeProfile("t", "eks", "luna", "1.34", **nodes), tuple(variants))
+    with pytest.raises(ConfigurationError, match=words):
+        check_target(target)
+
+
+def test_fast_download_is_applied_where_an_old_hub_honours_it() -> None:
+    """Switch on in both pods, hf_transfer and a hub before 1.0 installed, at start or in the image."""
+    packages = ("huggingface_hub==0.25.2", "hf_transfer==0.1.9")
+    assert verdict("fast_download", trace(env=TRANSFER, pip=packages)).value == "yes"
+    assert verdict("fast_download", trace(env=TRANSFER, recipe=packages)).value == "yes"
+
+
+@pytest.mark.parametrize(
+    ("packages", "env", "value", "words"),
+    [
+        (("huggingface_hub==1.2.0", "hf_transfer==0.1.9"), TRANSFER, "no", "ignores hf_transfer since 1.0"),
+        (("huggingface_hub==0.34.1", "hf_transfer==0.1.9", "hf_xet==1.1"), TRANSFER, "no", "takes precedence"),
+        (
+            ("huggingface_hub==0.34.1", "hf_transfer==0.1.9", "hf_xet==1.1"),
+            {**TRANSFER, "HF_HUB_DISABLE_XET": "1"},
+            "yes",
+            "honours",
+        ),
+        (("huggingface_hub==0.25.2",), TRANSFER, "unknown", "hf_transfer is in no list"),
+        (("hf_transfer==0.1.9",), TRANSFER, "unknown", "Which huggingface_hub ran is not known"),
+        (("hf_transfer==0.1.9", "huggingface_hub>=0.20"), TRANSFER, "unknown", "is not known"),
+        (("hf_transfer==0.1.9", "huggingface_hub==0.25.2"), {}, "no", "no HF_HUB_ENABLE_HF_TRANSFER"),
+        (("hf_xet==1.8.0",), XET, "yes", "hf_xet==1.8.0 is installed"),
+        (("huggingface_hub==0.25.2",), XET, "no", "does not know hf_xet yet"),
+        ((), XET, "unknown", "hf_xet is in no list"),
+    ],
+)
+def test_fast_download_that_does_nothing_is_not_believed(
+    packages: tuple[str, ...], env: dict[str, str], value: str, words: str
+) -> None:
+    """The classic silent no-op, the precedence of hf_xet, and what cannot be told."""
+    found = verdict("fast_download", trace(env=env, pip=packages))
+    assert found.value == value
+    assert words in " ".join(found.evidence)
+
+
+def test_a_switch_in_one_pod_only_is_not_on() -> None:
+    """The worker downloads; a head alone helps nobody."""
+    packages = ("huggingface_hub==0.25.2", "hf_transfer==0.1.9")
+    assert verdict("fast_download", trace(env=TRANSFER, worker_env={}, pip=packages)).value == "no"
+
+
+def test_baked_packages_are_applied_when_our_image_ran_and_nothing_was_installed() -> None:
+    """By digest, whatever the reference says."""
+    prepared = {"image": IMAGE, "digest": DIGEST}
+    assert verdict("bake_packages", trace(prepared=prepared)).value == "yes"
+
+
+@pytest.mark.parametrize(
+    ("fields", "value", "words"),
+    [
+        ({"prepared": {"image": IMAGE, "digest": OTHER_DIGEST}}, "no", f"ran {DIGEST}; prepared was {OTHER_DIGEST}"),
+        ({"prepared": {"image": IMAGE, "digest": DIGEST}, "pip": ("vllm==0.5.4",)}, "no", "asks for pip vllm"),
+        ({"prepared": {"image": IMAGE}}, "unknown", "its digest was not seen"),
+        ({"prepared": {"image": "other:1"}}, "no", "its digest was not seen"),
+        ({"prepared": {}}, "unknown", "what was prepared, are not known"),
+    ],
+)
+def test_baked_packages_that_are_not_are_not_believed(fields: dict[str, Any], value: str, words: str) -> None:
+    """Another image under the tag, packages installed all the same, or nothing to compare with."""
+    found = verdict("bake_packages", trace(**fields))
+    assert found.value == value
+    assert words in " ".join(found.evidence)
+
+
+PRESENT = f'Container image "{IMAGE}" already present on machine'
+PULLED = f'Successfully pulled image "{IMAGE}" in 2m10.8s (2m10.8s including waiting). Image size: 11600000000 bytes.'
+QUICK = f'Successfully pulled image "{IMAGE}" in 2.1s (2.1s including waiting). Image size: 11600000000 bytes.'
+
+
+@pytest.mark.parametrize(
+    ("pulled", "said", "value"),
+    [
+        (PRESENT, True, "yes"),
+        (PRESENT, False, "no"),
+        (PRESENT, None, "unknown"),
+        (PULLED, True, "no"),
+        (None, True, "unknown"),
+    ],
+)
+def test_a_snapshot_must_be_mounted_and_found(pulled: str | None, said: bool | None, value: str) -> None:
+    """The cloud says the volume came from it, and kubelet found the image there: both or not believed."""
+    view = trace(pulled=pulled, evidence=(("snapshot_mounted", said),))
+    assert verdict("bottlerocket_snapshot", view).value == value
+
+
+@pytest.mark.parametrize(("pulled", "value"), [(QUICK, "yes"), (PULLED, "no"), (PRESENT, "unknown"), (None, "unknown")])
+@pytest.mark.parametrize("name", ["gke_image_streaming", "aks_artifact_streaming"])
+def test_streaming_shows_in_the_pulls(name: str, pulled: str | None, value: str) -> None:
+    """Gigabytes in seconds were mounted; minutes were a full pull; silence proves nothing."""
+    assert verdict(name, trace(pulled=pulled)).value == value
+
+
+def test_a_registry_that_was_not_converted_rules_aks_streaming_out() -> None:
+    """A quick pull alone does not stand against the cloud's no; the cloud's yes alone does not stand for the pull."""
+    assert verdict("aks_artifact_streaming", trace(pulled=QUICK, evidence=(("image_streamed", False),))).value == "no"
+    assert verdict("aks_artifact_streaming", trace(pulled=None, evidence=(("image_streamed", True),))).value == (
+        "unknown"
+    )
+
+
+@pytest.mark.parametrize("name", [item.name for item in TREATMENTS])
+def test_an_empty_trace_proves_nothing(name: str) -> None:
+    """Unknown is not success, and not failure."""
+    assert verdict(name, TraceView([])).value == "unknown"
