@@ -1,0 +1,249 @@
+"""A real Airflow of separate processes, each of which can be killed and started again; what REST says of its tasks."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from airflow_llm_provisioning.gateways.store import ResultsStore
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+DAGS: Final = Path(__file__).parent / "dags"
+BIN: Final = Path(sys.prefix) / "bin"
+COMPONENTS: Final = ("api-server", "scheduler", "dag-processor", "triggerer")
+START_LIMIT_S: Final = 180.0
+# Dead workers and triggerers are noticed after so many seconds; Airflow's own values are 300 and 30.
+NOTICED_S: Final = 10
+
+
+class AirflowComponents:
+    """Airflow in a folder of its own. `connections`: more environment, by which it reaches clusters."""
+
+    def __init__(self, home: Path, connections: Mapping[str, str]) -> None:
+        self.home = home
+        self.results_file = home / "results.db"
+        port = _free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self._environment = dict(os.environ) | _settings(home, port) | dict(connections)
+        self._environment["AIRFLOW_CONN_LLM_PROVISIONING_RESULTS"] = json.dumps(
+            {"conn_type": "sqlite", "host": str(self.results_file)}
+        )
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        self.home.mkdir(parents=True, exist_ok=True)
+        try:
+            self._command("db", "migrate").wait(timeout=START_LIMIT_S)
+            for component in COMPONENTS:
+                self.start(component)
+            until(self._healthy, START_LIMIT_S, f"Airflow is healthy; see {self.home}/*.log")
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, component: str) -> None:
+        """Start one component, in a session of its own."""
+        self._running[component] = self._command(component)
+
+    def kill(self, component: str) -> None:
+        """Kill one component and all processes it started, without a chance to say anything."""
+        process = self._running.pop(component)
+        groups = {os.getpgid(child) for child in [process.pid, *_descendants(process.pid)]}
+        for group in groups:
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+        process.wait(timeout=15)
+
+    def kill_task(self, task: Mapping[str, Any]) -> None:
+        """Kill the process group of a task instance; its worker lives and sees it."""
+        os.killpg(_task_process(task), signal.SIGKILL)
+
+    def kill_worker(self, task: Mapping[str, Any]) -> None:
+        """Kill the worker that runs a task instance, and the task's process group: nobody is left to tell."""
+        child = _task_process(task)
+        supervisor = _parent(child)
+        if not _command_line(supervisor).startswith("airflow worker -- LocalExecutor"):
+            raise RuntimeError(f"the parent of a task is no worker but {_command_line(supervisor)!r}")
+        # The supervisor first: it must not report the death of its child.
+        os.kill(supervisor, signal.SIGKILL)
+        os.killpg(child, signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End everything."""
+        for component in list(self._running):
+            self.kill(component)
+
+    def trigger(self, dag_id: str) -> str:
+        """Start a DAG run as soon as the DAG is known; return the run's id."""
+        until(lambda: self._knows(dag_id), START_LIMIT_S, f"DAG {dag_id} is known")
+        started = self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": {}})
+        return str(started["dag_run_id"])
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """Return a DAG run's state."""
+        return str(self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
+
+    def task(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
+        """Return a task instance: {id, state, try_number, ...}."""
+        found: dict[str, Any] = self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}")
+        return found
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """Return a task's result."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+        return self.call("GET", path)["value"]
+
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Return the JSON answer of the REST API."""
+        with urllib.request.urlopen(f"{self.url}/auth/token", timeout=60) as reply:  # noqa: S310 - our own http address
+            token = json.load(reply)["access_token"]
+        request = urllib.request.Request(  # noqa: S310
+            f"{self.url}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {token}"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310
+            return json.load(reply)
+
+    def store(self) -> ResultsStore:
+        """Open its results store."""
+        return ResultsStore.open(f"sqlite:///{self.results_file}")
+
+    def _knows(self, dag_id: str) -> bool:
+        try:
+            self.call("GET", f"/api/v2/dags/{dag_id}")
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+            wrong = self.call("GET", "/api/v2/importErrors")["import_errors"]
+            if wrong:
+                raise RuntimeError(f"A DAG file cannot be imported: {wrong[0]['stack_trace']}") from error
+            return False
+        return True
+
+    def _command(self, *words: str) -> "subprocess.Popen[bytes]":
+        with (self.home / f"{words[0]}.log").open("ab") as output:
+            return subprocess.Popen(  # noqa: S603 - our own program
+                [str(BIN / "airflow"), *words],
+                env=self._environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def _healthy(self) -> bool:
+        dead = [name for name, process in self._running.items() if process.poll() is not None]
+        if dead:
+            raise RuntimeError(f"Airflow's {', '.join(dead)} ended by itself; see {self.home}/*.log")
+        try:
+            with urllib.request.urlopen(f"{self.url}/api/v2/monitor/health", timeout=10) as reply:  # noqa: S310
+                parts = json.load(reply)
+        except (OSError, ValueError):
+            return False
+        return all((parts.get(name) or {}).get("status") == "healthy" for name in ("scheduler", "triggerer"))
+
+
+def until(holds: Callable[[], Any], limit_s: float, what: str) -> None:
+    """Wait until something holds."""
+    ends = time.monotonic() + limit_s
+    while not holds():
+        if time.monotonic() > ends:
+            raise TimeoutError(f"waited {limit_s:.0f} s until {what}, in vain")
+        time.sleep(0.25)
+
+
+def _settings(home: Path, port: int) -> dict[str, str]:
+    """Return the settings: its own folder, this machine only, no login, few processes, deaths noticed early."""
+    sections = {
+        "API": {"HOST": "127.0.0.1", "PORT": port, "WORKERS": 1},
+        "API_AUTH": {"JWT_SECRET": "made-up-secret-of-a-test-that-is-long-enough-for-every-hash-there-is"},
+        "CORE": {
+            "DAGS_FOLDER": DAGS,
+            "LOAD_EXAMPLES": False,
+            "DAGS_ARE_PAUSED_AT_CREATION": False,
+            "SIMPLE_AUTH_MANAGER_ALL_ADMINS": True,
+            "EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+            "PARALLELISM": 4,
+        },
+        "LOGGING": {"WORKER_LOG_SERVER_PORT": _free_port(), "TRIGGER_LOG_SERVER_PORT": _free_port()},
+        "OPERATORS": {"DEFAULT_DEFERRABLE": True},
+        "SCHEDULER": {
+            "JOB_HEARTBEAT_SEC": 1,
+            "SCHEDULER_IDLE_SLEEP_TIME": 0.5,
+            "SCHEDULER_HEALTH_CHECK_THRESHOLD": NOTICED_S,
+            "ORPHANED_TASKS_CHECK_INTERVAL": 5,
+            "TASK_INSTANCE_HEARTBEAT_SEC": 2,
+            "TASK_INSTANCE_HEARTBEAT_TIMEOUT": NOTICED_S,
+            "TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": 2,
+            "TRIGGER_TIMEOUT_CHECK_INTERVAL": 2,
+        },
+        "TRIGGERER": {"JOB_HEARTBEAT_SEC": 1, "TRIGGERER_HEALTH_CHECK_THRESHOLD": NOTICED_S},
+        "WORKERS": {"MIN_HEARTBEAT_INTERVAL": 1},
+    }
+    named = {
+        f"AIRFLOW__{section}__{key}": str(value) for section, keys in sections.items() for key, value in keys.items()
+    }
+    return named | {
+        "AIRFLOW_HOME": str(home / "airflow"),
+        "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONWARNINGS": "ignore",
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
+def _task_process(task: Mapping[str, Any]) -> int:
+    """Return the process, leader of its group, that runs a task instance (Airflow sets its title)."""
+    title = f"airflow worker -- {task['id']}"
+    (found,) = [pid for pid in _processes() if _command_line(pid).startswith(title)]
+    return found
+
+
+def _processes() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+    except OSError:
+        return ""
+
+
+def _parent(pid: int) -> int:
+    # The command's name stands in parentheses and may hold anything.
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _descendants(pid: int) -> list[int]:
+    parents: dict[int, int] = {}
+    for known in _processes():
+        with suppress(OSError):
+            parents[known] = _parent(known)
+    found = [pid]
+    for ancestor in found:
+        found += [child for child, parent in parents.items() if parent == ancestor]
+    return found[1:]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

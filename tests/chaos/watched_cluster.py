@@ -1,0 +1,93 @@
+"""A simulated cluster for one case: slow enough to be disturbed, quick enough to wait for, and watched from outside."""
+
+import json
+import threading
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final, Self
+
+from cluster_in_background import BackgroundCluster, ClusterThread
+
+from airflow_llm_provisioning.core.names import LABEL_TRIAL
+from airflow_llm_provisioning.simulator.profiles import Profile
+
+SPEED: Final = 5.0
+# Minutes of booting, pulling and installing are not what is tested here.
+QUICKER: Final = 10.0
+LONGEST_NODE_IDLE_S: Final = 20.0
+RESOURCES_OF_A_TRIAL: Final = ("rayservices", "rayclusters", "pods", "leases")
+
+
+class WatchedCluster:
+    """One cluster. `compile_s`: virtual seconds that the engine takes to start, most of a trial here.
+
+    Every RayService that ever existed is known, from a watch of its own through the API.
+    """
+
+    def __init__(self, name: str, cloud: str, *, compile_s: float) -> None:
+        self.name = name
+        self._thread = ClusterThread(speed=SPEED, cloud=cloud, change=lambda profile: _quick(profile, compile_s))
+        self._uids: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        self.cluster: BackgroundCluster = self._thread.__enter__()
+        self._nodes_before = set(self.cluster.names("nodes"))
+        threading.Thread(target=self._watch, name=f"watch-{self.name}", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.__exit__(kind, error, trace)
+
+    def seen(self) -> int:
+        """Return how many RayServices ever existed."""
+        return len(self._uids)
+
+    def of_each_trial(self) -> Counter[str]:
+        """Return how many RayServices every trial ever had."""
+        return Counter(self._uids.values())
+
+    def left(self) -> list[str]:
+        """Return what of any trial still exists: objects, its lock, nodes made for it."""
+        found = [
+            f"{resource}/{item['metadata']['name']}"
+            for resource in RESOURCES_OF_A_TRIAL
+            for item in self.cluster.objects(resource)
+            if item["metadata"].get("namespace") == "default"
+        ]
+        return found + [f"nodes/{name}" for name in self.nodes_made()]
+
+    def nodes_made(self) -> list[str]:
+        """Return the nodes that were not there in the beginning."""
+        return sorted(set(self.cluster.names("nodes")) - self._nodes_before)
+
+    def hold(self, request: str) -> Callable[[], bool]:
+        """Leave the next such request (`delete:leases`) without an answer; return what tells whether it came."""
+        self.cluster.fault("held_reply", {request: 1})
+        return lambda: self.cluster.call(lambda: self.cluster.simulated.faults.held_reply)[request] == 0
+
+    def _watch(self) -> None:
+        url = f"{self.cluster.url}/apis/ray.io/v1/rayservices?watch=true&timeoutSeconds=7200"
+        # It ends with the server.
+        with suppress(OSError), urllib.request.urlopen(url, timeout=7200) as lines:  # noqa: S310 - our own http address
+            for line in lines:
+                self._note(json.loads(line))
+
+    def _note(self, event: dict[str, Any]) -> None:
+        if event["type"] == "ADDED":
+            metadata = event["object"]["metadata"]
+            self._uids[metadata["uid"]] = metadata["labels"][LABEL_TRIAL]
+
+
+def _quick(profile: Profile, compile_s: float) -> Profile:
+    values: dict[str, float] = {}
+    for name, quantity in profile.quantities.items():
+        if not quantity.fixed and quantity.unit.split()[0] == "s":
+            values[name] = quantity.value / QUICKER
+        elif not quantity.fixed and "bytes/s" in quantity.unit:
+            values[name] = quantity.value * QUICKER * 2
+    return profile.with_values(**values | {"scale_down_after_s": LONGEST_NODE_IDLE_S, "compile_s": compile_s})
