@@ -82,7 +82,7 @@ class ApplyRayService(BaseOperator):
             if self.trial:
                 found, reattached = await create_or_reattach(cluster, manifest, label)
             else:
-                found = await cluster.apply(manifest)
+                found = await apply_again(cluster, manifest)
             replied_at = cluster.clock()
         metadata = found["metadata"]
         self.log.info(
@@ -202,6 +202,22 @@ async def delete_ray_service(
         started_at=started_at.isoformat(),
         timeout_s=timeout_s,
     )
+
+
+async def apply_again(cluster: "Cluster", manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Apply server-side, and take back the fields of an object that this operator made before.
+
+    KubeRay's operator writes the whole object when it adds its finalizer, and then owns what it spelled out, the list
+    of worker groups among it: applying the same manifest again would conflict. Somebody else's object still does.
+    """
+    try:
+        return await cluster.apply(manifest)
+    except ConflictError:
+        metadata = manifest["metadata"]
+        found = await cluster.get("rayservices", metadata["name"], metadata["namespace"])
+        if LABEL_APPLIED_BY not in ((found or {}).get("metadata", {}).get("labels") or {}):
+            raise
+        return await cluster.apply(manifest, force=True)
 
 
 async def create_or_reattach(

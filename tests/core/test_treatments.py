@@ -1,4 +1,4 @@
-"""Each variant serves what it should on each cloud, is refused where it cannot be, and is believed with evidence only."""
+"""Each variant serves what it should, is refused where it cannot be, and is believed with evidence only."""
 
 from collections.abc import Mapping
 from typing import Any
