@@ -123,6 +123,8 @@ class World:
 
     def __init__(self) -> None:
         self.images: dict[str, Image] = {}
+        self.contents: dict[str, Image] = {}
+        """digest -> every image that was ever pushed: volumes hold one also after its tag has moved or is gone."""
         self.snapshots: dict[str, Snapshot] = {}
         self.clusters: dict[str, CloudCluster] = {}
         self.nodes: dict[str, NodeSpec] = {}
@@ -149,6 +151,7 @@ class World:
         """Put an image into its registry; a tag that exists moves to the new digest."""
         stored = replace(image, reference=normalise(image.reference))
         self.images[stored.reference] = stored
+        self.contents[stored.digest] = stored
         return stored
 
 

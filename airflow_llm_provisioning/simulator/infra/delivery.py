@@ -21,7 +21,7 @@ def deliver(
 ) -> Delivery:
     """Decide how `reference`, which names `image`, reaches a node that asks for it at this instant."""
     if node.cloud == "eks":
-        return _from_snapshot(world, node, reference, profile, rng)
+        return _from_snapshot(world, node, reference, image, profile, rng)
     obstacle = (
         _gke_obstacle(world, node, image) if node.cloud == "gke" else _aks_obstacle(world, node, reference, image, at)
     )
@@ -90,8 +90,10 @@ def _arrivals(layers: Sequence[int], bytes_s: float, streams: int) -> list[float
     return arrived
 
 
-def _from_snapshot(world: World, node: NodeSpec, reference: str, profile: Profile, rng: random.Random) -> Delivery:
-    obstacle = _snapshot_obstacle(world, node, reference)
+def _from_snapshot(
+    world: World, node: NodeSpec, reference: str, image: Image, profile: Profile, rng: random.Random
+) -> Delivery:
+    obstacle = _snapshot_obstacle(world, node, reference, image)
     if obstacle:
         return Delivery("pull", why=obstacle)
     rate = profile.sample("hydration_first_touch_bytes_s", rng)
@@ -100,7 +102,7 @@ def _from_snapshot(world: World, node: NodeSpec, reference: str, profile: Profil
     return Delivery("present", first_touch_bytes_s=rate, why=f"snapshot {node.snapshot_id} holds it")
 
 
-def _snapshot_obstacle(world: World, node: NodeSpec, reference: str) -> str | None:
+def _snapshot_obstacle(world: World, node: NodeSpec, reference: str, image: Image) -> str | None:
     if not node.snapshot_id:
         return "no data volume from a snapshot"
     snapshot = world.snapshots.get(node.snapshot_id)
@@ -111,9 +113,10 @@ def _snapshot_obstacle(world: World, node: NodeSpec, reference: str) -> str | No
     cluster = world.clusters.get(node.cluster)
     if cluster and snapshot.kubernetes_minor and not _same_minor(snapshot.kubernetes_minor, cluster.kubernetes_version):
         return f"snapshot was made for Kubernetes {snapshot.kubernetes_minor}"
-    if snapshot_digest(world, node, reference) is None:
+    held = snapshot_digest(world, node, reference)
+    if held is None:
         return f"snapshot {node.snapshot_id} does not hold this reference"
-    return None
+    return None if held == image.digest else f"snapshot {node.snapshot_id} holds another image under this reference"
 
 
 def _same_minor(one: str, other: str) -> bool:

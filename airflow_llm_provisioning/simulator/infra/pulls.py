@@ -56,7 +56,7 @@ class ImagePuller:
             return found
         world, spec = self._ctx.world, self._machine.spec
         digest = delivery.snapshot_digest(world, spec, reference)
-        image = _by_digest(world.images.values(), digest) if digest else None
+        image = world.contents.get(digest) if digest else None
         if image is None:
             return None
         arrived = self._decide(reference, image)
@@ -108,10 +108,6 @@ class ImagePuller:
         self._ctx.store.record_event(
             pod, reason, message, component="kubelet", style="kubelet", field_path=field_path, host=self._machine.name
         )
-
-
-def _by_digest(images: Any, digest: str) -> Image | None:
-    return next((image for image in images if image.digest == digest), None)
 
 
 def _duration(since: datetime, until: datetime) -> str:

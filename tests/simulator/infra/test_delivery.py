@@ -78,6 +78,10 @@ def _other_reference(world: World) -> None:
     world.snapshots["snap-1"] = Snapshot("snap-1", {REFERENCES["eks"] + "x": "sha256:b"}, 50, "1.34")
 
 
+def _other_content(world: World) -> None:
+    world.snapshots["snap-1"] = Snapshot("snap-1", {REFERENCES["eks"]: "sha256:" + "b" * 64}, 50, "1.34")
+
+
 def _other_minor(world: World) -> None:
     world.snapshots["snap-1"] = replace(world.snapshots["snap-1"], kubernetes_minor="1.33")
 
@@ -111,6 +115,7 @@ def _basic_registry(world: World) -> None:
     [
         ("eks", _without_snapshot, "does not exist"),
         ("eks", _other_reference, "does not hold this reference"),
+        ("eks", _other_content, "holds another image under this reference"),
         ("eks", _other_minor, "made for Kubernetes 1.33"),
         ("gke", _api_off, "not enabled"),
         ("gke", _cold_cache, "nobody in us-central1"),
