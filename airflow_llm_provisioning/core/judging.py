@@ -13,7 +13,7 @@ from airflow_llm_provisioning.core.result import MilestoneResult, PhaseResult, T
 from airflow_llm_provisioning.core.timeline import Flag
 from airflow_llm_provisioning.core.trace import TraceView, decode_trace
 from airflow_llm_provisioning.core.treatments import TREATMENTS
-from airflow_llm_provisioning.core.verdicts import Verdict
+from airflow_llm_provisioning.core.verdicts import Verdict, variant_image
 from airflow_llm_provisioning.exceptions import TraceError
 
 STATUS_OF: Final[Mapping[str, TrialStatus]] = {
@@ -26,7 +26,9 @@ STATUS_OF: Final[Mapping[str, TrialStatus]] = {
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a trace says of a trial: the analysis, and one verdict per treatment."""
+    """What a trace says of a trial: the analysis, and one verdict per treatment. Where the pods were given an image
+    that is not the variant's own, one more says no, also of a baseline.
+    """
 
     analysis: Analysis
     treatments: tuple[Verdict, ...]
@@ -60,7 +62,9 @@ def judge_trace(chunks: Sequence[bytes], treatments: Iterable[str] | None = None
         names = list(treatments or ())
         return Judgement(analysis, tuple(Verdict(name, "unknown", ("There is no readable trace.",)) for name in names))
     names = list(view.trial.get("treatments") or ()) if treatments is None else list(treatments)
-    return Judgement(analysis, tuple(item.verify(view) for item in TREATMENTS if item.name in names))
+    verdicts = [item.verify(view) for item in TREATMENTS if item.name in names]
+    own = variant_image(view)
+    return Judgement(analysis, (*verdicts, own) if own.value == "no" else tuple(verdicts))
 
 
 def trial_row(

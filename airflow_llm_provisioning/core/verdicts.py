@@ -167,6 +167,21 @@ def image_digest(pod: History | None) -> str | None:
     return found
 
 
+def variant_image(view: TraceView) -> Verdict:
+    """Say whether the image that was served is one of the variant's own, as the trial's header tells: its recipe's
+    base, or what was prepared for it. Another one may hold anything, packages that a baseline lacks among it.
+    """
+    served, recipe = text(view.trial.get("image")), mapping(view.trial.get("recipe"))
+    base, pinned = text(recipe.get("base")), text(recipe.get("base_digest"))
+    prepared, digest = (text(dig(view.trial, "prepared", key)) for key in ("image", "digest"))
+    if not served or not base:
+        return Verdict("variant_image", "unknown", ("What was served, or the variant's recipe, is not known.",))
+    own = [f"{base}@{pinned}" if pinned else base, *([prepared] if prepared else [])]
+    same = served in own or (bool(digest) and served.endswith(f"@{digest}"))
+    told = f"The pods were given {served}; the variant's own image is {' or '.join(own)}."
+    return Verdict("variant_image", "yes" if same else "no", (told,))
+
+
 def switch(view: TraceView, name: str) -> Verdict:
     """Say whether an environment switch is on in the Ray containers of head and worker, as Kubernetes was told.
 

@@ -17,6 +17,7 @@ from airflow_llm_provisioning.core.verdicts import (
     pulled_figures,
     recipe_packages,
     switch,
+    variant_image,
 )
 
 
@@ -170,3 +171,30 @@ def test_recipe_packages_come_from_the_header() -> None:
 
 def dict_of(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+@pytest.mark.parametrize(
+    ("served", "value"),
+    [
+        ("base:1", "yes"),
+        ("ours:r-1", "yes"),
+        ("ours@sha256:a", "yes"),
+        ("somebodys:latest", "no"),
+        ("ours@sha256:b", "no"),
+        ("", "unknown"),
+    ],
+)
+def test_an_image_of_somebodys_own_is_not_the_variants(served: str, value: str) -> None:
+    """The recipe's base and what was prepared are the variant's; anything else may hold what a baseline lacks."""
+    trial = {
+        "image": served,
+        "recipe": {"base": "base:1", "base_digest": None, "pip": []},
+        "prepared": {"image": "ours:r-1", "digest": "sha256:a"},
+    }
+
+    def with_trial(line: Any) -> Any:
+        if line["resource"] == "trace" and line["type"] == "HEADER":
+            line["object"]["trial"] = trial
+        return line
+
+    assert variant_image(altered(1, with_trial)).value == value
