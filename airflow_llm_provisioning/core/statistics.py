@@ -107,6 +107,22 @@ def exclusion(trial: TrialResult) -> str | None:
     return None
 
 
+def comparable(arm: Sequence[TrialResult]) -> tuple[list[TrialResult], Counter[str]]:
+    """Return an arm's trials that may be pooled, and how many of the others do not count for which reason.
+
+    A tag that moved between two replicates gives them different images: those of the most frequent digest are pooled,
+    of several the one that was met first.
+    """
+    kept = [trial for trial in arm if exclusion(trial) is None]
+    reasons = Counter(reason for trial in arm if (reason := exclusion(trial)) is not None)
+    digests = Counter(digest for trial in kept if (digest := _image_digest(trial)) is not None)
+    usual = digests.most_common(1)[0][0] if digests else None
+    alike = [trial for trial in kept if _image_digest(trial) in (None, usual)]
+    if len(alike) < len(kept):
+        reasons["another image"] = len(kept) - len(alike)
+    return alike, reasons
+
+
 @dataclass(frozen=True, slots=True)
 class PhaseMean:
     """A phase of one arm, averaged over the trials whose deciding path passed it; `n` says how many."""
@@ -122,26 +138,25 @@ class PhaseMean:
 
 def phase_means(trials: Iterable[TrialResult]) -> list[PhaseMean]:
     """Return the mean of every phase per arm over its comparable trials, in the order the phases were met."""
-    seconds: dict[tuple[str, str, str, str], dict[str, list[float]]] = {}
+    arms: dict[tuple[str, str, str, str], list[TrialResult]] = {}
     for trial in trials:
-        if exclusion(trial) is None:
-            arm = seconds.setdefault((trial.cloud, str(trial.setup), trial.variant, trial.origin), {})
+        arms.setdefault((trial.cloud, str(trial.setup), trial.variant, trial.origin), []).append(trial)
+    means = []
+    for key, arm in sorted(arms.items()):
+        seconds: dict[str, list[float]] = {}
+        for trial in comparable(arm)[0]:
             for phase in trial.phases:
-                arm.setdefault(phase.name, []).append(phase.duration_s)
-    return [
-        PhaseMean(*key, phase=name, mean_s=fmean(values), n=len(values))
-        for key, arm in sorted(seconds.items())
-        for name, values in arm.items()
-    ]
+                seconds.setdefault(phase.name, []).append(phase.duration_s)
+        means += [PhaseMean(*key, phase=name, mean_s=fmean(values), n=len(values)) for name, values in seconds.items()]
+    return means
 
 
 def _row(key: tuple[str, ...], group: Sequence[TrialResult], baseline: Sequence[TrialResult]) -> ComparisonRow:
     origin, profile, cloud, setup, variant = key
-    kept = [trial for trial in group if exclusion(trial) is None]
+    kept, reasons = comparable(group)
     totals = [trial.total_s for trial in kept if trial.total_s is not None]
-    base = [trial.total_s for trial in baseline if exclusion(trial) is None and trial.total_s is not None]
+    base = [trial.total_s for trial in comparable(baseline)[0] if trial.total_s is not None]
     saved = reduction(base, totals) if variant != BASELINE else None
-    reasons = Counter(reason for trial in group if (reason := exclusion(trial)) is not None)
     widths = [
         (trial.total_high_s - trial.total_low_s) / 2
         for trial in kept
@@ -168,6 +183,12 @@ def _row(key: tuple[str, ...], group: Sequence[TrialResult], baseline: Sequence[
         applied=_counts(trial.applied for trial in group),
         excluded=", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())),
     )
+
+
+def _image_digest(trial: TrialResult) -> str | None:
+    worker = trial.environment.get("worker")
+    digest = worker.get("image_digest") if isinstance(worker, Mapping) else None
+    return digest if isinstance(digest, str) else None
 
 
 def _counts(words: Iterable[str]) -> str:

@@ -74,6 +74,16 @@ def test_what_is_not_comparable_is_counted_and_kept_out(changes: dict[str, objec
     assert rows[1].excluded.startswith("1 ")
 
 
+def test_another_image_under_the_same_tag_is_not_pooled() -> None:
+    """A tag that moved between replicates: the usual digest counts, the other trial is counted as what it is."""
+    usual, moved = ({"worker": {"image_digest": f"sha256:{letter}"}} for letter in "ab")
+    old = [trial("baseline", 1000.0, environment=usual, trial_id=str(n)) for n in range(2)]
+    new = trial("baseline", 600.0, environment=moved, phases=(PhaseResult("image_pull", 9.0, 9.0, 9.0),))
+    (row,) = compare([new, *old])
+    assert (row.n, row.trials, row.median_s, row.excluded) == (2, 3, 1000.0, "1 another image")
+    assert phase_means([new, *old]) == []
+
+
 def test_simulated_and_measured_are_never_pooled() -> None:
     """A simulated baseline says nothing about a measured arm."""
     rows = compare([trial("baseline", 1000.0), trial("improved", 500.0, origin="measured")])
