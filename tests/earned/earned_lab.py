@@ -65,17 +65,34 @@ class Laboratory:
         self.call(lambda: self.clock.shift(UNMEASURED))
         return prepared(target, without, self.experiment)
 
-    def trial(self, target: Target, *args: Any, speed: float = ROUGH, **fields: Any) -> TrialResult:
+    def trial(
+        self,
+        target: Target,
+        *args: Any,
+        speed: float = ROUGH,
+        nodes_gone_s: float = 1800.0,
+        before_close: Callable[[], None] = lambda: None,
+        **fields: Any,
+    ) -> TrialResult:
         """Run one whole trial and return its row; its nodes are gone then."""
-        return self.finish(open_trial(target, *args, **fields), speed=speed)
+        trial = open_trial(target, *args, **fields)
+        return self.finish(trial, speed=speed, nodes_gone_s=nodes_gone_s, before_close=before_close)
 
-    def finish(self, trial: dict[str, Any], *, speed: float = ROUGH) -> TrialResult:
-        """Deploy an opened trial, record it, close it; return its row."""
+    def finish(
+        self,
+        trial: dict[str, Any],
+        *,
+        speed: float = ROUGH,
+        nodes_gone_s: float = 1800.0,
+        before_close: Callable[[], None] = lambda: None,
+    ) -> TrialResult:
+        """Deploy an opened trial, record it, close it; return its row. `before_close` runs on the simulator's loop."""
         self.call(lambda: self.clock.shift(speed))
         with suppress(TrialFailedError):
             wait(trial, apply(trial))
+        self.call(before_close)
         self.call(lambda: self.clock.shift(UNMEASURED))
-        return closed(trial)
+        return closed(trial, nodes_gone_s=nodes_gone_s)
 
     def target(self, kind: str) -> Target:
         """Return the shipped experiment's target: `plain` or `fast`."""
@@ -172,9 +189,9 @@ def open_trial(target: Target, variant: str = "improved", setup: str = "static",
     return opened
 
 
-def closed(trial: dict[str, Any]) -> TrialResult:
+def closed(trial: dict[str, Any], **fields: Any) -> TrialResult:
     """Close a trial and return its row."""
-    close_trial(trial)
+    close_trial(trial, **fields)
     store = open_store()
     try:
         return next(row for row in store.trials() if row.trial_id == trial["trial_id"])
