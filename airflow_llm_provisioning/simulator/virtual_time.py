@@ -15,6 +15,7 @@ from airflow_llm_provisioning.simulator.clock import SimClock
 T = TypeVar("T")
 # Any fixed instant: the same run then gives the same stamps.
 EPOCH: Final = datetime(2025, 2, 1, tzinfo=UTC)
+RESOLUTION_S: Final = 1e-6
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
@@ -42,6 +43,12 @@ class VirtualClock(SimClock):
     def of_this_loop(cls) -> "VirtualClock":
         """Return a clock that reads EPOCH when its loop reads 0; there is no real time it could run faster than."""
         return cls(speed=1.0, wall_epoch=0.0, virtual_epoch=EPOCH)
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep at least the microsecond that stamps can tell apart: a wait for the rest of a period, rounded to less
+        than the loop's time can be moved by, would otherwise be begun again for ever at the same instant.
+        """
+        await asyncio.sleep(max(seconds, RESOLUTION_S))
 
     def now(self) -> datetime:
         """Return the loop's instant."""

@@ -39,6 +39,21 @@ def test_the_clock_reads_the_loop() -> None:
     assert run_at_once(read()) == timedelta(seconds=120)
 
 
+def test_a_wait_for_the_rest_of_a_period_never_stands_still() -> None:
+    """A rest too small to move the loop's time still ends: whoever sleeps it again and again gets on."""
+
+    async def sleep_rests() -> int:
+        clock = VirtualClock.of_this_loop()
+        await clock.sleep(1234.5)
+        began_at, naps = clock.now(), 0
+        while clock.now() == began_at and naps < 10:
+            await clock.sleep(1e-18)
+            naps += 1
+        return naps
+
+    assert run_at_once(sleep_rests()) < 10
+
+
 def test_what_can_never_happen_is_an_error_and_not_a_hang() -> None:
     """A loop in which every task waits for another one ends with the reason."""
 
