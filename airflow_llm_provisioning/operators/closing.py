@@ -144,6 +144,11 @@ def trial_facts(trial: Mapping[str, Any], nodes: list[dict[str, Any]], chunks: l
             if how.pull_s is not None
         ],
         "pulled_at": min(pulled).isoformat() if pulled else None,
+        "events": [
+            {"reason": event.reason, "node": event.involved_name, "message": event.message}
+            for event in view.events
+            if event.involved_kind == "Node" and event.reason == "ImageStreaming"
+        ],
     }
 
 

@@ -59,16 +59,17 @@ def test_the_api_is_off(lab: Laboratory) -> None:
         row = lab.trial(target)
     finally:
         lab.call(lambda: setattr(world, "gke_streaming_api_enabled", True))
-    said_no(lab, row)
+    assert "API containerfilesystem.googleapis.com is off" in said_no(lab, row)
 
 
 def test_the_clusters_streaming_is_off(lab: Laboratory) -> None:
     """The image is streamed elsewhere in the region, this cluster never got the setting."""
+    lab.prepare(lab.target("fast"))
     plain = lab.target("plain")
     target = replace(lab.target("fast"), cluster=plain.cluster, conn_id=plain.conn_id, cluster_name=plain.cluster_name)
     lab.prepare(target, without={"enable_streaming"})
     row = lab.trial(target)
-    said_no(lab, row)
+    assert "Cluster gke-plain has image streaming off" in said_no(lab, row)
 
 
 def test_nobody_has_pulled_it_before(lab: Laboratory) -> None:

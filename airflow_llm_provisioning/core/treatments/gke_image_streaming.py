@@ -4,7 +4,7 @@ from airflow_llm_provisioning.core.experiment import Delivery
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import ServingPlan
 from airflow_llm_provisioning.core.treatments.delivered import both_arrived
-from airflow_llm_provisioning.core.verdicts import Verdict
+from airflow_llm_provisioning.core.verdicts import Verdict, all_of, cloud_says
 from airflow_llm_provisioning.core.workload import Workload
 
 
@@ -22,5 +22,8 @@ class GkeImageStreaming:
         return plan.in_own_registry()
 
     def verify(self, view: TraceView) -> Verdict:
-        """Say whether the nodes reported streaming for the images of head and worker."""
-        return both_arrived(view, self.name, "streamed")
+        """Say whether the nodes reported streaming for the images of head and worker, or Google rules it out."""
+        said = cloud_says(view, "image_streamed")
+        arrived = both_arrived(view, self.name, "streamed")
+        # A node's own word is proof enough; Google's state alone can only say no.
+        return all_of(self.name, [arrived] if said.value == "unknown" else [said, arrived])

@@ -5,13 +5,15 @@ from typing import Any
 
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.base import Evidence
-from airflow_llm_provisioning.gateways.clouds.gke_clusters import read_cluster
+from airflow_llm_provisioning.gateways.clouds.gke_clusters import ClusterView, read_cluster
 from airflow_llm_provisioning.gateways.clouds.gke_images import ImageName, prewarmed
 from airflow_llm_provisioning.gateways.clouds.gke_services import STREAMING_API, streaming_api_state
 from airflow_llm_provisioning.gateways.clouds.gke_steps import Project
 
 # GKE puts it on nodes of a streaming pool (a public node listing of a cluster with auto-provisioning).
 NODE_LABEL = "cloud.google.com/gke-image-streaming"
+# GKE puts it on every node of a pool.
+POOL_LABEL = "cloud.google.com/gke-nodepool"
 
 
 def verify(project: Project, claim: str, facts: Mapping[str, Any]) -> Evidence:
@@ -36,7 +38,7 @@ def _enabled(project: Project, claim: str, facts: Mapping[str, Any]) -> Evidence
     if not facts.get("cluster"):
         return Evidence(claim, None, "The trial names no cluster to look at.", source)
     cluster = read_cluster(project, str(facts["cluster"]))
-    pools: Sequence[str] = list(facts.get("pools") or ())
+    pools: Sequence[str] = list(facts.get("pools") or _pools_of(facts, cluster))
     off = [name for name in pools if name not in cluster.pools or not cluster.pools[name].streaming]
     if off:
         return Evidence(claim, False, f"Node pools without image streaming: {', '.join(off)}.", source)
@@ -44,6 +46,12 @@ def _enabled(project: Project, claim: str, facts: Mapping[str, Any]) -> Evidence
         return Evidence(claim, False, f"Cluster {cluster.name} has image streaming off.", source)
     where = f"node pools {', '.join(pools)}" if pools else f"cluster {cluster.name}"
     return Evidence(claim, True, f"Image streaming is on for {where}.", source)
+
+
+def _pools_of(facts: Mapping[str, Any], cluster: ClusterView) -> list[str]:
+    """Return the cluster's pools that the trial's nodes name; nodes of nobody's pool follow the cluster's setting."""
+    named = {labels.get(POOL_LABEL, "") for _, labels in map(_node, facts.get("nodes") or ())}
+    return sorted(named & set(cluster.pools)) if named <= set(cluster.pools) else []
 
 
 def _streamed(project: Project, claim: str, facts: Mapping[str, Any]) -> Evidence:

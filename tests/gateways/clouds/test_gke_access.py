@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -121,6 +122,20 @@ def test_streaming_that_is_off_cannot_have_happened(google: GoogleProject) -> No
     google.world.clusters["main"].streaming = True
     assert judged(google, "streaming_enabled").holds is True
     assert judged(google, nodes=["n1"]).holds is None
+
+
+def test_the_pools_of_the_trials_nodes_are_asked_before_the_cluster(google: GoogleProject) -> None:
+    """A streaming pool of a cluster whose own setting is off streams; nodes of no known pool follow the cluster."""
+    google.world.gke_streaming_api_enabled = True
+    pools = google.world.clusters["main"].pools
+    pools["gpu"] = replace(pools["gpu"], streaming=True)
+
+    def node(pool: str) -> dict[str, Any]:
+        return {"name": "n1", "labels": {"cloud.google.com/gke-nodepool": pool}}
+
+    assert judged(google, "streaming_enabled", nodes=[node("gpu")]).holds is True
+    assert judged(google, nodes=[node("gpu")]).holds is None
+    assert "Cluster main" in judged(google, nodes=[node("luna-made")]).detail
 
 
 def test_refused_question_is_unknown(google: GoogleProject) -> None:
