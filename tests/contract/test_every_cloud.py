@@ -1,0 +1,187 @@
+"""The same claims against every cloud, reached as users reach it: an Airflow connection to its API over HTTP."""
+
+import asyncio
+import re
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+from operator_harness import context, run
+
+from airflow_llm_provisioning.connections import open_cloud, open_store
+from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.operation import Operation
+from airflow_llm_provisioning.core.treatments import TREATMENTS, plan_serving, preparation_steps
+from airflow_llm_provisioning.core.workload import workload
+from airflow_llm_provisioning.dag_factory import load_experiment
+from airflow_llm_provisioning.exceptions import ConfigurationError, ProvisioningError
+from airflow_llm_provisioning.operators import BuildServingImage
+from airflow_llm_provisioning.simulator.server import Simulator
+
+FILE = Path(__file__).resolve().parents[2] / "dags" / "experiments" / "simulated.yaml"
+SPEED = 600.0
+CLOUDS = [
+    pytest.param("eks", marks=pytest.mark.eks),
+    pytest.param("gke", marks=pytest.mark.gke),
+    pytest.param("aks", marks=pytest.mark.aks),
+]
+ALL = [*CLOUDS, "generic"]
+
+
+class SimulatorThread:
+    """The whole simulator on a thread of its own."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._experiment = experiment
+        self._started: Future[dict[str, str]] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+
+    def __enter__(self) -> dict[str, str]:
+        self._thread.start()
+        return self._started.result(timeout=60)
+
+    def __exit__(self, *failure: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(timeout=30)
+
+    async def _run(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        simulator = Simulator(self._experiment, speed=SPEED, seed=3)
+        try:
+            await simulator.start()
+            self._started.set_result(simulator.environment())
+        except BaseException as error:
+            self._started.set_exception(error)
+            raise
+        await self._stop.wait()
+        await simulator.stop()
+
+
+@pytest.fixture(scope="module")
+def experiment() -> Experiment:
+    """The origin's experiment on three simulated clouds."""
+    return load_experiment(FILE)
+
+
+@pytest.fixture(scope="module")
+def environment(experiment: Experiment) -> Iterator[dict[str, str]]:
+    """Run the simulator once for the module."""
+    with SimulatorThread(experiment) as found:
+        yield found
+
+
+@pytest.fixture
+def _reached(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, results_db: Path) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
+def reference(experiment: Experiment, cloud: str) -> dict[str, Any]:
+    if cloud == "generic":
+        return {"cloud": "generic"}
+    target = next(item for item in experiment.targets if item.cloud == cloud and item.delivery != "pull")
+    return target.cloud_reference() or {}
+
+
+@pytest.mark.usefixtures("_reached")
+@pytest.mark.parametrize("cloud", ALL)
+def test_an_unknown_verb_is_refused(experiment: Experiment, cloud: str) -> None:
+    """Before anything happens, by name."""
+    opened = open_cloud(reference(experiment, cloud))
+    assert opened.name == cloud
+    with pytest.raises(ConfigurationError, match="teleport"):
+        opened.start("teleport", {})
+
+
+@pytest.mark.usefixtures("_reached")
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_treatments_preparations_are_verbs_of_their_cloud(experiment: Experiment, cloud: str) -> None:
+    """What a variant needs prepared, its cloud can do."""
+    verbs = set(open_cloud(reference(experiment, cloud)).verbs())
+    assert set(preparation_steps("improved", cloud)) - {"warm_image"} <= verbs
+
+
+@pytest.mark.usefixtures("_reached")
+@pytest.mark.parametrize("cloud", ALL)
+def test_claims_that_cannot_be_told_are_unknown(experiment: Experiment, cloud: str) -> None:
+    """One answer per claim, in order; nothing is known of a trial without facts, and of a claim nobody knows."""
+    claims = [*dict.fromkeys(claim for item in TREATMENTS for claim in item.claims), "made_up"]
+    found = open_cloud(reference(experiment, cloud)).verify(claims, {})
+    assert [item.claim for item in found if item.claim in claims] == claims
+    assert not [item for item in found if item.holds is True]
+    assert all(item.detail and item.source for item in found)
+
+
+@pytest.mark.usefixtures("_reached")
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_nothing_is_started_without_a_ledger(experiment: Experiment, cloud: str) -> None:
+    """A gateway that cannot write an intent creates nothing."""
+    opened = open_cloud(reference(experiment, cloud))
+    before = {(item.kind, item.identity) for item in opened.list_owned()}
+    recipe = {"base": "rayproject/ray:2.9.0", "pip": ["a==1"]}
+    with pytest.raises(ConfigurationError, match="there is no results store to record it in"):
+        opened.start("build_image", {"recipe": recipe, "repository": "never", "keep_days": 1})
+    assert {(item.kind, item.identity) for item in opened.list_owned()} == before
+
+
+@pytest.mark.usefixtures("_reached")
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_a_build_is_kept_found_again_and_listed(experiment: Experiment, cloud: str) -> None:
+    """The operator through the triggerer: image with digest and size, a row beside the results, simulated; the same
+    recipe again is the same image, reused; what was made is listed by tag.
+    """
+    target = next(item for item in experiment.targets if item.cloud == cloud and item.delivery != "pull")
+    recipe = plan_serving(workload(experiment.profile), "improved", cloud).recipe
+    built = []
+    for _ in range(2):
+        operator = BuildServingImage(
+            task_id="b", cloud=reference(experiment, cloud), recipe=recipe.as_dict(), target=target.name,
+            deferrable=True,
+        )  # fmt: skip
+        built.append(run(operator, context()))
+    first, second = built
+    assert first["digest"].startswith("sha256:")
+    assert first["size_bytes"] > 1_000_000_000
+    assert recipe.tag() in first["image"]
+    assert (second["image"], second["digest"], second["reused"]) == (first["image"], first["digest"], True)
+    store = open_store()
+    rows = store.preparations(target.name, "build_image")
+    store.close()
+    assert [(row.origin, row.content, row.reused) for row in rows] == [
+        ("simulated", recipe.content, False),
+        ("simulated", recipe.content, True),
+    ]
+    assert rows[0].seconds > rows[1].seconds
+    assert open_cloud(reference(experiment, cloud)).list_owned()
+
+
+@pytest.mark.usefixtures("_reached")
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_a_listing_that_fails_raises(
+    experiment: Experiment, environment: dict[str, str], cloud: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No answer is not an empty account: clean is only said of what was listed."""
+    found = reference(experiment, cloud)
+    variable = f"AIRFLOW_CONN_{found['conn_id'].upper()}"
+    monkeypatch.setenv(variable, re.sub(r"http://127\.0\.0\.1:\d+", "http://127.0.0.1:9", environment[variable]))
+    with pytest.raises(ProvisioningError) as raised:
+        open_cloud(found).list_owned()
+    assert "\n" not in str(raised.value)
+
+
+def test_an_unknown_cloud_names_the_known() -> None:
+    """One sentence."""
+    with pytest.raises(ConfigurationError, match="Cloud 'oci' is unknown: choose one of eks, gke, aks, generic"):
+        open_cloud({"cloud": "oci"})
+
+
+@pytest.mark.usefixtures("_reached")
+@pytest.mark.parametrize("cloud", ALL)
+def test_an_ended_operation_stays_as_it_ended(experiment: Experiment, cloud: str) -> None:
+    """A look at what is done changes nothing and asks nobody."""
+    opened = open_cloud(reference(experiment, cloud))
+    for ended in (Operation("build_image", {}).succeeded(image="x"), Operation("build_image", {}).failed("why")):
+        assert opened.poll(ended) == ended
