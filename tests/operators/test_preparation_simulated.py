@@ -1,0 +1,101 @@
+"""Nodes set up and caches warmed through the Kubernetes API of a simulated cluster."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster_in_background import BackgroundCluster, simulated_target
+from operator_harness import context, run
+
+from airflow_llm_provisioning.connections import open_store
+from airflow_llm_provisioning.exceptions import CloudError, ClusterError, ConfigurationError
+from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.operators import SetUpNodes, WarmImageCache
+from airflow_llm_provisioning.operators.preparation import succeeded
+
+IMAGE = {"image": "rayproject/ray-ml:2.33.0.914af0-py311", "digest": None}
+
+
+@pytest.fixture
+def store(results_db: Path) -> Iterator[ResultsStore]:
+    """Open the default results connection."""
+    opened = open_store()
+    yield opened
+    opened.close()
+
+
+def set_up(prepared: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+    target = simulated_target(**fields).as_dict()
+    result: dict[str, Any] = run(SetUpNodes(task_id="s", target=target, prepared=prepared))
+    return result
+
+
+def test_lunas_configuration_is_applied_and_kept(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """ConfigMap and restarts; the row beside the results says simulated; a second run is the same again."""
+    for _ in range(2):
+        done = set_up()
+    assert done["applied"] == ["ConfigMap/elotl-luna"]
+    assert done["restarted"] == ["elotl/elotl-luna-manager", "elotl/elotl-luna-webhook"]
+    rows = store.preparations("plain", "set_up_nodes")
+    assert [(row.origin, row.price_usd) for row in rows] == [("simulated", 0.0)] * 2
+    assert rows[0].content == rows[1].content
+
+
+def test_the_prepared_snapshot_reaches_the_nodes(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """What the step before made goes into the data volume; without it the step is asked for."""
+    nodes = {**simulated_target().as_dict()["nodes"], "snapshot": True}
+    done = set_up({"snapshot_id": "snap-0123"}, nodes=nodes, variants=["improved"])
+    assert done["snapshot_id"] == "snap-0123"
+    (config,) = [item for item in simulated.objects("configmaps") if item["metadata"]["name"] == "elotl-luna"]
+    assert "snap-0123" in config["data"]["aws.blockDeviceMappings"]
+    with pytest.raises(ConfigurationError, match="run the preparation"):
+        set_up(nodes=nodes, variants=["improved"])
+
+
+def test_an_autoscaler_that_is_not_installed_is_named(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """Its deployments do not exist: said before anything is restarted."""
+    for name in ("elotl-luna-manager", "elotl-luna-webhook"):
+        simulated.call(lambda name=name: simulated.simulated.store.delete("deployments", name, "elotl"))
+    with pytest.raises(ConfigurationError, match=r"elotl/elotl-luna-manager does not exist .* install the node auto"):
+        set_up()
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_cache_is_warmed_and_its_node_is_gone(
+    simulated: BackgroundCluster, store: ResultsStore, deferrable: bool
+) -> None:
+    """One pod that pulls and ends, on a node that no trial finds afterwards; the ledger is closed."""
+    set_up()
+    before = set(simulated.names("nodes"))
+    operator = WarmImageCache(
+        task_id="w", target=simulated_target().as_dict(), image=IMAGE, deferrable=deferrable, timeout_s=3600
+    )
+    done = run(operator, context())
+    assert done["pulled_s"] > 1
+    assert done["node"] not in simulated.names("nodes")
+    assert set(simulated.names("nodes")) == before
+    assert simulated.objects("pods", "default") == []
+    assert store.ledger.open_entries() == []
+    assert [row.result["pod"] for row in store.preparations("plain", "warm_image")] == [done["pod"]]
+
+
+def test_an_image_that_cannot_be_pulled_is_an_error_and_leaves_no_pod(
+    simulated: BackgroundCluster, store: ResultsStore
+) -> None:
+    """After its limit the pod is deleted, and what to look at is said."""
+    set_up()
+    simulated.fault("image_pull_backoff", True)
+    operator = WarmImageCache(task_id="w", target=simulated_target().as_dict(), image=IMAGE, timeout_s=600)
+    with pytest.raises(ClusterError, match=r"did not end within 600 s .* it was deleted"):
+        run(operator, context())
+    assert simulated.objects("pods", "default") == []
+
+
+def test_an_operation_that_failed_is_the_tasks_error() -> None:
+    """In the gateway's own words; one that ended without a result too."""
+    failed = {"verb": "build_image", "request": {}, "state": "failed", "error": "The build failed: see the log."}
+    with pytest.raises(CloudError, match="The build failed: see the log"):
+        succeeded({"operations": [failed]})
+    with pytest.raises(CloudError, match="build_image ended without a result"):
+        succeeded({"operations": [{"verb": "build_image", "request": {}, "state": "running"}]})

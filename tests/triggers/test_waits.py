@@ -1,0 +1,110 @@
+"""A wait can be stored, begins again with the same arguments, and ends with one event, also when it fails."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+from cluster_in_background import BackgroundCluster
+from operator_harness import as_stored, context, event_of
+
+from airflow_llm_provisioning.exceptions import ClusterError, ForbiddenError, ProvisioningError, StoreError
+from airflow_llm_provisioning.operators.ray_service import DeleteRayService
+from airflow_llm_provisioning.triggers.base import Wait, first_event, note_failure, raise_error
+from airflow_llm_provisioning.triggers.pods_gone import PodsGoneWait
+
+
+class SmallWait(Wait):
+    """Returns what it was told, or fails with it."""
+
+    def __init__(self, *, payload: dict[str, Any] | None = None, error: Exception | None = None) -> None:
+        super().__init__(payload=payload)
+        self.payload, self.error = payload or {}, error
+
+    async def outcome(self) -> dict[str, Any]:
+        if self.error:
+            raise self.error
+        return self.payload
+
+
+def test_an_outcome_is_the_only_event() -> None:
+    """One, and then the end."""
+
+    async def events() -> list[Any]:
+        return [event.payload async for event in SmallWait(payload={"a": 1}).run()]
+
+    assert asyncio.run(events()) == [{"a": 1}]
+
+
+def test_what_went_wrong_arrives_as_what_it_was() -> None:
+    """The error of the triggerer's process is raised in the task's, class and sentence; an unknown one is ours."""
+    event = asyncio.run(event_of(SmallWait(error=ForbiddenError("may not"))))
+    with pytest.raises(ForbiddenError, match="may not"):
+        raise_error(event)
+    with pytest.raises(ProvisioningError, match="odd"):
+        raise_error({"error": "odd", "error_type": "NotOfOurs"})
+    raise_error({"outcome": "ready"})
+
+
+def test_a_bug_is_not_swallowed() -> None:
+    """Only what we raise on purpose becomes an event."""
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(event_of(SmallWait(error=ZeroDivisionError())))
+
+
+def test_a_wait_in_the_worker_is_bounded_too() -> None:
+    """From outside, in real time."""
+
+    class Forever(SmallWait):
+        async def outcome(self) -> dict[str, Any]:
+            await asyncio.sleep(60)
+            return {}
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(first_event(Forever(), timedelta(seconds=0.05)))
+
+
+def test_a_store_that_is_gone_does_not_hide_the_failure(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged; the caller raises its own error."""
+    import logging
+
+    def broken(_conn_id: str) -> None:
+        raise StoreError("The results store is gone.")
+
+    monkeypatch.setattr("airflow_llm_provisioning.connections.open_store", broken)
+    trial = {"trial_id": "t", "results_conn_id": "r"}
+    note_failure(trial, "apply", ClusterError("why"), logging.getLogger("x"))
+    assert "Why apply failed could not be recorded: The results store is gone." in caplog.text
+    note_failure(None, "apply", ClusterError("why"), logging.getLogger("x"))
+
+
+def test_a_wait_that_begins_again_counts_from_its_first_start(simulated: BackgroundCluster) -> None:
+    """A killed triggerer starts the same arguments anew: the limit does not start with it."""
+    pod = {
+        "metadata": {"name": "stays", "namespace": "default"},
+        "spec": {"containers": [{"name": "c", "image": "i"}], "nodeSelector": {"no": "such"}},
+    }
+    uid = simulated.create("pods", pod)["metadata"]["uid"]
+    long_ago = (simulated.clock.now() - timedelta(seconds=500)).isoformat()
+    wait = PodsGoneWait(
+        cluster={"conn_id": "sim"}, namespace="default", pods={"stays": uid}, nodes=None, deleted=True,
+        started_at=long_ago, timeout_s=400,
+    )  # fmt: skip
+    event = asyncio.run(event_of(wait))
+    assert (event["pods_gone"], event["nodes_gone"]) == (False, None)
+    assert event["waited_s"] >= 500
+
+
+def test_arguments_survive_the_database(simulated: BackgroundCluster) -> None:
+    """What the triggerer makes of the stored trigger has the very arguments it was made with; only names in them."""
+    operator = DeleteRayService(
+        task_id="d", rayservice={"cluster": "sim", "name": "x"}, wait_for_nodes=True, deferrable=True
+    )
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context())
+    again = as_stored(deferred.value)
+    assert again.serialize() == deferred.value.trigger.serialize()
+    assert again.arguments["cluster"] == {"conn_id": "sim"}
