@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 from airflow_llm_provisioning.simulator.clock import SimClock
@@ -63,7 +64,7 @@ class WorkQueue:
 
     async def _wait(self, wake: asyncio.Event, delay_s: float | None) -> None:
         timeout = None if delay_s is None else max(delay_s, 0.0) / self._clock.speed
-        try:
-            await asyncio.wait_for(wake.wait(), timeout)
-        except TimeoutError:
-            return
+        # Not `wait_for`: in Python 3.11 it swallows a cancellation that comes together with the wake.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await wake.wait()
