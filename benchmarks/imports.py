@@ -25,22 +25,14 @@ HEAVY: Final = (
 SDK: Final = "import airflow.sdk"
 # What any operator of ours needs of Airflow, and nothing of ours.
 FLOOR: Final = "from airflow.sdk import BaseOperator, BaseSensorOperator; import airflow.triggers.base"
-OPERATORS_ALONE: Final = "import airflow_llm_provisioning.operators"
 OPERATORS: Final = "import airflow_llm_provisioning.operators, airflow_llm_provisioning.sensors"
-TRIGGERS: Final = (
-    "import airflow_llm_provisioning.triggers, airflow_llm_provisioning.triggers.cloud_operation, "
-    "airflow_llm_provisioning.triggers.pod_run, airflow_llm_provisioning.triggers.pods_gone, "
-    "airflow_llm_provisioning.triggers.serve_endpoint"
-)
 
 
 def main() -> None:
     """Measure and print."""
-    # In turns, so that a machine that is busy for a while slows both.
-    pairs = [(measured(SDK)["seconds"], measured(OPERATORS_ALONE)["seconds"]) for _ in range(PROCESSES)]
-    sdk_s, operators_s = (statistics.median(times) for times in zip(*pairs, strict=True))
     figures = {
-        "operators_over_sdk_s": round(operators_s - sdk_s, 3),
+        # In one process, after the SDK: the difference of two processes' times would be mostly noise.
+        "operators_over_sdk_s": round(median_s("import airflow_llm_provisioning.operators", SDK), 3),
         "sdk_modules": heavy_modules(OPERATORS),
         "dag_parse_s": {path.name: round(median_s(parsing(path), OPERATORS), 3) for path in shipped_dags()},
     }

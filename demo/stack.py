@@ -115,9 +115,10 @@ def airflow_settings(home: Path, port: int) -> dict[str, str]:
 
 def end_children_too() -> None:
     """Let a polite kill, or a closed terminal, unwind this program as Ctrl-C does: its children have sessions of
-    their own and would outlive it.
+    their own and would outlive it. Said of the interrupt too: a shell's background job ignores it, and so would every
+    child.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)
 
 
