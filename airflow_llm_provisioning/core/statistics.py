@@ -17,6 +17,7 @@ from typing import Any, Final
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 
 BASELINE: Final = "baseline"
+ANOTHER_IMAGE: Final = "another image"
 MIN_FOR_INTERVAL: Final = 3
 MIN_FOR_95: Final = 5
 _EXACT_LIMIT: Final = 60
@@ -71,10 +72,7 @@ class ComparisonRow:
 
 def compare(trials: Iterable[TrialResult]) -> list[ComparisonRow]:
     """Return one row per origin, profile, cloud, set-up and variant, each against the baseline of the same."""
-    groups: dict[tuple[str, ...], list[TrialResult]] = {}
-    for trial in trials:
-        key = (trial.origin, trial.profile, trial.cloud, str(trial.setup), trial.variant)
-        groups.setdefault(key, []).append(trial)
+    groups = _arms(trials)
     return [_row(key, group, groups.get((*key[:4], BASELINE), [])) for key, group in sorted(groups.items(), key=_order)]
 
 
@@ -119,8 +117,17 @@ def comparable(arm: Sequence[TrialResult]) -> tuple[list[TrialResult], Counter[s
     usual = digests.most_common(1)[0][0] if digests else None
     alike = [trial for trial in kept if _image_digest(trial) in (None, usual)]
     if len(alike) < len(kept):
-        reasons["another image"] = len(kept) - len(alike)
+        reasons[ANOTHER_IMAGE] = len(kept) - len(alike)
     return alike, reasons
+
+
+def excluded(trials: Iterable[TrialResult]) -> dict[str, str]:
+    """Return trial id -> why it does not count, of the trials that `compare` leaves out."""
+    reasons: dict[str, str] = {}
+    for arm in _arms(trials).values():
+        pooled = {trial.trial_id for trial in comparable(arm)[0]}
+        reasons |= {t.trial_id: exclusion(t) or ANOTHER_IMAGE for t in arm if t.trial_id not in pooled}
+    return reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +190,14 @@ def _row(key: tuple[str, ...], group: Sequence[TrialResult], baseline: Sequence[
         applied=_counts(trial.applied for trial in group),
         excluded=", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())),
     )
+
+
+def _arms(trials: Iterable[TrialResult]) -> dict[tuple[str, ...], list[TrialResult]]:
+    arms: dict[tuple[str, ...], list[TrialResult]] = {}
+    for trial in trials:
+        key = (trial.origin, trial.profile, trial.cloud, str(trial.setup), trial.variant)
+        arms.setdefault(key, []).append(trial)
+    return arms
 
 
 def _image_digest(trial: TrialResult) -> str | None:

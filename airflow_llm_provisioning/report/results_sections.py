@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.result import Preparation, TrialResult
-from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL, PhaseMean, compare, exclusion, phase_means
+from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL, PhaseMean, compare, excluded, phase_means
 from airflow_llm_provisioning.report.charts import phase_chart
 from airflow_llm_provisioning.report.markup import Markup, element, folded, html, table
 from airflow_llm_provisioning.report.phase_groups import GROUPS, NOT_TOLD_APART, group_of, position
@@ -54,6 +54,7 @@ def legend() -> Markup:
 
 def excluded_section(trials: Sequence[TrialResult]) -> Markup:
     """Return the trials that no comparison counts, each with its reason."""
+    reasons = excluded(trials)
     rows: list[Row] = [
         {
             "trial": trial.trial_id,
@@ -63,7 +64,7 @@ def excluded_section(trials: Sequence[TrialResult]) -> Markup:
             "reason": trial.reason or _evidence(trial),
         }
         for trial in trials
-        if (why := exclusion(trial)) is not None
+        if (why := reasons.get(trial.trial_id)) is not None
     ]
     if not rows:
         return element("p", f"None: all {len(trials)} trials were cold, verified and became ready.")
@@ -146,8 +147,9 @@ def _stacks(trials: Sequence[TrialResult]) -> list[Row]:
     total.
     """
     counted: dict[str, int] = {}
+    out = excluded(trials)
     for trial in trials:
-        if exclusion(trial) is None:
+        if trial.trial_id not in out:
             counted[trial.variant] = counted.get(trial.variant, 0) + 1
     means = sorted(phase_means(trials), key=lambda mean: (_order(mean.variant), position(mean.phase)))
     rows: list[Row] = []
@@ -175,7 +177,8 @@ def _phase_table(trials: Sequence[TrialResult]) -> Markup:
     """Return phases by set-up and variant; how many trials passed one is said where it is not all of them."""
     means = sorted(phase_means(trials), key=lambda mean: position(mean.phase))
     arms = sorted({(mean.setup, mean.variant) for mean in means}, key=lambda arm: (arm[0] != "static", _order(arm[1])))
-    counted = {arm: sum(exclusion(t) is None for t in trials if (str(t.setup), t.variant) == arm) for arm in arms}
+    out = excluded(trials)
+    counted = {arm: sum(t.trial_id not in out for t in trials if (str(t.setup), t.variant) == arm) for arm in arms}
     rows: dict[str, Row] = {}
     for mean in means:
         row = rows.setdefault(mean.phase, {"phase": mean.phase, "group": group_of(mean.phase).title})

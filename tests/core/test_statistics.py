@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_llm_provisioning.core.result import PhaseResult, TrialResult, TrialStatus
-from airflow_llm_provisioning.core.statistics import _u_counts, compare, phase_means, reduction
+from airflow_llm_provisioning.core.statistics import _u_counts, compare, excluded, phase_means, reduction
 
 T0 = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -82,6 +82,7 @@ def test_another_image_under_the_same_tag_is_not_pooled() -> None:
     (row,) = compare([new, *old])
     assert (row.n, row.trials, row.median_s, row.excluded) == (2, 3, 1000.0, "1 another image")
     assert phase_means([new, *old]) == []
+    assert excluded([new, *old]) == {new.trial_id: "another image"}
 
 
 def test_simulated_and_measured_are_never_pooled() -> None:
