@@ -14,6 +14,7 @@ from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.operators.preparing import (
     begin_warming,
+    close_entry,
     content_of,
     finish_warming,
     save_preparation,
@@ -313,6 +314,8 @@ class WarmImageCache(WaitingOperator):
         return self.wait_for(context, wait, at_most=timedelta(seconds=self.timeout_s + 300))
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Keep what the warming took."""
+        """Close the ledger's entry once the pod is gone, and keep what the warming took."""
+        if event.get("pod_gone"):
+            close_entry(event["ledger_entry"], self.results_conn_id)
         raise_error(event)
         return finish_warming(self.target, self.image, event, context["ti"].run_id, self.results_conn_id)

@@ -226,6 +226,17 @@ def warming_pod(target: "Target", image: Mapping[str, Any], expires_at: datetime
     }
 
 
+def close_entry(entry: str, results_conn_id: str) -> None:
+    """Record that what an intent was written for is gone."""
+    from airflow_llm_provisioning.connections import open_store
+
+    store = open_store(results_conn_id)
+    try:
+        store.ledger.gone(entry)
+    finally:
+        store.close()
+
+
 def finish_warming(
     target_data: Mapping[str, Any],
     image: Mapping[str, Any],
@@ -233,17 +244,11 @@ def finish_warming(
     run_id: str,
     results_conn_id: str,
 ) -> dict[str, Any]:
-    """Close the ledger's entry and keep the preparation's row."""
-    from airflow_llm_provisioning.connections import open_store
+    """Keep the preparation's row and return its result."""
     from airflow_llm_provisioning.core.experiment import Target
     from airflow_llm_provisioning.core.names import fingerprint
 
     target = Target.from_dict(target_data)
-    store = open_store(results_conn_id)
-    try:
-        store.ledger.gone(event["ledger_entry"])
-    finally:
-        store.close()
     result = {key: event[key] for key in ("pod", "node", "pulled_s", "seconds", "price_usd", "price_basis")}
     save_preparation(
         cloud={"cloud": target.cloud, "cluster": target.cluster_reference()},

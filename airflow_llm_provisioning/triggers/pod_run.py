@@ -49,23 +49,25 @@ class PodRunWait(Wait):
         self.timeout_s = timeout_s
 
     async def outcome(self) -> dict[str, Any]:
-        """Return {pod, node, pulled_s, seconds, price_usd, price_basis, ended_at, ledger_entry}."""
+        """Return {pod, node, pulled_s, seconds, price_usd, price_basis, ended_at, ledger_entry, pod_gone}.
+
+        Where the pod did not end well, `error` and `error_type` stand beside `ledger_entry` and `pod_gone`.
+        """
         from airflow_llm_provisioning.connections import open_cluster
 
         async with open_cluster(self.cluster) as cluster:
-            pod = await self._ended(cluster)
+            pod, why = await self._ended(cluster)
             ran_s = (cluster.clock() - self.started_at).total_seconds()
             await cluster.delete("pods", self.name, self.namespace, uid=self.uid, grace_s=0)
-            node = (pod or {}).get("spec", {}).get("nodeName")
             left_s = max(60.0, self.timeout_s - ran_s)
-            await cluster.wait_gone("pods", self.name, self.namespace, uid=self.uid, timeout_s=left_s)
-            if pod is None:
-                raise ClusterError(
-                    f"Pod {self.namespace}/{self.name} did not end within {self.timeout_s:.0f} s on {cluster.name}; "
-                    "it was deleted. Look at its events: no node came, or the image could not be pulled."
-                )
+            gone = await cluster.wait_gone("pods", self.name, self.namespace, uid=self.uid, timeout_s=left_s)
+            known = {"ledger_entry": self.ledger_entry, "pod_gone": gone}
+            node = (pod or {}).get("spec", {}).get("nodeName")
             if node:
                 await cluster.wait_gone("nodes", node, timeout_s=left_s)
+            if pod is None or why is not None:
+                sentence = f"Pod {self.namespace}/{self.name} on {cluster.name} {why}, and was deleted."
+                return {"error": sentence, "error_type": ClusterError.__name__, **known}
             return {
                 "pod": self.name,
                 "node": node,
@@ -74,23 +76,23 @@ class PodRunWait(Wait):
                 "price_usd": None,
                 "price_basis": "one node for the seconds given; its type's price is not known here",
                 "ended_at": cluster.clock().isoformat(),
-                "ledger_entry": self.ledger_entry,
+                **known,
             }
 
-    async def _ended(self, cluster: "Cluster") -> dict[str, Any] | None:
-        """Return the pod once it has ended well, None when the time is over."""
+    async def _ended(self, cluster: "Cluster") -> tuple[dict[str, Any] | None, str | None]:
+        """Return the pod as it was last seen, and why it did not end well (None: it did)."""
+        pod = None
         while (cluster.clock() - self.started_at).total_seconds() < self.timeout_s:
             pod = await cluster.get("pods", self.name, self.namespace)
             phase = (pod or {}).get("status", {}).get("phase")
-            if pod is None or phase == "Failed":
-                raise ClusterError(
-                    f"Pod {self.namespace}/{self.name} on {cluster.name} "
-                    f"{'was deleted by somebody else' if pod is None else 'failed'} before it had pulled the image."
-                )
+            if pod is None:
+                return None, "was deleted by somebody else before it had pulled the image"
+            if phase == "Failed":
+                return pod, "failed before it had pulled the image"
             if phase == "Succeeded":
-                return pod
+                return pod, None
             await asyncio.sleep(max(0.2, cluster.real_seconds(5)))
-        return None
+        return pod, f"did not end within {self.timeout_s:.0f} s: no node came, or the image could not be pulled"
 
 
 def _pulled_s(pod: dict[str, Any]) -> float | None:

@@ -87,9 +87,10 @@ def test_an_image_that_cannot_be_pulled_is_an_error_and_leaves_no_pod(
     set_up()
     simulated.fault("image_pull_backoff", True)
     operator = WarmImageCache(task_id="w", target=simulated_target().as_dict(), image=IMAGE, timeout_s=600)
-    with pytest.raises(ClusterError, match=r"did not end within 600 s .* it was deleted"):
+    with pytest.raises(ClusterError, match=r"did not end within 600 s: .*, and was deleted"):
         run(operator, context())
     assert simulated.objects("pods", "default") == []
+    assert store.ledger.open_entries() == []
 
 
 def test_an_operation_that_failed_is_the_tasks_error() -> None:
