@@ -209,7 +209,8 @@ def aks_cloud(
     """Return the gateway of an `azure` connection: docs/aks.md says which fields it reads.
 
     `reference` (JSON): `conn_id`; `subscription_id` (the extra `subscriptionId`), and `registry`, `resource_group` and
-    `registry_resource_group` override the extras. The official hook makes the azure-identity object; its `get_conn` cannot build today's clients.
+    `registry_resource_group` override the extras. The official hook makes the azure-identity object; its `get_conn`
+    cannot build today's clients.
     """
     try:
         from airflow.providers.microsoft.azure.hooks.base_azure import AzureBaseHook
