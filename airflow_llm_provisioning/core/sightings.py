@@ -23,6 +23,8 @@ class Sighting:
     `prompt`: it knew within moments of the instant itself. `before`: receipts of what did not show it yet, oldest
     first. `not_before`, `not_after`: the recorder's own bounds. `written`, `written_by`: a stamp that cannot be later
     than the instant (when the version that first showed it was stored, or its object created), and whose clock it is.
+    `settled`: a stamp of the API server that cannot be earlier than the instant: when a version that was only listed,
+    perhaps long after, was stored.
     """
 
     source: str
@@ -35,6 +37,7 @@ class Sighting:
     not_after: datetime | None = None
     written: Stamp | None = None
     written_by: str = API
+    settled: Stamp | None = None
 
 
 def creation(item: History | None) -> Sighting | None:
@@ -59,12 +62,14 @@ def published(source: str, sight: Sight | None) -> Sighting | None:
         return None
     version = sight.version
     created = parse_stamp(dig(version.object, "metadata", "creationTimestamp"))
+    stored = newest_managed_stamp(version.object)
     return Sighting(
         source,
         received_at=sight.seen_at,
         prompt=version.prompt,
         before=_receipts(sight.before),
-        written=(newest_managed_stamp(version.object) if version.prompt else None) or created,
+        written=(stored if version.prompt else None) or created,
+        settled=None if version.prompt else stored,
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.clocks import Clocks
+from airflow_llm_provisioning.core.clocks import API, Clocks
 from airflow_llm_provisioning.core.instants import SECOND, Stamp, format_instant, seconds
 from airflow_llm_provisioning.core.milestones import BESIDE_THE_ROUTE, ENDPOINT_READY, MILESTONES, SUBMITTED, Route
 from airflow_llm_provisioning.core.sightings import Sighting
@@ -129,6 +129,8 @@ def milestone(name: str, sighting: Sighting, clocks: Clocks) -> Milestone | None
         likely = span.likely
     if sighting.written is not None:
         lows.append(clocks.span(sighting.written_by, sighting.written).earliest)
+    if sighting.settled is not None:
+        highs.append(clocks.span(API, sighting.settled).latest)
     if sighting.received_at is not None:
         highs.append(sighting.received_at)
         silent = [at for at in sighting.before if sighting.received_at - at >= clocks.worst_delay]

@@ -232,18 +232,23 @@ def test_what_the_recorder_missed_is_told() -> None:
     assert "2 times" in gaps[0]
 
 
-def test_a_listed_endpoint_is_bounded_by_its_creation() -> None:
-    """A recorder that began after readiness knows only that the endpoint came between slice and receipt."""
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_listed_endpoint_is_bounded_by_its_creation_and_its_last_write(stored: bool) -> None:
+    """A recorder that began long after readiness knows that the endpoint came between the slice's creation and the
+    last write to it; where no write is stamped, only that it came before the receipt.
+    """
     deployment = generate(12)
     lines = copy.deepcopy(deployment.lines)
     for line in lines:
         if line["resource"] == "endpointslices":
             line["type"], line["received_at"] = "LISTED", "2026-05-04T15:00:00.000000Z"
             line["object"]["metadata"]["generation"] = 3
+            if not stored:
+                line["object"]["metadata"]["managedFields"] = []
     milestone = analyse(lines).milestone("endpoint_ready")
     assert milestone is not None
     assert milestone.earliest_at <= deployment.truth["endpoint_ready"] <= milestone.latest_at
-    assert milestone.width_s > 60
+    assert milestone.width_s < 3 if stored else milestone.width_s > 60
 
 
 def test_a_repeated_apply_does_not_move_the_submission() -> None:
