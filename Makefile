@@ -52,7 +52,7 @@ bench:
 
 constraints:
 	@$(INSTALL) --dev
-	@$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11.7 --upgrade --quiet \
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11.0 --upgrade --quiet \
 	    --no-emit-index-url --no-emit-find-links --no-annotate --no-header --output-file constraints.txt
 
 clean:
