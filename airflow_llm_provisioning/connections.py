@@ -149,7 +149,7 @@ def eks_cloud(
         from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
         from airflow_llm_provisioning.gateways.clouds.eks import EksCloud
-        from airflow_llm_provisioning.gateways.clouds.eks_names import EksNames
+        from airflow_llm_provisioning.gateways.clouds.eks.names import EksNames
     except ImportError as error:
         raise MissingExtraError(
             f"EKS needs packages that are not installed ({error.name}): pip install 'airflow-llm-provisioning[amazon]'."
@@ -274,7 +274,7 @@ def _azure_credential(hook: "type[AzureBaseHook]", connection: Any, endpoints: M
 
     A stand-in on plain HTTP gets a made-up token: real credentials never leave for it.
     """
-    from airflow_llm_provisioning.gateways.clouds.aks_arm import LocalCredential
+    from airflow_llm_provisioning.gateways.clouds.aks.arm import LocalCredential
 
     if any(url.startswith("http://") for url in endpoints.values()):
         return LocalCredential()

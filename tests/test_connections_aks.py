@@ -55,7 +55,7 @@ def test_a_reference_overrides_the_connections_names(connection: Any) -> None:
 
 def test_a_stand_in_never_sees_a_real_credential(connection: Any) -> None:
     """Endpoints on plain HTTP get a made-up token, whatever secret the connection holds."""
-    from airflow_llm_provisioning.gateways.clouds.aks_arm import LocalCredential
+    from airflow_llm_provisioning.gateways.clouds.aks.arm import LocalCredential
 
     connection({**EXTRA, "endpoints": {"arm": "http://127.0.0.1:1", "acr": "http://127.0.0.1:1"}})
     assert isinstance(aks_cloud({"conn_id": "azure_test"})._account.credential, LocalCredential)

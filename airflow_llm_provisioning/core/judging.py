@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.analysis import Analysis, analyse_trace
 from airflow_llm_provisioning.core.result import MilestoneResult, PhaseResult, TrialResult, TrialStatus
-from airflow_llm_provisioning.core.timeline import Flag
+from airflow_llm_provisioning.core.timing.analysis import Analysis, analyse_trace
+from airflow_llm_provisioning.core.timing.timeline import Flag
 from airflow_llm_provisioning.core.trace import TraceView, decode_trace
 from airflow_llm_provisioning.core.treatments import TREATMENTS
 from airflow_llm_provisioning.core.verdicts import Verdict, variant_image

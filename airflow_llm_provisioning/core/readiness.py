@@ -13,9 +13,9 @@ from typing import Any, Final, Literal
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 from airflow_llm_provisioning.core.instants import parse_instant, parse_stamp
 from airflow_llm_provisioning.core.manifest import serve_service
-from airflow_llm_provisioning.core.sources import first_ready_endpoint
-from airflow_llm_provisioning.core.trace_format import Line
-from airflow_llm_provisioning.core.trace_objects import condition
+from airflow_llm_provisioning.core.timing.sources import first_ready_endpoint
+from airflow_llm_provisioning.core.trace.format import Line
+from airflow_llm_provisioning.core.trace.objects import condition
 
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
 

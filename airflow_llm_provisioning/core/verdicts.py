@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, objects, text
-from airflow_llm_provisioning.core.trace_objects import Event, History, container_statuses
-from airflow_llm_provisioning.core.trace_view import TraceView
+from airflow_llm_provisioning.core.trace.objects import Event, History, container_statuses
+from airflow_llm_provisioning.core.trace.view import TraceView
 from airflow_llm_provisioning.core.workload import package_name
 
 Value = Literal["yes", "no", "unknown"]

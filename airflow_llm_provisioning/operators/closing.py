@@ -156,6 +156,11 @@ def _flags(gone: Mapping[str, Any], left: list[str]) -> list[str]:
     flags = []
     if gone.get("nodes_gone") is False:
         flags.append(f"nodes still there {gone['waited_s']:.0f} s after the delete: the next trial may start warm")
+    unplaced = (gone.get("carry") or {}).get("unplaced")
+    if unplaced:
+        flags.append(
+            f"deleted while {', '.join(unplaced)} had no node: one may still come, and the next trial may start warm"
+        )
     if left:
         flags.append(f"left over after the delete: {', '.join(left)}")
     return flags

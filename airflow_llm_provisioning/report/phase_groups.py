@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from airflow_llm_provisioning.core.milestones import PHASES
+from airflow_llm_provisioning.core.timing.milestones import PHASES
 
 
 @dataclass(frozen=True, slots=True)

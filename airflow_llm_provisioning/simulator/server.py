@@ -185,7 +185,7 @@ def _stand_in(cloud: str, world: World, clock: SimClock, region: str) -> CloudSt
 
         return GkeStandIn(world, clock, region=region)
     from airflow_llm_provisioning.simulator.clouds.aks import AksStandIn
-    from airflow_llm_provisioning.simulator.clouds.aks_tasks import Registry
+    from airflow_llm_provisioning.simulator.clouds.aks.tasks import Registry
 
     return AksStandIn(
         world,

@@ -11,8 +11,8 @@ from deployment_generator import NAME, NAMESPACE, Deployment, generate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_llm_provisioning.core.analysis import Analysis, analyse, analyse_trace
 from airflow_llm_provisioning.core.readiness import Readiness
+from airflow_llm_provisioning.core.timing.analysis import Analysis, analyse, analyse_trace
 from airflow_llm_provisioning.core.trace import TraceView, encode_chunk, redact
 from airflow_llm_provisioning.core.verdicts import image_arrival, recipe_packages, runtime_pip_seen, switch
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_llm_provisioning.core.engine_logs import read_logs
+from airflow_llm_provisioning.core.timing.engine_logs import read_logs
 from airflow_llm_provisioning.core.trace import LogText
 
 READ_AT = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)

@@ -7,8 +7,8 @@ from deployment_generator import Deployment, Distortion, generate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_llm_provisioning.core.analysis import Analysis, analyse
-from airflow_llm_provisioning.core.milestones import PHASES
+from airflow_llm_provisioning.core.timing.analysis import Analysis, analyse
+from airflow_llm_provisioning.core.timing.milestones import PHASES
 
 SEEDS = st.integers(min_value=0, max_value=2**32)
 DISTORTIONS = st.builds(

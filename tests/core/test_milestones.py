@@ -1,6 +1,6 @@
 """The drawn way from submission to the ready endpoint is sound: no cycle, no orphan, names of their own."""
 
-from airflow_llm_provisioning.core.milestones import (
+from airflow_llm_provisioning.core.timing.milestones import (
     BESIDE_THE_ROUTE,
     ENDPOINT_READY,
     MILESTONES,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from deployment_generator import CLUSTER, Deployment, generate
 
-from airflow_llm_provisioning.core.analysis import Analysis, analyse
+from airflow_llm_provisioning.core.timing.analysis import Analysis, analyse
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.verdicts import runtime_pip_seen
 

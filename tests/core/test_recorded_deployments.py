@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from airflow_llm_provisioning.core.analysis import Analysis, analyse_trace
-from airflow_llm_provisioning.core.milestones import PHASES
 from airflow_llm_provisioning.core.readiness import Readiness
+from airflow_llm_provisioning.core.timing.analysis import Analysis, analyse_trace
+from airflow_llm_provisioning.core.timing.milestones import PHASES
 from airflow_llm_provisioning.core.trace import TraceView, decode_trace, encode_chunk, redact
 from airflow_llm_provisioning.core.verdicts import image_arrival
 

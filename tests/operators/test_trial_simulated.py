@@ -255,6 +255,18 @@ def test_a_repeated_teardown_waits_for_the_nodes_of_the_first(simulated: Backgro
     assert as_stored(again.value).arguments["nodes"] == nodes
 
 
+def test_a_teardown_before_the_nodes_came_says_that_they_may_still_come(
+    simulated: BackgroundCluster, store: ResultsStore
+) -> None:
+    """Pods that no node was found for are gone at once, and nobody knows the name of the node that was asked for."""
+    simulated.fault("node_never_joins", True)
+    trial = open_trial()
+    apply(trial)
+    simulated.until(lambda: bool(simulated.objects("pods", "default")))
+    close_trial(trial)
+    assert any("one may still come" in flag for flag in the_row(store).flags)
+
+
 def test_an_unwritable_store_stops_the_trial_before_anything_is_created(
     simulated: BackgroundCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

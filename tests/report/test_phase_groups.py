@@ -2,7 +2,7 @@
 
 import pytest
 
-from airflow_llm_provisioning.core.milestones import PHASES
+from airflow_llm_provisioning.core.timing.milestones import PHASES
 from airflow_llm_provisioning.report.phase_groups import GROUPS, NOT_TOLD_APART, group_of, position
 
 

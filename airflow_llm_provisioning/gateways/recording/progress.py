@@ -6,7 +6,7 @@ from typing import Any
 from airflow_llm_provisioning.core.fields import dig, mapping, text
 from airflow_llm_provisioning.core.readiness import Readiness
 from airflow_llm_provisioning.core.trace import Line
-from airflow_llm_provisioning.core.trace_objects import condition
+from airflow_llm_provisioning.core.trace.objects import condition
 
 
 class Progress:

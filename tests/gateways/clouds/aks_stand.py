@@ -11,12 +11,12 @@ from typing import Any
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.core.workload import ImageRecipe
 from airflow_llm_provisioning.gateways.clouds.aks import AksCloud
-from airflow_llm_provisioning.gateways.clouds.aks_arm import LocalCredential
+from airflow_llm_provisioning.gateways.clouds.aks.arm import LocalCredential
 from airflow_llm_provisioning.gateways.clouds.base import Owned
 from airflow_llm_provisioning.gateways.ledger import Entry
 from airflow_llm_provisioning.simulator.clock import SimClock
 from airflow_llm_provisioning.simulator.clouds.aks import AksStandIn
-from airflow_llm_provisioning.simulator.clouds.aks_tasks import Registry
+from airflow_llm_provisioning.simulator.clouds.aks.tasks import Registry
 from airflow_llm_provisioning.simulator.images import seed_public_images
 from airflow_llm_provisioning.simulator.world import CloudCluster, Image, World, digest_of
 

@@ -18,7 +18,7 @@ import botocore.session
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.core.workload import PHI3_2025, ImageRecipe
 from airflow_llm_provisioning.gateways.clouds.eks import EksCloud
-from airflow_llm_provisioning.gateways.clouds.eks_names import EksNames
+from airflow_llm_provisioning.gateways.clouds.eks.names import EksNames
 from airflow_llm_provisioning.gateways.ledger import Entry
 from airflow_llm_provisioning.simulator.clouds.eks import ACCOUNT, BUILDER_PROFILE, CODEBUILD_ROLE_ARN, EksStandIn
 from airflow_llm_provisioning.simulator.images import built_image, seed_public_images

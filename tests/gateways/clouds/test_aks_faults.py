@@ -4,7 +4,7 @@ import pytest
 from aks_stand import BUILD, POOL, azure
 
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
-from airflow_llm_provisioning.gateways.clouds.aks_arm import LocalCredential
+from airflow_llm_provisioning.gateways.clouds.aks.arm import LocalCredential
 
 pytestmark = pytest.mark.aks
 

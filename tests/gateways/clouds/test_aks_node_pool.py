@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
-from airflow_llm_provisioning.gateways.clouds.aks_pools import pool_name
+from airflow_llm_provisioning.gateways.clouds.aks.pools import pool_name
 from airflow_llm_provisioning.simulator.world import NodePool
 
 pytestmark = pytest.mark.aks

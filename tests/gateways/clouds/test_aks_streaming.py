@@ -7,7 +7,7 @@ import pytest
 from aks_stand import HOST, POOL, Stand, azure
 
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
-from airflow_llm_provisioning.simulator.clouds.aks_tasks import Registry
+from airflow_llm_provisioning.simulator.clouds.aks.tasks import Registry
 from airflow_llm_provisioning.simulator.infra.delivery import deliver
 from airflow_llm_provisioning.simulator.profiles import load_profile
 from airflow_llm_provisioning.simulator.world import NodePool, NodeSpec

@@ -8,7 +8,7 @@ from eks_stand import BUILD, Stand, stand_in
 from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, OWNER
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.base import Owned
-from airflow_llm_provisioning.gateways.clouds.eks_owned import KINDS
+from airflow_llm_provisioning.gateways.clouds.eks.owned import KINDS
 
 pytestmark = pytest.mark.eks
 

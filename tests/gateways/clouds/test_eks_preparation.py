@@ -9,7 +9,7 @@ from eks_stand import BUILD, NAMES, RECIPE, REGISTRY, Stand, stand_in
 
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
-from airflow_llm_provisioning.gateways.clouds.eks_names import EksDeadlines
+from airflow_llm_provisioning.gateways.clouds.eks.names import EksDeadlines
 
 pytestmark = pytest.mark.eks
 

@@ -14,7 +14,7 @@ from gke_world import BUILD, PROJECT, RECIPE, REGION, GoogleProject, finish, fol
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.core.workload import ImageRecipe
 from airflow_llm_provisioning.exceptions import ConfigurationError
-from airflow_llm_provisioning.gateways.clouds import gke_build
+from airflow_llm_provisioning.gateways.clouds.gke import build as gke_build
 
 pytestmark = pytest.mark.gke
 

@@ -18,7 +18,7 @@ from azure.mgmt.containerservice.models import AgentPool, ManagedClusterAgentPoo
 
 from airflow_llm_provisioning.simulator.clock import SimClock
 from airflow_llm_provisioning.simulator.clouds.aks import DURATIONS_S, AksStandIn
-from airflow_llm_provisioning.simulator.clouds.aks_models import problems
+from airflow_llm_provisioning.simulator.clouds.aks.models import problems
 from airflow_llm_provisioning.simulator.world import CloudCluster, Image, NodePool, World
 
 pytestmark = pytest.mark.aks

@@ -12,14 +12,14 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "gateways" / "clouds"))
 
 from eks_stand import IMAGE, REGION, Stand, stand_in  # noqa: E402 - the builders live beside the gateway's tests
 
-from airflow_llm_provisioning.gateways.clouds.eks_build import _source  # noqa: E402 - the same
-from airflow_llm_provisioning.gateways.clouds.eks_builder import (  # noqa: E402 - the same
+from airflow_llm_provisioning.gateways.clouds.eks.build import _source  # noqa: E402 - the same
+from airflow_llm_provisioning.gateways.clouds.eks.builder import (  # noqa: E402 - the same
     CLEAR_IMAGES,
     STOP_KUBELET,
     USER_DATA,
     pull_commands,
 )
-from airflow_llm_provisioning.simulator.clouds.eks_builds import plan_build  # noqa: E402 - the same
+from airflow_llm_provisioning.simulator.clouds.eks.builds import plan_build  # noqa: E402 - the same
 
 AMI = "/aws/service/bottlerocket/aws-k8s-1.31/x86_64/latest/image_id"
 
@@ -154,7 +154,7 @@ def test_a_buildspec_that_leaves_something_out_pushes_nothing(
     stand: Stand, left_out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the buildspec does not say is not done: no image in ECR, none that a node could pull."""
-    from airflow_llm_provisioning.gateways.clouds import eks_build
+    from airflow_llm_provisioning.gateways.clouds.eks import build as eks_build
 
     del stand.world.images[IMAGE]
     lines = [line for line in eks_build.BUILDSPEC.splitlines() if left_out not in line]

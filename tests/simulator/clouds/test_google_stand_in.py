@@ -12,7 +12,7 @@ pytest.importorskip("googleapiclient", reason="needs the [google] extra: the dis
 
 from airflow_llm_provisioning.simulator.clock import SimClock
 from airflow_llm_provisioning.simulator.clouds.gke import GkeStandIn
-from airflow_llm_provisioning.simulator.clouds.google_discovery import ENUM_NUMBERS, service
+from airflow_llm_provisioning.simulator.clouds.gke.discovery import ENUM_NUMBERS, service
 from airflow_llm_provisioning.simulator.images import seed_public_images
 from airflow_llm_provisioning.simulator.world import CloudCluster, World
 

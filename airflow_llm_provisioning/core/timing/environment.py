@@ -1,0 +1,55 @@
+"""What a trial ran on, as far as its trace shows: nodes, versions, zone, images. What was not seen is absent."""
+
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.fields import dig, text
+from airflow_llm_provisioning.core.trace.objects import History
+from airflow_llm_provisioning.core.trace.view import TraceView
+from airflow_llm_provisioning.core.verdicts import image_digest, images_of
+
+_NODE_LABELS: Final = (
+    ("instance_type", ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type")),
+    ("zone", ("topology.kubernetes.io/zone",)),
+    ("region", ("topology.kubernetes.io/region",)),
+    ("gpu", ("nvidia.com/gpu.product", "cloud.google.com/gke-accelerator", "karpenter.k8s.aws/instance-gpu-name")),
+)
+_NODE_INFO: Final = (
+    ("kubelet", "kubeletVersion"),
+    ("os_image", "osImage"),
+    ("container_runtime", "containerRuntimeVersion"),
+)
+
+
+def environment_of(view: TraceView) -> dict[str, Any]:
+    """Return {cluster: {...}, kuberay, ray, exclude_head_pod, head: {...}, worker: {...}}; a role has node,
+    provider_id, instance_type, zone, region, gpu, kubelet, os_image, container_runtime, image, image_digest.
+    """
+    spec = view.rayservice.first.get("spec") if view.rayservice else None
+    found: dict[str, Any] = {
+        "cluster": dict(view.header.get("cluster") or {}) if isinstance(view.header.get("cluster"), dict) else {},
+        "kuberay": _kuberay(view),
+        "ray": text(dig(view.ray_answer("ray-version"), "ray_version"))
+        or text(dig(spec, "rayClusterConfig", "rayVersion")),
+        "exclude_head_pod": dig(spec, "excludeHeadPodFromServeSvc") is True if view.rayservice else None,
+    }
+    for role, pod in (("head", view.head), ("worker", view.worker)):
+        if pod is not None:
+            found[role] = _role(view, pod)
+    return {key: value for key, value in found.items() if value not in (None, "", {})}
+
+
+def _kuberay(view: TraceView) -> str:
+    owners = [item for item in (view.raycluster, view.head) if item]
+    return next((text(v) for item in owners if (v := item.annotations.get("ray.io/kuberay-version"))), "")
+
+
+def _role(view: TraceView, pod: History) -> dict[str, Any]:
+    node = view.node_of(pod)
+    found: dict[str, Any] = {"node": view.node_name_of(pod), "image_digest": image_digest(pod)}
+    found["image"] = next(iter(images_of(pod)), None)
+    if node is not None:
+        found["provider_id"] = dig(node.last, "spec", "providerID")
+        found |= {key: dig(node.last, "status", "nodeInfo", name) for key, name in _NODE_INFO}
+        for key, labels in _NODE_LABELS:
+            found[key] = next((node.labels[label] for label in labels if label in node.labels), None)
+    return {key: value for key, value in found.items() if isinstance(value, str) and value}

@@ -1,0 +1,74 @@
+"""Which instants a trial must have passed, from what was deployed and what was found: the rest did not occur in it.
+
+A node that was there before has no boot; an image that was present has no pull; an engine of vLLM 0.5.4 compiles
+nothing. Where it cannot be told, the instant is expected, so that its phase is named even if it cannot be seen.
+"""
+
+from collections.abc import Collection, Iterator
+
+from airflow_llm_provisioning.core.fields import mapping
+from airflow_llm_provisioning.core.timing.engine_logs import LogReading
+from airflow_llm_provisioning.core.timing.milestones import PHASE_OF, Route
+from airflow_llm_provisioning.core.timing.pod_sources import fresh_for, gpu_resource, init_container
+from airflow_llm_provisioning.core.timing.sources import ready_role
+from airflow_llm_provisioning.core.trace.objects import History, condition
+from airflow_llm_provisioning.core.trace.view import TraceView
+
+_POD_NODE = ("node_requested", "node_created", "node_ready")
+_ENGINE = ("load_started", "compiled", "graphs_captured", "engine_ready")
+_INSTALLED = ("pip", "uv", "conda", "working_dir", "py_modules")
+
+
+def route_of(view: TraceView, logs: LogReading, seen: Collection[str]) -> Route:
+    """Return the route of a trial. `seen`: the milestones that some source shows."""
+    absent = set(_absent(view, logs, seen)) - set(seen)
+    return Route((name for name in PHASE_OF if name not in absent), ready_pod=ready_role(view))
+
+
+def _absent(view: TraceView, logs: LogReading, seen: Collection[str]) -> Iterator[str]:
+    if not view.dynamic:
+        yield "worker_asked"
+    if not view.workers and view.raycluster is not None:
+        yield from (name for name in PHASE_OF if name.startswith("worker."))
+    for role, pod in (("head", view.head), ("worker", view.worker)):
+        if pod is not None:
+            yield from (f"{role}.{name}" for name in _absent_of_pod(view, pod))
+    if view.applications and not any(_installs(app) for app in view.applications):
+        yield from ("head.runtime_env_ready", "worker.runtime_env_ready")
+    if ready_role(view) != "worker":
+        yield "worker.ready"
+    yield from _absent_of_engine(logs, seen)
+
+
+def _absent_of_pod(view: TraceView, pod: History) -> Iterator[str]:
+    node = view.node_of(pod)
+    unbound = condition(pod.first, "PodScheduled").get("status") == "False"
+    waited = unbound or bool(view.events_of(pod, "FailedScheduling"))
+    if (node is not None and not fresh_for(pod, node)) or (node is None and not waited):
+        yield from _POD_NODE
+        yield "gpu_allocatable"
+    if not gpu_resource(pod):
+        yield "gpu_allocatable"
+    if not init_container(pod):
+        yield from ("init_started", "init_finished")
+    pulled = [event.message for event in view.events_of(pod, "Pulled")]
+    if pulled and "already present on machine" in pulled[0]:
+        yield from ("pull_started", "pull_finished")
+
+
+def _absent_of_engine(logs: LogReading, seen: Collection[str]) -> Iterator[str]:
+    """Absence counts only in a log that was read to its end, which a later line of the same engine shows."""
+    vllm = bool(logs.all("load_started") or logs.all("engine_starting") or logs.all("engine_ready"))
+    old = any("Initializing an LLM engine" in entry.text for entry in logs.all("engine_starting"))
+    complete = "engine_ready" in seen or bool(logs.all("replica_initialised") and (old or not vllm))
+    if complete and not vllm:
+        yield from _ENGINE
+    if complete and vllm:
+        yield from ("compiled", "graphs_captured")
+    if old:
+        yield from ("compiled", "engine_ready")
+
+
+def _installs(application: object) -> bool:
+    environment = mapping(mapping(application).get("runtime_env"))
+    return any(environment.get(key) for key in _INSTALLED)

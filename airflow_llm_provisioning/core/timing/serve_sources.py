@@ -1,0 +1,198 @@
+"""Where the milestones of Ray Serve can be read: REST interface, RayService status, logs of Serve and engine."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from airflow_llm_provisioning.core.fields import dig, mapping, number, objects, text
+from airflow_llm_provisioning.core.instants import Stamp, from_epoch_s
+from airflow_llm_provisioning.core.timing.clocks import ALLOWANCE, node_clock
+from airflow_llm_provisioning.core.timing.engine_logs import LogEntry, LogReading
+from airflow_llm_provisioning.core.timing.pod_sources import raylet
+from airflow_llm_provisioning.core.timing.sightings import Sighting, event_sighting, published
+from airflow_llm_provisioning.core.trace.objects import Answer, History
+from airflow_llm_provisioning.core.trace.view import TraceView, replicas_of
+
+
+def serving(view: TraceView) -> Iterator[tuple[str, Sighting | None]]:
+    """Yield what Serve's REST interface and KubeRay's copy of it tell."""
+    clock = node_clock(view.node_name_of(view.head)) if view.head else ""
+    polls = view.polls()
+    yield "serve_config_sent", _serve_stamp(polls, _deployed_stamps, "last_deployed_time_s", clock)
+    for event in view.events_of(view.rayservice, "UpdatedServeApplications")[:1]:
+        yield "serve_config_sent", event_sighting(event)
+    yield "replica_requested", _serve_stamp(polls, _replica_stamps, "replica start_time_s", clock)
+    yield "replica_placed", _polled(polls, _placed, "serve-rest replica placed")
+    yield "worker_asked", _worker_asked(view)
+    yield "app_running", _polled(polls, _all_running, "serve-rest applications RUNNING")
+    if view.rayservice:
+        sight = view.rayservice.first_sight(_status_running)
+        yield "app_running", published(f"rayservices {view.name} applicationStatuses RUNNING", sight)
+
+
+def from_logs(view: TraceView, logs: LogReading) -> Iterator[tuple[str, Sighting | None]]:
+    """Yield what the logs tell of the replica that the application waited for."""
+    replica = deciding_replica(view, logs)
+    for milestone, marker in _LOGGED:
+        for entry in logs.all(marker)[:1]:
+            yield milestone, _logged(view, entry)
+    for entry in logs.all("controller_built")[-1:]:
+        yield "app_built", _logged(view, entry)
+    for entry in (entry for entry in logs.all("controller_started") if entry.replica_id == replica):
+        yield "replica_started", _logged(view, entry)
+    for milestone, marker in _IN_REPLICA:
+        for entry in [entry for entry in logs.all(marker) if _of_replica(view, entry, replica)][:1]:
+            yield milestone, _logged(view, entry)
+    yield from _runtime_env(view, logs)
+
+
+def deciding_replica(view: TraceView, logs: LogReading) -> str | None:
+    """Return the id of the replica whose start the application waited for: the last to start before its endpoint."""
+    started = [entry for entry in logs.all("controller_started") if entry.replica_id]
+    published_at = [item.created.at for item in view.serve_slices if item.created]
+    in_time = [entry for entry in started if not published_at or entry.stamp.at <= min(published_at) + ALLOWANCE]
+    return (in_time or started)[-1].replica_id if started else None
+
+
+def pod_of_log(view: TraceView, entry: LogEntry) -> History | None:
+    """Return the pod a log was written in, by its name or its address."""
+    for pod in view.pods:
+        if entry.log.pod == pod.name or (entry.log.node_ip and dig(pod.last, "status", "podIP") == entry.log.node_ip):
+            return pod
+    return None
+
+
+def runtime_env_s(view: TraceView) -> dict[str, float]:
+    """Return the longest successful build of a runtime environment per role (`head`, `worker`), in seconds."""
+    roles: dict[str, str] = {}
+    for node in objects(view.ray_answer("ray-nodes"), "data", "result", "result"):
+        roles[text(node.get("node_id"))] = "head" if node.get("is_head_node") else "worker"
+    found: dict[str, float] = {}
+    for built in objects(view.ray_answer("ray-runtime-envs"), "data", "result", "result"):
+        took_s = (number(built.get("creation_time_ms")) or 0.0) / 1000
+        role = roles.get(text(built.get("node_id")))
+        if role and built.get("success") is not False and 0 < took_s < _LONGEST_S:
+            found[role] = max(found.get(role, 0.0), took_s)
+    return found
+
+
+def _serve_stamp(polls: Sequence[Answer], read: Any, what: str, clock: str) -> Sighting | None:
+    """Return the earliest stamp of a kind over all answers, bounded by the first answer that had it."""
+    found = [(stamp, answer.received_at) for answer in polls for stamp in read(answer.body)]
+    if not found:
+        return None
+    stamp, received_at = min(found, key=lambda pair: (pair[0].at, pair[1]))
+    return Sighting(f"serve-rest {what}", stamp, clock, received_at)
+
+
+def _deployed_stamps(body: Any) -> list[Stamp]:
+    stamps = [from_epoch_s(dig(app, "last_deployed_time_s")) for app in mapping(dig(body, "applications")).values()]
+    return [stamp for stamp in stamps if stamp]
+
+
+def _replica_stamps(body: Any) -> list[Stamp]:
+    replicas = [replica for app in mapping(dig(body, "applications")).values() for replica in replicas_of(app)]
+    return [stamp for replica in replicas if (stamp := from_epoch_s(replica.get("start_time_s")))]
+
+
+def _placed(body: Any) -> bool:
+    replicas = [replica for app in mapping(dig(body, "applications")).values() for replica in replicas_of(app)]
+    return any(replica.get("node_id") for replica in replicas)
+
+
+def _all_running(body: Any) -> bool:
+    states = [dig(app, "status") for app in mapping(dig(body, "applications")).values()]
+    return bool(states) and all(state == "RUNNING" for state in states)
+
+
+def _status_running(obj: Any) -> bool:
+    for part in ("activeServiceStatus", "pendingServiceStatus"):
+        apps = mapping(dig(obj, "status", part, "applicationStatuses")).values()
+        if apps and all(dig(app, "status") == "RUNNING" for app in apps):
+            return True
+    return False
+
+
+def _polled(polls: Sequence[Answer], holds: Any, source: str) -> Sighting | None:
+    for position, answer in enumerate(polls):
+        if holds(answer.body):
+            before = [earlier.received_at for earlier in polls[:position]]
+            before += [answer.unchanged_until] if answer.unchanged_until else []
+            return Sighting(source, received_at=answer.received_at, before=tuple(before))
+    return None
+
+
+def _worker_asked(view: TraceView) -> Sighting | None:
+    cluster = view.raycluster
+    if cluster is None or not view.dynamic:
+        return None
+
+    def asked(obj: Mapping[str, Any]) -> bool:
+        return any(number(group.get("replicas")) or 0 for group in objects(obj, "spec", "workerGroupSpecs"))
+
+    return published(f"rayclusters {cluster.name} workerGroupSpecs replicas", cluster.first_sight(asked))
+
+
+# Longer than any deployment lasts: a figure that is none.
+_LONGEST_S = 86_400.0
+_LOGGED = (
+    ("serve_config_sent", "controller_deploying"),
+    ("app_build_started", "controller_building"),
+    ("replica_requested", "controller_adding"),
+    ("worker_asked", "autoscaler_adding"),
+)
+
+
+_IN_REPLICA = (
+    ("replica_initialising", "replica_initialising"),
+    ("load_started", "load_started"),
+    ("weights_downloaded", "weights_downloaded"),
+    ("model_loaded", "model_loaded"),
+    ("compiled", "compiled"),
+    ("graphs_captured", "graphs_captured"),
+    ("engine_ready", "engine_ready"),
+    ("replica_started", "replica_initialised"),
+)
+
+
+def _of_replica(view: TraceView, entry: LogEntry, replica: str | None) -> bool:
+    """Serve's replica log carries its id in its name; an engine's own output is told by the node it ran on."""
+    if entry.dialect == "serve" and replica is not None:
+        return replica in entry.log.filename
+    pod = pod_of_log(view, entry)
+    return pod is None or view.worker is None or pod.uid == view.worker.uid
+
+
+def _logged(view: TraceView, entry: LogEntry) -> Sighting:
+    pod = pod_of_log(view, entry)
+    clock = node_clock(view.node_name_of(pod)) if pod else "unknown"
+    source = f"log {entry.log.filename or entry.log.pod}: {entry.text[:60].strip()}"
+    return Sighting(source, entry.stamp, clock, entry.log.received_at)
+
+
+def _runtime_env(view: TraceView, logs: LogReading) -> Iterator[tuple[str, Sighting | None]]:
+    """Ray says how long a node took to build its environment, not when. On the head the build begins with the
+    deployment (ray 2.60: Serve's build task installs before it imports), on the worker once there are both a raylet and
+    a replica to place.
+    """
+    took = runtime_env_s(view)
+    deployed = [_logged(view, entry) for entry in logs.all("controller_building")[:1]]
+    if "head" in took and deployed:
+        yield "head.runtime_env_ready", _later(deployed[0], took["head"])
+    if "worker" in took and view.worker is not None:
+        asked = [_logged(view, entry) for entry in logs.all("controller_adding")[:1]]
+        joined = raylet(view, view.worker, node_clock(view.node_name_of(view.worker)))
+        bases = [base for base in (*asked, joined) if base is not None and base.stamp is not None]
+        if joined is not None:
+            yield "worker.runtime_env_ready", _later(max(bases, key=_stamped_at), took["worker"])
+
+
+def _stamped_at(sighting: Sighting) -> float:
+    return sighting.stamp.at.timestamp() if sighting.stamp else 0.0
+
+
+def _later(base: Sighting, by_s: float) -> Sighting | None:
+    if base.stamp is None:
+        return None
+    stamp = Stamp(base.stamp.at + timedelta(seconds=by_s), max(base.stamp.resolution, timedelta(milliseconds=1)))
+    return Sighting(f"{base.source}, plus ray-runtime-envs creation_time_ms", stamp, base.clock, base.received_at)

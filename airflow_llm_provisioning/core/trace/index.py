@@ -1,0 +1,88 @@
+"""A trace's lines sorted by what they are: objects with histories, events, answers, logs and our own lines.
+
+Lines that cannot be read are counted, not raised. Knows nothing of which of them belong to a trial.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.fields import dig, mapping, text
+from airflow_llm_provisioning.core.instants import parse_instant
+from airflow_llm_provisioning.core.trace.format import TRACE_RESOURCE, Line
+from airflow_llm_provisioning.core.trace.objects import (
+    EVENT_RESOURCES,
+    Answer,
+    History,
+    LogText,
+    Version,
+    build_answer,
+    build_event,
+    build_history,
+)
+
+_WATCHED: Final = frozenset({"LISTED", "ADDED", "MODIFIED", "DELETED"})
+_LOGS: Final = frozenset({"ray-log-file", "pod-log"})
+
+
+class TraceIndex:
+    """The lines of a trace by kind; `own`: ours by type, `histories`: objects by resource and uid."""
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self.unreadable_lines = 0
+        self.first_received_at: datetime | None = None
+        self.last_received_at: datetime | None = None
+        self.answers: list[Answer] = []
+        self.logs: list[LogText] = []
+        self.own: dict[str, list[tuple[datetime, Mapping[str, Any]]]] = {}
+        versions: dict[tuple[str, str], list[Version]] = {}
+        events: dict[str, list[Version]] = {}
+        for item in lines:
+            self._take(item, versions, events)
+        self.histories: dict[str, dict[str, History]] = {}
+        for (resource, uid), seen in versions.items():
+            self.histories.setdefault(resource, {})[uid] = build_history(resource, uid, seen)
+        self.all_events = sorted((build_event(seen) for seen in events.values()), key=lambda e: (e.received_at, e.uid))
+
+    def _take(
+        self, line: Any, versions: dict[tuple[str, str], list[Version]], events: dict[str, list[Version]]
+    ) -> None:
+        received_at = parse_instant(mapping(line).get("received_at"))
+        resource, kind, obj = (mapping(line).get(key) for key in ("resource", "type", "object"))
+        if received_at is None or not isinstance(resource, str) or not (kind is None or isinstance(kind, str)):
+            self.unreadable_lines += 1
+            return
+        self.first_received_at = min(self.first_received_at or received_at, received_at)
+        self.last_received_at = max(self.last_received_at or received_at, received_at)
+        if resource == TRACE_RESOURCE:
+            self.own.setdefault(text(kind), []).append((received_at, mapping(obj)))
+        elif kind in _WATCHED:
+            self._take_version(resource, Version(received_at, text(kind), mapping(obj)), versions, events)
+        elif resource in _LOGS:
+            self.logs.append(_log(line, received_at))
+        elif kind is None:
+            self.answers.append(build_answer(line, received_at))
+
+    def _take_version(
+        self,
+        resource: str,
+        version: Version,
+        versions: dict[tuple[str, str], list[Version]],
+        events: dict[str, list[Version]],
+    ) -> None:
+        uid = text(dig(version.object, "metadata", "uid"))
+        if not uid:
+            self.unreadable_lines += 1
+        elif resource not in EVENT_RESOURCES:
+            versions.setdefault((resource, uid), []).append(version)
+        elif version.kind != "DELETED":
+            events.setdefault(uid, []).append(version)
+
+
+def _log(line: Mapping[str, Any], received_at: datetime) -> LogText:
+    path = text(line.get("path"))
+    pod = path.partition("/pods/")[2].partition("/")[0]
+    container = path.partition("container=")[2].partition("&")[0]
+    return LogText(
+        received_at, text(line.get("filename")), text(line.get("node_ip")), pod, container, text(line.get("object"))
+    )

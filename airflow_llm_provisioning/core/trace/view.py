@@ -1,0 +1,306 @@
+"""An index over a trace's lines: the RayService that was tried and all that belongs to it, by uid and not by name.
+
+A name may have lived before (events of earlier trials outlast them by an hour), so ownership is followed from the
+RayService's uid. Knows no milestone and no treatment.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import yaml
+
+from airflow_llm_provisioning.core.fields import dig, items, mapping, number, objects, text
+from airflow_llm_provisioning.core.manifest import serve_service
+from airflow_llm_provisioning.core.trace.index import TraceIndex
+from airflow_llm_provisioning.core.trace.objects import (
+    Answer,
+    Event,
+    History,
+    Mark,
+    Observation,
+    condition_true,
+    containers,
+)
+
+
+class TraceView(TraceIndex):
+    """Questions to a trace. Built once from its lines, in any order; nothing in it changes afterwards.
+
+    The pods of the trial: `head`, `worker` (the one whose replica served first) and `workers`. What a pod runs on:
+    `node_of(pod)`. What was said about an object: `events_of(pod, "Pulled")`. What a container was told:
+    `env_of(pod)`. What the clouds said: `evidence("snapshot_mounted")`. What was deployed: `trial` (the header's).
+    """
+
+    @cached_property
+    def header(self) -> Mapping[str, Any]:
+        """The header's object; empty for a recording without one."""
+        return next((obj for _, obj in self.own.get("HEADER", ())), {})
+
+    @property
+    def trial(self) -> Mapping[str, Any]:
+        """What the header says was tried: cell, variant, workload, image, as the recorder was told."""
+        return mapping(self.header.get("trial"))
+
+    @property
+    def origin(self) -> str | None:
+        """`measured` or `simulated`; None where the trace does not say."""
+        return self.header.get("origin")
+
+    @property
+    def end(self) -> Mapping[str, Any]:
+        """The END line's object: {outcome, reason}; empty if the trace has none."""
+        return next((obj for _, obj in reversed(self.own.get("END", ()))), {})
+
+    def marks(self, name: str | None = None) -> list[Mark]:
+        """Return what we did ourselves, oldest first."""
+        marks = [Mark(text(obj.get("mark")), at, obj) for at, obj in self.own.get("MARK", ())]
+        return sorted((m for m in marks if name in (None, m.name)), key=lambda mark: mark.at)
+
+    def evidence(self, claim: str | None = None) -> list[Observation]:
+        """Return what a cloud said about a claim (or about all)."""
+        found = [
+            Observation(
+                text(obj.get("claim")), _truth(obj.get("holds")), text(obj.get("detail")), text(obj.get("source"))
+            )
+            for _, obj in self.own.get("EVIDENCE", ())
+        ]
+        return [item for item in found if claim in (None, item.claim)]
+
+    def objects(self, resource: str) -> list[History]:
+        """Return every object of a resource (`pods`, `nodes`, ...), whoever's it is, oldest first."""
+        return sorted(self.histories.get(resource, {}).values(), key=_age)
+
+    def object_by_uid(self, resource: str, uid: str) -> History | None:
+        """Return one object."""
+        return self.histories.get(resource, {}).get(uid)
+
+    @cached_property
+    def rayservice(self) -> History | None:
+        """The RayService that was tried: the header's uid, else the first that the watch brought."""
+        named = mapping(self.header.get("rayservice"))
+        candidates = self.objects("rayservices")
+        if named.get("uid"):
+            return self.object_by_uid("rayservices", text(named["uid"]))
+        if named.get("name"):
+            candidates = [item for item in candidates if item.name == named["name"] and _in_namespace(item, named)]
+        added = [item for item in candidates if item.versions[0].kind == "ADDED"]
+        return next(iter(added or candidates), None)
+
+    @property
+    def name(self) -> str:
+        """The RayService's name; empty if neither header nor watch had one."""
+        return self.rayservice.name if self.rayservice else text(dig(self.header, "rayservice", "name"))
+
+    @cached_property
+    def rayclusters(self) -> list[History]:
+        """The RayClusters the RayService owns, oldest first: more than one after an upgrade."""
+        owner = self.rayservice
+        return [item for item in self.objects("rayclusters") if owner and item.owned_by(owner.uid)]
+
+    @cached_property
+    def raycluster(self) -> History | None:
+        """The RayCluster that served first: the first active one, else the pending one, else the oldest."""
+        names = [
+            text(dig(version.object, "status", status, "rayClusterName"))
+            for status in ("activeServiceStatus", "pendingServiceStatus")
+            for version in (self.rayservice.versions if self.rayservice else ())
+        ]
+        by_name = {cluster.name: cluster for cluster in self.rayclusters}
+        chosen = next((by_name[name] for name in names if name in by_name), None)
+        return chosen or next(iter(self.rayclusters), None)
+
+    @cached_property
+    def pods(self) -> list[History]:
+        """The pods of the RayCluster, oldest first."""
+        cluster = self.raycluster
+        return [
+            pod
+            for pod in self.objects("pods")
+            if cluster and (pod.owned_by(cluster.uid) or (not pod.owner_uids and _cluster_of(pod) == cluster.name))
+        ]
+
+    @cached_property
+    def head(self) -> History | None:
+        """The head's pod: the one that became ready, else the newest (a head may be replaced)."""
+        heads = [pod for pod in self.pods if pod.labels.get("ray.io/node-type") == "head"]
+        ready = [pod for pod in heads if pod.first_sight(lambda obj: condition_true(obj, "Ready"))]
+        return next(iter(ready), None) or (heads[-1] if heads else None)
+
+    @cached_property
+    def workers(self) -> list[History]:
+        """The workers' pods, oldest first."""
+        return [pod for pod in self.pods if pod.labels.get("ray.io/node-type") == "worker"]
+
+    @cached_property
+    def worker(self) -> History | None:
+        """The worker that held the first running replica; else the first that was scheduled; else the first."""
+        serving = self._serving_pods()
+        for pod in self.workers:
+            if pod.name in serving or text(dig(pod.last, "status", "podIP")) in serving:
+                return pod
+        scheduled = [pod for pod in self.workers if self.node_name_of(pod)]
+        return next(iter(scheduled or self.workers), None)
+
+    def node_name_of(self, pod: History) -> str:
+        """Return the name of the node a pod was bound to; empty while it was not."""
+        return next((text(dig(v.object, "spec", "nodeName")) for v in reversed(pod.versions)), "")
+
+    def node_of(self, pod: History | None) -> History | None:
+        """Return the node a pod was bound to, if the recorder saw it."""
+        name = self.node_name_of(pod) if pod else ""
+        return next((node for node in reversed(self.objects("nodes")) if name and node.name == name), None)
+
+    def younger_than_submission(self, item: History) -> bool | None:
+        """Say whether an object was created after the RayService (both in the API server's clock); None if unknown."""
+        if self.rayservice is None or self.rayservice.created is None or item.created is None:
+            return None
+        return item.created.at >= self.rayservice.created.at
+
+    @cached_property
+    def serve_service(self) -> str:
+        """The name of the Service whose first ready endpoint ends the trial."""
+        own = text(dig(self.rayservice.last if self.rayservice else None, "spec", "serveService", "metadata", "name"))
+        return own or serve_service(self.name)
+
+    def services(self, name: str) -> list[History]:
+        """Return the RayService's own Services of this name."""
+        owner = self.rayservice
+        return [item for item in self.objects("services") if item.name == name and owner and self._ours(item)]
+
+    @cached_property
+    def serve_slices(self) -> list[History]:
+        """The EndpointSlices of the serve Service of this RayService."""
+        foreign = {item.uid for item in self.objects("services") if not self._ours(item)}
+        return [
+            item
+            for item in self.objects("endpointslices")
+            if item.labels.get("kubernetes.io/service-name") == self.serve_service
+            and not foreign.intersection(item.owner_uids)
+            and self.younger_than_submission(item) is not False
+        ]
+
+    def events_of(self, item: History | None, reason: str | None = None, container: str | None = None) -> list[Event]:
+        """Return an object's events in the order they were received, optionally of one reason or container."""
+        if item is None:
+            return []
+        return [
+            event
+            for event in self.all_events
+            if _about(event, item) and reason in (None, event.reason) and container in (None, event.container)
+        ]
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """Every event of the trace, other objects' included."""
+        return self.all_events
+
+    def env_of(self, pod: History | None, container: str | None = None) -> dict[str, str | None]:
+        """Return the environment of a pod's containers (of one, or of all but init containers): name -> value.
+
+        The value is None where it is a reference, and redacted unless the name is one of `KEPT_ENV`.
+        """
+        found: dict[str, str | None] = {}
+        for spec in containers(pod.last if pod else None):
+            if container in (None, spec.get("name")):
+                for entry in map(mapping, items(spec.get("env"))):
+                    value = entry.get("value")
+                    found[text(entry.get("name"))] = value if isinstance(value, str) else None
+        return found
+
+    @cached_property
+    def serve_config(self) -> Mapping[str, Any]:
+        """Serve's configuration as it was submitted; empty if it cannot be read."""
+        try:
+            spec = dig(self.rayservice.first if self.rayservice else None, "spec", "serveConfigV2")
+            return mapping(yaml.safe_load(text(spec)))
+        except (yaml.YAMLError, ValueError, RecursionError):
+            return {}
+
+    @cached_property
+    def applications(self) -> list[Mapping[str, Any]]:
+        """The Serve applications that were submitted."""
+        return objects(self.serve_config, "applications")
+
+    @cached_property
+    def runtime_pip(self) -> list[str]:
+        """The packages Ray was told to install at start, over all applications; a requirements file counts by name."""
+        found: list[str] = []
+        for application in self.applications:
+            pip = dig(application, "runtime_env", "pip")
+            pip = mapping(pip).get("packages", pip)
+            found += [pip] if isinstance(pip, str) else [item for item in items(pip) if isinstance(item, str)]
+        return found
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether Ray's autoscaler was on and no worker asked for from the start."""
+        spec = mapping(dig(self.rayservice.first if self.rayservice else None, "spec", "rayClusterConfig"))
+        groups = objects(spec, "workerGroupSpecs")
+        asked = any(number(group.get(key)) or 0 for group in groups for key in ("replicas", "minReplicas"))
+        return spec.get("enableInTreeAutoscaling") is True and not asked
+
+    def polls(self) -> list[Answer]:
+        """Return the answers of Serve's REST interface that came from the RayCluster that served, oldest first."""
+        cluster = self.raycluster.name if self.raycluster else ""
+        return [
+            answer
+            for answer in self.answers
+            if answer.resource == "serve-rest"
+            and (not cluster or not answer.service or answer.service.startswith(cluster))
+        ]
+
+    def ray_answer(self, resource: str) -> Any:
+        """Return the body of the last good answer of one of Ray's state interfaces (`ray-nodes`, ...), or None."""
+        good = [a.body for a in self.answers if a.resource == resource and a.status_code in (None, 200)]
+        return good[-1] if good else None
+
+    def _serving_pods(self) -> set[str]:
+        """Names and addresses of the pods that the first running application's replicas were on."""
+        for answer in self.polls():
+            found: set[str] = set()
+            for application in mapping(dig(answer.body, "applications")).values():
+                if dig(application, "status") == "RUNNING":
+                    for replica in replicas_of(application):
+                        found |= {text(replica.get("node_instance_id")), text(replica.get("node_ip"))}
+            if found - {""}:
+                return found - {""}
+        return set()
+
+    def _ours(self, item: History) -> bool:
+        owner = self.rayservice
+        return owner is not None and item.owned_by(owner.uid)
+
+
+def replicas_of(application: Any) -> list[Mapping[str, Any]]:
+    """Return the replicas of every deployment of one application of a Serve REST answer."""
+    return [
+        replica
+        for deployment in mapping(dig(application, "deployments")).values()
+        for replica in objects(deployment, "replicas")
+    ]
+
+
+def _truth(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _age(item: History) -> tuple[datetime, str]:
+    created = item.created
+    return (created.at if created else item.versions[0].received_at, item.uid)
+
+
+def _in_namespace(item: History, named: Mapping[str, Any]) -> bool:
+    return not named.get("namespace") or dig(item.last, "metadata", "namespace") == named["namespace"]
+
+
+def _cluster_of(pod: History) -> str:
+    return text(pod.labels.get("ray.io/cluster"))
+
+
+def _about(event: Event, item: History) -> bool:
+    """A kubelet names its node by name where a uid belongs (kubelet 1.34, recordings), so nodes match by name too."""
+    if item.resource == "nodes":
+        return event.involved_kind == "Node" and event.involved_name == item.name
+    return event.involved_uid == item.uid

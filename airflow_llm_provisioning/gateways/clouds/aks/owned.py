@@ -1,0 +1,118 @@
+"""What is ours on Azure, found by tags and labels alone, and deleted only when it says so itself at that moment."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.names import LABEL_CONTENT, LABEL_EXPIRES, LABEL_MANAGED_BY, LABEL_TARGET
+from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
+from airflow_llm_provisioning.gateways.clouds.aks import build as aks_build
+from airflow_llm_provisioning.gateways.clouds.aks import pools as aks_pools
+from airflow_llm_provisioning.gateways.clouds.aks import streaming as aks_streaming
+from airflow_llm_provisioning.gateways.clouds.aks.arm import AzureAccount, asking
+from airflow_llm_provisioning.gateways.clouds.aks.registry import RegistryClient
+from airflow_llm_provisioning.gateways.clouds.aks.steps import ImageName, azure_tags, is_ours
+from airflow_llm_provisioning.gateways.clouds.base import Owned
+
+# Azure's spelling -> ours, so that whoever lists several clouds reads the same keys.
+_OUR_KEYS: Final = {
+    next(iter(azure_tags({key: ""}))): key for key in (LABEL_MANAGED_BY, LABEL_CONTENT, LABEL_TARGET, LABEL_EXPIRES)
+}
+
+
+class OwnedOnAzure:
+    """Lists and deletes. Kinds: `agent_pool` (cluster/pool), `image`, `streaming_artifact` (host/repository@digest)."""
+
+    def __init__(self, account: AzureAccount) -> None:
+        self._account = account
+        self._pools = aks_pools.Pools(account)
+
+    def list(self) -> list[Owned]:
+        """Return everything of ours; an artifact comes before its image, a list in order can be deleted in order."""
+        return [*self._agent_pools(), *self._artifacts()]
+
+    def delete(self, owned: Owned) -> None:
+        """Delete one thing after looking at its own marks again; what is gone is noted in the ledger."""
+        if owned.kind == aks_pools.KIND:
+            gone = self._delete_pool(*owned.identity.split("/", 1))
+        elif owned.kind in (aks_build.KIND, aks_streaming.KIND):
+            gone = self._delete_artifact(owned)
+        else:
+            raise ConfigurationError(f"AKS owns nothing of kind {owned.kind!r}.")
+        if gone:
+            for entry in self._account.ledger.open_entries(self._account.place):
+                if (entry.kind, entry.identity) == (owned.kind, owned.identity):
+                    self._account.ledger.gone(entry.entry_id)
+
+    def _agent_pools(self) -> Iterator[Owned]:
+        group = self._account.resource_group
+        with asking(f"Listing the AKS clusters of resource group {group}"):
+            clusters = list(self._account.containers.managed_clusters.list_by_resource_group(group))
+        for cluster in clusters:
+            for pool in self._pools.list(cluster.name):
+                tags = pool.properties.tags
+                if is_ours(tags):
+                    yield Owned(aks_pools.KIND, f"{cluster.name}/{pool.name}", _in_our_words(tags))
+
+    def _artifacts(self) -> Iterator[Owned]:
+        group = self._account.registries_group
+        with asking(f"Listing the container registries of resource group {group}"):
+            registries = list(self._account.registries.registries.list_by_resource_group(group))
+        for registry in registries:
+            data_plane = self._account.data_plane(str(registry.login_server))
+            with asking(f"Listing the images of registry {registry.login_server}"):
+                for repository in list(data_plane.repositories()):
+                    yield from list(_images(data_plane, repository))
+
+    def _delete_pool(self, cluster: str, name: str) -> bool:
+        """Return whether the pool is gone; AKS takes minutes, and list_owned shows it until then."""
+        pool = self._pools.get(cluster, name)
+        if pool is None:
+            return True
+        if not is_ours(pool.properties.tags):
+            raise CloudError(
+                f"Agent pool {name!r} of cluster {cluster!r} is not deleted: its tags do not say it is ours."
+            )
+        self._pools.delete(cluster, name)
+        return False
+
+    def _delete_artifact(self, owned: Owned) -> bool:
+        name = ImageName.parse(owned.identity)
+        data_plane = self._account.data_plane(name.login_server)
+        digest = str(name.digest)
+        with asking(f"Deleting {owned.kind} {owned.identity}"):
+            if data_plane.manifest_attributes(name.repository, digest) is None:
+                return True
+            marks = data_plane.image_labels(name.repository, _subject(data_plane, name, digest))
+            if not is_ours(marks):
+                raise CloudError(f"{owned.identity} is not deleted: its image's labels do not say it is ours.")
+            # The registry would delete referrers with their subject (OCI specification: may); we do not lean on it.
+            for artifact in data_plane.streaming_artifacts(name.repository, digest):
+                data_plane.delete_manifest(name.repository, artifact)
+            data_plane.delete_manifest(name.repository, digest)
+        return True
+
+
+def _images(data_plane: RegistryClient, repository: str) -> Iterator[Owned]:
+    for attributes in list(data_plane.manifests(repository)):
+        digest = str(attributes["digest"])
+        labels = data_plane.image_labels(repository, digest)
+        if not is_ours(labels):
+            continue
+        tags = _in_our_words(labels)
+        place = f"{data_plane.login_server}/{repository}"
+        for artifact in data_plane.streaming_artifacts(repository, digest):
+            yield Owned(aks_streaming.KIND, f"{place}@{artifact}", tags)
+        created = attributes.get("createdTime")
+        yield Owned(
+            aks_build.KIND, f"{place}@{digest}", tags, datetime.fromisoformat(str(created)) if created else None
+        )
+
+
+def _subject(data_plane: RegistryClient, name: ImageName, digest: str) -> str:
+    """Return the image a streaming artifact refers to; an image is its own subject."""
+    return data_plane.subject(name.repository, digest) or digest
+
+
+def _in_our_words(tags: Any) -> dict[str, str]:
+    return {_OUR_KEYS.get(str(key), str(key)): str(value) for key, value in dict(tags).items()}

@@ -1,0 +1,107 @@
+"""What AWS itself says about a trial's nodes: the volume they run on, and the image they booted."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from airflow_llm_provisioning.gateways.clouds.base import Evidence
+from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, in_words
+from airflow_llm_provisioning.gateways.clouds.eks.builder import DATA_DEVICE
+
+Answer = tuple[bool | None, str, str]
+
+
+def evidence(aws: Aws, claims: Sequence[str], facts: Mapping[str, Any]) -> list[Evidence]:
+    """Return one Evidence per claim; what cannot be told is None with the reason, never a guess."""
+    found = []
+    for claim in claims:
+        if claim not in _ANSWERS:
+            answer: Answer = (None, f"AWS cannot say anything about {claim!r}.", "-")
+        else:
+            answer = _answer(aws, claim, facts)
+        found.append(Evidence(claim, *answer))
+    return found
+
+
+def instance_ids(provider_ids: Iterable[str]) -> list[str]:
+    """Return the instances of nodes (`aws:///us-west-2a/i-0abc`); others have none on AWS."""
+    tails = [str(item).rpartition("/")[2] for item in provider_ids]
+    return [tail for tail in tails if tail.startswith("i-")]
+
+
+def _answer(aws: Aws, claim: str, facts: Mapping[str, Any]) -> Answer:
+    ids = instance_ids(facts.get("provider_ids") or ())
+    if not ids:
+        return None, "The trial's nodes name no EC2 instance.", "Node.spec.providerID"
+    try:
+        return _ANSWERS[claim](aws, ids, facts)
+    except AWS_ERRORS as error:
+        return None, f"Not known: {in_words(error)}.", "ec2"
+
+
+def _snapshot_mounted(aws: Aws, ids: Sequence[str], facts: Mapping[str, Any]) -> Answer:
+    wanted, source = facts.get("snapshot_id"), "ec2 DescribeVolumes SnapshotId"
+    if not wanted:
+        return None, "No snapshot is named to compare with.", source
+    volumes = _data_volumes(aws, ids)
+    wrong = {
+        name: item.get("SnapshotId") or "none" for name, item in volumes.items() if item.get("SnapshotId") != wanted
+    }
+    missing = sorted(set(ids) - set(volumes))
+    if wrong:
+        listed = ", ".join(f"{name}: {snapshot}" for name, snapshot in sorted(wrong.items()))
+        return False, f"Data volumes are not from {wanted} ({listed}).", source
+    if missing:
+        return None, f"The data volume of {', '.join(missing)} is not to be seen (any more).", source
+    return True, f"{DATA_DEVICE} of {', '.join(sorted(volumes))} was restored from {wanted}.", source
+
+
+def _rate(aws: Aws, ids: Sequence[str], facts: Mapping[str, Any]) -> Answer:
+    wanted, source = facts.get("volume_initialization_rate_mib_s"), "ec2 DescribeVolumes VolumeInitializationRate"
+    if wanted is None:
+        return None, "No rate is named to compare with.", source
+    rates = {name: item.get("VolumeInitializationRate") for name, item in _data_volumes(aws, ids).items()}
+    if not rates:
+        return None, "The data volumes are not to be seen (any more).", source
+    said = ", ".join(f"{name}: {rate}" for name, rate in sorted(rates.items()))
+    return all(rate == wanted for rate in rates.values()), f"Rates in MiB/s: {said}; wanted {wanted}.", source
+
+
+def _bottlerocket(aws: Aws, ids: Sequence[str], facts: Mapping[str, Any]) -> Answer:
+    source = "ec2 DescribeImages Name"
+    images = sorted({str(item["ImageId"]) for item in _instances(aws, ids).values()})
+    listed = aws.client("ec2").describe_images(ImageIds=images)["Images"] if images else []
+    names = sorted(str(item.get("Name")) for item in listed)
+    if not names:
+        return None, f"The images {', '.join(images) or 'of the nodes'} are not described.", source
+    return all(name.startswith("bottlerocket-") for name in names), f"The nodes booted {', '.join(names)}.", source
+
+
+def _instances(aws: Aws, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    pages = aws.client("ec2").get_paginator("describe_instances")
+    listed = pages.paginate(Filters=[{"Name": "instance-id", "Values": list(ids)}])
+    return {
+        str(item["InstanceId"]): item
+        for page in listed
+        for group in page["Reservations"]
+        for item in group["Instances"]
+    }
+
+
+def _data_volumes(aws: Aws, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Return instance -> its data volume, for those instances that still have one."""
+    holders = {}
+    for name, instance in _instances(aws, ids).items():
+        for device in instance.get("BlockDeviceMappings", []):
+            if device["DeviceName"] == DATA_DEVICE:
+                holders[str(device["Ebs"]["VolumeId"])] = name
+    if not holders:
+        return {}
+    volumes = aws.client("ec2").describe_volumes(Filters=[{"Name": "volume-id", "Values": sorted(holders)}])["Volumes"]
+    return {holders[item["VolumeId"]]: item for item in volumes}
+
+
+_ANSWERS: Final[Mapping[str, Callable[[Aws, Sequence[str], Mapping[str, Any]], Answer]]] = {
+    "snapshot_mounted": _snapshot_mounted,
+    "volume_initialization_rate": _rate,
+    "bottlerocket_node": _bottlerocket,
+}

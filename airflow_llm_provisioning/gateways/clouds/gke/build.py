@@ -1,0 +1,275 @@
+"""build_image: a repository, a Cloud Build with the Dockerfile inside it (no source bucket), a tag for its content.
+
+The build is found again by its tags: the content's, and the attempt's (this very Operation). So a lost reply or a dead
+process never starts a second one, and an earlier failed attempt is not mistaken for this one.
+"""
+
+import base64
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from google.api_core import exceptions as google
+
+from airflow_llm_provisioning.core.names import fingerprint, label_keys_for_google, preparation_tags
+from airflow_llm_provisioning.core.operation import Operation
+from airflow_llm_provisioning.core.workload import ImageRecipe
+from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
+from airflow_llm_provisioning.gateways.clouds.gke.bill import MACHINE, PRICE_USD_MIN, build_phases, build_price
+from airflow_llm_provisioning.gateways.clouds.gke.clients import READ, WRITE
+from airflow_llm_provisioning.gateways.clouds.gke.errors import TransientCloudError, asking
+from airflow_llm_provisioning.gateways.clouds.gke.images import (
+    ImageName,
+    digest_of_tag,
+    keep_longer,
+    mark_as_ours,
+    size_bytes,
+)
+from airflow_llm_provisioning.gateways.clouds.gke.services import api_problems
+from airflow_llm_provisioning.gateways.clouds.gke.steps import Change, Project, State, advance, seconds_since
+
+# The first 100 GB are free (same page); a 10 GiB base needs some 30 unpacked, twice while a layer is committed.
+DISK_GB: Final = 100
+BUILD_TIMEOUT_S: Final = 7200
+# A create whose reply was lost may show up in the list only after a while.
+LOST_REPLY_S: Final = 60.0
+ACTIVE: Final = frozenset({"STATUS_UNKNOWN", "PENDING", "QUEUED", "WORKING"})
+_REPOSITORY: Final = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+# Base64, because `$` in an env entry would be taken for one of Cloud Build's substitutions. An empty context: nothing
+# but the Dockerfile exists.
+_SCRIPT: Final = """#!/usr/bin/env bash
+set -euo pipefail
+echo "$DOCKERFILE_BASE64" | base64 -d | docker build --tag "$IMAGE" -
+"""
+
+
+def build_tags(labels: Mapping[str, str]) -> list[str]:
+    """Return labels as Cloud Build tags (word characters, dots, hyphens): `key.value`, keys hold no dot."""
+    return sorted(f"{key}.{value}" for key, value in labels.items())
+
+
+def read_build_tags(tags: Any) -> dict[str, str]:
+    """Return the labels that build tags spell."""
+    return {key: value for key, dot, value in (str(tag).partition(".") for tag in tags) if dot}
+
+
+class ImageBuild:
+    """The verb `build_image`."""
+
+    deadline_s = BUILD_TIMEOUT_S + 1800.0
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+
+    def start(self, request: Mapping[str, Any]) -> Operation:
+        """Check recipe, names and APIs; write down what will be created."""
+        recipe = ImageRecipe.from_dict(request["recipe"])
+        repository, _, package = str(request.get("repository", "ray-serving")).partition("/")
+        problems = [] if _REPOSITORY.fullmatch(repository) else [f"{repository!r} is no name of a repository"]
+        if request.get("machine_type", MACHINE) not in PRICE_USD_MIN:
+            problems.append(f"machine type {request['machine_type']!r} is none of {', '.join(PRICE_USD_MIN)}")
+        problems += api_problems(self._project, ("artifactregistry.googleapis.com", "cloudbuild.googleapis.com"))
+        if problems:
+            raise ConfigurationError(f"No image can be built in project {self._project.name}: {'; '.join(problems)}.")
+        host = f"{self._project.region}-docker.pkg.dev"
+        reference = f"{host}/{self._project.name}/{repository}/{package or repository}:{recipe.tag()}"
+        image = ImageName.parse(reference)
+        now = self._project.clock()
+        operation = Operation("build_image", dict(request), step="starting").at(
+            "starting",
+            started_at=now.isoformat(),
+            expires_at=(now + timedelta(days=float(request.get("keep_days", 30)))).isoformat(),
+            image=reference,
+            attempt=fingerprint({"at": now.isoformat(), "image": reference}),
+        )
+        found = digest_of_tag(self._project, image) is not None if self._repository(image) else False
+        if not found:
+            for kind, name in (("repository", image.repository_path), ("image", reference), ("build", reference)):
+                self._intend(operation, kind, name)
+        return operation.at("starting", found=found)
+
+    def step(self, operation: Operation) -> Operation:
+        """Repository, then build, then digest."""
+        image = ImageName.parse(operation.progress["image"])
+        change = Change(
+            "repository",
+            f"create repository {image.repository_path}",
+            lambda: self._repository_state(image),
+            lambda: self._create_repository(operation, image),
+        )
+        operation, ready = advance(self._project, operation, [change])
+        if not ready:
+            return operation
+        build = self._own_build(operation)
+        if build is not None:
+            return self._follow(operation, image, build)
+        digest = digest_of_tag(self._project, image)
+        if digest is not None:
+            return self._finished(operation, image, digest, None)
+        return self._begin(operation, image)
+
+    def clean(self, operation: Operation) -> bool:
+        """Cancel a build of ours that still runs."""
+        left = [b for b in self._builds(operation, "attempt") if b.status.name in ACTIVE]
+        for build in left:
+            with asking(f"cancel build {build.id}"):
+                self._project.clients.builds.cancel_build(request=self._named(build.id), **WRITE)
+        return not left
+
+    def _intend(self, operation: Operation, kind: str, name: str) -> str:
+        expires_at = datetime.fromisoformat(operation.progress["expires_at"])
+        return self._project.ledger.intend(kind, name, self._project.place, self._labels(operation), expires_at)
+
+    def _labels(self, operation: Operation) -> dict[str, str]:
+        content = ImageRecipe.from_dict(operation.request["recipe"]).content
+        expires_at = datetime.fromisoformat(operation.progress["expires_at"])
+        return label_keys_for_google(preparation_tags(content, expires_at, operation.request.get("target")))
+
+    def _repository(self, image: ImageName) -> Any:
+        with asking(f"read repository {image.repository_path}"):
+            try:
+                found = self._project.clients.registry.get_repository(request={"name": image.repository_path}, **READ)
+            except google.NotFound:
+                return None
+        if found.format_.name != "DOCKER":
+            raise ConfigurationError(
+                f"Repository {image.repository_path} holds {found.format_.name} packages, no container images: "
+                "name another repository."
+            )
+        return found
+
+    def _repository_state(self, image: ImageName) -> State:
+        return "done" if self._repository(image) else "absent"
+
+    def _create_repository(self, operation: Operation, image: ImageName) -> Mapping[str, str]:
+        entry = self._intend(operation, "repository", image.repository_path)
+        begun = self._project.clients.registry.create_repository(
+            request={
+                "parent": self._project.registry_path,
+                "repository_id": image.repository,
+                "repository": {"format_": "DOCKER", "labels": self._labels(operation)},
+            },
+            **WRITE,
+        )
+        self._project.ledger.created(entry, image.repository_path)
+        return {"kind": "registry", "name": begun.operation.name}
+
+    def _builds(self, operation: Operation, by: str) -> list[Any]:
+        """Return the builds of this attempt, or (`content`) of the same content by anybody of ours, newest first."""
+        if by == "attempt":
+            tag = f"attempt.{operation.progress['attempt']}"
+        else:
+            tag = next(t for t in build_tags(self._labels(operation)) if "content." in t)
+        request = {"parent": self._project.build_path, "filter": f'tags="{tag}"'}
+        if self._project.build_location == "global":
+            request["project_id"] = self._project.name
+        with asking(f"list builds in {self._project.build_path}"):
+            return [b for b in self._project.clients.builds.list_builds(request=request, **READ) if tag in b.tags]
+
+    def _named(self, build_id: str) -> dict[str, str]:
+        project = self._project
+        return {"name": f"{project.build_path}/builds/{build_id}", "project_id": project.name, "id": build_id}
+
+    def _own_build(self, operation: Operation) -> Any:
+        build_id = operation.progress.get("build_id")
+        if build_id:
+            with asking(f"read build {build_id}"):
+                try:
+                    return self._project.clients.builds.get_build(request=self._named(build_id), **READ)
+                except google.NotFound:
+                    # Forgotten by Google, or listed under another place: its image decides.
+                    return None
+        return next(iter(self._builds(operation, "attempt")), None)
+
+    def _follow(self, operation: Operation, image: ImageName, build: Any) -> Operation:
+        status = build.status.name
+        operation = operation.at(f"building: {status}", build_id=build.id)
+        if status in ACTIVE:
+            return operation
+        if status != "SUCCESS":
+            detail = build.failure_info.detail or build.status_detail or "no detail given"
+            raise CloudError(
+                f"Build {build.id} of {image.reference} ended with {status}: {detail.rstrip('.')}. "
+                f"Its log: {build.log_url}"
+            )
+        digest = next((made.digest for made in build.results.images), None) or digest_of_tag(self._project, image)
+        if digest is None:
+            raise CloudError(f"Build {build.id} succeeded, but {image.reference} is not in the registry: start again.")
+        return self._finished(operation, image, digest, build)
+
+    def _begin(self, operation: Operation, image: ImageName) -> Operation:
+        if operation.progress.get("build_id"):
+            raise CloudError(
+                f"Build {operation.progress['build_id']} is no longer known to Cloud Build, and "
+                f"{image.reference} was not pushed: start again."
+            )
+        others = [b for b in self._builds(operation, "content") if b.status.name in ACTIVE]
+        if others:
+            return operation.at(f"waiting for build {others[0].id} of the same content")
+        lost_at = operation.progress.get("reply_lost_at")
+        if lost_at and seconds_since(self._project, lost_at) < LOST_REPLY_S:
+            return operation
+        try:
+            return self._create_build(operation, image)
+        except TransientCloudError as error:
+            return operation.at(
+                "starting the build", reply_lost_at=self._project.clock().isoformat(), last_trouble=str(error)
+            )
+
+    def _create_build(self, operation: Operation, image: ImageName) -> Operation:
+        entry = self._intend(operation, "build", image.reference)
+        self._intend(operation, "image", image.reference)
+        dockerfile = ImageRecipe.from_dict(operation.request["recipe"]).dockerfile()
+        step = {
+            "name": "gcr.io/cloud-builders/docker",
+            "script": _SCRIPT,
+            "env": [
+                f"DOCKERFILE_BASE64={base64.b64encode(dockerfile.encode()).decode()}",
+                f"IMAGE={image.reference}",
+            ],
+        }
+        build = {
+            "steps": [step],
+            "images": [image.reference],
+            "timeout": {"seconds": BUILD_TIMEOUT_S},
+            "tags": [*build_tags(self._labels(operation)), f"attempt.{operation.progress['attempt']}"],
+            "options": {
+                "machine_type": operation.request.get("machine_type", MACHINE),
+                "disk_size_gb": DISK_GB,
+                # One must be chosen where the project builds with an account of its own; this one needs no bucket.
+                "logging": "CLOUD_LOGGING_ONLY",
+            },
+        }
+        account = operation.request.get("build_service_account")
+        if account:
+            build["service_account"] = f"projects/{self._project.name}/serviceAccounts/{account}"
+        request = {"parent": self._project.build_path, "project_id": self._project.name, "build": build}
+        with asking(f"build {image.reference}"):
+            begun = self._project.clients.builds.create_build(request=request, **WRITE)
+        made = begun.metadata.build
+        self._project.ledger.created(entry, f"{self._project.build_path}/builds/{made.id}")
+        return operation.at("building", build_id=made.id)
+
+    def _finished(self, operation: Operation, image: ImageName, digest: str, build: Any) -> Operation:
+        progress = operation.progress
+        # Found from the start: not ours to mark. Otherwise this operation made it, in this life or in one before.
+        reused = bool(progress.get("found")) and build is None
+        if reused:
+            keep_longer(self._project, image, digest, self._labels(operation))
+        else:
+            mark_as_ours(self._project, image, digest, self._labels(operation))
+            self._project.ledger.created(self._intend(operation, "image", image.reference), image.version_path(digest))
+            self._project.ledger.gone(self._intend(operation, "build", image.reference))
+        price, basis = build_price(operation.request.get("machine_type", MACHINE), build, reused)
+        return operation.succeeded(
+            image=image.reference,
+            digest=digest,
+            size_bytes=size_bytes(self._project, image, digest),
+            reused=reused,
+            seconds=round(seconds_since(self._project, progress["started_at"]), 3),
+            price_usd=price,
+            price_basis=basis,
+            log_url=(build.log_url or None) if build is not None else None,
+            phases={**(progress.get("phases") or {}), **build_phases(build)},
+        )

@@ -1,0 +1,173 @@
+"""Everything of ours in a Google project, found by labels alone, and deleted one by one.
+
+Pools and repositories carry labels, images annotations, builds tags. An image whose annotation was never written (the
+process died between push and mark) is found through the tags of the build that pushed it.
+"""
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Final
+
+from google.api_core import exceptions as google
+
+from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, OWNER, label_keys_for_google
+from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
+from airflow_llm_provisioning.gateways.clouds.base import Owned
+from airflow_llm_provisioning.gateways.clouds.gke.build import ACTIVE, build_tags, read_build_tags
+from airflow_llm_provisioning.gateways.clouds.gke.clients import READ, WRITE
+from airflow_llm_provisioning.gateways.clouds.gke.errors import asking
+from airflow_llm_provisioning.gateways.clouds.gke.images import ImageName
+from airflow_llm_provisioning.gateways.clouds.gke.steps import Project
+
+_MARK: Final = label_keys_for_google({LABEL_MANAGED_BY: OWNER})
+
+
+def is_ours(labels: Mapping[str, str]) -> bool:
+    """Say whether labels carry our mark."""
+    return all(labels.get(key) == value for key, value in _MARK.items())
+
+
+class Belongings:
+    """What this package made in one project and location."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+
+    def everything(self) -> list[Owned]:
+        """Return builds that run, images, repositories, node pools, in the order in which they can be deleted."""
+        builds = self._builds()
+        running = [_owned_build(self._project, b) for b in builds if b.status.name in ACTIVE]
+        repositories = self._repositories()
+        images = {owned.identity: owned for r in repositories for owned in self._images(r.name) if is_ours(owned.tags)}
+        for owned in self._pushed_by(builds):
+            images.setdefault(owned.identity, owned)
+        ours = [
+            Owned("repository", r.name, dict(r.labels), _at(r.create_time))
+            for r in repositories
+            if is_ours(dict(r.labels))
+        ]
+        return [*running, *images.values(), *ours, *self._pools()]
+
+    def delete(self, owned: Owned) -> None:
+        """Delete one thing after looking at its mark again; gone already is success."""
+        try:
+            delete = {
+                "build": self._delete_build,
+                "image": self._delete_image,
+                "repository": self._delete_repository,
+                "node_pool": self._delete_pool,
+            }[owned.kind]
+        except KeyError:
+            raise ConfigurationError(
+                f"Nothing of kind {owned.kind!r} is ever made on GKE ({owned.identity})."
+            ) from None
+        with asking(f"delete {owned.kind} {owned.identity}"), suppress(google.NotFound):
+            delete(owned.identity)
+        for entry in self._project.ledger.open_entries(self._project.place):
+            if entry.kind == owned.kind and owned.identity in {entry.identity, entry.name}:
+                self._project.ledger.gone(entry.entry_id)
+
+    def _builds(self) -> list[Any]:
+        mark = build_tags(_MARK)[0]
+        request = {"parent": self._project.build_path, "filter": f'tags="{mark}"'}
+        if self._project.build_location == "global":
+            request["project_id"] = self._project.name
+        with asking(f"list builds in {self._project.build_path}"):
+            return [b for b in self._project.clients.builds.list_builds(request=request, **READ) if mark in b.tags]
+
+    def _repositories(self) -> list[Any]:
+        parent = self._project.registry_path
+        with asking(f"list repositories in {parent}"):
+            listed = self._project.clients.registry.list_repositories(request={"parent": parent}, **READ)
+            return [r for r in listed if r.format_.name == "DOCKER" and r.mode.name != "VIRTUAL_REPOSITORY"]
+
+    def _images(self, repository: str) -> Iterable[Owned]:
+        registry = self._project.clients.registry
+        with asking(f"list images in {repository}"):
+            for package in registry.list_packages(request={"parent": repository}, **READ):
+                for version in registry.list_versions(request={"parent": package.name}, **READ):
+                    yield Owned("image", version.name, dict(version.annotations), _at(version.create_time))
+
+    def _pushed_by(self, builds: list[Any]) -> Iterable[Owned]:
+        for build in builds:
+            for made in build.results.images:
+                name = ImageName.parse(made.name).version_path(made.digest)
+                with asking(f"look up {made.name}"):
+                    try:
+                        version = self._project.clients.registry.get_version(request={"name": name}, **READ)
+                    except google.NotFound:
+                        continue
+                # Somebody else's mark on the same bytes would be an annotation; ours alone or none at all is ours.
+                tags = dict(version.annotations) or read_build_tags(build.tags)
+                if is_ours(tags):
+                    yield Owned("image", name, tags, _at(version.create_time))
+
+    def _pools(self) -> list[Owned]:
+        parent = self._project.path
+        with asking(f"list clusters in {parent}"):
+            listed = self._project.clients.container.list_clusters(request={"parent": parent}, **READ)
+        if listed.missing_zones:
+            raise CloudError(
+                f"Google could not list the clusters of {', '.join(listed.missing_zones)}: a list of what is ours "
+                "would be incomplete; try again later."
+            )
+        return [
+            Owned("node_pool", f"{parent}/clusters/{c.name}/nodePools/{p.name}", dict(p.config.resource_labels))
+            for c in listed.clusters
+            for p in c.node_pools
+            if is_ours(dict(p.config.resource_labels))
+        ]
+
+    def _refuse(self, identity: str, labels: Mapping[str, str]) -> None:
+        if not is_ours(labels):
+            raise CloudError(f"{identity} does not carry our mark ({OWNER}): it is somebody else's and stays.")
+
+    def _delete_build(self, identity: str) -> None:
+        project = self._project
+        named = {"name": identity, "project_id": project.name, "id": identity.rpartition("/")[2]}
+        build = project.clients.builds.get_build(request=named, **READ)
+        self._refuse(identity, read_build_tags(build.tags))
+        if build.status.name in ACTIVE:
+            project.clients.builds.cancel_build(request=named, **WRITE)
+
+    def _delete_image(self, identity: str) -> None:
+        registry = self._project.clients.registry
+        version = registry.get_version(request={"name": identity}, **READ)
+        self._refuse(identity, dict(version.annotations) or self._builders_tags(identity))
+        # `force`: with its tags; without, a tagged version stays.
+        registry.delete_version(request={"name": identity, "force": True}, **WRITE)
+
+    def _builders_tags(self, identity: str) -> dict[str, str]:
+        for build in self._builds():
+            if identity in {ImageName.parse(made.name).version_path(made.digest) for made in build.results.images}:
+                return read_build_tags(build.tags)
+        return {}
+
+    def _delete_repository(self, identity: str) -> None:
+        registry = self._project.clients.registry
+        self._refuse(identity, dict(registry.get_repository(request={"name": identity}, **READ).labels))
+        built = {owned.identity for owned in self._pushed_by(self._builds())}
+        foreign = [o.identity for o in self._images(identity) if not is_ours(o.tags) and o.identity not in built]
+        if foreign:
+            raise CloudError(
+                f"Repository {identity} is ours but holds images that are not ({foreign[0]}, ...): it stays."
+            )
+        registry.delete_repository(request={"name": identity}, **WRITE)
+
+    def _delete_pool(self, identity: str) -> None:
+        container = self._project.clients.container
+        pool = container.get_node_pool(request={"name": identity}, **READ)
+        self._refuse(identity, dict(pool.config.resource_labels))
+        if pool.status.name != "STOPPING":
+            container.delete_node_pool(request={"name": identity}, **WRITE)
+
+
+def _owned_build(project: Project, build: Any) -> Owned:
+    identity = f"{project.build_path}/builds/{build.id}"
+    return Owned("build", identity, read_build_tags(build.tags), _at(build.create_time))
+
+
+def _at(stamp: Any) -> datetime | None:
+    """Return a protobuf timestamp, as the clients give it, as a plain datetime."""
+    return datetime.fromtimestamp(stamp.timestamp(), stamp.tzinfo) if stamp else None

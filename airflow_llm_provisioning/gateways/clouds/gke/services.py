@@ -1,0 +1,48 @@
+"""Which of Google's APIs are on in the project, and turning on the one that streaming needs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from airflow_llm_provisioning.exceptions import CloudError
+from airflow_llm_provisioning.gateways.clouds.gke.clients import READ, WRITE
+from airflow_llm_provisioning.gateways.clouds.gke.errors import TransientCloudError, asking
+from airflow_llm_provisioning.gateways.clouds.gke.steps import Change, Project, State
+
+STREAMING_API: Final = "containerfilesystem.googleapis.com"
+
+
+def api_problems(project: Project, services: Sequence[str]) -> list[str]:
+    """Return a sentence for every API that is off; nothing where the account may not look (the calls will say)."""
+    names = [f"projects/{project.name}/services/{service}" for service in services]
+    try:
+        with asking(f"list the enabled APIs of project {project.name}"):
+            answer = project.clients.services.batch_get_services(
+                request={"parent": f"projects/{project.name}", "names": names}, **READ
+            )
+    except TransientCloudError:
+        raise
+    except CloudError:
+        return []
+    off = [found.name.rpartition("/")[2] for found in answer.services if found.state.name == "DISABLED"]
+    return [f"API {service} is off: `gcloud services enable {service} --project {project.name}`" for service in off]
+
+
+def streaming_api_state(project: Project) -> State:
+    """Say whether the Container File System API is on."""
+    name = f"projects/{project.name}/services/{STREAMING_API}"
+    with asking(f"read the state of API {STREAMING_API} in project {project.name}"):
+        found = project.clients.services.get_service(request={"name": name}, **READ)
+    return "done" if found.state.name == "ENABLED" else "absent"
+
+
+def streaming_api(project: Project) -> Change:
+    """Return the change that turns the Container File System API on. It is never turned off again by us."""
+
+    def begin() -> Mapping[str, str]:
+        name = f"projects/{project.name}/services/{STREAMING_API}"
+        begun = project.clients.services.enable_service(request={"name": name}, **WRITE)
+        return {"kind": "services", "name": begun.operation.name}
+
+    return Change(
+        "api", f"enable API {STREAMING_API} in project {project.name}", lambda: streaming_api_state(project), begin
+    )

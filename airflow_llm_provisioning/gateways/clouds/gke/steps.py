@@ -1,0 +1,246 @@
+"""How every verb of this cloud goes forward: changes that are looked at first, begun once, and waited for by looking.
+
+A change is found by the state of its object, so a new life that knows only the first Operation continues: what is done
+is skipped, what runs is adopted, what is absent is begun. Google's own operation waiters are not used: the official
+hook's reports an operation that ended with an error as success (google provider 22.8, GKEHook.wait_for_operation).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal, Protocol
+
+from google.api_core import exceptions as google
+
+from airflow_llm_provisioning.core.operation import Operation
+from airflow_llm_provisioning.exceptions import CloudError
+from airflow_llm_provisioning.gateways.clouds.gke.clients import READ, GoogleClients
+from airflow_llm_provisioning.gateways.clouds.gke.errors import advice, asking
+from airflow_llm_provisioning.gateways.ledger import Ledger
+
+# How long an object may lag behind an operation that ended, or whose name Google no longer knows.
+SETTLE_S: Final = 300.0
+_ALREADY_EXISTS: Final = "6"  # google.rpc.Code
+
+State = Literal["absent", "pending", "done"]
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Where everything happens. `location`: of the clusters (region or zone); `region`: of the registry.
+
+    `build_location`: of Cloud Build; `global` unless the project must build in its region.
+    """
+
+    clients: GoogleClients
+    name: str
+    location: str
+    ledger: Ledger
+    clock: Callable[[], datetime]
+    build_location: str = "global"
+
+    @property
+    def region(self) -> str:
+        """The region a zonal or regional location lies in."""
+        parts = self.location.split("-")
+        return "-".join(parts[:2])
+
+    @property
+    def path(self) -> str:
+        """The clusters' parent."""
+        return f"projects/{self.name}/locations/{self.location}"
+
+    @property
+    def registry_path(self) -> str:
+        """The repositories' parent."""
+        return f"projects/{self.name}/locations/{self.region}"
+
+    @property
+    def build_path(self) -> str:
+        """The builds' parent."""
+        return f"projects/{self.name}/locations/{self.build_location}"
+
+    @property
+    def place(self) -> str:
+        """Where the ledger says things are."""
+        return f"cloud:gke/{self.name}/{self.location}"
+
+
+class Procedure(Protocol):
+    """One verb. `deadline_s` counts from the start; `clean` gets as long again as `SETTLE_S` times three."""
+
+    deadline_s: float
+
+    def start(self, request: Mapping[str, Any]) -> Operation:
+        """Check everything that can be known and return the first operation."""
+        ...
+
+    def step(self, operation: Operation) -> Operation:
+        """Look once and do what is due."""
+        ...
+
+    def clean(self, operation: Operation) -> bool:
+        """Delete what a failed operation left; True when nothing is left."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that must become so. `begin` returns the operation it began, {"kind", "name"}, or None when at once.
+
+    `target`: path of the cluster or node pool, where another operation of it must be waited for.
+    """
+
+    key: str
+    words: str
+    state: Callable[[], State]
+    begin: Callable[[], Mapping[str, str] | None]
+    target: str | None = None
+
+
+def advance(project: Project, operation: Operation, changes: Sequence[Change]) -> tuple[Operation, bool]:
+    """Take the changes in order as far as they go at this look; True when all are so."""
+    for change in changes:
+        operation, settled = _settle(project, operation, change)
+        if not settled:
+            return operation, False
+    return operation, True
+
+
+def seconds_since(project: Project, started_at: str) -> float:
+    """Return the seconds since an instant of an operation's progress."""
+    return (project.clock() - datetime.fromisoformat(started_at)).total_seconds()
+
+
+def _settle(project: Project, operation: Operation, change: Change) -> tuple[Operation, bool]:
+    marks = dict(operation.progress.get(change.key) or {})
+    if marks.get("settled"):
+        return operation, True
+    if marks.get("operation") and not marks.get("ended_at"):
+        if not _ended(project, marks["operation"], change):
+            return operation, False
+        marks["ended_at"] = project.clock().isoformat()
+        operation = operation.at(operation.step, **{change.key: marks})
+    state = change.state()
+    if state == "done":
+        return _settled(project, operation, change, marks), True
+    if marks.get("ended_at"):
+        return _lagging(project, operation, change, marks), False
+    if state == "pending":
+        return operation.at(f"{change.words}: under way"), False
+    return _begin(project, operation, change), False
+
+
+def _settled(project: Project, operation: Operation, change: Change, marks: Mapping[str, Any]) -> Operation:
+    phases = dict(operation.progress.get("phases") or {})
+    if marks.get("begun_at"):
+        phases[change.key] = round(seconds_since(project, marks["begun_at"]), 3)
+    return operation.at(operation.step, phases=phases, **{change.key: {**marks, "settled": True}})
+
+
+def _lagging(project: Project, operation: Operation, change: Change, marks: Mapping[str, Any]) -> Operation:
+    if seconds_since(project, marks["ended_at"]) > SETTLE_S:
+        raise CloudError(
+            f"Could not {change.words}: Google's operation {marks['operation']['name']} is over or no longer known, "
+            f"and {SETTLE_S:.0f} s later its object is still not so. See the project's activity log and start again."
+        )
+    return operation
+
+
+def _begin(project: Project, operation: Operation, change: Change) -> Operation:
+    now = project.clock().isoformat()
+    busy = _running_on(project, change.target) if change.target else None
+    if busy is not None and busy["target"] == change.target:
+        adopted = {"operation": {"kind": "container", "name": busy["name"]}, "begun_at": now}
+        return operation.at(f"{change.words}: under way", **{change.key: adopted})
+    if busy is not None:
+        return operation.at(f"{change.words}: waiting for {busy['name']} on the same cluster")
+    with asking(change.words):
+        try:
+            begun = change.begin()
+        except google.Conflict:
+            # It came to be between looking and asking, or an earlier life's request is answered only now.
+            return operation
+        except google.BadRequest as error:
+            if "incompatible operation" not in str(error):
+                raise
+            return operation.at(f"{change.words}: waiting for another operation on the same cluster")
+    marks = {"operation": dict(begun) if begun else None, "begun_at": now}
+    return operation.at(change.words, **{change.key: marks})
+
+
+def _running_on(project: Project, target: str) -> dict[str, str] | None:
+    """Return the unfinished operation on the cluster of `target`: {"name", "target"}."""
+    cluster = target.partition("/nodePools/")[0]
+    with asking(f"list the operations in {project.path}"):
+        listed = project.clients.container.list_operations(request={"parent": project.path}, **READ)
+    for found in listed.operations:
+        # Links name the project by number or name; what follows the location is the same.
+        link = found.target_link.partition("/clusters/")[2]
+        path = f"{cluster.partition('/clusters/')[0]}/clusters/{link}"
+        if found.status.name in {"PENDING", "RUNNING"} and (path == cluster or path.startswith(f"{cluster}/")):
+            return {"name": found.name, "target": path}
+    return None
+
+
+def _ended(project: Project, begun: Mapping[str, str], change: Change) -> bool:
+    """Say whether an operation is over or unknown; raise CloudError when it ended with an error."""
+    try:
+        with asking(f"look at operation {begun['name']}"):
+            try:
+                error = _LOOKS[begun["kind"]](project, begun["name"])
+            except google.NotFound:
+                return True
+    except _StillRunningError:
+        return False
+    # An earlier life's create was still under way and came first: what was wanted exists.
+    if error is not None and error[0] != _ALREADY_EXISTS:
+        status, message = error
+        text = message if message.endswith(".") else f"{message}."
+        raise CloudError(f"Could not {change.words}: {text} {advice(status, message)}")
+    return True
+
+
+class _StillRunningError(Exception):
+    """The operation has not ended yet."""
+
+
+def _look_container(project: Project, name: str) -> tuple[str, str] | None:
+    found = project.clients.container.get_operation(request={"name": f"{project.path}/operations/{name}"}, **READ)
+    if found.status.name != "DONE":
+        raise _StillRunningError
+    if found.error.code:
+        return str(found.error.code), found.error.message or found.status_message
+    # Before `error` existed, a failed operation said so here.
+    return ("", found.status_message) if found.status_message else None
+
+
+def _look_registry(project: Project, name: str) -> tuple[str, str] | None:
+    return _look_long_running(project.clients.registry.get_operation(request={"name": name}, **READ))
+
+
+def _look_prewarm(project: Project, name: str) -> tuple[str, str] | None:
+    # google-cloud-artifact-registry 1.23 does not know the message inside, and fails on the whole answer.
+    found = project.clients.registry_call("GET", name)
+    if not found.get("done"):
+        raise _StillRunningError
+    error = found.get("error")
+    return (str(error.get("code")), str(error.get("message"))) if error else None
+
+
+def _look_services(project: Project, name: str) -> tuple[str, str] | None:
+    return _look_long_running(project.clients.services.get_operation(request={"name": name}, **READ))
+
+
+def _look_long_running(found: Any) -> tuple[str, str] | None:
+    if not found.done:
+        raise _StillRunningError
+    return (str(found.error.code), found.error.message) if found.error.code else None
+
+
+_LOOKS: Final[Mapping[str, Callable[[Project, str], tuple[str, str] | None]]] = {
+    "container": _look_container,
+    "registry": _look_registry,
+    "prewarm": _look_prewarm,
+    "services": _look_services,
+}

@@ -1,0 +1,208 @@
+"""enable_streaming: the Container File System API, then the cluster's default or single node pools, after every check.
+
+Node pools that auto-provisioning (or Luna) makes take the cluster-level setting and only that: container v1 has no gcfs
+field in AutoprovisioningNodePoolDefaults. So `pools` None means the cluster, names mean just those pools. Warming, one
+pull on a streaming node, happens through the Kubernetes API; here it is only said whether it is still needed.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from google.api_core import exceptions as google
+
+from airflow_llm_provisioning.core.operation import Operation
+from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
+from airflow_llm_provisioning.gateways.clouds.gke.clients import READ, WRITE
+from airflow_llm_provisioning.gateways.clouds.gke.clusters import ClusterView, read_cluster
+from airflow_llm_provisioning.gateways.clouds.gke.errors import TransientCloudError, asking
+from airflow_llm_provisioning.gateways.clouds.gke.images import ImageName, prewarmed, streaming_problems
+from airflow_llm_provisioning.gateways.clouds.gke.services import api_problems, streaming_api, streaming_api_state
+from airflow_llm_provisioning.gateways.clouds.gke.steps import Change, Project, State, advance, seconds_since
+
+# Roles that let a node pull and stream; any of a row will do. image-streaming page, "requirements": a node service
+# account of one's own needs both.
+_PULL_ROLES: Final = frozenset(
+    f"roles/{role}"
+    for role in (
+        "artifactregistry.reader",
+        "artifactregistry.writer",
+        "artifactregistry.repoAdmin",
+        "artifactregistry.admin",
+        "viewer",
+        "editor",
+        "owner",
+    )
+)
+_STREAM_ROLES: Final = frozenset(
+    f"roles/{role}"
+    for role in (
+        "serviceusage.serviceUsageConsumer",
+        "serviceusage.serviceUsageAdmin",
+        "editor",
+        "owner",
+    )
+)
+
+
+class Streaming:
+    """The verb `enable_streaming`."""
+
+    deadline_s = 3600.0
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+
+    def start(self, request: Mapping[str, Any]) -> Operation:
+        """Check image, cluster, pools, roles and APIs, all at once. Nothing here costs anything."""
+        image = ImageName.parse(str(request["image"]))
+        problems = api_problems(self._project, ("container.googleapis.com",))
+        problems += streaming_problems(self._project, image, request.get("digest"))
+        cluster = read_cluster(self._project, str(request["cluster"]))
+        pools: Sequence[str] = list(request.get("pools") or ())
+        problems += _node_problems(cluster, pools)
+        if "node_roles" not in (request.get("assume") or ()):
+            accounts = set(cluster.service_accounts(pools))
+            # Luna's nodes run as an account that no pool of today shows.
+            accounts |= {str(request["node_service_account"])} if request.get("node_service_account") else set()
+            problems += self._role_problems(sorted(accounts), image)
+        if problems:
+            raise ConfigurationError(
+                f"Image streaming cannot work on cluster {cluster.name} for {image.reference}: {'; '.join(problems)}."
+            )
+        needed = [] if streaming_api_state(self._project) == "done" else ["api"]
+        needed += [change.key for change in self._settings(request) if change.state() != "done"]
+        return Operation("enable_streaming", dict(request), step="starting").at(
+            "starting", started_at=self._project.clock().isoformat(), needed=needed
+        )
+
+    def step(self, operation: Operation) -> Operation:
+        """API first: a node made before it is on would not stream."""
+        request = operation.request
+        changes = [streaming_api(self._project), *self._settings(request)]
+        if request.get("prewarm"):
+            changes.append(self._prewarm(request))
+        operation, ready = advance(self._project, operation, changes)
+        if not ready:
+            return operation
+        pools = request.get("pools")
+        return operation.succeeded(
+            enabled=[f"pool {name}" for name in pools] if pools else [f"cluster {request['cluster']}"],
+            reused=not operation.progress["needed"],
+            warm_needed=self.warm_needed(str(request["image"]), request.get("digest")),
+            region=self._project.region,
+            seconds=round(seconds_since(self._project, operation.progress["started_at"]), 3),
+            price_usd=0.0,
+            price_basis="Google charges nothing for the setting; the node of a warming pull is priced where it runs",
+            phases=dict(operation.progress.get("phases") or {}),
+        )
+
+    def clean(self, operation: Operation) -> bool:
+        """Nothing temporary is made: settings that were reached stay, they cost nothing."""
+        return True
+
+    def warm_needed(self, reference: str, digest: str | None) -> bool:
+        """Say whether one pull is still needed: not only where Google says that its cache holds the image."""
+        image = ImageName.parse(reference)
+        if digest is None:
+            return True
+        try:
+            return prewarmed(self._project, image, digest) is not True
+        except CloudError:
+            # Not allowed to ask, or not answered: one pull too many is harmless.
+            return True
+
+    def _settings(self, request: Mapping[str, Any]) -> list[Change]:
+        name, pools = str(request["cluster"]), request.get("pools")
+        return [self._pool(name, pool) for pool in pools] if pools else [self._cluster(name)]
+
+    def _cluster(self, name: str) -> Change:
+        target = f"{self._project.path}/clusters/{name}"
+
+        def state() -> State:
+            return "done" if read_cluster(self._project, name).streaming else "absent"
+
+        def begin() -> Mapping[str, str]:
+            update = {"desired_gcfs_config": {"enabled": True}}
+            begun = self._project.clients.container.update_cluster(request={"name": target, "update": update}, **WRITE)
+            return {"kind": "container", "name": begun.name}
+
+        return Change("cluster", f"enable image streaming on cluster {name}", state, begin, target)
+
+    def _pool(self, cluster: str, pool: str) -> Change:
+        target = f"{self._project.path}/clusters/{cluster}/nodePools/{pool}"
+
+        def state() -> State:
+            found = read_cluster(self._project, cluster).pools.get(pool)
+            if found is None:
+                raise CloudError(f"Node pool {pool} of cluster {cluster} is gone: set it up and start again.")
+            return "done" if found.streaming else "absent"
+
+        def begin() -> Mapping[str, str]:
+            request = {"name": target, "gcfs_config": {"enabled": True}}
+            begun = self._project.clients.container.update_node_pool(request=request, **WRITE)
+            return {"kind": "container", "name": begun.name}
+
+        words = f"enable image streaming on node pool {pool} of cluster {cluster}"
+        return Change(f"pool {pool}", words, state, begin, target)
+
+    def _prewarm(self, request: Mapping[str, Any]) -> Change:
+        """Ask Google to fill its cache instead of pulling once; optional, its own quota and price apply."""
+        image, digest = ImageName.parse(str(request["image"])), str(request["digest"])
+
+        def state() -> State:
+            found = prewarmed(self._project, image, digest)
+            return "done" if found else "absent" if found is None else "pending"
+
+        def begin() -> Mapping[str, str]:
+            body = {"version": image.version_path(digest), "streamLocation": self._project.region}
+            path = f"{image.repository_path}:prewarmArtifact"
+            return {"kind": "prewarm", "name": self._project.clients.registry_call("POST", path, body)["name"]}
+
+        return Change("prewarm", f"prewarm image {image.reference} in {self._project.region}", state, begin)
+
+    def _role_problems(self, accounts: Sequence[str], image: ImageName) -> list[str]:
+        """Return what the project's policy lacks for node accounts of one's own; nothing where it cannot be read.
+
+        Roles given through a group, a folder or a custom role cannot be seen here: `assume: ["node_roles"]` in the
+        request skips this check.
+        """
+        if not accounts or image.project is None:
+            return []
+        try:
+            with asking(f"read the IAM policy of project {image.project}"):
+                policy = self._project.clients.projects.get_iam_policy(
+                    request={"resource": f"projects/{image.project}"}, **READ
+                )
+        except TransientCloudError:
+            raise
+        except (CloudError, google.GoogleAPICallError):
+            return []
+        return [problem for account in accounts for problem in _missing_roles(policy, account, image.project)]
+
+
+def _missing_roles(policy: Any, account: str, project: str) -> list[str]:
+    held = {binding.role for binding in policy.bindings if f"serviceAccount:{account}" in binding.members}
+    return [
+        f"node service account {account} lacks {wanted} in project {project}"
+        for wanted, enough in (
+            ("roles/artifactregistry.reader", _PULL_ROLES),
+            ("roles/serviceusage.serviceUsageConsumer", _STREAM_ROLES),
+        )
+        if not held & enough
+    ]
+
+
+def _node_problems(cluster: ClusterView, pools: Sequence[str]) -> list[str]:
+    if cluster.autopilot:
+        # Autopilot streams by itself since 1.25.5 and has no pools to name (image-streaming page).
+        return ["it is an Autopilot cluster, where streaming is always on: nothing to enable"] if pools else []
+    problems = []
+    for name in pools:
+        pool = cluster.pools.get(name)
+        if pool is None:
+            problems.append(f"it has no node pool {name}, only {', '.join(sorted(cluster.pools)) or 'none at all'}")
+        elif not pool.image_type.upper().startswith("COS_CONTAINERD"):
+            problems.append(f"node pool {name} runs {pool.image_type}, and only COS_CONTAINERD streams")
+    if not pools and cluster.auto_image_type and not cluster.auto_image_type.upper().startswith("COS_CONTAINERD"):
+        problems.append(f"auto-provisioned pools run {cluster.auto_image_type}, and only COS_CONTAINERD streams")
+    return problems
