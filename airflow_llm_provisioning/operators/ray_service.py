@@ -1,7 +1,7 @@
 """Deploy and delete a RayService on any cluster: useful alone, without experiment, target or results store."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -201,7 +201,13 @@ async def delete_ray_service(
         deleted=deleted,
         started_at=started_at.isoformat(),
         timeout_s=timeout_s,
+        carry=None if trial_label is None else {"unplaced": _unplaced(pods)},
     )
+
+
+def _unplaced(pods: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the pods that no node was found for: a node autoscaler may still bring the one that it was asked for."""
+    return sorted(pod["metadata"]["name"] for pod in pods if not pod["spec"].get("nodeName"))
 
 
 async def apply_again(cluster: "Cluster", manifest: Mapping[str, Any]) -> dict[str, Any]:
