@@ -22,8 +22,9 @@ DAGS: Final = Path(__file__).parent / "dags"
 BIN: Final = Path(sys.prefix) / "bin"
 COMPONENTS: Final = ("api-server", "scheduler", "dag-processor", "triggerer")
 START_LIMIT_S: Final = 180.0
-# Dead workers and triggerers are noticed after so many seconds; Airflow's own values are 300 and 30.
-NOTICED_S: Final = 10
+# Dead workers and triggerers are noticed after so many seconds; Airflow's own values are 300 and 30. Less would take
+# the living for dead on a busy machine.
+NOTICED_S: Final = 20
 
 
 class AirflowComponents:

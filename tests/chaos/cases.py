@@ -116,17 +116,26 @@ def kill_triggerer(night: Night) -> None:
 
 
 def kill_closing(night: Night, deleted: Callable[[], bool]) -> None:
-    """A teardown dies with its worker after the delete, and the next trial's alone after the row was written."""
+    """A teardown dies with its worker after the delete, the next trial's alone after the row was written; then a setup
+    dies with its worker once it has the lock.
+    """
     cluster = night.clusters["closing"]
+
+    def state_of(task: str, slot: int) -> str:
+        return str(night.task("chaos_closing", "closing", slot, task)["state"])
+
     until(deleted, PATIENCE_S, "the RayService is deleted")
     night.airflow.kill_worker(night.task("chaos_closing", "closing", 0, "close"))
     night.say("closing: killed after the delete")
-    until(lambda: night.rows("closing"), PATIENCE_S, "the first row is there")
+    until(lambda: state_of("apply", 1) == "success", PATIENCE_S, "the next trial is under way")
     unlocked = cluster.hold("delete:leases")
     until(unlocked, PATIENCE_S, "the lock is given back")
-    slot = len({row.slot for row in night.rows("closing")}) - 1
-    night.airflow.kill_task(night.task("chaos_closing", "closing", slot, "close"))
-    night.say(f"closing: killed before the answer to the unlock of slot {slot}")
+    night.airflow.kill_task(night.task("chaos_closing", "closing", 1, "close"))
+    night.say("closing: killed before the answer to the unlock")
+    locked = cluster.hold("create:leases")
+    until(locked, PATIENCE_S, "the next trial has the lock")
+    night.airflow.kill_worker(night.task("chaos_closing", "closing", 2, "open"))
+    night.say("closing: the next trial's setup was killed")
 
 
 def cancel_the_run(night: Night) -> None:

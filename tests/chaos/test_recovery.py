@@ -100,13 +100,16 @@ def test_a_worker_killed_before_the_reply_attaches_again(night: Night) -> None:
     """SIGKILL after the create was carried out and before its reply: the second try finds the RayService of its own
     trial, and the trial is measured as if nothing had been.
     """
-    first, _ = _rows(night, "worker")
+    first, second = _rows(night, "worker")
     task = night.task("chaos_night", "worker", 0, "apply")
     applied = night.airflow.xcom("chaos_night", night.runs["chaos_night"][0], "worker.trial_00.apply")
-    assert (task["state"], task["try_number"], applied["reattached"]) == ("success", 2, True)
+    assert (task["state"], applied["reattached"]) == ("success", True)
+    assert task["try_number"] >= 2
     assert (first.status, first.start) == (TrialStatus.SUCCEEDED, "cold")
     assert first.total_s is not None
-    assert first.submitted_at is not None
+    assert second.total_s is not None
+    # The recorder began when all was over: what the objects themselves say must be enough.
+    assert first.total_s < 2 * second.total_s
 
 
 def test_a_killed_triggerer_continues_the_wait(night: Night) -> None:
@@ -122,10 +125,10 @@ def test_a_killed_triggerer_continues_the_wait(night: Night) -> None:
     assert first.total_s is not None
     assert waited["waited_s"] > first.total_s
     lines = decode_trace(night.trace(first.trial_id)).lines
-    headers = [line for line in lines if line["type"] == "HEADER"]
-    assert len(headers) == 2
-    assert [header["object"]["rayservice"]["uid"] for header in headers] == [applied["uid"]] * 2
-    assert [header["object"]["trial"]["trial_id"] for header in headers] == [first.trial_id] * 2
+    headers = [line for line in lines if line.get("type") == "HEADER"]
+    assert len(headers) >= 2
+    assert {header["object"]["rayservice"]["uid"] for header in headers} == {applied["uid"]}
+    assert {header["object"]["trial"]["trial_id"] for header in headers} == {first.trial_id}
     began_again = datetime.fromisoformat(headers[1]["received_at"])
     assert first.ready_at is not None
     assert datetime.fromisoformat(applied["applied_at"]) < began_again < first.ready_at
@@ -147,8 +150,16 @@ def test_a_killed_teardown_is_finished_by_its_next_try(night: Night) -> None:
     """
     rows = _rows(night, "closing")
     assert [(row.status, row.start) for row in rows] == [(TrialStatus.SUCCEEDED, "cold")] * 3
-    tries = [night.task("chaos_closing", "closing", slot, "close")["try_number"] for slot in range(3)]
-    assert sorted(tries) == [1, 2, 2]
+    assert all(night.task("chaos_closing", "closing", slot, "close")["try_number"] >= 2 for slot in (0, 1))
+
+
+@only_in_full
+def test_a_killed_setup_opens_the_same_trial_again(night: Night) -> None:
+    """SIGKILL after the lock was taken: the next try has it already, and there is one ledger entry and one row."""
+    *_, last = _rows(night, "closing")
+    assert night.task("chaos_closing", "closing", 2, "open")["try_number"] >= 2
+    assert (last.slot, last.status) == (2, TrialStatus.SUCCEEDED)
+    assert not last.trial_id.endswith(".2")
 
 
 @only_in_full
