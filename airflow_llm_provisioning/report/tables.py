@@ -32,6 +32,24 @@ SHOWN: Final = {
     "excluded": "not counted",
 }
 
+# What fits a terminal of the wider rows.
+NARROW: Final = (
+    (
+        "trial_id",
+        "cloud",
+        "setup",
+        "variant",
+        "status",
+        "total_s",
+        "completion_s",
+        "start",
+        "applied",
+        "origin",
+        "reason",
+    ),
+    ("target", "verb", "seconds", "reused", "price_usd", "price_basis", "origin"),
+)
+
 
 def results_rows(store: ResultsStore, what: str, selection: Mapping[str, Any]) -> list[Row]:
     """Return the rows of `comparison`, `trials`, `phases` or `preparations`, for the trials that equal the
@@ -55,7 +73,10 @@ def written(rows: Sequence[Row], form: str) -> str:
         return _csv(rows)
     if not rows:
         return "There are no results.\n"
-    return _comparison_tables(rows) if "reduction_pct" in rows[0] else _table("", rows, {key: key for key in rows[0]})
+    if "reduction_pct" in rows[0]:
+        return _comparison_tables(rows)
+    wanted = next((columns for columns in NARROW if set(columns) <= set(rows[0])), tuple(rows[0]))
+    return _table("", rows, {key: key for key in wanted})
 
 
 def published(row: Mapping[str, Any]) -> float | None:
