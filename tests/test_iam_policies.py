@@ -44,7 +44,7 @@ def test_the_connections_policy_allows_every_call_that_is_made() -> None:
 def test_nothing_is_allowed_that_is_not_used() -> None:
     """Each action of the connection's policy is a call in the gateway's source, or comes with one."""
     source = "\n".join(
-        path.read_text() for path in (IAM.parents[1] / "airflow_llm_provisioning/gateways/clouds").glob("eks*.py")
+        path.read_text() for path in (IAM.parents[1] / "airflow_llm_provisioning/gateways/clouds/eks").glob("*.py")
     )
     implied = {"iam:PassRole", "ec2:CreateTags", "ecr:TagResource", "s3:ListAllMyBuckets", "s3:ListBucket"}
     unused = {
