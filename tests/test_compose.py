@@ -88,7 +88,7 @@ def test_what_the_demo_sets_is_set_here_as_well(services: dict[str, Any]) -> Non
     """The same DAGs, as the demo runs them; what is left out here belongs to one machine, or to its speed."""
     here = services["airflow-worker"]["environment"]
     of_one_process = re.compile(
-        r"AIRFLOW_HOME|PATH|PYTHONWARNINGS|NO_PROXY|AIRFLOW__(API__(HOST|PORT|WORKERS)|CORE__PARALLELISM"
+        r"AIRFLOW_HOME|PATH|PYTHONWARNINGS|NO_PROXY|MALLOC_ARENA_MAX|AIRFLOW__(API__(HOST|PORT|WORKERS)|CORE__PARALLELISM"
         r"|LOGGING__\w+_PORT|DAG_PROCESSOR__\w+|SCHEDULER__\w+|TRIGGERER__\w+)"
     )
     wanted = {key for key in airflow_settings(ROOT, 8080) if not of_one_process.fullmatch(key)}

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.result import Preparation
-from airflow_llm_provisioning.core.statistics import PUBLISHED_REDUCTION_PCT, compare, phase_means
+from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL, PUBLISHED_REDUCTION_PCT, compare, phase_means
 from airflow_llm_provisioning.gateways.store import ResultsStore
 
 Row = dict[str, Any]
@@ -116,10 +116,17 @@ def cell(value: Any) -> str:
     return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
+def _with_doubt(row: Row) -> Row:
+    """Say so where a reduction has no interval: the estimate alone looks surer than it is."""
+    if row["reduction_pct"] is None or row["confidence"] is not None:
+        return row
+    return row | {"reduction": f"{row['reduction']} (no interval: n < {MIN_FOR_INTERVAL})"}
+
+
 def _comparison_tables(rows: Sequence[Row]) -> str:
     parts = []
     for cloud, group in groupby(rows, key=lambda row: row["cloud"]):
-        parts.append(_table(cloud.upper(), [shown(row) for row in group], SHOWN))
+        parts.append(_table(cloud.upper(), [_with_doubt(shown(row)) for row in group], SHOWN))
     parts.append(
         "time: median from submission to the ready endpoint, cold and verified trials only; +-: what its own bounds "
         "allow;\nsaved: against the baseline of the same cloud and set-up, with its interval where there are enough "

@@ -30,7 +30,7 @@ def test_the_terminal_shows_every_cell_with_its_origin(filled: ResultsStore) -> 
     text = written(results_rows(filled, "comparison", {}), "table")
     (improved,) = [line for line in text.splitlines() if "improved" in line]
     assert "1 of 2" in improved
-    assert "-30.0 %" in improved
+    assert "-30.0 % (no interval: n < 3)" in improved
     assert "simulated" in improved
     assert "1 timed_out" in improved
 
