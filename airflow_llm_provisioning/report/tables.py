@@ -2,18 +2,20 @@
 origin.
 """
 
-import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from itertools import groupby
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.core.result import Preparation
 from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL, PUBLISHED_REDUCTION_PCT, compare, phase_means
 from airflow_llm_provisioning.gateways.store import ResultsStore
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Row = dict[str, Any]
 
@@ -70,13 +72,20 @@ def written(rows: Sequence[Row], form: str) -> str:
     if form == "json":
         return json.dumps(list(rows), indent=1) + "\n"
     if form == "csv":
-        return _csv(rows)
+        return str(frame(rows).to_csv(index=False, lineterminator="\n"))
     if not rows:
         return "There are no results.\n"
     if "reduction_pct" in rows[0]:
         return _comparison_tables(rows)
     wanted = next((columns for columns in NARROW if set(columns) <= set(rows[0])), tuple(rows[0]))
     return _table("", rows, {key: key for key in wanted})
+
+
+def frame(rows: Sequence[Row]) -> "DataFrame":
+    """Return rows as a data frame for notebooks: a missing number is <NA>, and an integer beside it stays one."""
+    import pandas as pd
+
+    return pd.DataFrame(list(rows), dtype=object).convert_dtypes()
 
 
 def published(row: Mapping[str, Any]) -> float | None:
@@ -152,15 +161,6 @@ def _table(title: str, rows: Sequence[Row], columns: Mapping[str, str]) -> str:
 
 def _numeric(rows: Sequence[Row], key: str) -> bool:
     return any(isinstance(row.get(key), (int, float)) for row in rows)
-
-
-def _csv(rows: Sequence[Row]) -> str:
-    out = io.StringIO()
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    writer = csv.DictWriter(out, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
 
 
 def _preparation(item: Preparation) -> Row:

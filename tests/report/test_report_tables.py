@@ -11,7 +11,7 @@ from result_builders import a_preparation, a_trial
 
 from airflow_llm_provisioning.core.result import TrialStatus
 from airflow_llm_provisioning.gateways.store import ResultsStore
-from airflow_llm_provisioning.report.tables import results_rows, written
+from airflow_llm_provisioning.report.tables import frame, results_rows, written
 
 
 @pytest.fixture
@@ -52,6 +52,14 @@ def test_missing_stays_missing_in_csv_and_json(filled: ResultsStore) -> None:
     (null,) = [row for row in json.loads(written(rows, "json")) if row["status"] == "timed_out"]
     assert null["total_s"] is None
     assert null["origin"] == "simulated"
+
+
+def test_a_notebook_gets_numbers_and_missing_ones(filled: ResultsStore) -> None:
+    """Integers stay integers beside a missing total, which is no number at all."""
+    trials = frame(results_rows(filled, "trials", {})).set_index("trial_id")
+    assert trials["total_s"].isna().to_dict() == {"b": False, "i": False, "t": True}
+    assert str(trials["replicate"].dtype) == "Int64"
+    assert trials["total_s"].max() == pytest.approx(trials.loc["b", "total_s"])
 
 
 def test_no_results_is_a_sentence() -> None:
