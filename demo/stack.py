@@ -13,8 +13,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,12 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 EXPERIMENT: Final = ROOT / "dags" / "experiments" / "simulated.yaml"
 START_LIMIT_S: Final = 180.0
+COMPONENTS: Final = (
+    ("api-server",),
+    ("scheduler", "--skip-serve-logs"),
+    ("dag-processor",),
+    ("triggerer", "--skip-serve-logs"),
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,11 @@ class Airflow:
 
     url: str
     log: Path
-    process: "subprocess.Popen[bytes]"
+    processes: "tuple[subprocess.Popen[bytes], ...]"
+
+    def alive(self) -> bool:
+        """Return whether every component still runs."""
+        return all(process.poll() is None for process in self.processes)
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout_s: float = 60) -> Any:
         """Return the JSON answer of its REST API; every user of this instance is an administrator."""
@@ -69,7 +79,7 @@ def simulator(home: Path, *, clouds: str, speed: float, seed: int, base_port: in
     command += ["--clouds", clouds, "--speed", str(speed), "--seed", str(seed)]
     command += ["--base-port", str(base_port), "--connections", str(connections)]
     with _running(command, os.environ, home / "simulator.log") as process:
-        _until(connections.exists, process, home / "simulator.log", "the simulator")
+        _until(connections.exists, [process], home / "simulator.log", "the simulator")
         yield json.loads(connections.read_text(encoding="utf-8"))
 
 
@@ -79,10 +89,16 @@ def airflow(home: Path, environment: Mapping[str, str], *, clouds: str, port: in
     port = port or _free_port()
     settings = dict(os.environ) | environment | airflow_settings(home, port) | {"LLM_PROVISIONING_CLOUDS": clouds}
     log = home / "airflow.log"
-    command = [str(Path(sys.prefix) / "bin" / "airflow"), "standalone"]
-    with _running(command, settings, log) as process:
-        running = Airflow(f"http://127.0.0.1:{port}", log, process)
-        _until(lambda: _healthy(running.url), process, log, "Airflow")
+    command = str(Path(sys.prefix) / "bin" / "airflow")
+    # Four processes and no `standalone`, whose own weight and log servers nobody needs on one machine.
+    with ExitStack() as components:
+        with _running([command, "db", "migrate"], settings, log) as migration:
+            migration.wait(timeout=START_LIMIT_S)
+        processes = tuple(
+            components.enter_context(_running([command, *component], settings, log)) for component in COMPONENTS
+        )
+        running = Airflow(f"http://127.0.0.1:{port}", log, processes)
+        _until(lambda: _healthy(running.url), processes, log, "Airflow")
         yield running
 
 
@@ -109,7 +125,7 @@ def airflow_settings(home: Path, port: int) -> dict[str, str]:
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(_free_port()),
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
-        # `standalone` finds its own command by name.
+        # Airflow starts its own command by name.
         "PATH": f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONWARNINGS": "ignore",
         "NO_PROXY": "127.0.0.1",
@@ -155,7 +171,7 @@ def _running(command: list[str], environment: Mapping[str, str], log: Path) -> "
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
     with suppress(ProcessLookupError):
-        # `airflow standalone` ends its children on an interrupt, and only then.
+        # On an interrupt Airflow's components end their children too.
         process.send_signal(signal.SIGINT)
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=15)
@@ -164,10 +180,10 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     process.wait(timeout=15)
 
 
-def _until(ready: Any, process: "subprocess.Popen[bytes]", log: Path, what: str) -> None:
+def _until(ready: Any, processes: "Sequence[subprocess.Popen[bytes]]", log: Path, what: str) -> None:
     deadline = time.monotonic() + START_LIMIT_S
     while not ready():
-        if process.poll() is not None or time.monotonic() > deadline:
+        if any(process.poll() is not None for process in processes) or time.monotonic() > deadline:
             tail = log.read_text(encoding="utf-8", errors="replace")[-2000:] if log.exists() else ""
             raise SystemExit(f"{what} did not start; the end of {log}:\n{tail}")
         time.sleep(0.3)

@@ -37,7 +37,7 @@ def main() -> int:
                     prepare(running)
                 else:
                     say(f"Trigger {PREPARATION} before a trial of a variant that has an image of its own.")
-                while running.process.poll() is None:
+                while running.alive():
                     time.sleep(1)
                 say(f"Airflow has stopped by itself; see {running.log}")
                 return 1
@@ -50,7 +50,7 @@ def prepare(running: Airflow) -> None:
     """Prepare every simulated target, so that a trial from the form finds its image, snapshot and nodes."""
     run_id = running.trigger(PREPARATION)
     say(f"Preparing the targets (DAG {PREPARATION}); a trial by hand of what is not prepared yet says so and fails.")
-    while running.process.poll() is None:
+    while running.alive():
         state = str(running.call("GET", f"/api/v2/dags/{PREPARATION}/dagRuns/{run_id}")["state"])
         if state == "success":
             say("Prepared: trigger `single_trial` (one trial, from a form) or `simulated_demo` (all of it).")

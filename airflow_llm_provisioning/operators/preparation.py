@@ -4,6 +4,7 @@ Each step keeps its seconds and its price beside the results, and can be used al
 """
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -59,9 +60,9 @@ class CloudStep(WaitingOperator):
         self.results_conn_id = results_conn_id
         self.timeout_s = timeout_s
 
+    @abstractmethod
     def request(self) -> dict[str, Any]:
         """Return the operation's request, JSON."""
-        raise NotImplementedError  # pragma: no cover - every step here has one
 
     def execute(self, context: Context) -> Any:
         """Start the operation and wait for it."""
