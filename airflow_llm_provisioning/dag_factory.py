@@ -108,7 +108,7 @@ def preflight(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE) -
 
 def preparation(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE) -> TaskGroup:
     """Add what every target of an experiment needs before its trials, targets side by side."""
-    with TaskGroup("prepare") as group:
+    with TaskGroup("prepare", default_args=dict(_SURVIVES_ITS_WORKER)) as group:
         for target in experiment.targets:
             _prepare_target(experiment, target, results_conn_id)
     return group

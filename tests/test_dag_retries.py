@@ -7,7 +7,7 @@ from airflow.sdk import DAG, BaseOperator, RetryAction
 from cluster_in_background import simulated_target
 
 from airflow_llm_provisioning.core.experiment import Experiment
-from airflow_llm_provisioning.dag_factory import single_trial, trials
+from airflow_llm_provisioning.dag_factory import preparation, single_trial, trials
 from airflow_llm_provisioning.exceptions import ConflictError, TrialFailedError
 
 
@@ -36,6 +36,17 @@ def test_a_killed_worker_is_replaced_and_a_failure_is_final(by_hand: bool) -> No
         for error in (TrialFailedError("it failed"), ConflictError("somebody else's")):
             assert policy.evaluate(error, 1, task.retries).action is RetryAction.FAIL, name
         assert policy.evaluate(RuntimeError(), 1, task.retries).action is RetryAction.DEFAULT, name
+
+
+def test_preparations_survive_their_workers_too() -> None:
+    """They find what an earlier try began; without a retry, one lost task would stop the whole night."""
+    target = simulated_target()
+    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
+        preparation(Experiment("nightly", (target,), replicates=1))
+    assert dag.task_dict
+    for task in dag.task_dict.values():
+        assert task.retries > 0  # type: ignore[union-attr]
+        assert task.retry_policy is not None  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("by_hand", [False, True])

@@ -1,15 +1,21 @@
 """What every wait here has in common: it can be stored, and what goes wrong arrives as its event, in words."""
 
 import asyncio
+import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_llm_provisioning import exceptions
 from airflow_llm_provisioning.exceptions import ProvisioningError
+
+# In a triggerer: an event that comes before the scheduler has seen the worker leave makes it believe that the task
+# was lost
+# (Airflow 3.3: "finished with state success, but the task instance's state attribute is queued").
+SETTLED_S: Final = 3.0
 
 
 class Wait(BaseTrigger):
@@ -30,10 +36,13 @@ class Wait(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then say once what came of it."""
+        began = time.monotonic()
         try:
             payload = await self.outcome()
         except ProvisioningError as error:
             payload = {"error": str(error), "error_type": type(error).__name__}
+        if self.task_instance is not None:
+            await asyncio.sleep(max(0.0, SETTLED_S - (time.monotonic() - began)))
         yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
 
     @abstractmethod
