@@ -108,7 +108,8 @@ def preflight(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE) -
 
 def preparation(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE) -> TaskGroup:
     """Add what every target of an experiment needs before its trials, targets side by side."""
-    with TaskGroup("prepare", default_args=dict(_SURVIVES_ITS_WORKER)) as group:
+    again = dict(_SURVIVES_ITS_WORKER)
+    with TaskGroup("prepare", default_args=again) as group:  # type: ignore[arg-type] # attrs hides what it converts
         for target in experiment.targets:
             _prepare_target(experiment, target, results_conn_id)
     return group
