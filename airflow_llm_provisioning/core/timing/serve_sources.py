@@ -71,7 +71,7 @@ def runtime_env_s(view: TraceView) -> dict[str, float]:
     for built in objects(view.ray_answer("ray-runtime-envs"), "data", "result", "result"):
         took_s = (number(built.get("creation_time_ms")) or 0.0) / 1000
         role = roles.get(text(built.get("node_id")))
-        if role and built.get("success") is not False and 0 < took_s < _LONGEST_S:
+        if role and built.get("success") is True and 0 < took_s < _LONGEST_S:
             found[role] = max(found.get(role, 0.0), took_s)
     return found
 
