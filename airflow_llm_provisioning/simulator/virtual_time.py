@@ -50,8 +50,7 @@ class VirtualClock(SimClock):
         """
         await asyncio.sleep(max(seconds, RESOLUTION_S))
 
-    def now(self) -> datetime:
-        """Return the loop's instant."""
+    def _read(self) -> datetime:
         return self.virtual_epoch + timedelta(seconds=asyncio.get_running_loop().time())
 
 
