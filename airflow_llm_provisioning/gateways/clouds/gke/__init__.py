@@ -1,7 +1,7 @@
 """GKE: images built by Cloud Build, streamed from Artifact Registry to nodes of a cluster, found again by labels.
 
 The facts behind it: container, Cloud Build, Artifact Registry and Service Usage v1 as their discovery documents say.
-Nothing here knows Airflow or a connection; importing it loads Google's clients, so only connections.py does, late.
+Nothing here knows Airflow or a connection; importing it loads Google's clients, so only connections/ does, late.
 """
 
 from collections.abc import Callable, Mapping, Sequence

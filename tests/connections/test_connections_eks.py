@@ -13,7 +13,7 @@ from airflow_llm_provisioning import connections
 from airflow_llm_provisioning.exceptions import ConnectionConfigError
 
 pytestmark = pytest.mark.eks
-sys.path.insert(0, str(Path(__file__).parent / "gateways" / "clouds"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "gateways" / "clouds"))
 
 from eks_stand import BUILD, NAMES, Stand, stand_in  # noqa: E402 - the builders live beside the gateway's tests
 

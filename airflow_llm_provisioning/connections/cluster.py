@@ -1,0 +1,105 @@
+"""A cluster's gateway from a `kubernetes` connection, or from a cloud's and a cluster name."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_llm_provisioning.connections.cloud import open_cloud
+from airflow_llm_provisioning.exceptions import ConnectionConfigError
+
+if TYPE_CHECKING:
+    from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
+    from airflow_llm_provisioning.gateways.kubernetes import Cluster, Credentials
+    from airflow_llm_provisioning.gateways.kubernetes.clock import ClusterClock
+
+_CLOUD_OF_TYPE: Final[Mapping[str, str]] = {"aws": "eks", "google_cloud_platform": "gke", "azure": "aks"}
+
+
+def open_cluster(reference: Mapping[str, Any]) -> "Cluster":
+    """Return a cluster's gateway, to be entered with `async with`; the connection is read only then.
+
+    `reference` (JSON): `conn_id`; for a cloud's connection also `cluster_name` and, where the connection does not say
+    it, `region`; `namespace` is the caller's. Connection types: `kubernetes` (kubeconfig path or text, in-cluster), or
+    `aws`, `google_cloud_platform`, `azure`, whose gateway mints the token. Works in a worker (`asyncio.run`) and in a
+    triggerer.
+    """
+    from airflow_llm_provisioning.gateways.kubernetes import Cluster
+
+    conn_id = str(reference.get("conn_id") or "")
+    if not conn_id:
+        raise ConnectionConfigError(f"A cluster was asked for without `conn_id`: found {dict(reference)!r}.")
+    name = str(reference.get("cluster_name") or conn_id)
+
+    async def connect() -> "Credentials":
+        conn_type = await _connection_type(conn_id)
+        if conn_type == "kubernetes":
+            return await _kubernetes_credentials(conn_id)
+        return await _cloud_credentials(conn_type, reference)
+
+    return Cluster(connect, name=name)
+
+
+async def cluster_clock(reference: Mapping[str, Any] | None) -> "ClusterClock":
+    """Return the clock that a cluster declares, or UTC where there is no cluster to ask."""
+    from airflow_llm_provisioning.gateways.kubernetes.clock import ClusterClock
+
+    if not reference:
+        return ClusterClock()
+    async with open_cluster(reference) as cluster:
+        return ClusterClock.declared(cluster.version())
+
+
+async def _connection_type(conn_id: str) -> str:
+    from airflow.providers.common.compat.connection import get_async_connection
+    from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
+
+    try:
+        connection = await get_async_connection(conn_id)
+    except (AirflowNotFoundException, AirflowRuntimeError) as error:
+        raise ConnectionConfigError(
+            f"Airflow connection {conn_id!r} is not defined: create it (type kubernetes, aws, google_cloud_platform or "
+            "azure) under Admin, Connections, or name another."
+        ) from error
+    return str(connection.conn_type)
+
+
+async def _kubernetes_credentials(conn_id: str) -> "Credentials":
+    from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook
+    from airflow.sdk.exceptions import AirflowException
+    from kubernetes_asyncio.config import ConfigException
+
+    from airflow_llm_provisioning.gateways.kubernetes import Credentials
+
+    hook = AsyncKubernetesHook(conn_id=conn_id)
+    try:
+        async with hook.get_conn() as client:
+            configuration = client.configuration
+        extras = await hook.get_conn_extras()
+    except (AirflowException, ConfigException, OSError, ValueError) as error:
+        raise ConnectionConfigError(
+            f"Airflow connection {conn_id!r} does not lead to a cluster: {error}. Give exactly one of "
+            "kube_config_path, kube_config and in_cluster in it, and check that the file exists."
+        ) from error
+    if extras.get("disable_verify_ssl") or extras.get("extra__kubernetes__disable_verify_ssl"):
+        configuration.verify_ssl = False
+    return Credentials(configuration)
+
+
+async def _cloud_credentials(conn_type: str, reference: Mapping[str, Any]) -> "Credentials":
+    from airflow_llm_provisioning.gateways.kubernetes.credentials import from_access
+
+    conn_id, cluster_name = str(reference["conn_id"]), str(reference.get("cluster_name") or "")
+    cloud = _CLOUD_OF_TYPE.get(conn_type)
+    if cloud is None:
+        raise ConnectionConfigError(
+            f"Airflow connection {conn_id!r} has the type {conn_type!r}: a cluster is reached by kubernetes, "
+            f"{', '.join(_CLOUD_OF_TYPE)}."
+        )
+    if not cluster_name:
+        raise ConnectionConfigError(
+            f"Airflow connection {conn_id!r} is a cloud's ({conn_type}): say which cluster of it, by `cluster_name`."
+        )
+
+    def mint() -> "ClusterAccess":
+        return open_cloud({**reference, "cloud": cloud}).cluster_access(cluster_name)
+
+    return await from_access(mint)()
