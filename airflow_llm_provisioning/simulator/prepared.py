@@ -24,11 +24,14 @@ _SNAPSHOT: Final = "snap-0prepared"
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """What a target's trials find. `image`: the reference to serve, None where the public base serves; `luna`: the
-    data of Luna's ConfigMap, as the set-up of the target's nodes writes it.
+    data of Luna's ConfigMap, as the set-up of the target's nodes writes it; `digest`, `snapshot_id`: what the build and
+    the snapshot returned.
     """
 
     image: str | None
     luna: Mapping[str, str]
+    digest: str | None = None
+    snapshot_id: str | None = None
 
 
 def prepare(world: World, cluster: CloudCluster, target: Target, plan: ServingPlan, now: datetime) -> Prepared:
@@ -53,7 +56,7 @@ def _eks(world: World, _cluster: CloudCluster, target: Target, plan: ServingPlan
         "aws.isBottlerocketImage": "true",
         "aws.blockDeviceMappings": json.dumps([{"DeviceName": "/dev/xvdb", "Ebs": data}]),
     }
-    return Prepared(image.reference if image else None, luna)
+    return _prepared(image, luna, data.get("SnapshotId"))
 
 
 def _gke(world: World, cluster: CloudCluster, target: Target, plan: ServingPlan, now: datetime) -> Prepared:
@@ -66,20 +69,27 @@ def _gke(world: World, cluster: CloudCluster, target: Target, plan: ServingPlan,
         if image is not None:
             world.gke_warm_cache.add((target.region or "", image.digest))
     account = target.nodes.options.get("node_service_account")
-    return Prepared(image.reference if image else None, {"gcp.nodeServiceAccount": str(account)} if account else {})
+    if account:
+        world.grant(str(account), "roles/artifactregistry.reader", "roles/serviceusage.serviceUsageConsumer")
+    return _prepared(image, {"gcp.nodeServiceAccount": str(account)} if account else {})
 
 
-def _aks(world: World, _cluster: CloudCluster, target: Target, plan: ServingPlan, now: datetime) -> Prepared:
-    """An ACR task's build; where the target streams: the Premium registry's conversion of the image, complete; Luna's
-    artifact streaming.
+def _aks(world: World, cluster: CloudCluster, target: Target, plan: ServingPlan, now: datetime) -> Prepared:
+    """An ACR task's build, in a registry attached to the cluster; where the target streams: the Premium registry's
+    conversion of the image, complete; Luna's artifact streaming.
     """
     registry = f"{target.registry}.azurecr.io"
+    world.aks_attached.add((cluster.name, registry))
     image = _built(world, plan, registry, target.region, now)
     if target.nodes.streaming and image is not None:
         world.aks_premium_registries.add(registry)
-        world.aks_converted[image.digest] = now
+        world.aks_converted[image.repository, image.digest] = now
     streams = "true" if target.nodes.streaming else "false"
-    return Prepared(image.reference if image else None, {"azure.enableArtifactStreaming": streams})
+    return _prepared(image, {"azure.enableArtifactStreaming": streams})
+
+
+def _prepared(image: Image | None, luna: Mapping[str, str], snapshot_id: str | None = None) -> Prepared:
+    return Prepared(image and image.reference, luna, image and image.digest, snapshot_id)
 
 
 def _built(world: World, plan: ServingPlan, registry: str, region: str | None, now: datetime) -> Image | None:

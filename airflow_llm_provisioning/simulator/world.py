@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,8 @@ class NodePool:
     streaming: bool = False
     driver_installed: bool = True
     image_type: str = ""
+    service_account: str = ""
+    """GKE: the account its nodes run as; empty or `default` is the project's own, which may do everything."""
 
 
 @dataclass(slots=True)
@@ -99,6 +101,8 @@ class NodeSpec:
     volume_initialization_rate_mib_s: int | None = None
     instance_store_raid: bool = False
     streaming: bool = False
+    service_account: str = ""
+    """GKE: as in NodePool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +135,20 @@ class World:
         """provider id -> every machine that runs now, as its node autoscaler asked for it."""
         self.gke_streaming_api_enabled = False
         self.gke_warm_cache: set[tuple[str, str]] = set()
-        """(region, digest) of images pulled once by a streaming node of that region."""
-        self.aks_converted: dict[str, datetime] = {}
-        """digest -> when its streaming artifact was complete."""
+        """(region, digest) of images pulled once by a streaming node of that region. Google publishes no lifetime of
+        such a cache, so here it stays; the one it does publish is that of prewarmed images.
+        """
+        self.gke_prewarmed_until: dict[tuple[str, str], datetime] = {}
+        """(region, digest) of images that Artifact Registry was asked to prewarm -> when it may forget them."""
+        self.gke_policy: dict[str, Any] = {"bindings": []}
+        """The project's IAM policy, as Resource Manager returns it."""
+        self.aks_converted: dict[tuple[str, str], datetime] = {}
+        """(repository with its registry, digest) -> when its streaming artifact was complete: it refers to the image
+        from within one repository, and another that holds the same image has none.
+        """
         self.aks_premium_registries: set[str] = set()
+        self.aks_attached: set[tuple[str, str]] = set()
+        """(cluster, registry's host): the cluster's kubelet identity may pull there (`az aks update --attach-acr`)."""
 
     def find_image(self, reference: str) -> Image | None:
         """Return the image a reference (by tag or by digest) names, or None as a registry would say."""
@@ -146,6 +160,16 @@ class World:
             (image for image in self.images.values() if image.digest == digest and _same_repository(image, repository)),
             None,
         )
+
+    def grant(self, account: str, *roles: str) -> None:
+        """Give a Google service account roles in the project."""
+        members = [f"serviceAccount:{account}"]
+        self.gke_policy["bindings"] += [{"role": role, "members": members} for role in roles]
+
+    def roles_of(self, account: str) -> set[str]:
+        """Return the roles that the project's policy gives a Google service account."""
+        member = f"serviceAccount:{account}"
+        return {binding["role"] for binding in self.gke_policy["bindings"] if member in binding["members"]}
 
     def push(self, image: Image) -> Image:
         """Put an image into its registry; a tag that exists moves to the new digest."""

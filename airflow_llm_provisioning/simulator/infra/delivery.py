@@ -14,17 +14,48 @@ from airflow_llm_provisioning.simulator.profiles import Profile
 from airflow_llm_provisioning.simulator.world import Delivery, Image, NodeSpec, World, normalise
 
 MIB: Final = 1024**2
+# Any of a row lets a node pull, or stream: the image-streaming page's requirements, and the roles that include them.
+_GKE_PULL_ROLES: Final = frozenset(
+    f"roles/{role}"
+    for role in (
+        "artifactregistry.reader",
+        "artifactregistry.writer",
+        "artifactregistry.repoAdmin",
+        "artifactregistry.admin",
+        "viewer",
+        "editor",
+        "owner",
+    )
+)
+_GKE_STREAM_ROLES: Final = frozenset(
+    f"roles/{role}"
+    for role in ("serviceusage.serviceUsageConsumer", "serviceusage.serviceUsageAdmin", "editor", "owner")
+)
 
 
 def deliver(
-    world: World, node: NodeSpec, reference: str, image: Image, profile: Profile, rng: random.Random, at: datetime
+    world: World,
+    node: NodeSpec,
+    reference: str,
+    image: Image,
+    profile: Profile,
+    rng: random.Random,
+    at: datetime,
+    *,
+    pull_secrets: bool = False,
 ) -> Delivery:
-    """Decide how `reference`, which names `image`, reaches a node that asks for it at this instant."""
+    """Decide how `reference`, which names `image`, reaches a node that asks for it at this instant.
+
+    `pull_secrets`: the pod brings credentials of its own.
+    """
     if node.cloud == "eks":
         return _from_snapshot(world, node, reference, image, profile, rng)
-    obstacle = (
-        _gke_obstacle(world, node, image) if node.cloud == "gke" else _aks_obstacle(world, node, reference, image, at)
-    )
+    if node.cloud == "gke":
+        obstacle = _gke_obstacle(world, node, image, at)
+    elif pull_secrets:
+        obstacle = "the pod brings imagePullSecrets, and only the node's own identity is led to the streaming artifact"
+    else:
+        obstacle = _aks_obstacle(world, node, reference, image, at)
     if obstacle:
         return Delivery("pull", why=obstacle)
     return Delivery(
@@ -33,6 +64,16 @@ def deliver(
         first_touch_bytes_s=profile.sample("stream_first_touch_bytes_s", rng),
         why="the image is streamed",
     )
+
+
+def refusal(world: World, node: NodeSpec, image: Image, *, pull_secrets: bool = False) -> str | None:
+    """Return why a registry does not let a node read an image, as the container runtime words it; None when it does.
+
+    `pull_secrets`: the pod brings credentials of its own, which stand in for the node's.
+    """
+    if node.cloud == "gke":
+        return _gke_refusal(world, node, image)
+    return _aks_refusal(world, node, image) if node.cloud == "aks" and not pull_secrets else None
 
 
 def remember_pull(world: World, node: NodeSpec, image: Image) -> None:
@@ -126,21 +167,41 @@ def _same_minor(one: str, other: str) -> bool:
     return minor(one) == minor(other)
 
 
+def _gke_refusal(world: World, node: NodeSpec, image: Image) -> str | None:
+    private = "-docker.pkg.dev/" in image.reference
+    if not private or _may(world, node, _GKE_PULL_ROLES):
+        return None
+    host, _, path = image.reference.partition("/")
+    name, _, tag = path.rpartition(":")
+    return f"unexpected status from HEAD request to https://{host}/v2/{name}/manifests/{tag}: 403 Forbidden"
+
+
 def _gke_ineligible(world: World, node: NodeSpec, image: Image) -> str | None:
     if not world.gke_streaming_api_enabled:
         return "containerfilesystem.googleapis.com is not enabled"
     if not node.streaming:
         return "image streaming is off on the node"
+    if not _may(world, node, _GKE_STREAM_ROLES):
+        return f"{node.service_account} lacks roles/serviceusage.serviceUsageConsumer"
     if image.region is None or not _covers(image.region, node.region):
         return f"the registry is in {image.region or 'no region'}, the node in {node.region}"
     return None
 
 
-def _gke_obstacle(world: World, node: NodeSpec, image: Image) -> str | None:
+def _gke_obstacle(world: World, node: NodeSpec, image: Image, at: datetime) -> str | None:
     obstacle = _gke_ineligible(world, node, image)
-    if obstacle is None and (node.region, image.digest) not in world.gke_warm_cache:
-        return f"nobody in {node.region} has pulled it before"
-    return obstacle
+    if obstacle is not None:
+        return obstacle
+    cached = (node.region, image.digest)
+    forgotten_at = world.gke_prewarmed_until.get(cached)
+    if cached in world.gke_warm_cache or (forgotten_at is not None and at < forgotten_at):
+        return None
+    return f"nobody in {node.region} has pulled it before"
+
+
+def _may(world: World, node: NodeSpec, roles: frozenset[str]) -> bool:
+    """Tell whether a GKE node's account has one of these roles; the project's default account is its editor."""
+    return node.service_account in ("", "default") or bool(world.roles_of(node.service_account) & roles)
 
 
 def _covers(registry: str, region: str) -> bool:
@@ -148,9 +209,22 @@ def _covers(registry: str, region: str) -> bool:
     return registry == region or (registry in {"us", "europe", "asia"} and region.startswith(f"{registry}-"))
 
 
+def _aks_refusal(world: World, node: NodeSpec, image: Image) -> str | None:
+    """Nodes pull from an Azure registry as the kubelet's identity, which needs AcrPull there (AKS docs, "Authenticate
+    with Azure Container Registry").
+    """
+    registry = image.reference.partition("/")[0]
+    if not registry.endswith(".azurecr.io") or (node.cluster, registry) in world.aks_attached:
+        return None
+    return (
+        "failed to authorize: failed to fetch anonymous token: unexpected status from GET request to "
+        f"https://{registry}/oauth2/token: 401 Unauthorized"
+    )
+
+
 def _aks_obstacle(world: World, node: NodeSpec, reference: str, image: Image, at: datetime) -> str | None:
     registry = normalise(reference).partition("/")[0]
-    converted_at = world.aks_converted.get(image.digest)
+    converted_at = world.aks_converted.get((image.repository, image.digest))
     if not node.streaming:
         return "artifact streaming is off on the node"
     if registry not in world.aks_premium_registries:

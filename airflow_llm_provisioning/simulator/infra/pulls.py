@@ -39,7 +39,8 @@ class ImagePuller:
         asked_at, waits = self._ctx.clock.now(), self._machine.pulling.locked()
         async with self._machine.pulling:
             started_at = self._ctx.clock.now() if waits else asked_at
-            local = await self._pull(reference, self._local(reference))
+            secrets = bool(pod["spec"].get("imagePullSecrets"))
+            local = await self._pull(reference, self._local(reference), pull_secrets=secrets)
         ended_at = self._ctx.clock.now()
         took, waited = _duration(started_at, ended_at), _duration(asked_at, ended_at)
         size = local.image.compressed_bytes
@@ -62,7 +63,7 @@ class ImagePuller:
         arrived = self._decide(reference, image)
         return self._keep(reference, image, arrived) if arrived.kind == "present" else None
 
-    async def _pull(self, reference: str, present: LocalImage | None) -> LocalImage:
+    async def _pull(self, reference: str, present: LocalImage | None, *, pull_secrets: bool) -> LocalImage:
         ctx, spec = self._ctx, self._machine.spec
         image = None if ctx.faults.image_pull_backoff else ctx.world.find_image(reference)
         if image is None:
@@ -71,10 +72,17 @@ class ImagePuller:
                 f'rpc error: code = NotFound desc = failed to pull and unpack image "{reference}": failed to resolve '
                 f'reference "{reference}": {reference}: not found'
             )
+        refused = delivery.refusal(ctx.world, spec, image, pull_secrets=pull_secrets)
+        if refused is not None:
+            await ctx.pause("image_missing_answer_s")
+            raise PullError(
+                f'rpc error: code = Unknown desc = failed to pull and unpack image "{reference}": failed to resolve '
+                f'reference "{reference}": {refused}'
+            )
         if present is not None and present.image.digest == image.digest:
             await ctx.pause("image_missing_answer_s")
             return present
-        arrived = self._decide(reference, image)
+        arrived = self._decide(reference, image, pull_secrets=pull_secrets)
         if arrived.kind == "pull":
             await ctx.clock.sleep(delivery.pull_s(image, ctx.profile, ctx.rng))
             delivery.remember_pull(ctx.world, spec, image)
@@ -84,9 +92,12 @@ class ImagePuller:
             self._say_streamed(reference)
         return self._keep(reference, image, arrived)
 
-    def _decide(self, reference: str, image: Image) -> Delivery:
+    def _decide(self, reference: str, image: Image, *, pull_secrets: bool = False) -> Delivery:
         ctx = self._ctx
-        return delivery.deliver(ctx.world, self._machine.spec, reference, image, ctx.profile, ctx.rng, ctx.clock.now())
+        now = ctx.clock.now()
+        return delivery.deliver(
+            ctx.world, self._machine.spec, reference, image, ctx.profile, ctx.rng, now, pull_secrets=pull_secrets
+        )
 
     def _keep(self, reference: str, image: Image, arrived: Delivery) -> LocalImage:
         _LOG.info("%s on %s: %s, because %s", reference, self._machine.name, arrived.kind, arrived.why)

@@ -93,7 +93,7 @@ async def test_a_pull_before_the_artifact_was_complete_is_detected() -> None:
     async with azure() as stand:
         built = await stand.built()
         await stand.run("enable_streaming", {"image": built["image"]})
-        complete_at = stand.world.aks_converted[built["digest"]]
+        complete_at = stand.world.aks_converted[f"{HOST}/ray-serving", built["digest"]]
 
         async def streamed(seconds: float) -> Evidence:
             pulled_at = (complete_at + timedelta(seconds=seconds)).isoformat()

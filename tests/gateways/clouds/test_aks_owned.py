@@ -41,7 +41,7 @@ async def test_a_new_process_without_ledger_lists_and_deletes_ours_and_nothing_e
         assert [image.reference for image in stand.world.images.values() if image.reference.startswith(HOST)] == [
             foreign.reference
         ]
-        assert list(stand.world.aks_converted) == [foreign.digest]
+        assert list(stand.world.aks_converted) == [(foreign.repository, foreign.digest)]
 
 
 async def test_deleting_twice_is_success_and_closes_the_ledgers_entries() -> None:
@@ -76,7 +76,7 @@ async def test_a_foreign_thing_is_refused_even_when_somebody_claims_it_is_ours(k
             await asyncio.to_thread(stand.cloud().delete_owned, Owned(kind, identity, {LABEL_MANAGED_BY: OWNER}))
         assert "theirs" in stand.world.clusters["c1"].pools
         assert foreign.reference in stand.world.images
-        assert foreign.digest in stand.world.aks_converted
+        assert (foreign.repository, foreign.digest) in stand.world.aks_converted
 
 
 async def test_a_kind_that_azure_does_not_have_is_refused() -> None:

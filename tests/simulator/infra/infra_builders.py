@@ -68,6 +68,7 @@ class SmallCluster:
         self.world = world
         self.cloud = CloudCluster("demo", cloud, REGIONS[cloud], "1.34.9", autoscaler)  # type: ignore[arg-type]
         world.clusters["demo"] = self.cloud
+        world.aks_attached.add(("demo", "acme.azurecr.io"))
         self.store = ObjectStore(self.clock, seed=1)
         self.ctx = ClusterContext(self.cloud, world, self.store, self.clock, profile, random.Random(1))
         self.fleet = NodeFleet(self.ctx)

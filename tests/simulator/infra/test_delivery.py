@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_llm_provisioning.simulator.infra.delivery import deliver, pull_s, remember_pull
+from airflow_llm_provisioning.simulator.infra.delivery import deliver, pull_s, refusal, remember_pull
 from airflow_llm_provisioning.simulator.profiles import load_profile
 from airflow_llm_provisioning.simulator.world import CloudCluster, Delivery, Image, NodeSpec, Snapshot, World
 
@@ -51,7 +51,7 @@ def a_prepared_world(cloud: str) -> World:
     world.snapshots["snap-1"] = Snapshot("snap-1", {REFERENCES["eks"]: image.digest}, 50, "1.34")
     world.gke_streaming_api_enabled = True
     world.gke_warm_cache.add(("us-central1", image.digest))
-    world.aks_converted[image.digest] = NOW - timedelta(minutes=5)
+    world.aks_converted[image.repository, image.digest] = NOW - timedelta(minutes=5)
     world.aks_premium_registries.add("acme.azurecr.io")
     return world
 
@@ -98,6 +98,11 @@ def _warm_elsewhere(world: World) -> None:
     world.gke_warm_cache = {("europe-west4", digest) for _, digest in world.gke_warm_cache}
 
 
+def _prewarmed_until_now(world: World) -> None:
+    world.gke_prewarmed_until = dict.fromkeys(world.gke_warm_cache, NOW)
+    world.gke_warm_cache.clear()
+
+
 def _not_converted(world: World) -> None:
     world.aks_converted.clear()
 
@@ -120,6 +125,7 @@ def _basic_registry(world: World) -> None:
         ("gke", _api_off, "not enabled"),
         ("gke", _cold_cache, "nobody in us-central1"),
         ("gke", _warm_elsewhere, "nobody in us-central1"),
+        ("gke", _prewarmed_until_now, "nobody in us-central1"),
         ("aks", _not_converted, "not complete"),
         ("aks", _still_converting, "not complete"),
         ("aks", _basic_registry, "no Premium"),
@@ -143,6 +149,7 @@ def test_one_missing_step_of_the_cloud_means_a_full_pull(
         ("eks", {"instance_store_raid": True}, "instance store"),
         ("gke", {"streaming": False}, "off on the node"),
         ("gke", {"region": "europe-west4"}, "registry is in us-central1"),
+        ("gke", {"service_account": "nodes@p.iam.gserviceaccount.com"}, "serviceusage.serviceUsageConsumer"),
         ("aks", {"streaming": False}, "off on the node"),
     ],
 )
@@ -158,6 +165,42 @@ def test_a_digest_is_not_streamed_on_aks() -> None:
     image = an_image("aks")
     reference = f"{image.repository}@{image.digest}"
     assert delivered(a_prepared_world("aks"), a_node("aks"), image, reference).kind == "pull"
+
+
+def test_an_aks_artifact_serves_its_own_repository_only() -> None:
+    """The same image, by digest, in another repository of the same registry has no streaming artifact."""
+    world = a_prepared_world("aks")
+    copy = world.push(an_image("aks", reference="acme.azurecr.io/copy:r-1"))
+    delivery = delivered(world, a_node("aks"), copy, copy.reference)
+    assert (delivery.kind, delivery.why) == ("pull", "its streaming artifact is not complete")
+
+
+def test_a_tag_of_aks_that_moved_to_another_image_does_not_stream() -> None:
+    """What was converted is the image the tag named then."""
+    world = a_prepared_world("aks")
+    moved = world.push(an_image("aks", digest="sha256:" + "b" * 64))
+    assert delivered(world, a_node("aks"), moved).kind == "pull"
+
+
+def test_a_pod_with_pull_secrets_gets_the_plain_image_on_aks() -> None:
+    """Only the kubelet's own identity is led to the artifact."""
+    world, image = a_prepared_world("aks"), an_image("aks")
+    profile, rng = load_profile("aks", "luna"), random.Random(1)
+    delivery = deliver(world, a_node("aks"), image.reference, image, profile, rng, NOW, pull_secrets=True)
+    assert delivery.kind == "pull"
+    assert "imagePullSecrets" in delivery.why
+
+
+def test_a_registry_that_is_not_attached_gives_an_aks_node_nothing() -> None:
+    """The kubelet's identity needs AcrPull; a pod's own secrets stand in for it, and public images need none."""
+    world, node = a_prepared_world("aks"), a_node("aks")
+    private = an_image("aks")
+    assert "401 Unauthorized" in (refusal(world, node, private) or "")
+    assert refusal(world, node, private, pull_secrets=True) is None
+    assert refusal(world, node, an_image("aks", reference="docker.io/rayproject/ray:2.46.0")) is None
+    world.aks_attached.add(("demo", "acme.azurecr.io"))
+    assert refusal(world, node, private) is None
+    assert refusal(world, a_node("aks", cluster="other"), private) is not None
 
 
 def test_a_multi_region_registry_streams_to_its_regions_only() -> None:
@@ -177,6 +220,41 @@ def test_the_first_pull_by_a_streaming_node_warms_its_region() -> None:
     assert delivered(world, a_node("gke"), image).kind == "pull"
     remember_pull(world, a_node("gke"), image)
     assert delivered(world, a_node("gke"), image).kind == "streamed"
+
+
+def test_a_prewarmed_image_streams_until_it_is_forgotten() -> None:
+    """Artifact Registry's own prewarming needs no earlier pull."""
+    world, image = a_prepared_world("gke"), an_image("gke")
+    world.gke_warm_cache.clear()
+    world.gke_prewarmed_until["us-central1", image.digest] = NOW + timedelta(seconds=1)
+    assert delivered(world, a_node("gke"), image).kind == "streamed"
+
+
+@pytest.mark.parametrize(
+    ("roles", "refused", "kind"),
+    [
+        ((), True, "pull"),
+        (("roles/artifactregistry.reader",), False, "pull"),
+        (("roles/artifactregistry.reader", "roles/serviceusage.serviceUsageConsumer"), False, "streamed"),
+        (("roles/editor",), False, "streamed"),
+    ],
+)
+def test_a_gke_node_does_what_the_roles_of_its_account_allow(roles: tuple[str, ...], refused: bool, kind: str) -> None:
+    """Without the reader's role the registry answers 403; without the consumer's the image is pulled in full."""
+    world, image = a_prepared_world("gke"), an_image("gke")
+    account = "nodes@p.iam.gserviceaccount.com"
+    world.grant(account, *roles)
+    node = a_node("gke", service_account=account)
+    assert (refusal(world, node, image) is not None) is refused
+    assert delivered(world, node, image).kind == kind
+
+
+def test_the_projects_own_account_and_public_images_need_no_roles() -> None:
+    """The default account is the project's editor; Docker Hub asks nobody."""
+    world, image = a_prepared_world("gke"), an_image("gke")
+    assert refusal(world, a_node("gke"), image) is None
+    public = replace(image, reference="docker.io/rayproject/ray:2.9.0")
+    assert refusal(world, a_node("gke", service_account="nodes@p.iam.gserviceaccount.com"), public) is None
 
 
 def test_a_provisioned_rate_makes_first_reads_faster() -> None:

@@ -147,7 +147,7 @@ async def test_aks_streams_without_any_event(small_cluster: Build) -> None:
     cluster = await small_cluster("aks", "native", gpu_node_register_s=30, gpu_plugin_s=5)
     image = next(iter(cluster.world.images.values()))
     cluster.world.aks_premium_registries.add("acme.azurecr.io")
-    cluster.world.aks_converted[image.digest] = cluster.clock.now()
+    cluster.world.aks_converted[image.repository, image.digest] = cluster.clock.now()
     pool = NodePool("gpu", "Standard_NV36ads_A10_v5", 0, 1, {}, (GPU_TAINT,), {"A10": 1}, streaming=True)
     cluster.cloud.pools["gpu"] = pool
     cluster.apply(a_pod("aks"))
@@ -158,12 +158,37 @@ async def test_aks_streams_without_any_event(small_cluster: Build) -> None:
 
 @pytest.mark.parametrize("image_type", ["UBUNTU_CONTAINERD", "COS_CONTAINERD"])
 async def test_gke_streams_on_its_own_system_only(small_cluster: Build, image_type: str) -> None:
-    """Image Streaming needs COS_CONTAINERD nodes; the cluster's setting reaches pools that have none of their own."""
-    cluster = await a_gke_cluster(small_cluster, gpu_pool(image_type=image_type), gpu_node_register_s=30)
-    cluster.cloud.streaming = True
+    """Image Streaming needs COS_CONTAINERD nodes."""
+    pool = gpu_pool(image_type=image_type, streaming=True)
+    cluster = await a_gke_cluster(small_cluster, pool, gpu_node_register_s=30)
     cluster.apply(a_worker())
     await cluster.until(lambda: len(_new(cluster)) == 1)
     assert _new(cluster)[0].spec.streaming is (image_type == "COS_CONTAINERD")
+
+
+async def test_a_plain_pool_of_a_streaming_cluster_stays_plain(small_cluster: Build) -> None:
+    """The cluster's setting is what a pool takes when it is made and says nothing; afterwards its own word counts."""
+    cluster = await a_gke_cluster(small_cluster, gpu_pool(streaming=False), gpu_node_register_s=30)
+    cluster.cloud.streaming = True
+    cluster.apply(a_worker())
+    await cluster.until(lambda: len(_new(cluster)) == 1)
+    assert _new(cluster)[0].spec.streaming is False
+
+
+async def test_an_image_that_the_nodes_account_may_not_read_is_refused(small_cluster: Build) -> None:
+    """ErrImagePull with the registry's 403, as long as the role is missing; once it is granted the pod runs."""
+    account = "nodes@p.iam.gserviceaccount.com"
+    cluster = await a_gke_cluster(small_cluster, gpu_pool(service_account=account), gpu_node_register_s=30)
+    stored = next(iter(cluster.world.images.values()))
+    reference = "us-central1-docker.pkg.dev/p/serving/ray:1"
+    cluster.world.push(replace(stored, reference=reference, region="us-central1"))
+    pod = a_worker()
+    pod["spec"]["containers"][0]["image"] = reference  # type: ignore[index]
+    cluster.apply(pod)
+    await cluster.until(lambda: any("403 Forbidden" in message for _, message in cluster.events("worker")))
+    assert not cluster.is_running("worker")
+    cluster.world.grant(account, "roles/artifactregistry.reader")
+    await cluster.until(lambda: cluster.is_running("worker"))
 
 
 def _new(cluster: SmallCluster) -> list:  # type: ignore[type-arg]

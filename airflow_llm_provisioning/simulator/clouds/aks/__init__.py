@@ -78,6 +78,9 @@ class AksStandIn:
         for registry in self.registries.values():
             if registry.sku == "Premium":
                 world.aks_premium_registries.add(registry.login_server)
+            for cluster in world.clusters.values():
+                if cluster.cloud == "aks":  # its owner has run `az aks update --attach-acr`
+                    world.aks_attached.add((cluster.name, registry.login_server))
         self.operations = LongOperations(clock)
         common = (world, self.operations, self.durations_s)
         self.clusters = ManagedClusters(*common, self._base_url, nodes_of)

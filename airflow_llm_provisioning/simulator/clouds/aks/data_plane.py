@@ -159,7 +159,7 @@ class DataPlane:
         now = self._operations.clock.now()
         artifact = "sha256:" + hashlib.sha256(f"streaming {key[2]}".encode()).hexdigest()
         self.artifacts[key] = (artifact, now)
-        self._world.aks_converted[key[2]] = now
+        self._world.aks_converted[_in_world(key)] = now
         await asyncio.sleep(0)
 
     async def _conversion(self, call: Call) -> web.Response:
@@ -240,7 +240,7 @@ class DataPlane:
 
     def _forget_artifact(self, key: tuple[str, str, str]) -> None:
         if self.artifacts.pop(key, None) is not None:
-            self._world.aks_converted.pop(key[2], None)
+            self._world.aks_converted.pop(_in_world(key), None)
             self._conversions.pop(key, None)
 
     def _allow(self, call: Call, actions: str) -> None:
@@ -300,6 +300,12 @@ class DataPlane:
             return "100%"
         elapsed = (self._operations.clock.now() - running.started_at).total_seconds()
         return f"{min(99, round(elapsed / 10))}%"
+
+
+def _in_world(key: tuple[str, str, str]) -> tuple[str, str]:
+    """Return (host, repository, digest) as the World knows an image."""
+    host, repository, digest = key
+    return f"{host}/{repository}", digest
 
 
 def _form(call: Call) -> dict[str, str]:
