@@ -3,14 +3,10 @@
 Everything goes over the wire: operators, gateways and the clouds' SDKs reach the stand-ins by Airflow connections only.
 """
 
-import asyncio
 import random
-import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +14,7 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.definitions.xcom_arg import PlainXComArg
 from operator_harness import apply, close_trial, run, stored, wait
+from simulator_in_background import BackgroundSimulator, GearedClock, simulator_in_background
 
 from airflow_llm_provisioning.connections import open_store
 from airflow_llm_provisioning.core.experiment import Experiment, Target
@@ -26,8 +23,6 @@ from airflow_llm_provisioning.core.verdicts import pulled_figures
 from airflow_llm_provisioning.dag_factory import load_experiment, preparation
 from airflow_llm_provisioning.exceptions import TrialFailedError
 from airflow_llm_provisioning.operators.trial import OpenTrial
-from airflow_llm_provisioning.simulator import server
-from airflow_llm_provisioning.simulator.clock import SimClock
 from airflow_llm_provisioning.simulator.infra import delivery
 from airflow_llm_provisioning.simulator.profiles import NOISE, load_profile
 from airflow_llm_provisioning.simulator.server import Simulator
@@ -41,24 +36,22 @@ EXACT = 120.0
 SHIPPED = Path(__file__).resolve().parents[2] / "dags" / "experiments" / "simulated.yaml"
 
 
-class GearedClock(SimClock):
-    """A clock whose speed may be changed between trials, while nothing that matters sleeps."""
-
-    def shift(self, speed: float) -> None:
-        """Go on from this instant at another speed."""
-        wall, virtual = time.time(), self.now()
-        for name, value in (("wall_epoch", wall), ("virtual_epoch", virtual), ("speed", speed)):
-            object.__setattr__(self, name, value)
-
-
 @dataclass
 class Laboratory:
     """One cloud's simulator. Its parts are touched through `call`, which runs on its loop."""
 
-    simulator: Simulator
     experiment: Experiment
-    clock: GearedClock
-    _loop: asyncio.AbstractEventLoop = field(repr=False)
+    running: BackgroundSimulator
+
+    @property
+    def simulator(self) -> Simulator:
+        """What runs."""
+        return self.running.simulator
+
+    @property
+    def clock(self) -> GearedClock:
+        """Its clock."""
+        return self.running.clock
 
     def prepare(self, target: Target, *, without: Collection[str] = ()) -> dict[str, Any]:
         """Run the preparation's own tasks for a target; see `prepared`."""
@@ -100,16 +93,7 @@ class Laboratory:
 
     def call(self, work: Callable[[], Any]) -> Any:
         """Run a function on the simulator's loop and return its result."""
-        done: Future[Any] = Future()
-
-        def run_it() -> None:
-            try:
-                done.set_result(work())
-            except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
-                done.set_exception(error)
-
-        self._loop.call_soon_threadsafe(run_it)
-        return done.result(timeout=30)
+        return self.running.call(work)
 
 
 @contextmanager
@@ -117,34 +101,13 @@ def laboratory(cloud: str, *more: Target) -> Iterator[Laboratory]:
     """Run one cloud of the shipped experiment, with `more` targets, and lead Airflow's connections to it."""
     shipped = load_experiment(SHIPPED).on_clouds([cloud])
     experiment = replace(shipped, targets=(*shipped.targets, *more))
-    started: Future[tuple[Simulator, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-
-    async def serve() -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(server, "SimClock", GearedClock)
-            simulator = Simulator(experiment, speed=UNMEASURED, seed=7)
-        stop = asyncio.Event()
-        try:
-            await simulator.start()
-        except BaseException as error:
-            started.set_exception(error)
-            raise
-        started.set_result((simulator, asyncio.get_running_loop(), stop))
-        await stop.wait()
-        await simulator.stop()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), name=f"simulated-{cloud}", daemon=True)
-    thread.start()
-    simulator, loop, stop = started.result(timeout=60)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in simulator.environment().items():
+    with (
+        simulator_in_background(experiment, speed=UNMEASURED, seed=7) as running,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name, value in running.environment().items():
             patch.setenv(name, value)
-        try:
-            assert isinstance(simulator.clock, GearedClock)
-            yield Laboratory(simulator, experiment, simulator.clock, loop)
-        finally:
-            loop.call_soon_threadsafe(stop.set)
-            thread.join(timeout=60)
+        yield Laboratory(experiment, running)
 
 
 def prepared(target: Target, without: Collection[str], experiment: Experiment) -> dict[str, Any]:
