@@ -322,6 +322,7 @@ def _prepare_target(experiment: Experiment, target: Target, results_conn_id: str
                     image=image,
                     cluster_name=target.cluster_name or target.cluster,
                     pools=_pools(target),
+                    options=_streaming_options(target),
                     **known,
                 )
             )
@@ -337,6 +338,13 @@ def _pools(target: Target) -> list[str] | None:
     from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
 
     return [pool["name"] for pool in AUTOSCALERS[target.nodes.autoscaler].setup(target.nodes).cloud_pools] or None
+
+
+def _streaming_options(target: Target) -> dict[str, Any]:
+    """Return the target's `streaming` options, and the account its nodes will have: its roles can be checked now."""
+    account = target.nodes.options.get("node_service_account") if target.cloud == "gke" else None
+    known = {"node_service_account": account} if account else {}
+    return known | dict(target.options.get("streaming") or {})
 
 
 def _cloud(target: Target) -> Mapping[str, Any]:

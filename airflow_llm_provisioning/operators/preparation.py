@@ -166,11 +166,13 @@ class EnableStreaming(CloudStep):
     :param image: {image, digest} as `BuildServingImage` returns it.
     :param cluster_name: the cluster in the cloud's words.
     :param pools: GKE: these node pools instead of the whole cluster.
+    :param options: GKE: {node_service_account, assume: ["node_roles"], prewarm, prewarm_days}: the account of nodes
+        that are made later, so that its roles are checked now; not to check roles; the registry's own prewarming.
     """
 
     verb = "enable_streaming"
-    template_fields: Sequence[str] = (*CloudStep.template_fields, "image", "cluster_name", "pools")
-    template_fields_renderers = CloudStep.template_fields_renderers | {"image": "json"}
+    template_fields: Sequence[str] = (*CloudStep.template_fields, "image", "cluster_name", "pools", "options")
+    template_fields_renderers = CloudStep.template_fields_renderers | {"image": "json", "options": "json"}
 
     def __init__(
         self,
@@ -178,16 +180,19 @@ class EnableStreaming(CloudStep):
         image: Mapping[str, Any],
         cluster_name: str,
         pools: Sequence[str] | None = None,
+        options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.image = image
         self.cluster_name = cluster_name
         self.pools = pools
+        self.options = options or {}
 
     def request(self) -> dict[str, Any]:
-        """Return {image, digest, cluster, pools}."""
+        """Return {image, digest, cluster, pools, ...options}."""
         return {
+            **self.options,
             "image": self.image["image"],
             "digest": self.image.get("digest"),
             "cluster": self.cluster_name,

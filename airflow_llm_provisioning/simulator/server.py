@@ -115,6 +115,10 @@ class Simulator:
             autoscaler=target.nodes.autoscaler,
         )
         self.world.clusters[target.cluster] = cluster
+        account = target.nodes.options.get("node_service_account")
+        if cloud == "gke" and account:
+            # What the user grants before the first preparation (docs/gke.md, "The project").
+            self.world.grant(str(account), "roles/artifactregistry.reader", "roles/serviceusage.serviceUsageConsumer")
         profile = load_profile(cloud, target.nodes.autoscaler)
         return SimulatedCluster(cluster, self.world, self.clock, profile=profile, seed=seed)
 

@@ -94,7 +94,28 @@ def test_prewarming_on_request_needs_no_pull(google: GoogleProject) -> None:
     ended = finish(google.cloud(), "enable_streaming", {**STREAM, "prewarm": True})
     assert ended.result is not None
     assert ended.result["warm_needed"] is False
-    assert (REGION, DIGEST) in google.world.gke_warm_cache
+    (until,) = google.world.gke_prewarmed_until.values()
+    assert timedelta(days=2) < until - google.clock.now() < timedelta(days=4)
+
+
+def test_prewarming_lasts_as_long_as_asked_and_is_then_needed_again(google: GoogleProject) -> None:
+    """`prewarm_days` travels; once they are over Google knows of no prewarmed image any more."""
+    assert finish(google.cloud(), "enable_streaming", {**STREAM, "prewarm": True, "prewarm_days": 30}).error is None
+    (until,) = google.world.gke_prewarmed_until.values()
+    assert timedelta(days=29) < until - google.clock.now() < timedelta(days=31)
+    assert google.cloud().warm_needed(IMAGE, DIGEST) is False
+    google.world.gke_prewarmed_until = dict.fromkeys(google.world.gke_prewarmed_until, google.clock.now())
+    assert google.cloud().warm_needed(IMAGE, DIGEST) is True
+
+
+def test_prewarming_that_failed_is_one_sentence(google: GoogleProject) -> None:
+    """Google's own reason, and that a pull does the same."""
+    registry = google.stand_in.registry
+    google.world.gke_prewarmed_until[REGION, DIGEST] = google.clock.now() + timedelta(days=1)
+    registry.prewarmed[REGION, DIGEST] = {"state": "FAILED", "errorMessage": "the image is too large."}
+    error = error_of(finish(google.cloud(), "enable_streaming", {**STREAM, "prewarm": True}))
+    assert "the image is too large" in error
+    assert "Leave `prewarm` out" in error
 
 
 @pytest.mark.parametrize("stop_at", ["enable API", "enable image streaming"])
@@ -233,9 +254,7 @@ def own_account(google: GoogleProject, *roles: str) -> None:
         "name": "gpu",
         "config": {"machineType": "g2-standard-12", "imageType": "COS_CONTAINERD", "serviceAccount": ACCOUNT},
     }
-    google.stand_in.services.policy = {
-        "bindings": [{"role": role, "members": [f"serviceAccount:{ACCOUNT}"]} for role in roles]
-    }
+    google.world.gke_policy = {"bindings": [{"role": role, "members": [f"serviceAccount:{ACCOUNT}"]} for role in roles]}
 
 
 def test_node_account_without_its_roles_is_refused(google: GoogleProject) -> None:

@@ -170,6 +170,15 @@ def prewarmed(project: Project, image: ImageName, digest: str) -> bool | None:
     A pull warms the cache too and leaves no mark, so None is not "cold".
     (docs.cloud.google.com/artifact-registry/docs/prewarm-images, read November 2026)
     """
+    found = prewarming(project, image, digest)
+    return None if found is None else found.get("state") == "ACTIVE"
+
+
+def prewarming(project: Project, image: ImageName, digest: str) -> dict[str, Any] | None:
+    """Return what Artifact Registry says of an image it was asked to prewarm for the region; None: of none.
+
+    {state: CACHING | ACTIVE | FAILED, errorMessage?, expirationTime?, ...}, as artifactregistry v1's PrewarmedArtifact.
+    """
     if image.repository is None:
         return None
     body = {"version": image.version_path(digest), "streamLocation": project.region}
@@ -178,4 +187,4 @@ def prewarmed(project: Project, image: ImageName, digest: str) -> bool | None:
             found = project.clients.registry_call("POST", f"{image.repository_path}:checkPrewarmedArtifact", body)
         except google.NotFound:
             return None
-    return bool(found.get("prewarmedArtifact", {}).get("state") == "ACTIVE")
+    return dict(found.get("prewarmedArtifact") or {})

@@ -15,7 +15,7 @@ from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.gke.clients import READ, WRITE
 from airflow_llm_provisioning.gateways.clouds.gke.clusters import ClusterView, read_cluster
 from airflow_llm_provisioning.gateways.clouds.gke.errors import TransientCloudError, asking
-from airflow_llm_provisioning.gateways.clouds.gke.images import ImageName, prewarmed, streaming_problems
+from airflow_llm_provisioning.gateways.clouds.gke.images import ImageName, prewarmed, prewarming, streaming_problems
 from airflow_llm_provisioning.gateways.clouds.gke.services import api_problems, streaming_api, streaming_api_state
 from airflow_llm_provisioning.gateways.clouds.gke.steps import Change, Project, State, advance, seconds_since
 
@@ -146,15 +146,26 @@ class Streaming:
         return Change(f"pool {pool}", words, state, begin, target)
 
     def _prewarm(self, request: Mapping[str, Any]) -> Change:
-        """Ask Google to fill its cache instead of pulling once; optional, its own quota and price apply."""
+        """Ask Google to fill its cache instead of pulling once; optional, its own quota and price apply.
+
+        Without `prewarm_days` Google forgets the image after three days (PrewarmArtifactRequest.retentionDays).
+        """
         image, digest = ImageName.parse(str(request["image"])), str(request["digest"])
 
         def state() -> State:
-            found = prewarmed(self._project, image, digest)
-            return "done" if found else "absent" if found is None else "pending"
+            found = prewarming(self._project, image, digest)
+            if found is not None and found.get("state") == "FAILED":
+                why = str(found.get("errorMessage") or "Google gives no reason").rstrip(".")
+                raise CloudError(
+                    f"Artifact Registry could not prewarm {image.reference} in {self._project.region}: {why}. "
+                    "Leave `prewarm` out, so that a pod's pull warms the cache."
+                )
+            return "absent" if found is None else "done" if found.get("state") == "ACTIVE" else "pending"
 
         def begin() -> Mapping[str, str]:
             body = {"version": image.version_path(digest), "streamLocation": self._project.region}
+            if request.get("prewarm_days"):
+                body["retentionDays"] = str(int(request["prewarm_days"]))
             path = f"{image.repository_path}:prewarmArtifact"
             return {"kind": "prewarm", "name": self._project.clients.registry_call("POST", path, body)["name"]}
 

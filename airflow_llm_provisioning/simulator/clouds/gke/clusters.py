@@ -225,6 +225,7 @@ def _to_world(body: Mapping[str, Any], cluster: CloudCluster) -> NodePool:
         streaming=bool(config.get("gcfsConfig", {"enabled": cluster.streaming}).get("enabled", False)),
         driver_installed="INSTALLATION_DISABLED" not in driver,
         image_type=config.get("imageType", "COS_CONTAINERD"),
+        service_account=config.get("serviceAccount", ""),
     )
 
 
@@ -240,6 +241,7 @@ def _from_world(pool: NodePool) -> dict[str, Any]:
             "imageType": pool.image_type or "COS_CONTAINERD",
             "labels": dict(pool.labels),
             **({"accelerators": accelerators} if accelerators else {}),
+            **({"serviceAccount": pool.service_account} if pool.service_account else {}),
         },
         "autoscaling": {"enabled": True, "totalMinNodeCount": pool.min_nodes, "totalMaxNodeCount": pool.max_nodes},
     }

@@ -6,6 +6,7 @@ answered on a port of its own, as Google does on LOCATION-docker.pkg.dev.
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from aiohttp import web
@@ -23,6 +24,8 @@ from airflow_llm_provisioning.simulator.clouds.gke.http import (
 from airflow_llm_provisioning.simulator.world import Image, World, digest_of
 
 _BASE = "artifactregistry.projects.locations."
+# artifactregistry.v1, PrewarmArtifactRequest.retentionDays: what it is where the request does not say.
+PREWARM_DAYS = 3
 MEDIA_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 
 
@@ -234,16 +237,25 @@ class ArtifactRegistry:
 
     async def _check_prewarmed(self, call: Call) -> dict[str, Any]:
         subject = self._prewarm_subject(call)
-        if subject not in self.prewarmed:
+        until = self._world.gke_prewarmed_until.get(subject)
+        if until is None or until <= self._clock.now():
             raise GoogleError("NOT_FOUND", "the artifact is not prewarmed")
         return {"prewarmedArtifact": self.prewarmed[subject]}
 
     async def _prewarm(self, call: Call) -> dict[str, Any]:
         location, digest = self._prewarm_subject(call)
+        days = int((call.body or {}).get("retentionDays", PREWARM_DAYS))
 
         def effect() -> dict[str, Any]:
-            self._world.gke_warm_cache.add((location, digest))
-            body = {"location": location, "state": "ACTIVE", "createTime": stamp(self._clock.now())}
+            now = self._clock.now()
+            until = now + timedelta(days=days)
+            self._world.gke_prewarmed_until[location, digest] = until
+            body = {
+                "location": location,
+                "state": "ACTIVE",
+                "createTime": stamp(now),
+                "expirationTime": stamp(until),
+            }
             self.prewarmed[location, digest] = body
             return {
                 "@type": "type.googleapis.com/google.devtools.artifactregistry.v1.PrewarmArtifactResponse",

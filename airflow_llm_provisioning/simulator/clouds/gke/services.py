@@ -24,8 +24,6 @@ class ProjectServices:
         self._durations_s = durations_s
         self.enabled = set(ENABLED_FROM_THE_START)
         self.operations = Operations(clock, "acat.p2-")
-        self.policy: dict[str, Any] = {"bindings": []}
-        """The project's IAM policy, as Resource Manager returns it."""
 
     def service_usage(self) -> dict[str, Handler]:
         """Return the answers of serviceusage.v1."""
@@ -91,4 +89,4 @@ class ProjectServices:
         return long_running(running, f"operations/{running.name}")
 
     async def _policy(self, call: Call) -> dict[str, Any]:
-        return self.policy
+        return self._world.gke_policy

@@ -154,7 +154,8 @@ def node_spec(ctx: ClusterContext, size: InstanceType, config: Mapping[str, str]
     }
     if cluster.cloud == "gke":
         # The origin's nodes could read the registry's stream only with an account of their own.
-        return NodeSpec(**spec, streaming=cluster.streaming and bool(config.get("gcp.nodeServiceAccount"))), "cos"
+        account = config.get("gcp.nodeServiceAccount") or ""
+        return NodeSpec(**spec, streaming=cluster.streaming and bool(account), service_account=account), "cos"
     if cluster.cloud == "aks":
         return NodeSpec(**spec, streaming=_is_true(config.get("azure.enableArtifactStreaming"))), "ubuntu"
     if not _is_true(config.get("aws.isBottlerocketImage")):

@@ -184,15 +184,19 @@ class NativeAutoscaler:
             labels=labels,
             taints=tuple(dict(taint) for taint in pool.taints),
             provider_id=provider_id,
-            streaming=_streams(cluster.cloud, pool, cluster_level=cluster.streaming),
+            streaming=_streams(cluster.cloud, pool),
+            service_account=pool.service_account,
         )
 
     def _tell(self, pod: Object, reason: str, message: str) -> None:
         self._ctx.store.record_event(pod, reason, message, component=_COMPONENT, style="kubelet")
 
 
-def _streams(cloud: str, pool: NodePool, *, cluster_level: bool) -> bool:
-    """Tell whether a pool's nodes stream: GKE also by the cluster's setting, and on COS only."""
-    if cloud == "gke":
-        return (pool.streaming or cluster_level) and pool.image_type.upper() in ("", "COS_CONTAINERD")
-    return pool.streaming
+def _streams(cloud: str, pool: NodePool) -> bool:
+    """Tell whether a pool's nodes stream: as the pool itself says, on GKE only on COS.
+
+    GKE's cluster-level setting is the default that a pool takes when it is made (container v1, NodePoolDefaults); a
+    pool that says something itself keeps to it, so a plain and a streaming one live in one cluster.
+    """
+    on_cos = cloud != "gke" or pool.image_type.upper() in ("", "COS_CONTAINERD")
+    return pool.streaming and on_cos
