@@ -1,0 +1,224 @@
+"""Proof: one triggerer records many trials at once, loses no event of them, and acts at once when an endpoint is ready.
+
+Two processes of their own beside this one: `concurrency_clusters`, as many small API servers as there are trials, and
+`concurrency_triggerer`, the real trigger with the real recorder and a results store on SQLite. This one reads the
+second's processor time and memory from /proc, and holds what the first says it sent against what stands in the store.
+
+The figures:
+- `events_lost`: versions sent on a watch while all were recorded, less those that stand in their trial's trace exactly
+  once and in their object's order. Watches end and begin again meanwhile, as they do on a real server.
+- `cpu_s_per_trial`: processor time of the recording process for the whole of a trial (connecting, `recording_s` seconds
+  of recording, the closing collection), the server's not counted.
+- `rss_mb_per_trial`: memory of that process (PSS) at its highest while all are recorded, less what it had after a first
+  trial alone, by the number of trials.
+- `ready_lag_ms_p99`: from the instant the server has the ready endpoint to send until the trial's first request to the
+  model arrives there, in the server's clock: both ways of the network and the server's own queue included.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from math import ceil
+from pathlib import Path
+from typing import Any, Final
+
+from proof import Size
+from proof.concurrency_clusters import Plan
+from proof.concurrency_triggerer import trial_id
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+# With fewer trials than this a smaller number beside it tells nothing.
+LEAST_FOR_GROWTH: Final = 100
+SAMPLE_S: Final = 0.5
+PATIENCE_S: Final = 240.0
+
+
+def prove(size: Size) -> dict[str, Any]:
+    """Record `size.concurrent_trials` at once, and fewer before, each at the same rate of events a trial.
+
+    `growth`: the figures of each number of trials, more of them than the proof asks for.
+    """
+    most = size.concurrent_trials
+    numbers = [most // 8, most // 4, most // 2, most] if most >= LEAST_FOR_GROWTH else [most]
+    growth = []
+    for number in numbers:
+        plan = Plan(
+            clusters=number,
+            events_per_s=size.events_per_s * number / most,
+            recording_s=size.recording_s,
+            seed=size.seed,
+        )
+        growth.append(measured(plan))
+        sys.stderr.write(f"concurrency: {json.dumps(growth[-1])}\n")
+    last = growth[-1]
+    names = ("events_lost", "cpu_s_per_trial", "rss_mb_per_trial", "ready_lag_ms_p99")
+    return {"concurrent_trials": last["trials"], **{name: last[name] for name in names}, "growth": growth}
+
+
+def measured(plan: Plan) -> dict[str, Any]:
+    """Record all clusters of a plan at once and return what it cost and what is there."""
+    with tempfile.TemporaryDirectory(prefix="llm-provisioning-proof-") as folder:
+        store = Path(folder, "results.db")
+        with Started("proof.concurrency_clusters", [json.dumps(asdict(plan))], {}) as clusters:
+            url = clusters.step("serving")["url"]
+            environment = {
+                "AIRFLOW_HOME": folder,
+                "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+                "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+                "AIRFLOW_CONN_RESULTS": json.dumps({"conn_type": "sqlite", "host": str(store)}),
+            }
+            with Started("proof.concurrency_triggerer", [url, str(plan.clusters)], environment) as triggerer:
+                figures, told = _watched(plan, clusters, triggerer)
+        return {**figures, **_kept(store, told["sent"])}
+
+
+def _watched(plan: Plan, clusters: "Started", triggerer: "Started") -> tuple[dict[str, Any], dict[str, Any]]:
+    triggerer.step("warm")
+    alone_mb, cpu_s = triggerer.memory_mb(), [triggerer.cpu_s()]
+    begins = clusters.step("load_begins")
+    if not begins["watched"]:
+        raise RuntimeError(f"not all {plan.clusters} clusters were watched in time")
+    cpu_s.append(triggerer.cpu_s())
+    highest_mb = _highest_mb(triggerer, clusters)
+    ends = clusters.step("load_ends")
+    cpu_s.append(triggerer.cpu_s())
+    told = clusters.step("told")
+    outcomes = triggerer.step("ended")["outcomes"]
+    cpu_s.append(triggerer.cpu_s())
+    lags_ms = sorted(lag_s * 1000 for lag_s in told["lags_s"] if lag_s is not None)
+    figures = {
+        "trials": plan.clusters,
+        "not_ready": sum(outcome != "ready" for outcome in outcomes),
+        "events_per_s": round(ends["sent"] / ends["seconds"], 1),
+        "cpu_s_per_trial": round((cpu_s[3] - cpu_s[0]) / plan.clusters, 3),
+        "cpu_s_per_trial_to_begin": round((cpu_s[1] - cpu_s[0]) / plan.clusters, 3),
+        "cpu_s_per_trial_and_minute": round((cpu_s[2] - cpu_s[1]) / plan.clusters / ends["seconds"] * 60, 3),
+        "cores_while_recording": round((cpu_s[2] - cpu_s[1]) / ends["seconds"], 3),
+        "rss_mb": round(highest_mb, 1),
+        "rss_mb_per_trial": round((highest_mb - alone_mb) / plan.clusters, 3),
+        # A trial that never acted has no lag; its absence must not make the rest look good.
+        "ready_lag_ms_p50": _quantile(lags_ms, 0.5) if len(lags_ms) == plan.clusters else None,
+        "ready_lag_ms_p99": _quantile(lags_ms, 0.99) if len(lags_ms) == plan.clusters else None,
+        "ready_lag_ms_max": round(lags_ms[-1], 1) if len(lags_ms) == plan.clusters else None,
+        "load_average": os.getloadavg()[0],
+    }
+    return figures, told
+
+
+def _highest_mb(triggerer: "Started", clusters: "Started") -> float:
+    highest = 0.0
+    while not clusters.said:
+        highest = max(highest, triggerer.memory_mb())
+        time.sleep(SAMPLE_S)
+    return max(highest, triggerer.memory_mb())
+
+
+def _quantile(ascending: Sequence[float], share: float) -> float:
+    """Return the smallest value that so many do not exceed."""
+    return round(ascending[max(0, ceil(share * len(ascending)) - 1)], 1)
+
+
+def _kept(store: Path, sent: Sequence[Sequence[Sequence[str]]]) -> dict[str, int]:
+    """Hold what was sent against the store: {events_sent, events_lost, trace_bytes}."""
+    from airflow_llm_provisioning.core.trace import decode_trace
+    from airflow_llm_provisioning.gateways.store import ResultsStore
+
+    results = ResultsStore.open(f"sqlite:///{store}")
+    lost = stored_bytes = 0
+    try:
+        for number, told in enumerate(sent):
+            chunks = results.trace(trial_id(number))
+            stored_bytes += sum(map(len, chunks))
+            found = decode_trace(chunks).lines if chunks else ()
+            lost += _lost(told, found)
+    finally:
+        results.close()
+    return {
+        "events_sent": sum(map(len, sent)),
+        "events_lost": lost,
+        "trace_kb_per_trial": round(stored_bytes / 1000 / len(sent)),
+    }
+
+
+def _lost(told: Sequence[Sequence[str]], lines: Sequence[Mapping[str, Any]]) -> int:
+    """Count what was told and does not stand in a trace exactly once and after its object's earlier versions."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for line in lines:
+        if line["resource"] != "trace" and line.get("type") in ("LISTED", "ADDED", "MODIFIED"):
+            metadata = line["object"]["metadata"]
+            found.setdefault((line["resource"], metadata["uid"]), []).append(int(metadata["resourceVersion"]))
+    lost = 0
+    for resource, uid, version in told:
+        versions = found.get((resource, uid), [])
+        number = int(version)
+        before = versions[: versions.index(number)] if number in versions else [number]
+        lost += versions.count(number) != 1 or any(earlier >= number for earlier in before)
+    return lost
+
+
+class Started:
+    """A process that says JSON lines; it ends when its standard input closes, and is killed where it does not."""
+
+    def __init__(self, module: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.said: list[dict[str, Any]] = []
+        self._module = module
+        self._more = threading.Condition()
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", module, *arguments],
+            cwd=ROOT,
+            env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT.parent)))},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> "Started":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout=0.1 if failure[0] else 20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join()
+
+    def step(self, name: str) -> dict[str, Any]:
+        """Wait for the next step and return what was said with it."""
+        with self._more:
+            if not self._more.wait_for(lambda: self.said or not self._reader.is_alive(), timeout=PATIENCE_S):
+                raise RuntimeError(f"{self._module} did not come to {name!r} within {PATIENCE_S:.0f} s")
+            if not self.said or self.said[0]["step"] != name:
+                raise RuntimeError(f"{self._module} came to {self.said[:1] or 'its end'} instead of {name!r}")
+            return self.said.pop(0)
+
+    def cpu_s(self) -> float:
+        """Return the processor time it has had."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory_mb(self) -> float:
+        """Return its share of the machine's memory (PSS)."""
+        rollup = Path(f"/proc/{self._process.pid}/smaps_rollup").read_text()
+        return next(int(line.split()[1]) / 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if not line.startswith("{"):
+                continue  # Airflow may say something of its own
+            with self._more:
+                self.said.append(json.loads(line))
+                self._more.notify_all()
+        with self._more:
+            self._more.notify_all()

@@ -1,0 +1,91 @@
+"""What a triggerer runs, and nothing else: many `ServeEndpointWait`s in one event loop, with one results store.
+
+Runs as `python -m proof.concurrency_triggerer URL TRIALS`: one wait on the last cluster at URL first, so that what is
+loaded once is loaded; then as many at once as TRIALS. Says one JSON line for each step. It measures nothing itself:
+whoever started it looks at the process from outside. AIRFLOW_CONN_RESULTS leads to the store.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from proof.concurrency_objects import NAME, NAMESPACE, uid_of
+
+TIMEOUT_S = 600.0
+CHAT = {"path": "/v1/chat/completions", "body": {"model": "phi"}, "expect_model": "phi"}
+
+
+def trial_id(number: int) -> str:
+    """Return the trial that is recorded on a cluster."""
+    return f"concurrency-{number:04d}"
+
+
+def connect(url: str, number: int) -> str:
+    """Define the Airflow connection of a cluster and return its id."""
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": f"{url}/{number}"}}],
+        "users": [{"name": "u", "user": {"token": "made-up"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "c",
+    }
+    conn_id = f"concurrency_{number}"
+    os.environ[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(
+        {"conn_type": "kubernetes", "extra": {"kube_config": json.dumps(config)}}
+    )
+    return conn_id
+
+
+async def waited(conn_id: str, number: int) -> dict[str, Any]:
+    """Run one wait to its event, as the triggerer does."""
+    from airflow_llm_provisioning.triggers.serve_endpoint import ServeEndpointWait
+
+    now = datetime.now(UTC).isoformat()
+    wait = ServeEndpointWait(
+        rayservice={
+            "cluster": {"conn_id": conn_id},
+            "namespace": NAMESPACE,
+            "name": NAME,
+            "uid": uid_of(number),
+            "applied_at": now,
+            "replied_at": now,
+        },
+        timeout_s=TIMEOUT_S,
+        completion=CHAT,
+        trial={"trial_id": trial_id(number)},
+        results_conn_id="results",
+    )
+    async for event in wait.run():
+        payload: dict[str, Any] = event.payload
+        return payload
+    raise RuntimeError("a wait ended without its event")
+
+
+def say(step: str, **detail: Any) -> None:
+    """Tell whoever started this."""
+    sys.stdout.write(json.dumps({"step": step, **detail}) + "\n")
+    sys.stdout.flush()
+
+
+async def run(url: str, trials: int) -> None:
+    """Warm up, wait for all, and tell how each ended."""
+    conn_ids = [connect(url, number) for number in range(trials + 1)]
+    await waited(conn_ids[trials], trials)
+    say("warm")
+    # Whoever looks at the process takes its figures now.
+    await asyncio.sleep(0.5)
+    ends = await asyncio.gather(*(waited(conn_ids[number], number) for number in range(trials)))
+    say("ended", outcomes=[end.get("outcome") or end.get("error") for end in ends])
+
+
+if __name__ == "__main__":
+    import resource as limits
+
+    # Ten watches a trial: more files than the usual 1,024 where there are hundreds of trials.
+    _, most = limits.getrlimit(limits.RLIMIT_NOFILE)
+    limits.setrlimit(limits.RLIMIT_NOFILE, (most, most))
+    asyncio.run(run(sys.argv[1], int(sys.argv[2])))
