@@ -2,20 +2,18 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_llm_provisioning import __version__
+from airflow_llm_provisioning.commands.replay import add_replay
+from airflow_llm_provisioning.commands.stored import opened_store, store_option
+from airflow_llm_provisioning.commands.traces import add_trace
 from airflow_llm_provisioning.exceptions import ProvisioningError
 
-if TYPE_CHECKING:
-    from airflow_llm_provisioning.gateways.store import ResultsStore
-
 Command = Callable[[argparse.Namespace], int]
-STORE_VARIABLE = "LLM_PROVISIONING_STORE"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     results = commands.add_parser("results", help="print what was measured: the timing table, trials or phases")
-    _store_option(results)
+    store_option(results)
     results.add_argument("--run", metavar="RUN_ID", help="only this DAG run (default: all)")
     results.add_argument("--experiment", help="only this experiment")
     results.add_argument("--what", choices=["comparison", "trials", "phases", "preparations"], default="comparison")
@@ -49,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser(
         "report", help="write an HTML report that opens offline, with tables and a phase chart"
     )
-    _store_option(report)
+    store_option(report)
     report.add_argument("--run", metavar="RUN_ID", help="only this DAG run (default: all)")
     report.add_argument("--experiment", help="only this experiment")
     report.add_argument(
@@ -58,11 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--out", type=Path, default=Path("report.html"))
     report.set_defaults(command=_report)
 
-    replay = commands.add_parser("replay", help="compute a recorded trial again from its trace")
-    _store_option(replay)
-    replay.add_argument("trace", help="a trace file (.jsonl or .jsonl.gz), or the id of a trial in the store")
-    replay.add_argument("--export", type=Path, help="write the trace to this file as well (.jsonl.gz)")
-    replay.set_defaults(command=_replay)
+    add_replay(commands)
+    add_trace(commands)
 
     preflight = commands.add_parser("preflight", help="list everything wrong with an experiment's targets, at once")
     preflight.add_argument("experiment", type=Path, help="the experiment's YAML file")
@@ -85,22 +80,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _store_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--store",
-        metavar="URL",
-        help=f"SQLAlchemy URL of the results store (default: ${STORE_VARIABLE}, else the SQLite file in AIRFLOW_HOME)",
-    )
-
-
-def _open_store(parsed: argparse.Namespace) -> "ResultsStore":
-    from airflow_llm_provisioning.connections import default_store_file
-    from airflow_llm_provisioning.gateways.store import ResultsStore
-
-    url = parsed.store or os.environ.get(STORE_VARIABLE) or f"sqlite:///{default_store_file()}"
-    return ResultsStore.open(url)
-
-
 def _selection(parsed: argparse.Namespace) -> dict[str, Any]:
     chosen = {"run_id": parsed.run, "experiment": parsed.experiment}
     return {key: value for key, value in chosen.items() if value}
@@ -109,11 +88,8 @@ def _selection(parsed: argparse.Namespace) -> dict[str, Any]:
 def _results(parsed: argparse.Namespace) -> int:
     from airflow_llm_provisioning.report.tables import results_rows, written
 
-    store = _open_store(parsed)
-    try:
+    with opened_store(parsed) as store:
         rows = results_rows(store, parsed.what, _selection(parsed))
-    finally:
-        store.close()
     sys.stdout.write(written(rows, parsed.format))
     return 0
 
@@ -121,31 +97,10 @@ def _results(parsed: argparse.Namespace) -> int:
 def _report(parsed: argparse.Namespace) -> int:
     from airflow_llm_provisioning.report.page import write_report
 
-    store = _open_store(parsed)
-    try:
-        sweep = json.loads(parsed.sweep.read_text(encoding="utf-8")) if parsed.sweep else None
+    sweep = json.loads(parsed.sweep.read_text(encoding="utf-8")) if parsed.sweep else None
+    with opened_store(parsed) as store:
         write_report(parsed.out, store, _selection(parsed), sweep=sweep)
-    finally:
-        store.close()
     sys.stdout.write(f"{parsed.out}\n")
-    return 0
-
-
-def _replay(parsed: argparse.Namespace) -> int:
-    from airflow_llm_provisioning.core.replay import replay, trace_bytes
-
-    path = Path(parsed.trace)
-    if path.is_file():
-        data = path.read_bytes()
-    else:
-        store = _open_store(parsed)
-        try:
-            data = trace_bytes(parsed.trace, store.trace(parsed.trace))
-        finally:
-            store.close()
-    if parsed.export:
-        parsed.export.write_bytes(data)
-    sys.stdout.write(replay(data))
     return 0
 
 

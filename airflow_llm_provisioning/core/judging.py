@@ -75,8 +75,9 @@ def trial_row(
     wait_state: str | None,
     closed_at: datetime,
     flags: Sequence[str] = (),
+    analysis_version: str | None = None,
 ) -> TrialResult:
-    """Return the row of a trial.
+    """Return the row of a trial. `analysis_version`: which code judged.
 
     `trial`: what `OpenTrial` returned. `outcomes`: what its steps noted ({step, status, reason}). `wait_state`:
     Airflow's
@@ -109,6 +110,7 @@ def trial_row(
         environment=dict(analysis.environment),
         phases=tuple(PhaseResult(p.name, p.duration_s, p.shortest_s, p.longest_s) for p in analysis.phases),
         milestones=tuple(MilestoneResult(m.name, m.earliest_at, m.latest_at, m.source) for m in analysis.milestones),
+        analysis_version=analysis_version,
     )
 
 

@@ -51,7 +51,8 @@ class TrialResult:
     first valid completion. `start`: `cold`, `warm` or `unknown`. `applied`: of all the variant's treatments together:
     `applied`, `not applied`, `unknown`; `none` for the baseline, which has none. `verdicts`: [{claim, value,
     evidence: [..]}].
-    `environment`: instance types, versions, zone, images, as far as they were seen. `price_usd`: None while unpriced.
+    `environment`: instance types, versions, zone, images, as far as they were seen. `analysis_version`: which code
+    computed it from the trace; None where there was none to compute from.
     """
 
     trial_id: str
@@ -92,6 +93,7 @@ class TrialResult:
     environment: Mapping[str, Any] = field(default_factory=dict)
     phases: Sequence[PhaseResult] = ()
     milestones: Sequence[MilestoneResult] = ()
+    analysis_version: str | None = None
 
     @property
     def comparable(self) -> bool:

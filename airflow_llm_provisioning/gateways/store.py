@@ -1,20 +1,15 @@
 """The results store: any SQLAlchemy database, a SQLite file by default. Who reads results reads this and nothing else.
 
-Its own database, never Airflow's. Several tasks write at once: every write is one transaction, on SQLite one that
-takes the
-write lock at its start and waits for it. The schema is Alembic's; opening a store brings it up to date.
+Its own database, never Airflow's. How it is opened and written stands in `database`; what belongs to traces in
+`traces`.
 """
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, delete, event, func, insert, select, text, update
-from sqlalchemy.engine import make_url
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from airflow_llm_provisioning.core.result import (
@@ -26,12 +21,9 @@ from airflow_llm_provisioning.core.result import (
 )
 from airflow_llm_provisioning.exceptions import StoreError
 from airflow_llm_provisioning.gateways import tables
+from airflow_llm_provisioning.gateways.database import first_line, open_engine, read_from, write_to, writing
 from airflow_llm_provisioning.gateways.ledger import Entry
-
-HEAD: Final = "0001"
-SQLITE_BUSY_TIMEOUT_S: Final = 60
-# "llmp" as a number: any constant that nobody else on a shared Postgres uses.
-_POSTGRES_LOCK: Final = 0x6C6C6D70
+from airflow_llm_provisioning.gateways.traces import SqlTraces, insert_analysis
 
 Clock = Callable[[], datetime]
 
@@ -51,35 +43,27 @@ class ResultsStore:
     @classmethod
     def open(cls, url: str, *, clock: Clock = _utc_now) -> "ResultsStore":
         """Open the database at a SQLAlchemy URL, creating or upgrading its schema. Raises StoreError."""
-        try:
-            shown = make_url(url).render_as_string(hide_password=True)
-        except (SQLAlchemyError, ValueError) as error:
-            # Not shown: what cannot be read may hold a password anywhere.
-            raise StoreError(
-                "The results store's address is no SQLAlchemy URL, such as sqlite:////path/x.db."
-            ) from error
-        try:
-            engine = _engine(url)
-            with _writing(engine) as connection:
-                _upgrade(connection)
-        except (SQLAlchemyError, OSError, ImportError) as error:
-            raise StoreError(
-                f"The results store {shown} cannot be opened for writing: {_first_line(error)}. "
-                "Check the connection, the database's rights and, for SQLite, that its folder exists and is writable."
-            ) from error
-        return cls(engine, clock=clock)
+        return cls(open_engine(url), clock=clock)
 
     @property
     def ledger(self) -> "SqlLedger":
         """The ledger that lives beside the results."""
         return SqlLedger(self._engine, self._clock)
 
+    @property
+    def traces(self) -> SqlTraces:
+        """The traces, what was computed from them, and which of them were imported."""
+        return SqlTraces(self._engine, self._clock)
+
     def close(self) -> None:
         """Give the connections back."""
         self._engine.dispose()
 
-    def save_trial(self, result: TrialResult) -> None:
-        """Write a trial's row, phases and milestones; a row of the same id is replaced (a repeated teardown)."""
+    def save_trial(self, result: TrialResult, analysis: str | None = None) -> None:
+        """Write a trial's row, phases and milestones; a row of the same id is replaced (a repeated teardown).
+
+        `analysis`: the text of everything that `result.analysis_version` computed from the trace, for a later replay.
+        """
         row = {
             column.name: getattr(result, column.name) for column in tables.trials.columns if column.name != "treatments"
         }
@@ -92,7 +76,7 @@ class ResultsStore:
             "environment": dict(result.environment),
         }
         key = result.trial_id
-        with self._write(f"trial {key}") as connection:
+        with write_to(self._engine, f"trial {key}") as connection:
             for table in (tables.phases, tables.milestones, tables.trials):
                 connection.execute(delete(table).where(table.c.trial_id == key))
             connection.execute(insert(tables.trials), row)
@@ -104,6 +88,7 @@ class ResultsStore:
             _insert_all(
                 connection, tables.milestones, ({"trial_id": key, **asdict(stone)} for stone in result.milestones)
             )
+            insert_analysis(connection, key, result.analysis_version, analysis, self._clock())
 
     def trial(self, trial_id: str) -> TrialResult | None:
         """Return a trial by id."""
@@ -117,7 +102,7 @@ class ResultsStore:
         query = select(tables.trials).order_by(tables.trials.c.opened_at, tables.trials.c.trial_id)
         for column, value in equal.items():
             query = query.where(tables.trials.c[column] == value)
-        with self._read() as connection:
+        with read_from(self._engine) as connection:
             rows = connection.execute(query).mappings().all()
             keys = [row["trial_id"] for row in rows]
             stages = _grouped(connection, tables.phases, keys, "position")
@@ -126,32 +111,15 @@ class ResultsStore:
 
     def append_trace(self, trial_id: str, data: bytes) -> None:
         """Append one compressed chunk to a trial's trace."""
-        chunks = tables.traces
-        with self._write(f"trace of {trial_id}") as connection:
-            last = connection.scalar(select(func.max(chunks.c.position)).where(chunks.c.trial_id == trial_id))
-            connection.execute(
-                insert(chunks),
-                {
-                    "trial_id": trial_id,
-                    "position": 0 if last is None else last + 1,
-                    "written_at": self._clock(),
-                    "data": data,
-                },
-            )
+        self.traces.append(trial_id, data)
 
     def trace(self, trial_id: str) -> list[bytes]:
         """Return the chunks of a trial's trace in order; empty where none was recorded."""
-        chunks = tables.traces
-        with self._read() as connection:
-            return list(
-                connection.scalars(
-                    select(chunks.c.data).where(chunks.c.trial_id == trial_id).order_by(chunks.c.position)
-                )
-            )
+        return self.traces.chunks(trial_id)
 
     def note_outcome(self, trial_id: str, step: str, status: TrialStatus | str, reason: str | None) -> None:
         """Record how one step of a trial ended (`apply`, `wait`), for the row that the teardown writes."""
-        with self._write(f"outcome of {trial_id}") as connection:
+        with write_to(self._engine, f"outcome of {trial_id}") as connection:
             connection.execute(
                 insert(tables.outcomes),
                 {
@@ -166,7 +134,7 @@ class ResultsStore:
     def outcomes(self, trial_id: str) -> list[dict[str, Any]]:
         """Return a trial's noted outcomes, oldest first: {step, status, reason, noted_at}."""
         noted = tables.outcomes
-        with self._read() as connection:
+        with read_from(self._engine) as connection:
             rows = connection.execute(
                 select(noted.c.step, noted.c.status, noted.c.reason, noted.c.noted_at)
                 .where(noted.c.trial_id == trial_id)
@@ -176,7 +144,7 @@ class ResultsStore:
 
     def save_preparation(self, preparation: Preparation) -> None:
         """Add a preparation's row; every run of a step is kept, the newest counts."""
-        with self._write(f"preparation {preparation.verb} of {preparation.target}") as connection:
+        with write_to(self._engine, f"preparation {preparation.verb} of {preparation.target}") as connection:
             connection.execute(insert(tables.preparations), asdict(preparation) | {"result": dict(preparation.result)})
 
     def preparations(self, target: str | None = None, verb: str | None = None) -> list[Preparation]:
@@ -187,7 +155,7 @@ class ResultsStore:
         if verb is not None:
             query = query.where(tables.preparations.c.verb == verb)
         names = {field.name for field in fields(Preparation)}
-        with self._read() as connection:
+        with read_from(self._engine) as connection:
             return [
                 Preparation(**{key: value for key, value in row.items() if key in names})
                 for row in connection.execute(query).mappings()
@@ -196,7 +164,7 @@ class ResultsStore:
     def save_comparison(self, experiment: str, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep a comparison's table; one of the same run is replaced."""
         table = tables.comparisons
-        with self._write(f"comparison of run {run_id}") as connection:
+        with write_to(self._engine, f"comparison of run {run_id}") as connection:
             connection.execute(delete(table).where(table.c.experiment == experiment, table.c.run_id == run_id))
             now = self._clock()
             _insert_all(
@@ -211,26 +179,10 @@ class ResultsStore:
     def comparison(self, run_id: str) -> list[dict[str, Any]]:
         """Return the kept comparison of a run, in its order."""
         table = tables.comparisons
-        with self._read() as connection:
+        with read_from(self._engine) as connection:
             return list(
                 connection.scalars(select(table.c.row).where(table.c.run_id == run_id).order_by(table.c.position))
             )
-
-    @contextmanager
-    def _write(self, what: str) -> Iterator[Connection]:
-        try:
-            with _writing(self._engine) as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise StoreError(f"Writing the {what} to the results store failed: {_first_line(error)}.") from error
-
-    @contextmanager
-    def _read(self) -> Iterator[Connection]:
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise StoreError(f"Reading the results store failed: {_first_line(error)}.") from error
 
 
 class SqlLedger:
@@ -245,7 +197,7 @@ class SqlLedger:
         key = f"{place}|{kind}|{name}"
         now = self._clock()
         try:
-            with _writing(self._engine) as connection:
+            with writing(self._engine) as connection:
                 made = connection.execute(
                     insert(tables.ledger),
                     {
@@ -270,8 +222,7 @@ class SqlLedger:
             return str(found)
         except SQLAlchemyError as error:
             raise StoreError(
-                f"The intent to create {kind} {name} could not be written, so nothing was created: "
-                f"{_first_line(error)}."
+                f"The intent to create {kind} {name} could not be written, so nothing was created: {first_line(error)}."
             ) from error
 
     def created(self, entry_id: str, identity: str) -> None:
@@ -298,71 +249,14 @@ class SqlLedger:
 
     def _change(self, entry_id: str, **values: Any) -> None:
         try:
-            with _writing(self._engine) as connection:
+            with writing(self._engine) as connection:
                 connection.execute(
                     update(tables.ledger)
                     .where(tables.ledger.c.entry_id == int(entry_id))
                     .values(changed_at=self._clock(), **values)
                 )
         except SQLAlchemyError as error:
-            raise StoreError(f"Ledger entry {entry_id} could not be changed: {_first_line(error)}.") from error
-
-
-def _engine(url: str) -> Engine:
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True)
-    if parsed.database and parsed.database != ":memory:":
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S})
-
-    # The driver would begin transactions by itself, and only at the first write: then two writers that have both
-    # read cannot wait for each other and one fails at once.
-    @event.listens_for(engine, "connect")
-    def _connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
-        connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("writes")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
-
-
-@contextmanager
-def _writing(engine: Engine) -> Iterator[Connection]:
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        yield connection
-
-
-# Alembic configures itself through module globals.
-_alembic = threading.Lock()
-
-
-def _upgrade(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRES_LOCK})
-    if connection.dialect.has_table(connection, "llmp_schema_version"):
-        found = connection.scalar(text("SELECT version_num FROM llmp_schema_version"))
-        if found == HEAD:
-            return
-        if found is not None and found > HEAD:
-            raise StoreError(
-                f"The results store was written by a newer version of this package (schema {found}, here {HEAD}): "
-                "upgrade airflow-llm-provisioning."
-            )
-    from alembic import command
-    from alembic.config import Config
-
-    with _alembic:
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+            raise StoreError(f"Ledger entry {entry_id} could not be changed: {first_line(error)}.") from error
 
 
 def _insert_all(connection: Connection, table: Any, rows: Iterator[dict[str, Any]]) -> None:
@@ -388,7 +282,3 @@ def _trial(row: Any, stages: Sequence[Any], stones: Sequence[Any]) -> TrialResul
         phases=tuple(PhaseResult(s["name"], s["duration_s"], s["low_s"], s["high_s"]) for s in stages),
         milestones=tuple(MilestoneResult(s["name"], s["earliest_at"], s["latest_at"], s["source"]) for s in stones),
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error).strip().split("\n", 1)[0].rstrip(".")

@@ -100,6 +100,8 @@ trials = Table(
     Column("verdicts", JSON, nullable=False),
     Column("flags", JSON, nullable=False),
     Column("environment", JSON, nullable=False),
+    # Which code computed the row from its trace; NULL in rows that are older than this column or have no trace.
+    _name("analysis_version"),
 )
 
 phases = Table(
@@ -131,6 +133,28 @@ traces = Table(
     Column("position", Integer, primary_key=True),
     Column("written_at", UtcDateTime, nullable=False),
     Column("data", LargeBinary, nullable=False),
+)
+
+# What was computed from a trace, as text and by which code, so that a replay can be held against it byte for byte.
+analyses = Table(
+    "llmp_analyses",
+    metadata,
+    _name("trial_id", primary_key=True),
+    _name("analysis_version", nullable=False),
+    Column("computed_at", UtcDateTime, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+)
+
+# Traces from elsewhere. They have chunks and analyses like our own, and never a row among the trials.
+imports = Table(
+    "llmp_imported_traces",
+    metadata,
+    _name("trial_id", primary_key=True),
+    Column("imported_at", UtcDateTime, nullable=False),
+    Column("file_name", Text, nullable=False),
+    _name("origin", nullable=False),
+    _name("named"),
+    Column("redacted", Integer, nullable=False),
 )
 
 outcomes = Table(

@@ -33,6 +33,7 @@ async def collect_evidence(trial: Mapping[str, Any], log: Any) -> None:
 
 async def _ask_cloud(trial: Mapping[str, Any], claims: list[str]) -> None:
     from airflow_llm_provisioning.connections import open_cloud, open_cluster, open_store
+    from airflow_llm_provisioning.core.cloud_facts import trial_facts
     from airflow_llm_provisioning.core.trace import encode_chunk, evidence_line
 
     async with open_cluster(trial["cluster_ref"]) as cluster:
@@ -57,8 +58,7 @@ async def close(trial: Mapping[str, Any], gone: Mapping[str, Any], wait_state: s
     try:
         async with open_cluster(trial["cluster_ref"]) as cluster:
             left = await left_over(cluster, trial)
-            row = _row(store, trial, wait_state, cluster.clock(), _flags(gone, left))
-            store.save_trial(row)
+            row = _save(store, trial, wait_state, cluster.clock(), _flags(gone, left))
             if not left:
                 store.ledger.gone(trial["ledger_entry"])
             await cluster.release_lock(trial["lock_holder"], namespace=trial["namespace"])
@@ -79,25 +79,32 @@ def record_unclosed(trial: Mapping[str, Any], wait_state: str | None, error: Pro
     store = open_store(trial["results_conn_id"])
     try:
         at = max(datetime.now(UTC), datetime.fromisoformat(trial["opened_at"]))
-        store.save_trial(_row(store, trial, wait_state, at, [f"not closed, so something may be left: {error}"]))
+        _save(store, trial, wait_state, at, [f"not closed, so something may be left: {error}"])
     finally:
         store.close()
 
 
-def _row(
+def _save(
     store: "ResultsStore", trial: Mapping[str, Any], wait_state: str | None, closed_at: datetime, flags: list[str]
 ) -> "TrialResult":
+    """Judge the trace and write the row, with everything that was computed beside it, so that a replay can compare."""
     from airflow_llm_provisioning.core.judging import judge_trace, trial_row
+    from airflow_llm_provisioning.core.replay import result_text
+    from airflow_llm_provisioning.gateways.analysis_version import analysis_version
 
     trial_id = trial["trial_id"]
-    return trial_row(
+    judgement = judge_trace(store.trace(trial_id), trial["treatments"])
+    row = trial_row(
         trial,
-        judge_trace(store.trace(trial_id), trial["treatments"]),
+        judgement,
         outcomes=store.outcomes(trial_id),
         wait_state=wait_state,
         closed_at=closed_at,
         flags=flags,
+        analysis_version=analysis_version(),
     )
+    store.save_trial(row, result_text(judgement.as_dict()))
+    return row
 
 
 async def nodes_of(cluster: Any, trial: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -116,40 +123,6 @@ async def left_over(cluster: Any, trial: Mapping[str, Any]) -> list[str]:
         items, _ = await cluster.list(resource, trial["namespace"], labels=selector)
         left += [f"{resource}/{item['metadata']['name']}" for item in items]
     return left
-
-
-def trial_facts(trial: Mapping[str, Any], nodes: list[dict[str, Any]], chunks: list[bytes]) -> dict[str, Any]:
-    """Return what a cloud needs to know to answer about a trial (see `Cloud.verify`)."""
-    from airflow_llm_provisioning.core.trace import TraceView, decode_trace
-    from airflow_llm_provisioning.core.verdicts import image_arrival
-
-    view = TraceView(decode_trace(chunks).lines)
-    arrivals = [(pod, image_arrival(view, pod)) for pod in (view.head, view.worker) if pod is not None]
-    pulled = [
-        event.received_at
-        for pod, _ in arrivals
-        for event in view.events_of(pod)
-        if event.reason in ("Pulling", "Pulled")
-    ]
-    return {
-        "image": trial["image"],
-        "digest": trial["prepared"].get("digest"),
-        "snapshot_id": trial["prepared"].get("snapshot_id"),
-        "cluster": (trial.get("cloud_ref") or {}).get("cluster_name") or trial["cluster"],
-        "nodes": [{"name": node["metadata"]["name"], "labels": node["metadata"].get("labels") or {}} for node in nodes],
-        "provider_ids": [node["spec"]["providerID"] for node in nodes if node["spec"].get("providerID")],
-        "pulls": [
-            {"node": view.node_name_of(pod), "size_bytes": how.size_bytes, "pull_s": how.pull_s}
-            for pod, how in arrivals
-            if how.pull_s is not None
-        ],
-        "pulled_at": min(pulled).isoformat() if pulled else None,
-        "events": [
-            {"reason": event.reason, "node": event.involved_name, "message": event.message}
-            for event in view.events
-            if event.involved_kind == "Node" and event.reason == "ImageStreaming"
-        ],
-    }
 
 
 def _flags(gone: Mapping[str, Any], left: list[str]) -> list[str]:

@@ -16,6 +16,9 @@ Row = Mapping[str, Any]
 _INK: Final = "currentColor"
 _FONT: Final = "Helvetica Neue, Helvetica, Arial, sans-serif"
 _BAR: Final = 30
+_INSTANTS_READ: Final = (
+    "seconds from submission; dot: likeliest instant, bar: its bounds; red: on the way that decided, blue: beside it"
+)
 _LOW: Final = "#7fb2e5"
 _HIGH: Final = "#d1495b"
 
@@ -82,6 +85,57 @@ def tornado_chart(rows: Sequence[Row], base_pct: float, published_pct: float | N
     if published_pct is not None:
         layers.append(_line(alt, published_pct, [5, 4]))
     return _svg(alt.layer(*layers).properties(width=330, height=18 * len(order)))
+
+
+def staircase_chart(phases: Sequence[Row], milestones: Sequence[Row], *, title: str, subtitle: str) -> str:
+    """Return one trial: above its phases, one row each (rows of {name, group, start_s, end_s, label}); below its
+    milestones with their bounds (rows of {name, at_s, earliest_s, latest_s, where, label}), on the same axis.
+    """
+    alt = _altair()
+    first_s = min([0.0, *(row["earliest_s"] for row in milestones)])
+    last_s = max([1.0, *(row["latest_s"] for row in milestones), *(row["end_s"] for row in phases)])
+    # Room for the words behind the last bar.
+    seconds = alt.Scale(domain=[first_s, last_s + 0.3 * (last_s - first_s)], nice=False)
+    panels = [_steps(alt, phases, seconds)] if phases else []
+    drawn = alt.vconcat(*panels, _instants(alt, milestones, seconds), spacing=24).resolve_scale(color="independent")
+    heading = alt.TitleParams(title, subtitle=subtitle, anchor="start", color=_INK, subtitleColor=_INK, fontSize=14)
+    return _svg(drawn.properties(title=heading))
+
+
+def _steps(alt: ModuleType, rows: Sequence[Row], seconds: Any) -> Any:
+    palette = {group.title: group.colour for group in (*GROUPS, NOT_TOLD_APART)}
+    y = alt.Y("name:N", sort=[row["name"] for row in rows], title=None, axis=_names_axis(alt, 270))
+    base = alt.Chart(alt.Data(values=list(rows)))
+    bars = base.mark_bar(height=12).encode(
+        x=alt.X("start_s:Q", scale=seconds, title=None),
+        x2="end_s:Q",
+        y=y,
+        color=alt.Color("group:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None),
+        description="label:N",
+    )
+    words = base.mark_text(align="left", dx=5, color=_INK, fontSize=11).encode(
+        x=alt.X("end_s:Q", scale=seconds), y=y, text="label:N"
+    )
+    return alt.layer(bars, words).properties(width=640, height=18 * len(rows))
+
+
+def _instants(alt: ModuleType, rows: Sequence[Row], seconds: Any) -> Any:
+    y = alt.Y("name:N", sort=[row["name"] for row in rows], title=None, axis=_names_axis(alt, 270))
+    shade = alt.Color(
+        "where:N",
+        scale=alt.Scale(domain=["on the way that decided", "beside it"], range=["#d1495b", "#3b6fb6"]),
+        legend=None,
+    )
+    base = alt.Chart(alt.Data(values=list(rows)))
+    bounds = base.mark_rule(strokeWidth=5, opacity=0.35).encode(
+        x=alt.X("earliest_s:Q", scale=seconds, title=_INSTANTS_READ),
+        x2="latest_s:Q",
+        y=y,
+        color=shade,
+        description="label:N",
+    )
+    points = base.mark_point(filled=True, size=38, opacity=1).encode(x=alt.X("at_s:Q", scale=seconds), y=y, color=shade)
+    return alt.layer(bounds, points).properties(width=640, height=16 * len(rows))
 
 
 def _line(alt: ModuleType, at_pct: float, dash: Sequence[int]) -> Any:

@@ -1,0 +1,34 @@
+"""Which results store a command means: an option, an environment variable, or the file beside Airflow."""
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from airflow_llm_provisioning.gateways.store import ResultsStore
+
+STORE_VARIABLE: Final = "LLM_PROVISIONING_STORE"
+
+
+def store_option(parser: argparse.ArgumentParser) -> None:
+    """Let a command name its results store."""
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        help=f"SQLAlchemy URL of the results store (default: ${STORE_VARIABLE}, else the SQLite file in AIRFLOW_HOME)",
+    )
+
+
+@contextmanager
+def opened_store(parsed: argparse.Namespace) -> Iterator["ResultsStore"]:
+    """Give the store that a command means."""
+    from airflow_llm_provisioning.connections import default_store_file
+    from airflow_llm_provisioning.gateways.store import ResultsStore
+
+    store = ResultsStore.open(parsed.store or os.environ.get(STORE_VARIABLE) or f"sqlite:///{default_store_file()}")
+    try:
+        yield store
+    finally:
+        store.close()

@@ -1,0 +1,113 @@
+"""Whether a trace may be given away: what redaction would still take out, and texts that look like credentials.
+
+`redaction` decides what is stored; this checks it again before a trace leaves, or enters from elsewhere. It names where
+something stands and never what it says. A credential of a shape that is not listed here, in a log for example, is not
+found: this lowers a risk and removes none.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.trace.format import Line
+from airflow_llm_provisioning.core.trace.redaction import REDACTED, redact
+
+# Shapes as their issuers document them: a JSON web token (RFC 7519), PEM (RFC 7468), AWS access key ids (IAM reference,
+# unique ids), GitHub, Hugging Face and Google tokens by their prefixes, an Azure SAS signature, Authorization headers
+# (RFC 6750, RFC 7617), and passwords inside URLs (RFC 3986 userinfo).
+SHAPES: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
+    (what, re.compile(pattern))
+    for what, pattern in (
+        ("a private key", r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?"),
+        ("a JSON web token", r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
+        ("an AWS access key", r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
+        ("a Hugging Face token", r"\bhf_[A-Za-z0-9]{30,}\b"),
+        ("a GitHub token", r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})\b"),
+        ("a Google access token", r"\bya29\.[A-Za-z0-9_-]{20,}"),
+        ("a Google API key", r"\bAIza[A-Za-z0-9_-]{35}\b"),
+        ("a shared access signature", r"[?&]sig=[A-Za-z0-9%/+]{20,}"),
+        (
+            "an Authorization header",
+            r"(?i:\bauthorization\b[\"']?\s*[:=]\s*[\"']?(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}",
+        ),
+        ("a password in a URL", r"(?<=://)[^\s/:@\"']+:[^\s/@\"'<]+(?=@)"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that may not leave. `line`: its number in the trace, from 1; `place`: the field, as `a.b.0.c`."""
+
+    line: int
+    resource: str
+    place: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"line {self.line} ({self.resource}), {self.place}: {self.what}"
+
+
+def find_secrets(lines: Iterable[Line]) -> tuple[Finding, ...]:
+    """Return everything in a trace's lines that redaction would take out, or that looks like a credential."""
+    return tuple(
+        Finding(number, str(item.get("resource")), place, what)
+        for number, item in enumerate(lines, start=1)
+        for place, what in _of_line(item)
+    )
+
+
+def without_secrets(item: Line) -> dict[str, Any]:
+    """Return a line as it may be given away: redacted, and what looks like a credential replaced."""
+    kept = {**item, "object": redact(str(item.get("resource")), item.get("object"))}
+    return {key: _masked(value) for key, value in kept.items()}
+
+
+def _of_line(item: Line) -> Iterator[tuple[str, str]]:
+    told = item.get("object")
+    kept = redact(str(item.get("resource")), told)
+    if kept != told:
+        yield from ((place, "a value that redaction drops") for place in _changed(told, kept, "object"))
+    for place, text in _texts(kept, "object"):
+        for what, shape in SHAPES:
+            if shape.search(text):
+                yield place, what
+
+
+def _changed(told: Any, kept: Any, place: str) -> Iterator[str]:
+    if isinstance(told, Mapping) and isinstance(kept, Mapping):
+        for key, value in told.items():
+            if key not in kept:
+                yield f"{place}.{key}"
+            elif kept[key] != value:
+                yield from _changed(value, kept[key], f"{place}.{key}")
+    elif isinstance(told, (list, tuple)) and isinstance(kept, (list, tuple)) and len(told) == len(kept):
+        for position, (before, after) in enumerate(zip(told, kept, strict=True)):
+            if before != after:
+                yield from _changed(before, after, f"{place}.{position}")
+    else:
+        yield place
+
+
+def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(item, f"{place}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for position, item in enumerate(value):
+            yield from _texts(item, f"{place}.{position}")
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        for _, shape in SHAPES:
+            value = shape.sub(REDACTED, value)
+        return value
+    if isinstance(value, Mapping):
+        return {key: _masked(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_masked(item) for item in value]
+    return value

@@ -1,0 +1,124 @@
+"""The results database itself: its engine, its write transactions, its schema. Knows no table's meaning.
+
+Several tasks write at once: every write is one transaction, on SQLite one that takes the write lock at its start and
+waits for it. The schema is Alembic's; opening a database brings it up to date.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from airflow_llm_provisioning.exceptions import StoreError
+
+HEAD: Final = "0002"
+SQLITE_BUSY_TIMEOUT_S: Final = 60
+# "llmp" as a number: any constant that nobody else on a shared Postgres uses.
+_POSTGRES_LOCK: Final = 0x6C6C6D70
+
+
+def open_engine(url: str) -> Engine:
+    """Return an engine for the database at a SQLAlchemy URL, its schema created or upgraded. Raises StoreError."""
+    try:
+        shown = make_url(url).render_as_string(hide_password=True)
+    except (SQLAlchemyError, ValueError) as error:
+        # Not shown: what cannot be read may hold a password anywhere.
+        raise StoreError("The results store's address is no SQLAlchemy URL, such as sqlite:////path/x.db.") from error
+    try:
+        engine = _engine(url)
+        with writing(engine) as connection:
+            _upgrade(connection)
+    except (SQLAlchemyError, OSError, ImportError) as error:
+        raise StoreError(
+            f"The results store {shown} cannot be opened for writing: {first_line(error)}. "
+            "Check the connection, the database's rights and, for SQLite, that its folder exists and is writable."
+        ) from error
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Give a connection inside one write transaction."""
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def write_to(engine: Engine, what: str) -> Iterator[Connection]:
+    """Give a connection inside one write transaction of `what`; a failure is a StoreError that says so."""
+    try:
+        with writing(engine) as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        raise StoreError(f"Writing the {what} to the results store failed: {first_line(error)}.") from error
+
+
+@contextmanager
+def read_from(engine: Engine) -> Iterator[Connection]:
+    """Give a connection to read with; a failure is a StoreError."""
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        raise StoreError(f"Reading the results store failed: {first_line(error)}.") from error
+
+
+def first_line(error: Exception) -> str:
+    """Return what the database said, in one line."""
+    return str(getattr(error, "orig", None) or error).strip().split("\n", 1)[0].rstrip(".")
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True)
+    if parsed.database and parsed.database != ":memory:":
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S})
+
+    # The driver would begin transactions by itself, and only at the first write: then two writers that have both
+    # read cannot wait for each other and one fails at once.
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+# Alembic configures itself through module globals.
+_alembic = threading.Lock()
+
+
+def _upgrade(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRES_LOCK})
+    if connection.dialect.has_table(connection, "llmp_schema_version"):
+        found = connection.scalar(text("SELECT version_num FROM llmp_schema_version"))
+        if found == HEAD:
+            return
+        if found is not None and found > HEAD:
+            raise StoreError(
+                f"The results store was written by a newer version of this package (schema {found}, here {HEAD}): "
+                "upgrade airflow-llm-provisioning."
+            )
+    from alembic import command
+    from alembic.config import Config
+
+    with _alembic:
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

@@ -1,0 +1,141 @@
+"""Traces in the results database: their chunks, what was computed from them, and where imported ones came from.
+
+Knows nothing of what a trace says. An imported trace has an id of its own and no row among the trials, so no table,
+report or comparison can count it by accident.
+"""
+
+import gzip
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection, Engine, delete, func, insert, select
+
+from airflow_llm_provisioning.core.replay import Computed
+from airflow_llm_provisioning.gateways import tables
+from airflow_llm_provisioning.gateways.database import read_from, write_to
+
+# The smallest limit of a binary column among the databases (MySQL's BLOB holds 65,535 bytes).
+CHUNK_BYTES: Final = 60_000
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedTrace:
+    """Where an imported trace came from. `origin`: `measured`, `simulated` or `not stated`, as the trace says; `named`:
+    the trial id in its header, if it has one; `redacted`: how many values were taken out of it on the way in.
+    """
+
+    trial_id: str
+    imported_at: datetime
+    file_name: str
+    origin: str
+    named: str | None
+    redacted: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTrace:
+    """One trace of the store. `size_bytes`: compressed; `imported`: None for one of our own trials."""
+
+    trial_id: str
+    size_bytes: int
+    written_at: datetime
+    analysis_version: str | None
+    imported: ImportedTrace | None
+
+
+class SqlTraces:
+    """The traces of one results database."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def append(self, trial_id: str, data: bytes) -> None:
+        """Append one compressed chunk to a trial's trace."""
+        with write_to(self._engine, f"trace of {trial_id}") as connection:
+            _append(connection, trial_id, [data], self._clock())
+
+    def chunks(self, trial_id: str) -> list[bytes]:
+        """Return the chunks of a trace in order; empty where there is none."""
+        table = tables.traces
+        query = select(table.c.data).where(table.c.trial_id == trial_id).order_by(table.c.position)
+        with read_from(self._engine) as connection:
+            return list(connection.scalars(query))
+
+    def analysis(self, trial_id: str) -> Computed | None:
+        """Return what was computed from a trace when its row was written (or what its file said), if it is kept."""
+        table = tables.analyses
+        query = select(table.c.analysis_version, table.c.document).where(table.c.trial_id == trial_id)
+        with read_from(self._engine) as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else Computed(row[0], gzip.decompress(row[1]).decode("utf-8"))
+
+    def imported(self, trial_id: str) -> ImportedTrace | None:
+        """Return where an imported trace came from; None for one of our own trials, and for none."""
+        table = tables.imports
+        with read_from(self._engine) as connection:
+            row = connection.execute(select(table).where(table.c.trial_id == trial_id)).mappings().one_or_none()
+        return None if row is None else ImportedTrace(**row)
+
+    def add_imported(self, found: ImportedTrace, data: bytes, analysis: Computed | None) -> bool:
+        """Keep a trace from elsewhere, and what was computed from it there; False if it is here already."""
+        table = tables.imports
+        with write_to(self._engine, f"imported trace {found.trial_id}") as connection:
+            known = connection.scalar(select(table.c.trial_id).where(table.c.trial_id == found.trial_id))
+            if known is not None:
+                return False
+            row = {field: getattr(found, field) for field in table.columns.keys()}  # noqa: SIM118 - its column names
+            connection.execute(insert(table), row)
+            parts = [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
+            _append(connection, found.trial_id, parts, found.imported_at)
+            if analysis is not None:
+                insert_analysis(connection, found.trial_id, analysis.version, analysis.text, found.imported_at)
+        return True
+
+    def listed(self) -> list[StoredTrace]:
+        """Return every trace of the store, oldest first."""
+        chunks, analyses = tables.traces, tables.analyses
+        query = (
+            select(
+                chunks.c.trial_id,
+                func.sum(func.length(chunks.c.data)),
+                func.min(chunks.c.written_at),
+                func.max(analyses.c.analysis_version),
+            )
+            .join(analyses, analyses.c.trial_id == chunks.c.trial_id, isouter=True)
+            .group_by(chunks.c.trial_id)
+        )
+        with read_from(self._engine) as connection:
+            came = {
+                row["trial_id"]: ImportedTrace(**row) for row in connection.execute(select(tables.imports)).mappings()
+            }
+            rows = [
+                StoredTrace(key, int(size), at, by, came.get(key)) for key, size, at, by in connection.execute(query)
+            ]
+        return sorted(rows, key=lambda item: (item.written_at, item.trial_id))
+
+
+def insert_analysis(connection: Connection, trial_id: str, version: str | None, text: str | None, at: datetime) -> None:
+    """Keep what was computed from a trace, in place of what was kept; without a text nothing is kept."""
+    table = tables.analyses
+    connection.execute(delete(table).where(table.c.trial_id == trial_id))
+    if text is not None and version is not None:
+        document = gzip.compress(text.encode("utf-8", "surrogatepass"), mtime=0)
+        row = {"trial_id": trial_id, "analysis_version": version, "computed_at": at, "document": document}
+        connection.execute(insert(table), row)
+
+
+def _append(connection: Connection, trial_id: str, parts: list[bytes], at: datetime) -> None:
+    chunks = tables.traces
+    last = connection.scalar(select(func.max(chunks.c.position)).where(chunks.c.trial_id == trial_id))
+    first = 0 if last is None else last + 1
+    rows = [
+        {"trial_id": trial_id, "position": first + number, "written_at": at, "data": part}
+        for number, part in enumerate(parts)
+    ]
+    if rows:
+        connection.execute(insert(chunks), rows)
