@@ -1,6 +1,7 @@
 """EnableStreaming on Azure: the artifact is there before anything can pull, and a gain must be earned."""
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -219,6 +220,49 @@ async def test_a_request_that_can_never_stream_costs_no_call(change: dict[str, A
         assert stand.sim.calls == []
 
 
+@pytest.mark.parametrize("taint", ["sku=gpu:NoSchedule", "nvidia.com/gpu=present:NoExecute"])
+async def test_a_pool_whose_taint_the_worker_does_not_tolerate_is_refused_before_the_conversion(taint: str) -> None:
+    """AKS's examples taint with sku=gpu, and the worker tolerates nvidia.com/gpu:NoSchedule; another key or effect and
+    no trial would ever get a node. The caller who knows its own manifest may say so.
+    """
+    key, _, rest = taint.partition("=")
+    value, _, effect = rest.partition(":")
+    tainted = replace(PLAIN, taints=({"key": key, "value": value, "effect": effect},))
+    async with azure() as stand:
+        stand.world.clusters["c1"].pools["plain"] = tainted
+        built = await stand.built()
+        with pytest.raises(CloudError, match=f"pool 'plain' serves no trial: its taint '{taint}' is not tolerated"):
+            await stand.start("enable_streaming", streaming_of(built, pools=["plain"]))
+        assert stand.count("streaming.post") == 0
+        known = [{"key": key, "operator": "Equal", "value": value, "effect": effect}]
+        done = await stand.run("enable_streaming", streaming_of(built, pools=["plain"], tolerations=known))
+        assert done.state == "succeeded", done.error
+
+
+async def test_a_registry_that_is_not_attached_is_refused_with_the_command_that_attaches_it() -> None:
+    """Nodes stream only as the kubelet's own identity; without a role there they pull nothing at all."""
+    async with azure() as stand:
+        built = await stand.built()
+        stand.world.aks_attached.clear()
+        with pytest.raises(
+            CloudError, match=r"az aks update --name c1 --resource-group .* --attach-acr llmprovisioning"
+        ):
+            await stand.start("enable_streaming", streaming_of(built))
+        assert stand.count("streaming.post") == 0
+        done = await stand.run("enable_streaming", streaming_of(built, assume=["registry_attached"]))
+        assert done.state == "succeeded", done.error
+
+
+async def test_who_may_not_read_role_assignments_is_not_refused_for_it() -> None:
+    """Reading them needs a role of its own; not knowing is no reason to stop."""
+    async with azure() as stand:
+        built = await stand.built()
+        stand.world.aks_attached.clear()
+        stand.sim.faults["roleAssignments.list"] = {"kind": "http", "status": 403, "code": "AuthorizationFailed"}
+        done = await stand.run("enable_streaming", streaming_of(built))
+        assert done.state == "succeeded", done.error
+
+
 async def test_a_tag_that_was_moved_since_the_build_is_refused() -> None:
     """What is converted must be what was built and measured."""
     async with azure() as stand:
@@ -280,7 +324,13 @@ async def test_a_pool_whose_update_fails_ends_the_operation_with_azures_reason()
         fault = {"kind": "operation", "status": "Failed", "code": "ReconcileError", "message": "no capacity"}
         stand.sim.faults["agentPools.put"] = fault
         done = await stand.run("enable_streaming", streaming_of(built, pools=["plain"]))
-        assert done.error == "Writing agent pool 'plain' of cluster 'c1' ended Failed: ReconcileError: no capacity."
+        assert done.error == (
+            "Writing agent pool 'plain' of cluster 'c1' ended Failed: ReconcileError: no capacity. The pool stays as "
+            "AKS left it: enable streaming again once the cause is gone."
+        )
+        again = await stand.run("enable_streaming", streaming_of(built, pools=["plain"]))
+        assert again.state == "succeeded", again.error
+        assert stand.world.clusters["c1"].pools["plain"].streaming
 
 
 async def test_the_preview_feature_is_registered_only_when_asked_for() -> None:

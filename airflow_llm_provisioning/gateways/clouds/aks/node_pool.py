@@ -14,7 +14,6 @@ from azure.mgmt.containerservice.models import (
     ManagedClusterAgentPoolProfileProperties,
 )
 
-from airflow_llm_provisioning.core.manifest import GPU_TOLERATION
 from airflow_llm_provisioning.core.names import LABEL_CONTENT, fingerprint, preparation_tags
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import CloudError
@@ -36,6 +35,7 @@ from airflow_llm_provisioning.gateways.clouds.aks.steps import (
     within,
     word,
 )
+from airflow_llm_provisioning.gateways.clouds.aks.taints import as_aks_writes, untolerated
 
 
 class SetUpNodePool:
@@ -57,7 +57,7 @@ class SetUpNodePool:
         most = int(pool.get("max_nodes") or 0)
         if not 0 <= int(pool.get("min_nodes") or 0) <= most or not 1 <= most <= 1000:
             problems.append(f"its limits {pool.get('min_nodes')} to {pool.get('max_nodes')} nodes are none")
-        problems += _untolerated(pool)
+        problems += untolerated(map(as_aks_writes, pool.get("taints") or ()), pool["machine_type"], _tolerations(pool))
         if pool.get("streaming"):
             problems += streaming_problems(_describe(pool, {}).properties, pool["name"])
         return problems
@@ -160,7 +160,7 @@ def _describe(pool: Mapping[str, Any], tags: Mapping[str, str]) -> Any:
         type="VirtualMachineScaleSets",
         tags=dict(tags),
         node_labels=dict(pool.get("labels") or {}),
-        node_taints=[_taint(taint) for taint in pool.get("taints") or ()],
+        node_taints=[as_aks_writes(taint) for taint in pool.get("taints") or ()],
     )
     if pool.get("disk_gib"):
         properties.os_disk_size_gb = int(pool["disk_gib"])
@@ -169,24 +169,8 @@ def _describe(pool: Mapping[str, Any], tags: Mapping[str, str]) -> Any:
     return AgentPool(properties=properties)
 
 
-def _taint(taint: Mapping[str, str] | str) -> str:
-    if isinstance(taint, str):
-        return taint
-    return f"{taint['key']}={taint.get('value') or ''}:{taint['effect']}"
-
-
-def _untolerated(pool: Mapping[str, Any]) -> list[str]:
-    """Return the taints that the worker would not tolerate: it would wait for ever beside a node it cannot use.
-
-    AKS's own example taints GPU pools with sku=gpu; the origin's manifests tolerate nvidia.com/gpu.
-    """
-    tolerated = {GPU_TOLERATION["key"], *(item.get("key", "") for item in pool.get("tolerations") or ())}
-    taints = [_taint(taint) for taint in pool.get("taints") or ()]
-    return [
-        f"its taint {taint!r} is not tolerated by the worker, which tolerates {', '.join(sorted(tolerated))}"
-        for taint in taints
-        if taint.partition("=")[0].partition(":")[0] not in tolerated and not taint.endswith(":PreferNoSchedule")
-    ]
+def _tolerations(pool: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return [dict(item) for item in pool.get("tolerations") or ()]
 
 
 def _mismatch(found: Any, content: str) -> list[str]:

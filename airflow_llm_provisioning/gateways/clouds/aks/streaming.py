@@ -77,7 +77,7 @@ class EnableStreaming:
             attributes = data_plane.manifest_attributes(name.repository, digest) if digest else None
             existing = data_plane.streaming_artifacts(name.repository, digest) if digest else []
         problems += image_problems(request, digest, attributes)
-        problems += cluster_problems(self._pools, request)
+        problems += cluster_problems(self._account, request, registry)
         raise_problems(f"Streaming {request['image']}", problems, CloudError)
         artifact = f"{name.login_server}/{name.repository}@{digest}"
         expires_at = began_at(operation) + timedelta(days=float(request.get("keep_days", 7)))
@@ -222,19 +222,19 @@ class EnableStreaming:
                 raise CloudError(f"Pool {name!r} of cluster {cluster!r} vanished while streaming was enabled.")
             state = word(pool.properties.provisioning_state)
             written = operation.progress.get("pool") == name
-            if written and state in ("Failed", "Canceled"):
+            failed = state in ("Failed", "Canceled")
+            if written and failed:
                 location = str(self._pools.cluster(cluster).location)
-                raise CloudError(
-                    self._pools.failure(cluster, name, state, operation.progress.get("pool_operation_id"), location)
-                )
-            if not streams(pool.properties):
+                why = self._pools.failure(cluster, name, state, operation.progress.get("pool_operation_id"), location)
+                raise CloudError(f"{why} The pool stays as AKS left it: enable streaming again once the cause is gone.")
+            if failed or not streams(pool.properties):
                 return self._switch(operation, cluster, name, pool)
             if state != "Succeeded":
                 return operation.at(f"pool {name}: {state.lower()}")
         return self._done(operation)
 
     def _switch(self, operation: Operation, cluster: str, name: str, pool: Any) -> Operation:
-        if int(pool.properties.count or 0) > 0:
+        if not streams(pool.properties) and int(pool.properties.count or 0) > 0:
             raise CloudError(
                 f"Pool {name!r} of cluster {cluster!r} has grown to {pool.properties.count} nodes meanwhile; switching "
                 "streaming on would reimage them: scale it to 0 and enable streaming again."

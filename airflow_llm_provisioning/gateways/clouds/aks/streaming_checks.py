@@ -7,8 +7,11 @@ Sources: AKS docs, artifact-streaming.md and -overview.md (2026-07); ACR docs, t
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_llm_provisioning.gateways.clouds.aks.arm import AzureAccount
+from airflow_llm_provisioning.gateways.clouds.aks.attachment import attachment_problems
 from airflow_llm_provisioning.gateways.clouds.aks.pools import Pools, streaming_problems, streams
 from airflow_llm_provisioning.gateways.clouds.aks.steps import ImageName, word
+from airflow_llm_provisioning.gateways.clouds.aks.taints import untolerated
 
 
 def request_problems(request: Mapping[str, Any]) -> list[str]:
@@ -59,21 +62,32 @@ def image_problems(request: Mapping[str, Any], digest: str | None, attributes: M
     return []
 
 
-def cluster_problems(agent_pools: Pools, request: Mapping[str, Any]) -> list[str]:
-    """Return why the named pools cannot be switched on as they are; a cluster that is not there raises."""
+def cluster_problems(account: AzureAccount, request: Mapping[str, Any], registry: Any) -> list[str]:
+    """Return why the cluster's nodes cannot stream, or its named pools cannot be switched on as they are.
+
+    `registry`: as Azure describes it. A cluster that is not there raises.
+    """
     if not request.get("cluster"):
         return []
-    agent_pools.cluster(request["cluster"])
-    problems: list[str] = []
+    pools = Pools(account)
+    cluster = pools.cluster(request["cluster"])
+    problems = attachment_problems(account, request, cluster, registry)
     for name in request.get("pools") or ():
-        pool = agent_pools.get(request["cluster"], name)
+        pool = pools.get(request["cluster"], name)
         if pool is None:
             problems.append(f"cluster {request['cluster']!r} has no pool {name!r}")
-            continue
-        problems += streaming_problems(pool.properties, name)
-        if not streams(pool.properties) and int(pool.properties.count or 0) > 0:
-            problems.append(
-                f"pool {name!r} has {pool.properties.count} nodes, and switching streaming on would reimage them: "
-                "scale it to 0 first, or set up a new pool"
-            )
+        else:
+            problems += _pool_problems(request, name, pool.properties)
+    return problems
+
+
+def _pool_problems(request: Mapping[str, Any], name: str, properties: Any) -> list[str]:
+    problems = streaming_problems(properties, name)
+    kept_away = untolerated(properties.node_taints or (), str(properties.vm_size), request.get("tolerations") or ())
+    problems += [f"pool {name!r} serves no trial: {reason}" for reason in kept_away]
+    if not streams(properties) and int(properties.count or 0) > 0:
+        problems.append(
+            f"pool {name!r} has {properties.count} nodes, and switching streaming on would reimage them: "
+            "scale it to 0 first, or set up a new pool"
+        )
     return problems

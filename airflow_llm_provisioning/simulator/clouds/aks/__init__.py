@@ -21,6 +21,7 @@ from airflow_llm_provisioning.simulator.clouds.aks.http import (
     LongOperations,
     endpoint,
 )
+from airflow_llm_provisioning.simulator.clouds.aks.roles import RoleAssignments
 from airflow_llm_provisioning.simulator.clouds.aks.tasks import RegistriesAndTasks, Registry
 from airflow_llm_provisioning.simulator.world import World
 
@@ -85,6 +86,7 @@ class AksStandIn:
         common = (world, self.operations, self.durations_s)
         self.clusters = ManagedClusters(*common, self._base_url, nodes_of)
         self.tasks = RegistriesAndTasks(*common, self._base_url, self.registries)
+        self.roles = RoleAssignments(world)
         self.data_plane = DataPlane(*common, self._base_url, self.registries)
         self._runner: web.AppRunner | None = None
         self._url = ""
@@ -92,7 +94,8 @@ class AksStandIn:
     async def start(self, port: int = 0) -> dict[str, str]:
         """Listen on 127.0.0.1 and return {"arm": url, "acr": url}: one address, registries told apart by Host."""
         app = web.Application(client_max_size=64 * 1024**2)
-        for method, path, name, handler in [*self.clusters.routes(), *self.tasks.routes(), *self._feature_routes()]:
+        managed = [*self.clusters.routes(), *self.tasks.routes(), *self.roles.routes(), *self._feature_routes()]
+        for method, path, name, handler in managed:
             app.router.add_route(method, path, self._endpoint(name, self._resource_manager(handler)))
         for method, path, name, handler in [*self.tasks.blob_routes(), *self.data_plane.storage_routes()]:
             app.router.add_route(method, path, self._endpoint(name, handler))

@@ -21,6 +21,7 @@ from airflow_llm_provisioning.simulator.clouds.aks.http import (
     LongOperations,
     Running,
 )
+from airflow_llm_provisioning.simulator.clouds.aks.roles import kubelet_identity
 from airflow_llm_provisioning.simulator.world import CloudCluster, NodePool, World
 
 # GPU sizes that can be asked for: SKU and count (Azure VM sizes, NVadsA10 v5, NC A100 v4, NCasT4 v3, NCads H100 v5).
@@ -199,6 +200,7 @@ class ManagedClusters:
             "properties": {
                 "provisioningState": "Succeeded",
                 "kubernetesVersion": cluster.kubernetes_version,
+                "identityProfile": {"kubeletidentity": {"objectId": kubelet_identity(cluster.name)}},
                 "nodeProvisioningProfile": {"mode": "Auto" if cluster.autoscaler == "karpenter" else "Manual"},
             },
         }
