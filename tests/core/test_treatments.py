@@ -303,7 +303,16 @@ def test_a_snapshot_must_be_mounted_and_found(pulled: str | None, said: bool | N
 @pytest.mark.parametrize("name", ["gke_image_streaming", "aks_artifact_streaming"])
 def test_streaming_shows_in_the_pulls(name: str, pulled: str | None, value: str) -> None:
     """Gigabytes in seconds were mounted; minutes were a full pull; silence proves nothing."""
-    assert verdict(name, trace(pulled=pulled)).value == value
+    said = (("image_streamed", True),) if name == "aks_artifact_streaming" else ()
+    assert verdict(name, trace(pulled=pulled, evidence=said)).value == value
+
+
+@pytest.mark.parametrize("said", [(), (("image_streamed", None),)])
+def test_a_quick_pull_on_aks_proves_nothing_while_registry_and_pool_are_not_known(
+    said: tuple[tuple[str, bool | None], ...],
+) -> None:
+    """AKS has no signal of its own: without the image's and the pool's state a fast pull stays unknown."""
+    assert verdict("aks_artifact_streaming", trace(pulled=QUICK, evidence=said)).value == "unknown"
 
 
 def test_a_registry_that_was_not_converted_rules_aks_streaming_out() -> None:

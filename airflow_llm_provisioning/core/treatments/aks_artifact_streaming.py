@@ -1,6 +1,7 @@
 """AKS: Artifact Streaming from a Premium registry, where the image was converted before any node pulled it.
 
-No positive signal of it is documented for the cluster: the pull's own figures must prove it, or it stays unknown.
+No positive signal of it is documented for the cluster: the pull's own figures must prove it, and the registry and the
+pool must not leave it open, or it stays unknown.
 """
 
 from airflow_llm_provisioning.core.experiment import Delivery
@@ -25,8 +26,5 @@ class AksArtifactStreaming:
         return plan.in_own_registry()
 
     def verify(self, view: TraceView) -> Verdict:
-        """Say whether the pulls were faster than any full pull, or the registry and pool rule streaming out."""
-        said = cloud_says(view, "image_streamed")
-        arrived = both_arrived(view, self.name, "streamed")
-        # The pull itself is proof enough; the cloud's state alone can only say no.
-        return all_of(self.name, [arrived] if said.value == "unknown" else [said, arrived])
+        """Say whether the pulls were faster than any full pull, and registry and pool were set up for it."""
+        return all_of(self.name, [cloud_says(view, "image_streamed"), both_arrived(view, self.name, "streamed")])

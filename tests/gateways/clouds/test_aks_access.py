@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from aks_stand import HOST, POOL, azure
+from azure.core.credentials import AccessToken
 
 from airflow_llm_provisioning.exceptions import CloudError
+from airflow_llm_provisioning.gateways.clouds.aks.arm import LocalCredential
 from airflow_llm_provisioning.gateways.clouds.base import Evidence
 
 pytestmark = pytest.mark.aks
@@ -26,7 +28,17 @@ async def test_an_entra_cluster_is_reached_without_kubelogin() -> None:
     async with azure() as stand:
         stand.sim.clusters.entra = True
         cloud = stand.cloud()
+        asked: list[str] = []
+
+        class Noting(LocalCredential):
+            def get_token(self, *scopes: str, **options: object) -> AccessToken:
+                asked.extend(scopes)
+                return super().get_token(*scopes, **options)
+
+        cloud._account.credential = Noting()
         access = await asyncio.to_thread(cloud.cluster_access, "c1")
+        # The audience of AKS's server application (AKS docs, kubelogin-authentication).
+        assert asked[-1] == "6dae42f8-4368-4678-94ff-3960e28e3630/.default"
         assert access.token is not None
         assert access.token.startswith("local-")
         assert access.expires_at is not None
@@ -55,6 +67,7 @@ async def test_an_unknown_cluster_is_said_with_the_resource_group() -> None:
             await asyncio.to_thread(stand.cloud().cluster_access, "c9")
 
 
+POOL_LABEL, NAP = "kubernetes.azure.com/agentpool", "karpenter.sh/nodepool"
 FAST = [{"node": "n", "size_bytes": 13.5e9, "pull_s": 4.5}]
 SLOW = [{"node": "n", "size_bytes": 4_080_443_126, "pull_s": 168.8}]  # Azure/acr#873: streaming on, full pull
 
@@ -71,6 +84,9 @@ SLOW = [{"node": "n", "size_bytes": 4_080_443_126, "pull_s": 168.8}]  # Azure/ac
         ({"pulls": FAST, "image": f"{HOST}/ray-serving:absent"}, False, "no streaming artifact"),
         ({"pulls": FAST, "image_pull_secrets": ["acr"]}, False, "imagePullSecrets"),
         ({"pulls": FAST, "pools": ["plain"]}, False, "Streaming is off on pool plain"),
+        ({"pulls": FAST, "pools": ["deleted"]}, None, "'deleted' is gone"),
+        ({"pulls": FAST, "image": None}, None, "image is not known"),
+        ({"pulls": FAST, "nodes": [{"name": "x", "labels": {POOL_LABEL: "auto", NAP: "auto"}}]}, True, "no full pull"),
     ],
 )
 async def test_streamed_is_believed_only_from_the_pull_and_ruled_out_by_any_state(
@@ -111,7 +127,7 @@ async def test_each_claim_says_where_its_answer_is_from_and_unknown_claims_are_u
         built = await stand.built()
         await stand.run("enable_streaming", {"image": built["image"]})
         await stand.run("set_up_node_pool", {"cluster": "c1", "pool": POOL})
-        facts = {"image": built["image"], "cluster": "c1", "nodes": [{"name": "n", "labels": {LABEL: "aksgpu"}}]}
+        facts = {"image": built["image"], "cluster": "c1", "nodes": [{"name": "n", "labels": {POOL_LABEL: "aksgpu"}}]}
         claims = ["image_by_tag", "image_converted", "pool_streams", "snapshot_mounted"]
         found = await asyncio.to_thread(stand.cloud().verify, claims, facts)
         assert [(item.claim, item.holds) for item in found] == [
@@ -121,9 +137,6 @@ async def test_each_claim_says_where_its_answer_is_from_and_unknown_claims_are_u
             ("snapshot_mounted", None),
         ]
         assert all(item.source for item in found)
-
-
-LABEL = "kubernetes.azure.com/agentpool"
 
 
 async def test_a_cloud_that_does_not_answer_leaves_the_claim_unknown() -> None:

@@ -42,13 +42,12 @@ def attachment_problems(account: AzureAccount, request: Mapping[str, Any], clust
     roles = _roles(account, str(registry.id), str(principal))
     if roles is None or roles & MAY_PULL.keys():
         return []
-    attach = (
-        f"az aks update --name {cluster.name} --resource-group {account.resource_group} --attach-acr {registry.name}"
+    command = f"az aks update --name {cluster.name} --resource-group {account.resource_group}"
+    found = (
+        f"registry {registry.name!r} is not attached to cluster {cluster.name!r}, and its nodes may not pull from it"
     )
-    return [
-        f"registry {registry.name!r} is not attached to cluster {cluster.name!r}, and its nodes may not pull from it: "
-        f"{attach} (or, where a role of your own allows it, set the option assume: [{ASSUMED}])"
-    ]
+    otherwise = f"or, where a role of your own allows it, set the option assume: [{ASSUMED}]"
+    return [f"{found}: {command} --attach-acr {registry.name} ({otherwise})"]
 
 
 def _roles(account: AzureAccount, scope: str, principal: str) -> set[str] | None:

@@ -1,26 +1,25 @@
 """Was an image streamed? What Azure's own state can say about it, and when it can only say no.
 
 No positive signal of artifact streaming is documented (a `Pulled` event appears either way), so state alone never
-proves it: converted, switched on and named by tag are necessary. What proves it is the pull itself, when bytes and
-seconds are among the facts; otherwise the answer is None. It changes nothing in Azure.
+proves it: converted, switched on and named by tag are necessary, and each must be known. What proves it then is the
+pull itself, its bytes over its seconds against what a full pull could do; otherwise the answer is None. It changes
+nothing in Azure.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.verdicts import IMPLAUSIBLE_BYTES_S, JUDGED_BYTES
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.aks.arm import AzureAccount, asking
 from airflow_llm_provisioning.gateways.clouds.aks.pools import Pools, streams
 from airflow_llm_provisioning.gateways.clouds.aks.steps import ImageName
 from airflow_llm_provisioning.gateways.clouds.base import Evidence
 
-# Faster than any full pull on record could be: Azure/acr#873 pulled 4.08 GB at 24 MB/s; the best parallel pulls of
-# other registries stay below 400 MB/s on disk. Slower than this proves nothing but a small or warm image.
-STREAMED_BYTES_S: Final = 500e6
-# An ordinary pull of several gigabytes is never below this many seconds; a streaming mount always is (assumed).
-LARGE_IMAGE_BYTES: Final = 2e9
 POOL_LABEL: Final = "kubernetes.azure.com/agentpool"
+# Nodes of node auto-provisioning belong to a Karpenter NodePool, which is no agent pool of AKS's API.
+KARPENTER_LABEL: Final = "karpenter.sh/nodepool"
 
 
 class StreamingEvidence:
@@ -63,6 +62,8 @@ class StreamingEvidence:
 
     def _converted(self, facts: Mapping[str, Any]) -> tuple[bool | None, str, str]:
         found = self._artifacts(facts)
+        if not facts.get("image"):
+            return None, "The pod's image is not known.", "trace"
         if found is None:
             return False, f"{facts.get('image')!r} is in no Azure registry: nothing could be converted.", "image name"
         artifacts = found[1]
@@ -109,9 +110,15 @@ class StreamingEvidence:
 
     def _streamed(self, facts: Mapping[str, Any]) -> tuple[bool | None, str, str]:
         needed = (_by_tag, _without_secrets, self._converted, self._pool_streams, self._before_pull)
-        for holds, detail, source in (question(facts) for question in needed):
+        answers = [question(facts) for question in needed]
+        for holds, detail, source in answers:
             if holds is False:
                 return False, detail, source
+        by_tag, _, converted, pool, _ = answers
+        # The image's own state must be known; the pool's wherever the nodes are of a pool that AKS's API has.
+        for holds, detail, source in (by_tag, converted, *([pool] if _pool_names(facts) else [])):
+            if holds is None:
+                return None, detail, source
         return _from_pulls(facts.get("pulls") or ())
 
 
@@ -138,13 +145,13 @@ def _without_secrets(facts: Mapping[str, Any]) -> tuple[bool | None, str, str]:
 
 def _from_pulls(pulls: Sequence[Mapping[str, Any]]) -> tuple[bool | None, str, str]:
     known = [pull for pull in pulls if pull.get("size_bytes") and pull.get("pull_s")]
-    known = [pull for pull in known if float(pull["size_bytes"]) >= LARGE_IMAGE_BYTES]
+    known = [pull for pull in known if float(pull["size_bytes"]) >= JUDGED_BYTES]
     if not known:
         return None, "No pull of a large image with bytes and seconds was seen, and nothing else proves it.", "trace"
     slowest = min(known, key=lambda pull: float(pull["size_bytes"]) / float(pull["pull_s"]))
     rate = float(slowest["size_bytes"]) / float(slowest["pull_s"])
     detail = f"{float(slowest['size_bytes']) / 1e9:.2f} GB in {float(slowest['pull_s']):.1f} s is {rate / 1e6:.0f} MB/s"
-    if rate >= STREAMED_BYTES_S:
+    if rate >= IMPLAUSIBLE_BYTES_S:
         return True, f"{detail}: no full pull is that fast.", "event Pulled"
     return False, f"{detail}: that is an ordinary pull.", "event Pulled"
 
@@ -153,8 +160,8 @@ def _pool_names(facts: Mapping[str, Any]) -> list[str]:
     names = [str(name) for name in facts.get("pools") or ()]
     for node in facts.get("nodes") or ():
         if isinstance(node, Mapping):
-            label = (node.get("labels") or {}).get(POOL_LABEL)
-            names += [str(label)] if label else []
+            labels = node.get("labels") or {}
+            names += [str(labels[POOL_LABEL])] if POOL_LABEL in labels and KARPENTER_LABEL not in labels else []
         elif str(node).startswith("aks-") and "-vmss" in str(node):
             names.append(str(node).split("-")[1])  # aks-<pool>-<number>-vmss<index>
     return list(dict.fromkeys(names))
