@@ -83,8 +83,7 @@ def checked(experiment: Experiment) -> Experiment:
     """Return the experiment, or raise what makes one of its cells impossible."""
     from airflow_llm_provisioning.core.treatments import check_target
     from airflow_llm_provisioning.core.workload import workload
-    from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
-    from airflow_llm_provisioning.gateways.autoscalers.luna import shared_cluster_problems
+    from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS, gke_nodes, luna
 
     workload(experiment.profile)
     for target in experiment.targets:
@@ -95,7 +94,10 @@ def checked(experiment: Experiment) -> Experiment:
             raise ConfigurationError(
                 f"Target {target.name!r} cannot get its nodes from {autoscaler.name}: {' '.join(problems)}"
             )
-    shared = shared_cluster_problems(experiment.targets)
+    shared = [
+        *luna.shared_cluster_problems(experiment.targets),
+        *gke_nodes.shared_cluster_problems(experiment.targets),
+    ]
     if shared:
         raise ConfigurationError(" ".join(shared))
     return experiment
@@ -341,9 +343,9 @@ def _pools(target: Target) -> list[str] | None:
 
 
 def _streaming_options(target: Target) -> dict[str, Any]:
-    """Return the target's `streaming` options, and the account its nodes will have: its roles can be checked now."""
-    account = target.nodes.options.get("node_service_account") if target.cloud == "gke" else None
-    known = {"node_service_account": account} if account else {}
+    """Return the target's `streaming` options, and what is known of nodes that are made later, to be checked now."""
+    options = target.nodes.options if target.cloud == "gke" else {}
+    known = {name: options[name] for name in ("node_service_account", "auto_provisioning") if options.get(name)}
     return known | dict(target.options.get("streaming") or {})
 
 

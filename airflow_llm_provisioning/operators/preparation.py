@@ -166,8 +166,8 @@ class EnableStreaming(CloudStep):
     :param image: {image, digest} as `BuildServingImage` returns it.
     :param cluster_name: the cluster in the cloud's words.
     :param pools: GKE: these node pools instead of the whole cluster.
-    :param options: GKE: {node_service_account, assume: ["node_roles"], prewarm, prewarm_days}: the account of nodes
-        that are made later, so that its roles are checked now; not to check roles; the registry's own prewarming.
+    :param options: GKE: {node_service_account, auto_provisioning, assume: ["node_roles"], prewarm, prewarm_days}: what
+        nodes that are made later will be, checked now; not to check roles; the registry's own prewarming.
     """
 
     verb = "enable_streaming"

@@ -113,6 +113,7 @@ class Simulator:
             region=target.region or "",
             kubernetes_version=f"{target.nodes.kubernetes_minor}.0",
             autoscaler=target.nodes.autoscaler,
+            auto_provisioning=bool(target.nodes.options.get("auto_provisioning")),
         )
         self.world.clusters[target.cluster] = cluster
         account = target.nodes.options.get("node_service_account")

@@ -78,6 +78,8 @@ class CloudCluster:
     autoscaler: Literal["luna", "karpenter", "native"]
     streaming: bool = False
     """GKE: the cluster-level gcfsConfig."""
+    auto_provisioning: bool = False
+    """GKE: whether node pools are made for pods that none fits."""
     pools: dict[str, NodePool] = field(default_factory=dict)
     server: str | None = None
 

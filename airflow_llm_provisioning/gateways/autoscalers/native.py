@@ -1,7 +1,7 @@
 """The cloud's own node autoscaler, or none: node pools that live in the cloud's API, chosen by a label.
 
-On GKE and AKS the pools are set up by the cloud's gateway; on EKS a managed node group is the user's, and the data of
-its launch template is emitted; elsewhere the nodes are simply there.
+On GKE and AKS the pools are set up by the cloud's gateway, unless GKE's auto-provisioning makes them; on EKS a managed
+node group is the user's, and the data of its launch template is emitted; elsewhere the nodes are simply there.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any, Final
 from airflow_llm_provisioning.core.experiment import NodeProfile
 from airflow_llm_provisioning.core.manifest import Placement
 from airflow_llm_provisioning.core.names import LABEL_TARGET, label_value
-from airflow_llm_provisioning.gateways.autoscalers import eks_nodes
+from airflow_llm_provisioning.gateways.autoscalers import eks_nodes, gke_nodes
 from airflow_llm_provisioning.gateways.autoscalers.base import NodeSetup
 
 GPU_TAINT: Final[Mapping[str, str]] = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
@@ -34,6 +34,8 @@ class Native:
                     "node_selector to the labels of its nodes."
                 )
             return found
+        if gke_nodes.auto_provisions(profile):
+            return gke_nodes.problems(profile)
         if profile.cloud in ("gke", "aks") and not profile.gpu_instance_type:
             return [
                 "A node pool has one machine type: set gpu_instance_type (and cpu_instance_type for the head's pool)."
@@ -46,7 +48,7 @@ class Native:
             return NodeSetup(
                 files={"launch-template-data.json": json.dumps(_launch_template(profile), indent=2) + "\n"}
             )
-        if profile.cloud not in ("gke", "aks"):
+        if profile.cloud not in ("gke", "aks") or gke_nodes.auto_provisions(profile):
             return NodeSetup()
         cpu = [_pool(profile, gpu=False)] if profile.cpu_instance_type else []
         return NodeSetup(cloud_pools=[_pool(profile, gpu=True), *cpu])
@@ -56,6 +58,8 @@ class Native:
         selector = profile.options.get("node_selector")
         if selector is not None:
             return Placement(node_selector={str(key): str(value) for key, value in dict(selector).items()})
+        if gke_nodes.auto_provisions(profile):
+            return gke_nodes.placement(profile, group)
         if profile.cloud not in ("gke", "aks") or (group == "head" and not profile.cpu_instance_type):
             return Placement()
         return Placement(node_selector={LABEL_TARGET: label_value(profile.name)})

@@ -246,6 +246,14 @@ def test_auto_provisioned_pools_of_another_node_image_are_refused(google: Google
         google.cloud().start("enable_streaming", STREAM)
 
 
+def test_auto_provisioning_that_is_off_is_told_before(google: GoogleProject) -> None:
+    """A target that counts on it would wait for nodes for ever."""
+    with pytest.raises(ConfigurationError, match="auto-provisioning is off: switch it on"):
+        google.cloud().start("enable_streaming", {**STREAM, "auto_provisioning": True})
+    google.world.clusters["main"].auto_provisioning = True
+    assert google.cloud().start("enable_streaming", {**STREAM, "auto_provisioning": True}).state == "running"
+
+
 ACCOUNT = "nodes@my-project.iam.gserviceaccount.com"
 
 

@@ -59,7 +59,7 @@ class Streaming:
         problems += streaming_problems(self._project, image, request.get("digest"))
         cluster = read_cluster(self._project, str(request["cluster"]))
         pools: Sequence[str] = list(request.get("pools") or ())
-        problems += _node_problems(cluster, pools)
+        problems += _node_problems(cluster, pools, auto_provisioning=bool(request.get("auto_provisioning")))
         if "node_roles" not in (request.get("assume") or ()):
             accounts = set(cluster.service_accounts(pools))
             # Luna's nodes run as an account that no pool of today shows.
@@ -203,11 +203,16 @@ def _missing_roles(policy: Any, account: str, project: str) -> list[str]:
     ]
 
 
-def _node_problems(cluster: ClusterView, pools: Sequence[str]) -> list[str]:
+def _node_problems(cluster: ClusterView, pools: Sequence[str], *, auto_provisioning: bool) -> list[str]:
     if cluster.autopilot:
         # Autopilot streams by itself since 1.25.5 and has no pools to name (image-streaming page).
         return ["it is an Autopilot cluster, where streaming is always on: nothing to enable"] if pools else []
     problems = []
+    if auto_provisioning and cluster.auto_image_type is None:
+        problems.append(
+            "its node auto-provisioning is off: switch it on (`gcloud container clusters update "
+            "--enable-autoprovisioning`, with limits for CPU, memory and the GPU)"
+        )
     for name in pools:
         pool = cluster.pools.get(name)
         if pool is None:

@@ -68,6 +68,8 @@ class Clusters:
         }
         if cluster.server is not None:
             body["endpoint"] = cluster.server
+        if cluster.auto_provisioning:
+            body["autoscaling"] = {"enableNodeAutoprovisioning": True}
         return {**body, **self.extras.get(cluster.name, {})}
 
     def _pool(self, cluster: CloudCluster, pool: NodePool) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from airflow_llm_provisioning.simulator.infra.autoscalers import base
+from airflow_llm_provisioning.simulator.infra.autoscalers.provisioning import AutoProvisioning
 from airflow_llm_provisioning.simulator.infra.demand import GPU, pod_demand
 from airflow_llm_provisioning.simulator.infra.machines import ClusterContext, Machine, OperatingSystem
 from airflow_llm_provisioning.simulator.infra.nodeobjects import provider_label
@@ -37,19 +38,22 @@ class NativeAutoscaler:
         self._told: dict[str, str] = {}
         """Pod (uid) -> why no pool was enlarged for it, as it was last told."""
         self._empty = base.EmptyNodes(ctx, fleet, self._may_go)
+        self._provisioning = AutoProvisioning(ctx)
 
     async def run(self) -> None:
         """Work until cancelled."""
         value = self._ctx.profile.value
         patience_s = value("scale_down_after_s")
         await base.together(
-            self._scan_forever(), self._empty.run(value("scan_interval_s"), lambda _machine: patience_s)
+            self._scan_forever(),
+            self._empty.run(value("scan_interval_s"), lambda _machine: patience_s, after=self._gone),
         )
 
     async def _scan_forever(self) -> None:
         while True:
             await self._ctx.pause("scan_interval_s")
             await self._give_up_on_missing()
+            self._provisioning.settle()
             for pool in self._pools():
                 while self._size(pool) < pool.min_nodes and self._grow(pool) is not None:
                     pass
@@ -87,6 +91,8 @@ class NativeAutoscaler:
                     return machine.name
                 reason = "in backoff after failed scale-up"
             reasons.append(reason)
+        if self._provisioning.begin(pod) is not None:
+            return None
         counted = ", ".join(f"{reasons.count(reason)} {reason}" for reason in sorted(set(reasons)))
         message = f"pod didn't trigger scale-up: {counted}" if counted else "pod didn't trigger scale-up: "
         uid = pod["metadata"]["uid"]
@@ -146,6 +152,11 @@ class NativeAutoscaler:
     def _may_go(self, machine: Machine) -> bool:
         pool = self._ctx.cluster.pools.get(self._pool_of.get(machine.name, ""))
         return machine.name in self._pool_of and (pool is None or self._size(pool) > pool.min_nodes)
+
+    def _gone(self, machine: Machine) -> None:
+        pool = self._pool_of.get(machine.name, "")
+        if not any(owner == pool and name in self._fleet.machines for name, owner in self._pool_of.items()):
+            self._provisioning.drop(pool)
 
     def _pools(self) -> list[NodePool]:
         return list(self._ctx.cluster.pools.values())
