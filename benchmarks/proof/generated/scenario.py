@@ -1,0 +1,116 @@
+"""What is deployed, and what happens to its telling: every choice that a made-up deployment is drawn from."""
+
+import random
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Cloud = Literal["eks", "gke", "aks"]
+Autoscaler = Literal["luna", "karpenter", "cluster-autoscaler"]
+Engine = Literal["plain", "vllm-0.5.4", "vllm-0.33"]
+Delivery = Literal["pulled", "present", "streamed"]
+
+# Which node autoscalers there are: Karpenter is AKS's node auto-provisioning too, and absent on GKE.
+AUTOSCALERS: Final[dict[Cloud, tuple[Autoscaler, ...]]] = {
+    "eks": ("luna", "karpenter", "cluster-autoscaler"),
+    "gke": ("luna", "cluster-autoscaler"),
+    "aks": ("luna", "karpenter", "cluster-autoscaler"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One deployment's kind.
+
+    `fresh`, `head_fresh`: whether the worker's and the head's node is made for the trial. `pip`: Ray installs packages
+    at start. `exclude_head`: the head's endpoint is kept out of the serve Service, so the worker's readiness ends the
+    trial. `attached_s`: when the recorder begins after the submission; None if it watched before. `marks`: whether the
+    trace has the marks of our own apply. `pulled`: which of the kubelet's wordings `Pulled` has.
+    """
+
+    dynamic: bool
+    fresh: bool
+    head_fresh: bool = False
+    cloud: Cloud = "eks"
+    autoscaler: Autoscaler = "cluster-autoscaler"
+    kuberay: Literal["1.1", "1.7"] = "1.7"
+    engine: Engine = "plain"
+    head_image: Delivery = "pulled"
+    worker_image: Delivery = "pulled"
+    pulled: Literal["plain", "waiting", "sized"] = "sized"
+    pip: bool = False
+    exclude_head: bool = False
+    attached_s: float | None = None
+    marks: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distortion:
+    """What happens to a trace on its way to the recorder.
+
+    `skew_s`: every source's clock is off by up to this. `late`, `lost`, `doubled`, `reordered`: the chance of a line to
+    be held up (with all that follows on its watch), never to arrive, to arrive twice, to be overtaken. `gaps`: how many
+    watches break off, half of them with a 410 and a list, the others go on where they stopped. `api_restart`: all
+    watches and polls break off at once. `killed`: the triggerer is killed and a new recorder goes on. `logs`: whether
+    Ray and its logs could be read at the end.
+    """
+
+    skew_s: float = 0.0
+    late: float = 0.0
+    lost: float = 0.0
+    doubled: float = 0.0
+    reordered: float = 0.0
+    gaps: int = 0
+    api_restart: bool = False
+    killed: bool = False
+    logs: bool = True
+
+    @property
+    def none(self) -> bool:
+        """Whether nothing but the stamps' own resolution stands between truth and trace."""
+        return self == Distortion()
+
+
+def plain_scenario(rng: random.Random) -> Scenario:
+    """Draw set-up and node only; all else as the recordings have it."""
+    return Scenario(dynamic=rng.random() < 0.5, fresh=rng.random() < 0.7)
+
+
+def draw_scenario(rng: random.Random) -> Scenario:
+    """Draw from everything this project supports, each choice independent of the others where the field's are."""
+    cloud: Cloud = rng.choice(("eks", "gke", "aks"))
+    kuberay: Literal["1.1", "1.7"] = rng.choice(("1.1", "1.7"))
+    deliveries: tuple[Delivery, ...] = ("pulled", "pulled", "pulled", "present", "streamed")
+    return Scenario(
+        dynamic=rng.random() < 0.5,
+        fresh=rng.random() < 0.75,
+        head_fresh=rng.random() < 0.5,
+        cloud=cloud,
+        autoscaler=rng.choice(AUTOSCALERS[cloud]),
+        kuberay=kuberay,
+        engine=rng.choice(("plain", "vllm-0.5.4", "vllm-0.33")),
+        head_image=rng.choice(deliveries),
+        worker_image=rng.choice(deliveries),
+        pulled=rng.choice(("plain", "waiting", "sized")),
+        pip=rng.random() < 0.4,
+        # The field exists since KubeRay 1.3.
+        exclude_head=kuberay == "1.7" and rng.random() < 0.25,
+        attached_s=None if rng.random() < 0.4 else rng.uniform(0.2, 6),
+        marks=rng.random() < 0.7,
+    )
+
+
+def draw_distortion(rng: random.Random) -> Distortion:
+    """Draw what happens on the way: nothing at all in a quarter of the cases."""
+    if rng.random() < 0.25:
+        return Distortion()
+    return Distortion(
+        skew_s=rng.choice((0.5, 2.0, 5.0)),
+        late=rng.choice((0.0, 0.02, 0.1)),
+        lost=rng.choice((0.0, 0.02, 0.1)),
+        doubled=rng.choice((0.0, 0.1, 0.3)),
+        reordered=rng.choice((0.0, 0.02, 0.1)),
+        gaps=rng.choice((0, 0, 1, 3)),
+        api_restart=rng.random() < 0.15,
+        killed=rng.random() < 0.15,
+        logs=rng.random() < 0.9,
+    )
