@@ -1,6 +1,7 @@
 """`llm-provisioning`: look at results, replay traces, check targets, run the simulator."""
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,9 @@ Command = Callable[[argparse.Namespace], int]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; errors of ours are one sentence on stderr and exit code 1."""
     parsed = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A trace may hold half a character; a terminal that cannot show one is no reason to stop.
+        sys.stdout.reconfigure(errors="backslashreplace")
     command: Command = parsed.command
     try:
         return command(parsed)

@@ -142,8 +142,11 @@ def _replayed(name: str, store: "ResultsStore | None", against: Path | None) -> 
         data = path.read_bytes()
         old = read_trace_file(data).carried
     else:
-        data = trace_bytes(name, store.trace(name))
         old, row = store.traces.analysis(name), store.trial(name)
+        chunks = store.trace(name)
+        if row is not None and not chunks:
+            raise TraceError(f"Trial {name} has a row and no recording, so there is nothing to compute again.")
+        data = trace_bytes(name, chunks)
     if against is not None:
         old = _earlier(against)
     new = Computed(analysis_version(), replay(data, list(row.treatments) if row else None))

@@ -72,7 +72,7 @@ class SqlTraces:
         query = select(table.c.analysis_version, table.c.document).where(table.c.trial_id == trial_id)
         with read_from(self._engine) as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else Computed(row[0], gzip.decompress(row[1]).decode("utf-8"))
+        return None if row is None else Computed(row[0], gzip.decompress(row[1]).decode("utf-8", "surrogatepass"))
 
     def imported(self, trial_id: str) -> ImportedTrace | None:
         """Return where an imported trace came from; None for one of our own trials, and for none."""

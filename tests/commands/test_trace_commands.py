@@ -1,0 +1,293 @@
+"""`replay` and `trace` on the command line: what they print, and the exit code a script can trust."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trace_builders import small_chunks, small_trace
+
+from airflow_llm_provisioning import cli
+from airflow_llm_provisioning.core.judging import judge_trace, trial_row
+from airflow_llm_provisioning.core.replay import result_text
+from airflow_llm_provisioning.core.trace import encode_chunk, encode_line
+from airflow_llm_provisioning.gateways.analysis_version import analysis_version
+from airflow_llm_provisioning.gateways.store import ResultsStore
+
+OPENED_AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
+TRIAL: dict[str, Any] = {
+    "experiment": "e", "target": "t", "cluster": "c", "cloud": "eks", "setup": "static", "variant": "baseline",
+    "profile": "p", "replicate": 0, "slot": 0, "seed": 1, "trial_id": "night-1", "run_id": "r", "dag_id": "d",
+    "rayservice": "trial-a", "namespace": "serving", "image": "i", "treatments": [], "origin": "simulated",
+    "opened_at": OPENED_AT.isoformat(), "model": {"model_id": "m", "revision": "v", "source": "pinned"},
+}  # fmt: skip
+SECRET = "AKIA" + "IOSFODNN7EXAMPLE"
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/results.db"
+
+
+@pytest.fixture
+def run(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command on a store of this test's own: exit code, output, errors."""
+    monkeypatch.setenv("LLM_PROVISIONING_STORE", url)
+
+    def command(*words: object) -> tuple[int, str, str]:
+        code = cli.main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return command
+
+
+def save(url: str, trial_id: str = "night-1", *, by: str | None = None, **changes: Any) -> None:
+    """Record and close a trial, as the teardown does; `changes` are made to its row afterwards."""
+    store = ResultsStore.open(url)
+    for chunk in small_chunks(trial_id=trial_id):
+        store.append_trace(trial_id, chunk)
+    judgement = judge_trace(store.trace(trial_id), [])
+    row = trial_row(
+        {**TRIAL, "trial_id": trial_id},
+        judgement,
+        outcomes=(),
+        wait_state=None,
+        closed_at=OPENED_AT + timedelta(hours=1),
+        analysis_version=by or analysis_version(),
+    )
+    document = judgement.as_dict()
+    if by is not None:
+        # As an earlier version might have it: it knew nothing of a phase, and took another instant for another.
+        document["total_s"] = 50.0
+        document["phases"] = document["phases"][1:]
+        row = replace(row, total_s=50.0, phases=row.phases[1:])
+    store.save_trial(replace(row, **changes), result_text(document))
+    store.close()
+
+
+def test_a_stored_trial_replays_the_same_byte_for_byte(run: Run, url: str) -> None:
+    """Exit code 0; every number stands there with its bounds and its source."""
+    save(url)
+    code, out, _ = run("replay", "night-1")
+    assert code == 0
+    assert "the same, byte for byte" in out
+    assert "SIMULATED" in out
+    assert re.search(r"TOTAL +61\.\d+ s \(\d+\.\d+ to \d+\.\d+\)", out)
+    assert re.search(r"head\.ready +pods trial-a-head condition Ready", out)
+
+
+def test_another_version_shows_what_differs(run: Run, url: str) -> None:
+    """Exit code 1; total, phases and who computed which."""
+    save(url, by="0.0.9+core.old")
+    code, out, _ = run("replay", "night-1")
+    assert code == 1
+    assert f"differs, 0.0.9+core.old -> {analysis_version()}" in out
+    assert "total_s: 50.0 -> 61." in out
+    assert "+ operator_start: 2." in out
+    assert "the trial's row" not in out
+
+
+def test_a_row_that_was_changed_is_found_out(run: Run, url: str) -> None:
+    """The number in the tables must be the one that was computed."""
+    save(url, completion_s=1.0)
+    code, out, _ = run("replay", "night-1")
+    assert code == 1
+    assert "the trial's row is not what was computed" in out
+    assert "completion_s: 1.0 -> none" in out
+
+
+def test_a_row_without_a_kept_result_is_compared_itself(run: Run, url: str) -> None:
+    """As stores of the first schema have it."""
+    save(url, analysis_version=None)
+    code, out, _ = run("replay", "night-1")
+    assert code == 0
+    assert "the same as the trial's row" in out
+    save(url, "night-2", analysis_version=None, total_s=3.0)
+    code, out, _ = run("replay", "night-2")
+    assert code == 1
+    assert "total_s: 3.0 -> 61." in out
+
+
+def test_every_trace_of_a_store_at_once(run: Run, url: str) -> None:
+    """One line each, what differs below, and the worst of the exit codes."""
+    save(url)
+    save(url, "night-2", by="0.0.9+core.old")
+    code, out, _ = run("replay", "--all")
+    assert code == 1
+    assert re.search(r"^night-1: the same", out, re.MULTILINE)
+    assert re.search(r"^night-2: differs", out, re.MULTILINE)
+    assert "2 traces: 1 same, 1 differs" in out
+    code, out, _ = run("replay", "night-1", "nobody")
+    assert code == 2
+    assert "nobody: cannot read" in out
+
+
+def test_json_says_the_same(run: Run, url: str) -> None:
+    """Verdict, versions, differences, and the whole result."""
+    save(url, by="0.0.9+core.old")
+    code, out, _ = run("replay", "night-1", "--json")
+    told = json.loads(out)
+    assert (code, told["verdict"], told["computed_before_by"]) == (1, "differs", "0.0.9+core.old")
+    assert told["computed_by"] == analysis_version()
+    assert told["result"]["total_s"] == pytest.approx(61, abs=1)
+    assert {"path": ["total_s"], "change": "changed", "old": 50.0, "new": told["result"]["total_s"]} in told[
+        "differences"
+    ]
+
+
+def test_a_file_is_compared_with_an_earlier_output(run: Run, tmp_path: Path) -> None:
+    """Without a store: computed, then the same, then different."""
+    trace, earlier = tmp_path / "t.jsonl.gz", tmp_path / "earlier.json"
+    trace.write_bytes(encode_chunk(small_trace()))
+    code, out, _ = run("replay", trace)
+    assert code == 0
+    assert "nothing was computed before to compare it with" in out
+    earlier.write_text(run("replay", trace, "--json")[1], encoding="utf-8")
+    assert run("replay", trace, "--against", earlier)[0] == 0
+    trace.write_bytes(encode_chunk(small_trace()[:-1]))
+    code, out, _ = run("replay", trace, "--against", earlier)
+    assert code == 1
+    assert "outcome: ready -> unfinished" in out
+    earlier.write_text("[]", encoding="utf-8")
+    code, _, err = run("replay", trace, "--against", earlier)
+    assert code == 2
+    assert "no output of `replay --json`" in err
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "not one line of it is ours"),
+        (b"\x89PNG\r\n\x1a\n", "not one line of it is ours"),
+        (encode_line({**small_trace()[0], "object": {"format": 99}}), "format 99 was read"),
+        (encode_line({**small_trace()[0], "object": {"format": "x"}}), "damaged or not ours"),
+    ],
+)
+@pytest.mark.parametrize("command", [("replay",), ("trace", "import")])
+def test_what_cannot_be_read_is_one_sentence(
+    run: Run, tmp_path: Path, command: tuple[str, ...], data: bytes, words: str
+) -> None:
+    """On stderr, with exit code 2, and nothing on stdout."""
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(data)
+    code, out, err = run(*command, path)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+
+
+def test_a_cut_trace_says_up_to_where(run: Run, tmp_path: Path) -> None:
+    """It is computed, and nobody takes it for whole."""
+    path = tmp_path / "cut.jsonl.gz"
+    first, second = small_chunks()
+    path.write_bytes(first + second[: len(second) // 2])
+    code, out, _ = run("replay", path)
+    assert code == 0
+    assert "computed up to the cut: the last compressed chunk stops in the middle" in out
+
+
+@pytest.mark.parametrize("words", [("replay",), ("replay", "--all", "x"), ("replay", "x", "y", "--svg", "f")])
+def test_a_command_that_cannot_be_meant_is_refused(run: Run, words: tuple[str, ...]) -> None:
+    """With what to give instead."""
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith("llm-provisioning replay: ")
+
+
+def test_a_trial_that_was_never_recorded_is_told_from_one_that_is_not_there(run: Run, url: str) -> None:
+    """A row and no trace; neither."""
+    save(url)
+    store = ResultsStore.open(url)
+    store.save_trial(replace(store.trial("night-1"), trial_id="refused"))  # type: ignore[type-var]
+    store.close()
+    assert "has a row and no recording" in run("replay", "refused")[2]
+    assert "no stored trace named 'nobody'" in run("replay", "nobody")[2]
+
+
+def test_a_trace_travels_and_is_never_mixed_with_own_trials(run: Run, url: str, tmp_path: Path) -> None:
+    """Exported here, imported there: marked, comparable with what its file says, and no row among the trials."""
+    save(url, by="0.0.9+core.old")
+    path, there = tmp_path / "given.jsonl.gz", f"sqlite:///{tmp_path}/there.db"
+    code, out, _ = run("trace", "export", "night-1", path)
+    assert code == 0
+    assert "origin simulated, with its result, computed by 0.0.9+core.old" in out
+    assert run("replay", path)[0] == 1
+    code, out, _ = run("trace", "import", path, "--store", there)
+    trial_id = out.partition(":")[0]
+    assert (code, trial_id[:9]) == (0, "imported-")
+    assert run("trace", "import", path, "--store", there)[1].startswith(f"{trial_id}: here already")
+    code, out, _ = run("replay", trial_id, "--store", there)
+    assert code == 1
+    assert "0.0.9+core.old ->" in out
+    assert "imported" in run("trace", "list", "--store", there)[1]
+    assert run("results", "--store", there)[1] == "There are no results.\n"
+    again = tmp_path / "again.jsonl.gz"
+    assert run("trace", "export", trial_id, again, "--store", there)[0] == 0
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_an_import_beside_its_own_trial_says_so(run: Run, url: str, tmp_path: Path) -> None:
+    """The trial of that name is left alone."""
+    save(url)
+    path = tmp_path / "plain.jsonl"
+    path.write_bytes(b"".join(map(encode_line, small_trace())))
+    code, out, _ = run("trace", "import", path)
+    assert code == 0
+    assert "this store has a trial night-1 of its own" in out
+    assert "no result in it to compare with" in out
+    assert run("replay", "night-1")[0] == 0
+    listed = run("trace", "list")[1].splitlines()
+    assert [("own trial" in line, "imported" in line) for line in listed].count((True, False)) == 1
+    assert len(listed) == 2
+
+
+def test_a_secret_neither_leaves_nor_enters(run: Run, url: str, tmp_path: Path) -> None:
+    """Exit code 3, its place and not its text, and nothing is written; --redact takes it out."""
+    log = {"received_at": small_trace()[-1]["received_at"], "resource": "pod-log", "path": "", "object": SECRET}
+    store = ResultsStore.open(url)
+    store.append_trace("leaky", encode_chunk([*small_trace(), log]))
+    store.close()
+    path = tmp_path / "leaky.jsonl.gz"
+    code, _, err = run("trace", "export", "leaky", path)
+    assert code == 3
+    assert "line 10 (pod-log), object: an AWS access key" in err
+    assert SECRET not in err
+    assert not path.exists()
+    assert run("trace", "export", "leaky", path, "--redact")[0] == 0
+    assert run("trace", "import", path)[0] == 0
+    path.write_bytes(encode_chunk([*small_trace(), log]))
+    assert run("trace", "import", path)[0] == 3
+    assert "1 values taken out" in run("trace", "import", path, "--redact")[1]
+
+
+def test_a_figure_of_a_trace(run: Run, tmp_path: Path) -> None:
+    """An SVG with its own paper, phases and milestones in it, and the label no simulated figure goes without."""
+    trace, figure = tmp_path / "t.jsonl.gz", tmp_path / "t.svg"
+    trace.write_bytes(encode_chunk(small_trace()))
+    code, _, _ = run("replay", trace, "--svg", figure)
+    told = figure.read_text(encoding="utf-8")
+    assert code == 0
+    assert told.startswith('<svg style="background:#ffffff')
+    for word in ("SIMULATED", "operator_start", "head.ready", "endpoint_ready", "its bounds"):
+        assert word in told, word
+
+
+@pytest.mark.parametrize("words", [("replay",), ("trace", "export"), ("trace", "import"), ("trace", "list")])
+def test_help_is_complete(words: tuple[str, ...]) -> None:
+    """Every argument and option has its sentence, and exit codes stand there where there are several."""
+    parser = cli._parser()
+    for word in words:
+        (inner,) = [action for action in parser._actions if isinstance(action.choices, dict)]
+        parser = inner.choices[word]
+    assert [action.dest for action in parser._actions if not action.help] == []
+    told = parser.format_help()
+    assert ("exit code:" in told) == (words[-1] != "list")
+    assert "--store URL" in told

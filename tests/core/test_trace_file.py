@@ -1,0 +1,133 @@
+"""A trace that is given away: what it carries, what it must not hold, and that it stays the same trace."""
+
+import gzip
+import json
+from typing import Any
+
+import pytest
+from trace_builders import AT, small_chunks, small_trace
+
+from airflow_llm_provisioning.core.replay import Computed, replay
+from airflow_llm_provisioning.core.trace import encode_chunk, encode_line, line
+from airflow_llm_provisioning.core.trace.secrets import find_secrets, without_secrets
+from airflow_llm_provisioning.core.trace_file import exported, read_trace_file, refusal
+from airflow_llm_provisioning.exceptions import TraceError
+
+# Put together here, so that no scanner takes this file for a leak.
+SECRETS = {
+    "a private key": "-----BEGIN RSA " + "PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----",
+    "a JSON web token": "ey" + "JhbGciOiJIUzI1NiJ9.ey" + "JzdWIiOiIxMjM0In0.c2lnbmF0dXJl",
+    "an AWS access key": "AKIA" + "IOSFODNN7EXAMPLE",
+    "a Hugging Face token": "hf" + "_" + "a" * 34,
+    "a GitHub token": "ghp" + "_" + "b" * 36,
+    "a Google access token": "ya29" + "." + "c" * 40,
+    "a Google API key": "AIza" + "d" * 35,
+    "a shared access signature": "https://x.example/c?sv=1&" + "sig=" + "e" * 40,
+    "an Authorization header": "Authorization: " + "Bearer " + "f" * 20,
+    "a password in a URL": "postgres://user:" + "secret@db.example/x",
+}
+
+
+def with_log(text: str) -> list[dict[str, Any]]:
+    """Return the small trace with one more line, of a log."""
+    *lines, end = small_trace()
+    log = {"received_at": end["received_at"], "resource": "ray-log-file", "filename": "a.log", "object": text}
+    return [*lines, log, end]
+
+
+def test_an_exported_trace_replays_as_before_and_carries_what_was_computed() -> None:
+    """The file is enough: recording, trial and result by which version."""
+    chunks = small_chunks()
+    before = Computed("0.1+x", replay(chunks))
+    found = read_trace_file(exported(chunks, {"trial_id": "night-1", "total_s": 61.0}, before))
+    assert found.carried == before
+    assert replay(found.data) == before.text
+    assert (found.named, found.origin, found.cut) == ("night-1", "simulated", None)
+    assert found.data.startswith(b"".join(chunks))
+
+
+def test_exporting_an_exported_trace_adds_nothing() -> None:
+    """The result it came with stays the one it carries."""
+    once = exported(small_chunks(), {"trial_id": "a"}, Computed("1", "{}\n"))
+    assert exported([once], {"trial_id": "b"}, Computed("2", "{}\n")) == once
+
+
+def test_the_same_recording_has_one_id_however_it_is_packed() -> None:
+    """Packed or plain, with a result or without; another recording has another."""
+    lines = small_trace()
+    plain = b"".join(map(encode_line, lines))
+    files = [plain, gzip.compress(plain), b"".join(small_chunks()), exported(small_chunks(), {}, Computed("1", "{}\n"))]
+    assert len({read_trace_file(data).trial_id for data in files}) == 1
+    assert read_trace_file(encode_chunk(lines[:-1])).trial_id != read_trace_file(plain).trial_id
+
+
+@pytest.mark.parametrize("what", SECRETS)
+def test_a_credential_in_a_log_is_found_named_by_its_place_and_taken_out(what: str) -> None:
+    """The sentence says where, and never what it says."""
+    lines = with_log(f"starting\n{SECRETS[what]} and so on\n")
+    found = read_trace_file(encode_chunk(lines))
+    assert [(item.line, item.resource, item.place, item.what) for item in found.findings] == [
+        (9, "ray-log-file", "object", what)
+    ]
+    sentence = refusal(found, "exported")
+    assert "line 9 (ray-log-file), object" in sentence
+    assert SECRETS[what] not in sentence
+    cleaned = found.cleaned()
+    assert cleaned.clean
+    assert SECRETS[what].encode() not in gzip.decompress(cleaned.data)
+    assert b"and so on" in gzip.decompress(cleaned.data)
+
+
+def test_what_redaction_drops_is_found_too() -> None:
+    """A recording that was never redacted holds the values of its environment."""
+    pod = {"metadata": {"uid": "p"}, "spec": {"containers": [{"env": [{"name": "X", "value": "y"}]}]}}
+    lines = [*small_trace(), line(AT, "ADDED", "pods", pod)]
+    (found,) = find_secrets(lines)
+    assert (found.resource, found.place) == ("pods", "object.spec.containers.0.env.0.value")
+    assert find_secrets([without_secrets(item) for item in lines]) == ()
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        "Image size: 160024299 bytes.",
+        "sha256:6f0e3f0f6a2d9ec8a9e3c1f7c2a5b1d7f7a0f6f9c3b2e1d0a9b8c7d6e5f4a3b2",
+        "https://huggingface.co/microsoft/Phi-3-mini-4k-instruct/resolve/f39ac1d/model.safetensors",
+        "git@github.com:ray-project/ray.git",
+        "http://10.0.0.1:8265/api/serve/applications/",
+        "authorization mode: token",
+        "user@10.0.0.1",
+    ],
+)
+def test_what_is_no_credential_passes(harmless: str) -> None:
+    """A check that cries wolf would be switched off."""
+    assert find_secrets(with_log(harmless)) == ()
+
+
+def test_lines_that_cannot_be_read_cannot_be_checked() -> None:
+    """So they do not leave."""
+    found = read_trace_file(
+        b"".join(map(encode_line, small_trace()[:-1])) + b"rubbish\n" + encode_line(small_trace()[-1])
+    )
+    assert not found.clean
+    assert "1 lines cannot be read" in refusal(found, "exported")
+    assert found.cleaned().clean
+
+
+def test_a_cut_stays_told_when_secrets_are_taken_out() -> None:
+    """The copy is whole gzip, so a mark says what the cut said before."""
+    lines = with_log(SECRETS["an AWS access key"])
+    whole = b"".join(map(encode_line, lines))
+    found = read_trace_file(whole[:-30])
+    assert found.cut is not None
+    cleaned = found.cleaned()
+    assert cleaned.clean
+    flags = json.loads(replay(cleaned.data))["flags"]
+    assert [flag for flag in flags if "the rest of the trace" in flag and "stops in the middle" in flag]
+
+
+def test_a_result_without_its_recording_is_no_trace() -> None:
+    """There is nothing to compute again."""
+    result = encode_line(line(AT, "RESULT", "trace", {"analysis": "{}"}))
+    with pytest.raises(TraceError, match="no recording"):
+        read_trace_file(result)
