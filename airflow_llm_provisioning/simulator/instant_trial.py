@@ -4,7 +4,8 @@ It says how long the trial took and which numbers of the profile it read. It com
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -85,22 +86,41 @@ class _Noted(dict[str, Quantity]):
         return super().__getitem__(name)
 
 
-async def _run(trial: InstantTrial) -> Outcome:
-    target = trial.target
-    profile = profile_of(target).with_values(**{NOISE: 0.0}, **dict(trial.values))
-    noted = _Noted(profile.quantities)
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A simulated cluster in virtual time, with its clouds' memory; nothing prepared and nothing deployed."""
+
+    cluster: SimulatedCluster
+    world: World
+    clock: VirtualClock
+    description: CloudCluster
+
+
+@asynccontextmanager
+async def stage(target: Target, profile: Profile, *, seed: int = 1) -> AsyncIterator[Stage]:
+    """Run the cluster of a target inside a loop of virtual time. `seed` decides all its noise."""
     clock, world = VirtualClock.of_this_loop(), World()
     seed_public_images(world)
     described = _cloud_cluster(target.cloud, target)
     world.clusters[target.cluster] = described
-    cluster = SimulatedCluster(described, world, clock, profile=replace(profile, quantities=noted), seed=1)
+    cluster = SimulatedCluster(described, world, clock, profile=profile, seed=seed)
     await cluster.start_controllers()
     try:
+        yield Stage(cluster, world, clock, described)
+    finally:
+        await cluster.stop()
+
+
+async def _run(trial: InstantTrial) -> Outcome:
+    target = trial.target
+    profile = profile_of(target).with_values(**{NOISE: 0.0}, **dict(trial.values))
+    noted = _Noted(profile.quantities)
+    async with stage(target, replace(profile, quantities=noted)) as on:
         served = workload(trial.workload)
         plan = plan_serving(served, trial.variant, target.cloud)
-        prepared = prepare(world, described, target, plan, clock.now())
-        _configure_luna(cluster.store, prepared.luna)
-        await clock.sleep(_SETTLED_S)
+        prepared = prepare(on.world, on.description, target, plan, on.clock.now())
+        _configure_luna(on.cluster.store, prepared.luna)
+        await on.clock.sleep(_SETTLED_S)
         manifest = ray_service(
             RAYSERVICE,
             served,
@@ -110,9 +130,7 @@ async def _run(trial: InstantTrial) -> Outcome:
             worker=_placement(target, "worker"),
             labels={},
         )
-        return Outcome(await _deploy(cluster.store, manifest), frozenset(noted.read))
-    finally:
-        await cluster.stop()
+        return Outcome(await _deploy(on.cluster.store, manifest), frozenset(noted.read))
 
 
 def _cloud_cluster(cloud: CloudName, target: Target) -> CloudCluster:

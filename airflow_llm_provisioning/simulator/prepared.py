@@ -89,7 +89,9 @@ def _aks(world: World, cluster: CloudCluster, target: Target, plan: ServingPlan,
 
 
 def _prepared(image: Image | None, luna: Mapping[str, str], snapshot_id: str | None = None) -> Prepared:
-    return Prepared(image and image.reference, luna, image and image.digest, snapshot_id)
+    if image is None:
+        return Prepared(None, luna)
+    return Prepared(image.reference, luna, image.digest, snapshot_id)
 
 
 def _built(world: World, plan: ServingPlan, registry: str, region: str | None, now: datetime) -> Image | None:

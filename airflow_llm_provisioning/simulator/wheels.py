@@ -11,12 +11,13 @@ about 30 % either way and together make less than a tenth of the total.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 UNPACKED_RATIO: Final = 6.8 / 3.3
 CPU_S_PER_BYTE: Final = 120.0 / 3.3e9
@@ -142,6 +143,8 @@ _WHEELS: Final = (
     _mb("networkx", "3.3", 1.7, "log"),
 )
 
+_HUB_WITH_XET: Final = Version("0.32")
+
 INDEX: Final[Mapping[str, Wheel]] = MappingProxyType({wheel.name: wheel for wheel in _WHEELS})
 
 
@@ -179,7 +182,17 @@ def _fits(installed: str | None, *requirements: Requirement) -> bool:
 
 
 def _choose(name: str, requirement: Requirement) -> Wheel:
-    """The index's own release, or the one that is pinned: neighbouring releases are taken to weigh the same."""
+    """The index's own release, or the one that is pinned: neighbouring releases are taken to weigh the same.
+
+    huggingface_hub requires hf_xet since 0.32 (its setup.py, on x86-64 and ARM64).
+    """
+    wheel = _release(name, requirement)
+    if name == "huggingface-hub" and Version(wheel.version) >= _HUB_WITH_XET:
+        return replace(wheel, requires=(*wheel.requires, "hf-xet"))
+    return wheel
+
+
+def _release(name: str, requirement: Requirement) -> Wheel:
     known = INDEX.get(name)
     exact = next((item.version for item in requirement.specifier if item.operator == "=="), None)
     if known is None:

@@ -22,6 +22,12 @@ class Engine:
     model: str
     served: str
     enforce_eager: bool = False
+    load_format: str = "auto"
+
+    @property
+    def random_weights(self) -> bool:
+        """Whether the weights are made up in memory instead of being read (vLLM's `dummy` loader)."""
+        return self.load_format == "dummy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,7 @@ def _deployments(entry: Mapping[str, Any]) -> tuple[Deployment, ...]:
     engine = None
     if entry.get("import_path") == ORIGIN_BUILDER:
         model = str(args.get("model", ""))
-        engine = Engine(model, model, "enforce-eager" in args)
+        engine = Engine(model, model, "enforce-eager" in args, str(args.get("load-format", "auto")))
     gpus = float(args.get("tensor-parallel-size", 1)) if engine else 0.0
     return tuple(_deployment(item, engine, gpus, last=item is written[-1]) for item in written)
 
@@ -126,7 +132,10 @@ def _ray_llm(args: Mapping[str, Any]) -> list[Deployment]:
         options = config.get("engine_kwargs") or {}
         source = loading.get("model_source")
         engine = Engine(
-            source if isinstance(source, str) else served, served, bool(options.get("enforce_eager", False))
+            source if isinstance(source, str) else served,
+            served,
+            bool(options.get("enforce_eager", False)),
+            str(options.get("load_format", "auto")),
         )
         gpus = float(options.get("tensor_parallel_size", 1))
         name = f"LLMServer:{served.replace('/', '--').replace('.', '_')}"

@@ -70,6 +70,23 @@ def download_plan(packages: Mapping[str, str], env: Mapping[str, str], limits: D
     )
 
 
+def import_warning(packages: Mapping[str, str], env: Mapping[str, str]) -> str | None:
+    """Return what importing the hub's client prints to stderr about hf_transfer, or None.
+
+    huggingface_hub 2.4 constants.py; of the 1.x releases some had the warning as dead code (hub #4219): none prints it
+    here.
+    """
+    if _version(packages.get("huggingface-hub", "0")) < Version("2.0"):
+        return None
+    if not _is_true(env.get("HF_HUB_ENABLE_HF_TRANSFER")) or _is_true(env.get("HF_XET_HIGH_PERFORMANCE")):
+        return None
+    return (
+        "huggingface_hub/constants.py:300: FutureWarning: The `HF_HUB_ENABLE_HF_TRANSFER` environment variable is "
+        "deprecated as 'hf_transfer' is not used anymore. Please use `HF_XET_HIGH_PERFORMANCE` instead to enable high "
+        "performance transfer with Xet."
+    )
+
+
 def download_s(files: Sequence[int], plan: DownloadPlan, *, connection_bytes_s: float, node_bytes_s: float) -> float:
     """Return the seconds a snapshot takes: every file at its connections' rate, all together at most at the node's.
 

@@ -21,7 +21,9 @@ PREFIX_SINCE: Final = Version("0.11")
 
 @dataclass(frozen=True, slots=True)
 class EngineTimes:
-    """Seconds of each step of one start, drawn beforehand. `download_s` is None where nothing had to be fetched."""
+    """Seconds of each step of one start, drawn beforehand. `download_s` is None where nothing had to be fetched;
+    `compiled`: the compiled graphs were found in a cache.
+    """
 
     config_s: float
     process_s: float
@@ -31,6 +33,7 @@ class EngineTimes:
     compile_s: float
     capture_s: float
     warmup_s: float
+    compiled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,8 @@ def _v0(version: str, engine: Engine, weight_bytes: int, times: EngineTimes) -> 
     config = f"model='{engine.model}', tokenizer='{engine.model}', dtype=torch.bfloat16, enforce_eager={eager}"
     yield Step(0.0, "llm_engine.py:174", f"Initializing an LLM engine (v{version}) with config: {config}")
     yield Step(times.config_s, "model_runner.py:720", f"Starting to load model {engine.model}...")
-    yield Step(0.2, "weight_utils.py:225", "Using model weights format ['*.safetensors']")
+    if not engine.random_weights:
+        yield Step(0.2, "weight_utils.py:225", "Using model weights format ['*.safetensors']")
     gigabytes = weight_bytes / 2**30
     fetched_s = times.download_s or 0.0
     yield Step(fetched_s + times.load_s, "model_runner.py:732", f"Loading model weights took {gigabytes:.4f} GB")
@@ -96,13 +100,15 @@ def _v1(version: str, engine: Engine, weight_bytes: int, times: EngineTimes) -> 
         # Printed above half a second only; below, the wait stays and the line does not.
         silent = times.download_s <= 0.5
         yield Step(times.download_s) if silent else Step(times.download_s, "weight_utils.py:542", message)
-    yield Step(times.load_s, "default_loader.py:308", f"Loading weights took {times.load_s:.2f} seconds")
+    # Weights that are made up are not loaded: the dummy loader prints no such line.
+    loaded = "" if engine.random_weights else f"Loading weights took {times.load_s:.2f} seconds"
+    yield Step(times.load_s, "default_loader.py:308", loaded)
     loaded_s = times.load_s + (times.download_s or 0.0)
     memory = "GiB memory" if modern else "GiB"
     message = f"Model loading took {weight_bytes / 2**30:.4f} {memory} and {loaded_s:.6f} seconds"
     yield Step(0.0, "gpu_model_runner.py:4229", message)
     if not engine.enforce_eager:
-        yield from _compile(times.compile_s, modern=modern)
+        yield from _found_compiled(times.compile_s) if times.compiled else _compile(times.compile_s, modern=modern)
     capture_s = 0.0 if engine.enforce_eager else 0.7 * times.warmup_s
     yield Step(times.warmup_s - capture_s, "gpu_worker.py:355", "Available KV cache memory: 7.61 GiB")
     yield Step(0.0, "kv_cache_utils.py:1307", "GPU KV cache size: 20,784 tokens")
@@ -124,6 +130,12 @@ def _compile(compile_s: float, *, modern: bool) -> Iterator[Step]:
         yield Step(0.0, "monitor.py:48", f"torch.compile took {compile_s:.2f} s in total")
     else:
         yield Step(rest_s, "monitor.py:34", f"torch.compile takes {compile_s:.2f} s in total")
+
+
+def _found_compiled(load_s: float) -> Iterator[Step]:
+    message = f"Directly load the compiled graph(s) for compile range (1, 8192) from the cache, took {load_s:.3f} s"
+    yield Step(load_s, "backends.py:256", message)
+    yield Step(0.0, "monitor.py:48", f"torch.compile took {load_s:.2f} s in total")
 
 
 def _version(text: str) -> Version:

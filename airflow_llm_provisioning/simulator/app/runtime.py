@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from airflow_llm_provisioning.simulator.app.autoscaler import CONTAINER as AUTOSCALER
 from airflow_llm_provisioning.simulator.app.autoscaler import ClusterSpec, run_autoscaler
+from airflow_llm_provisioning.simulator.app.code import CodeHost
 from airflow_llm_provisioning.simulator.app.costs import Costs, FirstTouch
 from airflow_llm_provisioning.simulator.app.dashboard import dashboard
 from airflow_llm_provisioning.simulator.app.logs import PodLogs
@@ -18,6 +19,7 @@ from airflow_llm_provisioning.simulator.app.openai import OpenAiServer
 from airflow_llm_provisioning.simulator.app.ray import RayCluster, RayNode
 from airflow_llm_provisioning.simulator.app.replica import ReplicaStart
 from airflow_llm_provisioning.simulator.app.serve import ServeController
+from airflow_llm_provisioning.simulator.app.volumes import VolumeCaches
 from airflow_llm_provisioning.simulator.clock import SimClock
 from airflow_llm_provisioning.simulator.faults import Faults
 from airflow_llm_provisioning.simulator.hub import MODELS, HubModel
@@ -56,7 +58,9 @@ class _RayClusterObject:
 
 
 class RayRuntime:
-    """All Ray clusters of one Kubernetes cluster. `models`: what the hub has, by model id."""
+    """All Ray clusters of one Kubernetes cluster. `models`: what the hub has, by model id; `code`: what the addresses
+    of applications' code lead to.
+    """
 
     def __init__(
         self,
@@ -75,6 +79,8 @@ class RayRuntime:
         self._faults = faults or Faults()
         self._models = models
         self._touch = FirstTouch(clock)
+        self._volumes = VolumeCaches()
+        self.code = CodeHost()
         self._clusters: dict[tuple[str, str], RayCluster] = {}
         self._serve: dict[tuple[str, str], ServeController] = {}
         self._engines: dict[str, OpenAiServer] = {}
@@ -240,6 +246,8 @@ class RayRuntime:
                 self._models,
                 hub_rate=lambda: self._faults.slow_hub,
                 crash=lambda: _CRASH if self._faults.replica_crash else None,
+                volumes=self._volumes,
+                code=self.code,
             )
             self._serve[key] = ServeController(cluster, head, start, import_fault=self._import_fault)
         return self._serve[key]

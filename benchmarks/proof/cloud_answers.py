@@ -1,0 +1,168 @@
+"""What the clouds answer about a simulated trial: the gateways' own questions, put to clients that read the World.
+
+The stand-ins over HTTP give the same answers (tests/earned, tests/contract); here they are given in memory, because in
+virtual time nothing may wait for a socket. Only what the real APIs would show is read: a node's volume, a project's
+switches, a registry's referrers; never how an image reached a node.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any
+
+from airflow_llm_provisioning.gateways.clouds.base import Evidence
+from airflow_llm_provisioning.simulator.world import CloudCluster, NodeSpec, World, normalise
+
+
+def answers(
+    world: World, cluster: CloudCluster, claims: Sequence[str], facts: Mapping[str, Any], *, now: datetime
+) -> list[Evidence]:
+    """Return what the cluster's cloud says to each claim at this instant."""
+    if not claims:
+        return []
+    match cluster.cloud:
+        case "eks":
+            return _aws(world, claims, facts)
+        case "gke":
+            return _google(world, cluster, claims, facts)
+        case _:
+            return _azure(world, cluster, claims, facts, now)
+
+
+def _aws(world: World, claims: Sequence[str], facts: Mapping[str, Any]) -> list[Evidence]:
+    from airflow_llm_provisioning.gateways.clouds.eks.evidence import evidence
+
+    ec2 = _Ec2(world)
+    aws: Any = SimpleNamespace(client=lambda _service: ec2)
+    return evidence(aws, claims, facts)
+
+
+class _Ec2:
+    """DescribeInstances and DescribeVolumes over the machines that run."""
+
+    def __init__(self, world: World) -> None:
+        self._machines = {provider_id.rpartition("/")[2]: spec for provider_id, spec in world.nodes.items()}
+
+    def get_paginator(self, _operation: str) -> Any:
+        """Return the pages of describe_instances: one."""
+        return SimpleNamespace(paginate=self._instances)
+
+    def describe_volumes(self, *, Filters: Sequence[Mapping[str, Any]]) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        """Return the data volumes asked for by id."""
+        wanted = Filters[0]["Values"]
+        return {"Volumes": [_volume(name, spec) for name, spec in self._machines.items() if f"vol-{name}" in wanted]}
+
+    def _instances(self, *, Filters: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:  # noqa: N803 - boto3's name
+        found = [name for name in Filters[0]["Values"] if name in self._machines]
+        devices = {name: [{"DeviceName": "/dev/xvdb", "Ebs": {"VolumeId": f"vol-{name}"}}] for name in found}
+        instances = [{"InstanceId": name, "BlockDeviceMappings": devices[name]} for name in found]
+        return [{"Reservations": [{"Instances": instances}]}]
+
+
+def _volume(name: str, spec: NodeSpec) -> dict[str, Any]:
+    volume: dict[str, Any] = {"VolumeId": f"vol-{name}", "SnapshotId": spec.snapshot_id or ""}
+    if spec.volume_initialization_rate_mib_s is not None:
+        volume["VolumeInitializationRate"] = spec.volume_initialization_rate_mib_s
+    return volume
+
+
+def _google(world: World, cluster: CloudCluster, claims: Sequence[str], facts: Mapping[str, Any]) -> list[Evidence]:
+    from airflow_llm_provisioning.gateways.clouds.gke.verdicts import verify
+
+    state = SimpleNamespace(state=SimpleNamespace(name="ENABLED" if world.gke_streaming_api_enabled else "DISABLED"))
+    clients = SimpleNamespace(
+        services=SimpleNamespace(get_service=lambda **_: state),
+        container=SimpleNamespace(get_cluster=lambda **_: _described(cluster)),
+    )
+    path = f"projects/proof/locations/{cluster.region}"
+    project: Any = SimpleNamespace(clients=clients, name="proof", region=cluster.region, path=path)
+    return [verify(project, claim, facts) for claim in claims]
+
+
+def _described(cluster: CloudCluster) -> Any:
+    """Return the cluster as container v1 describes it, as far as it is asked."""
+    pools = [
+        SimpleNamespace(
+            name=pool.name,
+            status=SimpleNamespace(name="RUNNING"),
+            config=SimpleNamespace(
+                gcfs_config=SimpleNamespace(enabled=pool.streaming),
+                image_type=pool.image_type or "COS_CONTAINERD",
+                service_account="",
+                resource_labels={},
+            ),
+            conditions=(),
+            status_message="",
+        )
+        for pool in cluster.pools.values()
+    ]
+    defaults = SimpleNamespace(node_config_defaults=SimpleNamespace(gcfs_config=_enabled(cluster.streaming)))
+    automatic = SimpleNamespace(
+        enable_node_autoprovisioning=False,
+        autoprovisioning_node_pool_defaults=SimpleNamespace(image_type="", service_account=""),
+    )
+    return SimpleNamespace(
+        name=cluster.name,
+        status=SimpleNamespace(name="RUNNING"),
+        current_master_version=cluster.kubernetes_version,
+        autopilot=_enabled(False),
+        node_pool_defaults=defaults,
+        node_pools=pools,
+        autoscaling=automatic,
+    )
+
+
+def _enabled(on: bool) -> Any:
+    return SimpleNamespace(enabled=on)
+
+
+def _azure(
+    world: World, cluster: CloudCluster, claims: Sequence[str], facts: Mapping[str, Any], now: datetime
+) -> list[Evidence]:
+    from airflow_llm_provisioning.gateways.clouds.aks.evidence import StreamingEvidence
+
+    account: Any = SimpleNamespace(data_plane=lambda server: _Registry(world, server, now))
+    asked = StreamingEvidence(account)
+    asked._pools = _AgentPools(cluster)  # type: ignore[assignment]  # noqa: SLF001 - its client is ARM's
+    return [asked.answer(claim, facts) for claim in claims]
+
+
+class _Registry:
+    """The data plane of one Azure registry: tags, referrers, manifest attributes."""
+
+    def __init__(self, world: World, server: str, now: datetime) -> None:
+        self._world, self._server = world, server
+        self._made = {
+            (repository.partition("/")[2], digest): made_at
+            for (repository, digest), made_at in world.aks_converted.items()
+            if made_at <= now and repository.startswith(f"{server}/")
+        }
+
+    def digest_of_tag(self, repository: str, tag: str) -> str | None:
+        """Return what a tag points at."""
+        found = self._world.images.get(normalise(f"{self._server}/{repository}:{tag}"))
+        return found.digest if found else None
+
+    def streaming_artifacts(self, repository: str, digest: str) -> list[str]:
+        """Return the referrers of the streaming kind: there once the conversion is complete."""
+        return [f"{digest}-streaming"] if (repository, digest) in self._made else []
+
+    def manifest_attributes(self, repository: str, artifact: str) -> dict[str, Any] | None:
+        """Return when an artifact was made."""
+        made_at = self._made.get((repository, artifact.removesuffix("-streaming")))
+        return {"createdTime": made_at.isoformat()} if made_at else None
+
+
+class _AgentPools:
+    """AKS's agent pools."""
+
+    def __init__(self, cluster: CloudCluster) -> None:
+        self._cluster = cluster
+
+    def get(self, _cluster: str, name: str) -> Any:
+        """Return a pool, or None."""
+        pool = self._cluster.pools.get(name)
+        if pool is None:
+            return None
+        profile = SimpleNamespace(enabled=pool.streaming)
+        return SimpleNamespace(properties=SimpleNamespace(artifact_streaming_profile=profile))
