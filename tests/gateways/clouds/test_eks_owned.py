@@ -12,6 +12,7 @@ from airflow_llm_provisioning.gateways.clouds.eks.owned import KINDS
 
 pytestmark = pytest.mark.eks
 
+PARAMETER = "/llm-provisioning/snapshots/eks-1"
 FOREIGN_TAGS = [{"Key": "team", "Value": "somebody-else"}]
 
 
@@ -22,12 +23,12 @@ def stand() -> Iterator[Stand]:
 
 
 def make_one_of_each(stand: Stand) -> None:
-    """Ours: an image, its repository and bucket, a finished snapshot, a build that runs, a builder that runs, and a
-    volume that was left over.
+    """Ours: an image, its repository and bucket, a finished snapshot and the parameter that names it, a build that runs,
+    a builder that runs, and a volume that was left over.
     """
     stand.build()
     request = stand.snapshot_request()
-    stand.drive(stand.cloud().start("snapshot_image", request))
+    stand.drive(stand.cloud().start("snapshot_image", {**request, "parameter": PARAMETER}))
     cloud = stand.cloud()
     cloud.poll(cloud.start("build_image", {**BUILD, "recipe": {"base": "rayproject/ray:2.46.0"}}))
     cloud.poll(cloud.start("snapshot_image", {**request, "kubernetes_minor": "1.32"}))
@@ -54,6 +55,7 @@ def make_foreign(stand: Stand) -> None:
     stand.client("s3").create_bucket(
         Bucket="theirs-bucket", CreateBucketConfiguration={"LocationConstraint": "us-west-2"}
     )
+    stand.client("ssm").put_parameter(Name="/llm-provisioning/theirs", Value="x", Type="String", Tags=FOREIGN_TAGS)
     stand.client("codebuild").create_project(
         name="llm-provisioning-theirs",
         source={"type": "S3", "location": "theirs-bucket/x.zip"},
@@ -79,6 +81,7 @@ def foreign_things(stand: Stand) -> set[str]:
         *(item["repositoryName"] for item in stand.client("ecr").describe_repositories()["repositories"]),
         *(item["imageTag"] for item in stand.client("ecr").list_images(repositoryName="theirs")["imageIds"]),
         *(item["Name"] for item in stand.client("s3").list_buckets()["Buckets"]),
+        *(item["Name"] for item in stand.client("ssm").describe_parameters()["Parameters"]),
         *stand.client("codebuild").list_projects()["projects"],
     }
 
@@ -121,7 +124,7 @@ def test_deleting_again_is_success(stand: Stand) -> None:
     assert stand.cloud().list_owned() == []
 
 
-@pytest.mark.parametrize("kind", ["instance", "volume", "snapshot", "repository", "bucket", "project"])
+@pytest.mark.parametrize("kind", ["instance", "volume", "snapshot", "parameter", "repository", "bucket", "project"])
 def test_a_thing_without_our_tag_is_refused(stand: Stand, kind: str) -> None:
     """Even if somebody says it was ours: the tags are read again before a delete."""
     make_foreign(stand)
@@ -130,6 +133,7 @@ def test_a_thing_without_our_tag_is_refused(stand: Stand, kind: str) -> None:
         "instance": lambda: ec2.describe_instances()["Reservations"][0]["Instances"][0]["InstanceId"],
         "volume": lambda: ec2.describe_volumes()["Volumes"][0]["VolumeId"],
         "snapshot": lambda: ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"][0]["SnapshotId"],
+        "parameter": lambda: "/llm-provisioning/theirs",
         "repository": lambda: "theirs",
         "bucket": lambda: "theirs-bucket",
         "project": lambda: "llm-provisioning-theirs",

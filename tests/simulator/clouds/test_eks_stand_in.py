@@ -12,13 +12,13 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "gateways" / "clouds"))
 
 from eks_stand import IMAGE, REGION, Stand, stand_in  # noqa: E402 - the builders live beside the gateway's tests
 
-from airflow_llm_provisioning.gateways.clouds.eks.build import _source  # noqa: E402 - the same
 from airflow_llm_provisioning.gateways.clouds.eks.builder import (  # noqa: E402 - the same
     CLEAR_IMAGES,
     STOP_KUBELET,
     USER_DATA,
     pull_commands,
 )
+from airflow_llm_provisioning.gateways.clouds.eks.source import BUILDSPEC, build_source  # noqa: E402 - the same
 from airflow_llm_provisioning.simulator.clouds.eks.builds import plan_build  # noqa: E402 - the same
 
 AMI = "/aws/service/bottlerocket/aws-k8s-1.31/x86_64/latest/image_id"
@@ -172,7 +172,7 @@ def test_only_a_privileged_project_can_build(stand: Stand, privileged: bool, sta
         "privilegedMode": privileged,
         "environmentVariables": [{"name": name, "value": value} for name, value in variables.items()],
     }
-    source, durations = _source("FROM rayproject/ray:2.46.0\n"), stand.aws.durations
+    source, durations = build_source("FROM rayproject/ray:2.46.0\n", BUILDSPEC), stand.aws.durations
     now = stand.clock.now()
     _, final, pushed = plan_build(
         stand.world, {"environment": environment}, source, lambda _: True, REGION, now, durations, None

@@ -92,7 +92,7 @@ class EksCloud:
     def verify(self, claims: Sequence[str], facts: Mapping[str, Any]) -> list[Evidence]:
         """Say for each claim whether it holds: `snapshot_mounted`, `volume_initialization_rate`, `bottlerocket_node`.
 
-        `facts`: {provider_ids: [...], snapshot_id, volume_initialization_rate_mib_s}.
+        `facts`: {provider_ids: [...], nodes: [{name, labels}], snapshot_id, volume_initialization_rate_mib_s}.
         """
         return evidence(self._aws, claims, facts)
 

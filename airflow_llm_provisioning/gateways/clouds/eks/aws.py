@@ -137,7 +137,7 @@ def in_words(error: Exception) -> str:
 def absent(error: Exception) -> bool:
     """Return whether an error says that the thing does not exist (any more)."""
     code = error_code(error)
-    return code.startswith("NoSuch") or "NotFound" in code or code == "404"
+    return code.startswith("NoSuch") or "NotFound" in code or code in ("404", "InvalidResourceId")
 
 
 def cloud_error(attempted: str, error: Exception) -> CloudError:

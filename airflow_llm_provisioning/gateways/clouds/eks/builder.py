@@ -1,7 +1,7 @@
 """The instance that fills a data volume: started, commanded through SSM, stopped, always terminated.
 
 It is found again by its tags and its commands by their comment, so that a second life of the operation starts nothing
-twice. What the volume is for is the caller's.
+twice, and a second preparation of the same content shares both. What the volume is for is the caller's.
 """
 
 import shlex
@@ -12,8 +12,9 @@ from typing import Any, Final
 from airflow_llm_provisioning.core.names import LABEL_CONTENT, LABEL_MANAGED_BY, OWNER
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, Books, error_code, filters, pairs
+from airflow_llm_provisioning.gateways.clouds.eks.marks import expires_at, name_of, tags_of
 from airflow_llm_provisioning.gateways.clouds.eks.names import EksNames
-from airflow_llm_provisioning.gateways.clouds.eks.steps import StepFailedError, expires_at, name_of, tags_of
+from airflow_llm_provisioning.gateways.clouds.eks.steps import StepFailedError
 
 DATA_DEVICE: Final = "/dev/xvdb"
 # The sample's own values for the data volume: the pull is bound by its throughput, not by the network.
@@ -24,6 +25,7 @@ LIFETIME: Final = timedelta(hours=6)
 USER_DATA: Final = "[settings.host-containers.admin]\nenabled = true\n"
 
 ALIVE: Final = ("pending", "running", "stopping", "stopped")
+# Every other status is an end (botocore 1.44, CommandInvocationStatus), also one that is not known yet.
 _COMMAND_RUNS: Final = {"Pending", "InProgress", "Delayed", "Cancelling"}
 _SHELTIE: Final = "apiclient exec admin sheltie"
 _CTR: Final = f"{_SHELTIE} ctr -a /run/containerd/containerd.sock -n k8s.io"
@@ -41,8 +43,9 @@ CLEAR_IMAGES: Final = (
 def pull_commands(image: str) -> tuple[str, ...]:
     """Return the commands that pull an image so that kubelet finds it, and print the names that are there then.
 
-    The label makes it visible to the CRI plugin; host-ctr's options are those by which Bottlerocket's own kubelet unit
-    pulls the pause image (bottlerocket-os, kubelet's prestart drop-in).
+    The label makes it visible to the CRI plugin. host-ctr's options are those of its source and of Bottlerocket's own
+    kubelet unit, which pulls the pause image so (bottlerocket-core-kit, host-ctr main.go; kubelet's prestart drop-in);
+    `--label` is there since host-ctr pins that image, so in every release that is still published.
     """
     reference = shlex.quote(full_reference(image))
     return (
@@ -195,13 +198,19 @@ class Builder:
         return instance_id
 
     def _sent(self, operation: Operation, instance_id: str) -> str | None:
-        """Return the command of this step that was sent already, by the comment it carries."""
-        comment = _comment(operation)
+        """Return the command of this step that was sent already, by the comment it carries: our own however it ended,
+        another preparation's while it runs or when it went well.
+        """
+        of_step, own = _comment(operation, ""), _comment(operation)
+        shared = None
         for page in self._aws.client("ssm").get_paginator("list_commands").paginate(InstanceId=instance_id):
             for command in page["Commands"]:
-                if command.get("Comment") == comment:
+                comment, status = command.get("Comment", ""), command.get("Status")
+                if comment == own:
                     return str(command["CommandId"])
-        return None
+                if comment.startswith(of_step) and (status in _COMMAND_RUNS or status == "Success"):
+                    shared = str(command["CommandId"])
+        return shared
 
     def _send(self, operation: Operation, instance_id: str, commands: Sequence[str]) -> str:
         limits = self._names.deadlines
@@ -216,9 +225,9 @@ class Builder:
         return str(reply["Command"]["CommandId"])
 
 
-def _comment(operation: Operation) -> str:
-    """SSM allows 100 characters; the token keeps one operation's commands apart from an earlier one's."""
-    return f"{OWNER} {operation.progress['token'][:12]} {operation.step}"[:100]
+def _comment(operation: Operation, token: str | None = None) -> str:
+    """Return what a step's command is known by; SSM allows 100 characters. The token tells preparations apart."""
+    return f"{OWNER} {operation.step}: {operation.progress['token'][:12] if token is None else token}"[:100]
 
 
 def _underneath(instance_id: str, state: str) -> StepFailedError:

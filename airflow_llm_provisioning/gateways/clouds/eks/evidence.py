@@ -8,6 +8,8 @@ from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, in
 from airflow_llm_provisioning.gateways.clouds.eks.builder import DATA_DEVICE
 
 Answer = tuple[bool | None, str, str]
+# Labels of a node that say which autoscaler or group made it.
+_MAKERS: Final = ("node.elotl.co/created-by", "karpenter.sh/nodepool", "eks.amazonaws.com/nodegroup")
 
 
 def evidence(aws: Aws, claims: Sequence[str], facts: Mapping[str, Any]) -> list[Evidence]:
@@ -39,6 +41,7 @@ def _answer(aws: Aws, claim: str, facts: Mapping[str, Any]) -> Answer:
 
 
 def _snapshot_mounted(aws: Aws, ids: Sequence[str], facts: Mapping[str, Any]) -> Answer:
+    """A volume from another snapshot says no, and so does one not initialized at the rate that was asked for."""
     wanted, source = facts.get("snapshot_id"), "ec2 DescribeVolumes SnapshotId"
     if not wanted:
         return None, "No snapshot is named to compare with.", source
@@ -48,11 +51,17 @@ def _snapshot_mounted(aws: Aws, ids: Sequence[str], facts: Mapping[str, Any]) ->
     }
     missing = sorted(set(ids) - set(volumes))
     if wrong:
-        listed = ", ".join(f"{name}: {snapshot}" for name, snapshot in sorted(wrong.items()))
-        return False, f"Data volumes are not from {wanted} ({listed}).", source
+        return False, f"Data volumes are not from {wanted} ({_listed(wrong)}).", source
     if missing:
         return None, f"The data volume of {', '.join(missing)} is not to be seen (any more).", source
-    return True, f"{DATA_DEVICE} of {', '.join(sorted(volumes))} was restored from {wanted}.", source
+    found = f"{DATA_DEVICE} of {', '.join(sorted(volumes))} was restored from {wanted}"
+    rate = facts.get("volume_initialization_rate_mib_s")
+    if rate is None:
+        return True, f"{found}.", source
+    rates = {name: item.get("VolumeInitializationRate") or "default" for name, item in volumes.items()}
+    held = all(value == rate for value in rates.values())
+    told = f"at {rate} MiB/s" if held else f"but not initialized at {rate} MiB/s ({_listed(rates)})"
+    return held, f"{found}, {told}.", f"{source}, VolumeInitializationRate"
 
 
 def _rate(aws: Aws, ids: Sequence[str], facts: Mapping[str, Any]) -> Answer:
@@ -62,18 +71,30 @@ def _rate(aws: Aws, ids: Sequence[str], facts: Mapping[str, Any]) -> Answer:
     rates = {name: item.get("VolumeInitializationRate") for name, item in _data_volumes(aws, ids).items()}
     if not rates:
         return None, "The data volumes are not to be seen (any more).", source
-    said = ", ".join(f"{name}: {rate}" for name, rate in sorted(rates.items()))
-    return all(rate == wanted for rate in rates.values()), f"Rates in MiB/s: {said}; wanted {wanted}.", source
+    said = f"Rates in MiB/s: {_listed(rates)}; wanted {wanted}."
+    return all(rate == wanted for rate in rates.values()), said, source
 
 
 def _bottlerocket(aws: Aws, ids: Sequence[str], facts: Mapping[str, Any]) -> Answer:
+    """The AMI's name holds variant and version; the node's own labels say who made it."""
     source = "ec2 DescribeImages Name"
     images = sorted({str(item["ImageId"]) for item in _instances(aws, ids).values()})
-    listed = aws.client("ec2").describe_images(ImageIds=images)["Images"] if images else []
-    names = sorted(str(item.get("Name")) for item in listed)
+    # A node may run an image that was deprecated since.
+    described = aws.client("ec2").describe_images(ImageIds=images, IncludeDeprecated=True)["Images"] if images else []
+    names = sorted(str(item.get("Name")) for item in described)
     if not names:
         return None, f"The images {', '.join(images) or 'of the nodes'} are not described.", source
-    return all(name.startswith("bottlerocket-") for name in names), f"The nodes booted {', '.join(names)}.", source
+    makers = sorted({f"{key}={labels[key]}" for labels in _labels(facts) for key in _MAKERS if key in labels})
+    told = f"The nodes ({', '.join(makers)})" if makers else "The nodes"
+    return all(name.startswith("bottlerocket-") for name in names), f"{told} booted {', '.join(names)}.", source
+
+
+def _labels(facts: Mapping[str, Any]) -> list[Mapping[str, str]]:
+    return [node.get("labels") or {} for node in facts.get("nodes") or ()]
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in sorted(values.items()))
 
 
 def _instances(aws: Aws, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:

@@ -20,10 +20,10 @@ from airflow_llm_provisioning.gateways.clouds.eks.aws import (
     from_pairs,
     is_ours,
 )
-from airflow_llm_provisioning.gateways.clouds.eks.steps import NAME_PREFIX
+from airflow_llm_provisioning.gateways.clouds.eks.marks import NAME_PREFIX
 
 # In this order nothing is deleted while something else still needs it.
-KINDS: Final = ("build", "project", "instance", "snapshot", "volume", "image", "repository", "bucket")
+KINDS: Final = ("build", "project", "instance", "parameter", "snapshot", "volume", "image", "repository", "bucket")
 _OURS: Final = {LABEL_MANAGED_BY: OWNER}
 
 
@@ -39,6 +39,7 @@ class OwnedOnAws:
             *self._builds(),
             *self._projects(),
             *self._instances(),
+            *self._parameters(),
             *self._snapshots(),
             *self._volumes(),
             *self._images(),
@@ -52,6 +53,7 @@ class OwnedOnAws:
             "build": self._stop_build,
             "project": lambda name: self._aws.client("codebuild").delete_project(name=name),
             "instance": lambda name: self._aws.client("ec2").terminate_instances(InstanceIds=[name]),
+            "parameter": lambda name: self._aws.client("ssm").delete_parameter(Name=name),
             "snapshot": lambda name: self._aws.client("ec2").delete_snapshot(SnapshotId=name),
             "volume": lambda name: self._aws.client("ec2").delete_volume(VolumeId=name),
             "image": self._delete_image,
@@ -85,6 +87,20 @@ class OwnedOnAws:
             for group in page["Reservations"]
         ]
         return [_ec2("instance", item, "InstanceId", "LaunchTime") for group in groups for item in group["Instances"]]
+
+    def _parameters(self) -> list[Owned]:
+        ssm, found = self._aws.client("ssm"), []
+        wanted = [{"Key": f"tag:{LABEL_MANAGED_BY}", "Option": "Equals", "Values": [OWNER]}]
+        for page in ssm.get_paginator("describe_parameters").paginate(ParameterFilters=wanted):
+            for item in page["Parameters"]:
+                tags = self._parameter_tags(item["Name"])
+                if is_ours(tags):
+                    found.append(Owned("parameter", item["Name"], tags, item.get("LastModifiedDate")))
+        return found
+
+    def _parameter_tags(self, name: str) -> dict[str, str]:
+        listed = self._aws.client("ssm").list_tags_for_resource(ResourceType="Parameter", ResourceId=name)
+        return from_pairs(listed.get("TagList"))
 
     def _volumes(self) -> list[Owned]:
         """A volume that hangs on an instance goes with it; those that are left over are listed."""
@@ -186,6 +202,8 @@ class OwnedOnAws:
             ecr, name = self._aws.client("ecr"), owned.identity.partition("@")[0]
             arn = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]["repositoryArn"]
             return from_pairs(ecr.list_tags_for_resource(resourceArn=arn).get("tags"))
+        if owned.kind == "parameter":
+            return self._parameter_tags(owned.identity)
         if owned.kind == "bucket":
             self._aws.client("s3").head_bucket(Bucket=owned.identity)
             return self._bucket_tags(owned.identity)

@@ -18,6 +18,9 @@ BUILD_MINUTE_USD: Final = {
     "BUILD_GENERAL1_LARGE": 0.02,
 }
 HOURS_A_MONTH: Final = 730.0
+# At most, per GiB of the snapshot that is restored (an AWS engineer's page on EBS Provisioned Rate, 2025: "up to", for
+# us-east-1); how it falls with the rate, and other regions' prices, were not found.
+INITIALIZATION_GIB_USD: Final = {"us-east-1": 0.0036}
 
 
 def build_price(region: str, compute_type: str, seconds: float) -> tuple[float | None, str]:
@@ -48,3 +51,14 @@ def snapshot_price(
         f"keeping the snapshot costs up to {SNAPSHOT_GIB_MONTH_USD} USD per stored GiB and month on top"
     )
     return round(price, 4), basis
+
+
+def initialization_basis(region: str, volume_gib: int, rate_mib_s: int) -> str:
+    """Return what a provisioned initialization rate costs every node that restores the volume, in words: it is paid
+    by the trials, and not in the preparation's price.
+    """
+    each = f"every node whose volume is initialized at {rate_mib_s} MiB/s costs"
+    price = INITIALIZATION_GIB_USD.get(region)
+    if price is None:
+        return f"{each} an amount on top that is not known here for {region}"
+    return f"{each} at most {volume_gib * price:.2f} USD on top ({price} USD per stored GiB, {region})"

@@ -5,6 +5,9 @@ with every wait bounded: start Bottlerocket, stop kubelet, empty containerd, pul
 Differences that matter: the non-nvidia AMI of the cluster's own minor version (the -nvidia one never reaches SSM on a
 CPU instance: bottlerocket-os/bottlerocket#4435), and the pull by Bottlerocket's own `host-ctr`, which signs in to ECR
 with the instance's role: no token travels in a command's parameters, where ListCommands would show it.
+
+Targets are prepared side by side, and two of them may want the same image: they share one builder and its commands, and
+of two snapshots of the same content everybody keeps the same one.
 """
 
 import re
@@ -12,11 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.names import LABEL_CONTENT, LABEL_MANAGED_BY, OWNER, fingerprint
+from airflow_llm_provisioning.core.names import fingerprint
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import ConfigurationError
-from airflow_llm_provisioning.gateways.clouds.eks import prices as eks_prices
-from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, Books, absent, error_code, filters, pairs
+from airflow_llm_provisioning.gateways.clouds.eks import prices
+from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, Books, absent, error_code
 from airflow_llm_provisioning.gateways.clouds.eks.builder import (
     CLEAR_IMAGES,
     DATA_IOPS,
@@ -27,21 +30,11 @@ from airflow_llm_provisioning.gateways.clouds.eks.builder import (
     pull_commands,
 )
 from airflow_llm_provisioning.gateways.clouds.eks.names import DOCS, EksNames
-from airflow_llm_provisioning.gateways.clouds.eks.steps import (
-    Look,
-    Procedure,
-    Step,
-    StepFailedError,
-    begun,
-    done,
-    expires_at,
-    name_of,
-    not_yet,
-    seconds_since_start,
-    tags_of,
-)
+from airflow_llm_provisioning.gateways.clouds.eks.parameter import SnapshotParameter
+from airflow_llm_provisioning.gateways.clouds.eks.snapshots import Snapshots
+from airflow_llm_provisioning.gateways.clouds.eks.steps import Look, Step, StepFailedError, done, not_yet
+from airflow_llm_provisioning.gateways.clouds.eks.verb import Verb
 
-TAG_IMAGE: Final = "llm-provisioning/image"
 MIN_VOLUME_GIB: Final = 20
 # Where the image's size is not known: what the origin used.
 DEFAULT_VOLUME_GIB: Final = 80
@@ -57,57 +50,84 @@ def volume_gib(size_bytes: int | None, wanted_gib: int | None) -> int:
     return max(MIN_VOLUME_GIB, -(-int(size_bytes * UNPACKED_PER_COMPRESSED) // 1024**3))
 
 
-class SnapshotImage:
+class SnapshotImage(Verb):
     """The verb `snapshot_image`: request {image, digest, size_bytes|None, kubernetes_minor, volume_gib|None,
-    volume_initialization_rate_mib_s|None, subnet_id|None, instance_type|None, cluster|None, target, keep_days} ->
-    result {snapshot_id, volume_gib, image, digest, kubernetes_minor, ami_id, volume_initialization_rate_mib_s, reused,
-    seconds, price_usd, price_basis, phases}.
+    volume_initialization_rate_mib_s|None, subnet_id|None, instance_type|None, cluster|None, parameter|None, target,
+    keep_days} -> result {snapshot_id, volume_gib, image, digest, kubernetes_minor, ami_id,
+    volume_initialization_rate_mib_s, reused, seconds, price_usd, price_basis, phases}.
+
+    `parameter`: name of an SSM parameter in which the snapshot's id is written, for nodes that others describe.
     """
 
+    name = "snapshot_image"
+    free = "an earlier snapshot of the same content is used"
+
     def __init__(self, aws: Aws, books: Books, names: EksNames, clock: Callable[[], datetime]) -> None:
-        self._aws, self._books, self._names, self._clock = aws, books, names, clock
-        self._builder = Builder(aws, books, names)
+        super().__init__(aws, books, names, clock)
+        self._builder, self._snapshots = Builder(aws, books, names), Snapshots(aws, books)
+        self._parameter = SnapshotParameter(aws, books)
 
     def start(self, request: Mapping[str, Any]) -> Operation:
         """Check everything that can be known before an instance runs; reuse a snapshot of the same content."""
-        problems = [*_request_problems(request), *self._account_problems(request)]
+        problems = [
+            *_request_problems(request),
+            *self._account_problems(request),
+            *self._parameter.problems(request.get("parameter")),
+        ]
         if problems:
             raise ConfigurationError(f"A snapshot of {request.get('image', '?')} cannot be made: {' '.join(problems)}")
         gib = volume_gib(request.get("size_bytes"), request.get("volume_gib"))
         image, minor = full_reference(request["image"]), request["kubernetes_minor"]
         content = fingerprint({"image": image, "digest": request["digest"], "minor": minor, "gib": gib})
-        operation = begun("snapshot_image", request, content, self._clock(), volume_gib=gib)
-        existing = self._snapshots(content, "completed")
-        if existing:
-            operation = operation.at("done", snapshot_id=existing[0]["SnapshotId"], reused=True)
-            return operation.succeeded(**self._result(operation))
+        operation = self._begun(request, content, volume_gib=gib)
+        if self._snapshots.completed(operation):
+            kept = self._snapshots.keep_one(operation)
+            self._parameter.write(operation, kept)
+            return self._reusing(operation, snapshot_id=kept)
         ami_id = self._ami(minor)
         self._builder.intend(operation)
-        self._intend(operation)
+        self._snapshots.intend(operation)
+        self._parameter.intend(operation)
         return operation.at("starting", ami_id=ami_id)
 
-    def poll(self, operation: Operation) -> Operation:
-        """Look once, do the next step."""
+    def _steps(self) -> Sequence[Step]:
         limits = self._names.deadlines
-        steps = (
+        return (
             Step("looking for an earlier snapshot", limits.short_s, self._find),
-            Step("starting the builder", limits.instance_s, _unless_taken(self._launch)),
-            Step("waiting for SSM", limits.ssm_s, _unless_taken(self._wait_for_ssm)),
-            Step("stopping kubelet", limits.command_s, _unless_taken(self._command(STOP_KUBELET))),
-            Step("clearing images", limits.command_s, _unless_taken(self._command(CLEAR_IMAGES))),
-            Step("pulling", limits.pull_s, _unless_taken(self._pull)),
-            Step("stopping the builder", limits.stop_s, _unless_taken(self._stop)),
+            Step("starting the builder", limits.instance_s, self._unless_taken(self._launch)),
+            Step("waiting for SSM", limits.ssm_s, self._unless_taken(self._wait_for_ssm)),
+            Step("stopping kubelet", limits.command_s, self._unless_taken(self._command(STOP_KUBELET))),
+            Step("clearing images", limits.command_s, self._unless_taken(self._command(CLEAR_IMAGES))),
+            Step("pulling", limits.pull_s, self._unless_taken(self._pull)),
+            Step("stopping the builder", limits.stop_s, self._unless_taken(self._stop)),
             Step("taking the snapshot", limits.snapshot_s, self._snapshot),
             Step("terminating the builder", limits.stop_s, self._terminate),
         )
-        return Procedure(steps, self._clean_up, self._result, self._clock, self._aws).poll(operation)
 
     # --- steps
 
     def _find(self, operation: Operation) -> Look:
         """A snapshot that an earlier life took is adopted; the builder then has nothing more to do."""
-        found = self._snapshots(operation.progress["content"], "pending", "completed")
+        found = self._snapshots.usable(operation)
         return done(snapshot_id=found[0]["SnapshotId"]) if found else done()
+
+    def _unless_taken(self, look: Callable[[Operation], Look]) -> Callable[[Operation], Look]:
+        """Pass over a builder's step when its snapshot was taken: in an earlier life, or by another preparation that
+        shares the builder and has ended it meanwhile.
+        """
+
+        def looked(operation: Operation) -> Look:
+            if operation.progress.get("snapshot_id"):
+                return done()
+            try:
+                return look(operation)
+            except StepFailedError:
+                found = self._snapshots.usable(operation)
+                if not found:
+                    raise
+                return done(snapshot_id=found[0]["SnapshotId"])
+
+        return looked
 
     def _launch(self, operation: Operation) -> Look:
         return done(instance_id=self._builder.launch(operation))
@@ -133,45 +153,23 @@ class SnapshotImage:
         return done() if self._builder.stopped(operation) else not_yet()
 
     def _snapshot(self, operation: Operation) -> Look:
-        snapshot_id = operation.progress.get("snapshot_id") or self._taken(operation)
-        listed = self._aws.client("ec2").describe_snapshots(SnapshotIds=[snapshot_id])["Snapshots"]
-        state = listed[0]["State"] if listed else "gone"
-        if state == "completed":
-            return done(snapshot_id=snapshot_id)
-        if state == "pending":
-            return not_yet(snapshot_id=snapshot_id)
-        detail = listed[0].get("StateMessage") if listed else ""
-        raise StepFailedError(f"snapshot {snapshot_id} ended as {state!r}{f' ({detail})' if detail else ''}")
-
-    def _taken(self, operation: Operation) -> str:
-        """Take the snapshot, or adopt the one whose reply was lost; CreateSnapshot knows no client token."""
-        entry = self._intend(operation)
-        found = self._snapshots(operation.progress["content"], "pending", "completed")
-        if found:
-            snapshot_id = str(found[0]["SnapshotId"])
-        else:
-            tags = {**tags_of(operation), TAG_IMAGE: full_reference(operation.request["image"])[:256]}
-            reply = self._aws.client("ec2").create_snapshot(
-                VolumeId=self._builder.data_volume(operation),
-                Description=f"Images for Kubernetes {operation.request['kubernetes_minor']} ({OWNER})",
-                TagSpecifications=[{"ResourceType": "snapshot", "Tags": pairs(tags)}],
-            )
-            snapshot_id = str(reply["SnapshotId"])
-        self._books.created(entry, snapshot_id)
-        return snapshot_id
+        """Take the snapshot, or adopt the one whose reply was lost: CreateSnapshot knows no client token."""
+        usable = self._snapshots.usable(operation)
+        if usable:
+            snapshot_id, state = str(usable[0]["SnapshotId"]), usable[0]["State"]
+            self._snapshots.note(operation, snapshot_id)
+            return done(snapshot_id=snapshot_id) if state == "completed" else not_yet(snapshot_id=snapshot_id)
+        if operation.progress.get("snapshot_id"):
+            self._snapshots.expect_usable(operation.progress["snapshot_id"])
+            return not_yet()
+        return not_yet(snapshot_id=self._snapshots.take(operation, self._builder.data_volume(operation)))
 
     def _terminate(self, operation: Operation) -> Look:
-        self._delete_snapshots(operation, keep=operation.progress["snapshot_id"])
-        return not_yet() if self._builder.still_there(operation) else done()
+        kept = self._snapshots.keep_one(operation)
+        self._parameter.write(operation, kept)
+        return (not_yet if self._builder.still_there(operation) else done)(snapshot_id=kept)
 
-    # --- what is there
-
-    def _snapshots(self, content: str, *states: str) -> list[dict[str, Any]]:
-        """Return our snapshots of this content, oldest first."""
-        wanted = filters({LABEL_MANAGED_BY: OWNER, LABEL_CONTENT: content}, status=list(states))
-        pages = self._aws.client("ec2").get_paginator("describe_snapshots")
-        found = [item for page in pages.paginate(OwnerIds=["self"], Filters=wanted) for item in page["Snapshots"]]
-        return sorted(found, key=lambda item: item["StartTime"])
+    # --- before and after
 
     def _ami(self, minor: str) -> str:
         path = f"/aws/service/bottlerocket/aws-k8s-{minor}/x86_64/latest/image_id"
@@ -184,8 +182,6 @@ class SnapshotImage:
                 f"There is no Bottlerocket image for Kubernetes {minor} in {self._aws.region} (SSM parameter {path}): "
                 "use a version that Bottlerocket still publishes."
             ) from error
-
-    # --- before and after
 
     def _account_problems(self, request: Mapping[str, Any]) -> list[str]:
         profile = self._names.builder_instance_profile
@@ -211,36 +207,15 @@ class SnapshotImage:
         described = self._aws.client("eks").describe_cluster(name=cluster)["cluster"]
         return bool((described.get("computeConfig") or {}).get("enabled"))
 
-    def _intend(self, operation: Operation) -> str:
-        return self._books.intend("snapshot", name_of(operation), tags_of(operation), expires_at(operation))
-
-    def _clean_up(self, operation: Operation) -> list[str]:
+    def _clean_up(self, operation: Operation) -> Sequence[str]:
         """Delete builder and unfinished snapshots; return what still stands. A completed snapshot is the product."""
         left = [f"instance {item}" for item in self._builder.still_there(operation)]
-        if not self._snapshots(operation.progress["content"], "completed"):
-            self._delete_snapshots(operation, keep=None)
-            self._books.gone("snapshot", name=name_of(operation))
+        if self._snapshots.delete_unfinished(operation):
+            self._parameter.forget(operation)
         return left
 
-    def _delete_snapshots(self, operation: Operation, *, keep: str | None) -> None:
-        """Delete the content's snapshots but one: a retried CreateSnapshot makes a second, a failed one is no use."""
-        for snapshot in self._snapshots(operation.progress["content"], "pending", "completed", "error"):
-            if snapshot["SnapshotId"] != keep:
-                self._aws.client("ec2").delete_snapshot(SnapshotId=snapshot["SnapshotId"])
-
-    def _result(self, operation: Operation) -> dict[str, Any]:
+    def _made(self, operation: Operation) -> dict[str, Any]:
         progress, request = operation.progress, operation.request
-        seconds = seconds_since_start(operation, self._clock())
-        price: tuple[float | None, str] = (0.0, "an earlier snapshot of the same content is used")
-        if not progress.get("reused"):
-            price = eks_prices.snapshot_price(
-                self._aws.region,
-                request.get("instance_type") or self._names.builder_instance_type,
-                seconds,
-                progress["volume_gib"],
-                DATA_IOPS,
-                DATA_THROUGHPUT_MIB_S,
-            )
         return {
             "snapshot_id": progress["snapshot_id"],
             "volume_gib": progress["volume_gib"],
@@ -249,17 +224,24 @@ class SnapshotImage:
             "kubernetes_minor": request["kubernetes_minor"],
             "ami_id": progress.get("ami_id"),
             "volume_initialization_rate_mib_s": request.get("volume_initialization_rate_mib_s"),
-            "reused": bool(progress.get("reused")),
-            "seconds": seconds,
-            "price_usd": price[0],
-            "price_basis": price[1],
-            "phases": dict(progress.get("phases", {})),
         }
 
+    def _result(self, operation: Operation) -> dict[str, Any]:
+        result, rate = super()._result(operation), operation.request.get("volume_initialization_rate_mib_s")
+        if rate is not None:
+            later = prices.initialization_basis(self._aws.region, operation.progress["volume_gib"], int(rate))
+            result["price_basis"] = f"{result['price_basis']}; {later}"
+        return result
 
-def _unless_taken(look: Callable[[Operation], Look]) -> Callable[[Operation], Look]:
-    """Pass over a builder's step when its snapshot was taken in an earlier life."""
-    return lambda operation: done() if operation.progress.get("snapshot_id") else look(operation)
+    def _price(self, operation: Operation, seconds: float) -> tuple[float | None, str]:
+        return prices.snapshot_price(
+            self._aws.region,
+            operation.request.get("instance_type") or self._names.builder_instance_type,
+            seconds,
+            operation.progress["volume_gib"],
+            DATA_IOPS,
+            DATA_THROUGHPUT_MIB_S,
+        )
 
 
 def _request_problems(request: Mapping[str, Any]) -> list[str]:

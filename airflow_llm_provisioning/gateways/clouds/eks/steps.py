@@ -7,17 +7,14 @@ anything else ends the operation, after everything temporary is deleted. This fi
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.names import fingerprint, preparation_tags
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import CloudError, ProvisioningError
 from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, in_words, kind_of
 
 CLEAN_UP_DEADLINE_S: Final = 900.0
-KEEP_DAYS: Final = 30
-NAME_PREFIX: Final = "llm-provisioning-"
 
 
 class StepFailedError(CloudError):
@@ -146,45 +143,6 @@ class Procedure:
             f"{_verb(operation)} failed: {failure}. Still there and ours by tag: {'; '.join(left)}. "
             "List and delete what is owned."
         )
-
-
-def begun(verb: str, request: Mapping[str, Any], content: str, now: datetime, **progress: Any) -> Operation:
-    """Return the first operation: whoever begins again from it makes the same names, tags and client tokens."""
-    return Operation(verb, dict(request)).at(
-        "starting",
-        content=content,
-        started_at=now.isoformat(),
-        expires_at=(now + timedelta(days=float(request.get("keep_days") or KEEP_DAYS))).isoformat(),
-        token=fingerprint({"content": content, "at": now.isoformat()}, 32),
-        **progress,
-    )
-
-
-def name_of(operation: Operation) -> str:
-    """Return the name of what an operation makes: by content, so that the next one finds it."""
-    return f"{NAME_PREFIX}{operation.progress['content']}"
-
-
-def expires_at(operation: Operation, lifetime: timedelta | None = None) -> datetime:
-    """Return when what an operation makes may be deleted: `lifetime` after its start, or as long as was asked for."""
-    if lifetime is None:
-        return datetime.fromisoformat(operation.progress["expires_at"]).astimezone(UTC)
-    return (datetime.fromisoformat(operation.progress["started_at"]) + lifetime).astimezone(UTC)
-
-
-def tags_of(operation: Operation, lifetime: timedelta | None = None) -> dict[str, str]:
-    """Return the tags of what an operation makes."""
-    tags = preparation_tags(
-        operation.progress["content"], expires_at(operation, lifetime), operation.request.get("target")
-    )
-    return {"Name": name_of(operation), **tags}
-
-
-def seconds_since_start(operation: Operation, now: datetime) -> float:
-    """Return how long the operation has taken; one that reused what was there took none."""
-    if operation.progress.get("reused"):
-        return 0.0
-    return round((now - datetime.fromisoformat(operation.progress["started_at"])).total_seconds(), 3)
 
 
 def _verb(operation: Operation) -> str:
