@@ -312,22 +312,17 @@ def _prepare_target(experiment: Experiment, target: Target, results_conn_id: str
             )
             prepared = _output(snapshot)
             before.append(snapshot)
+        # AKS: a node that pulls while the image is converted keeps the plain one, so its nodes are told to stream only
+        # when that has ended. GKE switches pools on, which must be there.
+        converts = target.cloud == "aks"
+        if "enable_streaming" in steps and converts:
+            before.append(_enable_streaming(target, image, known))
         data = target.as_dict()
         before.append(
             SetUpNodes(task_id="set_up_nodes", target=data, prepared=prepared, results_conn_id=results_conn_id)
         )
-        if "enable_streaming" in steps:
-            before.append(
-                EnableStreaming(
-                    task_id="enable_streaming",
-                    cloud=_cloud(target),
-                    image=image,
-                    cluster_name=target.cluster_name or target.cluster,
-                    pools=_pools(target),
-                    options=_streaming_options(target),
-                    **known,
-                )
-            )
+        if "enable_streaming" in steps and not converts:
+            before.append(_enable_streaming(target, image, known))
         if "warm_image" in steps:
             before.append(
                 WarmImageCache(task_id="warm_image", target=data, image=image, results_conn_id=results_conn_id)
@@ -335,10 +330,26 @@ def _prepare_target(experiment: Experiment, target: Target, results_conn_id: str
         chain(*before)
 
 
+def _enable_streaming(target: Target, image: Any, known: Mapping[str, Any]) -> EnableStreaming:
+    return EnableStreaming(
+        task_id="enable_streaming",
+        cloud=_cloud(target),
+        image=image,
+        cluster_name=target.cluster_name or target.cluster,
+        pools=_pools(target),
+        options=_streaming_options(target),
+        **known,
+    )
+
+
 def _pools(target: Target) -> list[str] | None:
-    """Return the target's own pools, so that only they stream; None where the whole cluster does."""
+    """Return the target's own pools, so that only they stream; None where the whole cluster does, and on AKS, where
+    pools are made streaming by `SetUpNodes`, later.
+    """
     from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
 
+    if target.cloud == "aks":
+        return None
     return [pool["name"] for pool in AUTOSCALERS[target.nodes.autoscaler].setup(target.nodes).cloud_pools] or None
 
 

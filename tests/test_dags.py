@@ -164,7 +164,7 @@ PREPARED = [
     (eks("fast", "improved", snapshot=True), ["build_image", "snapshot_image", "set_up_nodes"]),
     (eks("gke", "improved", cloud="gke", streaming=True, options={"node_service_account": "n"}),
      ["build_image", "set_up_nodes", "enable_streaming", "warm_image"]),
-    (eks("aks", "improved", cloud="aks", streaming=True), ["build_image", "set_up_nodes", "enable_streaming"]),
+    (eks("aks", "improved", cloud="aks", streaming=True), ["build_image", "enable_streaming", "set_up_nodes"]),
 ]  # fmt: skip
 
 

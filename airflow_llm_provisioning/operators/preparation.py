@@ -18,6 +18,7 @@ from airflow_llm_provisioning.operators.preparing import (
     close_entry,
     content_of,
     finish_warming,
+    pull_secrets,
     save_preparation,
     set_up_nodes,
     start_operation,
@@ -64,9 +65,13 @@ class CloudStep(WaitingOperator):
     def request(self) -> dict[str, Any]:
         """Return the operation's request, JSON."""
 
+    def looked_up(self) -> dict[str, Any]:
+        """Return what the cluster must be asked for before the request is complete."""
+        return {}
+
     def execute(self, context: Context) -> Any:
         """Start the operation and wait for it."""
-        request = self.request() | {"target": self.target or None}
+        request = self.request() | self.looked_up() | {"target": self.target or None}
         operation = start_operation(self.cloud, self.verb, request, self.results_conn_id)
         wait = CloudOperationWait(
             cloud=dict(self.cloud), operations=[operation.as_dict()], results_conn_id=self.results_conn_id
@@ -165,9 +170,12 @@ class EnableStreaming(CloudStep):
 
     :param image: {image, digest} as `BuildServingImage` returns it.
     :param cluster_name: the cluster in the cloud's words.
-    :param pools: GKE: these node pools instead of the whole cluster.
+    :param pools: GKE: these node pools instead of the whole cluster. AKS: pools without nodes to switch on, one by one.
     :param options: GKE: {node_service_account, auto_provisioning, assume: ["node_roles"], prewarm, prewarm_days}: what
         nodes that are made later will be, checked now; not to check roles; the registry's own prewarming.
+        AKS: {register_feature, image_pull_secrets, tolerations, assume: ["registry_attached"], keep_days}: register the
+        preview feature (old regions; off by default); secrets the pods would bring (default: those of the namespace's
+        service account); what the pods tolerate beyond `nvidia.com/gpu`; not to check who may pull.
     """
 
     verb = "enable_streaming"
@@ -198,6 +206,13 @@ class EnableStreaming(CloudStep):
             "cluster": self.cluster_name,
             "pools": list(self.pools) if self.pools else None,
         }
+
+    def looked_up(self) -> dict[str, Any]:
+        """Return {image_pull_secrets} on AKS, where pods that bring some get the plain image."""
+        cluster = self.cloud.get("cluster")
+        if self.cloud.get("cloud") != "aks" or not cluster or "image_pull_secrets" in self.options:
+            return {}
+        return {"image_pull_secrets": asyncio.run(pull_secrets(cluster))}
 
 
 class SetUpNodes(WaitingOperator):

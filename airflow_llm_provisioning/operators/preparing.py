@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.exceptions import ClusterError, ConfigurationError
+from airflow_llm_provisioning.exceptions import ClusterError, ConfigurationError, ForbiddenError
 from airflow_llm_provisioning.triggers.pod_run import PodRunWait
 
 if TYPE_CHECKING:
@@ -120,6 +120,22 @@ async def set_up_nodes(target_data: Mapping[str, Any], prepared: Mapping[str, An
     named = target.cluster_name or target.cluster
     pools = [{"cluster": named, "pool": dict(pool), "target": target.name} for pool in setup.cloud_pools]
     return NodesSetUp(result, ended_at.isoformat(), cloud, pools)
+
+
+async def pull_secrets(cluster_reference: Mapping[str, Any]) -> list[str]:
+    """Return the names of the imagePullSecrets that every pod of a namespace gets from its service account.
+
+    Kubernetes puts those of the account into a pod that names none (admission plug-in ServiceAccount). Whoever may not
+    read the account is not stopped by it: the trial's own pods are looked at again before its result is believed.
+    """
+    from airflow_llm_provisioning.connections import open_cluster
+
+    async with open_cluster(cluster_reference) as cluster:
+        try:
+            account = await cluster.get("serviceaccounts", "default", cluster_reference.get("namespace", "default"))
+        except ForbiddenError:
+            return []
+    return [str(entry["name"]) for entry in (account or {}).get("imagePullSecrets") or ()]
 
 
 async def restart(cluster: "Cluster", namespace: str, deployment: str) -> None:

@@ -46,6 +46,7 @@ RESOURCES: Final[Mapping[str, Resource]] = MappingProxyType(
         "rayclusters": Resource("rayclusters", "ray.io/v1", "RayCluster"),
         "pods": Resource("pods", "v1", "Pod"),
         "services": Resource("services", "v1", "Service"),
+        "serviceaccounts": Resource("serviceaccounts", "v1", "ServiceAccount"),
         "configmaps": Resource("configmaps", "v1", "ConfigMap"),
         "events": Resource("events", "v1", "Event"),
         EVENTS_V1: Resource("events", "events.k8s.io/v1", "Event"),
