@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow_llm_provisioning.commands.stored import opened_store, store_option
 from airflow_llm_provisioning.core.replay import (
-    Computed,
     Difference,
     differences,
     replay,
     row_differences,
     trace_bytes,
 )
+from airflow_llm_provisioning.core.result import Computed
 from airflow_llm_provisioning.core.trace_file import read_trace_file
 from airflow_llm_provisioning.exceptions import StoreError, TraceError
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from airflow_llm_provisioning.core.instants import format_instant
 from airflow_llm_provisioning.core.judging import judge_trace
-from airflow_llm_provisioning.core.result import TrialResult
+from airflow_llm_provisioning.core.result import Computed, TrialResult
 from airflow_llm_provisioning.core.trace import decode_trace
 from airflow_llm_provisioning.exceptions import TraceError
 
@@ -25,27 +25,6 @@ _GIST: Final[Mapping[str, str]] = {
     "treatments": "value",
 }
 _ABSENT: Final = object()
-
-
-@dataclass(frozen=True, slots=True)
-class Computed:
-    """One analysis of a trace. `version`: of the code that computed it; None where nobody wrote it down. `text`: the
-    whole result as JSON, byte for byte as it was computed.
-    """
-
-    version: str | None
-    text: str
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """The result as values (see `Judgement.as_dict`). A TraceError says that the text is no result."""
-        try:
-            found = json.loads(self.text)
-        except ValueError as error:
-            raise TraceError(f"What was computed before is no JSON: {error}.") from error
-        if not isinstance(found, dict):
-            raise TraceError("What was computed before is no result: it is JSON, and no object.")
-        return found
 
 
 @dataclass(frozen=True, slots=True)

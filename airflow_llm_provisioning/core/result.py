@@ -2,11 +2,14 @@
 aside.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+from airflow_llm_provisioning.exceptions import TraceError
 
 
 class TrialStatus(StrEnum):
@@ -113,6 +116,27 @@ class TrialResult:
         row["treatments"] = "+".join(self.treatments)
         row["flags"] = "; ".join(self.flags)
         return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in row.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """One analysis of a trace. `version`: of the code that computed it; None where nobody wrote it down. `text`: the
+    whole result as JSON, byte for byte as it was computed.
+    """
+
+    version: str | None
+    text: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The result as values (see `Judgement.as_dict`). A TraceError says that the text is no result."""
+        try:
+            found = json.loads(self.text)
+        except ValueError as error:
+            raise TraceError(f"What was computed before is no JSON: {error}.") from error
+        if not isinstance(found, dict):
+            raise TraceError("What was computed before is no result: it is JSON, and no object.")
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

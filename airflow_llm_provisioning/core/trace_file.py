@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, mapping, text
 from airflow_llm_provisioning.core.instants import parse_instant
-from airflow_llm_provisioning.core.replay import Computed
+from airflow_llm_provisioning.core.result import Computed
 from airflow_llm_provisioning.core.trace.format import (
     TRACE_RESOURCE,
     Line,

@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select
 
-from airflow_llm_provisioning.core.replay import Computed
+from airflow_llm_provisioning.core.result import Computed
 from airflow_llm_provisioning.gateways import tables
 from airflow_llm_provisioning.gateways.database import read_from, write_to
 

@@ -12,6 +12,7 @@ from airflow_llm_provisioning import __version__
 from airflow_llm_provisioning.core.result import TrialResult
 from airflow_llm_provisioning.gateways.store import ResultsStore
 from airflow_llm_provisioning.report import wording
+from airflow_llm_provisioning.report.evidence_sections import evidence_section
 from airflow_llm_provisioning.report.markup import Markup, element, html
 from airflow_llm_provisioning.report.results_sections import (
     SIMULATED,
@@ -42,6 +43,7 @@ def write_report(
         _section("Preparation", [element("p", wording.PREPARATION), preparations_section(prepared)]),
         *_sweep(sweep),
         _section("Environment", environment_section(trials)),
+        _section("Every trial and what it rests on", [element("p", wording.EVIDENCE), evidence_section(trials)]),
         _section("How to read it", [element("p", text) for text in wording.READING.split("\n\n")]),
         element("footer", f"airflow-llm-provisioning {__version__}"),
     ]

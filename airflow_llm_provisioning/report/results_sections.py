@@ -7,6 +7,7 @@ from typing import Any, Final
 from airflow_llm_provisioning.core.result import Preparation, TrialResult
 from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL, PhaseMean, compare, excluded, phase_means
 from airflow_llm_provisioning.report.charts import phase_chart
+from airflow_llm_provisioning.report.evidence_sections import trial_link
 from airflow_llm_provisioning.report.markup import Markup, element, folded, html, table
 from airflow_llm_provisioning.report.phase_groups import GROUPS, NOT_TOLD_APART, group_of, position
 from airflow_llm_provisioning.report.tables import SHOWN, shown
@@ -57,7 +58,7 @@ def excluded_section(trials: Sequence[TrialResult]) -> Markup:
     reasons = excluded(trials)
     rows: list[Row] = [
         {
-            "trial": trial.trial_id,
+            "trial": trial_link(trial),
             "cell": f"{trial.cloud} {trial.setup} {trial.variant}",
             "why": why,
             "total_s": trial.total_s,

@@ -25,6 +25,11 @@ Every uncertain number of the simulator's profiles was moved to both ends of its
 bar shows where the reduction goes: blue at the lower end, red at the upper. The line marks the reduction at the
 profile's values. Ranges that combine can move it further than any one of them."""
 
+EVIDENCE: Final = """\
+Each instant with the earliest and the latest time it can have had, and where it was read; each verdict with the
+sentences it rests on. The recording itself is in the results store: the command computes everything again from it and
+says whether it is the same."""
+
 READING: Final = """\
 Time runs from the submission of the RayService to Kubernetes until the serve Service has a ready endpoint. That is the
 origin's finish line. The first valid completion of the model is recorded beside it.

@@ -12,7 +12,6 @@ from trace_builders import small_chunks, small_trace
 
 from airflow_llm_provisioning.core.judging import judge_trace, trial_row
 from airflow_llm_provisioning.core.replay import (
-    Computed,
     Difference,
     differences,
     replay,
@@ -20,6 +19,7 @@ from airflow_llm_provisioning.core.replay import (
     row_differences,
     trace_bytes,
 )
+from airflow_llm_provisioning.core.result import Computed
 from airflow_llm_provisioning.core.trace import encode_chunk
 from airflow_llm_provisioning.exceptions import TraceError
 

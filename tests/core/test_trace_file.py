@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from trace_builders import AT, small_chunks, small_trace
 
-from airflow_llm_provisioning.core.replay import Computed, replay
+from airflow_llm_provisioning.core.replay import replay
+from airflow_llm_provisioning.core.result import Computed
 from airflow_llm_provisioning.core.trace import encode_chunk, encode_line, line
 from airflow_llm_provisioning.core.trace.secrets import find_secrets, without_secrets
 from airflow_llm_provisioning.core.trace_file import exported, read_trace_file, refusal

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from trace_builders import small_chunks
 
-from airflow_llm_provisioning.core.replay import Computed
+from airflow_llm_provisioning.core.result import Computed
 from airflow_llm_provisioning.gateways.analysis_version import analysis_version
 from airflow_llm_provisioning.gateways.store import ResultsStore
 from airflow_llm_provisioning.gateways.traces import CHUNK_BYTES, ImportedTrace

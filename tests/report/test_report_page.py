@@ -2,14 +2,15 @@
 
 import re
 import sys
+from datetime import timedelta
 from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
-from result_builders import PHASES, a_preparation, a_sweep, a_trial
+from result_builders import OPENED_AT, PHASES, a_preparation, a_sweep, a_trial
 
-from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
+from airflow_llm_provisioning.core.result import MilestoneResult, TrialResult, TrialStatus
 from airflow_llm_provisioning.exceptions import MissingExtraError
 from airflow_llm_provisioning.gateways.store import ResultsStore
 from airflow_llm_provisioning.report.page import write_report
@@ -146,6 +147,28 @@ def test_only_the_selected_trials_are_shown(store: ResultsStore) -> None:
     page = report(store, a_trial("mine"), a_trial("theirs", run_id="run-2", cloud="gke"), run_id="run-1")
     assert "EKS" in page
     assert "GKE" not in page
+
+
+def test_every_number_leads_to_what_it_rests_on(store: ResultsStore) -> None:
+    """Per trial: phases and milestones with bounds and source, verdicts with evidence, flags, and how to replay it."""
+    stone = MilestoneResult(
+        "head.ready", OPENED_AT + timedelta(seconds=30.5), OPENED_AT + timedelta(seconds=31.5), "pods h condition Ready"
+    )
+    cold = {"claim": "cold_start", "value": "yes", "evidence": ["Node n1 was created after the submission."]}
+    one = a_trial(
+        "one", milestones=[stone], submitted_at=OPENED_AT, verdicts=[cold], flags=["clock: node n1 is off by 3.0 s"],
+        analysis_version="0.1.0+core.abc",
+    )  # fmt: skip
+    page = report(store, one, a_trial("bad", status=TrialStatus.FAILED, reason="Quota.", total_s=None, phases={}))
+    told = text_of(page)
+    assert "head.ready 30.5 31.5 1.0 pods h condition Ready" in told
+    assert "head_image_pull 250.0 249.5 250.5" in told
+    assert "cold_start yes Node n1 was created after the submission." in told
+    assert "Flags: clock: node n1 is off by 3.0 s." in told
+    assert "Computed by 0.1.0+core.abc. Compute it again: llm-provisioning replay one" in told
+    # What was not counted leads there too.
+    assert '<a href="#trial-bad">bad</a>' in page
+    assert 'id="trial-bad"' in page
 
 
 def test_names_from_outside_are_text(store: ResultsStore) -> None:

@@ -1,0 +1,84 @@
+"""The report's way from a number to what it rests on, trial by trial: phases, milestones with bounds and sources,
+verdicts with evidence, flags, and the command that computes it all again.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.result import TrialResult
+from airflow_llm_provisioning.report.markup import Markup, element, html, table
+
+Row = dict[str, Any]
+
+_PHASES: Final = {"phase": "phase", "s": "seconds", "low_s": "at least", "high_s": "at most"}
+_MILESTONES: Final = {
+    "milestone": "milestone",
+    "earliest_s": "earliest (s)",
+    "latest_s": "latest (s)",
+    "width_s": "width (s)",
+    "source": "read in",
+}
+_VERDICTS: Final = {"claim": "claim", "value": "verdict", "evidence": "evidence"}
+
+
+def evidence_section(trials: Sequence[TrialResult]) -> Markup:
+    """Return one fold per trial."""
+    return html([_of_trial(trial) for trial in trials])
+
+
+def trial_link(trial: TrialResult) -> Markup:
+    """Return a trial's name as a link to its evidence."""
+    return element("a", trial.trial_id, href=f"#{_anchor(trial)}")
+
+
+def _of_trial(trial: TrialResult) -> Markup:
+    parts = [element("summary", _title(trial)), *_told(trial), _replayed(trial)]
+    return element("details", parts, id=_anchor(trial))
+
+
+def _title(trial: TrialResult) -> str:
+    cell = f"{trial.cloud} {trial.setup} {trial.variant}"
+    if trial.total_s is None:
+        return f"{trial.trial_id}: {cell}, {trial.status}"
+    bounds = f" ({trial.total_low_s:.1f} to {trial.total_high_s:.1f})" if trial.total_low_s is not None else ""
+    return f"{trial.trial_id}: {cell}, {trial.total_s:.1f} s{bounds}"
+
+
+def _told(trial: TrialResult) -> Iterator[Markup]:
+    if trial.phases:
+        rows = [{"phase": p.name, "s": p.duration_s, "low_s": p.low_s, "high_s": p.high_s} for p in trial.phases]
+        yield table(_PHASES, rows, "Phases of the way that decided; they sum to the total")
+    if trial.milestones:
+        zero = trial.submitted_at or min(stone.earliest_at for stone in trial.milestones)
+        yield table(_MILESTONES, _milestones(trial, zero), "Milestones, in seconds after the submission")
+    if trial.verdicts:
+        rows = [
+            {"claim": v.get("claim"), "value": v.get("value"), "evidence": " ".join(map(str, v.get("evidence") or ()))}
+            for v in trial.verdicts
+        ]
+        yield table(_VERDICTS, rows, "Verdicts")
+    yield element("p", ["Flags: ", "; ".join(trial.flags) or "none", "."])
+
+
+def _milestones(trial: TrialResult, zero: datetime) -> list[Row]:
+    return [
+        {
+            "milestone": stone.name,
+            "earliest_s": (stone.earliest_at - zero).total_seconds(),
+            "latest_s": (stone.latest_at - zero).total_seconds(),
+            "width_s": (stone.latest_at - stone.earliest_at).total_seconds(),
+            "source": stone.source,
+        }
+        for stone in sorted(trial.milestones, key=lambda stone: (stone.latest_at, stone.earliest_at))
+    ]
+
+
+def _replayed(trial: TrialResult) -> Markup:
+    by = f"Computed by {trial.analysis_version}. " if trial.analysis_version else ""
+    command = element("code", f"llm-provisioning replay {trial.trial_id}")
+    return element("p", [by, "Compute it again: ", command], class_="quiet")
+
+
+def _anchor(trial: TrialResult) -> str:
+    return f"trial-{trial.trial_id}"
