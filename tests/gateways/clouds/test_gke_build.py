@@ -49,7 +49,7 @@ def test_build_makes_repository_and_image_and_reports_size_phases_and_price(goog
     assert stored.packages["hf-transfer"] == "0.1.9"
     assert stored.env["HF_HUB_ENABLE_HF_TRANSFER"] == "1"
     assert result["reused"] is False
-    assert set(result["phases"]) == {"repository", "queue", "build", "push"}
+    assert set(result["phases"]) == {"repository", "queue", "setupbuild", "build", "push"}
     assert all(seconds > 0 for seconds in result["phases"].values())
     assert result["price_usd"] > 0
     assert "E2_HIGHCPU_8" in result["price_basis"]

@@ -72,6 +72,8 @@ async def test_every_service_has_a_port_of_its_own_on_loopback(google: Google) -
         ({"nodePool": {**POOL, "config": {"gcfsConfig": {"enabled": "yes"}}}}, "nodePool.config.gcfsConfig.enabled"),
         ({"nodePool": {**POOL, "config": {"taints": [{"effect": "Sometimes"}]}}}, "taints[0].effect' (enum)"),
         ({"nodePool": {**POOL, "config": {"taints": [{"effect": 77}]}}}, "taints[0].effect' (enum)"),
+        ({"nodePool": {**POOL, "config": {"taints": [{"effect": True}]}}}, "taints[0].effect' (enum)"),
+        ({"nodePool": {**POOL, "config": {"secondaryBootDisks": [{"mode": 2}]}}}, "secondaryBootDisks[0].mode' (enum)"),
         ({"nodePool": {**POOL, "config": {"labels": {"a": 1}}}}, "nodePool.config.labels.a"),
         ({"nodePool": [POOL]}, "an object is needed"),
         ({"nodePool": {**POOL, "initialNodeCount": "3"}}, "initialNodeCount"),
@@ -100,13 +102,13 @@ def test_enum_numbers_are_the_clients_own() -> None:
     from google.cloud.devtools import cloudbuild_v1
 
     classes = {
-        "effect": container_v1.NodeTaint.Effect,
-        "gpuDriverVersion": container_v1.GPUDriverInstallationConfig.GPUDriverVersion,
-        "locationPolicy": container_v1.NodePoolAutoscaling.LocationPolicy,
-        "machineType": cloudbuild_v1.BuildOptions.MachineType,
-        "logging": cloudbuild_v1.BuildOptions.LoggingMode,
-        "format": artifactregistry_v1.Repository.Format,
-        "mode": artifactregistry_v1.Repository.Mode,
+        "NodeTaint.effect": container_v1.NodeTaint.Effect,
+        "GPUDriverInstallationConfig.gpuDriverVersion": container_v1.GPUDriverInstallationConfig.GPUDriverVersion,
+        "NodePoolAutoscaling.locationPolicy": container_v1.NodePoolAutoscaling.LocationPolicy,
+        "BuildOptions.machineType": cloudbuild_v1.BuildOptions.MachineType,
+        "BuildOptions.logging": cloudbuild_v1.BuildOptions.LoggingMode,
+        "Repository.format": artifactregistry_v1.Repository.Format,
+        "Repository.mode": artifactregistry_v1.Repository.Mode,
     }
     assert set(classes) == set(ENUM_NUMBERS)
     for name, numbers in ENUM_NUMBERS.items():

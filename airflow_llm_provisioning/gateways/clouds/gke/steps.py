@@ -155,6 +155,9 @@ def _begin(project: Project, operation: Operation, change: Change) -> Operation:
         return operation.at(f"{change.words}: under way", **{change.key: adopted})
     if busy is not None:
         return operation.at(f"{change.words}: waiting for {busy['name']} on the same cluster")
+    if change.target and change.state() != "absent":
+        # An operation that ran at the first look had ended at the second: the next look settles it.
+        return operation
     with asking(change.words):
         try:
             begun = change.begin()

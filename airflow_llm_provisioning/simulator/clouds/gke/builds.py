@@ -9,7 +9,7 @@ import base64
 import binascii
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -22,7 +22,7 @@ from airflow_llm_provisioning.simulator.world import Image, World
 
 _TAG = re.compile(r"^\w[\w.-]{0,127}$")
 _SCRIPT = re.compile(r"\$\{?(\w+)\}?.{0,4}\|\s*base64\s+(?:-d|--decode)\s*\|\s*docker\s+build\b")
-_ACTIVE = ("PENDING", "QUEUED", "WORKING")
+ACTIVE = ("PENDING", "QUEUED", "WORKING")
 
 
 class CloudBuild:
@@ -100,7 +100,7 @@ class CloudBuild:
 
     async def _cancel(self, call: Call) -> dict[str, Any]:
         build = self._build(call)
-        if build["status"] in _ACTIVE:
+        if build["status"] in ACTIVE:
             self._tasks[build["id"]].cancel()
             build |= {"status": "CANCELLED", "finishTime": stamp(self._clock.now())}
         return build
@@ -120,6 +120,7 @@ class CloudBuild:
         await self._phases(build, image, fault)
 
     async def _phases(self, build: dict[str, Any], image: Image, fault: Mapping[str, Any] | None) -> None:
+        setting_up = self._clock.now()
         await self._clock.sleep(self._durations_s["build_setup"])
         limit_s = float(str(build.get("timeout", "3600s")).removesuffix("s"))
         seconds = self._build_s(image)
@@ -136,15 +137,16 @@ class CloudBuild:
         if not self._registry.holds(image.reference):
             self._end(build, "FAILURE", f"push of {image.reference} failed: the repository does not exist", push=True)
             return
-        self._push(build, image, began, built)
+        self._push(build, image, [setting_up, began, built])
 
-    def _push(self, build: dict[str, Any], image: Image, began: datetime, built: datetime) -> None:
+    def _push(self, build: dict[str, Any], image: Image, phases: Sequence[datetime]) -> None:
+        setting_up, began, built = phases
         now = self._clock.now()
         self._world.push(replace(image, pushed_at=now))
         pushing = _span(built, now)
         build |= {
             "results": {"images": [{"name": image.reference, "digest": image.digest, "pushTiming": pushing}]},
-            "timing": {"BUILD": _span(began, built), "PUSH": pushing},
+            "timing": {"SETUPBUILD": _span(setting_up, began), "BUILD": _span(began, built), "PUSH": pushing},
         }
         self._end(build, "SUCCESS", "")
 

@@ -22,12 +22,12 @@ from airflow_llm_provisioning.exceptions import MissingExtraError
 
 # The REST transport of Google's generated clients sends enums as numbers ($alt=json;enum-encoding=int), which the
 # documents do not list: the numbers are those of the proto files (google-cloud-container 2.67, -build 3.43,
-# -artifact-registry 1.23, -service-usage 1.18). Property name -> number -> name.
+# -artifact-registry 1.23). Schema.property -> number -> name; a number that is not here is refused.
 ENUM_NUMBERS: Final[Mapping[str, Mapping[int, str]]] = {
-    "effect": {1: "NO_SCHEDULE", 2: "PREFER_NO_SCHEDULE", 3: "NO_EXECUTE"},
-    "gpuDriverVersion": {1: "INSTALLATION_DISABLED", 2: "DEFAULT", 3: "LATEST"},
-    "locationPolicy": {1: "BALANCED", 2: "ANY"},
-    "machineType": {
+    "NodeTaint.effect": {1: "NO_SCHEDULE", 2: "PREFER_NO_SCHEDULE", 3: "NO_EXECUTE"},
+    "GPUDriverInstallationConfig.gpuDriverVersion": {1: "INSTALLATION_DISABLED", 2: "DEFAULT", 3: "LATEST"},
+    "NodePoolAutoscaling.locationPolicy": {1: "BALANCED", 2: "ANY"},
+    "BuildOptions.machineType": {
         1: "N1_HIGHCPU_8",
         2: "N1_HIGHCPU_32",
         5: "E2_HIGHCPU_8",
@@ -35,9 +35,25 @@ ENUM_NUMBERS: Final[Mapping[str, Mapping[int, str]]] = {
         7: "E2_MEDIUM",
         11: "E2_STANDARD_2",
     },
-    "logging": {1: "LEGACY", 2: "GCS_ONLY", 3: "STACKDRIVER_ONLY", 4: "NONE", 5: "CLOUD_LOGGING_ONLY"},
-    "format": {1: "DOCKER", 2: "MAVEN", 3: "NPM", 5: "APT", 6: "YUM", 8: "PYTHON", 9: "KFP", 10: "GO", 11: "GENERIC"},
-    "mode": {1: "STANDARD_REPOSITORY", 2: "VIRTUAL_REPOSITORY", 3: "REMOTE_REPOSITORY"},
+    "BuildOptions.logging": {
+        1: "LEGACY",
+        2: "GCS_ONLY",
+        3: "STACKDRIVER_ONLY",
+        4: "NONE",
+        5: "CLOUD_LOGGING_ONLY",
+    },
+    "Repository.format": {
+        1: "DOCKER",
+        2: "MAVEN",
+        3: "NPM",
+        5: "APT",
+        6: "YUM",
+        8: "PYTHON",
+        9: "KFP",
+        10: "GO",
+        11: "GENERIC",
+    },
+    "Repository.mode": {1: "STANDARD_REPOSITORY", 2: "VIRTUAL_REPOSITORY", 3: "REMOTE_REPOSITORY"},
 }
 
 
@@ -99,7 +115,8 @@ class Service:
                     f"Invalid JSON payload received. Unknown name \"{key}\" at '{where or schema_name}': "
                     "Cannot find field."
                 )
-            checked[key] = self._value(key, properties[key], item, f"{where}.{key}".lstrip("."))
+            place = f"{where}.{key}".lstrip(".")
+            checked[key] = self._value(f"{schema_name}.{key}", properties[key], item, place)
         return checked
 
     def _value(self, name: str, schema: Mapping[str, Any], value: Any, where: str) -> Any:
@@ -135,15 +152,11 @@ def _scalar(name: str, schema: Mapping[str, Any], value: Any, where: str) -> Any
 
 
 def _enum(name: str, names: Sequence[str], value: Any, where: str) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool):
-        numbers = ENUM_NUMBERS.get(name, {})
-        if value in numbers and numbers[value] in names:
-            return numbers[value]
-        # Another enum under the same property name, or one not listed here: the number stays what it is.
-        if not (numbers and set(numbers.values()) <= set(names)) and 0 < value < 1000:
-            return value
-    elif value in names:
-        return value
+    """Return an enum's name. `name`: schema and property; `names`: those the document lists."""
+    numbered = isinstance(value, int) and not isinstance(value, bool)
+    known = ENUM_NUMBERS.get(name, {}).get(value) if numbered else value
+    if known in names:
+        return known
     raise BadRequestError(f"Invalid value at '{where}' (enum): {value!r}.")
 
 
