@@ -305,7 +305,7 @@ class WarmImageCache(WaitingOperator):
     """GKE: pull an image once on a streaming node, by a short pod, so that the region's caches hold it.
 
     Waits until the pod has run, and then until its node is gone, so that no trial finds it. Returns {pod, node,
-    pulled_s, seconds, price_usd, price_basis}.
+    instance_type, pulled_s, seconds, node_s, price_usd, price_basis}; the price is the node's until it was gone.
 
     :param target: the target, as a dict. :param image: {image, digest} as `BuildServingImage` returns it.
     """

@@ -263,9 +263,12 @@ def finish_warming(
     """Keep the preparation's row and return its result."""
     from airflow_llm_provisioning.core.experiment import Target
     from airflow_llm_provisioning.core.names import fingerprint
+    from airflow_llm_provisioning.gateways.clouds.prices import node_price
 
     target = Target.from_dict(target_data)
-    result = {key: event[key] for key in ("pod", "node", "pulled_s", "seconds", "price_usd", "price_basis")}
+    result = {key: event[key] for key in ("pod", "node", "instance_type", "pulled_s", "seconds", "node_s")}
+    price, basis = node_price(target.cloud, event["region"], event["instance_type"], event["node_s"] or 0.0)
+    result |= {"price_usd": price, "price_basis": basis}
     save_preparation(
         cloud={"cloud": target.cloud, "cluster": target.cluster_reference()},
         target=target.name,

@@ -49,8 +49,9 @@ class PodRunWait(Wait):
         self.timeout_s = timeout_s
 
     async def outcome(self) -> dict[str, Any]:
-        """Return {pod, node, pulled_s, seconds, price_usd, price_basis, ended_at, ledger_entry, pod_gone}.
+        """Return {pod, node, instance_type, region, pulled_s, seconds, node_s, ended_at, ledger_entry, pod_gone}.
 
+        `node_s`: what the node ran for this pod's sake, until it was gone (or is still there); None without a node.
         Where the pod did not end well, `error` and `error_type` stand beside `ledger_entry` and `pod_gone`.
         """
         from airflow_llm_provisioning.connections import open_cluster
@@ -63,8 +64,7 @@ class PodRunWait(Wait):
             gone = await cluster.wait_gone("pods", self.name, self.namespace, uid=self.uid, timeout_s=left_s)
             known = {"ledger_entry": self.ledger_entry, "pod_gone": gone}
             node = (pod or {}).get("spec", {}).get("nodeName")
-            if node:
-                await cluster.wait_gone("nodes", node, timeout_s=left_s)
+            ran = await self._node_ran(cluster, node, left_s) if node else {}
             if pod is None or why is not None:
                 sentence = f"Pod {self.namespace}/{self.name} on {cluster.name} {why}, and was deleted."
                 return {"error": sentence, "error_type": ClusterError.__name__, **known}
@@ -73,11 +73,27 @@ class PodRunWait(Wait):
                 "node": node,
                 "pulled_s": _pulled_s(pod),
                 "seconds": round(ran_s, 3),
-                "price_usd": None,
-                "price_basis": "one node for the seconds given; its type's price is not known here",
+                "instance_type": None,
+                "region": None,
+                "node_s": None,
+                **ran,
                 "ended_at": cluster.clock().isoformat(),
                 **known,
             }
+
+    async def _node_ran(self, cluster: "Cluster", name: str, limit_s: float) -> dict[str, Any]:
+        """Wait until a node is gone; return {instance_type, region, node_s}."""
+        metadata = (await cluster.get("nodes", name) or {}).get("metadata") or {}
+        labels = metadata.get("labels") or {}
+        await cluster.wait_gone("nodes", name, timeout_s=limit_s)
+        created = metadata.get("creationTimestamp")
+        # A node that was there before runs for others too: it counts from this pod's beginning.
+        since = max(datetime.fromisoformat(created), self.started_at) if created else self.started_at
+        return {
+            "instance_type": labels.get("node.kubernetes.io/instance-type"),
+            "region": labels.get("topology.kubernetes.io/region"),
+            "node_s": round((cluster.clock() - since).total_seconds(), 3),
+        }
 
     async def _ended(self, cluster: "Cluster") -> tuple[dict[str, Any] | None, str | None]:
         """Return the pod as it was last seen, and why it did not end well (None: it did)."""

@@ -73,6 +73,8 @@ def test_a_cache_is_warmed_and_its_node_is_gone(
     )
     done = run(operator, context())
     assert done["pulled_s"] > 1
+    assert done["node_s"] > done["pulled_s"]
+    assert done["instance_type"] in done["price_basis"]
     assert done["node"] not in simulated.names("nodes")
     assert set(simulated.names("nodes")) == before
     assert simulated.objects("pods", "default") == []
