@@ -9,12 +9,22 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+import pytest
 from simulator_in_background import BackgroundSimulator
 
+from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, OWNER
 from airflow_llm_provisioning.gateways.clouds.base import Owned
 from airflow_llm_provisioning.simulator.server import AZURE_GROUP, GOOGLE_PROJECT
 from airflow_llm_provisioning.simulator.world import Image, NodePool
+
+SPEED = 600.0
+"""Virtual seconds a second, where no test asks for another."""
+CLOUDS = [
+    pytest.param("eks", marks=pytest.mark.eks),
+    pytest.param("gke", marks=pytest.mark.gke),
+    pytest.param("aks", marks=pytest.mark.aks),
+]
 
 Request = tuple[str, Mapping[str, Any]]
 
@@ -276,3 +286,11 @@ SCENES: Mapping[str, Scene] = {
         builds=builds_on_azure,
     ),
 }
+
+
+def reference(experiment: Experiment, cloud: str) -> dict[str, Any]:
+    """Return how a cloud of the experiment is opened."""
+    if cloud == "generic":
+        return {"cloud": "generic"}
+    target = next(item for item in experiment.targets if item.cloud == cloud and item.delivery != "pull")
+    return target.cloud_reference() or {}
