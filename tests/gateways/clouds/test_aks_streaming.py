@@ -120,33 +120,6 @@ async def test_an_artifact_that_was_deleted_is_made_again() -> None:
         assert stand.count("streaming.post") == 2
 
 
-@pytest.mark.parametrize(
-    "code, advice",
-    [
-        ("UNKNOWN_ERROR", "try again"),
-        ("RESOURCE_NOT_FOUND", "build it again"),
-        ("UNSUPPORTED_PLATFORM", "linux/amd64"),
-        ("NO_SUPPORTED_PLATFORM_FOUND", "linux/amd64"),
-        ("UNSUPPORTED_MEDIATYPE", "gzip"),
-        ("UNSUPPORTED_ARTIFACT_TYPE", "no container image"),
-        ("IMAGE_NOT_RUNNABLE", "entrypoint"),
-    ],
-)
-async def test_each_published_conversion_error_comes_with_its_advice(code: str, advice: str) -> None:
-    """One sentence: what was attempted, on which image, what the registry said, what to do."""
-    async with azure() as stand:
-        built = await stand.built()
-        stand.sim.faults["streaming.post"] = {"kind": "operation", "status": "Failed", "code": code, "message": "no"}
-        done = await stand.run("enable_streaming", streaming_of(built))
-        assert done.state == "failed"
-        assert done.error is not None
-        assert built["image"] in done.error
-        assert f"ended Failed: {code} (no)" in done.error
-        assert advice in done.error
-        assert stand.world.aks_converted == {}
-        assert [entry.kind for entry in stand.ledger.open_entries()] == ["image"]
-
-
 async def test_a_cancelled_conversion_is_no_success() -> None:
     """Canceled is an end too."""
     async with azure() as stand:
