@@ -11,7 +11,7 @@ import pytest
 from airflow_llm_provisioning import cli
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/measurement.md"]
 
 
 def test_the_example_is_a_dag_of_three_tasks() -> None:
@@ -49,7 +49,7 @@ def test_every_command_line_shown_is_understood() -> None:
     """Commands and options of `llm-provisioning` in the README are ones its parser knows."""
     lines = [line for code in blocks("sh") for line in code.splitlines() if line.startswith("llm-provisioning ")]
 
-    assert len(lines) == 6
+    assert len(lines) == 7
     for line in lines:
         words = shlex.split(line, comments=True)[1:]
         with contextlib.redirect_stderr(io.StringIO()):

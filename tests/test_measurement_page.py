@@ -1,0 +1,57 @@
+"""docs/measurement.md: its commands exist, and its worked trace is what the code says of that recording."""
+
+import contextlib
+import io
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import worked_trace
+
+from airflow_llm_provisioning import cli
+
+REGENERATE = "run: python benchmarks/worked_trace.py RECORDINGS/node-late.jsonl.gz, and read the page's remarks again"
+
+
+def page() -> str:
+    return worked_trace.PAGE.read_text(encoding="utf-8")
+
+
+def test_every_command_of_the_page_is_understood() -> None:
+    """A reader who copies one gets no usage error."""
+    shown = re.findall(r"^ *(llm-provisioning .+)$|`(llm-provisioning [^`]+)`", page(), re.MULTILINE)
+    commands = [one or other for one, other in shown]
+    assert len(commands) >= 10
+    for command in commands:
+        words = shlex.split(command, comments=True)[1:]
+        with contextlib.redirect_stderr(io.StringIO()):
+            assert callable(cli._parser().parse_args(words).command), command
+
+
+def test_the_proofs_figures_have_their_place() -> None:
+    """Once, where the page explains them."""
+    assert page().count("<!-- proof figures") == 1
+
+
+def test_the_page_is_linked() -> None:
+    """From where people look first."""
+    root = worked_trace.DOCS.parent
+    assert "(docs/measurement.md)" in (root / "README.md").read_text(encoding="utf-8")
+    assert "(measurement.md)" in (root / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_the_worked_trace_is_what_the_code_says(shared_folder: Path) -> None:
+    """Every figure of the page and its drawing, from the recording itself."""
+    data = (shared_folder / "traces" / "node-late.jsonl.gz").read_bytes()
+    assert worked_trace.block(page()) == worked_trace.worked(data), REGENERATE
+    figure = worked_trace.FIGURE.read_text(encoding="utf-8")
+    phases = re.findall(r"^ +[0-9.]+ +[0-9.]+ +[0-9.]+  (\S+)  \[", worked_trace.block(page()), re.MULTILINE)
+    assert len(phases) > 10
+    assert [name for name in phases if f">{name}</text>" not in figure] == [], REGENERATE
+
+
+@pytest.mark.parametrize("words", ["Bounds", "open", "SIMULATED"])
+def test_the_page_says_what_must_not_be_forgotten(words: str) -> None:
+    """Bounds, the open question, the label."""
+    assert words.lower() in page().lower()
