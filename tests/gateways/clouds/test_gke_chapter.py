@@ -1,0 +1,136 @@
+"""The README's GKE chapter, word for word: connection, experiment, commands and clean-up are ones this code takes."""
+
+import contextlib
+import io
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip("google.cloud.container_v1", reason="needs the [google] extra")
+
+from gke_world import BUILD, POOL, GoogleProject, finish, google_project
+
+from airflow_llm_provisioning import cli
+from airflow_llm_provisioning.connections import open_cloud
+from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.dag_factory import load_experiment, single_trial_params
+from airflow_llm_provisioning.gateways.clouds.gke import streaming
+
+pytestmark = pytest.mark.gke
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def chapter() -> str:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return text[text.index("### GKE\n") : text.index("### AKS\n")]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", chapter(), re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    """Return the shell's commands as words, continued lines joined."""
+    lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
+    parts = [part for line in lines for part in line.partition("#")[0].split("&&")]
+    return [words for words in (shlex.split(part) for part in parts) if words]
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Experiment:
+    """The chapter's experiment, loaded and checked as a DAG loads it."""
+    (text,) = blocks("yaml")
+    path = tmp_path / "gke.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_experiment(path)
+
+
+@pytest.fixture
+def google() -> Iterator[GoogleProject]:
+    with google_project() as project:
+        project.cluster("llm-gke")
+        yield project
+
+
+def connection_extra() -> dict[str, str]:
+    (words,) = [words for words in commands() if words[:3] == ["airflow", "connections", "add"]]
+    assert words[words.index("--conn-type") + 1] == "google_cloud_platform"
+    extra: dict[str, str] = json.loads(words[words.index("--conn-extra") + 1])
+    return extra
+
+
+def test_its_experiment_has_a_plain_and_a_streaming_target_on_one_cluster(experiment: Experiment) -> None:
+    """Loaded as the DAGs load it, with pools of their own that only the one streams from."""
+    plain, fast = experiment.targets
+    assert (plain.cluster, plain.delivery, fast.cluster, fast.delivery) == ("llm-gke", "pull", "llm-gke", "streaming")
+    names = [
+        words[words.index("create") + 1] for words in commands() if words[1:4] == ["container", "clusters", "create"]
+    ]
+    assert names == [plain.cluster_name]
+
+
+def test_its_trials_are_ones_the_form_takes(experiment: Experiment) -> None:
+    """DAG ids exist, and every key and value of a trigger's configuration is allowed."""
+    params = single_trial_params(experiment)
+    triggers = [words for words in commands() if words[:3] == ["airflow", "dags", "trigger"]]
+    assert {words[3] for words in triggers} <= {path.stem for path in (ROOT / "dags").glob("*.py")}
+    given = [json.loads(words[words.index("--conf") + 1]) for words in triggers if "--conf" in words]
+    assert len(given) == 2
+    for conf in given:
+        for key, value in conf.items():
+            assert value in params[key].schema["enum"]
+        (target,) = [target for target in experiment.targets if target.name == conf["target"]]
+        assert conf["variant"] in target.variants
+
+
+def test_its_command_lines_are_understood() -> None:
+    """Commands and options are ones the parser knows."""
+    ours = [words[1:] for words in commands() if words[0] == "llm-provisioning"]
+    assert len(ours) == 3
+    for words in ours:
+        with contextlib.redirect_stderr(io.StringIO()):
+            assert callable(cli._parser().parse_args(words).command)
+
+
+def test_its_roles_are_enough_for_the_nodes(experiment: Experiment) -> None:
+    """What the chapter grants the nodes' account passes the check that the preparation makes."""
+    loops = re.findall(r"^for role in (.*?); do", "\n".join(blocks("bash")).replace("\\\n", " "), re.MULTILINE)
+    granted = {f"roles/{role}" for role in loops[0].split()}
+    assert granted & streaming._PULL_ROLES
+    assert granted & streaming._STREAM_ROLES
+    accounts = {target.nodes.options["node_service_account"] for target in experiment.targets}
+    assert accounts == {"llm-nodes@my-project.iam.gserviceaccount.com"}
+
+
+def test_its_clean_up_leaves_nothing(
+    google: GoogleProject, experiment: Experiment, monkeypatch: pytest.MonkeyPatch, results_db: Path
+) -> None:
+    """Run as it stands, again and again as it says: everything of ours is gone, everything else is there."""
+    extra = connection_extra()
+    extra["location"] = "us-central1"
+    extra.pop("key_path")
+    plain = {"conn_type": "google_cloud_platform", "extra": {**extra, "endpoints": google.endpoints}}
+    monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_LLM", json.dumps(plain))
+    finish(google.cloud(), "build_image", BUILD)
+    finish(google.cloud(), "set_up_node_pool", {"cluster": "llm-gke", "pool": POOL, "target": "t"})
+    reference = {"cloud": "gke", "conn_id": "google_llm"}
+    (code,) = blocks("python")
+    for _ in range(50):
+        exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own words
+        if not open_cloud(reference).list_owned():
+            break
+    assert open_cloud(reference).list_owned() == []
+    assert set(google.world.clusters["llm-gke"].pools) == {"cpu", "gpu"}
+
+
+def test_its_yaml_and_docs_agree_on_the_fields() -> None:
+    """The longer page's experiment loads too."""
+    text = (ROOT / "docs" / "gke.md").read_text(encoding="utf-8")
+    (found,) = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert {target["nodes"]["cloud"] for target in yaml.safe_load(found)["targets"]} == {"gke"}
