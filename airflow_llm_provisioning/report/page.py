@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from airflow_llm_provisioning import __version__
-from airflow_llm_provisioning.core.result import TrialResult
+from airflow_llm_provisioning.core.result import Preparation, TrialResult
 from airflow_llm_provisioning.gateways.store import ResultsStore
 from airflow_llm_provisioning.report import wording
 from airflow_llm_provisioning.report.evidence_sections import evidence_section
@@ -33,14 +33,11 @@ def write_report(
 ) -> None:
     """Write the report of the trials whose columns equal the selection. Raises MissingExtraError without [report]."""
     trials = store.trials(**selection)
-    targets = {trial.target for trial in trials}
-    runs = {trial.run_id for trial in trials}
-    prepared = [item for item in store.preparations() if item.target in targets and item.run_id in (None, *runs)]
     main = [
         *_head(trials, sweep),
         *([overview(trials), *_phases_intro(), *cloud_sections(trials)] if trials else []),
         _section("Not counted", excluded_section(trials)),
-        _section("Preparation", [element("p", wording.PREPARATION), preparations_section(prepared)]),
+        _section("Preparation", [element("p", wording.PREPARATION), preparations_section(_prepared(store, trials))]),
         *_sweep(sweep),
         _section("Environment", environment_section(trials)),
         _section("Every trial and what it rests on", [element("p", wording.EVIDENCE), evidence_section(trials)]),
@@ -49,6 +46,18 @@ def write_report(
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_document(main), encoding="utf-8")
+
+
+def _prepared(store: ResultsStore, trials: Sequence[TrialResult]) -> list[Preparation]:
+    """Return what the trials found prepared: of each step of their targets the last one that made something before the
+    last trial, and the last that found it made. Targets are prepared by another DAG run than the trials'.
+    """
+    targets = {trial.target for trial in trials}
+    last_at = max((trial.closed_at for trial in trials), default=None)
+    known = [
+        item for item in store.preparations() if item.target in targets and last_at and item.prepared_at <= last_at
+    ]
+    return list({(item.target, item.verb, item.reused): item for item in known}.values())
 
 
 def _document(main: Sequence[Markup]) -> str:

@@ -133,6 +133,22 @@ def test_preparations_say_what_they_cost_or_why_nobody_knows(store: ResultsStore
     assert "not of these trials" not in page
 
 
+def test_what_another_dag_run_prepared_stands_beside_the_trials(store: ResultsStore) -> None:
+    """`prepare_targets` has a run of its own: what it made stays, however often it was found again since; what was
+    prepared after the trials is none of theirs.
+    """
+    store.save_preparation(a_preparation(run_id="prepare-1", price_usd=0.25))
+    for night in ("prepare-2", "prepare-3"):
+        store.save_preparation(a_preparation(run_id=night, seconds=0.0, reused=True, price_basis=f"found by {night}"))
+    later = OPENED_AT + timedelta(days=30)
+    store.save_preparation(a_preparation(run_id="prepare-4", prepared_at=later, price_basis="after the trials"))
+    page = text_of(report(store, a_trial("one", variant="improved")))
+    assert "build image 612.0 made 0.25 USD" in page
+    assert "found by prepare-3" in page
+    assert "found by prepare-2" not in page
+    assert "after the trials" not in page
+
+
 def test_it_says_where_the_trials_ran_but_not_on_which_nodes(store: ResultsStore) -> None:
     """Instance types, versions and the model's revision are there; names of nodes, new in every trial, are not."""
     page = text_of(report(store, a_trial("one")))
