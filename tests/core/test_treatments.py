@@ -291,10 +291,14 @@ QUICK = f'Successfully pulled image "{IMAGE}" in 2.1s (2.1s including waiting). 
         (PRESENT, None, "unknown"),
         (PULLED, True, "no"),
         (None, True, "unknown"),
+        # imagePullPolicy Always: the registry was asked, and no layer was moved.
+        (QUICK, True, "yes"),
+        (QUICK, False, "no"),
+        (QUICK, None, "unknown"),
     ],
 )
 def test_a_snapshot_must_be_mounted_and_found(pulled: str | None, said: bool | None, value: str) -> None:
-    """The cloud says the volume came from it, and kubelet found the image there: both or not believed."""
+    """The cloud says the volume came from it, and kubelet found the layers there: both or not believed."""
     view = trace(pulled=pulled, evidence=(("snapshot_mounted", said),))
     assert verdict("bottlerocket_snapshot", view).value == value
 

@@ -7,7 +7,7 @@ total.
 from airflow_llm_provisioning.core.experiment import Delivery
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import ServingPlan
-from airflow_llm_provisioning.core.treatments.delivered import both_arrived
+from airflow_llm_provisioning.core.treatments.delivered import arrived_unpulled, both_arrived
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of, cloud_says
 from airflow_llm_provisioning.core.workload import Workload
 
@@ -26,5 +26,14 @@ class BottlerocketSnapshot:
         return plan.in_own_registry()
 
     def verify(self, view: TraceView) -> Verdict:
-        """Say whether the volume came from our snapshot and kubelet found the image there."""
-        return all_of(self.name, [cloud_says(view, "snapshot_mounted"), both_arrived(view, self.name, "present")])
+        """Say whether the volume came from our snapshot and kubelet found the image there.
+
+        With imagePullPolicy Always (an admission plug-in can force it) kubelet asks the registry all the same, and
+        reports a pull that moved no layers: on EKS, which streams nothing, they were on the disk.
+        """
+        arrived = both_arrived(view, self.name, "present", "streamed")
+        return all_of(self.name, [cloud_says(view, "snapshot_mounted"), arrived])
+
+    def undeclared(self, view: TraceView) -> str | None:
+        """Return what says that an image came without a pull, or None."""
+        return arrived_unpulled(view)

@@ -1,20 +1,40 @@
 """What the image deliveries have in common: head and worker must both have got their image that way."""
 
 from airflow_llm_provisioning.core.trace import TraceView
+from airflow_llm_provisioning.core.trace.objects import History
 from airflow_llm_provisioning.core.verdicts import Delivered, Verdict, all_of, image_arrival
 
 
-def both_arrived(view: TraceView, claim: str, wanted: Delivered) -> Verdict:
-    """Say whether the images of head and worker arrived the wanted way; one that was pulled says no, silence is
-    unknown.
+def both_arrived(view: TraceView, claim: str, *wanted: Delivered) -> Verdict:
+    """Say whether the images of head and worker arrived one of the wanted ways; one that was pulled says no, silence
+    is unknown.
     """
     parts = []
     for role, pod in (("head", view.head), ("worker", view.worker)):
         how = image_arrival(view, pod)
-        if how.delivered == wanted:
+        if how.delivered in wanted:
             parts.append(Verdict(claim, "yes", how.evidence))
         elif how.delivered in ("unknown", "present"):
             parts.append(Verdict(claim, "unknown", (f"How the {role}'s image arrived is not known.", *how.evidence)))
         else:
             parts.append(Verdict(claim, "no", how.evidence))
     return all_of(claim, parts)
+
+
+def arrived_unpulled(view: TraceView) -> str | None:
+    """Return what says that a pod's image did not have to be pulled onto a node younger than the trial, or None. Two
+    pods of the trial on one node share a pull.
+    """
+    pods = [pod for pod in (view.head, view.worker) if pod]
+    arrivals = [(pod, image_arrival(view, pod)) for pod in pods]
+    pulled_on = {view.node_name_of(pod) for pod, how in arrivals if how.delivered == "pulled"}
+    for pod, how in arrivals:
+        found = how.delivered == "present" and view.node_name_of(pod) not in pulled_on and _on_young_node(view, pod)
+        if how.delivered == "streamed" or found:
+            return " ".join(how.evidence)
+    return None
+
+
+def _on_young_node(view: TraceView, pod: History) -> bool:
+    node = view.node_of(pod)
+    return node is not None and view.younger_than_submission(node) is True

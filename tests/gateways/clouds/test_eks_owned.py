@@ -23,8 +23,8 @@ def stand() -> Iterator[Stand]:
 
 
 def make_one_of_each(stand: Stand) -> None:
-    """Ours: an image, its repository and bucket, a finished snapshot and the parameter that names it, a build that runs,
-    a builder that runs, and a volume that was left over.
+    """Ours: an image, its repository and bucket, a finished snapshot and the parameter with its id, a build and a
+    builder that run, and a volume that was left over.
     """
     stand.build()
     request = stand.snapshot_request()

@@ -21,6 +21,8 @@ DATA_DEVICE: Final = "/dev/xvdb"
 DATA_IOPS: Final = 4000
 DATA_THROUGHPUT_MIB_S: Final = 1000
 LIFETIME: Final = timedelta(hours=6)
+PULLING: Final = "pulling"
+"""The step after which the volume is filled; commands are known by their step."""
 # Without the admin container there is no way into the host, and no way to containerd.
 USER_DATA: Final = "[settings.host-containers.admin]\nenabled = true\n"
 
@@ -114,6 +116,17 @@ class Builder:
             )
         return dict(reply)
 
+    def filled(self, operation: Operation) -> bool:
+        """Return whether the builder was stopped after its volume was filled: another preparation may do both."""
+        instance_id, state = self._state(operation)
+        if state not in ("stopping", "stopped"):
+            return False
+        wanted = _comment(operation.at(PULLING), "")
+        return any(
+            command.get("Comment", "").startswith(wanted) and command.get("Status") == "Success"
+            for command in self._commands(instance_id)
+        )
+
     def stopped(self, operation: Operation) -> bool:
         """Stop the builder; return whether it has stopped, so that nothing writes to its volume any more."""
         instance_id, state = self._state(operation)
@@ -203,18 +216,21 @@ class Builder:
         """
         of_step, own = _comment(operation, ""), _comment(operation)
         shared = None
-        for page in self._aws.client("ssm").get_paginator("list_commands").paginate(InstanceId=instance_id):
-            for command in page["Commands"]:
-                comment, status = command.get("Comment", ""), command.get("Status")
-                if comment == own:
-                    return str(command["CommandId"])
-                if comment.startswith(of_step) and (status in _COMMAND_RUNS or status == "Success"):
-                    shared = str(command["CommandId"])
+        for command in self._commands(instance_id):
+            comment, status = command.get("Comment", ""), command.get("Status")
+            if comment == own:
+                return str(command["CommandId"])
+            if comment.startswith(of_step) and (status in _COMMAND_RUNS or status == "Success"):
+                shared = str(command["CommandId"])
         return shared
+
+    def _commands(self, instance_id: str) -> list[dict[str, Any]]:
+        pages = self._aws.client("ssm").get_paginator("list_commands").paginate(InstanceId=instance_id)
+        return [command for page in pages for command in page["Commands"]]
 
     def _send(self, operation: Operation, instance_id: str, commands: Sequence[str]) -> str:
         limits = self._names.deadlines
-        limit = limits.pull_s if operation.step == "pulling" else limits.command_s
+        limit = limits.pull_s if operation.step == PULLING else limits.command_s
         reply = self._aws.client("ssm").send_command(
             InstanceIds=[instance_id],
             DocumentName="AWS-RunShellScript",

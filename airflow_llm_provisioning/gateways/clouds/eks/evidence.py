@@ -41,7 +41,7 @@ def _answer(aws: Aws, claim: str, facts: Mapping[str, Any]) -> Answer:
 
 
 def _snapshot_mounted(aws: Aws, ids: Sequence[str], facts: Mapping[str, Any]) -> Answer:
-    """A volume from another snapshot says no, and so does one not initialized at the rate that was asked for."""
+    """Only Bottlerocket keeps its images on the data volume: another AMI says no, as another snapshot or rate does."""
     wanted, source = facts.get("snapshot_id"), "ec2 DescribeVolumes SnapshotId"
     if not wanted:
         return None, "No snapshot is named to compare with.", source
@@ -54,14 +54,20 @@ def _snapshot_mounted(aws: Aws, ids: Sequence[str], facts: Mapping[str, Any]) ->
         return False, f"Data volumes are not from {wanted} ({_listed(wrong)}).", source
     if missing:
         return None, f"The data volume of {', '.join(missing)} is not to be seen (any more).", source
-    found = f"{DATA_DEVICE} of {', '.join(sorted(volumes))} was restored from {wanted}"
-    rate = facts.get("volume_initialization_rate_mib_s")
-    if rate is None:
-        return True, f"{found}.", source
+    at_rate, rate_told = _at_rate(volumes, facts.get("volume_initialization_rate_mib_s"))
+    bottlerocket, booted, _ = _bottlerocket(aws, ids, facts)
+    told = f"{DATA_DEVICE} of {', '.join(sorted(volumes))} was restored from {wanted}{rate_told}. {booted}"
+    return at_rate and bottlerocket is not False, told, f"{source}, DescribeImages Name"
+
+
+def _at_rate(volumes: Mapping[str, Mapping[str, Any]], wanted: int | None) -> tuple[bool, str]:
+    """Return whether every volume is initialized at the rate that was asked for, if one was, and a clause about it."""
+    if wanted is None:
+        return True, ""
     rates = {name: item.get("VolumeInitializationRate") or "default" for name, item in volumes.items()}
-    held = all(value == rate for value in rates.values())
-    told = f"at {rate} MiB/s" if held else f"but not initialized at {rate} MiB/s ({_listed(rates)})"
-    return held, f"{found}, {told}.", f"{source}, VolumeInitializationRate"
+    if all(rate == wanted for rate in rates.values()):
+        return True, f", initialized at {wanted} MiB/s"
+    return False, f", but not initialized at {wanted} MiB/s ({_listed(rates)})"
 
 
 def _rate(aws: Aws, ids: Sequence[str], facts: Mapping[str, Any]) -> Answer:

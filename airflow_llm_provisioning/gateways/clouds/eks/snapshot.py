@@ -24,6 +24,7 @@ from airflow_llm_provisioning.gateways.clouds.eks.builder import (
     CLEAR_IMAGES,
     DATA_IOPS,
     DATA_THROUGHPUT_MIB_S,
+    PULLING,
     STOP_KUBELET,
     Builder,
     full_reference,
@@ -98,7 +99,7 @@ class SnapshotImage(Verb):
             Step("waiting for SSM", limits.ssm_s, self._unless_taken(self._wait_for_ssm)),
             Step("stopping kubelet", limits.command_s, self._unless_taken(self._command(STOP_KUBELET))),
             Step("clearing images", limits.command_s, self._unless_taken(self._command(CLEAR_IMAGES))),
-            Step("pulling", limits.pull_s, self._unless_taken(self._pull)),
+            Step(PULLING, limits.pull_s, self._unless_taken(self._pull)),
             Step("stopping the builder", limits.stop_s, self._unless_taken(self._stop)),
             Step("taking the snapshot", limits.snapshot_s, self._snapshot),
             Step("terminating the builder", limits.stop_s, self._terminate),
@@ -112,8 +113,8 @@ class SnapshotImage(Verb):
         return done(snapshot_id=found[0]["SnapshotId"]) if found else done()
 
     def _unless_taken(self, look: Callable[[Operation], Look]) -> Callable[[Operation], Look]:
-        """Pass over a builder's step when its snapshot was taken: in an earlier life, or by another preparation that
-        shares the builder and has ended it meanwhile.
+        """Pass over a builder's step when its snapshot was taken in an earlier life, or when another preparation that
+        shares the builder has filled it, and perhaps ended it, meanwhile.
         """
 
         def looked(operation: Operation) -> Look:
@@ -123,9 +124,9 @@ class SnapshotImage(Verb):
                 return look(operation)
             except StepFailedError:
                 found = self._snapshots.usable(operation)
-                if not found:
+                if not found and not self._builder.filled(operation):
                     raise
-                return done(snapshot_id=found[0]["SnapshotId"])
+                return done(snapshot_id=found[0]["SnapshotId"]) if found else done()
 
         return looked
 

@@ -34,7 +34,7 @@ FAULTS: Final[Mapping[str, Any]] = {
     "ssm_never_online": False,
     "pull_fails": False,
     "pull_times_out": False,
-    "command_status": None,  # every command ends so: Cancelled, Failed, TimedOut, ...
+    "command_status": None,  # every command ends so: Cancelled, TimedOut, Failed/Undeliverable, ...
     "instance_terminated": False,  # somebody terminates the builder when its next command arrives
     "snapshot_error": False,
     "build": None,  # FAILED, FAULT or TIMED_OUT

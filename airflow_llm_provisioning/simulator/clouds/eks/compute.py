@@ -208,7 +208,8 @@ class Compute:
         lines = list(parameters.get("commands", []))
         limit = float(parameters.get("executionTimeout", ["3600"])[0])
         seconds, status, output, error = plan_command(machine, lines, self._world, self._durations, self._faults, limit)
-        status = str(self._faults.get("command_status") or status)
+        # `Failed/Undeliverable`: a status and what it means.
+        status, _, details = str(self._faults.get("command_status") or status).partition("/")
         command = Command(
             command_id=str(uuid.uuid4()),
             instance_id=instance_id,
@@ -217,7 +218,7 @@ class Compute:
             sent_at=now,
             ends_at=now + timedelta(seconds=seconds),
             status=status,
-            details="ExecutionTimedOut" if status == "TimedOut" else status,
+            details=details or ("ExecutionTimedOut" if status == "TimedOut" else status),
             output=output,
             error=error,
         )
