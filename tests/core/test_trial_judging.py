@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from deployment_generator import generate
 from hypothesis import given
 from hypothesis import strategies as st
+from proof.generated import generate
 
 from airflow_llm_provisioning.core.judging import judge_trace, trial_row
 from airflow_llm_provisioning.core.names import LABEL_TRIAL, read_expiry, trial_labels

@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import pytest
-from deployment_generator import generate
+from proof.generated import generate
 
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.verdicts import (

@@ -30,7 +30,7 @@ from airflow_llm_provisioning.exceptions import TraceError
 DELETED_BY_US: Final = frozenset({"delete_started", "deleted_by_us"})
 
 # Marks of the recorder about what it missed.
-_GAPS: Final = frozenset({"not_recorded", "not_collected", "watch_interrupted"})
+_GAPS: Final = frozenset({"not_recorded", "not_collected", "watch_interrupted", "cut_short"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

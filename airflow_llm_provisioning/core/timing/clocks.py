@@ -4,8 +4,9 @@ The reference is the recorder's clock, because it alone saw everything. A stamp 
 the largest `stamp - receipt` bounds a clock's lead from below. From above: at least one of a clock's messages arrived
 promptly (within `PROMPT`), so its lead is not more than that stamp's cut-off fraction and `PROMPT` beyond. Of n stamps
 of whole seconds in n different seconds, the smallest cut-off fraction exceeds x with probability (1 - x)^n: many stamps
-tighten the bound. No lead is believed likely until the stamps prove one. It is taken as constant for the length of a
-trial.
+tighten the bound. A clock that no watch carries (Ray's, Serve's) is bounded by polls that did not have its stamp yet,
+and by what its instants had to wait for (`narrowed`). No lead is believed likely until the stamps prove one. It is
+taken as constant for the length of a trial.
 
 Knows nothing of milestones.
 """
@@ -15,15 +16,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from airflow_llm_provisioning.core.fields import dig, mapping, number
-from airflow_llm_provisioning.core.instants import SECOND, Stamp, from_epoch_s, seconds
-from airflow_llm_provisioning.core.trace.objects import Event
-from airflow_llm_provisioning.core.trace.redaction import newest_managed_stamp
-from airflow_llm_provisioning.core.trace.view import TraceView, replicas_of
-
-API: Final = "api-server"
-OPERATOR: Final = "kuberay-operator"
-SCHEDULER: Final = "scheduler"
+from airflow_llm_provisioning.core.fields import dig, number
+from airflow_llm_provisioning.core.instants import SECOND, Stamp, seconds
+from airflow_llm_provisioning.core.timing.clock_samples import Sample, nodes_of_clocks, samples_of
+from airflow_llm_provisioning.core.trace.view import TraceView
 
 # The quickest of a clock's messages takes no longer. Recordings: operator events arrive 3 to 35 ms after their stamp.
 PROMPT: Final = timedelta(seconds=0.25)
@@ -37,12 +33,6 @@ OFTEN: Final = 3
 ALLOWANCE: Final = timedelta(seconds=5)
 # How sure the tightened bound is.
 _DOUBT: Final = 0.001
-
-_COMPONENTS: Final[Mapping[str, str]] = {
-    "rayservice-controller": OPERATOR,
-    "raycluster-controller": OPERATOR,
-    "default-scheduler": SCHEDULER,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,50 +53,25 @@ class Span:
     likely: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    stamp: Stamp
-    received_at: datetime
-    prompt: bool
-
-    @property
-    def lead(self) -> timedelta:
-        return self.stamp.at - self.received_at
-
-
-def node_clock(node_name: str) -> str:
-    """Name the clock of a node: its kubelet's, and that of every process in its pods."""
-    return f"node {node_name}"
-
-
-def event_clock(event: Event) -> str:
-    """Name the clock that stamped an event."""
-    if event.component == "kubelet" and event.host:
-        return node_clock(event.host)
-    return _COMPONENTS.get(event.component, event.component or "unknown")
-
-
 class Clocks:
     """The leads of every clock of a trace. `worst_delay`: the longest a message provably took to reach the recorder.
-    `odd`: how many stamps of a clock lie impossibly far after their receipts; they count for nothing here.
+    `odd`: how many stamps of a clock cannot be of it, by what the others say; they count for nothing here.
     """
 
     def __init__(self, view: TraceView) -> None:
         self.odd: dict[str, int] = {}
         speed = number(dig(view.header, "clock", "speed")) or 1.0
         self._prompt = PROMPT * min(max(1.0, speed), FASTEST)
-        samples: dict[str, list[_Sample]] = {}
-        for clock, sample in _samples(view):
-            samples.setdefault(clock, []).append(sample)
-        samples = {clock: self._plausible(clock, taken) for clock, taken in samples.items()}
+        samples = {clock: self._plausible(clock, taken) for clock, taken in samples_of(view).items()}
         self._heard = {clock for clock, taken in samples.items() if any(sample.prompt for sample in taken)}
         often = {clock: taken for clock, taken in samples.items() if sum(s.prompt for s in taken) >= OFTEN}
+        self._settled = frozenset(often)
         self.leads = {clock: self._lead(taken, self._prompt) for clock, taken in often.items()}
         self.worst_delay = self._prompt + self._longest(often)
         # Of a clock that was heard once or twice, each message may have been one of the slow ones.
         rarely = {clock: taken for clock, taken in samples.items() if clock not in often}
         self.leads |= {clock: self._lead(taken, self.worst_delay) for clock, taken in rarely.items()}
-        self.leads = dict(sorted(self.leads.items()))
+        self.leads = self._by_node(view, dict(sorted(self.leads.items())))
         self.worst_delay = self._prompt + self._longest(samples)
 
     def lead(self, clock: str) -> Lead:
@@ -119,7 +84,43 @@ class Clocks:
         middle = stamp.at + stamp.resolution // 2 if stamp.resolution >= SECOND else stamp.at
         return Span(stamp.at - lead.high, stamp.until - lead.low, middle - lead.likely)
 
-    def _plausible(self, clock: str, samples: list[_Sample]) -> list[_Sample]:
+    def narrow(self, evidence: Iterable[tuple[str, timedelta, timedelta]]) -> bool:
+        """Take into account that clocks lead by at least and at most so much; say whether that told anything new.
+
+        Clocks that watches carried often are left alone: their own messages say more. Evidence that contradicts itself
+        is counted in `odd` and not used.
+        """
+        told: dict[str, Lead] = {}
+        for clock, low, high in evidence:
+            if clock not in self._settled:
+                lead = told.get(clock, self.lead(clock))
+                told[clock] = Lead(max(lead.low, low), min(lead.high, high), lead.likely)
+        news = False
+        for clock, lead in told.items():
+            if lead.low > lead.high:
+                continue
+            likely = min(max(lead.likely, lead.low), lead.high)
+            news = news or self.lead(clock) != Lead(lead.low, lead.high, likely)
+            self.leads[clock] = Lead(lead.low, lead.high, likely)
+        return news
+
+    def as_dict(self) -> dict[str, dict[str, float]]:
+        """Return the leads in seconds, as they are kept with an analysis: of the clocks that were heard promptly."""
+        return {
+            clock: {"low_s": seconds(lead.low), "high_s": seconds(lead.high), "likely_s": seconds(lead.likely)}
+            for clock, lead in self.leads.items()
+            if clock in self._heard
+        }
+
+    def _by_node(self, view: TraceView, leads: dict[str, Lead]) -> dict[str, Lead]:
+        """Let the clocks in a pod lead as much as their node's, as far as that is possible."""
+        for clock, node in sorted(nodes_of_clocks(view).items()):
+            lead = leads.get(clock, Lead(-ALLOWANCE, ALLOWANCE, timedelta()))
+            if node in leads:
+                leads[clock] = Lead(lead.low, lead.high, min(max(leads[node].likely, lead.low), lead.high))
+        return leads
+
+    def _plausible(self, clock: str, samples: list[Sample]) -> list[Sample]:
         """Leave out stamps that lie far after their own receipts, compared with this clock's others: a delay only makes
         a stamp look older, so those are no stamps of this clock, or the recorder's own clock jumped.
         """
@@ -132,7 +133,7 @@ class Clocks:
             self.odd[clock] = len(samples) - len(kept)
         return kept
 
-    def _longest(self, samples: Mapping[str, list[_Sample]]) -> timedelta:
+    def _longest(self, samples: Mapping[str, list[Sample]]) -> timedelta:
         """Return the longest delay that the samples prove, at least zero."""
         proven = (
             sample.received_at - sample.stamp.until + self.leads[clock].low
@@ -142,13 +143,11 @@ class Clocks:
         )
         return max([timedelta(), *proven])
 
-    def _lead(self, samples: list[_Sample], prompt_within: timedelta) -> Lead:
+    def _lead(self, samples: list[Sample], prompt_within: timedelta) -> Lead:
         low = max(sample.lead for sample in samples)
         prompt = [sample for sample in samples if sample.prompt]
         if not prompt:
-            low = max(low, -ALLOWANCE)
-            high = max(low, ALLOWANCE)
-            return Lead(low, high, max(timedelta(), low))
+            return _unheard(low, [sample.most for sample in samples if sample.most is not None])
         candidates = []
         for resolution in {sample.stamp.resolution for sample in prompt}:
             alike = [sample for sample in prompt if sample.stamp.resolution == resolution]
@@ -161,43 +160,9 @@ class Clocks:
         high = max(high, low)
         return Lead(low, high, timedelta() if low <= timedelta() <= high else min(max(likely, low), high))
 
-    def as_dict(self) -> dict[str, dict[str, float]]:
-        """Return the leads in seconds, as they are kept with an analysis: of the clocks that were heard promptly."""
-        return {
-            clock: {"low_s": seconds(lead.low), "high_s": seconds(lead.high), "likely_s": seconds(lead.likely)}
-            for clock, lead in self.leads.items()
-            if clock in self._heard
-        }
 
-
-def _samples(view: TraceView) -> Iterable[tuple[str, _Sample]]:
-    for event in view.events:
-        if event.first is not None:
-            yield event_clock(event), _Sample(event.first, event.received_at, event.prompt)
-    yield from _object_samples(view)
-    head = view.node_name_of(view.head) if view.head else ""
-    if head:
-        for answer in view.polls():
-            for value in _serve_stamps(answer.body):
-                stamp = from_epoch_s(value)
-                if stamp:
-                    yield node_clock(head), _Sample(stamp, answer.received_at, prompt=False)
-
-
-def _object_samples(view: TraceView) -> Iterable[tuple[str, _Sample]]:
-    for resource in ("rayservices", "rayclusters", "pods", "services", "endpointslices", "nodes", "nodeclaims"):
-        for item in view.objects(resource):
-            first = item.versions[0]
-            if item.created is not None:
-                yield API, _Sample(item.created, first.received_at, first.kind == "ADDED")
-            for version in item.versions:
-                written = newest_managed_stamp(version.object)
-                if written is not None and version.kind != "DELETED":
-                    yield API, _Sample(written, version.received_at, version.prompt)
-
-
-def _serve_stamps(body: object) -> Iterable[object]:
-    for application in mapping(dig(body, "applications")).values():
-        yield dig(application, "last_deployed_time_s")
-        for replica in replicas_of(application):
-            yield replica.get("start_time_s")
+def _unheard(low: timedelta, most: list[timedelta]) -> Lead:
+    """Return the lead of a clock of which no watch told: by its receipts and polls, else within the allowance."""
+    high = max(low, min(most, default=ALLOWANCE))
+    low = max(low, min(-ALLOWANCE, high))
+    return Lead(low, high, min(max(timedelta(), low), high))

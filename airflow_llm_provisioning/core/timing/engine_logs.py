@@ -38,6 +38,7 @@ MARKERS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
         ("compiled", r"torch\.compile (?:took|takes) [0-9.]+ ?s(?:econds)? in total"),
         ("graphs_captured", r"Graph capturing finished in "),
         ("engine_ready", r"init engine \(.*\) took "),
+        ("shards_loaded", r"Loading weights took [0-9.]+ seconds"),
     )
 )
 
@@ -49,6 +50,11 @@ _RAY = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3})\s+[A-Z]+ \S+ --? (.*)
 _VLLM = re.compile(r"[A-Z]+ (\d\d)-(\d\d) (\d\d:\d\d:\d\d) \[?\S+:\d+\] (.*)", flags=re.DOTALL)
 _REPLICA_ID = re.compile(r"Replica\(id='([^']+)'")
 
+# vLLM's bar of its files (model_loader/weight_utils.py; in the logs of vllm issues #6689 and #6746, of 0.5.3): a line
+# for each, on standard error, without a stamp.
+_PROGRESS: Final = "Loading safetensors checkpoint shards:"
+_SHARDS = re.compile(rf"{_PROGRESS} 100% Completed \| \d+/\d+ \[(?:(\d{{1,3}}):)?(\d\d):(\d\d)<")
+
 _QUARTER: Final = timedelta(minutes=15)
 _SLACK: Final = timedelta(seconds=10)
 
@@ -57,7 +63,7 @@ _SLACK: Final = timedelta(seconds=10)
 class LogEntry:
     """One line that says something: `stamp` in its container's clock (or its kubelet's), already in UTC.
 
-    `dialect`: `serve`, `ray`, `vllm`; `replica_id` where the line names one.
+    `dialect`: `serve`, `ray`, `vllm`; `replica_id` where the line names one; `by_kubelet`: whose stamp it is.
     """
 
     marker: str
@@ -66,15 +72,20 @@ class LogEntry:
     dialect: str
     log: LogText
     replica_id: str | None
+    by_kubelet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LogReading:
-    """What was read of all logs. `unknown_lines`: lines of no known dialect; `notes`: what had to be assumed."""
+    """What was read of all logs. `unknown_lines`: lines of no known dialect; `notes`: what had to be assumed.
+
+    `shards_s`: how long the weights' files took to load, by log, in whole seconds, as a progress bar ended.
+    """
 
     entries: tuple[LogEntry, ...]
     unknown_lines: int
     notes: tuple[str, ...]
+    shards_s: tuple[tuple[LogText, int], ...] = ()
 
     def all(self, marker: str) -> list[LogEntry]:
         """Return every entry of a marker, by stamp."""
@@ -94,8 +105,11 @@ def read_logs(logs: Iterable[LogText], submitted_at: datetime | None) -> LogRead
     entries: list[LogEntry] = []
     unknown = 0
     notes: list[str] = []
+    shards: list[tuple[LogText, int]] = []
     for log in logs:
         lines = [_parse(raw, log.received_at) for raw in log.text.splitlines() if raw.strip()]
+        shards += [(log, took_s) for line in lines if (took_s := _shards_s(line.text)) is not None]
+        lines = [line for line in lines if not line.text.lstrip().startswith(_PROGRESS)]
         unknown += sum(1 for line in lines if line.dialect == "")
         shift = _zone_shift(lines, submitted_at, log.received_at)
         if shift is None:
@@ -104,7 +118,16 @@ def read_logs(logs: Iterable[LogText], submitted_at: datetime | None) -> LogRead
         if shift:
             notes.append(f"log_time: {log.filename or log.pod} was read as {shift} from UTC")
         entries.extend(_entries(lines, log, shift))
-    return LogReading(tuple(entries), unknown, tuple(notes))
+    return LogReading(tuple(entries), unknown, tuple(notes), tuple(shards))
+
+
+def _shards_s(text: str) -> int | None:
+    """Read how long a finished progress bar ran."""
+    match = _SHARDS.search(text)
+    if match is None:
+        return None
+    hours, minutes, left = (int(part or 0) for part in match.groups())
+    return 3600 * hours + 60 * minutes + left
 
 
 def _entries(lines: Iterable[_Line], log: LogText, shift: timedelta) -> Iterator[LogEntry]:
@@ -115,7 +138,7 @@ def _entries(lines: Iterable[_Line], log: LogText, shift: timedelta) -> Iterator
         at = line.stamp.at if line.absolute else line.stamp.at - shift
         named = _REPLICA_ID.search(line.text)
         stamp = Stamp(at, line.stamp.resolution)
-        yield LogEntry(marker, stamp, line.text, line.dialect, log, named.group(1) if named else None)
+        yield LogEntry(marker, stamp, line.text, line.dialect, log, named.group(1) if named else None, line.absolute)
 
 
 def _parse(raw: str, received_at: datetime) -> _Line:

@@ -66,6 +66,12 @@ PHASES: Final[tuple[str, ...]] = tuple(phase for _, phase in _STEPS)
 BESIDE_THE_ROUTE: Final = (
     "head.unschedulable",
     "worker.unschedulable",
+    "head.node_launched",
+    "worker.node_launched",
+    "head.node_registered",
+    "worker.node_registered",
+    "head.node_initialised",
+    "worker.node_initialised",
     "app_build_started",
     "replica_placed",
     "rayservice_ready",
@@ -120,6 +126,9 @@ _POD_BEFORE: Final[Mapping[str, tuple[str, ...]]] = {
     "ray_started": ("container_started",),
     "ready": ("container_started", "~ray_started"),
     "unschedulable": ("pod_created",),
+    "node_launched": ("node_requested",),
+    "node_registered": ("node_created",),
+    "node_initialised": ("node_registered", "node_ready", "gpu_allocatable"),
 }
 
 

@@ -1,12 +1,12 @@
 """Where the milestones of a Ray pod and its node can be read: placing it, its image, starting its containers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, mapping, number, objects, text
 from airflow_llm_provisioning.core.instants import Stamp, from_epoch_s, parse_stamp
-from airflow_llm_provisioning.core.timing.clocks import API, event_clock, node_clock
+from airflow_llm_provisioning.core.timing.clock_samples import API, KARPENTER, event_clock, node_clock, ray_clock
 from airflow_llm_provisioning.core.timing.sightings import (
     Sighting,
     condition_sighting,
@@ -27,8 +27,10 @@ def placing(view: TraceView, pod: History) -> Iterator[tuple[str, Sighting | Non
         yield "unschedulable", event_sighting(refused[0])
     node = view.node_of(pod)
     if node is not None and fresh_for(pod, node):
-        for sighting in _requested(view, pod, node):
-            yield "node_requested", sighting
+        yield from _claimed(view, node)
+        for reason in ("TriggeredScaleUp", "Nominated"):
+            for event in view.events_of(pod, reason)[:1]:
+                yield "node_requested", event_sighting(event)
         yield "node_created", creation(node)
         ready = node.first_sight(lambda obj: condition_true(obj, "Ready"))
         yield "node_ready", condition_sighting(node, "Ready", ready, node_clock(node.name))
@@ -56,7 +58,7 @@ def starting(view: TraceView, pod: History) -> Iterator[tuple[str, Sighting | No
     for event in view.events_of(pod, "Started", main)[:1]:
         yield "container_started", event_sighting(event)
     yield "container_started", _container(pod, main, clock, "startedAt")
-    yield "ray_started", raylet(view, pod, clock)
+    yield "ray_started", raylet(view, pod)
     ready = pod.first_sight(lambda obj: condition_true(obj, "Ready"))
     yield "ready", condition_sighting(pod, "Ready", ready, clock)
 
@@ -87,13 +89,26 @@ def main_container(pod: History | None) -> str:
     return text(specs[0].get("name")) if specs else ""
 
 
-def _requested(view: TraceView, pod: History, node: History) -> Iterator[Sighting | None]:
+# NodeClaim conditions (karpenter pkg/apis/v1/nodeclaim_status.go): launched at the cloud; its Node known; that Node
+# ready with all requested extended resources allocatable, so that the last bounds the GPU's arrival from above.
+_CLAIM_CONDITIONS: Final = (
+    ("node_launched", "Launched"),
+    ("node_registered", "Registered"),
+    ("node_initialised", "Initialized"),
+)
+
+
+def _claimed(view: TraceView, node: History) -> Iterator[tuple[str, Sighting | None]]:
+    """Yield what Karpenter says of a node: its claim is the request."""
     for claim in view.objects("nodeclaims"):
         if dig(claim.last, "status", "nodeName") == node.name:
-            yield creation(claim)
-    for reason in ("TriggeredScaleUp", "Nominated"):
-        for event in view.events_of(pod, reason)[:1]:
-            yield event_sighting(event)
+            yield "node_requested", creation(claim)
+            for name, kind in _CLAIM_CONDITIONS:
+                yield name, condition_sighting(claim, kind, claim.first_sight(_holds(kind)), KARPENTER)
+
+
+def _holds(kind: str) -> Callable[[Mapping[str, Any]], bool]:
+    return lambda obj: condition_true(obj, kind)
 
 
 def _allocatable(node: History, resource: str) -> Sighting | None:
@@ -139,8 +154,9 @@ def _container(pod: History, name: str, clock: str, field: str) -> Sighting | No
     return Sighting(source, stamp_in(sight.version.object), clock, sight.seen_at)
 
 
-def raylet(view: TraceView, pod: History, clock: str) -> Sighting | None:
+def raylet(view: TraceView, pod: History) -> Sighting | None:
     """Return when a pod's raylet joined, from Ray's own list of nodes."""
+    clock = ray_clock(pod)
     address = dig(pod.last, "status", "podIP")
     for node in objects(view.ray_answer("ray-nodes"), "data", "result", "result"):
         started_ms = number(node.get("start_time_ms"))

@@ -1,12 +1,15 @@
 """Where the milestones of Ray Serve can be read: REST interface, RayService status, logs of Serve and engine."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from airflow_llm_provisioning.core.fields import dig, mapping, number, objects, text
 from airflow_llm_provisioning.core.instants import Stamp, from_epoch_s
-from airflow_llm_provisioning.core.timing.clocks import ALLOWANCE, node_clock
+from airflow_llm_provisioning.core.timing.clock_samples import node_clock, ray_clock, serve_clock
+from airflow_llm_provisioning.core.timing.clocks import ALLOWANCE, PROMPT
 from airflow_llm_provisioning.core.timing.engine_logs import LogEntry, LogReading
 from airflow_llm_provisioning.core.timing.pod_sources import raylet
 from airflow_llm_provisioning.core.timing.sightings import Sighting, event_sighting, published
@@ -16,11 +19,13 @@ from airflow_llm_provisioning.core.trace.view import TraceView, replicas_of
 
 def serving(view: TraceView) -> Iterator[tuple[str, Sighting | None]]:
     """Yield what Serve's REST interface and KubeRay's copy of it tell."""
-    clock = node_clock(view.node_name_of(view.head)) if view.head else ""
+    clock = serve_clock(view.head)
     polls = view.polls()
     yield "serve_config_sent", _serve_stamp(polls, _deployed_stamps, "last_deployed_time_s", clock)
-    for event in view.events_of(view.rayservice, "UpdatedServeApplications")[:1]:
-        yield "serve_config_sent", event_sighting(event)
+    # KubeRay since 1.3, and before.
+    for reason in ("UpdatedServeApplications", "SubmittedServeDeployment"):
+        for event in view.events_of(view.rayservice, reason)[:1]:
+            yield "serve_config_sent", event_sighting(event)
     yield "replica_requested", _serve_stamp(polls, _replica_stamps, "replica start_time_s", clock)
     yield "replica_placed", _polled(polls, _placed, "serve-rest replica placed")
     yield "worker_asked", _worker_asked(view)
@@ -43,6 +48,10 @@ def from_logs(view: TraceView, logs: LogReading) -> Iterator[tuple[str, Sighting
     for milestone, marker in _IN_REPLICA:
         for entry in [entry for entry in logs.all(marker) if _of_replica(view, entry, replica)][:1]:
             yield milestone, _logged(view, entry)
+    yield "weights_downloaded", _before_loading(view, logs, replica)
+    for entry in [entry for entry in logs.all("replica_initialised") if _of_replica(view, entry, replica)][:1]:
+        # The replica is done; that the controller knows it, which is the milestone, follows.
+        yield "replica_started", _following(_logged(view, entry))
     yield from _runtime_env(view, logs)
 
 
@@ -116,9 +125,9 @@ def _status_running(obj: Any) -> bool:
 def _polled(polls: Sequence[Answer], holds: Any, source: str) -> Sighting | None:
     for position, answer in enumerate(polls):
         if holds(answer.body):
-            before = [earlier.received_at for earlier in polls[:position]]
-            before += [answer.unchanged_until] if answer.unchanged_until else []
-            return Sighting(source, received_at=answer.received_at, before=tuple(before))
+            # What an answer did not show may have happened while it was under way.
+            before = tuple(earlier.received_at - PROMPT for earlier in polls[:position])
+            return Sighting(source, received_at=answer.received_at, before=before, not_before=answer.unchanged_until)
     return None
 
 
@@ -151,7 +160,6 @@ _IN_REPLICA = (
     ("compiled", "compiled"),
     ("graphs_captured", "graphs_captured"),
     ("engine_ready", "engine_ready"),
-    ("replica_started", "replica_initialised"),
 )
 
 
@@ -165,34 +173,65 @@ def _of_replica(view: TraceView, entry: LogEntry, replica: str | None) -> bool:
 
 def _logged(view: TraceView, entry: LogEntry) -> Sighting:
     pod = pod_of_log(view, entry)
-    clock = node_clock(view.node_name_of(pod)) if pod else "unknown"
+    # The autoscaler's own output carries the kubelet's stamp, if the recorder asked for it.
+    clock = ray_clock(pod) if entry.dialect == "ray" else serve_clock(pod)
+    clock = node_clock(view.node_name_of(pod)) if pod and entry.by_kubelet else clock
     source = f"log {entry.log.filename or entry.log.pod}: {entry.text[:60].strip()}"
     return Sighting(source, entry.stamp, clock, entry.log.received_at)
 
 
+def _before_loading(view: TraceView, logs: LogReading, replica: str | None) -> Sighting | None:
+    """Return when the weights were there at the latest: before the loading that vLLM says took so long.
+
+    It says so in a line (0.10 and later: `Loading weights took N seconds`), or by its progress bar (0.5.4), which ends
+    some time before the line that follows.
+    """
+    for entry in [entry for entry in logs.all("shards_loaded") if _of_replica(view, entry, replica)][-1:]:
+        took = _SECONDS.search(entry.text)
+        return _preceding(_logged(view, entry), float(took.group(1)) if took else 0.0)
+    for entry in [entry for entry in logs.all("model_loaded") if _of_replica(view, entry, replica)][:1]:
+        for log, took_s in logs.shards_s:
+            if log.node_ip == entry.log.node_ip and took_s < _LONGEST_S:
+                return _preceding(_logged(view, entry), took_s)
+    return None
+
+
+def _preceding(base: Sighting, by_s: float) -> Sighting | None:
+    if base.stamp is None or not by_s < _LONGEST_S:
+        return None
+    stamp = Stamp(base.stamp.at - timedelta(seconds=by_s), base.stamp.resolution)
+    source = f"{base.source}, less the loading it tells of"
+    return Sighting(source, received_at=base.received_at, settled=((stamp, base.clock),))
+
+
+def _following(*bases: Sighting, by_s: float = 0.0, what: str = "") -> Sighting:
+    """Return what came soon after all of `bases`, and after `by_s` seconds more at least."""
+    written = tuple(
+        (Stamp(base.stamp.at + timedelta(seconds=by_s), max(base.stamp.resolution, _MILLISECOND)), base.clock)
+        for base in bases
+        if base.stamp
+    )
+    source = " and ".join(base.source for base in bases)
+    received_at = max((base.received_at for base in bases if base.received_at), default=None)
+    return Sighting(f"{source}{what}", received_at=received_at, written=written, soon=True)
+
+
 def _runtime_env(view: TraceView, logs: LogReading) -> Iterator[tuple[str, Sighting | None]]:
-    """Ray says how long a node took to build its environment, not when. On the head the build begins with the
-    deployment (ray 2.60: Serve's build task installs before it imports), on the worker once there are both a raylet and
-    a replica to place.
+    """Ray says how long a node took to build its environment, not when. On the head the build begins soon after the
+    deployment (ray 2.60: Serve's build task installs before it imports), on the worker soon after there are both a
+    raylet and a replica to place.
     """
     took = runtime_env_s(view)
     deployed = [_logged(view, entry) for entry in logs.all("controller_building")[:1]]
     if "head" in took and deployed:
-        yield "head.runtime_env_ready", _later(deployed[0], took["head"])
-    if "worker" in took and view.worker is not None:
+        yield "head.runtime_env_ready", _following(deployed[0], by_s=took["head"], what=_TOOK)
+    joined = raylet(view, view.worker) if view.worker else None
+    if "worker" in took and joined is not None:
         asked = [_logged(view, entry) for entry in logs.all("controller_adding")[:1]]
-        joined = raylet(view, view.worker, node_clock(view.node_name_of(view.worker)))
-        bases = [base for base in (*asked, joined) if base is not None and base.stamp is not None]
-        if joined is not None:
-            yield "worker.runtime_env_ready", _later(max(bases, key=_stamped_at), took["worker"])
+        joined = replace(joined, received_at=joined.received_at or view.last_received_at)
+        yield "worker.runtime_env_ready", _following(*asked, joined, by_s=took["worker"], what=_TOOK)
 
 
-def _stamped_at(sighting: Sighting) -> float:
-    return sighting.stamp.at.timestamp() if sighting.stamp else 0.0
-
-
-def _later(base: Sighting, by_s: float) -> Sighting | None:
-    if base.stamp is None:
-        return None
-    stamp = Stamp(base.stamp.at + timedelta(seconds=by_s), max(base.stamp.resolution, timedelta(milliseconds=1)))
-    return Sighting(f"{base.source}, plus ray-runtime-envs creation_time_ms", stamp, base.clock, base.received_at)
+_TOOK = ", plus ray-runtime-envs creation_time_ms"
+_MILLISECOND = timedelta(milliseconds=1)
+_SECONDS = re.compile(r"took ([0-9]{1,6}(?:\.[0-9]+)?) seconds")

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from airflow_llm_provisioning.core.fields import dig
 from airflow_llm_provisioning.core.instants import Stamp, parse_stamp
-from airflow_llm_provisioning.core.timing.clocks import API, event_clock
+from airflow_llm_provisioning.core.timing.clock_samples import API, event_clock
 from airflow_llm_provisioning.core.trace.objects import Event, History, Sight, Version, condition
 from airflow_llm_provisioning.core.trace.redaction import newest_managed_stamp
 
@@ -21,10 +21,10 @@ class Sighting:
 
     `stamp`, `clock`: what was written, and by whose clock. `received_at`: when the recorder had to know at the latest;
     `prompt`: it knew within moments of the instant itself. `before`: receipts of what did not show it yet, oldest
-    first. `not_before`, `not_after`: the recorder's own bounds. `written`, `written_by`: a stamp that cannot be later
-    than the instant (when the version that first showed it was stored, or its object created), and whose clock it is.
-    `settled`: a stamp of the API server that cannot be earlier than the instant: when a version that was only listed,
-    perhaps long after, was stored.
+    first. `not_before`, `not_after`: the recorder's own bounds. `written`: stamps that cannot be later than the
+    instant, each with its clock (when the version that first showed it was stored, or its object created); `soon`: the
+    instant follows the last of them closely. `settled`: stamps that cannot be earlier than the instant, each with its
+    clock (when a version that was only listed, perhaps long after, was stored).
     """
 
     source: str
@@ -35,9 +35,9 @@ class Sighting:
     before: tuple[datetime, ...] = ()
     not_before: datetime | None = None
     not_after: datetime | None = None
-    written: Stamp | None = None
-    written_by: str = API
-    settled: Stamp | None = None
+    written: tuple[tuple[Stamp, str], ...] = ()
+    soon: bool = False
+    settled: tuple[tuple[Stamp, str], ...] = ()
 
 
 def creation(item: History | None) -> Sighting | None:
@@ -63,13 +63,14 @@ def published(source: str, sight: Sight | None) -> Sighting | None:
     version = sight.version
     created = parse_stamp(dig(version.object, "metadata", "creationTimestamp"))
     stored = newest_managed_stamp(version.object)
+    known = (stored if version.prompt else None) or created
     return Sighting(
         source,
         received_at=sight.seen_at,
         prompt=version.prompt,
         before=_receipts(sight.before),
-        written=(stored if version.prompt else None) or created,
-        settled=None if version.prompt else stored,
+        written=((known, API),) if known else (),
+        settled=((stored, API),) if stored and not version.prompt else (),
     )
 
 

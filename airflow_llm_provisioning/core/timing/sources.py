@@ -1,12 +1,13 @@
 """Where each milestone of a trial can be read, best source first, from the submission to the first completion."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, objects, text
-from airflow_llm_provisioning.core.instants import parse_stamp
-from airflow_llm_provisioning.core.timing.clocks import ALLOWANCE, API, OPERATOR, node_clock
+from airflow_llm_provisioning.core.instants import Stamp, parse_stamp
+from airflow_llm_provisioning.core.timing.clock_samples import API, OPERATOR, node_clock
+from airflow_llm_provisioning.core.timing.clocks import ALLOWANCE
 from airflow_llm_provisioning.core.timing.engine_logs import LogReading
 from airflow_llm_provisioning.core.timing.milestones import ENDPOINT_READY, SUBMITTED
 from airflow_llm_provisioning.core.timing.pod_sources import placing, starting
@@ -18,8 +19,7 @@ from airflow_llm_provisioning.core.timing.sightings import (
     event_sighting,
     published,
 )
-from airflow_llm_provisioning.core.trace.objects import condition_true
-from airflow_llm_provisioning.core.trace.redaction import newest_managed_stamp
+from airflow_llm_provisioning.core.trace.objects import condition, condition_true
 from airflow_llm_provisioning.core.trace.view import TraceView
 
 _TRIGGER: Final = "endpoints.kubernetes.io/last-change-trigger-time"
@@ -118,9 +118,19 @@ def _endpoint(view: TraceView) -> Sighting | None:
         # It was born with a ready endpoint: its creation is the instant.
         return Sighting(source, item.created, API, sight.seen_at, prompt=sight.version.prompt)
     found = published(source, sight)
-    triggered = parse_stamp(dig(sight.version.object, "metadata", "annotations", _TRIGGER))
-    pod = next((pod for pod in view.pods if pod.uid == ready_target(sight.version.object)), None)
-    if found is None or triggered is None or pod is None or newest_managed_stamp(sight.version.object):
-        return found
-    # The annotation repeats the pod's Ready stamp, which its kubelet wrote, as the cause of this change.
-    return replace(found, written=triggered, written_by=node_clock(view.node_name_of(pod)))
+    triggered = _trigger(view, sight.version.object)
+    return replace(found, written=(*found.written, triggered)) if found and triggered else found
+
+
+def _trigger(view: TraceView, endpoint_slice: Mapping[str, Any]) -> tuple[Stamp, str] | None:
+    """Return the cause of an EndpointSlice's last change, and whose stamp it is; None where that cannot be told.
+
+    The annotation repeats the earliest of what changed since the last one: a pod's Ready stamp, which its kubelet
+    wrote, or the Service's creation (kubernetes pkg/controller/util/endpoint/trigger_time_tracker.go).
+    """
+    triggered = parse_stamp(dig(endpoint_slice, "metadata", "annotations", _TRIGGER))
+    for pod in view.pods if triggered else ():
+        for version in pod.versions:
+            if triggered and parse_stamp(condition(version.object, "Ready").get("lastTransitionTime")) == triggered:
+                return triggered, node_clock(view.node_name_of(pod))
+    return None

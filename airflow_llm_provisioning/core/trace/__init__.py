@@ -14,6 +14,7 @@ from airflow_llm_provisioning.core.trace.format import (
     header_line,
     line,
     mark_line,
+    pack_lines,
 )
 from airflow_llm_provisioning.core.trace.objects import Event, History, LogText, Mark, Observation, Version
 from airflow_llm_provisioning.core.trace.redaction import KEPT_ENV, Deduplicator, redact
@@ -42,5 +43,6 @@ __all__ = [
     "header_line",
     "line",
     "mark_line",
+    "pack_lines",
     "redact",
 ]

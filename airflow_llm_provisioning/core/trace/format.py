@@ -122,7 +122,12 @@ def decode_line(data: bytes | str) -> dict[str, Any]:
 
 def encode_chunk(lines: Iterable[Line]) -> bytes:
     """Return lines as one gzip member; the same lines give the same bytes (no time of packing in it)."""
-    return gzip.compress(b"".join(map(encode_line, lines)), compresslevel=6, mtime=0)
+    return pack_lines(map(encode_line, lines))
+
+
+def pack_lines(lines: Iterable[bytes]) -> bytes:
+    """Return encoded lines, each with its newline, as one gzip member."""
+    return gzip.compress(b"".join(lines), compresslevel=6, mtime=0)
 
 
 def decode_trace(data: bytes | Iterable[bytes]) -> DecodedTrace:

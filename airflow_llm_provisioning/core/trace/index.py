@@ -39,6 +39,8 @@ class TraceIndex:
         events: dict[str, list[Version]] = {}
         for item in lines:
             self._take(item, versions, events)
+        self.answers.sort(key=lambda answer: answer.received_at)
+        self.logs.sort(key=lambda log: (log.received_at, log.filename, log.node_ip, log.pod, log.container))
         self.histories: dict[str, dict[str, History]] = {}
         for (resource, uid), seen in versions.items():
             self.histories.setdefault(resource, {})[uid] = build_history(resource, uid, seen)

@@ -7,6 +7,7 @@ managedFields keep who wrote, how and when.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, mapping, objects
@@ -44,7 +45,11 @@ def redact(resource: str, obj: Any) -> Any:
 
 
 def _walk(value: Any, key: str) -> Any:
-    if isinstance(value, Mapping):
+    # What was read off the wire is str, dict and list, and hundreds of objects a second pass here: asking an abstract
+    # class costs ten times as much.
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (dict, Mapping)):
         if key == "env_vars":
             return {name: _env_value(name, item) for name, item in value.items()}
         return {name: _field(name, item) for name, item in value.items() if _kept(name)}
@@ -79,9 +84,13 @@ def _env_value(name: str, value: Any) -> Any:
     return value if name in KEPT_ENV or value in ("", None) else REDACTED
 
 
+@lru_cache(maxsize=256)
 def _serve_config(config: str) -> str:
-    """Return Serve's configuration with the values of its `env_vars` gone; text that is no YAML goes whole."""
-    import yaml  # late: the recorder meets one RayService a trial
+    """Return Serve's configuration with the values of its `env_vars` gone; text that is no YAML goes whole.
+
+    Remembered: every version of a RayService repeats it, and YAML is slow.
+    """
+    import yaml  # late: whoever only reads traces needs none
 
     try:
         parsed = yaml.safe_load(config)

@@ -68,6 +68,8 @@ class Ray:
         yield self._log(at, f"serve/replica_llm_LLM_{REPLICA}.log", "worker", self._replica_log())
         if self.scenario.engine != "plain":
             yield self._log(at, "worker-0123-01000000-77.out", "worker", self._engine())
+        if self.scenario.engine == "vllm-0.5.4":
+            yield self._log(at, "worker-0123-01000000-77.err", "worker", iter([self._shards()]))
         if self.scenario.dynamic:
             yield self._autoscaler(at)
 
@@ -119,12 +121,11 @@ class Ray:
             stamp = self.pens.yearless(self.t[when], "serve-worker")
             where = f"[{file}]" if current else f"{file}]"
             yield f"{'(EngineCore pid=77) ' if current else ''}INFO {stamp} {where} {said}"
-            if not current and when == "load_started":
-                yield self._shards()
 
     def _shards(self) -> str:
-        """The progress bar of 0.5.4 has no stamp, only how long the shards took to load."""
-        left = int((self.t["model_loaded"] - self.t["weights_downloaded"]).total_seconds())
+        """The progress bar has no stamp, only how long the files took to load, a while before the load's end."""
+        loaded = (self.t["model_loaded"] - self.t["weights_downloaded"]).total_seconds()
+        left = int(loaded - 0.2)
         took = f"{left // 60:02d}:{left % 60:02d}"
         return f"Loading safetensors checkpoint shards: 100% Completed | 2/2 [{took}<00:00,  1.27it/s]"
 
