@@ -31,8 +31,8 @@ class Ledger(Protocol):
     """Write-ahead record of creates. Calls are idempotent per (place, kind, name)."""
 
     def intend(self, kind: str, name: str, place: str, tags: Mapping[str, str], expires_at: datetime) -> str:
-        """Record that `name` will be created; return the entry's id. An open entry of the same thing is returned as
-        it is.
+        """Record that `name` will be created; return the entry's id. An open entry of the same thing is returned; it
+        keeps the later expiry of the two, because whoever asks again uses it.
         """
         ...
 

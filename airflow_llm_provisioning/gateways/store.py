@@ -193,7 +193,7 @@ class SqlLedger:
         self._clock = clock
 
     def intend(self, kind: str, name: str, place: str, tags: Mapping[str, str], expires_at: datetime) -> str:
-        """Record an intent; an open entry of the same thing is returned as it is, whoever wrote it."""
+        """Record an intent; an open entry of the same thing is returned, whoever wrote it, with the later expiry."""
         key = f"{place}|{kind}|{name}"
         now = self._clock()
         try:
@@ -215,15 +215,24 @@ class SqlLedger:
                 )
                 return str(made.inserted_primary_key[0])  # type: ignore[index] # one row, so there is one
         except IntegrityError:
-            with self._engine.connect() as connection:
-                found = connection.scalar(select(tables.ledger.c.entry_id).where(tables.ledger.c.open_key == key))
-            if found is None:
-                return self.intend(kind, name, place, tags, expires_at)
-            return str(found)
+            found = self._kept(key, expires_at)
+            return found or self.intend(kind, name, place, tags, expires_at)
         except SQLAlchemyError as error:
             raise StoreError(
                 f"The intent to create {kind} {name} could not be written, so nothing was created: {first_line(error)}."
             ) from error
+
+    def _kept(self, key: str, expires_at: datetime) -> str | None:
+        """Return the open entry of this key, kept at least until then; None where it was closed meanwhile."""
+        columns = tables.ledger.c
+        with writing(self._engine) as connection:
+            connection.execute(
+                update(tables.ledger)
+                .where(columns.open_key == key, columns.expires_at < expires_at)
+                .values(expires_at=expires_at, changed_at=self._clock())
+            )
+            found = connection.scalar(select(columns.entry_id).where(columns.open_key == key))
+        return None if found is None else str(found)
 
     def created(self, entry_id: str, identity: str) -> None:
         """Record what was created."""

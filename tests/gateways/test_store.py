@@ -160,6 +160,17 @@ def test_the_ledger_keeps_one_open_entry_per_thing(store: ResultsStore) -> None:
     assert ledger.intend("instance", "builder", "cloud:eks", {"a": "b"}, T0) != first
 
 
+@pytest.mark.parametrize(("later_s", "kept_s"), [(60, 60), (-60, 0)])
+def test_who_intends_a_thing_again_keeps_it_longer_and_never_shorter(
+    store: ResultsStore, later_s: int, kept_s: int
+) -> None:
+    """A thing that is used again must not be cleared away when its first user's time is over."""
+    first = store.ledger.intend("snapshot", "s", "cloud:eks", {}, T0)
+    assert store.ledger.intend("snapshot", "s", "cloud:eks", {}, T0 + timedelta(seconds=later_s)) == first
+    (entry,) = store.ledger.open_entries()
+    assert entry.expires_at == T0 + timedelta(seconds=kept_s)
+
+
 def _write_many(url: str, worker: int) -> None:
     opened = ResultsStore.open(url)
     for number in range(20):

@@ -68,6 +68,8 @@ class RecordingLedger:
                 entry_id, kind, name, place, dict(tags), "intended", datetime.now(UTC), expires_at
             )
             self.calls_before.setdefault(kind, len(self.calls))
+        elif known.expires_at < expires_at:
+            self.entries[key] = replace(known, expires_at=expires_at)
         return self.entries[key].entry_id
 
     def created(self, entry_id: str, identity: str) -> None:

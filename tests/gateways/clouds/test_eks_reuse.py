@@ -13,6 +13,7 @@ from airflow_llm_provisioning.core.treatments import plan_serving
 from airflow_llm_provisioning.core.workload import PHI3_CURRENT
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.base import Owned
+from airflow_llm_provisioning.gateways.ledger import Entry
 
 pytestmark = pytest.mark.eks
 PARAMETER = "/llm-provisioning/snapshots/eks-improved"
@@ -26,6 +27,11 @@ def stand() -> Iterator[Stand]:
 
 def owned(stand: Stand, kind: str) -> Owned:
     (found,) = [item for item in stand.cloud().list_owned() if item.kind == kind]
+    return found
+
+
+def noted(stand: Stand, kind: str) -> Entry:
+    (found,) = [entry for entry in stand.ledger.open_entries() if entry.kind == kind]
     return found
 
 
@@ -45,6 +51,7 @@ def test_a_reused_snapshot_lives_as_long_as_the_longest_wish(stand: Stand, keep_
     assert again.state == "succeeded"
     assert owned(stand, "snapshot").tags[LABEL_EXPIRES] == in_days(stand, kept_days)
     assert owned(stand, "snapshot").tags[LABEL_MANAGED_BY]
+    assert expiry(noted(stand, "snapshot").expires_at) == in_days(stand, kept_days)
 
 
 def test_a_reused_image_keeps_its_repository_longer(stand: Stand) -> None:
@@ -55,6 +62,7 @@ def test_a_reused_image_keeps_its_repository_longer(stand: Stand) -> None:
     assert stand.cloud().start("build_image", {**BUILD, "keep_days": 30}).state == "succeeded"
     assert owned(stand, "repository").tags[LABEL_EXPIRES] == in_days(stand, 30)
     assert owned(stand, "image").tags[LABEL_EXPIRES] == in_days(stand, 30)
+    assert {expiry(noted(stand, kind).expires_at) for kind in ("repository", "image")} == {in_days(stand, 30)}
 
 
 def test_a_second_recipe_keeps_repository_and_bucket_longer(stand: Stand) -> None:

@@ -50,7 +50,7 @@ class BuildImage(Verb):
         )
         existing = self._places.image(operation)
         if existing:
-            self._places.keep_repository(operation)
+            self._keep(operation, existing["digest"])
             return self._reusing(operation, **existing)
         self._check_role()
         for kind in ("repository", "bucket", "project", "image"):
@@ -120,6 +120,15 @@ class BuildImage(Verb):
         if not self._places.image(operation):
             self._books.gone("image", name=_image_name(operation))
         return ()
+
+    def _keep(self, operation: Operation, digest: str) -> None:
+        """Let the image live as long as this operation wants it, in AWS and in the ledger: it lives with its
+        repository, if that is ours.
+        """
+        repository = operation.progress["repository"]
+        if self._places.keep_repository(operation):
+            self._books.created(self._intend("repository", operation), repository)
+            self._books.created(self._intend("image", operation), f"{repository}@{digest}")
 
     def _check_role(self) -> None:
         role = self._names.codebuild_role_arn
