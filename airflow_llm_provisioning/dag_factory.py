@@ -187,7 +187,13 @@ def trial_slot(
     ready = WaitServeEndpoint(
         task_id="wait", rayservice=_output(applied), trial=_output(opened), **_SURVIVES_ITS_WORKER
     )
-    closed = CloseTrial(task_id="close", trial=_output(opened), wait_task_id=ready.task_id, **_TEARDOWN)
+    closed = CloseTrial(
+        task_id="close",
+        trial=_output(opened),
+        apply_task_id=applied.task_id,
+        wait_task_id=ready.task_id,
+        **_TEARDOWN,
+    )
     chain(opened, applied, ready, closed)
     closed.as_teardown(setups=opened, on_failure_fail_dagrun=True)
     return opened, closed

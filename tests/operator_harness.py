@@ -113,7 +113,9 @@ def open_trial(ctx: Any = None, **fields: Any) -> dict[str, Any]:
 
 def close_trial(trial: dict[str, Any], ctx: Any = None, *, deferrable: bool = False, **fields: Any) -> dict[str, Any]:
     """Close a trial."""
-    operator = CloseTrial(task_id="close", trial=trial, wait_task_id="wait", deferrable=deferrable, **fields)
+    operator = CloseTrial(
+        task_id="close", trial=trial, apply_task_id="apply", wait_task_id="wait", deferrable=deferrable, **fields
+    )
     closed: dict[str, Any] = run(operator, ctx)
     return closed
 

@@ -132,7 +132,7 @@ def test_a_trial_is_setup_work_and_teardown() -> None:
     assert opened in closed.upstream_list
     assert closed.trigger_rule.value == "all_done_setup_success"
     assert {applied.trigger_rule.value, waited.trigger_rule.value} == {"all_success"}
-    assert closed.wait_task_id == waited.task_id
+    assert (closed.apply_task_id, closed.wait_task_id) == (applied.task_id, waited.task_id)
 
 
 def test_both_last_tasks_look_at_every_trial_and_decide_the_run() -> None:

@@ -8,11 +8,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_llm_provisioning.core.names import LABEL_TRIAL
+from airflow_llm_provisioning.core.result import TrialStatus
 from airflow_llm_provisioning.exceptions import ProvisioningError
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.core.result import TrialResult
     from airflow_llm_provisioning.gateways.store import ResultsStore
+
+States = Mapping[str, str | None]
+"""`apply` and `wait` -> Airflow's state of that task of the trial; absent or None where nobody knows it."""
 
 
 async def collect_evidence(trial: Mapping[str, Any], log: Any) -> None:
@@ -50,15 +54,18 @@ async def _ask_cloud(trial: Mapping[str, Any], claims: list[str]) -> None:
         store.close()
 
 
-async def close(trial: Mapping[str, Any], gone: Mapping[str, Any], wait_state: str | None, log: Any) -> dict[str, Any]:
-    """Judge the trace, write the row, close the ledger's entry, give the lock back; return the row's flat summary."""
+async def close(trial: Mapping[str, Any], gone: Mapping[str, Any], states: States, log: Any) -> dict[str, Any]:
+    """Judge the trace, write the row, close the ledger's entry, give the lock back; return the row's flat summary.
+
+    `gone`: what the wait after the delete returned. `states`: Airflow's states of the trial's tasks.
+    """
     from airflow_llm_provisioning.connections import open_cluster, open_store
 
     store = open_store(trial["results_conn_id"])
     try:
         async with open_cluster(trial["cluster_ref"]) as cluster:
             left = await left_over(cluster, trial)
-            row = _save(store, trial, wait_state, cluster.clock(), _flags(gone, left))
+            row = _save(store, trial, states, cluster.clock(), _flags(gone, left))
             if not left:
                 store.ledger.gone(trial["ledger_entry"])
             await cluster.release_lock(trial["lock_holder"], namespace=trial["namespace"])
@@ -70,7 +77,7 @@ async def close(trial: Mapping[str, Any], gone: Mapping[str, Any], wait_state: s
     return row.summary()
 
 
-def record_unclosed(trial: Mapping[str, Any], wait_state: str | None, error: ProvisioningError) -> None:
+def record_unclosed(trial: Mapping[str, Any], states: States, error: ProvisioningError) -> None:
     """Write the row of a trial that could not be closed: what was measured is kept, and that something may be left is
     said. Its ledger entry stays open, and its lock ends by itself. A later try replaces the row.
     """
@@ -79,13 +86,13 @@ def record_unclosed(trial: Mapping[str, Any], wait_state: str | None, error: Pro
     store = open_store(trial["results_conn_id"])
     try:
         at = max(datetime.now(UTC), datetime.fromisoformat(trial["opened_at"]))
-        _save(store, trial, wait_state, at, [f"not closed, so something may be left: {error}"])
+        _save(store, trial, states, at, [f"not closed, so something may be left: {error}"])
     finally:
         store.close()
 
 
 def _save(
-    store: "ResultsStore", trial: Mapping[str, Any], wait_state: str | None, closed_at: datetime, flags: list[str]
+    store: "ResultsStore", trial: Mapping[str, Any], states: States, closed_at: datetime, flags: list[str]
 ) -> "TrialResult":
     """Judge the trace and write the row, with everything that was computed beside it, so that a replay can compare."""
     from airflow_llm_provisioning.core.judging import judge_trace, trial_row
@@ -97,14 +104,25 @@ def _save(
     row = trial_row(
         trial,
         judgement,
-        outcomes=store.outcomes(trial_id),
-        wait_state=wait_state,
+        outcomes=[*_silent_end(states), *store.outcomes(trial_id)],
+        wait_state=states.get("wait"),
         closed_at=closed_at,
         flags=flags,
         analysis_version=analysis_version(),
     )
     store.save_trial(row, result_text(judgement.as_dict()))
     return row
+
+
+def _silent_end(states: States) -> list[dict[str, Any]]:
+    """Return the outcome of an apply that could not note one itself; what it did note outweighs this."""
+    if states.get("apply") != "failed":
+        return []
+    reason = (
+        "its task failed without a word: the worker was killed at every try, or somebody marked it failed; whether the "
+        "RayService was created is not known"
+    )
+    return [{"step": "apply", "status": TrialStatus.ABORTED, "reason": reason}]
 
 
 async def nodes_of(cluster: Any, trial: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -129,11 +147,21 @@ def _flags(gone: Mapping[str, Any], left: list[str]) -> list[str]:
     flags = []
     if gone.get("nodes_gone") is False:
         flags.append(f"nodes still there {gone['waited_s']:.0f} s after the delete: the next trial may start warm")
-    unplaced = (gone.get("carry") or {}).get("unplaced")
-    if unplaced:
-        flags.append(
-            f"deleted while {', '.join(unplaced)} had no node: one may still come, and the next trial may start warm"
-        )
+    if gone.get("late"):
+        flags.append(_late_flag(gone["late"], gone["waited_s"]))
     if left:
         flags.append(f"left over after the delete: {', '.join(left)}")
     return flags
+
+
+def _late_flag(late: Mapping[str, Any], waited_s: float) -> str:
+    """Say what became of the nodes that pods waited for when they were deleted."""
+    waiting = f"deleted while {', '.join(late['pods'])} had no node: "
+    if late["nodes"] is None:
+        return f"{waiting}one may still come, and the next trial may start warm"
+    if not late["nodes"]:
+        return f"{waiting}none was seen to come within {late['limit_s']:.0f} s of the delete"
+    came = ", ".join(f"{name} ({made_s:+.0f} s)" for name, made_s in late["nodes"].items())
+    if late["gone"]:
+        return f"{waiting}made all the same, counted from the delete, and gone again: {came}"
+    return f"{waiting}still there {waited_s:.0f} s after the delete: {came}; the next trial may start warm"

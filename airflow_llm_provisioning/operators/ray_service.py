@@ -158,13 +158,16 @@ async def delete_ray_service(
     wait_for_nodes: bool,
     timeout_s: float,
     trial_label: str | None = None,
-    remember: Callable[[dict[str, str]], dict[str, str]] = dict,
+    remember: Callable[[dict[str, str], list[str]], tuple[dict[str, str], list[str]]] = lambda *found: found,
+    late: Mapping[str, Any] | None = None,
 ) -> PodsGoneWait:
     """Ask for the deletion and return the wait for what it leaves behind.
 
     `trial_label`: only an object that carries this trial's label is deleted, and pods are found by it even when the
-    RayCluster is gone already (a repeated teardown). `remember`: takes the nodes found (name -> uid) before anything is
-    deleted, and returns them with those that earlier tries found: without pods nobody can tell them any more.
+    RayCluster is gone already (a repeated teardown). `remember`: takes, before anything is deleted, the nodes found
+    (name -> uid) and the pods that have none, and returns them with those that earlier tries found: without pods nobody
+    can tell them any more. `late`: {selector, since, limit_s} of the nodes that may still come for pods that had none
+    (see `late_nodes`).
     """
     from airflow_llm_provisioning.connections import open_cluster
 
@@ -174,6 +177,7 @@ async def delete_ray_service(
         # Names of pods and nodes are only reachable while the RayCluster exists.
         pods: list[dict[str, Any]] = []
         nodes: dict[str, str] = {}
+        unplaced: list[str] = []
         uid, ours = rayservice.get("uid"), True
         if trial_label is not None:
             found = await cluster.get("rayservices", name, namespace)
@@ -186,7 +190,9 @@ async def delete_ray_service(
         if wait_for_nodes:
             named = sorted({pod["spec"]["nodeName"] for pod in pods if pod["spec"].get("nodeName")})
             found_nodes = [node for node_name in named if (node := await cluster.get("nodes", node_name))]
-            nodes = remember({node["metadata"]["name"]: node["metadata"]["uid"] for node in found_nodes})
+            nodes, unplaced = remember(
+                {node["metadata"]["name"]: node["metadata"]["uid"] for node in found_nodes}, _unplaced(pods)
+            )
         try:
             deleted = ours and await cluster.delete("rayservices", name, namespace, uid=uid)
         except ConflictError:
@@ -201,7 +207,7 @@ async def delete_ray_service(
         deleted=deleted,
         started_at=started_at.isoformat(),
         timeout_s=timeout_s,
-        carry=None if trial_label is None else {"unplaced": _unplaced(pods)},
+        late={**late, "pods": unplaced} if late and unplaced else None,
     )
 
 

@@ -153,6 +153,7 @@ class OpenTrial(BaseOperator):
             "prepared": prepared,
             "manifest": manifest,
             "labels": labels,
+            "node_selector": autoscaler.node_selector(target.nodes),
             "cluster_ref": target.cluster_reference(),
             "cloud_ref": target.cloud_reference(),
             "place": f"cluster:{target.cluster}/{target.namespace}",
@@ -188,12 +189,14 @@ class CloseTrial(WaitingOperator):
         self,
         *,
         trial: Mapping[str, Any],
+        apply_task_id: str | None = None,
         wait_task_id: str | None = None,
         nodes_gone_s: float = 1800,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.trial = trial
+        self.apply_task_id = apply_task_id
         self.wait_task_id = wait_task_id
         self.nodes_gone_s = nodes_gone_s
 
@@ -211,7 +214,12 @@ class CloseTrial(WaitingOperator):
                     wait_for_nodes=True,
                     timeout_s=self.nodes_gone_s,
                     trial_label=trial["labels"][LABEL_TRIAL],
-                    remember=lambda nodes: _with_earlier_tries(context, nodes),
+                    remember=lambda *found: _with_earlier_tries(context, *found),
+                    late={
+                        "selector": trial.get("node_selector"),
+                        "since": trial["opened_at"],
+                        "limit_s": LATE_NODE_S,
+                    },
                 )
             )
         return self.wait_for(context, wait, at_most=timedelta(seconds=self.nodes_gone_s + 300))
@@ -222,7 +230,7 @@ class CloseTrial(WaitingOperator):
 
         with self._recorded(context):
             raise_error(event)
-            return asyncio.run(close(self.trial, event, self._wait_state(context), self.log))
+            return asyncio.run(close(self.trial, event, self._states(context), self.log))
 
     @contextmanager
     def _recorded(self, context: Context) -> Iterator[None]:
@@ -235,31 +243,45 @@ class CloseTrial(WaitingOperator):
             raise
         except ProvisioningError as error:
             try:
-                record_unclosed(self.trial, self._wait_state(context), error)
+                record_unclosed(self.trial, self._states(context), error)
             except StoreError as unwritable:
                 self.log.error("The trial's row could not be written either: %s", unwritable)
             raise
 
-    def _wait_state(self, context: Context) -> str | None:
-        if self.wait_task_id is None:
-            return None
+    def _states(self, context: Context) -> dict[str, str | None]:
+        """Return Airflow's states of the trial's other tasks, as far as they are named."""
         ti = context["ti"]
-        states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[self.wait_task_id], run_ids=[ti.run_id])
-        return next((str(state) for run in states.values() for state in run.values() if state), None)
+        asked = {"apply": self.apply_task_id, "wait": self.wait_task_id}
+        named = [task_id for task_id in asked.values() if task_id]
+        if not named:
+            return {}
+        found = ti.get_task_states(dag_id=ti.dag_id, task_ids=named, run_ids=[ti.run_id])
+        states = {task_id: str(state) for run in found.values() for task_id, state in run.items() if state}
+        return {step: states.get(task_id or "") for step, task_id in asked.items()}
 
 
-def _with_earlier_tries(context: Context, nodes: dict[str, str]) -> dict[str, str]:
-    """Return the nodes with those that an earlier try of this task found, and keep them all for the next one."""
+def _with_earlier_tries(
+    context: Context, nodes: dict[str, str], unplaced: list[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Return nodes and pods without one, with those that an earlier try of this task found, and keep them all for the
+    next.
+    """
     state = context.get("task_state_store")
     if state is None:
-        return nodes
-    known: Any = state.get(_NODES)
-    together: dict[str, str] = {**(known or {}), **nodes}
+        return nodes, unplaced
+    known_nodes: Any = state.get(_NODES)
+    known_pods: Any = state.get(_UNPLACED)
+    together: dict[str, str] = {**(known_nodes or {}), **nodes}
+    waiting: list[str] = sorted({*(known_pods or []), *unplaced})
     state.set(_NODES, {**together})
-    return together
+    state.set(_UNPLACED, [*waiting])
+    return together, waiting
 
 
 _NODES = "nodes"
+_UNPLACED = "unplaced"
+# A node that was asked for is there within ten minutes or not at all (assumed; the origin's came within five).
+LATE_NODE_S = 600.0
 
 
 async def lock_and_look(cluster: "Cluster", trial: Mapping[str, Any]) -> None:
@@ -293,7 +315,7 @@ def prepared_for(store: "ResultsStore", target: "Target", recipe_content: str) -
     return prepared
 
 
-_PREPARED = ("image", "digest", "size_bytes", "snapshot_id", "volume_gib", "pool")
+_PREPARED = ("image", "digest", "size_bytes", "snapshot_id", "volume_gib", "volume_initialization_rate_mib_s", "pool")
 
 
 def completion_request(model: str) -> dict[str, Any]:

@@ -4,13 +4,17 @@ gone.
 
 import asyncio
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.exceptions import ClusterError
 from airflow_llm_provisioning.triggers.base import Wait
+from airflow_llm_provisioning.triggers.gone import Patience
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.kubernetes import Cluster
+
+# However late the pod ended, it and its node get this long to go, in the cluster's clock.
+LEAVING_S: Final = 60.0
 
 
 class PodRunWait(Wait):
@@ -57,14 +61,15 @@ class PodRunWait(Wait):
         from airflow_llm_provisioning.connections import open_cluster
 
         async with open_cluster(self.cluster) as cluster:
-            pod, why = await self._ended(cluster)
-            ran_s = (cluster.clock() - self.started_at).total_seconds()
+            running = Patience(cluster, self.started_at, self.timeout_s)
+            pod, why = await self._ended(cluster, running)
+            ran_s = running.waited_s()
             await cluster.delete("pods", self.name, self.namespace, uid=self.uid, grace_s=0)
-            left_s = max(60.0, self.timeout_s - ran_s)
-            gone = await cluster.wait_gone("pods", self.name, self.namespace, uid=self.uid, timeout_s=left_s)
+            leaving = Patience(cluster, cluster.clock(), max(LEAVING_S, running.left_s()))
+            gone = await leaving.gone("pods", {self.name: self.uid}, self.namespace)
             known = {"ledger_entry": self.ledger_entry, "pod_gone": gone}
             node = (pod or {}).get("spec", {}).get("nodeName")
-            ran = await self._node_ran(cluster, node, left_s) if node else {}
+            ran = await self._node_ran(cluster, node, leaving) if node else {}
             if pod is None or why is not None:
                 sentence = f"Pod {self.namespace}/{self.name} on {cluster.name} {why}, and was deleted."
                 return {"error": sentence, "error_type": ClusterError.__name__, **known}
@@ -81,11 +86,11 @@ class PodRunWait(Wait):
                 **known,
             }
 
-    async def _node_ran(self, cluster: "Cluster", name: str, limit_s: float) -> dict[str, Any]:
+    async def _node_ran(self, cluster: "Cluster", name: str, leaving: Patience) -> dict[str, Any]:
         """Wait until a node is gone; return {instance_type, region, node_s}."""
         metadata = (await cluster.get("nodes", name) or {}).get("metadata") or {}
         labels = metadata.get("labels") or {}
-        await cluster.wait_gone("nodes", name, timeout_s=limit_s)
+        await leaving.gone("nodes", {name: metadata.get("uid")})
         created = metadata.get("creationTimestamp")
         # A node that was there before runs for others too: it counts from this pod's beginning.
         since = max(datetime.fromisoformat(created), self.started_at) if created else self.started_at
@@ -95,10 +100,10 @@ class PodRunWait(Wait):
             "node_s": round((cluster.clock() - since).total_seconds(), 3),
         }
 
-    async def _ended(self, cluster: "Cluster") -> tuple[dict[str, Any] | None, str | None]:
+    async def _ended(self, cluster: "Cluster", running: Patience) -> tuple[dict[str, Any] | None, str | None]:
         """Return the pod as it was last seen, and why it did not end well (None: it did)."""
         pod = None
-        while (cluster.clock() - self.started_at).total_seconds() < self.timeout_s:
+        while running.left_s() > 0:
             pod = await cluster.get("pods", self.name, self.namespace)
             phase = (pod or {}).get("status", {}).get("phase")
             if pod is None:

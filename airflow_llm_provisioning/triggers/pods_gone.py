@@ -2,11 +2,12 @@
 go.
 """
 
-import asyncio
 from datetime import datetime
 from typing import Any
 
 from airflow_llm_provisioning.triggers.base import Wait
+from airflow_llm_provisioning.triggers.gone import Patience
+from airflow_llm_provisioning.triggers.late_nodes import late_nodes
 
 
 class PodsGoneWait(Wait):
@@ -15,6 +16,7 @@ class PodsGoneWait(Wait):
     :param cluster: the cluster's reference.
     :param pods: name -> uid. :param nodes: name -> uid; None: nodes are not waited for.
     :param started_at: ISO instant in the cluster's clock; `timeout_s` counts from there, also after a restart.
+    :param late: nodes that may still come, as `late_nodes` takes them; None: there are none to wait for.
     """
 
     def __init__(
@@ -27,7 +29,7 @@ class PodsGoneWait(Wait):
         deleted: bool,
         started_at: str,
         timeout_s: float,
-        carry: dict[str, Any] | None = None,
+        late: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(
             cluster=cluster,
@@ -37,7 +39,7 @@ class PodsGoneWait(Wait):
             deleted=deleted,
             started_at=started_at,
             timeout_s=timeout_s,
-            carry=carry,
+            late=late,
         )
         self.cluster = cluster
         self.namespace = namespace
@@ -46,31 +48,19 @@ class PodsGoneWait(Wait):
         self.deleted = deleted
         self.started_at = datetime.fromisoformat(started_at)
         self.timeout_s = timeout_s
-        self.carry = carry
+        self.late = late
 
     async def outcome(self) -> dict[str, Any]:
-        """Return {deleted, pods_gone, nodes_gone, waited_s}, and `carry` where one was given."""
+        """Return {deleted, pods_gone, nodes_gone, waited_s}, and `late` where nodes might still come."""
         from airflow_llm_provisioning.connections import open_cluster
 
         async with open_cluster(self.cluster) as cluster:
-
-            def left_s() -> float:
-                return max(0.0, self.timeout_s - (cluster.clock() - self.started_at).total_seconds())
-
-            async def gone(resource: str, named: dict[str, str], namespace: str | None) -> bool:
-                waits = (
-                    cluster.wait_gone(resource, name, namespace, uid=uid, timeout_s=left_s())
-                    for name, uid in named.items()
-                )
-                return all(await asyncio.gather(*waits))
-
-            pods_gone = await gone("pods", self.pods, self.namespace)
-            nodes_gone = None if self.nodes is None else await gone("nodes", self.nodes, None)
-            waited_s = (cluster.clock() - self.started_at).total_seconds()
-        outcome: dict[str, Any] = {
-            "deleted": self.deleted,
-            "pods_gone": pods_gone,
-            "nodes_gone": nodes_gone,
-            "waited_s": round(waited_s, 3),
-        }
-        return outcome if self.carry is None else outcome | {"carry": self.carry}
+            patience = Patience(cluster, self.started_at, self.timeout_s)
+            outcome: dict[str, Any] = {
+                "deleted": self.deleted,
+                "pods_gone": await patience.gone("pods", self.pods, self.namespace),
+                "nodes_gone": None if self.nodes is None else await patience.gone("nodes", self.nodes),
+            }
+            if self.late is not None:
+                outcome["late"] = await late_nodes(cluster, self.late, self.nodes or (), patience)
+            return outcome | {"waited_s": round(patience.waited_s(), 3)}

@@ -255,16 +255,78 @@ def test_a_repeated_teardown_waits_for_the_nodes_of_the_first(simulated: Backgro
     assert as_stored(again.value).arguments["nodes"] == nodes
 
 
-def test_a_teardown_before_the_nodes_came_says_that_they_may_still_come(
-    simulated: BackgroundCluster, store: ResultsStore
+def test_a_teardown_before_the_nodes_came_waits_for_them(simulated: BackgroundCluster) -> None:
+    """Pods without a node are gone at once, and the node that was asked for may come all the same: it is waited for by
+    the mark of this target's autoscaler, also by a repeated teardown that finds no pods any more.
+    """
+    simulated.fault("node_never_joins", True)
+    trial, ctx = open_trial(), context()
+    apply(trial)
+    simulated.until(lambda: len(simulated.objects("pods", "default")) == 2)
+    closing = CloseTrial(task_id="close", trial=trial, deferrable=True)
+    with pytest.raises(TaskDeferred) as first:
+        closing.execute(ctx)
+    simulated.until(lambda: not simulated.objects("pods", "default"))
+    with pytest.raises(TaskDeferred) as again:
+        closing.execute(ctx)
+    late = as_stored(first.value).arguments["late"]
+    assert len(late.pop("pods")) == 2
+    assert late == {"selector": "node.elotl.co/created-by=luna", "since": trial["opened_at"], "limit_s": 600.0}
+    assert as_stored(again.value).arguments["late"] == as_stored(first.value).arguments["late"]
+
+
+@pytest.mark.parametrize(
+    ("gone", "words"),
+    [
+        (True, "made all the same, counted from the delete, and gone again: n1 (+45 s)"),
+        (False, "still there 700 s after the delete: n1 (+45 s); the next trial may start warm"),
+    ],
+)
+def test_a_node_that_came_late_is_named_in_the_row(
+    simulated: BackgroundCluster, store: ResultsStore, gone: bool, words: str
 ) -> None:
-    """Pods that no node was found for are gone at once, and nobody knows the name of the node that was asked for."""
+    """Which, when, and whether the next trial begins without it."""
+    event = {
+        "deleted": True,
+        "pods_gone": True,
+        "nodes_gone": True,
+        "late": {"pods": ["head"], "limit_s": 600.0, "nodes": {"n1": 45.0}, "gone": gone},
+        "waited_s": 700.0,
+    }
+    CloseTrial(task_id="close", trial=open_trial()).resume(context(), event)
+    assert f"deleted while head had no node: {words}" in the_row(store).flags
+
+
+def test_a_teardown_whose_nodes_never_came_says_so(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """Nobody waits for ever: what did not come within the bound is said not to have come."""
     simulated.fault("node_never_joins", True)
     trial = open_trial()
     apply(trial)
     simulated.until(lambda: bool(simulated.objects("pods", "default")))
     close_trial(trial)
+    assert any("none was seen to come within 600 s of the delete" in flag for flag in the_row(store).flags)
+
+
+def test_without_a_mark_of_its_nodes_nobody_waits_for_them(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """A trial on nodes that no label tells apart: it is said that one may still come."""
+    simulated.fault("node_never_joins", True)
+    trial = {**open_trial(), "node_selector": None}
+    apply(trial)
+    simulated.until(lambda: bool(simulated.objects("pods", "default")))
+    close_trial(trial)
     assert any("one may still come" in flag for flag in the_row(store).flags)
+
+
+def test_an_apply_that_was_killed_at_every_try_is_in_the_row(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """It could note nothing itself; Airflow's state of its task tells. What it did note outweighs that."""
+    trial = open_trial()
+    close_trial(trial, context(apply="failed", wait="upstream_failed"))
+    row = the_row(store)
+    assert row.status is TrialStatus.ABORTED
+    assert "apply: its task failed without a word" in (row.reason or "")
+    store.note_outcome(trial["trial_id"], "apply", TrialStatus.FAILED, "it was refused")
+    close_trial(trial, context(apply="failed", wait="upstream_failed"))
+    assert the_row(store).reason == "apply: it was refused"
 
 
 def test_an_unwritable_store_stops_the_trial_before_anything_is_created(

@@ -45,6 +45,12 @@ class NodeAutoscaler(Protocol):
         """Return the marks a pod of `group` (`head` or `worker`) needs to land on this profile's nodes."""
         ...
 
+    def node_selector(self, profile: NodeProfile) -> str | None:
+        """Return the label selector of the nodes it makes for this profile, of others' too where it marks all alike;
+        None where no label tells them.
+        """
+        ...
+
     def presence(self) -> Mapping[str, str]:
         """Return what proves it is installed: {"deployment": "<namespace>/<name>"} or {"crd": "<name>"}, or {} when
         unknowable.

@@ -45,6 +45,10 @@ class Karpenter:
         """Return the selector of this target's nodes; the GPU pool's taint keeps the head off it."""
         return Placement(node_selector=_labels(profile))
 
+    def node_selector(self, profile: NodeProfile) -> str:
+        """Return the label that this target's pools give their nodes."""
+        return ",".join(f"{key}={value}" for key, value in _labels(profile).items())
+
     def presence(self) -> Mapping[str, str]:
         """Return the custom resource that proves Karpenter is installed."""
         return {"crd": "nodepools.karpenter.sh"}

@@ -65,6 +65,10 @@ class Luna:
             annotations["node.elotl.co/instance-type-regexp"] = f"^{instance_type}$"
         return Placement(labels={"elotl-luna": "true"}, annotations=annotations)
 
+    def node_selector(self, profile: NodeProfile) -> str:
+        """Return the mark of every node that Luna makes, whatever for (elotl's thrifty-nova manifests match on it)."""
+        return "node.elotl.co/created-by=luna"
+
     def presence(self) -> Mapping[str, str]:
         """Return the deployment that proves Luna is installed."""
         return {"deployment": f"{NAMESPACE}/{DEPLOYMENTS[0]}"}

@@ -64,6 +64,11 @@ class Native:
             return Placement()
         return Placement(node_selector={LABEL_TARGET: label_value(profile.name)})
 
+    def node_selector(self, profile: NodeProfile) -> str | None:
+        """Return what selects the pools that its workers are placed on; where pods select nothing, nobody knows."""
+        labels = self.placement(profile, "worker").node_selector
+        return ",".join(f"{key}={value}" for key, value in sorted(labels.items())) or None
+
     def presence(self) -> Mapping[str, str]:
         """Return nothing: a cloud's own autoscaler leaves no object to look for."""
         return {}
