@@ -11,19 +11,46 @@ pytest.importorskip("google.cloud.container_v1", reason="needs the [google] extr
 from earned_lab import EXACT, Laboratory, laboratory, pulled_in_full, pulls_s, seconds_of, verdict
 from operator_harness import run
 
+from airflow_llm_provisioning.connections import open_store
 from airflow_llm_provisioning.core import workload
-from airflow_llm_provisioning.core.experiment import Target
+from airflow_llm_provisioning.core.experiment import NodeProfile, Target
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.core.treatments import plan_serving
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.operators.preparation import BuildServingImage, EnableStreaming
+from airflow_llm_provisioning.report.tables import results_rows
 
 pytestmark = pytest.mark.gke
 
 
+NODES = "nodes@simulated-project.iam.gserviceaccount.com"
+CONSUMER = "roles/serviceusage.serviceUsageConsumer"
+# A streaming cluster of its own whose node pools GKE makes itself.
+AUTO = Target(
+    name="gke-auto",
+    cluster="gke-auto",
+    conn_id="simulated_gke_auto",
+    cloud_conn_id="simulated_google",
+    cluster_name="gke-auto",
+    region="us-central1",
+    registry="us-central1-docker.pkg.dev/simulated-project",
+    variants=("improved",),
+    nodes=NodeProfile(
+        "gke-auto",
+        "gke",
+        "native",
+        "1.34",
+        gpu_skus=("L4",),
+        streaming=True,
+        options={"auto_provisioning": True},
+    ),
+    options={"project": "simulated-project"},
+)
+
+
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Laboratory]:
-    with laboratory("gke") as found:
+    with laboratory("gke", AUTO) as found:
         yield found
 
 
@@ -109,6 +136,75 @@ def test_the_nodes_have_no_account_of_their_own(lab: Laboratory) -> None:
     lab.prepare(replace(target, nodes=replace(target.nodes, options={}, streaming=False)))
     row = lab.trial(target)
     said_no(lab, row)
+
+
+def test_the_nodes_account_lost_its_role(lab: Laboratory) -> None:
+    """Prepared with it, and then somebody took the streaming role away: the next preparation says so."""
+    target = lab.target("fast")
+    lab.prepare(target)
+    policy = lab.simulator.world.gke_policy
+    before = list(policy["bindings"])
+    lab.call(lambda: policy.update(bindings=[b for b in before if b["role"] != CONSUMER]))
+    try:
+        with pytest.raises(ConfigurationError, match=f"{NODES} lacks {CONSUMER}"):
+            lab.prepare(target, without={"warm_image"})
+        row = lab.trial(target)
+    finally:
+        lab.call(lambda: policy.update(bindings=before))
+    said_no(lab, row)
+
+
+def test_pools_that_gke_makes_itself_stream_as_their_cluster_does(lab: Laboratory) -> None:
+    """No pool is named or set up: the cluster's setting alone, and the driver that the pods ask for."""
+    done = lab.prepare(AUTO)
+    assert done["enable_streaming"]["enabled"] == ["cluster gke-auto"]
+    row = lab.trial(AUTO, speed=EXACT)
+    assert (row.status, row.start, row.applied) == (TrialStatus.SUCCEEDED, "cold", "applied")
+    assert max(pulls_s(row)) < 25
+    assert seconds_of(row, "gpu_setup") > 0
+
+
+def test_what_was_not_pulled_is_read_after_the_container_started(lab: Laboratory) -> None:
+    """A slow stream leaves the pull short and comes back in the phases after it: nothing is hidden."""
+    target = lab.target("fast")
+    lab.prepare(target)
+    context = lab.simulator.clusters[target.cluster]._ctx
+    given = context.profile
+    rate = 5e6
+    lab.call(lambda: setattr(context, "profile", given.with_values(stream_first_touch_bytes_s=rate)))
+    try:
+        row = lab.trial(target, speed=EXACT)
+    finally:
+        lab.call(lambda: setattr(context, "profile", given))
+    assert row.applied == "applied"
+    assert max(pulls_s(row)) < 25
+    # The engine's own part of the image, and no stream that is faster than told.
+    assert after_start_s(row) > 0.9 * given.value("vllm_content_bytes") / rate
+
+
+def after_start_s(row: TrialResult) -> float:
+    """Return how long the deciding path took from the last container's start on."""
+    last = max(index for index, phase in enumerate(row.phases) if "container_start" in phase.name)
+    return sum(phase.duration_s for phase in row.phases[last + 1 :])
+
+
+def test_what_preparation_took_and_cost_is_kept_in_the_results(lab: Laboratory) -> None:
+    """Every step of the target has its row with seconds; build and warming have a price, and it is no bill."""
+    target = lab.target("fast")
+    lab.prepare(target)
+    store = open_store()
+    try:
+        rows = {row.verb: row for row in store.preparations(target.name)}
+        listed = results_rows(store, "preparations", {})
+    finally:
+        store.close()
+    assert set(rows) == {"build_image", "set_up_nodes", "enable_streaming", "warm_image"}
+    assert all(row.seconds > 0 and row.origin == "simulated" for row in rows.values())
+    warm = rows["warm_image"]
+    assert warm.price_usd is not None
+    assert warm.price_usd > 0
+    assert "list price" in str(warm.price_basis)
+    assert {row["verb"] for row in listed} == set(rows)
 
 
 @contextmanager
