@@ -10,22 +10,54 @@ pytest.importorskip("azure.mgmt.containerservice", reason="needs the [microsoft-
 
 from earned_lab import EXACT, ROUGH, Laboratory, laboratory, open_trial, pulled_in_full, pulls_s, seconds_of, verdict
 
-from airflow_llm_provisioning.connections import open_cloud
+from airflow_llm_provisioning.connections import open_cloud, open_store
 from airflow_llm_provisioning.core import workload
-from airflow_llm_provisioning.core.experiment import Target
+from airflow_llm_provisioning.core.experiment import NodeProfile, Target
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
-from airflow_llm_provisioning.exceptions import CloudError
+from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.operators.preparing import start_operation
+from airflow_llm_provisioning.report.tables import results_rows, written
 from airflow_llm_provisioning.simulator.clouds.aks import AksStandIn
 
 pytestmark = pytest.mark.aks
 
 RESULTS = "llm_provisioning_results"
+AZURE = "simulated_azure"
+
+
+def another(name: str, **nodes: Any) -> Target:
+    """Return a target on a cluster of its own whose nodes are not Luna's, reached through the Azure connection."""
+    profile = NodeProfile(
+        name=name,
+        cloud="aks",
+        kubernetes_minor="1.34",
+        gpu_skus=("A10",),
+        gpu_instance_type="Standard_NV36ads_A10_v5",
+        cpu_instance_type="Standard_D8s_v5",
+        streaming=True,
+        **nodes,
+    )
+    return Target(
+        name=name,
+        cluster=name,
+        conn_id=f"simulated_{name}",
+        cloud_conn_id=AZURE,
+        cluster_name=name,
+        region="eastus",
+        registry="simulatedregistry",
+        variants=("improved",),
+        nodes=profile,
+        options={"resource_group": "simulated"},
+    )
+
+
+POOLS = another("pools", autoscaler="native")
+PROVISIONED = another("provisioned", autoscaler="karpenter")
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Laboratory]:
-    with laboratory("aks") as found:
+    with laboratory("aks", POOLS, PROVISIONED) as found:
         yield found
 
 
@@ -66,6 +98,84 @@ def test_everything_prepared_is_applied_cold_and_mounts_in_seconds(lab: Laborato
     assert len(pulls_s(row)) == 2
     assert max(pulls_s(row)) < 25
     assert seconds_of(row, "image_pull", "pull_wait") < 30
+
+
+def test_what_was_prepared_stands_beside_the_trials(fresh: Laboratory) -> None:
+    """Seconds and price of every step: the build's list price, no price for the conversion, which nobody publishes (and
+    not 0), nothing for the nodes' configuration. What is found again took no time and cost nothing.
+    """
+    target = fresh.target("fast")
+    fresh.prepare(target)
+    fresh.prepare(target)
+    store = open_store()
+    rows = {(row.verb, row.reused): row for row in store.preparations(target.name)}
+    told = results_rows(store, "preparations", {})
+    store.close()
+    build, conversion = rows["build_image", False], rows["enable_streaming", False]
+    assert build.price_usd == pytest.approx(build.result["phases"]["build"] * 2 * 0.0001, rel=0.01)
+    assert build.seconds > 60
+    assert conversion.seconds > 60
+    assert conversion.price_usd is None
+    assert "no price" in str(conversion.price_basis)
+    for verb in ("build_image", "enable_streaming"):
+        assert (rows[verb, True].seconds, rows[verb, True].price_usd) == (0.0, 0.0)
+    assert rows["set_up_nodes", False].price_usd == 0.0
+    assert {row.origin for row in rows.values()} == {"simulated"}
+    assert [row["price_usd"] for row in told if row["verb"] == "enable_streaming"] == [None, 0.0]
+    assert '"price_usd": null' in written(told, "json")
+
+
+def test_pull_secrets_of_the_namespace_are_found_before_anything_is_converted(fresh: Laboratory) -> None:
+    """Kubernetes gives the secrets of the service account to every pod, and such pods get the plain image."""
+    target = fresh.target("fast")
+    account = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "default", "namespace": "default"},
+        "imagePullSecrets": [{"name": "acr-token"}],
+    }
+    cluster = fresh.simulator.clusters[target.cluster].store
+    fresh.call(lambda: cluster.create("serviceaccounts", account, namespace="default", manager="test"))
+    with pytest.raises(ConfigurationError, match="imagePullSecrets"):
+        fresh.prepare(target)
+    stand_in = fresh.simulator.cloud("aks")
+    assert isinstance(stand_in, AksStandIn)
+    assert "streaming.post" not in stand_in.calls
+    # Whoever knows that the pods bring none (another service account) may say so, and ask for the preview's switch.
+    asked = {"streaming": {"image_pull_secrets": [], "register_feature": True}}
+    fresh.prepare(replace(target, options={**target.options, **asked}))
+    assert stand_in.features == {"Microsoft.ContainerService/ArtifactStreamingPreview": "Registered"}
+
+
+def test_pools_of_the_cloud_stream(lab: Laboratory) -> None:
+    """Fixed, autoscaled pools of an Entra cluster, reached by the Azure connection alone and without kubelogin."""
+    stand_in = lab.simulator.cloud("aks")
+    assert isinstance(stand_in, AksStandIn)
+    stand_in.clusters.entra = True
+    target = replace(POOLS, conn_id=AZURE)
+    lab.prepare(target)
+    pools = lab.simulator.world.clusters["pools"].pools
+    for name in ("poolsgpu", "poolscpu"):
+        assert (pools[name].streaming, pools[name].image_type) == (True, "Ubuntu2204")
+    row = lab.trial(target, speed=EXACT)
+    assert (row.status, row.start, row.applied) == (TrialStatus.SUCCEEDED, "cold", "applied")
+    assert max(pulls_s(row)) < 25
+
+
+def test_a_pool_of_the_cloud_does_not_stream(lab: Laboratory) -> None:
+    """A plain pool beside the streaming one: the image is converted, and AKS itself says that the pool is off."""
+    plain = replace(POOLS, name="still", conn_id=AZURE, nodes=replace(POOLS.nodes, name="still", streaming=False))
+    lab.prepare(plain)
+    row = lab.trial(plain)
+    assert "Streaming is off on pool" in said_no(lab, row)
+
+
+def test_nodes_of_node_auto_provisioning_stream(lab: Laboratory) -> None:
+    """NAP is Karpenter: its AKSNodeClass carries the setting."""
+    lab.prepare(PROVISIONED)
+    row = lab.trial(PROVISIONED, speed=EXACT)
+    assert (row.status, row.start, row.applied) == (TrialStatus.SUCCEEDED, "cold", "applied")
+    assert max(pulls_s(row)) < 25
 
 
 def test_nothing_was_converted(fresh: Laboratory) -> None:

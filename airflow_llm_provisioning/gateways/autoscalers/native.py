@@ -92,7 +92,7 @@ def _pool(profile: NodeProfile, *, gpu: bool) -> dict[str, Any]:
     }
     if gpu:
         pool |= {"gpu_sku": profile.gpu_skus[0] if profile.gpu_skus else None, "gpu_count": 1}
-    for option in ("node_service_account", "driver_version"):
+    for option in ("node_service_account", "driver_version", "os_sku"):
         if profile.options.get(option):
             pool[option] = profile.options[option]
     return pool

@@ -244,6 +244,15 @@ def test_native_names_pools_as_aks_allows() -> None:
     assert all(re.fullmatch(r"[a-z][a-z0-9]{0,11}", name) for name in names)
 
 
+def test_native_hands_the_nodes_system_to_the_cloud() -> None:
+    """AKS streams on some systems only; where nobody names one the cloud's gateway chooses."""
+    given = profile("aks", "native", gpu_instance_type="a", cpu_instance_type="b")
+    named = replace(given, options={**given.options, "os_sku": "Ubuntu2404"})
+    native = node_autoscaler("native")
+    assert {pool.get("os_sku") for pool in native.setup(named).cloud_pools} == {"Ubuntu2404"}
+    assert {pool.get("os_sku") for pool in native.setup(given).cloud_pools} == {None}
+
+
 def test_native_on_eks_emits_the_launch_templates_disks() -> None:
     """The managed node group is the user's; its launch template data holds the snapshot and no instance profile."""
     text = (

@@ -90,6 +90,17 @@ async def test_a_missing_image_backs_off_in_repeated_events(small_cluster: Build
     await cluster.until(lambda: cluster.is_running("worker"))
 
 
+async def test_a_registry_that_is_not_attached_refuses_the_nodes_of_aks(small_cluster: Build) -> None:
+    """The kubelet's identity has no role there: no pod starts, and the registry's 401 is in the events."""
+    cluster = await small_cluster("aks")
+    cluster.world.aks_attached.clear()
+    cluster.apply(a_pod("aks"))
+    await cluster.until(lambda: "BackOff" in reasons(cluster))
+    assert any("acme.azurecr.io/oauth2/token: 401 Unauthorized" in message for _, message in cluster.events("worker"))
+    cluster.world.aks_attached.add(("demo", "acme.azurecr.io"))
+    await cluster.until(lambda: cluster.is_running("worker"))
+
+
 async def test_a_tag_nobody_pushed_is_missing_without_any_fault(small_cluster: Build) -> None:
     """A reference that no registry knows cannot be pulled."""
     cluster = await small_cluster()
