@@ -180,11 +180,22 @@ async def test_every_answer_is_what_the_sdks_models_know() -> None:
             ("POST", f"{registry}/listBuildSourceUploadUrl", None, "containerregistrytasks", "SourceUploadDefinition"),
             ("POST", f"{registry}/scheduleRun", request, "containerregistrytasks", "Run"),
             ("GET", f"{registry}/runs/ca1", None, "containerregistrytasks", "Run"),
+            ("POST", f"{registry}/runs/ca1/listLogSasUrl", None, "containerregistrytasks", "RunGetLogResult"),
         ]
         for method, path, body, package, model in asked:
             status, answer = await running.call(method, path, json=body)
             assert status == 200, answer
             assert problems(package, model, answer) == []
+        lists = [
+            (cluster.rpartition("/")[0], "containerservice", "ManagedCluster"),
+            (f"{cluster}/agentPools", "containerservice", "AgentPool"),
+            (registry.rpartition("/")[0], "containerregistry", "Registry"),
+            (f"{registry}/runs", "containerregistrytasks", "Run"),
+        ]
+        for path, package, model in lists:
+            _, answer = await running.call("GET", path)
+            assert answer["value"]
+            assert [problems(package, model, item) for item in answer["value"]] == [[]] * len(answer["value"])
 
 
 @pytest.mark.parametrize(
@@ -219,6 +230,27 @@ async def test_what_resource_manager_checks_of_every_call_is_checked() -> None:
         assert (await running.call("GET", path.replace("c1", "other")))[0] == 404, "a cluster of another cloud"
         assert (await running.call("PATCH", path))[0] == 501
         assert (await running.call("GET", path))[0] == 200
+
+
+async def test_who_may_pull_follows_from_what_is_attached() -> None:
+    """AcrPull of the cluster's own kubelet identity, and of nobody else's; other questions are not answered."""
+    async with stand_in() as running:
+        _, cluster = await running.call("GET", f"{running.group}/Microsoft.ContainerService/managedClusters/c1")
+        identity = cluster["properties"]["identityProfile"]["kubeletidentity"]["objectId"]
+        scope = f"{running.group}/Microsoft.ContainerRegistry/registries/llmprovisioning"
+        path = f"{scope}/providers/Microsoft.Authorization/roleAssignments"
+
+        async def roles(text: str) -> tuple[int, list[str]]:
+            params = {"api-version": "2022-04-01", "$filter": text}
+            status, answer = await running.call("GET", path, params=params)
+            found = [item["properties"] for item in answer.get("value", [])]
+            return status, [item["roleDefinitionId"].rpartition("/")[2] for item in found if item["scope"] == scope]
+
+        assert await roles(f"assignedTo('{identity}')") == (200, ["7f951dda-4ed3-4680-a7ca-43fe172d538d"])
+        assert await roles(f"assignedTo('{'0' * 8}{identity[8:]}')") == (200, [])
+        assert await roles("atScope()") == (400, [])
+        running.world.aks_attached.clear()
+        assert await roles(f"assignedTo('{identity}')") == (200, [])
 
 
 @pytest.mark.parametrize(
