@@ -19,7 +19,7 @@ from airflow_llm_provisioning.core.replay import (
 )
 from airflow_llm_provisioning.core.result import Computed
 from airflow_llm_provisioning.core.trace_file import read_trace_file
-from airflow_llm_provisioning.exceptions import StoreError, TraceError
+from airflow_llm_provisioning.exceptions import ProvisioningError, StoreError, TraceError
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.core.result import TrialResult
@@ -41,7 +41,7 @@ cut, and says so.
 exit code:
   0   the same, or computed with nothing to compare it with (the output says which)
   1   it differs; every value that changed is printed, old -> new
-  2   it cannot be read: no trace, of a newer format, not in the store"""
+  2   it cannot be read: no trace, of a newer format, not in the store; or the store or a file cannot be used"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,15 @@ def run_replay(parsed: argparse.Namespace) -> int:
     if (parsed.svg or parsed.against) and len(parsed.traces) != 1:
         sys.stderr.write("llm-provisioning replay: --svg and --against need exactly one trace.\n")
         return EXIT["cannot read"]
-    found = list(_replayed_all(parsed))
+    try:
+        return _answered(parsed, list(_replayed_all(parsed)))
+    except ProvisioningError as error:
+        # 1 would say that it differs.
+        sys.stderr.write(f"llm-provisioning: {error}\n")
+        return EXIT["cannot read"]
+
+
+def _answered(parsed: argparse.Namespace, found: "list[Replayed]") -> int:
     if parsed.json:
         told: Any = found[0].as_dict() if len(parsed.traces) == 1 else [one.as_dict() for one in found]
         sys.stdout.write(json.dumps(told, indent=1, ensure_ascii=False) + "\n")

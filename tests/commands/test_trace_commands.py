@@ -280,6 +280,19 @@ def test_a_figure_of_a_trace(run: Run, tmp_path: Path) -> None:
         assert word in told, word
 
 
+def test_a_store_or_a_figure_that_cannot_be_had_is_not_called_a_difference(run: Run, tmp_path: Path) -> None:
+    """Exit code 2 and one sentence: a script must not take it for 1."""
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    code, _, err = run("replay", "night-1", "--store", f"sqlite:///{tmp_path}/file/x.db")
+    assert code == 2
+    assert "cannot be opened" in err
+    trace = tmp_path / "header.jsonl"
+    trace.write_bytes(encode_line(small_trace()[0]))
+    code, _, err = run("replay", trace, "--svg", tmp_path / "x.svg")
+    assert code == 2
+    assert "not one instant of the trial was seen" in err
+
+
 @pytest.mark.parametrize("words", [("replay",), ("trace", "export"), ("trace", "import"), ("trace", "list")])
 def test_help_is_complete(words: tuple[str, ...]) -> None:
     """Every argument and option has its sentence, and exit codes stand there where there are several."""

@@ -22,7 +22,7 @@ SHAPES: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
         ("a private key", r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?"),
         ("a JSON web token", r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
         ("an AWS access key", r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
-        ("a Hugging Face token", r"\bhf_[A-Za-z0-9]{30,}\b"),
+        ("a Hugging Face token", r"\bhf_[A-Za-z0-9]{16,}"),
         ("a GitHub token", r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})\b"),
         ("a Google access token", r"\bya29\.[A-Za-z0-9_-]{20,}"),
         ("a Google API key", r"\bAIza[A-Za-z0-9_-]{35}\b"),
