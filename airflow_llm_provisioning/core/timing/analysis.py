@@ -7,30 +7,23 @@ byte for byte, so that a stored number can be computed again.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from airflow_llm_provisioning.core.fields import mapping, text
+from airflow_llm_provisioning.core.fields import text
 from airflow_llm_provisioning.core.instants import format_instant, microseconds, seconds
-from airflow_llm_provisioning.core.timing.clocks import ALLOWANCE, Clocks
+from airflow_llm_provisioning.core.timing.clocks import Clocks
+from airflow_llm_provisioning.core.timing.doubts import doubts_of
 from airflow_llm_provisioning.core.timing.engine_logs import LogReading, read_logs
 from airflow_llm_provisioning.core.timing.environment import environment_of
 from airflow_llm_provisioning.core.timing.milestones import ENDPOINT_READY, SUBMITTED
 from airflow_llm_provisioning.core.timing.phases import Phase, phases_to
-from airflow_llm_provisioning.core.timing.pod_sources import gpu_resource
 from airflow_llm_provisioning.core.timing.route import route_of
 from airflow_llm_provisioning.core.timing.sources import read_sightings
 from airflow_llm_provisioning.core.timing.timeline import Flag, Milestone, Timeline, build_timeline, span_between
 from airflow_llm_provisioning.core.trace.format import OUTCOMES, Line, check_format, decode_trace
-from airflow_llm_provisioning.core.trace.objects import container_statuses
 from airflow_llm_provisioning.core.trace.view import TraceView
 from airflow_llm_provisioning.core.verdicts import Verdict, cold_start, runtime_pip_seen
 from airflow_llm_provisioning.exceptions import TraceError
-
-# Marks that say we deleted the RayService ourselves.
-DELETED_BY_US: Final = frozenset({"delete_started", "deleted_by_us"})
-
-# Marks of the recorder about what it missed.
-_GAPS: Final = frozenset({"not_recorded", "not_collected", "watch_interrupted", "cut_short"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +132,7 @@ def analyse(lines: Iterable[Line], flags: Iterable[Flag] = ()) -> Analysis:
     sightings = read_sightings(view, logs)
     route = route_of(view, logs, sightings)
     timeline = build_timeline(sightings, clocks, route)
-    found = (*flags, *_flags(view, clocks, logs, timeline), *timeline.flags)
+    found = (*flags, *doubts_of(view, clocks, logs, timeline), *timeline.flags)
     return _result(view, timeline, phases_to(timeline, route), clocks, logs, found)
 
 
@@ -184,78 +177,3 @@ def _outcome(view: TraceView, *, ready: bool) -> tuple[str, str | None]:
     if ready:
         return "ready", None
     return "unfinished", "The trace ends before the endpoint was ready and does not say why."
-
-
-def _flags(view: TraceView, clocks: Clocks, logs: LogReading, timeline: Timeline) -> list[Flag]:
-    flags = [*_trace_flags(view), *_deployment_flags(view, timeline)]
-    flags += [
-        Flag("clock", f"the clock of {clock} is off by {seconds(lead.likely):.1f} s")
-        for clock, lead in clocks.leads.items()
-        if lead.low > ALLOWANCE or lead.high < -ALLOWANCE
-    ]
-    flags += [
-        Flag("contradiction", f"{count} stamps of the clock of {clock} lie impossibly long after they were received")
-        for clock, count in clocks.odd.items()
-    ]
-    for note in logs.notes:
-        kind, _, detail = note.partition(": ")
-        flags.append(Flag(kind, detail))
-    if view.end.get("outcome") == "ready" and timeline.get(ENDPOINT_READY) is None:
-        flags.append(Flag("contradiction", "the trace ends as ready and shows no ready endpoint that can be believed"))
-    return flags
-
-
-def _trace_flags(view: TraceView) -> list[Flag]:
-    flags = []
-    if view.unreadable_lines:
-        flags.append(Flag("unreadable_lines", f"{view.unreadable_lines} lines could not be used"))
-    if view.origin not in ("measured", "simulated"):
-        flags.append(Flag("origin", "the trace does not say whether it was measured or simulated"))
-    flags += _gap_flags(view)
-    if view.rayservice is None:
-        flags.append(Flag("no_rayservice", "the RayService of this trial was never seen"))
-    return flags
-
-
-def _gap_flags(view: TraceView) -> list[Flag]:
-    """Return what the recorder itself said it could not see, each kind once. NodeClaims exist only with Karpenter."""
-    told: dict[str, list[str]] = {}
-    for mark in view.marks():
-        what = text(mark.detail.get("what") or mark.detail.get("resource"))
-        if mark.name in _GAPS and what != "nodeclaims":
-            told.setdefault(f"{mark.name} {what}", []).append(text(mark.detail.get("why")))
-    return [
-        Flag("gap", f"{what} ({len(why)} times, first: {why[0] or 'no reason given'})") for what, why in told.items()
-    ]
-
-
-def _deployment_flags(view: TraceView, timeline: Timeline) -> list[Flag]:
-    service = view.rayservice
-    if service is None:
-        return []
-    flags = []
-    if len(view.rayclusters) > 1:
-        names = ", ".join(cluster.name for cluster in view.rayclusters)
-        flags.append(
-            Flag("upgrade", f"the RayService made several RayClusters ({names}): the first to serve was analysed")
-        )
-    if len(view.applications) > 1:
-        flags.append(Flag("applications", f"{len(view.applications)} applications were deployed; all must be running"))
-    if view.workers and not any(gpu_resource(pod) for pod in view.workers):
-        flags.append(Flag("no_gpu", "no worker asks for a GPU"))
-    if not any(mapping(version.object.get("status")) for version in service.versions):
-        flags.append(Flag("operator_silent", "the operator never wrote a status"))
-    deleted = service.deleted
-    finished = timeline.get(ENDPOINT_READY)
-    if deleted and finished is None and not any(mark.name in DELETED_BY_US for mark in view.marks()):
-        flags.append(Flag("deleted", "the RayService was deleted before it was ready, and not by this trial"))
-    return [*flags, *_restart_flags(view)]
-
-
-def _restart_flags(view: TraceView) -> list[Flag]:
-    return [
-        Flag("restart", f"container {status.get('name')} of {pod.name} was restarted {status['restartCount']} times")
-        for pod in view.pods
-        for status in container_statuses(pod.last)
-        if isinstance(status.get("restartCount"), int) and status["restartCount"] > 0
-    ]

@@ -98,6 +98,7 @@ class Clocks:
         news = False
         for clock, lead in told.items():
             if lead.low > lead.high:
+                self.odd.setdefault(clock, 1)
                 continue
             likely = min(max(lead.likely, lead.low), lead.high)
             news = news or self.lead(clock) != Lead(lead.low, lead.high, likely)
@@ -147,7 +148,7 @@ class Clocks:
         low = max(sample.lead for sample in samples)
         prompt = [sample for sample in samples if sample.prompt]
         if not prompt:
-            return _unheard(low, [sample.most for sample in samples if sample.most is not None])
+            return _unheard(low, min((sample.most for sample in samples if sample.most is not None), default=ALLOWANCE))
         candidates = []
         for resolution in {sample.stamp.resolution for sample in prompt}:
             alike = [sample for sample in prompt if sample.stamp.resolution == resolution]
@@ -161,8 +162,8 @@ class Clocks:
         return Lead(low, high, timedelta() if low <= timedelta() <= high else min(max(likely, low), high))
 
 
-def _unheard(low: timedelta, most: list[timedelta]) -> Lead:
+def _unheard(low: timedelta, most: timedelta) -> Lead:
     """Return the lead of a clock of which no watch told: by its receipts and polls, else within the allowance."""
-    high = max(low, min(most, default=ALLOWANCE))
+    high = max(low, most)
     low = max(low, min(-ALLOWANCE, high))
     return Lead(low, high, min(max(timedelta(), low), high))

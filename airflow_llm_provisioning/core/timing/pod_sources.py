@@ -98,6 +98,10 @@ _CLAIM_CONDITIONS: Final = (
 )
 
 
+# Longer than any pull; what is told beyond it is no duration.
+_LONGEST_S: Final = 86_400.0
+
+
 def _claimed(view: TraceView, node: History) -> Iterator[tuple[str, Sighting | None]]:
     """Yield what Karpenter says of a node: its claim is the request."""
     for claim in view.objects("nodeclaims"):
@@ -128,8 +132,8 @@ def _pulling(view: TraceView, pod: History) -> Iterator[tuple[str, Sighting | No
     finished = next((event for event in pulled if event.container == container), None)
     if started:
         yield "pull_started", event_sighting(started[0])
-    elif finished is not None and finished.first is not None:
-        took = pulled_figures(finished.message)[0] or 0.0
+    took = pulled_figures(finished.message)[0] if finished else None
+    if finished is not None and finished.first is not None and took is not None and took < _LONGEST_S:
         begun = Stamp(finished.first.at - timedelta(seconds=took), finished.first.resolution)
         source = f"event Pulled on Pod {pod.name}, less the duration it names"
         yield "pull_started", Sighting(source, begun, event_clock(finished), finished.received_at)

@@ -26,7 +26,11 @@ _LOGS: Final = frozenset({"ray-log-file", "pod-log"})
 
 
 class TraceIndex:
-    """The lines of a trace by kind; `own`: ours by type, `histories`: objects by resource and uid."""
+    """The lines of a trace by kind; `own`: ours by type, `histories`: objects by resource and uid.
+
+    `lives`: of each object (resource, uid), every pair (creationTimestamp, deletionTimestamp) that was told, also by
+    repeats of a version.
+    """
 
     def __init__(self, lines: Iterable[Line]) -> None:
         self.unreadable_lines = 0
@@ -35,6 +39,7 @@ class TraceIndex:
         self.answers: list[Answer] = []
         self.logs: list[LogText] = []
         self.own: dict[str, list[tuple[datetime, Mapping[str, Any]]]] = {}
+        self.lives: dict[tuple[str, str], set[tuple[str, str]]] = {}
         versions: dict[tuple[str, str], list[Version]] = {}
         events: dict[str, list[Version]] = {}
         for item in lines:
@@ -77,6 +82,8 @@ class TraceIndex:
             self.unreadable_lines += 1
         elif resource not in EVENT_RESOURCES:
             versions.setdefault((resource, uid), []).append(version)
+            life = tuple(text(dig(version.object, "metadata", f"{what}Timestamp")) for what in ("creation", "deletion"))
+            self.lives.setdefault((resource, uid), set()).add((life[0], life[1]))
         elif version.kind != "DELETED":
             events.setdefault(uid, []).append(version)
 

@@ -1,0 +1,111 @@
+"""The proof on made-up deployments, shortened: its claims hold, and it would say so if they did not."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from proof import FIGURES, SHORT, deployments
+from proof.generated import Distortion, draw_scenario, generate
+from proof.generated.impossible import SPOILERS
+
+from airflow_llm_provisioning.core.timing.analysis import Analysis, analyse
+
+ALONE = replace(SHORT, processes=1)
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict[str, Any]:
+    return deployments.prove(ALONE)
+
+
+def test_the_claims_hold(figures: dict[str, Any]) -> None:
+    """Sums are exact, bounds hold the truth and are narrow, little is joined, and what cannot be is seen."""
+    assert figures["deployments"] == SHORT.deployments
+    assert figures["sum_mismatches"] == 0
+    assert figures["inside_bounds_ratio"] >= 0.99
+    assert figures["median_width_s"] <= 1.2 + figures["median_skew_s"]
+    assert figures["joined_ratio_undistorted"] <= 0.02
+    assert figures["negative_phases"] == 0
+    assert figures["impossible_flagged_ratio"] == 1
+    assert set(FIGURES["deployments"]) <= set(figures)
+
+
+def test_valid_traces_are_not_called_impossible(figures: dict[str, Any]) -> None:
+    """An alarm that always rings would flag everything: it does not ring on traces that are merely distorted."""
+    assert sum(figures["alarms_on_valid_traces"].values()) <= 0.01 * SHORT.deployments
+
+
+def _narrowed(analysis: Analysis) -> Analysis:
+    """An analysis that claims to know every instant exactly."""
+    return replace(
+        analysis, milestones=tuple(replace(m, earliest_at=m.at, latest_at=m.at) for m in analysis.milestones)
+    )
+
+
+def _shifted(analysis: Analysis) -> Analysis:
+    """An analysis whose total is not that of its phases."""
+    return replace(analysis, total_us=(analysis.total_us or 0) + 1)
+
+
+def _unworried(analysis: Analysis) -> Analysis:
+    """An analysis that finds nothing strange."""
+    return replace(analysis, flags=())
+
+
+def _joining(analysis: Analysis) -> Analysis:
+    """An analysis that cannot tell its phases apart."""
+    return replace(analysis, phases=tuple(replace(phase, name=f"{phase.name}+x") for phase in analysis.phases))
+
+
+@pytest.mark.parametrize(
+    ("broken", "figure", "holds"),
+    [
+        (_narrowed, "inside_bounds_ratio", lambda value: value >= 0.99),
+        (_shifted, "sum_mismatches", lambda value: value == 0),
+        (_unworried, "impossible_flagged_ratio", lambda value: value == 1),
+        (_joining, "joined_ratio_undistorted", lambda value: value <= 0.02),
+    ],
+)
+def test_a_worse_analysis_fails_the_proof(
+    broken: Callable[[Analysis], Analysis],
+    figure: str,
+    holds: Callable[[float], bool],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each claim has an analysis that breaks it, and the figure shows it."""
+    monkeypatch.setattr(deployments, "analyse", lambda lines: broken(analyse(lines)))
+    assert not holds(deployments.prove(replace(ALONE, deployments=12))[figure])
+
+
+def test_the_same_seed_gives_the_same_figures() -> None:
+    """Whoever runs it again gets the same; another seed is another sample."""
+    few = replace(ALONE, deployments=8)
+    assert deployments.prove(few) == deployments.prove(few)
+    assert deployments.prove(few) != deployments.prove(replace(few, seed=2))
+
+
+@pytest.mark.parametrize("name", sorted(SPOILERS))
+def test_every_impossibility_is_flagged(name: str) -> None:
+    """Each kind is made out of some deployment, and flagged."""
+    made = 0
+    for seed in range(12):
+        rng = random.Random(seed)
+        deployment = generate(seed, Distortion(skew_s=5), draw_scenario(rng))
+        lines = SPOILERS[name](deployment, rng)
+        if lines is not None:
+            made += 1
+            assert {flag.kind for flag in analyse(lines).flags} & deployments.ALARMS, seed
+    assert made
+
+
+def test_every_source_has_a_clock_of_its_own() -> None:
+    """The skews that are drawn differ, and stamps carry them: no two sources agree by construction."""
+    deployment = generate(1, Distortion(skew_s=5))
+    assert len(set(deployment.skews.values())) == len(deployment.skews)
+    assert max(map(abs, deployment.skews.values())) <= 5
+    created = next(line for line in deployment.lines if line["resource"] == "rayservices")["object"]["metadata"]
+    truth = deployment.truth["submitted"] + timedelta(seconds=deployment.skews["api"])
+    assert created["creationTimestamp"] == truth.strftime("%Y-%m-%dT%H:%M:%SZ")
