@@ -65,8 +65,9 @@ class Native:
         return Placement(node_selector={LABEL_TARGET: label_value(profile.name)})
 
     def node_selector(self, profile: NodeProfile) -> str | None:
-        """Return what selects the pools that its workers are placed on; where pods select nothing, nobody knows."""
-        labels = self.placement(profile, "worker").node_selector
+        """Return what both head and worker select, else what the worker does; None where pods select nothing."""
+        worker, head = (self.placement(profile, group).node_selector for group in ("worker", "head"))
+        labels = {key: value for key, value in worker.items() if head.get(key) == value} or worker
         return ",".join(f"{key}={value}" for key, value in sorted(labels.items())) or None
 
     def presence(self) -> Mapping[str, str]:

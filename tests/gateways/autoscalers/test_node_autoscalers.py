@@ -1,32 +1,18 @@
-"""Every node autoscaler renders objects that carry the profile, and says beforehand what cannot work."""
+"""What is peculiar to one node autoscaler; what all must meet alike is in tests/contract."""
 
 import json
 import re
 import tomllib
 from dataclasses import replace
-from typing import Any
 
 import pytest
+from node_profiles import OPTIONS, profile
 
 from airflow_llm_provisioning.core.experiment import NodeProfile, Target
 from airflow_llm_provisioning.core.names import LABEL_TARGET
-from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
 from airflow_llm_provisioning.gateways.autoscalers.base import NodeAutoscaler
 from airflow_llm_provisioning.gateways.autoscalers.luna import shared_cluster_problems
-
-OPTIONS = {
-    "api_server": "https://x.eks.amazonaws.com",
-    "cluster_certificate": "Q0E=",
-    "role": "node-role",
-    "discovery": "my-cluster",
-    "node_service_account": "luna@project.iam.gserviceaccount.com",
-}
-
-
-def profile(cloud: str = "eks", autoscaler: str = "luna", **fields: Any) -> NodeProfile:
-    options = {**OPTIONS, **fields.pop("options", {})}
-    return NodeProfile("eks-improved", cloud, autoscaler, "1.31", options=options, **fields)  # type: ignore[arg-type]
 
 
 def node_autoscaler(name: str) -> NodeAutoscaler:
@@ -37,58 +23,6 @@ def luna_data(given: NodeProfile) -> dict[str, str]:
     (config_map,) = node_autoscaler("luna").setup(given).manifests
     assert (config_map["metadata"]["namespace"], config_map["metadata"]["name"]) == ("elotl", "elotl-luna")
     return dict(config_map["data"])
-
-
-SUPPORTED = [
-    ("luna", "eks", {}),
-    ("luna", "gke", {"streaming": True}),
-    ("luna", "aks", {"streaming": True}),
-    ("karpenter", "eks", {}),
-    ("karpenter", "aks", {"streaming": True}),
-    ("native", "gke", {"gpu_instance_type": "g2-standard-8", "cpu_instance_type": "e2-standard-4"}),
-    ("native", "aks", {"gpu_instance_type": "Standard_NV36ads_A10_v5"}),
-    ("native", "eks", {"options": {"node_selector": {"pool": "gpu"}}}),
-    ("native", "generic", {}),
-]
-
-
-@pytest.mark.parametrize(("autoscaler", "cloud", "fields"), SUPPORTED)
-def test_a_supported_profile_has_no_problem_and_a_setup(autoscaler: str, cloud: str, fields: dict[str, Any]) -> None:
-    """What is offered works: no problem, every manifest an object with kind and name, ConfigMap values text."""
-    given = profile(cloud, autoscaler, **fields)
-    nodes = node_autoscaler(autoscaler)
-    assert nodes.name == autoscaler
-    assert list(nodes.check(given)) == []
-    for manifest in nodes.setup(given).manifests:
-        assert manifest["kind"]
-        assert manifest["metadata"]["name"]
-        assert all(isinstance(value, str) for value in manifest.get("data", {}).values())
-    json.dumps([dict(item) for item in nodes.setup(given).manifests])
-
-
-@pytest.mark.parametrize(("autoscaler", "cloud", "fields"), SUPPORTED)
-def test_setup_and_placement_are_deterministic(autoscaler: str, cloud: str, fields: dict[str, Any]) -> None:
-    """Two renderings are equal: applying again changes nothing."""
-    given, nodes = profile(cloud, autoscaler, **fields), node_autoscaler(autoscaler)
-    assert nodes.setup(given) == nodes.setup(given)
-    assert nodes.placement(given, "worker") == nodes.placement(given, "worker")
-
-
-@pytest.mark.parametrize(("autoscaler", "cloud"), [("luna", "generic"), ("karpenter", "gke"), ("karpenter", "generic")])
-def test_an_unsupported_cloud_is_named(autoscaler: str, cloud: str) -> None:
-    """A profile for a cloud that this autoscaler does not know is refused in a sentence naming both."""
-    (problem,) = node_autoscaler(autoscaler).check(profile(cloud, autoscaler))
-    assert cloud in problem
-    assert autoscaler in problem.lower()
-
-
-@pytest.mark.parametrize("autoscaler", ["luna", "karpenter", "native"])
-def test_a_planned_snapshot_is_checked_before_and_demanded_at_setup(autoscaler: str) -> None:
-    """A profile may want a snapshot that is not made yet; its nodes are not set up without one."""
-    given = profile("eks", autoscaler, snapshot=True, volume_initialization_rate_mib_s=200)
-    assert not [item for item in node_autoscaler(autoscaler).check(given) if "snapshot" in item]
-    with pytest.raises(ConfigurationError, match="run the preparation"):
-        node_autoscaler(autoscaler).setup(given)
 
 
 def test_luna_mounts_the_snapshot_on_the_data_volume_only() -> None:
@@ -155,25 +89,6 @@ def test_two_luna_profiles_cannot_share_a_cluster() -> None:
     assert shared_cluster_problems([one, replace(other, cluster="c2")]) == []
     assert shared_cluster_problems([one, replace(one, name="again")]) == []
     assert shared_cluster_problems([one, replace(other, nodes=profile(snapshot=True))])
-
-
-REFUSED = [
-    ({"volume_initialization_rate_mib_s": 200}, "needs a snapshot"),
-    ({"snapshot_id": "snap-1", "volume_initialization_rate_mib_s": 400}, "100 to 300"),
-    ({"snapshot_id": "vol-1"}, "begins with `snap-`"),
-    ({"snapshot_id": "snap-1", "options": {"auto_mode": True}}, "Auto Mode cannot start nodes from a snapshot"),
-    ({"snapshot_id": "snap-1", "options": {"instance_store_policy": "RAID0"}}, "one or the other"),
-    ({"snapshot_id": "snap-1", "options": {"snapshot_volume_gib": 100}}, "smaller than the snapshot's 100 GiB"),
-    ({"streaming": True}, "no image streaming"),
-]
-
-
-@pytest.mark.parametrize("autoscaler", ["luna", "karpenter", "native"])
-@pytest.mark.parametrize(("fields", "words"), REFUSED)
-def test_impossible_disks_are_refused_by_every_autoscaler(autoscaler: str, fields: dict[str, Any], words: str) -> None:
-    """The EKS rules hold whoever makes the nodes."""
-    problems = node_autoscaler(autoscaler).check(profile("eks", autoscaler, **fields))
-    assert any(words in problem for problem in problems)
 
 
 @pytest.mark.parametrize(
@@ -263,3 +178,24 @@ def test_native_on_eks_emits_the_launch_templates_disks() -> None:
     data = json.loads(text)
     assert data["BlockDeviceMappings"][1]["Ebs"]["SnapshotId"] == "snap-1"
     assert "IamInstanceProfile" not in data
+
+
+def test_nodes_that_are_simply_there_have_no_selector() -> None:
+    """Where pods select nothing, no label tells which nodes are the target's."""
+    assert node_autoscaler("native").node_selector(profile("generic", "native")) is None
+
+
+def test_a_target_without_a_pool_for_heads_is_known_by_its_workers() -> None:
+    """The head goes wherever it fits; what the worker selects is the target's."""
+    given = profile("gke", "native", gpu_instance_type="g2-standard-8")
+    assert node_autoscaler("native").node_selector(given) == f"{LABEL_TARGET}=eks-improved"
+
+
+def test_karpenters_targets_are_told_apart() -> None:
+    """Two targets in one cluster have nodes of their own; Luna's are everyone's."""
+    one, other = profile("eks", "karpenter"), replace(profile("eks", "karpenter"), name="eks-plain")
+    selectors = {
+        name: [node_autoscaler(name).node_selector(given) for given in (one, other)] for name in ("karpenter", "luna")
+    }
+    assert len(set(selectors["karpenter"])) == 2
+    assert len(set(selectors["luna"])) == 1
