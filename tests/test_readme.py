@@ -7,8 +7,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from airflow_llm_provisioning import cli
+from airflow_llm_provisioning.core.experiment import experiment_from
+from airflow_llm_provisioning.dag_factory import checked
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/measurement.md"]
@@ -54,6 +57,15 @@ def test_every_command_line_shown_is_understood() -> None:
         words = shlex.split(line, comments=True)[1:]
         with contextlib.redirect_stderr(io.StringIO()):
             assert callable(cli._parser().parse_args(words).command)
+
+
+def test_every_experiment_shown_can_be_run() -> None:
+    """The targets of the clouds' chapters parse, get their nodes, and can run the variants they name."""
+    shown = [code for code in blocks("yaml") if "targets:" in code]
+
+    assert shown
+    for code in shown:
+        assert checked(experiment_from(yaml.safe_load(code))).targets
 
 
 def blocks(language: str) -> list[str]:
