@@ -1,0 +1,17 @@
+"""docs/simulator.md names what there is."""
+
+import re
+from pathlib import Path
+
+from airflow_llm_provisioning.simulator.faults import Faults
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "simulator.md"
+
+
+def test_every_switch_of_the_page_exists() -> None:
+    """A reader who copies a name gets no 404."""
+    section = PAGE.read_text(encoding="utf-8").split("## What goes wrong on request", 1)[1].split("\n## ", 1)[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([a-z0-9_]+)`", row)}
+    assert named
+    assert named - set(Faults().values()) == set()
