@@ -1,13 +1,13 @@
 """Records one RayService's deployment from a cluster, and says when it ended and how.
 
-The recorder only knows what concerns a trial and how to keep seeing it (`kubernetes.watch.follow`, `recording/`);
-whether what it sees is ready, failed or neither is judged by `core.readiness`. One coroutine a trial, many in one
-triggerer: no polling but of Serve's REST interface, no copy of any object kept.
+The recorder only knows what concerns a trial and how to keep seeing it (`kubernetes.follow`, `recording/`); whether
+what it sees is ready, failed or neither is judged by `core.readiness`. One coroutine a trial, many in one triggerer: no
+polling but of Serve's REST interface, no copy of any object kept.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,17 +15,18 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core import trace
 from airflow_llm_provisioning.core.fields import dig
-from airflow_llm_provisioning.core.instants import format_instant
+from airflow_llm_provisioning.core.instants import format_instant, parse_instant
 from airflow_llm_provisioning.core.trace import Line, end_line, mark_line
 from airflow_llm_provisioning.exceptions import ForbiddenError, ProvisioningError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.kubernetes.errors import NotFoundError
-from airflow_llm_provisioning.gateways.kubernetes.watch import Seen, follow
+from airflow_llm_provisioning.gateways.kubernetes.follow import Listener, Seen, follow
 from airflow_llm_provisioning.gateways.recording.answering import Asking
 from airflow_llm_provisioning.gateways.recording.lines import Lines, Sink
 from airflow_llm_provisioning.gateways.recording.pod_logs import collect_pod_logs
 from airflow_llm_provisioning.gateways.recording.progress import Progress
 from airflow_llm_provisioning.gateways.recording.ray_api import collect, poll_serve
+from airflow_llm_provisioning.gateways.recording.resuming import Earlier
 from airflow_llm_provisioning.gateways.recording.scope import EVENTS, Scope
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ ESSENTIAL: Final = frozenset({"rayservices", "endpointslices"})
 # Events of nodes and node claims, which have no namespace, are kept in this one.
 CLUSTER_EVENTS_NAMESPACE: Final = "default"
 CLOSING_S: Final = 90.0
+# Kubelets and controllers send their events in the background: so long after the end, late ones are still waited for.
+LATE_CLUSTER_S: Final = 2.0
 TICK_S: Final = 1.0
 
 
@@ -59,17 +62,25 @@ async def record(
     deadline_at: datetime,
     completion: Mapping[str, Any] | None,
     header: Line,
+    marks: Sequence[Line] = (),
+    stored: Sequence[Line] = (),
 ) -> Outcome:
     """Record until the endpoint is ready and has answered, the deployment has failed, or `deadline_at` (cluster time).
 
-    `subject`: {namespace, name, uid}. `sink` is awaited with lists of trace lines every few seconds and at the end;
+    `subject`: {namespace, name, uid}. `sink` is awaited with encoded trace lines every few seconds and at the end;
     lines it refuses are handed over again. `completion`: {path, body, expect_model} or None where a ready endpoint is
-    enough. `header`: the trace's first line. Cancelled, it hands over what it has and writes no END: a restarted
-    recording of the same subject continues the trace. Raises ForbiddenError where RayServices or EndpointSlices may not
-    be watched, and what `sink` raises at the very end.
+    enough. `header`: the trace's first line; `marks`: what was done before (`apply_started`, ...), the next ones.
+
+    Cancelled, it hands over what it has and writes no END. Killed, it hands over nothing. A recording that is given
+    what is `stored` of the same subject's trace goes on from there: it watches from the versions in it, stores none
+    twice, and says in a mark when it began again; of a trace that has ended it returns how. Raises ForbiddenError where
+    RayServices or EndpointSlices may not be watched, and what `sink` raises at the very end.
     """
-    recording = _Recording(cluster, subject, sink, completion)
-    recording.lines.add(header)
+    earlier = Earlier(stored, subject["uid"])
+    if earlier.ended is not None:
+        return _ended(earlier)
+    lines = Lines(sink, [header, *(() if earlier.lines else marks)], earlier.lines)
+    recording = _Recording(cluster, subject, lines, completion, earlier)
     try:
         outcome = await recording.run(deadline_at)
         recording.lines.add(end_line(cluster.clock(), outcome.outcome, outcome.reason))
@@ -79,11 +90,28 @@ async def record(
     return outcome
 
 
+def _ended(earlier: Earlier) -> Outcome:
+    """Return how a recording ended that was killed before it could tell anybody but the store."""
+    end = earlier.ended or {}
+    return Outcome(
+        end["outcome"],
+        end.get("reason"),
+        earlier.marked_at("endpoint_ready_seen"),
+        earlier.marked_at("first_completion"),
+    )
+
+
 class _Recording:
     def __init__(
-        self, cluster: Cluster, subject: Mapping[str, str], sink: Sink, completion: Mapping[str, Any] | None
+        self,
+        cluster: Cluster,
+        subject: Mapping[str, str],
+        lines: Lines,
+        completion: Mapping[str, Any] | None,
+        earlier: Earlier,
     ) -> None:
-        self.lines = Lines(sink)
+        self.lines = lines
+        self._earlier = earlier
         self._cluster = cluster
         self._subject = subject
         self._completion = completion
@@ -93,13 +121,27 @@ class _Recording:
 
     async def run(self, deadline_at: datetime) -> Outcome:
         """Watch, judge, ask, collect."""
+        self._go_on()
         if not await self._begin():
             return Outcome("failed", f"{self._title} does not exist (any more): somebody deleted or replaced it.")
         async with _together(self._watchers()) as watching:
             left_s = self._cluster.real_seconds((deadline_at - self._cluster.clock()).total_seconds())
             outcome = await self._ending(watching, left_s)
-            await self._close()
+            await asyncio.gather(self._close(), self._cluster.sleep(LATE_CLUSTER_S))
         return outcome
+
+    def _go_on(self) -> None:
+        """Stand where the earlier recording stood: what is ours, how far the deployment was."""
+        for item in self._earlier.lines:
+            received_at = parse_instant(item["received_at"])
+            if received_at is None or item["resource"] == "trace":
+                continue
+            if item.get("type") in ("LISTED", "ADDED", "MODIFIED", "DELETED"):
+                self._scope.own(item["resource"], item["object"])
+            self._progress.take(item, received_at)
+        if self._earlier.lines:
+            last = self._earlier.lines[-1]["received_at"]
+            self.lines.add(mark_line(self._cluster.clock(), "recording_resumed", last_received_at=last))
 
     async def _begin(self) -> bool:
         """Take the RayService itself first: what belongs to it is told by its uid and its age."""
@@ -135,7 +177,8 @@ class _Recording:
         ready_at = self._progress.ready_at
         if ready_at is None:
             return Outcome("failed", self._progress.failure)
-        self.lines.add(mark_line(self._cluster.clock(), "endpoint_ready_seen"))
+        if self._earlier.marked_at("endpoint_ready_seen") is None:
+            self.lines.add(mark_line(self._cluster.clock(), "endpoint_ready_seen"))
         if asking is None:
             return Outcome("ready", None, ready_at)
         first = asyncio.create_task(asking.first_valid(self.lines.add))
@@ -187,8 +230,11 @@ class _Recording:
     async def _watch(
         self, resource: str, namespace: str | None = None, *, labels: str | None = None, fields: str | None = None
     ) -> None:
+        known, listener = self._earlier.known(resource, namespace), Listener(self._gap, self._back)
         try:
-            async for seen in follow(self._cluster, resource, namespace, labels, fields, on_gap=self._gap):
+            async for seen in follow(
+                self._cluster, resource, namespace, labels, fields, known=known, listener=listener
+            ):
                 self._take(resource, seen)
         except (ForbiddenError, NotFoundError) as error:
             if resource in ESSENTIAL:
@@ -223,6 +269,11 @@ class _Recording:
 
     def _gap(self, resource: str, why: str) -> None:
         self.lines.add(mark_line(self._cluster.clock(), "watch_interrupted", resource=resource, why=why[:300]))
+
+    def _back(self, resource: str, silent_s: float) -> None:
+        self.lines.add(
+            mark_line(self._cluster.clock(), "watch_resumed", resource=resource, silent_s=round(silent_s, 3))
+        )
 
     async def _close(self) -> None:
         """Read what only the living deployment can tell; what takes too long is missing, and said so."""

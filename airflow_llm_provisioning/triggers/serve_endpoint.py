@@ -1,11 +1,11 @@
 """The wait of a trial: the recorder runs here, and the trace reaches the results store as it grows."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_llm_provisioning.triggers.base import Wait
+from airflow_llm_provisioning.triggers.trace_keeping import keeping
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.kubernetes import Cluster
@@ -48,17 +48,21 @@ class ServeEndpointWait(Wait):
         from airflow_llm_provisioning.connections import open_cluster
         from airflow_llm_provisioning.gateways.recorder import record
 
-        async with open_cluster(self.rayservice["cluster"]) as cluster:
+        async with (
+            keeping(self.results_conn_id, str((self.trial or {}).get("trial_id") or "")) as kept,
+            open_cluster(self.rayservice["cluster"]) as cluster,
+        ):
             started_at = _instant(self.rayservice.get("applied_at")) or _instant(self.rayservice["replied_at"])
             started_at = started_at or cluster.clock()
-            sink = await self._sink()
             found = await record(
                 cluster,
                 {key: self.rayservice[key] for key in ("namespace", "name", "uid")},
-                sink=sink,
+                sink=kept.append,
                 deadline_at=started_at + timedelta(seconds=self.timeout_s),
                 completion=self.completion,
                 header=self._header(cluster),
+                marks=self._marks(),
+                stored=await kept.stored(),
             )
             waited_s = (cluster.clock() - started_at).total_seconds()
             origin = cluster.origin()
@@ -93,31 +97,6 @@ class ServeEndpointWait(Wait):
 
         told = (("apply_started", self.rayservice.get("applied_at")), ("apply_replied", self.rayservice["replied_at"]))
         return [mark_line(at, name) for name, text in told if (at := _instant(text))]
-
-    async def _sink(self) -> "Callable[[list[Mapping[str, Any]]], Awaitable[None]]":
-        if self.results_conn_id is None or not self.trial:
-            return _nowhere
-        from asgiref.sync import sync_to_async
-
-        from airflow_llm_provisioning.connections import open_store
-        from airflow_llm_provisioning.core.trace import encode_chunk
-
-        store = await sync_to_async(open_store, thread_sensitive=False)(self.results_conn_id)
-        trial_id = str(self.trial["trial_id"])
-
-        marks = self._marks()
-
-        async def keep(lines: list[Mapping[str, Any]]) -> None:
-            # The header comes first in a trace, and the first list begins with it.
-            chunk = [*lines[:1], *marks, *lines[1:]]
-            await asyncio.to_thread(store.append_trace, trial_id, encode_chunk(chunk))
-            marks.clear()
-
-        return keep
-
-
-async def _nowhere(_lines: list[Mapping[str, Any]]) -> None:
-    """Outside every experiment nobody asked for the trace."""
 
 
 def _instant(text: str | None) -> datetime | None:

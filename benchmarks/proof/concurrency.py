@@ -184,8 +184,8 @@ class Started:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        if self._process.stdin:
+            self._process.stdin.close()
         try:
             self._process.wait(timeout=0.1 if failure[0] else 20)
         except subprocess.TimeoutExpired:
@@ -213,8 +213,7 @@ class Started:
         return next(int(line.split()[1]) / 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        for line in self._process.stdout or ():
             if not line.startswith("{"):
                 continue  # Airflow may say something of its own
             with self._more:

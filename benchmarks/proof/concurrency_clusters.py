@@ -1,9 +1,9 @@
 """Many small API servers in one process: what `proof.concurrency` lets one triggerer record at once.
 
-They speak list, watch and the service proxy as a real API server does (chunked JSON lines, a resourceVersion that grows,
-`timeoutSeconds`, a backlog for whoever comes back), and do nothing else: no controller, no clock of their own. The
-objects are made up, in the shapes and sizes of the recordings of KubeRay 1.7 on Kubernetes 1.34 (a pod 8 kB, an event
-0.9 kB). It must not know the recorder: it keeps what it sent, and whoever compares asks it.
+They speak list, watch and the service proxy as a real API server does (chunked JSON lines, a resourceVersion that
+grows, `timeoutSeconds`, a backlog for whoever comes back), and do nothing else: no controller, no clock of their own.
+The objects are made up, in the shapes and sizes of the recordings of KubeRay 1.7 on Kubernetes 1.34 (a pod 8 kB, an
+event 0.9 kB). It must not know the recorder: it keeps what it sent, and whoever compares asks it.
 
 Runs as `python -m proof.concurrency_clusters SPEC`; SPEC is JSON, see `Plan`. Says one JSON line on standard output for
 each step of its life, and goes when standard input closes.
@@ -22,12 +22,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from aiohttp import web
+
 from proof.concurrency_objects import KINDS, Tale, endpoint_slice, paths
 
 HOLD_S: Final = 55.0
 TICK_S: Final = 0.01
-# Watches of the recorder outside the namespace `default`: rayservices, rayclusters, pods, services, endpointslices, both
-# events there and in `default`, nodes, nodeclaims (absent here).
+# Of a recorder outside the namespace `default`: rayservices, rayclusters, pods, services, endpointslices, both events
+# there and in `default`, nodes (node claims are absent here).
 WATCHES: Final = 10
 
 
@@ -240,6 +241,10 @@ async def _live(clusters: Clusters) -> None:
     await clusters.load()
     say("load_ends", seconds=time.monotonic() - begun, sent=sum(len(one.sent) for one in clusters.all[:-1]))
     # What was told last is on its way; then the models answer and the trials end.
+    for _ in range(round(HOLD_S / 2 / TICK_S)):
+        if all(one.asked_at is not None for one in clusters.all[:-1]):
+            break
+        await asyncio.sleep(TICK_S)
     await asyncio.sleep(1.0)
     say(
         "told",

@@ -119,7 +119,7 @@ class Tale:
         return {"applications": {"llm": {"status": "RUNNING", "deployments": {"LLM": deployment}}}}
 
     def _metadata(self, name: str, uid: str, owner: str | None = None, **more: Any) -> Object:
-        fields = {"f:status": {f"f:field{number}": {} for number in range(12)}}
+        fields: Object = {"f:status": {f"f:field{number}": {} for number in range(12)}}
         return {
             "name": name,
             "namespace": NAMESPACE,

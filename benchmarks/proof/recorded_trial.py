@@ -6,7 +6,7 @@ second.
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
@@ -17,7 +17,7 @@ from airflow_llm_provisioning.core.judging import judge_trace, trial_row
 from airflow_llm_provisioning.core.manifest import ray_service
 from airflow_llm_provisioning.core.names import trial_labels
 from airflow_llm_provisioning.core.result import TrialResult
-from airflow_llm_provisioning.core.trace import Line, encode_chunk, evidence_line, header_line, mark_line
+from airflow_llm_provisioning.core.trace import encode_chunk, evidence_line, header_line, mark_line, pack_lines
 from airflow_llm_provisioning.core.treatments import TREATMENTS, plan_serving, serving, treatments_of
 from airflow_llm_provisioning.core.workload import ScalingSetup, Workload
 from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
@@ -173,8 +173,8 @@ async def _deployed(cluster: InProcessCluster, on: Stage, trial: dict[str, Any])
     subject = {"namespace": trial["namespace"], "name": trial["rayservice"], "uid": created["metadata"]["uid"]}
     told = {key: value for key, value in trial.items() if key not in ("manifest", "served")}
 
-    async def keep(lines: list[Line]) -> None:
-        chunks.append(encode_chunk(lines))
+    async def keep(lines: Sequence[bytes]) -> None:
+        chunks.append(pack_lines(lines))
 
     header = header_line(
         cluster.clock(), origin=cluster.origin(), **subject, trial=told, cluster=cluster.version(), clock={"speed": 1.0}

@@ -8,7 +8,8 @@ from kube_fake_api import FakeApi, Fault, fake_api
 
 from airflow_llm_provisioning.exceptions import ForbiddenError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
-from airflow_llm_provisioning.gateways.kubernetes.watch import Seen, follow
+from airflow_llm_provisioning.gateways.kubernetes import follow as module
+from airflow_llm_provisioning.gateways.kubernetes.follow import Known, Listener, Seen, follow
 
 
 @pytest.fixture
@@ -23,14 +24,23 @@ async def cluster(api: FakeApi) -> AsyncIterator[Cluster]:
         yield opened
 
 
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine: no silence is long but where a test says so, and what follows one is known for it."""
+    monkeypatch.setattr(module, "PROMPT_S", 30.0)
+    monkeypatch.setattr(module, "CATCH_UP_S", 30.0)
+
+
 class Follower:
     """Collects what `follow` yields in the background."""
 
-    def __init__(self, cluster: Cluster, resource: str = "pods") -> None:
+    def __init__(self, cluster: Cluster, resource: str = "pods", known: Known | None = None) -> None:
         self.seen: list[Seen] = []
         self.gaps: list[str] = []
+        self.silences: list[float] = []
         self._more = asyncio.Event()
-        self._follow = follow(cluster, resource, "default", on_gap=lambda _, why: self.gaps.append(why))
+        listener = Listener(lambda _, why: self.gaps.append(why), lambda _, silent_s: self.silences.append(silent_s))
+        self._follow = follow(cluster, resource, "default", known=known, listener=listener)
         self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
@@ -93,15 +103,112 @@ async def test_after_410_it_lists_again_and_tells_what_vanished(api: FakeApi, cl
 
 
 @pytest.mark.parametrize("fault", [Fault("GET.*pods", status=500, times=6), Fault("GET.*pods", cut=True, times=6)])
-async def test_an_ill_server_is_waited_out(api: FakeApi, cluster: Cluster, fault: Fault) -> None:
-    """500s and resets on list and watch delay the news and lose none."""
+async def test_an_ill_server_is_waited_out(
+    api: FakeApi, cluster: Cluster, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """500s and resets on list and watch delay the news and lose none; what comes late says that it may be old."""
+    monkeypatch.setattr(module, "PROMPT_S", 0.0)
     follower = Follower(cluster)
     await api.put("pods", "a")
     await follower.until(1)
     api.faults.append(fault)
     await api.drop_watches()
     await api.put("pods", "b")
+    assert (await follower.until(2))[1:] == [("LISTED", "b")]
+    await follower.stop()
+
+
+async def test_an_interruption_is_told_once_and_its_end_too(api: FakeApi, cluster: Cluster) -> None:
+    """However often the server refuses meanwhile: one beginning, one end, with the seconds of silence between."""
+    await api.put("pods", "a")
+    follower = Follower(cluster)
+    await follower.until(1)
+    api.faults.append(Fault("watch=true", status=500, times=4))
+    await api.drop_watches()
+    await api.put("pods", "b")
+    await follower.until(2)
+    assert len(follower.gaps) == len(follower.silences) == 1
+    assert 0 < follower.silences[0] < 20
+    await follower.stop()
+
+
+async def test_what_comes_soon_after_a_short_break_happened_just_now(api: FakeApi, cluster: Cluster) -> None:
+    """The end of a watch is everyday: what the next one tells is as prompt as before."""
+    await api.put("pods", "a")
+    follower = Follower(cluster)
+    await follower.until(1)
+    await api.drop_watches()
+    await api.put("pods", "b")
     assert (await follower.until(2))[1:] == [("ADDED", "b")]
+    await follower.stop()
+
+
+async def test_it_goes_on_where_another_stood(api: FakeApi, cluster: Cluster) -> None:
+    """Without a list: every version since, deletions too, each marked as possibly old."""
+    await api.put("pods", "stays")
+    gone = await api.put("pods", "goes")
+    last = gone["metadata"]
+    known = Known(last["resourceVersion"], {last["uid"]: (last["resourceVersion"], "goes", "default")})
+    await api.put("pods", "comes")
+    await api.put("pods", "comes", status={"phase": "Running"})
+    await api.remove("pods", "goes")
+    follower = Follower(cluster, known=known)
+    assert await follower.until(3) == [("LISTED", "comes"), ("LISTED", "comes"), ("DELETED", "goes")]
+    assert not [request for request in api.requests if "watch" not in request and "pods" in request]
+    assert follower.gaps == []
+    await follower.stop()
+
+
+async def test_where_another_stood_too_long_ago_it_lists_and_says_so(api: FakeApi, cluster: Cluster) -> None:
+    """History is gone: the gap is told, what vanished in it too."""
+    gone = (await api.put("pods", "goes"))["metadata"]
+    known = Known(gone["resourceVersion"], {gone["uid"]: (gone["resourceVersion"], "goes", "default")})
+    await api.remove("pods", "goes")
+    await api.put("pods", "comes")
+    await api.compact()
+    follower = Follower(cluster, known=known)
+    assert sorted(await follower.until(2)) == [("LISTED", "comes"), ("VANISHED", "goes")]
+    assert len(follower.gaps) == 1
+    await follower.stop()
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_a_starting_server_may_refuse_what_went_well(api: FakeApi, cluster: Cluster, status: int) -> None:
+    """Its authorizer and its CRDs come after its port: a refusal is waited out, in a recording that was allowed."""
+    await api.put("pods", "a")
+    follower = Follower(cluster)
+    await follower.until(1)
+    api.faults.append(Fault("pods", status=status, times=3))
+    await api.drop_watches()
+    await api.put("pods", "b")
+    assert [name for _, name in await follower.until(2)] == ["a", "b"]
+    await follower.stop()
+
+
+async def test_a_refusal_that_stays_is_raised(api: FakeApi, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A right that was taken away does not come back by waiting."""
+    monkeypatch.setattr(module, "REFUSED_S", 0.0)
+    await api.put("pods", "a")
+    following = follow(cluster, "pods", "default")
+    await anext(following)
+    api.faults.append(Fault("pods", status=403, times=99))
+    await api.drop_watches()
+    with pytest.raises(ForbiddenError):
+        await anext(following)
+
+
+async def test_a_server_that_is_behind_us_is_listed_again(api: FakeApi, cluster: Cluster) -> None:
+    """Restored from a backup, it answers our version with 504 for ever; a list is the way out."""
+    await api.put("pods", "a")
+    follower = Follower(cluster)
+    await follower.until(1)
+    behind = {"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]}
+    api.faults.append(Fault("watch=true", status=504, details=behind))
+    await api.drop_watches()
+    await api.put("pods", "b")
+    await follower.until(2)
+    lists = [request for request in api.requests if "pods" in request and "watch" not in request]
+    assert len(lists) == 2
     await follower.stop()
 
 

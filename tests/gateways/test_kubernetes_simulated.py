@@ -20,7 +20,7 @@ from airflow_llm_provisioning.exceptions import (
 from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.kubernetes.errors import ExpiredError
-from airflow_llm_provisioning.gateways.kubernetes.watch import follow
+from airflow_llm_provisioning.gateways.kubernetes.follow import follow
 from airflow_llm_provisioning.simulator.clock import SimClock
 from airflow_llm_provisioning.simulator.kube.server import KubeServer
 from airflow_llm_provisioning.simulator.kube.store import ObjectStore

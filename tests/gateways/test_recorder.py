@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ import pytest
 from aiohttp import web
 from kube_fake_api import FakeApi, Fault, fake_api
 
-from airflow_llm_provisioning.core.trace import header_line
+from airflow_llm_provisioning.core.trace import decode_line, header_line, mark_line
 from airflow_llm_provisioning.exceptions import ForbiddenError, StoreError
-from airflow_llm_provisioning.gateways.kubernetes import Cluster
+from airflow_llm_provisioning.gateways import recorder
+from airflow_llm_provisioning.gateways.kubernetes import Cluster, follow
 from airflow_llm_provisioning.gateways.recorder import Outcome, record
 from airflow_llm_provisioning.gateways.recording import lines as recording_lines
 
@@ -35,6 +36,9 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording_lines, "FLUSH_S", 0.05)
     monkeypatch.setattr(recording_lines, "LAST_FLUSH_S", 0.4)
     monkeypatch.setattr(recording_lines, "LAST_PAUSE_S", 0.1)
+    monkeypatch.setattr(recorder, "LATE_CLUSTER_S", 0.0)
+    # However slow the machine, what is caught up with is known for it.
+    monkeypatch.setattr(follow, "CATCH_UP_S", 30.0)
 
 
 class Recording:
@@ -48,8 +52,10 @@ class Recording:
         completion: dict[str, Any] | None = None,
         limit_s: float = 20,
         refuse: Callable[[], bool] = lambda: False,
+        stored: Sequence[Any] = (),
     ) -> None:
         self.lines: list[Any] = []
+        self._stored = stored
         self.chunks = 0
         self._refuse = refuse
         self._more = asyncio.Event()
@@ -66,13 +72,15 @@ class Recording:
                 deadline_at=cluster.clock() + timedelta(seconds=limit_s),
                 completion=completion,
                 header=header_line(cluster.clock(), origin="measured", **subject),
+                marks=[mark_line(cluster.clock() - timedelta(seconds=1), "apply_started")],
+                stored=self._stored,
             )
 
-    async def _sink(self, chunk: list[Any]) -> None:
+    async def _sink(self, chunk: Sequence[bytes]) -> None:
         if self._refuse():
             raise OSError("the store is away")
         self.chunks += 1
-        self.lines += chunk
+        self.lines += map(decode_line, chunk)
         self._more.set()
 
     async def until(self, holds: Callable[["Recording"], bool]) -> None:
@@ -303,6 +311,229 @@ async def test_faults_lose_and_repeat_nothing(api: FakeApi) -> None:
     kept = sorted(one["object"]["metadata"]["name"] for one in recording.of("pods"))
     assert kept == sorted(f"llm-abc-w{number}" for number in range(12))
     assert recording.marks("watch_interrupted")
+
+
+def ours(api: FakeApi, resource: str) -> dict[str, Any]:
+    """Return the metadata that makes an object of this resource belong to the RayService."""
+    cluster = api.objects["rayclusters", "ml", "llm-abc"]["metadata"]["uid"]
+    return {"ownerReferences": [{"uid": cluster if resource == "pods" else "uid-rs"}]}
+
+
+WATCHED = ("rayservices", "rayclusters", "pods", "services", "endpointslices", "nodes", "nodeclaims")
+
+
+@pytest.mark.parametrize("resource", WATCHED)
+async def test_every_resource_is_listed_and_then_watched(api: FakeApi, resource: str) -> None:
+    """What was there is in the trace as LISTED, and what changed later as it came, in order."""
+    api.absent = set()
+    await deploy(api)
+    name, namespace = {"rayservices": "llm", "rayclusters": "llm-abc"}.get(resource, "llm-x"), "ml"
+    if resource in ("nodes", "nodeclaims"):
+        namespace = ""
+    metadata = {} if resource == "rayservices" else ours(api, resource)
+    await api.put(resource, name, namespace or None, metadata=dict(metadata), spec={"n": 1})
+    api.objects[resource, namespace, name]["metadata"]["uid"] = "uid-rs" if resource == "rayservices" else "uid-x"
+    recording = Recording(api)
+    await recording.until(lambda r: bool(r.of(resource)))
+    await api.put(resource, name, namespace or None, metadata=dict(metadata), spec={"n": 2})
+    await recording.until(lambda r: len(r.of(resource)) > 1)
+    await make_ready(api)
+    await recording.task
+    versions = [one for one in recording.of(resource) if one["object"]["metadata"]["name"] == name]
+    assert [one["object"]["spec"]["n"] for one in versions] == [1, 2]
+    assert versions[0]["type"] == "LISTED"
+
+
+@pytest.mark.parametrize("events", ["events", "events.events.k8s.io"])
+@pytest.mark.parametrize("namespace", ["ml", "default"])
+async def test_events_of_both_apis_are_listed_and_then_watched(api: FakeApi, events: str, namespace: str) -> None:
+    """In the RayService's namespace, and in the one where events of nodes are kept; each by its own words."""
+    await deploy(api)
+    about = {"kind": "RayService", "name": "llm", "uid": "uid-rs"}
+    if namespace == "default":
+        about = {"kind": "Node", "name": "n1", "uid": "n1"}
+    said = {"involvedObject" if events == "events" else "regarding": about}
+    await api.put(events, "before", namespace, **said)
+    recording = Recording(api)
+    await recording.until(lambda r: bool(r.of(events)))
+    await api.put(events, "after", namespace, **said)
+    await recording.until(lambda r: len(r.of(events)) > 1)
+    await make_ready(api)
+    await recording.task
+    assert [one["object"]["metadata"]["name"] for one in recording.of(events)] == ["before", "after"]
+
+
+async def test_a_late_event_is_still_taken(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events are sent in the background: one that comes after the endpoint is in the trace."""
+    monkeypatch.setattr(recorder, "LATE_CLUSTER_S", 20.0)
+    api.version = {"simulated": {"clock": _fast_clock(10)}}
+    await deploy(api)
+    recording = Recording(api, limit_s=600)
+    await recording.until(lambda r: bool(r.of("rayclusters")))
+    await make_ready(api)
+    await recording.until(lambda r: bool(r.marks("endpoint_ready_seen")))
+    await api.put("events", "late", "ml", involvedObject={"kind": "RayService", "name": "llm", "uid": "uid-rs"})
+    assert (await recording.task).outcome == "ready"
+    assert [one["object"]["metadata"]["name"] for one in recording.of("events")] == ["late"]
+
+
+async def test_without_any_event_the_objects_are_enough(api: FakeApi) -> None:
+    """Events may be lost or forbidden, all of them: it still ends, and the trace says what it lacks."""
+    await deploy(api)
+    api.faults.append(Fault("/events", status=403, times=999))
+    await make_ready(api)
+    recording = Recording(api)
+    assert (await recording.task).outcome == "ready"
+    assert {mark["what"] for mark in recording.marks("not_recorded")} == {"events", "events.events.k8s.io"}
+
+
+async def test_a_version_that_comes_twice_is_kept_once(api: FakeApi) -> None:
+    """Duplicates and versions that come after newer ones of the same object: no line of theirs."""
+    await deploy(api)
+    pod = await api.put("pods", "llm-abc-head", "ml", metadata=ours(api, "pods"))
+    recording = Recording(api)
+    await recording.until(lambda r: bool(r.of("pods")))
+    newer = await api.put("pods", "llm-abc-head", "ml", metadata=ours(api, "pods"), status={"phase": "Running"})
+    for again in (newer, pod, newer):
+        await api.replay("MODIFIED", "pods", again)
+    await api.put("nodes", "n1", None)
+    await recording.until(lambda r: bool(r.of("nodes")))
+    await make_ready(api)
+    await recording.task
+    assert [one["object"]["metadata"]["resourceVersion"] for one in recording.of("pods")] == [
+        pod["metadata"]["resourceVersion"],
+        newer["metadata"]["resourceVersion"],
+    ]
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+async def test_an_api_server_restart_is_survived(api: FakeApi, forgets: bool) -> None:
+    """It is away for a while in mid-recording and comes back, with or without its history: what was written last by
+    then is in the trace once, the outage has a beginning and an end in it, and the trial ends ready.
+    """
+    await deploy(api)
+    await api.put("pods", "llm-abc-head", "ml", metadata=ours(api, "pods"))
+    recording = Recording(api)
+    await recording.until(lambda r: bool(r.of("pods")))
+    await api.stop()
+    # What others wrote through another API server of the same cluster.
+    await api.put("pods", "llm-abc-head", "ml", metadata=ours(api, "pods"), status={"phase": "Running"})
+    await api.put("pods", "llm-abc-w", "ml", metadata=ours(api, "pods"))
+    await asyncio.sleep(0.6)
+    if forgets:
+        await api.compact()
+    await api.start()
+    await recording.until(lambda r: len(r.of("pods")) >= 3)
+    await make_ready(api)
+    assert (await recording.task).outcome == "ready"
+    names = [one["object"]["metadata"]["name"] for one in recording.of("pods")]
+    assert sorted(names) == ["llm-abc-head", "llm-abc-head", "llm-abc-w"]
+    assert {one["type"] for one in recording.of("pods")} == {"LISTED"}
+    for mark in ("watch_interrupted", "watch_resumed"):
+        told = [one["resource"] for one in recording.marks(mark)]
+        assert "pods" in told
+    assert all(one["silent_s"] > 0.25 for one in recording.marks("watch_resumed") if one["resource"] == "pods")
+
+
+async def test_a_killed_recording_goes_on_from_the_store(api: FakeApi) -> None:
+    """The next process is given what was stored: it misses nothing of what happened between, stores nothing twice, and
+    says when it began again.
+    """
+    await deploy(api)
+    await api.put("pods", "llm-abc-head", "ml", metadata=ours(api, "pods"))
+    await api.put("pods", "llm-abc-gone", "ml", metadata=ours(api, "pods"))
+    first = Recording(api)
+    await first.until(lambda r: len(r.of("pods")) == 2)
+    first.task.cancel()
+    await asyncio.gather(first.task, return_exceptions=True)
+    for phase in ("Pending", "Running"):
+        await api.put("pods", "llm-abc-head", "ml", metadata=ours(api, "pods"), status={"phase": phase})
+    await api.remove("pods", "llm-abc-gone", "ml")
+    second = Recording(api, stored=first.lines)
+    await second.until(lambda r: len(r.of("pods")) == 3)
+    await make_ready(api)
+    assert (await second.task).outcome == "ready"
+    told = [(one["type"], one["object"].get("status", {}).get("phase")) for one in second.of("pods")]
+    assert told == [("LISTED", "Pending"), ("LISTED", "Running"), ("DELETED", None)]
+    whole = [*first.lines, *second.lines]
+    versions = [
+        (one["resource"], one["object"]["metadata"]["uid"], one["object"]["metadata"]["resourceVersion"])
+        for one in whole
+        if one["resource"] != "trace" and "metadata" in one["object"]
+    ]
+    assert len(versions) == len(set(versions))
+    assert second.marks("recording_resumed")[0]["last_received_at"] == first.lines[-1]["received_at"]
+    assert not second.marks("apply_started")
+    assert not second.marks("watch_interrupted")
+
+
+async def test_a_killed_recording_whose_history_is_gone_says_so(api: FakeApi) -> None:
+    """After more than the API server remembers, the trace goes on with what is there and names the gap."""
+    await deploy(api)
+    await api.put("pods", "llm-abc-head", "ml", metadata=ours(api, "pods"))
+    first = Recording(api)
+    await first.until(lambda r: bool(r.of("pods")))
+    first.task.cancel()
+    await asyncio.gather(first.task, return_exceptions=True)
+    await api.remove("pods", "llm-abc-head", "ml")
+    await api.compact()
+    second = Recording(api, stored=first.lines)
+    await second.until(lambda r: bool(r.marks("vanished")))
+    await make_ready(api)
+    await second.task
+    assert "pods" in [mark["resource"] for mark in second.marks("watch_interrupted")]
+    assert [mark["name"] for mark in second.marks("vanished")] == ["llm-abc-head"]
+
+
+async def test_a_recording_that_had_ended_is_not_begun_again(api: FakeApi) -> None:
+    """Killed between its last chunk and its event, it says how it ended, from the store."""
+    await deploy(api)
+    await make_ready(api)
+    serve(api, completion())
+    first = Recording(api, completion=CHAT)
+    outcome = await first.task
+    requests = len(api.requests)
+    again = await Recording(api, completion=CHAT, stored=first.lines).task
+    assert again.outcome == outcome.outcome == "ready"
+    assert again.first_completion_at == outcome.first_completion_at
+    assert again.endpoint_ready_at is not None
+    assert [request for request in api.requests[requests:] if request != "GET /version"] == []
+
+
+async def test_the_trace_of_another_rayservice_is_not_continued(api: FakeApi) -> None:
+    """Another uid in the stored header: this recording begins at its own beginning."""
+    await deploy(api)
+    await make_ready(api)
+    foreign = [header_line(datetime.now(UTC), origin="measured", namespace="ml", name="llm", uid="another")]
+    recording = Recording(api, stored=foreign)
+    assert (await recording.task).outcome == "ready"
+    assert recording.marks("apply_started")
+    assert not recording.marks("recording_resumed")
+
+
+async def test_old_nodes_of_others_are_kept_as_they_were_found(api: FakeApi) -> None:
+    """In a shared cluster hundreds report all the time: one older than the RayService is followed once it hosts a pod
+    of ours, and only then; a new one from its first version on.
+    """
+    await deploy(api)
+    for name in ("theirs", "host"):
+        await api.put("nodes", name, None, n=1)
+        api.objects["nodes", "", name]["metadata"]["creationTimestamp"] = "2020-01-01T00:00:00Z"
+    recording = Recording(api)
+    await recording.until(lambda r: len(r.of("nodes")) == 2)
+    await api.put("pods", "llm-abc-w", "ml", metadata=ours(api, "pods"), spec={"nodeName": "host"})
+    await recording.until(lambda r: bool(r.of("pods")))
+    for name in ("theirs", "host", "new"):
+        await api.put("nodes", name, None, n=2)
+    await recording.until(lambda r: len(r.of("nodes")) >= 4)
+    await make_ready(api)
+    await recording.task
+    assert [(one["object"]["metadata"]["name"], one["object"]["n"]) for one in recording.of("nodes")] == [
+        ("host", 1),
+        ("theirs", 1),
+        ("host", 2),
+        ("new", 2),
+    ]
 
 
 async def test_a_store_that_is_away_loses_no_line(api: FakeApi) -> None:

@@ -1,7 +1,7 @@
 """A whole simulated trial, recorded over HTTP: nothing lost without faults, and still right with every fault."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 
 from airflow_llm_provisioning.core.experiment import NodeProfile
 from airflow_llm_provisioning.core.manifest import Serving, ray_service
-from airflow_llm_provisioning.core.trace import TraceView, header_line
+from airflow_llm_provisioning.core.trace import TraceView, decode_line, header_line
 from airflow_llm_provisioning.core.workload import PHI3_2025, ScalingSetup
 from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
 from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
@@ -63,8 +63,8 @@ async def deploy(cluster: Cluster) -> dict[str, str]:
 
 
 async def recorded(cluster: Cluster, subject: dict[str, str], lines: list[Any]) -> Outcome:
-    async def sink(chunk: list[Any]) -> None:
-        lines.extend(chunk)
+    async def sink(chunk: Sequence[bytes]) -> None:
+        lines.extend(map(decode_line, chunk))
 
     return await record(
         cluster,

@@ -1,12 +1,13 @@
 """The way of a recording's lines to the store."""
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from airflow_llm_provisioning.core.trace import line
-from airflow_llm_provisioning.gateways.kubernetes.watch import Seen
+from airflow_llm_provisioning.core.trace import decode_line, encode_line, end_line, line, mark_line
+from airflow_llm_provisioning.gateways.kubernetes.follow import Seen
 from airflow_llm_provisioning.gateways.recording import lines as module
 from airflow_llm_provisioning.gateways.recording.lines import Lines
 
@@ -19,8 +20,8 @@ class Store:
     def __init__(self) -> None:
         self.lines: list[Any] = []
 
-    async def __call__(self, chunk: list[Any]) -> None:
-        self.lines += chunk
+    async def __call__(self, chunk: Sequence[bytes]) -> None:
+        self.lines += map(decode_line, chunk)
 
 
 def pod(version: int, **env: str) -> dict[str, Any]:
@@ -49,14 +50,121 @@ async def test_a_version_is_kept_once_and_chunks_are_in_order_of_receipt() -> No
     assert [one["resource"] for one in store.lines] == ["trace", "pods"]
 
 
-async def test_a_flood_of_events_is_cut_and_what_decides_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the budget events are left out, with one mark that says so; endpoints and pods still come."""
-    monkeypatch.setattr(module, "MOST_LINES", 5)
+def padded(resource: str, number: int, size: int = 900) -> dict[str, Any]:
+    return line(NOW, "ADDED", resource, {"metadata": {"uid": f"{resource}-{number}"}, "pad": "x" * size})
+
+
+async def test_over_the_budget_what_is_least_missed_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of each kind in turn: the repeated events first, then events, nodes, pods; endpoints and END always come,
+    each cut is marked once, and the whole stays within the budget.
+    """
+    monkeypatch.setattr(module, "BUDGET_BYTES", 100_000)
     store = Store()
     lines = Lines(store)
-    for number in range(10):
-        lines.add(line(NOW, "ADDED", "events", {"n": number}))
-    lines.add(line(NOW, "ADDED", "endpointslices", {}))
+    kinds = ("events.events.k8s.io", "events", "nodes", "pods")
+    for number in range(200):
+        for resource in kinds:
+            lines.add(padded(resource, number))
+    lines.add(padded("endpointslices", 0))
+    lines.add(end_line(NOW, "ready"))
     await lines.flush()
-    assert [one["resource"] for one in store.lines] == ["events"] * 4 + ["trace", "endpointslices"]
-    assert store.lines[4]["object"] == {"mark": "cut_short", "lines": 5}
+    cuts = [one["object"]["what"] for one in store.lines if one["object"].get("mark") == "cut_short"]
+    assert cuts == list(kinds)
+    kept = [sum(one["resource"] == resource for one in store.lines) for resource in kinds]
+    assert kept == sorted(kept)
+    assert kept[0] < kept[-1] < 200
+    assert [one["resource"] for one in store.lines[-2:]] == ["endpointslices", "trace"]
+    assert sum(len(encode_line(one)) for one in store.lines) <= 100_000
+
+
+async def test_a_full_trace_still_says_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even what decides goes on for ever; END does not count."""
+    monkeypatch.setattr(module, "BUDGET_BYTES", 5_000)
+    store = Store()
+    lines = Lines(store)
+    for number in range(20):
+        lines.add(padded("rayservices", number))
+    lines.add(end_line(NOW, "timed_out"))
+    await lines.flush()
+    assert sum(one["resource"] == "rayservices" for one in store.lines) == 4
+    assert store.lines[-1]["type"] == "END"
+
+
+async def test_the_judge_sees_what_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A budget shortens the trace and never the judgement: a line that is not stored is returned all the same."""
+    monkeypatch.setattr(module, "BUDGET_BYTES", 0)
+    assert Lines(Store()).add_seen("pods", Seen("ADDED", pod(1), NOW)) is not None
+
+
+async def test_the_budget_counts_what_was_stored_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial whose triggerer is killed again and again has one budget."""
+    monkeypatch.setattr(module, "BUDGET_BYTES", 10_000)
+    store = Store()
+    lines = Lines(store, stored=[padded("pods", number) for number in range(9)])
+    lines.add(padded("pods", 9))
+    await lines.flush()
+    assert [one["object"].get("mark") for one in store.lines] == ["cut_short"]
+
+
+async def test_the_opening_comes_first_whatever_its_instants() -> None:
+    """The header heads the trace; what was done before it was made comes next, then what was received."""
+    store = Store()
+    lines = Lines(
+        store, opening=[line(NOW, "HEADER", "trace", {}), mark_line(NOW - timedelta(hours=1), "apply_started")]
+    )
+    lines.add(line(NOW - timedelta(minutes=1), "MARK", "trace", {"mark": "x"}))
+    await lines.flush()
+    assert [one["object"].get("mark") for one in store.lines] == [None, "apply_started", "x"]
+
+
+async def test_what_an_earlier_process_stored_is_not_taken_again() -> None:
+    """A version that stands in the store is no news."""
+    stored = [line(NOW, "ADDED", "pods", pod(2))]
+    lines = Lines(Store(), stored=stored)
+    assert lines.add_seen("pods", Seen("LISTED", pod(2), NOW)) is None
+    assert lines.add_seen("pods", Seen("LISTED", pod(1), NOW)) is None
+    assert lines.add_seen("pods", Seen("MODIFIED", pod(3), NOW)) is not None
+
+
+SECRETS = {
+    "a hub token": "hf_" + "aB3" * 12,
+    "an AWS key id": "AKIA" + "ABCDEFGH12345678",
+    "a temporary AWS key id": "ASIA" + "ABCDEFGH12345678",
+    "a JSON web token": "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhYmNkZWYifQ.c2lnbmF0dXJlLXRleHQ",
+    "a GitHub token": "ghp_" + "a1B2" * 9,
+    "a signed URL": "https://s3/x?X-Amz-Signature=0123456789abcdef&y=1",
+    "a shared access signature": "https://blob/x?se=1&sig=abc%2Bdef%3D",
+    "a password in a URL": "https://jane:s3cr3t-w0rd@registry.example/v2",
+    "a header": "Authorization: Bearer abcdefghijklmnopqrstuvwxyz012345",
+    "a flag": "--api-key=very-private-value",
+}
+TELLING = ("aB3aB3", "ABCDEFGH1234", "c2lnbmF0dXJl", "a1B2a1B2", "0123456789abcdef", "abc%2Bdef", "s3cr3t", "klmnopq",
+           "very-private")  # fmt: skip
+
+
+@pytest.mark.parametrize("what", sorted(SECRETS))
+@pytest.mark.parametrize("resource", ["pods", "events", "ray-log-file", "serve-rest"])
+async def test_what_looks_like_a_secret_is_not_stored(resource: str, what: str) -> None:
+    """Wherever it strayed: into arguments, messages, logs, answers. What stands around it stays, and the line reads."""
+    store = Store()
+    lines = Lines(store)
+    text = f'before {SECRETS[what]} after "quoted" \n'
+    obj = text if resource == "ray-log-file" else {"message": text, "args": [text]}
+    lines.add(line(NOW, None, resource, obj))
+    await lines.flush()
+    stored = str(store.lines)
+    assert not [word for word in TELLING if word in stored]
+    assert "before" in stored
+    assert 'after "quoted"' in stored
+
+
+async def test_what_is_no_secret_is_stored_as_it_is() -> None:
+    """Digests, addresses, flags without secrets, mail addresses and Kubernetes names pass."""
+    store = Store()
+    lines = Lines(store)
+    text = (
+        "acme/ray@sha256:" + "a" * 64 + " http://10.0.0.1:8000/-/healthz --num-cpus=2 jane@example.org bearer of news"
+    )
+    lines.add(line(NOW, None, "ray-log-file", text))
+    await lines.flush()
+    assert store.lines[0]["object"] == text

@@ -13,7 +13,7 @@ class NotFoundError(ClusterError):
 
 
 class ExpiredError(ClusterError):
-    """410: the resourceVersion to continue from is no longer kept; list again."""
+    """410: the resourceVersion to continue from is no longer kept, or not there yet; list again."""
 
 
 class UnavailableError(ClusterUnreachableError):
@@ -64,11 +64,22 @@ def error_for(code: int, body: bytes, attempt: Attempt) -> ClusterError:
         return NotFoundError(f"Could not {attempt}: not found ({message}).")
     if code == 409:
         return ConflictError(f"Could not {attempt}: {message}. The object is somebody else's or changed underneath.")
-    if code == 410:
+    if code == 410 or _from_the_future(status):
         return ExpiredError(f"Could not {attempt}: the resourceVersion is too old ({message}).")
     if code in TRANSIENT:
         return UnavailableError(f"Could not {attempt}: the API server answers {code} ({message}). Try again later.")
     return ClusterError(f"Could not {attempt}: the API server answers {code}: {message}")
+
+
+def _from_the_future(status: dict[str, Any]) -> bool:
+    """Say whether the server is behind the version we have: it was restored, or another one took over its address.
+
+    It answers 504 then, for ever (apiserver storage/errors.go, NewTooLargeResourceVersionError; client-go's reflector
+    lists again).
+    """
+    details = status.get("details")
+    causes = details.get("causes") if isinstance(details, dict) else None
+    return any(isinstance(cause, dict) and cause.get("reason") == "ResourceVersionTooLarge" for cause in causes or ())
 
 
 def _forbidden(message: str, attempt: Attempt) -> ForbiddenError:

@@ -3,7 +3,7 @@
 Plain dicts in and out. Which resources there are stands in `resources`, what a refusal means in `errors`.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -120,10 +120,12 @@ class ObjectApi:
         *,
         resource_version: str,
         timeout_s: float = 50.0,
+        on_open: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[WatchEvent]:
         """Yield changes after `resource_version` until the server ends the watch after `timeout_s` real seconds.
 
-        Raises ExpiredError (410: list again) and ClusterUnreachableError (watch again). See `follow` for both.
+        `on_open` is called when the server has accepted it. Raises ExpiredError (410: list again) and
+        ClusterUnreachableError (watch again). See `follow` for both.
         """
         call = Call(
             "GET",
@@ -131,7 +133,7 @@ class ObjectApi:
             self._attempt("watch", resource, "", namespace),
             query=_selectors(labels, fields),
         )
-        return watch(self._transport, call, resource_version=resource_version, timeout_s=timeout_s)
+        return watch(self._transport, call, resource_version=resource_version, timeout_s=timeout_s, on_open=on_open)
 
     async def delete(
         self,

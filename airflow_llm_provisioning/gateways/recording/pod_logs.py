@@ -6,7 +6,7 @@ from airflow_llm_provisioning.core.fields import dig, objects, text
 from airflow_llm_provisioning.core.trace import line, mark_line
 from airflow_llm_provisioning.exceptions import ClusterError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
-from airflow_llm_provisioning.gateways.recording.ray_api import TOKEN, Emit
+from airflow_llm_provisioning.gateways.recording.ray_api import Emit
 
 LONGEST_LOG: Final = 64 * 1024
 MOST_PODS: Final = 6
@@ -26,7 +26,7 @@ async def _read(cluster: Cluster, namespace: str, pod: str, container: str, emit
     log = await cluster.logs(pod, namespace, container=container, limit_bytes=LONGEST_LOG)
     if log:
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log?container={container}&timestamps=true"
-        emit(line(cluster.clock(), None, "pod-log", TOKEN.sub("<redacted>", log), status_code=200, path=path))
+        emit(line(cluster.clock(), None, "pod-log", log, status_code=200, path=path))
 
 
 def _started(pod: Any) -> list[str]:

@@ -31,6 +31,7 @@ class Fault:
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     message: str = "spoilt"
+    details: dict[str, Any] = field(default_factory=dict)
     lost: bool = False
     cut: bool = False
     times: int = 1
@@ -55,6 +56,8 @@ class FakeApi:
         self._history: list[tuple[int, str, str, dict[str, Any]]] = []
         self._changed = asyncio.Condition()
         self._epoch = 0
+        self._port = 0
+        self._runner: web.AppRunner | None = None
 
     def access(self, token: str | None = None) -> Callable[[], ClusterAccess]:
         """Return what a cloud's gateway would return for this server."""
@@ -104,6 +107,22 @@ class FakeApi:
         async with self._changed:
             self._changed.notify_all()
 
+    async def start(self) -> None:
+        """Listen, the second time on the port of the first."""
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self.handle)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True).start()
+        self._port = self._runner.addresses[0][1]
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    async def stop(self) -> None:
+        """End every connection and refuse new ones; what was stored stays."""
+        await self.drop_watches()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request, spoilt or not."""
         line = f"{request.method} {request.path_qs}"
@@ -113,7 +132,7 @@ class FakeApi:
         if fault is not None:
             fault.times -= 1
             if fault.status is not None:
-                return _status(fault.status, fault.message, fault.headers)
+                return _status(fault.status, fault.message, fault.headers, fault.details)
             if fault.lost:
                 await self._answer(request)
             assert request.transport is not None
@@ -211,30 +230,22 @@ class FakeApi:
 async def fake_api() -> AsyncIterator[FakeApi]:
     """Serve a FakeApi on a free port of 127.0.0.1."""
     api = FakeApi()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", api.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    api.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await api.start()
     try:
         yield api
     finally:
-        await api.drop_watches()
-        await runner.cleanup()
+        await api.stop()
 
 
 def _content(body: dict[str, Any], name: str | None = None) -> dict[str, Any]:
     return {**body, "name": name or body["metadata"]["name"]}
 
 
-def _status(code: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
-    return web.json_response(
-        {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code},
-        status=code,
-        headers=headers,
-    )
+def _status(
+    code: int, message: str, headers: dict[str, str] | None = None, details: dict[str, Any] | None = None
+) -> web.Response:
+    status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}
+    return web.json_response({**status, "details": details or {}}, status=code, headers=headers)
 
 
 async def _line(response: web.StreamResponse, kind: str, item: dict[str, Any]) -> None:

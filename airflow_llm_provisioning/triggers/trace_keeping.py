@@ -1,0 +1,88 @@
+"""Where a wait keeps its trace: the results store, one for all waits of a process, written to beside the event loop."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_llm_provisioning.gateways.store import ResultsStore
+
+
+class Keeping:
+    """One trial's trace in a store; without a store nothing is kept, because outside every experiment nobody asked."""
+
+    def __init__(self, store: "ResultsStore | None", trial_id: str) -> None:
+        self._store = store
+        self._trial_id = trial_id
+
+    async def append(self, lines: Sequence[bytes]) -> None:
+        """Add encoded lines as one chunk."""
+        if self._store is not None:
+            # Packing takes milliseconds, and hundreds of other waits may want to act on theirs.
+            await asyncio.to_thread(self._append, self._store, lines)
+
+    async def stored(self) -> Sequence[Mapping[str, Any]]:
+        """Return what an earlier process kept of this trace; nothing where that cannot be read as a trace."""
+        return await asyncio.to_thread(self._stored, self._store) if self._store is not None else ()
+
+    def _append(self, store: "ResultsStore", lines: Sequence[bytes]) -> None:
+        from airflow_llm_provisioning.core.trace import pack_lines
+
+        store.append_trace(self._trial_id, pack_lines(lines))
+
+    def _stored(self, store: "ResultsStore") -> Sequence[Mapping[str, Any]]:
+        from airflow_llm_provisioning.core.trace import decode_trace
+        from airflow_llm_provisioning.exceptions import TraceError
+
+        chunks = store.trace(self._trial_id)
+        try:
+            return decode_trace(chunks).lines if chunks else ()
+        except TraceError:
+            return ()
+
+
+@asynccontextmanager
+async def keeping(conn_id: str | None, trial_id: str) -> AsyncIterator[Keeping]:
+    """Open the store of a connection for one trial; closed when the last wait that uses it ends. Raises StoreError."""
+    if conn_id is None or not trial_id:
+        yield Keeping(None, trial_id)
+        return
+    from asgiref.sync import sync_to_async
+
+    # Airflow reads a connection in a thread of a triggerer only through asgiref.
+    store = await sync_to_async(_STORES.take, thread_sensitive=False)(conn_id)
+    try:
+        yield Keeping(store, trial_id)
+    finally:
+        await asyncio.shield(asyncio.to_thread(_STORES.give_back, conn_id))
+
+
+class _Stores:
+    """The stores that are open in this process, by connection: a pool of connections each, however many trials."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[str, tuple[ResultsStore, int]] = {}
+
+    def take(self, conn_id: str) -> "ResultsStore":
+        """Return the store of a connection, opened by the first who wants it."""
+        from airflow_llm_provisioning.connections import open_store
+
+        with self._lock:
+            store, users = self._open.get(conn_id) or (open_store(conn_id), 0)
+            self._open[conn_id] = store, users + 1
+            return store
+
+    def give_back(self, conn_id: str) -> None:
+        """Close the store of a connection where nobody else uses it."""
+        with self._lock:
+            store, users = self._open.pop(conn_id)
+            if users > 1:
+                self._open[conn_id] = store, users - 1
+            else:
+                store.close()
+
+
+_STORES = _Stores()
