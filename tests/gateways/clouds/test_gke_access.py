@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,9 +16,10 @@ from gke_world import PROJECT, REGION, GoogleProject, google_project
 from google.oauth2.credentials import Credentials
 
 from airflow_llm_provisioning.connections import gke_cloud
-from airflow_llm_provisioning.exceptions import CloudError, ConnectionConfigError
+from airflow_llm_provisioning.exceptions import CloudError, ConnectionConfigError, MissingExtraError
 from airflow_llm_provisioning.gateways.clouds.base import Evidence
 from airflow_llm_provisioning.gateways.clouds.gke import GkeCloud
+from airflow_llm_provisioning.simulator.clouds.gke import discovery
 
 pytestmark = pytest.mark.gke
 
@@ -206,6 +208,17 @@ def test_lacking_connection_is_named(
     connection(monkeypatch, {"endpoints": {"container": "http://127.0.0.1:1"}, **extra}, conn_type)
     with pytest.raises(ConnectionConfigError, match=said):
         gke_cloud({"conn_id": "g"})
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever lacks Google's packages learns what to install, for the cloud and for its stand-in."""
+    connection(monkeypatch, {"project": PROJECT, "location": REGION})
+    monkeypatch.setitem(sys.modules, "airflow_llm_provisioning.gateways.clouds.gke", None)
+    with pytest.raises(MissingExtraError, match=r"airflow-llm-provisioning\[google\]"):
+        gke_cloud({"conn_id": "g"})
+    monkeypatch.setattr(discovery, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"airflow-llm-provisioning\[google\]"):
+        discovery.service.__wrapped__("container.v1")
 
 
 def test_missing_connection_and_unreadable_key_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
