@@ -7,7 +7,7 @@ disks, discounts and the cluster's own fee are not in them.
 from collections.abc import Mapping
 from typing import Final
 
-# On-demand list prices of 2026 in USD an hour; these regions cost the same (cloud.google.com/compute/vm-instance-pricing).
+# On-demand list prices of 2026 in USD an hour, the same in these regions: cloud.google.com/compute/vm-instance-pricing
 # Only types that a Ray head or a warming pod lands on.
 _GKE_REGIONS: Final = ("us-central1", "us-east1", "us-west1")
 _HOUR_USD: Final[Mapping[str, float]] = {
