@@ -130,11 +130,12 @@ class BuildServingImage(CloudStep):
 class SnapshotImage(CloudStep):
     """EKS: put an image onto a Bottlerocket data volume and snapshot it, or find the snapshot that holds it.
 
-    Returns {snapshot_id, volume_gib, reused, seconds, price_usd, price_basis, phases}.
+    Returns {snapshot_id, volume_gib, volume_initialization_rate_mib_s, reused, seconds, price_usd, price_basis,
+    phases}.
 
     :param image: {image, digest, size_bytes} as `BuildServingImage` returns it.
     :param kubernetes_minor: of the cluster whose nodes will use it, e.g. "1.34".
-    :param options: {volume_gib, volume_initialization_rate_mib_s, subnet_id, instance_type, ...}.
+    :param options: {volume_gib, volume_initialization_rate_mib_s, subnet_id, instance_type, cluster, parameter, ...}.
     """
 
     verb = "snapshot_image"
@@ -218,14 +219,16 @@ class EnableStreaming(CloudStep):
 class SetUpNodes(WaitingOperator):
     """Tell a target's node autoscaler how its nodes are made: once, before the trials, never between them.
 
-    Returns {applied: [kind/name, ..], restarted: [namespace/name, ..], seconds, ...} or, for pools of the cloud,
-    {pools: [..], reused, seconds, price_usd, price_basis}.
+    Returns {applied: [kind/name, ..], restarted: [namespace/name, ..], written: [path, ..], seconds, ...} or, for pools
+    of the cloud, {pools: [..], reused, seconds, price_usd, price_basis}.
 
     :param target: the target, as a dict.
-    :param prepared: results of the earlier steps; `snapshot_id` of it goes into the node profile.
+    :param prepared: results of the earlier steps; the snapshot, its size and its initialization rate go into the node
+        profile.
+    :param files_dir: write what would be applied into this folder, `<folder>/<target>/`, and apply nothing.
     """
 
-    template_fields: Sequence[str] = ("target", "prepared")
+    template_fields: Sequence[str] = ("target", "prepared", "files_dir")
     template_fields_renderers = {"target": "json", "prepared": "json"}  # noqa: RUF012 - Airflow's name
     ui_color = "#f6efd9"
 
@@ -234,17 +237,19 @@ class SetUpNodes(WaitingOperator):
         *,
         target: Mapping[str, Any],
         prepared: Mapping[str, Any] | None = None,
+        files_dir: str | None = None,
         results_conn_id: str = DEFAULT_STORE,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.target = target
         self.prepared = prepared or {}
+        self.files_dir = files_dir
         self.results_conn_id = results_conn_id
 
     def execute(self, context: Context) -> Any:
         """Apply what the autoscaler reads; where pools are the cloud's objects, start those and wait."""
-        done = asyncio.run(set_up_nodes(self.target, self.prepared))
+        done = asyncio.run(set_up_nodes(self.target, self.prepared, self.files_dir))
         if not done.pools:
             return self._kept(context, done.result, done.ended_at)
         operations = [

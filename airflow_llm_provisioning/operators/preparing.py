@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.core.operation import Operation
@@ -11,7 +12,7 @@ from airflow_llm_provisioning.exceptions import ClusterError, ConfigurationError
 from airflow_llm_provisioning.triggers.pod_run import PodRunWait
 
 if TYPE_CHECKING:
-    from airflow_llm_provisioning.core.experiment import Target
+    from airflow_llm_provisioning.core.experiment import NodeProfile, Target
     from airflow_llm_provisioning.gateways.kubernetes import Cluster
 
 
@@ -82,16 +83,20 @@ class NodesSetUp:
     pools: list[dict[str, Any]]
 
 
-async def set_up_nodes(target_data: Mapping[str, Any], prepared: Mapping[str, Any]) -> NodesSetUp:
-    """Apply what the target's node autoscaler reads, and restart what reads it only at start."""
+async def set_up_nodes(
+    target_data: Mapping[str, Any], prepared: Mapping[str, Any], files_dir: str | None = None
+) -> NodesSetUp:
+    """Apply what the target's node autoscaler reads, and restart what reads it only at start; with `files_dir`, write
+    it there instead, for those who deploy it themselves.
+    """
     from airflow_llm_provisioning.connections import open_cluster
     from airflow_llm_provisioning.core.experiment import Target
     from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
+    from airflow_llm_provisioning.gateways.autoscalers.base import NodeSetup
+    from airflow_llm_provisioning.operators.node_files import write_node_files
 
     target = Target.from_dict(target_data)
-    profile = target.nodes
-    if prepared.get("snapshot_id"):
-        profile = replace(profile, snapshot_id=str(prepared["snapshot_id"]))
+    profile = with_prepared(target.nodes, prepared)
     autoscaler = AUTOSCALERS[profile.autoscaler]
     problems = autoscaler.check(profile)
     if problems:
@@ -99,6 +104,9 @@ async def set_up_nodes(target_data: Mapping[str, Any], prepared: Mapping[str, An
             f"Target {target.name!r} cannot get its nodes from {autoscaler.name}: {' '.join(problems)}"
         )
     setup = autoscaler.setup(profile)
+    written = write_node_files(setup, Path(files_dir) / target.name) if files_dir else []
+    if files_dir:
+        setup = NodeSetup()
     async with open_cluster(target.cluster_reference()) as cluster:
         started_at = cluster.clock()
         for manifest in setup.manifests:
@@ -111,15 +119,30 @@ async def set_up_nodes(target_data: Mapping[str, Any], prepared: Mapping[str, An
     result = {
         "applied": [f"{item['kind']}/{item['metadata']['name']}" for item in setup.manifests],
         "restarted": ["/".join(item) for item in setup.restarts],
+        "written": written,
         "snapshot_id": profile.snapshot_id,
         "seconds": round((ended_at - started_at).total_seconds(), 3),
         "price_usd": 0.0,
-        "price_basis": "Kubernetes objects only",
+        "price_basis": "files only" if files_dir else "Kubernetes objects only",
     }
     cloud = target.cloud_reference() or {"cloud": target.cloud, "cluster": target.cluster_reference()}
     named = target.cluster_name or target.cluster
     pools = [{"cluster": named, "pool": dict(pool), "target": target.name} for pool in setup.cloud_pools]
     return NodesSetUp(result, ended_at.isoformat(), cloud, pools)
+
+
+def with_prepared(profile: "NodeProfile", prepared: Mapping[str, Any]) -> "NodeProfile":
+    """Return the node profile with what the earlier steps made: the snapshot, and how it is restored."""
+    if not prepared.get("snapshot_id"):
+        return profile
+    rate = profile.volume_initialization_rate_mib_s or prepared.get("volume_initialization_rate_mib_s")
+    size = {"snapshot_volume_gib": prepared["volume_gib"]} if prepared.get("volume_gib") else {}
+    return replace(
+        profile,
+        snapshot_id=str(prepared["snapshot_id"]),
+        volume_initialization_rate_mib_s=rate,
+        options={**profile.options, **size},
+    )
 
 
 async def pull_secrets(cluster_reference: Mapping[str, Any]) -> list[str]:

@@ -1,8 +1,10 @@
 """EKS: the gain of a snapshot is there when every step was made, and gone, and said to be gone, without any one."""
 
 import asyncio
+import html
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +15,12 @@ pytest.importorskip("boto3", reason="needs the [amazon] extra")
 from earned_lab import EXACT, Laboratory, laboratory, open_trial, pulled_in_full, pulls_s, seconds_of, verdict
 from operator_harness import run
 
-from airflow_llm_provisioning.connections import open_cluster
+from airflow_llm_provisioning.connections import open_cluster, open_store
 from airflow_llm_provisioning.core.experiment import Target
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.operators.preparation import SetUpNodes
+from airflow_llm_provisioning.report.page import write_report
+from airflow_llm_provisioning.report.tables import results_rows
 
 pytestmark = pytest.mark.eks
 
@@ -65,15 +69,95 @@ def said_no(lab: Laboratory, row: TrialResult) -> str:
     return why
 
 
-@pytest.mark.parametrize("setup", ["static", "dynamic"])
-def test_everything_prepared_is_applied_cold_and_pulls_nothing(lab: Laboratory, setup: str) -> None:
+def test_everything_prepared_is_applied_cold_and_pulls_nothing(lab: Laboratory) -> None:
     """Image, snapshot, nodes: both images are on the nodes' disks when the kubelet asks."""
     target = lab.target("fast")
     lab.prepare(target)
-    row = lab.trial(target, setup=setup, speed=EXACT)
+    row = lab.trial(target, setup="dynamic", speed=EXACT)
     assert (row.status, row.start, row.applied) == (TrialStatus.SUCCEEDED, "cold", "applied")
     assert pulls_s(row) == []
     assert seconds_of(row, "image_pull", "pull_wait") < 5
+
+
+def test_images_that_must_be_asked_for_are_still_not_pulled(lab: Laboratory) -> None:
+    """An admission plug-in forces imagePullPolicy Always: kubelet asks the registry for the manifest, and has pulled
+    within seconds, because every layer is on the disk. The verdict is the snapshot's all the same.
+    """
+    target = lab.target("fast")
+    lab.prepare(target)
+    trial = open_trial(target)
+    cluster = trial["manifest"]["spec"]["rayClusterConfig"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        for container in group["template"]["spec"]["containers"]:
+            container["imagePullPolicy"] = "Always"
+    row = lab.finish(trial, speed=EXACT)
+    assert (row.status, row.start, row.applied) == (TrialStatus.SUCCEEDED, "cold", "applied")
+    assert max(pulls_s(row)) < 25
+    value, why = verdict(row, "bottlerocket_snapshot")
+    assert value == "yes"
+    assert "Successfully pulled" in why
+    assert "were not moved over a network" in why
+
+
+def test_the_blocks_are_paid_after_the_containers_start(lab: Laboratory) -> None:
+    """No pull does not mean no cost: first reads come from S3, in the phases after the start, and a provisioned rate
+    shortens them. The rate reaches the volumes through preparation and Luna, and AWS confirms it.
+    """
+    target = lab.target("fast")
+    context = lab.simulator.clusters[target.cluster]._ctx
+    given = context.profile
+    slow_bytes_s = 5e6
+    hydration_s = given.value("vllm_content_bytes") / slow_bytes_s
+    lab.call(lambda: setattr(context, "profile", given.with_values(hydration_first_touch_bytes_s=slow_bytes_s)))
+    try:
+        lab.prepare(target)
+        slow = lab.trial(target)
+        hurried = replace(target, nodes=replace(target.nodes, volume_initialization_rate_mib_s=300))
+        kept = lab.prepare(hurried)
+        quick = lab.trial(hurried, speed=EXACT)
+    finally:
+        lab.call(lambda: setattr(context, "profile", given))
+    assert {(row.setup, row.start, row.applied) for row in (slow, quick)} == {("static", "cold", "applied")}
+    assert pulls_s(slow) == pulls_s(quick) == []
+    assert after_start_s(slow) > 0.9 * hydration_s
+    assert after_start_s(quick) < after_start_s(slow) - 0.5 * hydration_s
+    assert ", initialized at 300 MiB/s." in verdict(quick, "bottlerocket_snapshot")[1]
+    assert kept["snapshot_image"]["reused"] is True
+    assert "initialized at 300 MiB/s costs an amount on top that is not known" in kept["snapshot_image"]["price_basis"]
+
+
+def after_start_s(row: TrialResult) -> float:
+    """Return how long the deciding path took from its last container's start on."""
+    last = max(index for index, phase in enumerate(row.phases) if "container_start" in phase.name)
+    return sum(phase.duration_s for phase in row.phases[last + 1 :])
+
+
+def test_seconds_and_price_of_a_preparation_stand_beside_its_trials(lab: Laboratory, tmp_path: Path) -> None:
+    """In the store, in what the command line prints, and in the report; what was reused cost nothing, and says so."""
+    # A volume of its own size, so that this snapshot is made here whatever other tests prepared.
+    target = replace(lab.target("fast"), options={"snapshot": {"volume_gib": 60}})
+    lab.prepare(target)
+    trial = lab.trial(target)
+    store = open_store()
+    try:
+        rows = {row.verb: row for row in store.preparations(trial.target)}
+        listed = {row["verb"]: row for row in results_rows(store, "preparations", {})}
+        write_report(tmp_path / "report.html", store, {}, sweep=None)
+    finally:
+        store.close()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert set(rows) == set(listed) == {"build_image", "snapshot_image", "set_up_nodes"}
+    snapshot = rows["snapshot_image"]
+    assert (snapshot.reused, snapshot.origin) == (False, "simulated")
+    assert snapshot.seconds > 600
+    assert snapshot.price_usd is not None
+    assert snapshot.price_usd > 0.02
+    assert "60 GiB gp3 volume (list price, us-west-2)" in str(snapshot.price_basis)
+    assert snapshot.result["snapshot_id"] in listed["snapshot_image"]["made"]
+    for verb, row in rows.items():
+        assert (listed[verb]["seconds"], listed[verb]["price_basis"]) == (row.seconds, row.price_basis)
+        assert html.escape(str(row.price_basis)) in page
+    assert trial.trial_id in page
 
 
 def test_no_snapshot_was_taken(lab: Laboratory) -> None:
