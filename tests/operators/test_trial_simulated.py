@@ -11,6 +11,7 @@ from cluster_in_background import TOKEN, BackgroundCluster, kubernetes_connectio
 from operator_harness import apply, as_stored, close_trial, context, open_trial, planned, run, wait
 
 from airflow_llm_provisioning.connections import open_store
+from airflow_llm_provisioning.core.replay import replay
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.exceptions import (
     ClusterUnreachableError,
@@ -70,6 +71,9 @@ def test_a_trial_is_one_row_and_leaves_nothing(
     assert set(simulated.names("nodes")) == before
     kept = the_row(store)
     assert kept.total_s == pytest.approx(sum(phase.duration_s for phase in kept.phases))
+    computed = store.traces.analysis(trial["trial_id"])
+    assert computed is not None
+    assert computed.text == replay(store.trace(trial["trial_id"]))
     assert list(store.ledger.open_entries()) == []
     again = close_trial(trial)
     assert (again["total_s"], again["status"]) == (row["total_s"], "succeeded")
