@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     preflight = commands.add_parser("preflight", help="list everything wrong with an experiment's targets, at once")
     preflight.add_argument("experiment", type=Path, help="the experiment's YAML file")
     preflight.add_argument("--target", action="append", help="only this target (may be repeated)")
+    preflight.add_argument("--store-conn", metavar="CONN_ID", help="Airflow connection of the results store")
     preflight.set_defaults(command=_preflight)
 
     simulator = commands.add_parser("simulator", help="serve simulated clusters and cloud APIs on 127.0.0.1")
@@ -111,10 +112,12 @@ def _report(parsed: argparse.Namespace) -> int:
 def _preflight(parsed: argparse.Namespace) -> int:
     import asyncio
 
+    from airflow_llm_provisioning.connections import DEFAULT_STORE
     from airflow_llm_provisioning.dag_factory import load_experiment
     from airflow_llm_provisioning.operators.checking import check_experiment
 
-    findings = asyncio.run(check_experiment(load_experiment(parsed.experiment), only=parsed.target))
+    experiment, store = load_experiment(parsed.experiment), parsed.store_conn or DEFAULT_STORE
+    findings = asyncio.run(check_experiment(experiment, only=parsed.target, results_conn_id=store))
     for finding in findings:
         sys.stdout.write(f"{finding}\n")
     return 1 if any(finding.blocks for finding in findings) else 0

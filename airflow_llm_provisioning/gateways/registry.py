@@ -38,7 +38,7 @@ async def image_exists(reference: str) -> bool:
                 async with session.head(url, headers=headers) as reply:
                     status = reply.status
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        raise ProvisioningError(f"Registry {host} could not be asked: {error!r}") from error
+        raise ProvisioningError(f"Registry {host} could not be asked: {str(error) or type(error).__name__}.") from error
     if status in (200, 404):
         return status == 200
     raise ProvisioningError(f"Registry {host} answered {status} for {repository} to a question without credentials.")

@@ -1,14 +1,26 @@
-"""What preflight looks at beyond the clusters: the model, the base image, and every target side by side."""
+"""What preflight looks at beyond the clusters: the results store, the model, the base image; every target side by side.
+
+Nobody waits long for an answer from outside: what did not come in time is said not to have been checked.
+"""
 
 import asyncio
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from airflow_llm_provisioning.core.experiment import Experiment, Target
 from airflow_llm_provisioning.exceptions import ProvisioningError
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.preflight import Finding, Level
+
+# Real seconds. A results database on another continent, a hub and a registry answer within a few.
+STORE_LIMIT_S: Final = 20.0
+HUB_LIMIT_S: Final = 10.0
+REGISTRY_LIMIT_S: Final = 10.0
+
+Answer = TypeVar("Answer")
 
 
 async def check_experiment(
@@ -21,9 +33,7 @@ async def check_experiment(
 
     targets = [target for target in experiment.targets if not only or target.name in only]
     per_target = await asyncio.gather(*(_check(target) for target in targets))
-    general = await asyncio.gather(
-        asyncio.to_thread(_store, results_conn_id), asyncio.to_thread(_model, experiment), _base_image(experiment)
-    )
+    general = await asyncio.gather(_store(results_conn_id), _model(experiment), _base_image(experiment))
     told = [Finding(experiment.name, level, sentence) for level, sentence in filter(None, general)]
     return [finding for findings in per_target for finding in findings] + told
 
@@ -53,27 +63,33 @@ def _cloud(target: Target) -> str | None:
     return None
 
 
-def _store(conn_id: str | None) -> "tuple[Level, str] | None":
+async def _store(conn_id: str | None) -> "tuple[Level, str] | None":
+    """Open the store as every task does: created if need be, its schema brought up to date, a newer one refused."""
     from airflow_llm_provisioning.connections import open_store
 
+    if conn_id is None:
+        return None
     try:
-        if conn_id is not None:
-            open_store(conn_id).close()
+        await _within(STORE_LIMIT_S, lambda: open_store(conn_id).close())
+    except TimeoutError:
+        return "error", f"The results store behind {conn_id!r} did not answer within {STORE_LIMIT_S:g} s."
     except ProvisioningError as error:
         return "error", str(error)
     return None
 
 
-def _model(experiment: Experiment) -> "tuple[Level, str] | None":
+async def _model(experiment: Experiment) -> "tuple[Level, str] | None":
     from airflow_llm_provisioning.core.workload import workload
     from airflow_llm_provisioning.gateways.hub import resolve_model
 
     model = workload(experiment.profile).model
+    asked = f"not checked: whether the hub knows {model.model_id}; the profile's pinned revision would serve."
     try:
-        resolve_model(model.model_id, model.revision)
+        await _within(HUB_LIMIT_S, lambda: resolve_model(model.model_id, model.revision))
+    except TimeoutError:
+        return "note", f"{asked} (The hub could not be asked within {HUB_LIMIT_S:g} s.)"
     except ProvisioningError as error:
-        asked = f"The hub could not be asked for {model.model_id}; the profile's pinned revision would serve."
-        return "note", f"{asked} ({error})"
+        return "note", f"{asked} (The hub could not be asked: {error})"
     return None
 
 
@@ -82,11 +98,46 @@ async def _base_image(experiment: Experiment) -> "tuple[Level, str] | None":
     from airflow_llm_provisioning.gateways.registry import image_exists
 
     image = workload(experiment.profile).image.base_reference
+    asked = f"not checked: whether the base image {image} can be pulled"
     try:
-        found = await image_exists(image)
+        found = await _within(REGISTRY_LIMIT_S, lambda: asyncio.run(image_exists(image)))
+    except TimeoutError:
+        return "note", f"{asked}; its registry did not answer within {REGISTRY_LIMIT_S:g} s."
     except ProvisioningError as error:
-        return "note", f"Whether the base image {image} can be pulled is not known: {error}"
+        return "note", f"{asked}; {error}"
     if found:
         return None
     gone = f"The base image {image} is not in its registry any more (tags of this family are being deleted)"
     return "error", f"{gone}: trials that pull it will fail. Mirror it, or use the profile phi3-current."
+
+
+async def _within(limit_s: float, work: Callable[[], Answer]) -> Answer:
+    """Return what `work` returns; after the limit raise TimeoutError and leave it to itself.
+
+    A thread of our own, because a name that cannot be resolved or a database that swallows packets cannot be cancelled,
+    and the end of the loop, as of the process, waits for the threads of its pool.
+    """
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Future[Answer] = loop.create_future()
+
+    def tell(result: Answer | None, error: BaseException | None) -> None:
+        if answered.done():
+            return
+        if error is not None:
+            answered.set_exception(error)
+        else:
+            answered.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except Exception as raised:  # noqa: BLE001 - it is raised where it was asked for
+            error = raised
+        # The loop may be gone by now: then nobody wants to know any more.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(tell, result, error)
+
+    threading.Thread(target=run, name="preflight", daemon=True).start()
+    async with asyncio.timeout(limit_s):
+        return await answered

@@ -2,6 +2,10 @@
 
 import asyncio
 import builtins
+import sqlite3
+import threading
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +13,7 @@ import pytest
 from cluster_in_background import BackgroundCluster, ClusterThread, kubernetes_connection, simulated_target
 from operator_harness import apply, context, open_trial, run
 
+from airflow_llm_provisioning import cli
 from airflow_llm_provisioning.core.experiment import Experiment, Target
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
@@ -30,7 +35,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def look(target: Target, results_conn_id: str | None = None) -> list[Finding]:
     found = asyncio.run(checking._check(target))
-    return found + [Finding("store", *told) for told in [checking._store(results_conn_id)] if told]
+    return found + [Finding("store", *told) for told in [asyncio.run(checking._store(results_conn_id))] if told]
 
 
 def errors(findings: list[Finding]) -> str:
@@ -172,3 +177,67 @@ def test_a_base_image_that_is_gone_blocks(monkeypatch: pytest.MonkeyPatch) -> No
     assert level == "error"
     assert "rayproject/ray-ml:2.33.0.914af0-py311" in sentence
     assert "phi3-current" in sentence
+
+
+def test_whoever_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No network: neither hub nor registry answers; it is said that they were not checked, and when the waiting ended.
+    Without its store no trial can be recorded, so that one blocks.
+    """
+    for name in ("STORE_LIMIT_S", "HUB_LIMIT_S", "REGISTRY_LIMIT_S"):
+        monkeypatch.setattr(checking, name, 0.1)
+    answer = threading.Event()
+
+    def silent(*_: Any) -> Any:
+        answer.wait(60)
+
+    async def swallowed(_reference: str) -> bool:
+        await asyncio.to_thread(silent)
+        return True
+
+    monkeypatch.setattr("airflow_llm_provisioning.gateways.registry.image_exists", swallowed)
+    monkeypatch.setattr("airflow_llm_provisioning.gateways.hub.resolve_model", silent)
+    monkeypatch.setattr("airflow_llm_provisioning.connections.open_store", silent)
+    began = time.monotonic()
+    experiment = Experiment("n", (simulated_target(),))
+    found = asyncio.run(checking.check_experiment(experiment, only={"no target"}, results_conn_id="store"))
+    took_s = time.monotonic() - began
+    answer.set()
+    assert took_s < 30
+    assert {item.level for item in found if "not checked:" in item.sentence} == {"note"}
+    told = [str(item) for item in found]
+    assert len(told) == 3
+    for words in (
+        "store behind 'store' did not answer within 0.1 s",
+        "registry did not answer",
+        "hub could not be asked",
+    ):
+        assert any(words in sentence for sentence in told)
+    assert [item.sentence[:17] for item in found if item.blocks] == ["The results store"]
+
+
+def test_a_store_of_a_newer_version_blocks(results_db: Path) -> None:
+    """Its schema is not ours to write: both versions are said."""
+    assert asyncio.run(checking._store("llm_provisioning_results")) is None
+    with closing(sqlite3.connect(results_db)) as database, database:
+        database.execute("UPDATE llmp_schema_version SET version_num = '9999'")
+    level, sentence = asyncio.run(checking._store("llm_provisioning_results")) or ("", "")
+    assert level == "error"
+    assert "schema 9999" in sentence
+
+
+def test_the_command_looks_at_the_store_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The connection that is named, else the default one; what is wrong with it fails the command."""
+    asked: list[str | None] = []
+
+    async def looked(*_: Any, results_conn_id: str | None, **__: Any) -> list[Finding]:
+        asked.append(results_conn_id)
+        return [Finding("n", "error", "The store is gone.")]
+
+    monkeypatch.setattr(checking, "check_experiment", looked)
+    file = Path(__file__).resolve().parents[2] / "dags" / "experiments" / "simulated.yaml"
+    assert cli.main(["preflight", str(file)]) == 1
+    assert cli.main(["preflight", str(file), "--store-conn", "mine"]) == 1
+    assert asked == ["llm_provisioning_results", "mine"]
+    assert capsys.readouterr().out == "error: n: The store is gone.\n" * 2
