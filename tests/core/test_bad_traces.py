@@ -4,12 +4,13 @@ import copy
 import gzip
 import json
 import random
+import re
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from proof.generated import NAME, NAMESPACE, Deployment, generate
+from proof.generated import NAME, NAMESPACE, Deployment, draw_distortion, draw_scenario, generate
 
 from airflow_llm_provisioning.core.readiness import Readiness
 from airflow_llm_provisioning.core.timing.analysis import Analysis, analyse, analyse_trace
@@ -17,8 +18,8 @@ from airflow_llm_provisioning.core.trace import TraceView, encode_chunk, redact
 from airflow_llm_provisioning.core.verdicts import image_arrival, recipe_packages, runtime_pip_seen, switch
 
 JUNK: tuple[Any, ...] = (
-    None, True, -1, 1e308, float("nan"), "", "x", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", [], [None], {},
-    {"a": {}}, [["x"]], "2026-02-30T00:00:00Z", 10**400,
+    None, True, -1, 0, 1e308, float("nan"), "", "x", "9999-12-31T23:59:59Z", "2199-12-31T23:59:59.999999Z",
+    "0001-01-01T00:00:00Z", "1970-01-01T00:00:01Z", [], [None], {}, {"a": {}}, [["x"]], "2026-02-30T00:00:00Z", 10**400,
 )  # fmt: skip
 
 
@@ -76,6 +77,21 @@ def test_another_kind_of_file_is_unreadable(data: bytes) -> None:
     assert analysis.total_us is None
 
 
+def test_a_header_without_its_content_is_unreadable() -> None:
+    """Half a header names no format: nothing is guessed."""
+    lines = generate(2).lines
+    analysis = analyse([{key: value for key, value in lines[0].items() if key != "object"}, *lines[1:]])
+    assert analysis.outcome == "unreadable"
+
+
+def test_a_recording_of_something_else_has_no_rayservice() -> None:
+    """Lines of a cluster in which no RayService was tried (a plain pod, a RayJob) are no failure of one."""
+    lines = [line for line in generate(2).lines if line["resource"] in ("pods", "nodes", "events")]
+    analysis = analyse(lines)
+    assert (analysis.outcome, analysis.total_us, analysis.setup) == ("unfinished", None, None)
+    assert "no_rayservice" in kinds(analysis)
+
+
 def test_an_endpoint_before_its_submission_is_a_contradiction() -> None:
     """Impossible times give no total, and say which two instants contradict each other."""
     deployment = generate(3)
@@ -111,6 +127,22 @@ def test_several_applications_are_noted() -> None:
     assert "applications" in kinds(analyse(changed(deployment, "rayservices", second)))
 
 
+def test_all_applications_must_run_before_the_service_comes() -> None:
+    """KubeRay waits for all of them, so the one that runs last is the instant that counts."""
+    deployment = generate(5)
+    late = deployment.truth["app_running"]
+
+    def other_ran_early(body: dict[str, Any]) -> None:
+        if body.get("applications"):
+            body["applications"]["other"] = {"status": "RUNNING", "deployments": {}}
+
+    lines = changed(deployment, "serve-rest", other_ran_early)
+    milestone = analyse(lines).milestone("app_running")
+    assert milestone is not None
+    assert milestone.earliest_at <= late <= milestone.latest_at
+    assert milestone.source == "serve-rest applications RUNNING"
+
+
 def test_an_upgrade_in_mid_trial_is_noted() -> None:
     """A second RayCluster of the same RayService is an upgrade; the first to serve is analysed."""
     deployment = generate(6)
@@ -120,6 +152,31 @@ def test_an_upgrade_in_mid_trial_is_noted() -> None:
     analysis = analyse([*deployment.lines, second])
     assert "upgrade" in kinds(analysis)
     assert analysis.total_us == analyse(deployment.lines).total_us
+
+
+def test_an_upgrade_before_readiness_is_measured_by_the_cluster_that_served() -> None:
+    """Whoever changes the manifest in mid-trial makes KubeRay start a second RayCluster: the first that never served is
+    not what the endpoint waited for.
+    """
+    deployment = generate(6)
+    lines = copy.deepcopy(deployment.lines)
+    early = copy.deepcopy(next(line for line in lines if line["resource"] == "rayclusters"))
+    submitted = next(line for line in lines if line["resource"] == "rayservices")["object"]["metadata"]
+    early["object"]["metadata"] |= {"uid": "rc-0", "name": "trial-a-first"}
+    early["object"]["metadata"]["creationTimestamp"] = submitted["creationTimestamp"]
+    pod = copy.deepcopy(next(line for line in lines if line["resource"] == "pods"))
+    pod["object"]["metadata"] |= {"uid": "pod-0", "name": "trial-a-first-head"}
+    pod["object"]["metadata"]["ownerReferences"] = [{"uid": "rc-0"}]
+    pod["object"]["metadata"]["labels"] = {"ray.io/cluster": "trial-a-first", "ray.io/node-type": "head"}
+    for line in lines:
+        if line["resource"] == "rayservices" and "pendingServiceStatus" in line["object"].get("status", {}):
+            break
+    first_seen = copy.deepcopy(line)
+    first_seen["object"]["status"]["pendingServiceStatus"] = {"rayClusterName": "trial-a-first"}
+    first_seen["object"]["metadata"]["resourceVersion"] = "99"
+    analysis = analyse([*lines, early, pod, first_seen])
+    assert "upgrade" in kinds(analysis)
+    assert [phase.name for phase in analysis.phases] == [phase.name for phase in analyse(lines).phases]
 
 
 @pytest.mark.parametrize(("mark", "flagged"), [(None, True), ("delete_started", False)])
@@ -183,17 +240,21 @@ def test_an_older_namesake_is_somebody_else() -> None:
     assert after["phases"] == before["phases"]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 2**32))
 def test_no_content_makes_the_analysis_raise(seed: int) -> None:
-    """Whatever stands where a field should be, analysis, view, judge and redaction end with a result."""
+    """Whatever stands where a field should be, in a trace of any kind and distortion, analysis, view, judge and
+    redaction end with a result, and its numbers keep their order.
+    """
     rng = random.Random(seed)
-    lines: list[Any] = copy.deepcopy(generate(seed % 50).lines)
-    for _ in range(rng.randint(1, 60)):
-        _spoil(rng, lines)
+    lines: list[Any] = copy.deepcopy(generate(seed % 500, draw_distortion(rng), draw_scenario(rng)).lines)
+    for _ in range(rng.randint(1, 40)):
+        spoil(rng, lines)
     analysis = analyse(lines)
-    assert analysis.outcome in ("ready", "unfinished", "unreadable")
+    assert analysis.outcome in ("ready", "unfinished", "unreadable", "failed", "timed_out", "aborted")
     assert sum(phase.duration_us for phase in analysis.phases) == (analysis.total_us or 0)
+    assert all(0 <= phase.shortest_s <= phase.duration_s <= phase.longest_s for phase in analysis.phases)
+    assert all(m.earliest_at <= m.at <= m.latest_at for m in analysis.milestones)
     json.dumps(analysis.as_dict())
     view = TraceView(lines)
     for pod in (view.head, view.worker):
@@ -209,17 +270,58 @@ def test_no_content_makes_the_analysis_raise(seed: int) -> None:
             redact(str(line.get("resource")), line.get("object"))
 
 
-def _spoil(rng: random.Random, lines: list[Any]) -> None:
-    """Put junk at a random depth of a random line."""
-    holder: Any = lines
-    key: Any = rng.randrange(len(lines))
-    while rng.random() < 0.85:
+def spoil(rng: random.Random, lines: list[Any]) -> None:
+    """Spoil one thing: leave out, repeat or move a line, or put something else at a random depth of one."""
+    at = rng.randrange(len(lines))
+    kind = rng.random()
+    if kind < 0.1 and len(lines) > 1:
+        del lines[at]
+    elif kind < 0.15:
+        lines.append(copy.deepcopy(lines[at]))
+    elif kind < 0.2:
+        lines.append(lines.pop(at))
+    else:
+        _put_something_else(rng, lines, at)
+
+
+def _put_something_else(rng: random.Random, holder: Any, key: Any) -> None:
+    while rng.random() < 0.9:
         inner = holder[key]
         if not isinstance(inner, (dict, list)) or not inner:
             break
         holder = inner
         key = rng.choice(list(inner)) if isinstance(inner, dict) else rng.randrange(len(inner))
-    holder[key] = copy.deepcopy(rng.choice(JUNK))
+    if isinstance(holder, dict) and rng.random() < 0.2:
+        del holder[key]
+    elif isinstance(holder[key], str) and rng.random() < 0.6:
+        holder[key] = _other_digits(rng, holder[key])
+    else:
+        holder[key] = copy.deepcopy(rng.choice(JUNK))
+
+
+def _other_digits(rng: random.Random, told: str) -> str:
+    """Change the numbers in a text: other instants, durations, sizes; some of them absurd."""
+    if rng.random() < 0.6:
+        return "".join(rng.choice("0123456789") if c.isdigit() and rng.random() < 0.3 else c for c in told)
+    return re.sub(r"\d+", lambda found: rng.choice(("0", "9" * rng.randint(1, 400), found.group())), told)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 2**32))
+def test_no_bytes_make_reading_raise(seed: int) -> None:
+    """Bytes that are cut, changed, doubled or left out, packed or not: a stated outcome."""
+    rng = random.Random(seed)
+    lines = generate(seed % 20).lines
+    if rng.random() < 0.5:
+        data = bytearray(b"".join(encode_chunk(lines[at : at + 30]) for at in range(0, len(lines), 30)))
+    else:
+        data = bytearray(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    for _ in range(rng.randint(1, 5)):
+        at = rng.randrange(len(data))
+        end = at + rng.randint(1, 400)
+        data[at:end] = rng.choice((b"", rng.randbytes(rng.randint(1, 50)), data[at:end] * 2))
+    analysis = analyse_trace(bytes(data[: rng.randint(1, len(data))] if rng.random() < 0.5 else data))
+    assert analysis.outcome in ("ready", "unfinished", "unreadable")
 
 
 def test_what_the_recorder_missed_is_told() -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from airflow_llm_provisioning.core.fields import dig
 from airflow_llm_provisioning.core.instants import format_instant, parse_instant
 from airflow_llm_provisioning.exceptions import TraceError
 
@@ -165,7 +166,7 @@ def check_format(lines: Sequence[Line]) -> None:
     header = next((item for item in lines if isinstance(item, dict) and is_own(item, "HEADER")), None)
     if header is None:
         return
-    version = header["object"].get("format") if isinstance(header["object"], Mapping) else None
+    version = dig(header, "object", "format")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise TraceError(f"A trace was read whose header names the format {version!r}: it is damaged or not ours.")
     if version > FORMAT:
