@@ -4,6 +4,7 @@ It knows an analysis' result as plain values (`core.judging.Judgement.as_dict`),
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -45,20 +46,27 @@ def total_text(document: Document) -> str:
 def node_order(document: Document) -> str | None:
     """Return whether the nodes of head and worker were set up beside each other or one after the other, where both came
     for this trial: the span of a node is from its creation until it was Ready. None where a node was there before, or
-    was not seen.
+    was not seen. It is told by the likeliest instants, and where their bounds do not prove it, that is said.
     """
     spans = {role: _node_span(document, role) for role in ("head", "worker")}
     head, worker = spans["head"], spans["worker"]
     if head is None or worker is None:
         return None
-    if head["node"] == worker["node"] != "":
+    if head.node == worker.node != "":
         return "head and worker share one node"
-    first, second = sorted((head, worker), key=lambda span: span["created"])
-    apart_s = (second["created"] - first["ready"]).total_seconds()
+    first, second = sorted((head, worker), key=lambda span: span.created["at"])
+    apart_s = (second.created["at"] - first.ready["at"]).total_seconds()
+    in_turn = apart_s >= 0
+    proven = (
+        second.created["earliest_at"] >= first.ready["latest_at"]
+        if in_turn
+        else second.created["latest_at"] < first.ready["earliest_at"]
+    )
     told = ", ".join(f"{role} {_span_text(document, span)}" for role, span in spans.items() if span)
-    if apart_s >= 0:
-        return f"set up one after the other, {apart_s:.1f} s between them ({told})"
-    return f"set up beside each other, {-apart_s:.1f} s of overlap ({told})"
+    doubt = "" if proven else "; the bounds allow the other as well"
+    if in_turn:
+        return f"set up one after the other, {apart_s:.1f} s between them ({told}){doubt}"
+    return f"set up beside each other, {-apart_s:.1f} s of overlap ({told}){doubt}"
 
 
 def _summary(document: Document) -> Iterator[str]:
@@ -165,17 +173,31 @@ def _after(text: Any, zero: datetime | None) -> str:
     return f"{_MISSING:>9}" if at is None or zero is None else f"{(at - zero).total_seconds():>9.3f}"
 
 
-def _node_span(document: Document, role: str) -> dict[str, Any] | None:
-    instants = {item["name"]: parse_instant(item["at"]) for item in document.get("milestones") or ()}
-    created, ready = instants.get(f"{role}.node_created"), instants.get(f"{role}.node_ready")
+@dataclass(frozen=True, slots=True)
+class _NodeSpan:
+    """A node's set-up; `created`, `ready`: {at, earliest_at, latest_at}."""
+
+    node: str
+    created: Mapping[str, datetime]
+    ready: Mapping[str, datetime]
+
+
+def _node_span(document: Document, role: str) -> _NodeSpan | None:
+    created, ready = (_instants(document, f"{role}.{name}") for name in ("node_created", "node_ready"))
     if created is None or ready is None:
         return None
-    node = ((document.get("environment") or {}).get(role) or {}).get("node", "")
-    return {"created": created, "ready": ready, "node": node}
+    return _NodeSpan(((document.get("environment") or {}).get(role) or {}).get("node", ""), created, ready)
 
 
-def _span_text(document: Document, span: Mapping[str, Any]) -> str:
+def _instants(document: Document, milestone: str) -> dict[str, datetime] | None:
+    nothing: Mapping[str, Any] = {}
+    found = next((item for item in document.get("milestones") or () if item["name"] == milestone), nothing)
+    instants = {key: at for key in ("at", "earliest_at", "latest_at") if (at := parse_instant(found.get(key)))}
+    return instants if len(instants) == 3 else None
+
+
+def _span_text(document: Document, span: _NodeSpan) -> str:
     zero = zero_at(document)
     if zero is None:
         return _MISSING
-    return " to ".join(f"{(span[key] - zero).total_seconds():.1f}" for key in ("created", "ready")) + " s"
+    return " to ".join(f"{(one['at'] - zero).total_seconds():.1f}" for one in (span.created, span.ready)) + " s"

@@ -52,6 +52,17 @@ def test_nodes_that_came_in_turn_are_told_from_those_that_came_together(
     assert f"head {head[0]}.0 to {head[1]}.0 s" in found
 
 
+@pytest.mark.parametrize(
+    ("worker_from_s", "doubted"),
+    [(64, False), (62, False), (61, True), (60, True), (59, True), (57, False), (50, False)],
+)
+def test_what_the_bounds_do_not_prove_is_said(worker_from_s: int, doubted: bool) -> None:
+    """Every instant is known to a second either way: the head was Ready at 60, and two seconds apart are proof."""
+    found = node_order(nodes((10, 60), (worker_from_s, 90)))
+    assert found is not None
+    assert found.endswith("; the bounds allow the other as well") == doubted
+
+
 def test_one_node_for_both_and_one_that_was_there() -> None:
     """A shared node has no order, and of a node that was there before nothing is said."""
     assert node_order(nodes((10, 60), (10, 60), names=("a", "a"))) == "head and worker share one node"
