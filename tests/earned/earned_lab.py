@@ -18,7 +18,7 @@ from simulator_in_background import BackgroundSimulator, GearedClock, simulator_
 
 from airflow_llm_provisioning.connections import open_store
 from airflow_llm_provisioning.core.experiment import Experiment, Target
-from airflow_llm_provisioning.core.result import TrialResult
+from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.core.verdicts import pulled_figures
 from airflow_llm_provisioning.dag_factory import load_experiment, preparation
 from airflow_llm_provisioning.exceptions import TrialFailedError
@@ -193,3 +193,12 @@ def pulled_in_full(lab: Laboratory, row: TrialResult) -> bool:
     profile = load_profile(row.cloud, "luna").with_values(**{NOISE: 0.0})
     expected_s = delivery.pull_s(image, profile, random.Random(0))
     return len(pulls_s(row)) == 2 and min(pulls_s(row)) > 0.75 * expected_s
+
+
+def disbelieved(lab: Laboratory, row: TrialResult, claim: str) -> str:
+    """Return why an image delivery was not believed, of a trial that pulled in full and says so."""
+    assert (row.status, row.start, row.applied) == (TrialStatus.SUCCEEDED, "cold", "not applied")
+    value, why = verdict(row, claim)
+    assert value == "no"
+    assert pulled_in_full(lab, row), pulls_s(row)
+    return why

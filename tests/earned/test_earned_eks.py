@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("moto", reason="needs the [simulator] extra")
 pytest.importorskip("boto3", reason="needs the [amazon] extra")
 
-from earned_lab import EXACT, Laboratory, laboratory, open_trial, pulled_in_full, pulls_s, seconds_of, verdict
+from earned_lab import EXACT, Laboratory, disbelieved, laboratory, open_trial, pulls_s, seconds_of, verdict
 from operator_harness import run
 
 from airflow_llm_provisioning.connections import open_cluster, open_store
@@ -62,11 +62,7 @@ def nodes_without_snapshot(target: Target) -> None:
 
 def said_no(lab: Laboratory, row: TrialResult) -> str:
     """Return why the snapshot was not believed, of a trial that pulled in full and says so."""
-    assert (row.status, row.start, row.applied) == (TrialStatus.SUCCEEDED, "cold", "not applied")
-    value, why = verdict(row, "bottlerocket_snapshot")
-    assert value == "no"
-    assert pulled_in_full(lab, row), pulls_s(row)
-    return why
+    return disbelieved(lab, row, "bottlerocket_snapshot")
 
 
 def test_everything_prepared_is_applied_cold_and_pulls_nothing(lab: Laboratory) -> None:
