@@ -10,6 +10,7 @@ import pytest
 from eks_stand import REGION, Stand, stand_in
 
 from airflow_llm_provisioning.exceptions import CloudError
+from airflow_llm_provisioning.simulator.clouds.eks import clusters
 from airflow_llm_provisioning.simulator.world import NodeSpec
 
 pytestmark = pytest.mark.eks
@@ -72,6 +73,48 @@ def test_a_restored_data_volume_is_evidence(stand: Stand) -> None:
     (found,) = stand.cloud().verify(["snapshot_mounted"], facts)
     assert found.holds is True
     assert "DescribeVolumes" in found.source
+
+
+@pytest.mark.parametrize(
+    ("rate", "holds", "words"), [(300, True, ", initialized at 300 MiB/s."), (None, False, "default")]
+)
+def test_a_volume_without_the_rate_that_was_asked_for_is_evidence_against(
+    stand: Stand, rate: int | None, holds: bool, words: str
+) -> None:
+    """The nodes came from our snapshot, but not as the target has them."""
+    ids = [node(stand, snapshot_id="snap-1", volume_initialization_rate_mib_s=rate)]
+    facts = {"provider_ids": ids, "snapshot_id": "snap-1", "volume_initialization_rate_mib_s": 300}
+    (found,) = stand.cloud().verify(["snapshot_mounted"], facts)
+    assert found.holds is holds
+    assert words in found.detail
+
+
+def test_ami_and_maker_of_the_nodes_stand_in_the_evidence(stand: Stand) -> None:
+    """The AMI's name holds variant and version; the nodes' labels say which autoscaler made them."""
+    labels = {"karpenter.sh/nodepool": "eks-gpu", "kubernetes.io/arch": "amd64"}
+    facts = {
+        "provider_ids": [node(stand, snapshot_id="snap-1")],
+        "snapshot_id": "snap-1",
+        "nodes": [{"name": "n1", "labels": labels}],
+    }
+    (found,) = stand.cloud().verify(["snapshot_mounted"], facts)
+    assert "The nodes (karpenter.sh/nodepool=eks-gpu) booted bottlerocket-aws-k8s-1.31-nvidia-" in found.detail
+
+
+def test_a_snapshot_on_nodes_of_another_system_is_evidence_against(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only Bottlerocket keeps its images on the second disk: elsewhere it is mounted and nobody looks at it."""
+    monkeypatch.setattr(clusters, "_images", lambda amis: al2023(next(iter(amis)).ami_id))
+    facts = {"provider_ids": [node(stand, snapshot_id="snap-1")], "snapshot_id": "snap-1"}
+    (found,) = stand.cloud().verify(["snapshot_mounted"], facts)
+    assert found.holds is False
+    assert "booted amazon-eks-node-al2023" in found.detail
+
+
+def al2023(ami_id: str) -> str:
+    image = f"<item><imageId>{ami_id}</imageId><name>amazon-eks-node-al2023-x86_64-nvidia-1.31</name></item>"
+    return clusters._wrap("DescribeImages", f"<imagesSet>{image}</imagesSet>")
 
 
 def test_an_empty_or_foreign_data_volume_is_evidence_against(stand: Stand) -> None:

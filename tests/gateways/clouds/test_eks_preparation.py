@@ -226,6 +226,12 @@ def test_auto_mode_is_refused_with_the_reason(stand: Stand) -> None:
         stand.cloud().start("snapshot_image", _plain_request(cluster="eks-1"))
 
 
+def test_a_cluster_that_is_not_there_is_named(stand: Stand) -> None:
+    """Nodes of a cluster of another name or region would never use the snapshot."""
+    with pytest.raises(ConfigurationError, match="there is no cluster 'eks-9' in us-west-2"):
+        stand.cloud().start("snapshot_image", _plain_request(cluster="eks-9"))
+
+
 @pytest.mark.parametrize(
     ("names", "verb", "words"),
     [

@@ -197,16 +197,24 @@ class SnapshotImage(Verb):
                 found.append(f"the instance profile {profile!r} does not exist: make it as {DOCS} says.")
             elif "Denied" not in error_code(error):
                 raise
-        if request.get("cluster") and self._auto_mode(request["cluster"]):
-            found.append(
-                f"cluster {request['cluster']!r} runs EKS Auto Mode, whose NodeClass cannot start nodes from a "
-                "snapshot: use Karpenter, Luna or a managed node group."
-            )
+        if request.get("cluster"):
+            found += self._cluster_problems(str(request["cluster"]))
         return found
 
-    def _auto_mode(self, cluster: str) -> bool:
-        described = self._aws.client("eks").describe_cluster(name=cluster)["cluster"]
-        return bool((described.get("computeConfig") or {}).get("enabled"))
+    def _cluster_problems(self, cluster: str) -> list[str]:
+        """Return why nodes of this cluster could not use a snapshot, in sentences."""
+        try:
+            described = self._aws.client("eks").describe_cluster(name=cluster)["cluster"]
+        except AWS_ERRORS as error:
+            if not absent(error):
+                raise
+            return [f"there is no cluster {cluster!r} in {self._aws.region}."]
+        if not (described.get("computeConfig") or {}).get("enabled"):
+            return []
+        instead = "use Karpenter, Luna or a managed node group"
+        return [
+            f"cluster {cluster!r} runs EKS Auto Mode, whose NodeClass cannot start nodes from a snapshot: {instead}."
+        ]
 
     def _clean_up(self, operation: Operation) -> Sequence[str]:
         """Delete builder and unfinished snapshots; return what still stands. A completed snapshot is the product."""
