@@ -18,7 +18,7 @@ from airflow_llm_provisioning.core.replay import (
     trace_bytes,
 )
 from airflow_llm_provisioning.core.result import Computed
-from airflow_llm_provisioning.core.trace_file import read_trace_file
+from airflow_llm_provisioning.core.trace_file import carried_result
 from airflow_llm_provisioning.exceptions import ProvisioningError, StoreError, TraceError
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _replayed(name: str, store: "ResultsStore | None", against: Path | None) -> 
     path = Path(name)
     if path.is_file() or store is None:
         data = path.read_bytes()
-        old = read_trace_file(data).carried
+        old = carried_result(data)
     else:
         old, row = store.traces.analysis(name), store.trial(name)
         chunks = store.trace(name)

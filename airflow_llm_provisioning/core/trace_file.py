@@ -74,8 +74,8 @@ def read_trace_file(data: bytes) -> TraceFile:
         raise TraceError(
             "A trace file was read that has a RESULT line and no recording: nothing can be computed again."
         )
-    header = next((mapping(item["object"]) for item in lines if is_own(item, "HEADER")), {})
-    told = mapping(results[-1]["object"]) if results else {}
+    header = next((mapping(item.get("object")) for item in lines if is_own(item, "HEADER")), {})
+    told = mapping(results[-1].get("object")) if results else {}
     named = text(dig(header, "trial", "trial_id")) or text(told.get("trial_id")) or None
     return TraceFile(
         data=data,
@@ -87,6 +87,12 @@ def read_trace_file(data: bytes) -> TraceFile:
         unreadable_lines=decoded.unreadable_lines,
         findings=find_secrets(decoded.lines),
     )
+
+
+def carried_result(data: bytes) -> Computed | None:
+    """Return what a trace file says was computed from it, or None. A TraceError as `read_trace_file`."""
+    results = [item for item in decode_trace(data).lines if is_own(item, RESULT)]
+    return _carried(mapping(results[-1].get("object"))) if results else None
 
 
 def exported(chunks: Sequence[bytes], trial: Mapping[str, Any], computed: Computed | None) -> bytes:

@@ -1,5 +1,6 @@
 """A trace that is given away: what it carries, what it must not hold, and that it stays the same trace."""
 
+import contextlib
 import gzip
 import json
 from typing import Any
@@ -132,3 +133,15 @@ def test_a_result_without_its_recording_is_no_trace() -> None:
     result = encode_line(line(AT, "RESULT", "trace", {"analysis": "{}"}))
     with pytest.raises(TraceError, match="no recording"):
         read_trace_file(result)
+
+
+@pytest.mark.parametrize("kind", ["HEADER", "RESULT", "END"])
+@pytest.mark.parametrize("broken", [{}, {"object": None}, {"object": []}, {"object": {"analysis": 3, "trial": "x"}}])
+def test_a_damaged_line_of_ours_ends_in_a_result_or_a_sentence(kind: str, broken: dict[str, Any]) -> None:
+    """No content of a file is an exception of another kind."""
+    item = {"received_at": "2026-05-04T12:00:00Z", "type": kind, "resource": "trace", **broken}
+    data = b"".join(map(encode_line, [*small_trace()[1:], item]))
+    with contextlib.suppress(TraceError):
+        found = read_trace_file(data)
+        assert found.carried is None
+        replay(found.cleaned().data)
