@@ -16,6 +16,7 @@ from airflow_llm_provisioning.core.timing.doubts import doubts_of
 from airflow_llm_provisioning.core.timing.engine_logs import LogReading, read_logs
 from airflow_llm_provisioning.core.timing.environment import environment_of
 from airflow_llm_provisioning.core.timing.milestones import ENDPOINT_READY, SUBMITTED
+from airflow_llm_provisioning.core.timing.node_overlap import nodes_in_parallel
 from airflow_llm_provisioning.core.timing.phases import Phase, phases_to
 from airflow_llm_provisioning.core.timing.route import route_of
 from airflow_llm_provisioning.core.timing.sources import read_sightings
@@ -160,7 +161,7 @@ def _result(
         total_low_s=seconds(min(low, total)) if low is not None and total is not None else None,
         total_high_s=seconds(max(high, total)) if high is not None and total is not None else None,
         completion_s=seconds(completed.at - start.at) if completed and start else None,
-        verdicts=(cold_start(view), runtime_pip_seen(view)),
+        verdicts=tuple(v for v in (cold_start(view), runtime_pip_seen(view), nodes_in_parallel(timeline)) if v),
         flags=tuple(dict.fromkeys(flags)),
         environment=environment_of(view),
         clocks=clocks.as_dict(),

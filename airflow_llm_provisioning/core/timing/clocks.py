@@ -18,11 +18,9 @@ from typing import Final
 
 from airflow_llm_provisioning.core.fields import dig, number
 from airflow_llm_provisioning.core.instants import SECOND, Stamp, seconds
-from airflow_llm_provisioning.core.timing.clock_samples import Sample, nodes_of_clocks, samples_of
+from airflow_llm_provisioning.core.timing.clock_samples import PROMPT, Sample, nodes_of_clocks, samples_of
 from airflow_llm_provisioning.core.trace.view import TraceView
 
-# The quickest of a clock's messages takes no longer. Recordings: operator events arrive 3 to 35 ms after their stamp.
-PROMPT: Final = timedelta(seconds=0.25)
 # A clock does not change by so much within one trial.
 IMPLAUSIBLE: Final = timedelta(seconds=60)
 # A simulated clock that runs faster blurs everything anyhow.

@@ -21,7 +21,7 @@ from airflow_llm_provisioning.core.trace.view import TraceView
 DELETED_BY_US: Final = frozenset({"delete_started", "deleted_by_us"})
 
 # Marks of the recorder about what it missed.
-_GAPS: Final = frozenset({"not_recorded", "not_collected", "watch_interrupted"})
+_GAPS: Final = frozenset({"not_recorded", "not_collected", "watch_interrupted", "cut_short"})
 
 
 def doubts_of(view: TraceView, clocks: Clocks, logs: LogReading, timeline: Timeline) -> list[Flag]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from airflow_llm_provisioning.core.fields import dig, mapping, number, objects, text
 from airflow_llm_provisioning.core.instants import Stamp, from_epoch_s
-from airflow_llm_provisioning.core.timing.clock_samples import node_clock, ray_clock, serve_clock
-from airflow_llm_provisioning.core.timing.clocks import ALLOWANCE, PROMPT
+from airflow_llm_provisioning.core.timing.clock_samples import PROMPT, node_clock, ray_clock, serve_clock
+from airflow_llm_provisioning.core.timing.clocks import ALLOWANCE
 from airflow_llm_provisioning.core.timing.engine_logs import LogEntry, LogReading
 from airflow_llm_provisioning.core.timing.pod_sources import raylet
 from airflow_llm_provisioning.core.timing.sightings import Sighting, event_sighting, published

@@ -24,7 +24,7 @@ class Sighting:
     first. `not_before`, `not_after`: the recorder's own bounds. `written`: stamps that cannot be later than the
     instant, each with its clock (when the version that first showed it was stored, or its object created); `soon`: the
     instant follows the last of them closely. `settled`: stamps that cannot be earlier than the instant, each with its
-    clock (when a version that was only listed, perhaps long after, was stored).
+    clock (when the version that showed it was stored, however late it came).
     """
 
     source: str
@@ -70,7 +70,7 @@ def published(source: str, sight: Sight | None) -> Sighting | None:
         prompt=version.prompt,
         before=_receipts(sight.before),
         written=((known, API),) if known else (),
-        settled=((stored, API),) if stored and not version.prompt else (),
+        settled=((stored, API),) if stored else (),
     )
 
 

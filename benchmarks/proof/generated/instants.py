@@ -77,6 +77,8 @@ def _node(rng: random.Random, scenario: Scenario, t: Instants, role: str) -> flo
     # The upstream cluster autoscaler lets a GPU pod pend for 30 s first; Karpenter batches for a second.
     waits_s = u(10, 45) if scenario.autoscaler == "cluster-autoscaler" else u(1, 15)
     t[f"{role}.node_requested"] = t[f"{role}.unschedulable"] + waits_s
+    if scenario.serial_nodes and role == "worker":
+        t["worker.node_requested"] = max(t["worker.node_requested"], t.get("head.node_ready", 0.0) + u(1, 5))
     t[f"{role}.node_launched"] = t[f"{role}.node_requested"] + u(1, 4)
     t[f"{role}.node_created"] = t[f"{role}.node_launched"] + u(15, 120)
     t[f"{role}.node_registered"] = t[f"{role}.node_created"] + u(0.05, 1.5)

@@ -21,7 +21,8 @@ AUTOSCALERS: Final[dict[Cloud, tuple[Autoscaler, ...]]] = {
 class Scenario:
     """One deployment's kind.
 
-    `fresh`, `head_fresh`: whether the worker's and the head's node is made for the trial. `pip`: Ray installs packages
+    `fresh`, `head_fresh`: whether the worker's and the head's node is made for the trial; `serial_nodes`: the worker's
+    only once the head's is there, though both were asked for. `pip`: Ray installs packages
     at start. `exclude_head`: the head's endpoint is kept out of the serve Service, so the worker's readiness ends the
     trial. `attached_s`: when the recorder begins after the submission; None if it watched before. `marks`: whether the
     trace has the marks of our own apply. `pulled`: which of the kubelet's wordings `Pulled` has.
@@ -30,6 +31,7 @@ class Scenario:
     dynamic: bool
     fresh: bool
     head_fresh: bool = False
+    serial_nodes: bool = False
     cloud: Cloud = "eks"
     autoscaler: Autoscaler = "cluster-autoscaler"
     kuberay: Literal["1.1", "1.7"] = "1.7"
@@ -84,6 +86,7 @@ def draw_scenario(rng: random.Random) -> Scenario:
         dynamic=rng.random() < 0.5,
         fresh=rng.random() < 0.75,
         head_fresh=rng.random() < 0.5,
+        serial_nodes=rng.random() < 0.2,
         cloud=cloud,
         autoscaler=rng.choice(AUTOSCALERS[cloud]),
         kuberay=kuberay,
