@@ -4,7 +4,6 @@ It knows an analysis' result as plain values (`core.judging.Judgement.as_dict`),
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -43,32 +42,6 @@ def total_text(document: Document) -> str:
     return f"{document['total_s']:.3f} s ({document['total_low_s']:.3f} to {document['total_high_s']:.3f})"
 
 
-def node_order(document: Document) -> str | None:
-    """Return whether the nodes of head and worker were set up beside each other or one after the other, where both came
-    for this trial: the span of a node is from its creation until it was Ready. None where a node was there before, or
-    was not seen. It is told by the likeliest instants, and where their bounds do not prove it, that is said.
-    """
-    spans = {role: _node_span(document, role) for role in ("head", "worker")}
-    head, worker = spans["head"], spans["worker"]
-    if head is None or worker is None:
-        return None
-    if head.node == worker.node != "":
-        return "head and worker share one node"
-    first, second = sorted((head, worker), key=lambda span: span.created["at"])
-    apart_s = (second.created["at"] - first.ready["at"]).total_seconds()
-    in_turn = apart_s >= 0
-    proven = (
-        second.created["earliest_at"] >= first.ready["latest_at"]
-        if in_turn
-        else second.created["latest_at"] < first.ready["earliest_at"]
-    )
-    told = ", ".join(f"{role} {_span_text(document, span)}" for role, span in spans.items() if span)
-    doubt = "" if proven else "; the bounds allow the other as well"
-    if in_turn:
-        return f"set up one after the other, {apart_s:.1f} s between them ({told}){doubt}"
-    return f"set up beside each other, {-apart_s:.1f} s of overlap ({told}){doubt}"
-
-
 def _summary(document: Document) -> Iterator[str]:
     origin = document.get("origin") or "not stated"
     yield f"ORIGIN    {origin.upper() if origin == 'simulated' else origin}"
@@ -80,9 +53,6 @@ def _summary(document: Document) -> Iterator[str]:
     yield f"SET-UP    {document.get('setup') or 'not seen'}; start {document.get('start')}"
     yield f"TREATED   {document.get('applied', _MISSING)}"
     yield from _environment(document.get("environment") or {})
-    order = node_order(document)
-    if order:
-        yield f"NODES     {order}"
 
 
 def _environment(environment: Document) -> Iterator[str]:
@@ -171,33 +141,3 @@ def _value(value: Any) -> str:
 def _after(text: Any, zero: datetime | None) -> str:
     at = parse_instant(text)
     return f"{_MISSING:>9}" if at is None or zero is None else f"{(at - zero).total_seconds():>9.3f}"
-
-
-@dataclass(frozen=True, slots=True)
-class _NodeSpan:
-    """A node's set-up; `created`, `ready`: {at, earliest_at, latest_at}."""
-
-    node: str
-    created: Mapping[str, datetime]
-    ready: Mapping[str, datetime]
-
-
-def _node_span(document: Document, role: str) -> _NodeSpan | None:
-    created, ready = (_instants(document, f"{role}.{name}") for name in ("node_created", "node_ready"))
-    if created is None or ready is None:
-        return None
-    return _NodeSpan(((document.get("environment") or {}).get(role) or {}).get("node", ""), created, ready)
-
-
-def _instants(document: Document, milestone: str) -> dict[str, datetime] | None:
-    nothing: Mapping[str, Any] = {}
-    found = next((item for item in document.get("milestones") or () if item["name"] == milestone), nothing)
-    instants = {key: at for key in ("at", "earliest_at", "latest_at") if (at := parse_instant(found.get(key)))}
-    return instants if len(instants) == 3 else None
-
-
-def _span_text(document: Document, span: _NodeSpan) -> str:
-    zero = zero_at(document)
-    if zero is None:
-        return _MISSING
-    return " to ".join(f"{(one['at'] - zero).total_seconds():.1f}" for one in (span.created, span.ready)) + " s"
