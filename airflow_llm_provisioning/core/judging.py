@@ -3,16 +3,17 @@
 The one way from evidence to result: the teardown writes it, a replay computes it again.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.loading import moving_inputs
 from airflow_llm_provisioning.core.result import MilestoneResult, PhaseResult, TrialResult, TrialStatus
 from airflow_llm_provisioning.core.timing.analysis import Analysis, analyse_trace
 from airflow_llm_provisioning.core.timing.timeline import Flag
 from airflow_llm_provisioning.core.trace import TraceView, decode_trace
-from airflow_llm_provisioning.core.treatments import TREATMENTS
+from airflow_llm_provisioning.core.treatments import TREATMENTS, undeclared
 from airflow_llm_provisioning.core.verdicts import Verdict, variant_image
 from airflow_llm_provisioning.exceptions import TraceError
 
@@ -26,8 +27,8 @@ STATUS_OF: Final[Mapping[str, TrialStatus]] = {
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a trace says of a trial: the analysis, and one verdict per treatment. Where the pods were given an image
-    that is not the variant's own, one more says no, also of a baseline.
+    """What a trace says of a trial: the analysis, and one verdict per treatment. Where the trial is not the planned one
+    (another image, an acceleration that nobody declared, an input that moves), one more says no, also of a baseline.
     """
 
     analysis: Analysis
@@ -63,8 +64,21 @@ def judge_trace(chunks: Sequence[bytes], treatments: Iterable[str] | None = None
         return Judgement(analysis, tuple(Verdict(name, "unknown", ("There is no readable trace.",)) for name in names))
     names = list(view.trial.get("treatments") or ()) if treatments is None else list(treatments)
     verdicts = [item.verify(view) for item in TREATMENTS if item.name in names]
-    own = variant_image(view)
-    return Judgement(analysis, (*verdicts, own) if own.value == "no" else tuple(verdicts))
+    return Judgement(analysis, (*verdicts, *_objections(view, names)))
+
+
+def _objections(view: TraceView, declared: Collection[str]) -> Iterator[Verdict]:
+    """Yield a no for each reason why a trial is not the trial it was planned as. Where the trace does not say what was
+    planned, there is nothing to hold it against.
+    """
+    if not view.trial:
+        return
+    if (own := variant_image(view)).value == "no":
+        yield own
+    if found := undeclared(view, declared):
+        yield Verdict("nothing_undeclared", "no", found)
+    if moving := moving_inputs(view):
+        yield Verdict("inputs_pinned", "no", moving)
 
 
 def trial_row(

@@ -1,4 +1,4 @@
-"""Was the start cold, how did an image reach its node, what was a container told: claims with their evidence.
+"""Was the start cold, how did an image reach its node, what was a process told: claims with their evidence.
 
 Small questions that treatments put together; a treatment's own verdict lives beside the treatment. Unknown is an
 answer, and never stands for yes.
@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from airflow_llm_provisioning.core.fields import dig, items, mapping, objects, text
-from airflow_llm_provisioning.core.trace.objects import Event, History, container_statuses
+from airflow_llm_provisioning.core.fields import dig, items, mapping, number, objects, text
+from airflow_llm_provisioning.core.loading import not_from_the_hub
+from airflow_llm_provisioning.core.trace.objects import Event, History, container_statuses, containers
 from airflow_llm_provisioning.core.trace.view import TraceView
 from airflow_llm_provisioning.core.workload import package_name
 
@@ -78,13 +79,15 @@ def cloud_says(view: TraceView, claim: str) -> Verdict:
 
 
 def cold_start(view: TraceView) -> Verdict:
-    """Say whether every Ray pod of the deciding path met a node that was younger than the submission and had to get its
-    image there. An image that came with a young node's disk (snapshot, streaming) is still a cold start.
+    """Say whether every Ray pod of the deciding path met a node that was younger than the submission, and the engine
+    found nothing that an earlier start had left. An image that came with a young node's disk (snapshot, streaming) is
+    still a cold start.
     """
     pods = [pod for pod in (view.head, view.worker) if pod]
     if view.worker is None or view.head is None:
         return Verdict("cold_start", "unknown", ("Head or worker pod was not seen.",))
-    return all_of("cold_start", [_cold_pod(view, pod) for pod in pods])
+    found = [Verdict("cold_start", "no", (sentence,)) for sentence in cache_hits(view)]
+    return all_of("cold_start", [*(_cold_pod(view, pod) for pod in pods), *found])
 
 
 def image_arrival(view: TraceView, pod: History | None) -> ImageArrival:
@@ -95,7 +98,7 @@ def image_arrival(view: TraceView, pod: History | None) -> ImageArrival:
         return ImageArrival("unknown", None, None, None, ("The pod was not seen.",))
     pulls = [event for event in view.events_of(pod) if event.reason in ("Pulling", "Pulled")]
     full = next((event for event in pulls if event.reason == "Pulled" and _PULLED.search(event.message)), None)
-    present = next((event for event in pulls if event.reason == "Pulled" and _PRESENT.search(event.message)), None)
+    present = next((event for event in pulls if _found_present(pod, event)), None)
     image = _image_named(pulls)
     streaming = streaming_signals(view, pod)
     if full is not None:
@@ -169,7 +172,8 @@ def image_digest(pod: History | None) -> str | None:
 
 def variant_image(view: TraceView) -> Verdict:
     """Say whether the image that was served is one of the variant's own, as the trial's header tells: its recipe's
-    base, or what was prepared for it. Another one may hold anything, packages that a baseline lacks among it.
+    base, or what was prepared for it, and where its digest is known, that very one. Another one may hold anything,
+    packages that a baseline lacks among it.
     """
     served, recipe = text(view.trial.get("image")), mapping(view.trial.get("recipe"))
     base, pinned = text(recipe.get("base")), text(recipe.get("base_digest"))
@@ -179,24 +183,58 @@ def variant_image(view: TraceView) -> Verdict:
     own = [f"{base}@{pinned}" if pinned else base, *([prepared] if prepared else [])]
     same = served in own or (bool(digest) and served.endswith(f"@{digest}"))
     told = f"The pods were given {served}; the variant's own image is {' or '.join(own)}."
-    return Verdict("variant_image", "yes" if same else "no", (told,))
+    given = Verdict("variant_image", "yes" if same else "no", (told,))
+    return all_of("variant_image", [given, *_ran_another(view, digest if prepared and served == prepared else "")])
 
 
 def switch(view: TraceView, name: str) -> Verdict:
-    """Say whether an environment switch is on in the Ray containers of head and worker, as Kubernetes was told.
-
-    What an image or a runtime_env sets beside is not seen here.
+    """Say whether an environment switch is on for the processes on head and worker: as the application's runtime_env
+    says, which Ray puts over the container's environment, else as Kubernetes was told. What an image sets is not seen.
     """
     pods = [pod for pod in (view.head, view.worker) if pod]
     if not pods:
         return Verdict(name, "unknown", ("No Ray pod was seen.",))
-    parts = []
-    for pod in pods:
-        value = view.env_of(pod).get(name)
-        on = value is not None and value.strip().lower() in ("1", "true", "yes", "on")
-        told = f"{name}={value}" if value is not None else f"no {name}"
-        parts.append(Verdict(name, "yes" if on else "no", (f"Pod {pod.name}: {told} in its environment.",)))
-    return all_of(name, parts)
+    over = runtime_variables(view)
+    if name in over:
+        return _switched(name, over[name], "The application's runtime_env")
+    return all_of(
+        name,
+        [
+            _switched(name, env[name], f"The environment of pod {pod.name}")
+            if name in (env := view.env_of(pod))
+            else Verdict(name, "no", (f"Pod {pod.name} has no {name} in its environment.",))
+            for pod in pods
+        ],
+    )
+
+
+def runtime_variables(view: TraceView) -> dict[str, Any]:
+    """Return the variables that the applications' runtime environments set; values are redacted as in pods."""
+    found: dict[str, Any] = {}
+    for application in view.applications:
+        found |= mapping(dig(application, "runtime_env", "env_vars"))
+    return found
+
+
+def cache_hits(view: TraceView) -> tuple[str, ...]:
+    """Return what the engine says it found ready: compiled graphs (vLLM 0.10 to 0.33), and weights."""
+    lines = (line.strip() for log in view.logs for line in log.text.splitlines())
+    compiled = dict.fromkeys(f"Engine: {line[:300]}" for line in lines if _CACHED_GRAPHS.search(line))
+    weights = weights_found(view)
+    return (*compiled, weights) if weights else tuple(compiled)
+
+
+def weights_found(view: TraceView) -> str | None:
+    """Return a sentence where the engine found a hub model's weights on its disk, or None.
+
+    Since its V1 engine vLLM prints how long their download took, if that was more than half a second. Where it loaded
+    some and says nothing of a download, those too large to come that fast were there. vLLM 0.5.4 never says it.
+    """
+    weights = number(dig(view.trial, "model", "weight_bytes")) or 0
+    silent = [log for log in view.logs if _loaded_without_download(log.text)]
+    if weights < _QUICKEST_DOWNLOAD_BYTES or not silent or not_from_the_hub(view):
+        return None
+    return f"The engine loaded {weights / 1e9:.1f} GB of weights and downloaded none ({silent[0].filename})."
 
 
 def runtime_pip_seen(view: TraceView) -> Verdict:
@@ -225,6 +263,12 @@ def recipe_packages(view: TraceView) -> dict[str, str] | None:
 _PULLED = re.compile(r"Successfully pulled image .*? in ((?:\d+(?:\.\d+)?(?:ns|us|µs|ms|h|m|s))+)")
 _SIZE = re.compile(r"Image size: (\d+) bytes")
 _PRESENT = re.compile(r"already present on machine")
+_CACHED_GRAPHS = re.compile(r"Directly load (?:the compiled graph|AOT compilation)")
+# In seconds: 0.5.4 says `Loading model weights took N GB`, which is another line.
+_LOADED = re.compile(r"Loading weights took [0-9.]+ seconds")
+_DOWNLOADED = re.compile(r"(?:Time spent downloading weights for|Weights downloaded in )")
+# More than any node gets in half a second: 80 Gbit/s.
+_QUICKEST_DOWNLOAD_BYTES: Final = 5e9
 _QUOTED = re.compile(r'image "([^"]+)"')
 _GO_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|h|m|s)")
 _GO_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
@@ -258,6 +302,37 @@ def _cold_pod(view: TraceView, pod: History) -> Verdict:
 
 def _image_named(pulls: Sequence[Event]) -> str | None:
     return next((match.group(1) for event in pulls if (match := _QUOTED.search(event.message))), None)
+
+
+def _found_present(pod: History, event: Event) -> bool:
+    """Whether an event says that an image was there before the pod: its second container finds it always."""
+    if event.reason != "Pulled" or not _PRESENT.search(event.message):
+        return False
+    named = _QUOTED.search(event.message)
+    users = [text(spec.get("name")) for spec in containers(pod.last) if named and spec.get("image") == named.group(1)]
+    return not event.container or not users or event.container == users[0]
+
+
+def _ran_another(view: TraceView, wanted: str) -> list[Verdict]:
+    """Return a no for each pod that ran another digest than the one that was prepared under the reference."""
+    pods = [pod for pod in (view.head, view.worker) if pod]
+    ran = [(pod, digest) for pod in pods if (digest := image_digest(pod)) and wanted and digest != wanted]
+    return [
+        Verdict("variant_image", "no", (f"Pod {pod.name} ran {digest}; prepared was {wanted}.",)) for pod, digest in ran
+    ]
+
+
+def _switched(name: str, value: Any, where: str) -> Verdict:
+    """Judge a switch by its value (huggingface_hub constants.py, _is_true); one that is a reference is not known."""
+    if value is None:
+        return Verdict(name, "unknown", (f"{where} takes {name} from elsewhere.",))
+    on = str(value).strip().lower() in ("1", "true", "yes", "on")
+    return Verdict(name, "yes" if on else "no", (f"{where} has {name}={value}.",))
+
+
+def _loaded_without_download(log: str) -> bool:
+    started = log.find("Starting to load model ")
+    return started >= 0 and bool(_LOADED.search(log, started)) and not _DOWNLOADED.search(log)
 
 
 def _same_image(image: str, message: str) -> bool:

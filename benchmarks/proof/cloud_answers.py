@@ -52,10 +52,16 @@ class _Ec2:
         wanted = Filters[0]["Values"]
         return {"Volumes": [_volume(name, spec) for name, spec in self._machines.items() if f"vol-{name}" in wanted]}
 
+    def describe_images(self, **_: Any) -> dict[str, Any]:
+        """Return the image every node here boots."""
+        return {"Images": [{"ImageId": "ami-0proof", "Name": "bottlerocket-aws-k8s-1.34-nvidia-x86_64-proof"}]}
+
     def _instances(self, *, Filters: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:  # noqa: N803 - boto3's name
         found = [name for name in Filters[0]["Values"] if name in self._machines]
         devices = {name: [{"DeviceName": "/dev/xvdb", "Ebs": {"VolumeId": f"vol-{name}"}}] for name in found}
-        instances = [{"InstanceId": name, "BlockDeviceMappings": devices[name]} for name in found]
+        instances = [
+            {"InstanceId": name, "ImageId": "ami-0proof", "BlockDeviceMappings": devices[name]} for name in found
+        ]
         return [{"Reservations": [{"Instances": instances}]}]
 
 

@@ -5,12 +5,13 @@ in how the
 image reaches the node. `fast_download`, `baked_image` and `image_delivery` change one thing each.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from airflow_llm_provisioning.core.experiment import Target
 from airflow_llm_provisioning.core.manifest import Serving
+from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.aks_artifact_streaming import AksArtifactStreaming
 from airflow_llm_provisioning.core.treatments.bake_packages import BakePackages
 from airflow_llm_provisioning.core.treatments.base import ServingPlan, Treatment
@@ -54,6 +55,13 @@ def treatments_of(variant: str, cloud: str) -> tuple[Treatment, ...]:
             "and none of them exists there."
         )
     return chosen
+
+
+def undeclared(view: TraceView, declared: Collection[str]) -> tuple[str, ...]:
+    """Return what says of a trial that it had an acceleration which is not among its declared treatments."""
+    delivered = bool(IMAGE_DELIVERY & set(declared))
+    absent = (t for t in TREATMENTS if t.name not in declared and not (delivered and t.name in IMAGE_DELIVERY))
+    return tuple(dict.fromkeys(found for treatment in absent if (found := treatment.undeclared(view))))
 
 
 def check_target(target: Target) -> None:

@@ -7,7 +7,7 @@ pool must not leave it open, or it stays unknown.
 from airflow_llm_provisioning.core.experiment import Delivery
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import ServingPlan
-from airflow_llm_provisioning.core.treatments.delivered import both_arrived
+from airflow_llm_provisioning.core.treatments.delivered import arrived_unpulled, both_arrived
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of, cloud_says
 from airflow_llm_provisioning.core.workload import Workload
 
@@ -28,3 +28,7 @@ class AksArtifactStreaming:
     def verify(self, view: TraceView) -> Verdict:
         """Say whether the pulls were faster than any full pull, and registry and pool were set up for it."""
         return all_of(self.name, [cloud_says(view, "image_streamed"), both_arrived(view, self.name, "streamed")])
+
+    def undeclared(self, view: TraceView) -> str | None:
+        """Return what says that an image came without a pull, or None."""
+        return arrived_unpulled(view)

@@ -39,6 +39,10 @@ class BakePackages:
         nothing = Verdict(self.name, _NOT[at_start.value], at_start.evidence)
         return all_of(self.name, [nothing, ran_prepared_image(view)])
 
+    def undeclared(self, view: TraceView) -> str | None:
+        """Return None: an image that is not the variant's own is told by `variant_image`."""
+        return None
+
 
 def ran_prepared_image(view: TraceView) -> Verdict:
     """Say whether head and worker ran the image that the preparation made: by digest where both are known, else by

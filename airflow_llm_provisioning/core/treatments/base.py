@@ -52,3 +52,7 @@ class Treatment(Protocol):
     def verify(self, view: TraceView) -> Verdict:
         """Say from a trial's trace whether it was really applied, with the evidence."""
         ...
+
+    def undeclared(self, view: TraceView) -> str | None:
+        """Return what says that a trial which does not declare it had it all the same, or None."""
+        ...

@@ -1,23 +1,35 @@
 """Fast weight download: many connections for one file (hf_transfer) or the Xet protocol at full speed.
 
 The origin's hf_transfer is a silent no-op on huggingface_hub 1.0 and later (removed in commit 52c718a5), and gives
-way to
-hf_xet where that is installed (0.32 to 0.36), unless Xet is disabled.
+way to hf_xet where that is installed (0.30 to 0.36; a requirement of the hub's client since 0.32), unless Xet is
+disabled.
 """
 
 from dataclasses import replace
 from typing import Final
 
 from airflow_llm_provisioning.core.experiment import Delivery
+from airflow_llm_provisioning.core.loading import not_from_the_hub
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import ServingPlan
-from airflow_llm_provisioning.core.verdicts import Verdict, recipe_packages, switch
+from airflow_llm_provisioning.core.verdicts import (
+    Value,
+    Verdict,
+    recipe_packages,
+    runtime_variables,
+    switch,
+    weights_found,
+)
 from airflow_llm_provisioning.core.workload import Workload, package_name
 
 _ANYWHERE: frozenset[str] = frozenset()
 # What the hub's client raises where hf_transfer is switched on and not installed (huggingface_hub 0.25,
 # file_download.http_get); Serve shows it in the deployment's message.
 _REFUSAL: Final = "'hf_transfer' package is not available"
+# What it warns of where the switch is set and it knows no hf_transfer any more (huggingface_hub 2.4, constants.py).
+_DEPRECATED: Final = "'hf_transfer' is not used anymore"
+
+Packages = dict[str, str]
 
 
 class FastDownload:
@@ -38,48 +50,86 @@ class FastDownload:
         )
 
     def verify(self, view: TraceView) -> Verdict:
-        """Say whether the downloader that was switched on is installed and honoured by the hub library beside it."""
+        """Say whether the downloader that was switched on is installed, honoured by the hub library beside it, and had
+        anything to download.
+        """
+        vain = not_from_the_hub(view) or weights_found(view)
+        if vain:
+            return Verdict(self.name, "no", (vain,))
         packages = _packages(view)
-        xet = switch(view, "HF_XET_HIGH_PERFORMANCE")
-        if xet.value == "yes":
-            return _xet(packages, xet)
-        transfer = switch(view, "HF_HUB_ENABLE_HF_TRANSFER")
-        if transfer.value != "yes":
-            return Verdict(self.name, transfer.value, (*transfer.evidence, *xet.evidence))
-        if any(_REFUSAL in str(answer.body) for answer in view.polls()):
-            return Verdict(self.name, "no", (*transfer.evidence, f"The hub's client refused: {_REFUSAL}."))
-        return _transfer(packages, transfer, xet_disabled=switch(view, "HF_HUB_DISABLE_XET").value == "yes")
+        xet, transfer = switch(view, "HF_XET_HIGH_PERFORMANCE"), switch(view, "HF_HUB_ENABLE_HF_TRANSFER")
+        by_xet = _xet(view, packages, xet) if xet.value == "yes" else None
+        if by_xet is not None and (by_xet.value == "yes" or transfer.value != "yes"):
+            return by_xet
+        if transfer.value != "yes" and not _by_itself(view, packages):
+            value: Value = "unknown" if "unknown" in (xet.value, transfer.value) else "no"
+            return Verdict(self.name, value, (*transfer.evidence, *xet.evidence))
+        return _transfer(view, packages, transfer)
+
+    def undeclared(self, view: TraceView) -> str | None:
+        """Return what says that a trial which does not declare it had it all the same, or None."""
+        for name in ("HF_XET_HIGH_PERFORMANCE", "HF_HUB_ENABLE_HF_TRANSFER"):
+            if (on := switch(view, name)).value == "yes":
+                return " ".join(on.evidence)
+        packages = _packages(view)
+        hub = _version(packages.get("huggingface-hub"))
+        if _by_itself(view, packages) and hub is not None and hub < (0, 32):
+            return "hf_transfer is installed, and vLLM switches it on by itself."
+        return None
 
 
-def _transfer(packages: dict[str, str], on: Verdict, *, xet_disabled: bool) -> Verdict:
+def _transfer(view: TraceView, packages: Packages, on: Verdict) -> Verdict:
+    if any(_REFUSAL in str(answer.body) for answer in view.polls()):
+        return _no(on, f"The hub's client refused: {_REFUSAL}.")
+    warned = next((log for log in view.logs if _DEPRECATED in log.text), None)
+    if warned is not None:
+        return _no(on, f"The hub's client says in {warned.filename}: {_DEPRECATED}.")
     if "hf-transfer" not in packages:
-        return Verdict(
-            "fast_download", "unknown", (*on.evidence, "hf_transfer is in no list of packages that was seen.")
-        )
+        return _unknown(on, "hf_transfer is in no list of packages that was seen.")
     hub = _version(packages.get("huggingface-hub"))
     if hub is None:
-        reason = "Which huggingface_hub ran is not known, and 1.0 and later ignore hf_transfer."
-        return Verdict("fast_download", "unknown", (*on.evidence, reason))
+        return _unknown(on, "Which huggingface_hub ran is not known, and 1.0 and later ignore hf_transfer.")
     told = f"huggingface_hub {'.'.join(map(str, hub))} is installed"
     if hub >= (1, 0):
-        return Verdict("fast_download", "no", (*on.evidence, f"{told}: it ignores hf_transfer since 1.0."))
-    if hub >= (0, 32) and "hf-xet" in packages and not xet_disabled:
-        return Verdict(
-            "fast_download", "no", (*on.evidence, f"{told} with hf_xet, which takes precedence over hf_transfer.")
-        )
+        return _no(on, f"{told}: it ignores hf_transfer since 1.0.")
+    xet_disabled = switch(view, "HF_HUB_DISABLE_XET").value == "yes"
+    if not xet_disabled and (hub >= (0, 32) or (hub >= (0, 30) and "hf-xet" in packages)):
+        return _no(on, f"{told} with hf_xet, which takes precedence over hf_transfer.")
     return Verdict("fast_download", "yes", (*on.evidence, f"{told} and honours hf_transfer."))
 
 
-def _xet(packages: dict[str, str], on: Verdict) -> Verdict:
+def _xet(view: TraceView, packages: Packages, on: Verdict) -> Verdict:
+    disabled = switch(view, "HF_HUB_DISABLE_XET")
+    if disabled.value == "yes":
+        return _no(on, *disabled.evidence, "The hub's client uses no hf_xet then.")
     hub = _version(packages.get("huggingface-hub"))
-    if "hf-xet" in packages and (hub is None or hub >= (0, 32)):
-        return Verdict("fast_download", "yes", (*on.evidence, f"{packages['hf-xet']} is installed."))
     if hub is not None and hub < (0, 30):
-        return Verdict("fast_download", "no", (*on.evidence, "This huggingface_hub does not know hf_xet yet."))
-    return Verdict("fast_download", "unknown", (*on.evidence, "hf_xet is in no list of packages that was seen."))
+        return _no(on, "This huggingface_hub does not know hf_xet yet.")
+    if hub is not None and hub >= (0, 32):
+        told = f"huggingface_hub {'.'.join(map(str, hub))} is installed, which brings hf_xet."
+        return Verdict("fast_download", "yes", (*on.evidence, told))
+    if "hf-xet" in packages:
+        return Verdict("fast_download", "yes", (*on.evidence, f"{packages['hf-xet']} is installed."))
+    return _unknown(on, "hf_xet is in no list of packages that was seen.")
 
 
-def _packages(view: TraceView) -> dict[str, str]:
+def _by_itself(view: TraceView, packages: Packages) -> bool:
+    """Whether vLLM switches hf_transfer on: it is installed, and nobody set the variable on the worker (vllm 0.5.4,
+    weight_utils.enable_hf_transfer).
+    """
+    told = {*view.env_of(view.worker), *runtime_variables(view)}
+    return {"vllm", "hf-transfer"} <= packages.keys() and "HF_HUB_ENABLE_HF_TRANSFER" not in told
+
+
+def _no(on: Verdict, *why: str) -> Verdict:
+    return Verdict("fast_download", "no", (*on.evidence, *why))
+
+
+def _unknown(on: Verdict, *why: str) -> Verdict:
+    return Verdict("fast_download", "unknown", (*on.evidence, *why))
+
+
+def _packages(view: TraceView) -> Packages:
     """Return normalised name -> requirement of what the recipe bakes and Ray installs at start; the later wins."""
     return (recipe_packages(view) or {}) | {package_name(item): item for item in view.runtime_pip}
 

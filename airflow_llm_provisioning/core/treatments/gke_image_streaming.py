@@ -3,7 +3,7 @@
 from airflow_llm_provisioning.core.experiment import Delivery
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import ServingPlan
-from airflow_llm_provisioning.core.treatments.delivered import both_arrived
+from airflow_llm_provisioning.core.treatments.delivered import arrived_unpulled, both_arrived
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of, cloud_says
 from airflow_llm_provisioning.core.workload import Workload
 
@@ -27,3 +27,7 @@ class GkeImageStreaming:
         arrived = both_arrived(view, self.name, "streamed")
         # A node's own word is proof enough; Google's state alone can only say no.
         return all_of(self.name, [arrived] if said.value == "unknown" else [said, arrived])
+
+    def undeclared(self, view: TraceView) -> str | None:
+        """Return what says that an image came without a pull, or None."""
+        return arrived_unpulled(view)

@@ -1,0 +1,91 @@
+"""Where an application's weights come from, and which of its inputs may lead elsewhere tomorrow: read from Serve's
+configuration as it was submitted.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.fields import dig, items, mapping, text
+from airflow_llm_provisioning.core.trace.view import TraceView
+
+# vLLM 0.33 model_loader: these read files of their own kind, or none at all; all others take a hub model's safetensors.
+_OWN_FILES: Final = frozenset({"tensorizer", "sharded_state", "runai_streamer_sharded", "ipc_cache", "modelexpress"})
+_MADE_UP: Final = "dummy"
+_FORMAT_KEYS: Final = frozenset({"load_format", "load-format"})
+_SOURCE_KEYS: Final = frozenset({"model", "model_source", "model-source"})
+# A commit, or any other hash of content, as a part of an address.
+_HASH = re.compile(r"(?=.*\d)[0-9a-f]{7,64}", flags=re.IGNORECASE)
+_ARCHIVES: Final = (".tar.gz", ".tgz", ".zip", ".jar", ".whl")
+
+
+def not_from_the_hub(view: TraceView) -> str | None:
+    """Return why the weights do not come through the hub's client, in one sentence, or None where they do (or where
+    the configuration does not say otherwise).
+    """
+    for application in view.applications:
+        for key, value in _walk(application.get("args")):
+            found = _format(value) if key in _FORMAT_KEYS else _source(value) if key in _SOURCE_KEYS else None
+            if found:
+                return found
+    return None
+
+
+def moving_inputs(view: TraceView) -> tuple[str, ...]:
+    """Return a sentence for each input of the applications that may be another one tomorrow under the same name: code
+    behind a branch's or tag's address, a model without a commit.
+    """
+    found = [
+        f"The application's {key} {address} names no commit: what it leads to may change between trials."
+        for application in view.applications
+        for key in ("working_dir", "py_modules")
+        for address in _addresses(dig(application, "runtime_env", key))
+        if not _pinned(address)
+    ]
+    revision = text(dig(view.trial, "model", "revision"))
+    if revision and not re.fullmatch(r"[0-9a-f]{40}", revision):
+        found.append(f"The model's revision {revision!r} is no commit: it may change between trials.")
+    return tuple(found)
+
+
+def _walk(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every key of a nested configuration with its value."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield str(key), inner
+            yield from _walk(inner)
+    for inner in items(value):
+        yield from _walk(inner)
+
+
+def _format(value: Any) -> str | None:
+    if value == _MADE_UP:
+        return "The engine's load_format is dummy: it makes its weights up and reads none."
+    if value in _OWN_FILES:
+        return f"The engine's load_format is {value}: it reads files of its own, not the hub's."
+    return None
+
+
+def _source(value: Any) -> str | None:
+    source = text(mapping(value).get("bucket_uri") or value)
+    if source.startswith(("/", "./")) or "://" in source:
+        return f"The weights are read from {source}, not from the hub."
+    return None
+
+
+def _addresses(value: Any) -> list[str]:
+    """Return the addresses among a value; what is no address is in the image already."""
+    given = [value] if isinstance(value, str) else [item for item in items(value) if isinstance(item, str)]
+    return [item for item in given if "://" in item]
+
+
+def _pinned(address: str) -> bool:
+    parts = address.partition("://")[2].partition("?")[0].split("/")
+    return any(_HASH.fullmatch(_stem(part)) for part in parts)
+
+
+def _stem(part: str) -> str:
+    for ending in _ARCHIVES:
+        part = part.removesuffix(ending)
+    # An archive may be called after its repository and its commit.
+    return part.rpartition("-")[2] or part

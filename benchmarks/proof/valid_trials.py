@@ -1,0 +1,73 @@
+"""Trials in which everything was done as it should be: nothing may be called not applied, warm or contradictory.
+
+Every cloud with every node autoscaler, both set-ups, every variant the target is for, both workload profiles; and with
+each seed another draw of the profiles' noise: boots, pulls, downloads, every step of the controllers.
+"""
+
+from collections.abc import Iterator
+from itertools import count, islice, product
+from typing import Final
+
+from airflow_llm_provisioning.core.experiment import Target
+from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
+from airflow_llm_provisioning.core.workload import PHI3_2025, PHI3_CURRENT, ScalingSetup, Workload
+from proof.recorded_trial import Scenario, run
+from proof.targets import KINDS, target
+
+Cell = tuple[Target, ScalingSetup, str, Workload]
+
+
+def cells() -> tuple[Cell, ...]:
+    """Return every cell once, so that neighbours differ in cloud, kind and profile."""
+    targets = [target(cloud, kind, autoscaler) for kind in ("plain", "fast") for cloud, autoscaler in KINDS]
+    targets.append(target("eks", "fast", volume_initialization_rate_mib_s=300))
+    every = [
+        (where, setup, variant, served)
+        for where, setup, served in product(targets, ScalingSetup, (PHI3_2025, PHI3_CURRENT))
+        for variant in where.variants
+    ]
+    step = _coprime(len(every))
+    return tuple(every[position * step % len(every)] for position in range(len(every)))
+
+
+def scenarios(number: int, seed: int) -> Iterator[Scenario]:
+    """Yield so many scenarios, cell by cell and then again with other noise."""
+    drawn = ((cell, seed * 1_000_003 + turn) for turn in count() for cell in cells())
+    for (where, setup, variant, served), noise in islice(drawn, number):
+        yield Scenario(target=where, declared=served, setup=setup, variant=variant, seed=noise)
+
+
+def alarm(scenario: Scenario) -> str | None:
+    """Run a valid trial; return what was wrongly said of it, or None."""
+    row = run(scenario)[-1].row
+    wrong = _wrong(row, declared=bool(row.treatments))
+    if wrong is None:
+        return None
+    return f"{scenario.target.name} {scenario.setup} {scenario.variant} {row.profile} seed {scenario.seed}: {wrong}"
+
+
+def _wrong(row: TrialResult, *, declared: bool) -> str | None:
+    if row.status is not TrialStatus.SUCCEEDED:
+        return f"{row.status}: {row.reason}"
+    if row.start != "cold":
+        return f"start {row.start}: {_evidence(row, 'cold_start')}"
+    if row.applied != ("applied" if declared else "none"):
+        doubted = [item for item in row.verdicts if item["value"] != "yes" and item["claim"] != "runtime_pip"]
+        return f"{row.applied}: {doubted}"
+    told = [flag for flag in row.flags if not flag.startswith(_HARMLESS)]
+    return f"flags {told}" if told else None
+
+
+# What may be noted of a valid trial: nothing.
+_HARMLESS: Final[tuple[str, ...]] = ()
+
+
+def _evidence(row: TrialResult, claim: str) -> object:
+    return [item["evidence"] for item in row.verdicts if item["claim"] == claim]
+
+
+def _coprime(size: int) -> int:
+    """Return a step that visits every position of a ring of this size."""
+    from math import gcd
+
+    return next(step for step in range(size // 3 or 1, size + 2) if gcd(step, size) == 1)
