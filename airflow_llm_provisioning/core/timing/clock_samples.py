@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from airflow_llm_provisioning.core.fields import dig, mapping, objects
+from airflow_llm_provisioning.core.fields import dig, mapping, number, objects
 from airflow_llm_provisioning.core.instants import Stamp, from_epoch_s, parse_stamp
 from airflow_llm_provisioning.core.trace.objects import Answer, Event, History
 from airflow_llm_provisioning.core.trace.redaction import newest_managed_stamp
@@ -22,7 +22,9 @@ KARPENTER: Final = "karpenter"
 
 # The quickest of a clock's messages takes no longer, nor does a poll's reply. Recordings: operator events arrive 3 to
 # 35 ms after their stamp.
-PROMPT: Final = timedelta(seconds=0.25)
+_PROMPT: Final = timedelta(seconds=0.25)
+# A simulated clock that runs faster blurs everything anyhow.
+_FASTEST: Final = 1000.0
 
 _COMPONENTS: Final[Mapping[str, str]] = {
     "rayservice-controller": OPERATOR,
@@ -53,6 +55,12 @@ class Sample:
     def most(self) -> timedelta | None:
         """How far its clock is ahead of the recorder's, at most; None where nothing bounds it."""
         return None if self.not_before is None else self.stamp.until - self.not_before
+
+
+def promptness(view: TraceView) -> timedelta:
+    """Return within what time a message or a reply counts as prompt; longer by a simulated clock that runs faster."""
+    speed = number(dig(view.header, "clock", "speed")) or 1.0
+    return _PROMPT * min(max(1.0, speed), _FASTEST)
 
 
 def node_clock(node_name: str) -> str:
@@ -102,7 +110,7 @@ def _samples(view: TraceView) -> Iterator[tuple[str, Sample]]:
     yield from _object_samples(view)
     for sample in _claim_samples(view):
         yield KARPENTER, sample
-    for sample in _polled(view.polls()):
+    for sample in _polled(view.polls(), promptness(view)):
         yield serve_clock(view.head), sample
 
 
@@ -126,7 +134,7 @@ def _claim_samples(view: TraceView) -> Iterator[Sample]:
                 yield Sample(stamp, version.received_at, prompt=False)
 
 
-def _polled(polls: Iterable[Answer]) -> Iterator[Sample]:
+def _polled(polls: Iterable[Answer], reply: timedelta) -> Iterator[Sample]:
     """Yield each of Serve's stamps with the first answer that had it and the last that had not."""
     seen: set[datetime] = set()
     without: datetime | None = None
@@ -137,7 +145,7 @@ def _polled(polls: Iterable[Answer]) -> Iterator[Sample]:
             if stamp and stamp.at not in seen:
                 seen.add(stamp.at)
                 yield Sample(stamp, answer.received_at, False, without)
-        without = answer.received_at - PROMPT
+        without = answer.received_at - reply
 
 
 def _serve_stamps(body: object) -> Iterator[object]:

@@ -2,10 +2,10 @@
 
 The reference is the recorder's clock, because it alone saw everything. A stamp cannot be later than its receipt, so
 the largest `stamp - receipt` bounds a clock's lead from below. From above: at least one of a clock's messages arrived
-promptly (within `PROMPT`), so its lead is not more than that stamp's cut-off fraction and `PROMPT` beyond. Of n stamps
+promptly (within `promptness`), so its lead is not more than that stamp's cut-off fraction and so much beyond. Of n stamps
 of whole seconds in n different seconds, the smallest cut-off fraction exceeds x with probability (1 - x)^n: many stamps
 tighten the bound. A clock that no watch carries (Ray's, Serve's) is bounded by polls that did not have its stamp yet,
-and by what its instants had to wait for (`narrowed`). No lead is believed likely until the stamps prove one. It is
+and by what its instants had to wait for (`narrow`). No lead is believed likely until the stamps prove one. It is
 taken as constant for the length of a trial.
 
 Knows nothing of milestones.
@@ -16,15 +16,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from airflow_llm_provisioning.core.fields import dig, number
 from airflow_llm_provisioning.core.instants import SECOND, Stamp, seconds
-from airflow_llm_provisioning.core.timing.clock_samples import PROMPT, Sample, nodes_of_clocks, samples_of
+from airflow_llm_provisioning.core.timing.clock_samples import Sample, nodes_of_clocks, promptness, samples_of
 from airflow_llm_provisioning.core.trace.view import TraceView
 
 # A clock does not change by so much within one trial.
 IMPLAUSIBLE: Final = timedelta(seconds=60)
-# A simulated clock that runs faster blurs everything anyhow.
-FASTEST: Final = 1000.0
 # From so many messages on, one of them can be taken for prompt.
 OFTEN: Final = 3
 # What is believed of a clock of which no message was seen promptly; NTP-kept nodes stay far below.
@@ -58,8 +55,7 @@ class Clocks:
 
     def __init__(self, view: TraceView) -> None:
         self.odd: dict[str, int] = {}
-        speed = number(dig(view.header, "clock", "speed")) or 1.0
-        self._prompt = PROMPT * min(max(1.0, speed), FASTEST)
+        self._prompt = promptness(view)
         samples = {clock: self._plausible(clock, taken) for clock, taken in samples_of(view).items()}
         self._heard = {clock for clock, taken in samples.items() if any(sample.prompt for sample in taken)}
         often = {clock: taken for clock, taken in samples.items() if sum(s.prompt for s in taken) >= OFTEN}

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_llm_provisioning.core.fields import dig, mapping, number, objects, text
 from airflow_llm_provisioning.core.instants import Stamp, from_epoch_s
-from airflow_llm_provisioning.core.timing.clock_samples import PROMPT, node_clock, ray_clock, serve_clock
+from airflow_llm_provisioning.core.timing.clock_samples import node_clock, promptness, ray_clock, serve_clock
 from airflow_llm_provisioning.core.timing.clocks import ALLOWANCE
 from airflow_llm_provisioning.core.timing.engine_logs import LogEntry, LogReading
 from airflow_llm_provisioning.core.timing.pod_sources import raylet
@@ -27,9 +27,9 @@ def serving(view: TraceView) -> Iterator[tuple[str, Sighting | None]]:
         for event in view.events_of(view.rayservice, reason)[:1]:
             yield "serve_config_sent", event_sighting(event)
     yield "replica_requested", _serve_stamp(polls, _replica_stamps, "replica start_time_s", clock)
-    yield "replica_placed", _polled(polls, _placed, "serve-rest replica placed")
+    yield "replica_placed", _polled(view, _placed, "serve-rest replica placed")
     yield "worker_asked", _worker_asked(view)
-    yield "app_running", _polled(polls, _all_running, "serve-rest applications RUNNING")
+    yield "app_running", _polled(view, _all_running, "serve-rest applications RUNNING")
     if view.rayservice:
         sight = view.rayservice.first_sight(_status_running)
         yield "app_running", published(f"rayservices {view.name} applicationStatuses RUNNING", sight)
@@ -122,11 +122,12 @@ def _status_running(obj: Any) -> bool:
     return False
 
 
-def _polled(polls: Sequence[Answer], holds: Any, source: str) -> Sighting | None:
+def _polled(view: TraceView, holds: Any, source: str) -> Sighting | None:
+    polls = view.polls()
     for position, answer in enumerate(polls):
         if holds(answer.body):
             # What an answer did not show may have happened while it was under way.
-            before = tuple(earlier.received_at - PROMPT for earlier in polls[:position])
+            before = tuple(earlier.received_at - promptness(view) for earlier in polls[:position])
             return Sighting(source, received_at=answer.received_at, before=before, not_before=answer.unchanged_until)
     return None
 
