@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kube_fake_api import Fault, fake_api
 
 from airflow_llm_provisioning import connections
-from airflow_llm_provisioning.exceptions import ConnectionConfigError
+from airflow_llm_provisioning.exceptions import ConnectionConfigError, MissingExtraError
 
 pytestmark = pytest.mark.eks
 sys.path.insert(0, str(Path(__file__).parents[1] / "gateways" / "clouds"))
@@ -83,6 +84,30 @@ def test_a_missing_region_is_named(connection: Any) -> None:
     """Neither reference nor connection says where."""
     with pytest.raises(ConnectionConfigError, match="lacks the extra region_name"):
         connections.eks_cloud({"conn_id": connection(region_name="")})
+
+
+def test_without_the_provider_the_error_names_the_extra(connection: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3 alone is not enough: the credentials come from the official hook."""
+    conn_id = connection()
+    monkeypatch.setitem(sys.modules, "airflow.providers.amazon.aws.hooks.base_aws", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'airflow-llm-provisioning\[amazon\]'"):
+        connections.open_cloud({"cloud": "eks", "conn_id": conn_id})
+
+
+async def test_a_cluster_behind_the_connection_gets_fresh_tokens_for_as_long_as_it_is_open(
+    stand: Stand, connection: Any
+) -> None:
+    """The token is presigned here from the connection, and again when the API server refuses the old one; the cluster
+    is described anew by a session of its own each time, so that an expired one does not matter either.
+    """
+    async with fake_api() as api:
+        stand.world.clusters["eks-1"].server = api.url
+        reference = {"conn_id": connection(), "cluster_name": "eks-1", "region": "us-west-2", "namespace": "default"}
+        async with connections.open_cluster(reference) as cluster:
+            api.faults.append(Fault("pods", status=401))
+            assert (await cluster.list("pods", "default"))[0] == []
+    assert all(str(token).startswith("Bearer k8s-aws-v1.") for token in api.tokens)
+    assert stand.count("eks.GET /clusters/eks-1") == 2
 
 
 def test_without_the_extra_the_error_names_it() -> None:
