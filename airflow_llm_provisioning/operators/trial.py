@@ -10,7 +10,7 @@ from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_llm_provisioning.core.names import LABEL_TRIAL
-from airflow_llm_provisioning.exceptions import ConflictError, ProvisioningError, StoreError
+from airflow_llm_provisioning.exceptions import ProvisioningError, StoreError
 from airflow_llm_provisioning.operators.ray_service import delete_ray_service
 from airflow_llm_provisioning.operators.waiting import WaitingOperator
 from airflow_llm_provisioning.triggers.base import raise_error
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 # The Service of the origin's experiment is `llm-model-serve-serve-svc`; KubeRay makes it from this name.
 RAYSERVICE = "llm-model-serve"
 DEFAULT_STORE = "llm_provisioning_results"
+# A node that was asked for is there within ten minutes or not at all (assumed; the origin's came within five).
+LATE_NODE_S = 600.0
+# What a teardown remembers from one try to the next.
+_NODES = "nodes"
+_UNPLACED = "unplaced"
 
 
 class OpenTrial(BaseOperator):
@@ -76,6 +81,7 @@ class OpenTrial(BaseOperator):
     async def _open(self, plan: "Any", store: "ResultsStore") -> dict[str, Any]:
         from airflow_llm_provisioning.connections import open_cluster
         from airflow_llm_provisioning.core.experiment import Target
+        from airflow_llm_provisioning.operators.opening import lock_and_look
 
         cluster: Cluster | None = None
         try:
@@ -110,6 +116,7 @@ class OpenTrial(BaseOperator):
         from airflow_llm_provisioning.core.treatments import plan_serving, serving, treatments_of
         from airflow_llm_provisioning.core.workload import ScalingSetup, workload_from
         from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
+        from airflow_llm_provisioning.operators.opening import completion_request, prepared_for
 
         planned = self.planned
         served = workload_from(planned)
@@ -276,59 +283,3 @@ def _with_earlier_tries(
     state.set(_NODES, {**together})
     state.set(_UNPLACED, [*waiting])
     return together, waiting
-
-
-_NODES = "nodes"
-_UNPLACED = "unplaced"
-# A node that was asked for is there within ten minutes or not at all (assumed; the origin's came within five).
-LATE_NODE_S = 600.0
-
-
-async def lock_and_look(cluster: "Cluster", trial: Mapping[str, Any]) -> None:
-    """Take the cluster's lock and refuse a name that is taken; give the lock back when refused."""
-    namespace, name = trial["namespace"], trial["rayservice"]
-    await cluster.acquire_lock(trial["lock_holder"], namespace=namespace, duration_s=trial["timeout_s"] + LOCK_MARGIN_S)
-    found = await cluster.get("rayservices", name, namespace)
-    if found is None or (found["metadata"].get("labels") or {}).items() >= _identity(trial).items():
-        return
-    await cluster.release_lock(trial["lock_holder"], namespace=namespace)
-    raise ConflictError(
-        f"Trial {trial['trial_id']} cannot start on {cluster.name}: RayService {namespace}/{name} exists and is not "
-        "this trial's. Delete it, or give the target another namespace."
-    )
-
-
-LOCK_MARGIN_S = 3600
-
-
-def _identity(trial: Mapping[str, Any]) -> dict[str, str]:
-    return {LABEL_TRIAL: trial["labels"][LABEL_TRIAL]}
-
-
-def prepared_for(store: "ResultsStore", target: "Target", recipe_content: str) -> dict[str, Any]:
-    """Return what the preparations of a target left: image, digest, snapshot_id, ... of this recipe, newest last."""
-    prepared: dict[str, Any] = {}
-    for step in store.preparations(target.name):
-        if step.verb == "build_image" and step.content != recipe_content:
-            continue
-        prepared |= {key: step.result[key] for key in _PREPARED if step.result.get(key) is not None}
-    return prepared
-
-
-_PREPARED = ("image", "digest", "size_bytes", "snapshot_id", "volume_gib", "volume_initialization_rate_mib_s", "pool")
-
-
-def completion_request(model: str) -> dict[str, Any]:
-    """Return the request whose valid answer proves that the model serves (OpenAI's chat completions, as vLLM speaks
-    it).
-    """
-    return {
-        "path": "/v1/chat/completions",
-        "body": {
-            "model": model,
-            "messages": [{"role": "user", "content": "Say one word."}],
-            "max_tokens": 8,
-            "temperature": 0,
-        },
-        "expect_model": model,
-    }
