@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 from airflow_llm_provisioning.core.instants import parse_instant, parse_stamp
 from airflow_llm_provisioning.core.manifest import serve_service
+from airflow_llm_provisioning.core.pull_refusals import PullRefusals
 from airflow_llm_provisioning.core.timing.sources import first_ready_endpoint
 from airflow_llm_provisioning.core.trace.format import Line
 from airflow_llm_provisioning.core.trace.objects import condition
@@ -65,6 +66,7 @@ class Readiness:
         self._service_owners: dict[str, frozenset[str]] = {}
         self._clusters: set[str] = set()
         self._failed_since: dict[str, tuple[datetime, str]] = {}
+        self._pulls = PullRefusals()
 
     def feed(self, line: Line) -> State:
         """Take one line into account and return the state. Lines that cannot be read change nothing."""
@@ -79,6 +81,8 @@ class Readiness:
                 self._remember_owner(obj)
             case "endpointslices":
                 self._endpoints(obj, kind)
+            case "pods":
+                self._pod(obj, kind, received_at)
             case "serve-rest":
                 self._serve_answer(line, obj, received_at)
             case "events" | "events.events.k8s.io":
@@ -86,8 +90,14 @@ class Readiness:
         return self.tick(received_at)
 
     def tick(self, now: datetime) -> State:
-        """Return the state at `now`: a failed application that stays so ends the wait without another line."""
+        """Return the state at `now`: an application that stays failed, or an image that stays refused, ends the wait
+        without another line.
+        """
         if self.state == "pending":
+            refused = self._pulls.lasting(now)
+            if refused:
+                self._fail(refused)
+                return self.state
             for app, (since, message) in sorted(self._failed_since.items()):
                 if now - since >= self._grace:
                     self._fail(f"Serve application {app!r} failed to deploy and stayed so: {_gist(message)}")
@@ -110,6 +120,10 @@ class Readiness:
             status = mapping(dig(obj, "status", part))
             self._clusters.add(text(status.get("rayClusterName")))
             self._applications(status.get("applicationStatuses"), received_at)
+
+    def _pod(self, obj: Mapping[str, Any], kind: Any, received_at: datetime) -> None:
+        if dig(obj, "metadata", "labels", "ray.io/cluster") in self._clusters - {""}:
+            self._pulls.feed(obj, kind, received_at)
 
     def _is_mine(self, obj: Mapping[str, Any]) -> bool:
         metadata = mapping(obj.get("metadata"))
