@@ -313,7 +313,7 @@ def _prepare_target(experiment: Experiment, target: Target, results_conn_id: str
                 cloud=_cloud(target),
                 image=image,
                 kubernetes_minor=target.nodes.kubernetes_minor,
-                options=target.options.get("snapshot"),
+                options=_snapshot_options(target),
                 **known,
             )
             prepared = _output(snapshot)
@@ -325,7 +325,13 @@ def _prepare_target(experiment: Experiment, target: Target, results_conn_id: str
             before.append(_enable_streaming(target, image, known))
         data = target.as_dict()
         before.append(
-            SetUpNodes(task_id="set_up_nodes", target=data, prepared=prepared, results_conn_id=results_conn_id)
+            SetUpNodes(
+                task_id="set_up_nodes",
+                target=data,
+                prepared=prepared,
+                files_dir=target.options.get("node_files_dir"),
+                results_conn_id=results_conn_id,
+            )
         )
         if "enable_streaming" in steps and not converts:
             before.append(_enable_streaming(target, image, known))
@@ -346,6 +352,15 @@ def _enable_streaming(target: Target, image: Any, known: Mapping[str, Any]) -> E
         options=_streaming_options(target),
         **known,
     )
+
+
+def _snapshot_options(target: Target) -> dict[str, Any]:
+    """Return the target's own options, and what its nodes and its cluster say of a snapshot."""
+    told = {
+        "volume_initialization_rate_mib_s": target.nodes.volume_initialization_rate_mib_s,
+        "cluster": target.cluster_name,
+    }
+    return {key: value for key, value in told.items() if value is not None} | dict(target.options.get("snapshot") or {})
 
 
 def _pools(target: Target) -> list[str] | None:
