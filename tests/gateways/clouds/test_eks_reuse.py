@@ -123,7 +123,7 @@ def test_two_preparations_of_one_image_share_builder_and_snapshot(stand: Stand, 
     results = [operation.result or {} for operation in ended]
     assert [operation.error for operation in ended] == [None, None]
     assert len({result["snapshot_id"] for result in results}) == 1
-    assert len(stand.aws.compute.machines) == 1
+    assert (len(stand.aws.compute.machines), len(stand.aws.compute.commands)) == (1, 3)
     assert list(stand.world.snapshots) == [results[0]["snapshot_id"]]
     assert stand.world.snapshots[results[0]["snapshot_id"]].images == {request["image"]: request["digest"]}
     assert stand.living_instances() == []

@@ -1,6 +1,6 @@
 """EKS: images by CodeBuild, snapshots by EC2 and SSM, access by a token presigned here.
 
-Of boto3's types nothing leaves the `eks*` files. This one composes the verbs and answers the questions; it is imported
+Of boto3's types nothing leaves this package. This file composes the verbs and answers the questions; it is imported
 only where an Amazon connection is opened.
 """
 

@@ -1,6 +1,6 @@
 """One AWS account and region as the EKS gateway sees it: clients, errors in words, tags, the ledger's books.
 
-boto3 stays in the `eks*` files. This one knows no verb; credentials come as a session, or as a function that makes one,
+boto3 stays in this package. This file knows no verb; credentials come as a session, or as a function that makes one,
 so that an expired token can be replaced during a long wait.
 """
 

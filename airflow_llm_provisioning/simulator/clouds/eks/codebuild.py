@@ -1,4 +1,4 @@
-"""CodeBuild's calls of the stand-in; what a build does is planned in `eks_builds`."""
+"""CodeBuild's calls of the stand-in; what a build does is planned in `builds`."""
 
 import uuid
 from collections.abc import Callable, Mapping
