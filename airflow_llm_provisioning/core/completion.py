@@ -6,10 +6,12 @@ and a plain answer of the origin's kind (text, or JSON with `text` or `generated
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping
 
+# vLLM's finish reasons beside `stop` and `length`: the request was given up, or the engine failed (v1/engine, 0.33).
+_BROKEN_OFF: Final = frozenset({"abort", "error"})
 _PLAIN_KEYS = ("text", "generated_text", "response", "output")
 
 
@@ -38,8 +40,10 @@ def flaw(status: int, content_type: str, body: bytes, *, expect_model: str | Non
         return "an HTML page"
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _flaw_of_text(body, content_type, expect_model)
+    if expect_model is not None and content_type.strip() and "json" not in content_type.lower():
+        return f"JSON that is called {content_type.partition(';')[0].strip()}"
     return _flaw_of_json(answer, expect_model)
 
 
@@ -61,6 +65,9 @@ def _flaw_of_json(answer: Any, expect_model: str | None) -> str | None:
         return f"an error: {str(dig(answer, 'error', 'message') or error or dig(answer, 'message'))[:200]}"
     if not _written(answer):
         return "no text in it"
+    ended = {dig(choice, "finish_reason") for choice in items(dig(answer, "choices"))}
+    if broken := sorted(ended & _BROKEN_OFF, key=str):
+        return f"a completion that ended by {broken[0]}"
     model = dig(answer, "model")
     if expect_model is not None and model != expect_model:
         return f"written by {model!r} instead of {expect_model!r}"
@@ -85,6 +92,7 @@ def _choice_text(choice: Any) -> Any:
 
 
 def _has_text(value: Any) -> bool:
+    """Say whether a text says anything: of logits that are no numbers, vLLM makes `!!!!!!!!`."""
     if isinstance(value, str):
-        return bool(value.strip())
+        return any(letter.isalnum() for letter in value)
     return any(_has_text(item) for item in items(value))

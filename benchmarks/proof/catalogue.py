@@ -31,8 +31,8 @@ Truth = Literal["not applied", "excluded", "unknown"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoOp:
-    """One silent no-op. `claim`: whose verdict must say it. `truth`: what it must say; `excluded` where no verdict tells
-    but the reason for which the trial does not count (`reason`), against its replicates where there are several.
+    """One silent no-op. `claim`: whose verdict must say it. `truth`: what it must say; `excluded` where it is the
+    reason for which the trial does not count (`reason`), against its replicates where there are several.
     """
 
     name: str

@@ -77,7 +77,9 @@ class Finished:
 
 
 def run(scenario: Scenario) -> list[Finished]:
-    """Run a scenario; the result of every trial in it, in their order. The same scenario gives the same rows."""
+    """Run a scenario; the result of every trial in it, in their order. The same scenario gives the same trial, to
+    within what the order of equal instants leaves open (less than a millisecond).
+    """
     # What the API server and the watches draw among equals (an endpoint, a pause) comes from the module's generator.
     random.seed(scenario.seed)
     return run_at_once(_run(scenario))

@@ -6,6 +6,7 @@ no type of the Kubernetes client leaves `transport` and `credentials`.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
@@ -116,16 +117,17 @@ class Cluster(ObjectApi):
         method: str = "GET",
         body: Any = None,
         timeout_s: float = 30.0,
+        at_most_bytes: int | None = None,
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Return status, headers and body of a request to a Service, whatever the status (503: no endpoint yet).
 
         `path` begins with a slash and may carry a query; `body` is JSON. Never tried again; a missing reply raises
-        ClusterUnreachableError.
+        ClusterUnreachableError, as does one that is longer than `at_most_bytes`: nobody knows whether it ends.
         """
         base = resource_named("services").path(namespace, f"{service}:{port}", "proxy")
         attempt = self._attempt(f"{method} {path} of", "services/proxy", f"{service}:{port}", namespace)
         call = Call(method, f"{base}{path}", attempt, body=body, repeatable=False, timeout_s=timeout_s)
-        reply = await self._transport.once(call)
+        reply = await self._transport.once(replace(call, at_most_bytes=at_most_bytes))
         return reply.status, reply.headers, reply.body
 
     async def logs(

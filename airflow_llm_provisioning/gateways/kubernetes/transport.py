@@ -33,7 +33,7 @@ REQUEST_TIMEOUT_S: Final = 30.0
 class Call:
     """One request. `repeatable`: doing it twice is doing it once, so a lost reply or a 5xx is tried again.
 
-    `body`: JSON. `attempt`: what to say when it fails.
+    `body`: JSON. `attempt`: what to say when it fails. `at_most_bytes`: of the answer's body; None: whatever comes.
     """
 
     method: str
@@ -44,6 +44,7 @@ class Call:
     content_type: str = "application/json"
     repeatable: bool = True
     timeout_s: float = REQUEST_TIMEOUT_S
+    at_most_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +179,23 @@ class Transport:
 
 async def _body(response: aiohttp.ClientResponse, call: Call, server: str) -> bytes:
     try:
-        return await response.read()
+        if call.at_most_bytes is None:
+            return await response.read()
+        return await _limited(response, call, call.at_most_bytes)
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise _unreachable(call, server, error) from error
+
+
+async def _limited(response: aiohttp.ClientResponse, call: Call, at_most_bytes: int) -> bytes:
+    body = bytearray()
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > at_most_bytes:
+            response.close()
+            raise ClusterUnreachableError(
+                f"Could not {call.attempt}: the answer is longer than {at_most_bytes} bytes and was not read to its end."
+            )
+    return bytes(body)
 
 
 def _unreachable(call: Call, server: str, error: BaseException) -> ClusterUnreachableError:

@@ -1,10 +1,12 @@
 """Port 8000 of a pod: Serve's proxy, and the OpenAI-compatible answer behind it, well-behaved or not.
 
 `MISBEHAVIOURS` are servers that must never pass for ready: each is switched on by name and replaces the application's
-answer; the proxy's own health check stays well, which is the trap.
+answer; the proxy's own health check stays well, which is the trap. `SOME_REPLICAS` fail only now and then.
+`WELL_BEHAVED` are unusual, and right.
 """
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import MappingProxyType
@@ -33,8 +35,8 @@ class OpenAiServer:
     async def request(self, method: str, path: str, body: bytes, misbehaviour: str | None = None) -> Answer:
         """Answer a request as vLLM's OpenAI server does, or as the named misbehaving server."""
         self.answered += 1
-        if misbehaviour == "some_replicas_only":
-            misbehaviour = "error_500" if self.answered % 2 else None
+        if misbehaviour is not None and misbehaviour in SOME_REPLICAS:
+            misbehaviour = "error_500" if self.answered % SOME_REPLICAS[misbehaviour] == 1 else None
         if misbehaviour is not None:
             return await _misbehave(self, misbehaviour, body)
         if method == "GET" and path == "/v1/models":
@@ -158,6 +160,65 @@ async def _echo(server: OpenAiServer, body: bytes) -> Answer:
     return 200, dict(JSON), body
 
 
+def _whole(server: OpenAiServer) -> bytes:
+    return _dump(server.completion("The capital of France is Paris."))
+
+
+async def _endless(server: OpenAiServer, body: bytes) -> Answer:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield _whole(server)[:-1]
+        while True:
+            yield b" " * 65536
+            await asyncio.sleep(0)
+
+    return 200, dict(JSON), pieces()
+
+
+async def _dripping(server: OpenAiServer, body: bytes) -> Answer:
+    async def pieces() -> AsyncIterator[bytes]:
+        for letter in _whole(server)[:-1]:
+            yield bytes([letter])
+            await asyncio.sleep(0.2)
+        await _forever()
+
+    return 200, dict(JSON), pieces()
+
+
+async def _dies(server: OpenAiServer, body: bytes) -> Answer:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield _whole(server)[:40]
+        raise ConnectionResetError("the engine's process died")
+
+    return 200, dict(JSON), pieces()
+
+
+async def _named_otherwise(server: OpenAiServer, body: bytes) -> Answer:
+    return 200, {"Content-Type": "text/plain"}, _whole(server)
+
+
+async def _false_encoding(server: OpenAiServer, body: bytes) -> Answer:
+    return 200, {**JSON, "Content-Encoding": "gzip"}, _whole(server)
+
+
+async def _slow(server: OpenAiServer, body: bytes) -> Answer:
+    await server.clock.sleep(10.0)
+    return 200, dict(JSON), _whole(server)
+
+
+async def _in_pieces(server: OpenAiServer, body: bytes) -> Answer:
+    async def pieces() -> AsyncIterator[bytes]:
+        whole = _whole(server)
+        for start in range(0, len(whole), 16):
+            yield whole[start : start + 16]
+            await asyncio.sleep(0)
+
+    return 200, dict(JSON), pieces()
+
+
+async def _packed(server: OpenAiServer, body: bytes) -> Answer:
+    return 200, {**JSON, "Content-Encoding": "gzip"}, gzip.compress(_whole(server))
+
+
 Behaviour = Callable[[OpenAiServer, bytes], Awaitable[Answer]]
 
 MISBEHAVIOURS: Final[Mapping[str, Behaviour]] = MappingProxyType(
@@ -189,14 +250,42 @@ MISBEHAVIOURS: Final[Mapping[str, Behaviour]] = MappingProxyType(
         "stall_in_stream": _stall_in_stream,
         "cut_stream": _cut_stream,
         "error_in_stream": _error_in_stream,
+        "endless": _endless,
+        "dripping": _dripping,
+        "dies_in_mid_answer": _dies,
+        "wrong_content_type": _named_otherwise,
+        "false_encoding": _false_encoding,
+        "redirect_loop": _always(307, {"Location": "?again"}, b""),
+        "aborted_in_mid_text": _altered(lambda document: document["choices"][0].update(finish_reason="abort")),
+        "not_a_number": _altered(lambda document: document["choices"][0]["message"].update(content="!!!!!!!!")),
+        "no_model": _altered(lambda document: document.pop("model")),
+        "list_of_nothing": _always(200, JSON, b"[]"),
     }
 )
-"""Name -> server. `some_replicas_only`, which fails every other request, is one more."""
+"""Name -> server."""
+
+SOME_REPLICAS: Final[Mapping[str, int]] = MappingProxyType({"some_replicas_only": 2, "one_replica_of_eight": 8})
+"""Name -> of how many replicas behind one Service one is bad; the good ones answer in between."""
+
+WELL_BEHAVED: Final[Mapping[str, Behaviour]] = MappingProxyType(
+    {
+        "slow": _slow,
+        "in_pieces": _in_pieces,
+        "packed": _packed,
+        "reasoning": _altered(
+            lambda document: document["choices"][0].update(
+                message={"role": "assistant", "content": None, "reasoning_content": "The user asks for"}
+            )
+        ),
+        "cut_at_length": _altered(lambda document: document["choices"][0].update(finish_reason="length")),
+    }
+)
+"""Name -> server that answers rightly in an unusual way; the empty name is the usual one."""
 
 
 async def _misbehave(server: OpenAiServer, name: str, body: bytes) -> Answer:
-    behaviour = MISBEHAVIOURS.get(name)
+    behaviour = MISBEHAVIOURS.get(name) or WELL_BEHAVED.get(name)
     if behaviour is None:
-        known = ", ".join([*MISBEHAVIOURS, "some_replicas_only"])
+        known = ", ".join([*MISBEHAVIOURS, *SOME_REPLICAS, *WELL_BEHAVED])
         return 500, dict(JSON), error_body(f"no misbehaving server is called {name!r}: {known}", "Fault", 500)
     return await behaviour(server, body)

@@ -1,6 +1,7 @@
 """The completion endpoint answers as vLLM's, and the misbehaving servers misbehave."""
 
 import asyncio
+import gzip
 import json
 import random
 from collections.abc import AsyncIterator
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_llm_provisioning.simulator.app.costs import Costs
-from airflow_llm_provisioning.simulator.app.openai import MISBEHAVIOURS, OpenAiServer
+from airflow_llm_provisioning.simulator.app.openai import MISBEHAVIOURS, SOME_REPLICAS, WELL_BEHAVED, OpenAiServer
 from airflow_llm_provisioning.simulator.clock import SimClock
 from airflow_llm_provisioning.simulator.profiles import load_profile
 
@@ -70,21 +71,20 @@ async def test_a_misbehaving_server_never_gives_a_whole_answer(name: str) -> Non
     good = False
     try:
         async with asyncio.timeout(0.3):
-            status, _, body = await a_server().request("POST", "/v1/chat/completions", asked(), name)
+            status, headers, body = await a_server().request("POST", "/v1/chat/completions", asked(), name)
             content = await whole(body)
-            good = status == 200 and _is_whole(content)
-    except TimeoutError:
+            good = status == 200 and _is_told_rightly(headers) and _is_whole(content)
+    except (TimeoutError, ConnectionResetError):
         pass
     assert not good
 
 
-async def test_some_replicas_only_fails_every_other_request() -> None:
-    """A load balancer in front of one good and one bad replica."""
-    server = a_server()
-    statuses = [
-        (await server.request("POST", "/v1/chat/completions", asked(), "some_replicas_only"))[0] for _ in "1234"
-    ]
-    assert sorted(statuses) == [200, 200, 500, 500]
+@pytest.mark.parametrize("name", sorted(SOME_REPLICAS))
+async def test_some_replicas_fail_now_and_then(name: str) -> None:
+    """A load balancer in front of good replicas and a bad one: the bad one's share of the requests fails."""
+    server, among = a_server(), SOME_REPLICAS[name]
+    statuses = [(await server.request("POST", "/v1/chat/completions", asked(), name))[0] for _ in range(2 * among)]
+    assert sorted(statuses) == [200] * (2 * among - 2) + [500] * 2
 
 
 async def test_an_unknown_misbehaviour_says_which_there_are() -> None:
@@ -94,9 +94,26 @@ async def test_an_unknown_misbehaviour_says_which_there_are() -> None:
     assert b"wrong_model" in await whole(body)
 
 
+@pytest.mark.parametrize("name", sorted(WELL_BEHAVED))
+async def test_a_right_server_gives_a_whole_answer(name: str) -> None:
+    """Unusual, and nothing is wrong with it."""
+    status, headers, body = await a_server().request("POST", "/v1/chat/completions", asked(), name)
+    content = await whole(body)
+    document = json.loads(gzip.decompress(content) if headers.get("Content-Encoding") == "gzip" else content)
+    message = document["choices"][0]["message"]
+    assert (status, document["model"]) == (200, MODEL)
+    assert message["content"] or message["reasoning_content"]
+
+
+def _is_told_rightly(headers: dict[str, str]) -> bool:
+    return "Content-Encoding" not in headers and "plain" not in headers.get("Content-Type", "")
+
+
 def _is_whole(content: bytes) -> bool:
     try:
         document = json.loads(content)
-        return document["model"] == MODEL and bool(document["choices"][0]["message"]["content"])
+        choice = document["choices"][0]
+        said = any(map(str.isalnum, choice["message"]["content"] or ""))
+        return document["model"] == MODEL and said and choice["finish_reason"] != "abort"
     except (ValueError, KeyError, IndexError, TypeError):
         return content.startswith(b"data:") and content.endswith(b"[DONE]\n\n") and b'"choices"' in content

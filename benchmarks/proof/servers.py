@@ -1,0 +1,139 @@
+"""The proof of true readiness: no misbehaving server passes for ready, and every right one does.
+
+Each server stands behind an API server of its own, over HTTP, and is asked by the shipped prober through that API
+server's service proxy, all at once. A stalling server is asked for longer than one attempt may last.
+"""
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from random import Random
+from typing import Any, Final
+
+from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
+from airflow_llm_provisioning.gateways.kubernetes import Cluster
+from airflow_llm_provisioning.gateways.recording.answering import Asking
+from airflow_llm_provisioning.gateways.recording.scope import Scope
+from airflow_llm_provisioning.simulator.app.costs import Costs
+from airflow_llm_provisioning.simulator.app.openai import MISBEHAVIOURS, SOME_REPLICAS, WELL_BEHAVED, OpenAiServer
+from airflow_llm_provisioning.simulator.clock import SimClock
+from airflow_llm_provisioning.simulator.faults import Faults
+from airflow_llm_provisioning.simulator.kube.backend import Answer
+from airflow_llm_provisioning.simulator.kube.server import KubeServer
+from airflow_llm_provisioning.simulator.kube.store import ObjectStore
+from airflow_llm_provisioning.simulator.profiles import load_profile
+from proof import Size
+
+MODEL: Final = "microsoft/Phi-3-mini-4k-instruct"
+RAYSERVICE: Final = "llm-model-serve"
+NAMESPACE: Final = "default"
+# The servers' clock; one attempt lasts a minute of it, and never less than five real seconds.
+SPEED: Final = 20.0
+LEAST_S: Final = 8.0
+# A right server passes in a second or two; a busy machine must not make it a wrong one.
+PATIENCE_S: Final = 60.0
+USUAL: Final = ""
+
+
+def prove(size: Size) -> dict[str, Any]:
+    """Ask every server; returns the figures, of the bad ones {passed: [name], flaws: {name: flaw}}, of the good ones
+    {good_servers, good_refused, refused: {name: flaw}}.
+    """
+    return asyncio.run(_prove(max(LEAST_S, min(size.recording_s, 20.0)), size.seed))
+
+
+async def _prove(limit_s: float, seed: int) -> dict[str, Any]:
+    bad = (*MISBEHAVIOURS, *SOME_REPLICAS)
+    good = (USUAL, *WELL_BEHAVED)
+    limits = {**dict.fromkeys(bad, limit_s), **dict.fromkeys(good, PATIENCE_S)}
+    found = await asyncio.gather(*(asked(name, limit, seed) for name, limit in limits.items()))
+    told = dict(zip((*bad, *good), found, strict=True))
+    passed = [name for name in bad if told[name] is None]
+    refused = {name or "usual": str(told[name]) for name in good if told[name] is not None}
+    sys.stderr.write(f"servers: {len(bad)} misbehaving, {len(passed)} passed; {len(good)} right, {len(refused)} not\n")
+    return {
+        "bad_servers": len(bad),
+        "false_ready": len(passed),
+        "good_servers": len(good),
+        "good_refused": len(refused),
+        "passed": passed,
+        "refused": refused,
+        "flaws": {name: told[name] for name in bad},
+    }
+
+
+async def asked(name: str, limit_s: float, seed: int) -> str | None:
+    """Ask one server for so long; return None if it passed for ready, else what was wrong with it at last."""
+    clock = SimClock.start(SPEED)
+    store = ObjectStore(clock, seed=seed)
+    faults = Faults(completion=name)
+    server = KubeServer(store, name=f"proof-{name}", clock=clock, proxy=_OnePod(clock, faults, seed), faults=faults)
+    url = await server.start()
+    try:
+        _serve(store)
+        async with Cluster.from_access(lambda: ClusterAccess(url), name=name) as cluster:
+            scope = Scope({"namespace": NAMESPACE, "name": RAYSERVICE, "uid": "proof"})
+            asking = Asking(cluster, NAMESPACE, scope, _completion(SOME_REPLICAS.get(name, 1)))
+            try:
+                async with asyncio.timeout(limit_s):
+                    await asking.first_valid(lambda _line: None)
+            except TimeoutError:
+                return asking.flaw
+            return None
+    finally:
+        await server.stop()
+
+
+class _OnePod:
+    """The processes of the one pod there is: a completion server behind port 8000."""
+
+    def __init__(self, clock: SimClock, faults: Faults, seed: int) -> None:
+        self._server = OpenAiServer(MODEL, clock, Costs(load_profile("eks", "luna"), Random(seed)))
+        self._faults = faults
+
+    async def request(
+        self,
+        pod: dict[str, Any],
+        port: int,
+        method: str,
+        path: str,
+        query: str,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> Answer:
+        """Answer as the server that the fault names."""
+        return await self._server.request(method, path, body, self._faults.completion or None)
+
+    def logs(self, pod: dict[str, Any], container: str) -> list[Any]:
+        """Return nothing: nobody asks."""
+        return []
+
+
+def _completion(replicas: int) -> dict[str, Any]:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Say one word."}], "max_tokens": 8}
+    return {"path": "/v1/chat/completions", "body": body, "expect_model": MODEL, "replicas": replicas}
+
+
+def _serve(store: ObjectStore) -> None:
+    """Put the Service, its one pod and their EndpointSlice into the cluster."""
+    service, pod = f"{RAYSERVICE}-serve-svc", f"{RAYSERVICE}-head"
+    port = {"name": "serve", "port": 8000, "protocol": "TCP"}
+    container = {"name": "ray-head", "image": "proof", "ports": [{"containerPort": 8000, "name": "serve"}]}
+    objects: dict[str, dict[str, Any]] = {
+        "services": {"metadata": {"name": service}, "spec": {"ports": [{**port, "targetPort": 8000}]}},
+        "pods": {"metadata": {"name": pod}, "spec": {"containers": [container]}, "status": {"podIP": "10.0.0.1"}},
+        "endpointslices": {
+            "metadata": {"name": f"{service}-1", "labels": {"kubernetes.io/service-name": service}},
+            "addressType": "IPv4",
+            "ports": [port],
+            "endpoints": [
+                {
+                    "addresses": ["10.0.0.1"],
+                    "conditions": {"ready": True},
+                    "targetRef": {"kind": "Pod", "name": pod, "namespace": NAMESPACE},
+                }
+            ],
+        },
+    }
+    for plural, item in objects.items():
+        store.create(plural, item, namespace=NAMESPACE, manager="proof")

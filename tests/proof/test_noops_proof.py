@@ -1,0 +1,87 @@
+"""Silent no-ops are caught and valid trials raise no alarm; what the simulator makes is all that tells them apart."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from proof import FULL, SHORT
+from proof.catalogue import CATALOGUE, DOWNLOADS
+from proof.noops import missed, prove, tried
+from proof.recorded_trial import Scenario, run
+from proof.targets import target
+from proof.valid_trials import alarm, cells
+
+from airflow_llm_provisioning.core.workload import PHI3_2025
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    # One process: the tests have their processes already.
+    return prove(replace(SHORT, valid_trials=6, processes=1))
+
+
+def test_every_no_op_that_is_tried_is_caught(found: dict[str, Any]) -> None:
+    """Told as not applied, or left out for the reason that is true; unknown only where nobody can see more."""
+    assert found["missed"] == {}
+    assert found["noops_caught"] == found["noops_total"] > 10
+
+
+def test_no_valid_trial_raises_an_alarm(found: dict[str, Any]) -> None:
+    """Cold, every treatment applied, nothing flagged."""
+    assert found["alarms"] == []
+    assert (found["valid_trials"], found["false_alarms"]) == (6, 0)
+
+
+def test_the_catalogue_is_of_different_no_ops() -> None:
+    """At least twenty by name; a full run tries all; what cannot be seen says why, and is the exception."""
+    assert len({entry.name for entry in CATALOGUE}) == len(CATALOGUE) >= 20
+    assert len(tried(FULL)) == len(CATALOGUE)
+    unseen = [entry for entry in CATALOGUE if entry.truth == "unknown"]
+    assert all(entry.why_unseen for entry in unseen)
+    assert len(unseen) <= 2
+
+
+def test_what_counts_is_missed() -> None:
+    """The proof can fail: a trial in which nothing is wrong is no no-op, and is not called caught."""
+    (entry, *_) = DOWNLOADS
+    valid = Scenario(target=target("eks"), declared=PHI3_2025, variant="fast_download")
+    why = missed(replace(entry, scenario=valid))
+    assert why is not None
+    assert "it counts: applied" in why
+
+
+def test_an_alarm_is_told() -> None:
+    """The other side can fail too: a trial whose download is plain is no valid trial."""
+    (entry, *_) = DOWNLOADS
+    told = alarm(entry.scenario)
+    assert told is not None
+    assert "not applied" in told
+
+
+def test_valid_trials_cover_every_cell() -> None:
+    """Three clouds, three node autoscalers, both set-ups, all variants, both profiles; each once before any twice."""
+    every = cells()
+    rates = {where.nodes.volume_initialization_rate_mib_s for where, *_ in every}
+    assert rates == {None, 300}
+    told = {
+        (where.name, where.nodes.volume_initialization_rate_mib_s, setup, variant, served.profile)
+        for where, setup, variant, served in every
+    }
+    assert len(told) == len(every)
+    assert {where.cloud for where, *_ in every} == {"eks", "gke", "aks"}
+    assert {variant for *_, variant, _ in every} == {
+        "baseline",
+        "fast_download",
+        "baked_image",
+        "image_delivery",
+        "improved",
+    }
+
+
+def test_the_same_scenario_gives_the_same_trial() -> None:
+    """A figure of the proof can be made again: what waits for the same instant may wake in another order, no more."""
+    scenario = Scenario(target=target("eks", "fast"), declared=PHI3_2025)
+    one, other = (run(scenario)[-1].row for _ in range(2))
+    assert one.total_s == pytest.approx(other.total_s, abs=0.01)
+    assert one.verdicts == other.verdicts
+    assert one.environment == other.environment
