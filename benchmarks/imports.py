@@ -51,7 +51,7 @@ def parsing(path: Path) -> str:
 
 def median_s(statement: str, before: str = "pass") -> float:
     """Return the median time of a statement, each time in a new process, in seconds."""
-    return statistics.median(measured(statement, before)["seconds"] for _ in range(PROCESSES))
+    return statistics.median(float(measured(statement, before)["seconds"]) for _ in range(PROCESSES))
 
 
 def heavy_modules(statement: str) -> list[str]:
