@@ -122,6 +122,9 @@ class OpenTrial(BaseOperator):
         served = workload_from(planned)
         serving_plan = plan_serving(served, planned["variant"], target.cloud)
         prepared = prepared_for(store, target, serving_plan.recipe.content)
+        if target.nodes.volume_initialization_rate_mib_s is not None:
+            # What the nodes' volumes must show, or the snapshot was not used as it was meant.
+            prepared["volume_initialization_rate_mib_s"] = target.nodes.volume_initialization_rate_mib_s
         pods = serving(serving_plan, planned.get("image") or prepared.get("image"), override=planned.get("image"))
         autoscaler = AUTOSCALERS[target.nodes.autoscaler]
         opened_at = cluster.clock()

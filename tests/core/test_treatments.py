@@ -1,5 +1,6 @@
 """Each variant serves what it should, is refused where it cannot be, and is believed with evidence only."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from airflow_llm_provisioning.core.treatments import (
     preparation_steps,
     serving,
     treatments_of,
+    undeclared,
 )
 from airflow_llm_provisioning.core.verdicts import Verdict
 from airflow_llm_provisioning.core.workload import PHI3_2025, PHI3_CURRENT, Workload
@@ -63,12 +65,22 @@ def trace(
     image: str = IMAGE,
     pulled: str | None = None,
     evidence: tuple[tuple[str, bool | None], ...] = (),
+    variables: Mapping[str, str] | None = None,
+    args: Mapping[str, Any] | None = None,
+    log: str = "",
+    young: bool = False,
 ) -> TraceView:
-    """Return the view of a small trial: what was configured, how both pods' images came, what the cloud said."""
-    runtime_env = f"{{pip: [{', '.join(pip)}]}}" if pip else "{}"
-    trial = {"recipe": {"pip": list(recipe)} if recipe is not None else {}, "prepared": dict(prepared or {})}
+    """Return the view of a small trial: what was configured, how both pods' images came, what the cloud said, what the
+    engine's log says. `young`: the nodes came after the submission.
+    """
+    runtime_env = {key: value for key, value in (("pip", list(pip)), ("env_vars", dict(variables or {}))) if value}
+    trial = {
+        "recipe": {"pip": list(recipe)} if recipe is not None else {},
+        "prepared": dict(prepared or {}),
+        "model": {"weight_bytes": 7_642_182_880},
+    }
     header = {"format": 1, "origin": "simulated", "rayservice": {"name": "s", "uid": "rs"}, "trial": trial}
-    config = f"applications: [{{name: llm, runtime_env: {runtime_env}}}]"
+    config = json.dumps({"applications": [{"name": "llm", "args": dict(args or {}), "runtime_env": runtime_env}]})
     service = {"metadata": {"name": "s", "uid": "rs", "creationTimestamp": "2026-05-04T12:00:00Z"}}
     owner = {"kind": "RayService", "name": "s", "uid": "rs", "controller": True}
     lines = [
@@ -87,6 +99,15 @@ def trace(
                 "involvedObject": {"kind": "Pod", "name": role, "uid": role},
             }
             lines.append(line("events", event, 2))
+    if young:
+        stamp = "2026-05-04T12:00:01Z"
+        lines += [
+            line("nodes", {"metadata": {"name": f"node-{role}", "uid": f"n-{role}", "creationTimestamp": stamp}}, 1)
+            for role in ("head", "worker")
+        ]
+    if log:
+        read = {"received_at": "2026-05-04T12:00:03Z", "resource": "ray-log-file", "filename": "worker-1.out"}
+        lines.append({**read, "object": log})
     lines += [
         line("trace", {"claim": claim, "holds": holds, "detail": "d", "source": "s"}, 3, "EVIDENCE")
         for claim, holds in evidence
@@ -238,6 +259,19 @@ def test_fast_download_is_applied_where_an_old_hub_honours_it() -> None:
         (("hf_xet==1.8.0",), XET, "yes", "hf_xet==1.8.0 is installed"),
         (("huggingface_hub==0.25.2",), XET, "no", "does not know hf_xet yet"),
         ((), XET, "unknown", "hf_xet is in no list"),
+        (("huggingface_hub==0.34.1", "hf_transfer==0.1.9"), TRANSFER, "no", "with hf_xet, which takes precedence"),
+        (("huggingface_hub==0.30.2", "hf_transfer==0.1.9"), TRANSFER, "yes", "honours"),
+        (("huggingface_hub==0.30.2", "hf_transfer==0.1.9", "hf_xet==1.0.0"), TRANSFER, "no", "takes precedence"),
+        (("huggingface_hub==1.18.0",), XET, "yes", "which brings hf_xet"),
+        (("hf_xet==1.8.0",), {**XET, "HF_HUB_DISABLE_XET": "1"}, "no", "uses no hf_xet then"),
+        (("huggingface_hub==0.25.2", "hf_transfer==0.1.9"), {**XET, **TRANSFER}, "yes", "honours"),
+        (("vllm==0.5.4", "huggingface_hub==0.25.2", "hf_transfer==0.1.9"), {}, "yes", "honours"),
+        (
+            ("vllm==0.5.4", "huggingface_hub==0.25.2", "hf_transfer==0.1.9"),
+            {"HF_HUB_ENABLE_HF_TRANSFER": "0"},
+            "no",
+            "=0",
+        ),
     ],
 )
 def test_fast_download_that_does_nothing_is_not_believed(
@@ -247,6 +281,74 @@ def test_fast_download_that_does_nothing_is_not_believed(
     found = verdict("fast_download", trace(env=env, pip=packages))
     assert found.value == value
     assert words in " ".join(found.evidence)
+
+
+HONOURED = ("huggingface_hub==0.25.2", "hf_transfer==0.1.9")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"variables": {"HF_HUB_ENABLE_HF_TRANSFER": "0"}},
+            "The application's runtime_env has HF_HUB_ENABLE_HF_TRANSFER=0",
+        ),
+        ({"args": {"load-format": "dummy"}}, "makes its weights up"),
+        ({"args": {"llm_configs": [{"engine_kwargs": {"load_format": "tensorizer"}}]}}, "files of its own"),
+        ({"args": {"model": "/models/phi"}}, "read from /models/phi"),
+        (
+            {"args": {"llm_configs": [{"model_loading_config": {"model_source": {"bucket_uri": "s3://b/m"}}}]}},
+            "s3://b/m",
+        ),
+        ({"log": "FutureWarning: ... deprecated as 'hf_transfer' is not used anymore."}, "not used anymore"),
+        ({"log": "Starting to load model m...\nLoading weights took 9.1 seconds"}, "downloaded none"),
+    ],
+)
+def test_a_download_that_does_not_happen_cannot_be_fast(fields: dict[str, Any], words: str) -> None:
+    """Switched off where it counts, nothing to download, or a client that says it knows no hf_transfer any more."""
+    found = verdict("fast_download", trace(**{"env": TRANSFER, "pip": HONOURED, **fields}))
+    assert found.value == "no"
+    assert words in " ".join(found.evidence)
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        "Starting to load model m...\nTime spent downloading weights for m: 4 seconds\nLoading weights took 9 seconds",
+        "Starting to load model m...\nLoading model weights took 7.1659 GB",
+        "Loading weights took 9.1 seconds",
+    ],
+)
+def test_a_log_that_does_not_say_so_takes_no_download_away(log: str) -> None:
+    """Downloaded; an engine that never says it; a log whose beginning is cut off."""
+    assert verdict("fast_download", trace(env=TRANSFER, pip=HONOURED, log=log)).value == "yes"
+
+
+@pytest.mark.parametrize(
+    ("declared", "fields", "words"),
+    [
+        ((), {"env": XET}, "HF_XET_HIGH_PERFORMANCE=1"),
+        ((), {"variables": TRANSFER}, "HF_HUB_ENABLE_HF_TRANSFER=1"),
+        ((), {"pip": ("vllm==0.5.4", *HONOURED)}, "vLLM switches it on by itself"),
+        (("bake_packages",), {"pulled": "QUICK"}, "were not moved over a network"),
+        (("bake_packages",), {"pulled": "PRESENT", "young": True}, "already present"),
+        (("fast_download",), {"env": TRANSFER, "pip": HONOURED}, ""),
+        (("bottlerocket_snapshot",), {"pulled": "PRESENT", "young": True}, ""),
+        ((), {"pulled": "PRESENT"}, ""),
+        ((), {"pulled": "PULLED", "young": True}, ""),
+        ((), {"pip": ("vllm==0.5.4", "huggingface_hub==1.0.1", "hf_transfer==0.1.9")}, ""),
+    ],
+)
+def test_an_acceleration_that_nobody_declared_is_told(
+    declared: tuple[str, ...], fields: dict[str, Any], words: str
+) -> None:
+    """A baseline that was accelerated is none. A node that was there before is the cold start's business, not this."""
+    messages = {"QUICK": QUICK, "PRESENT": PRESENT, "PULLED": PULLED}
+    if "pulled" in fields:
+        fields = {**fields, "pulled": messages[fields["pulled"]]}
+    found = " ".join(undeclared(trace(**fields), declared))
+    assert words in found
+    assert bool(words) == bool(found)
 
 
 def test_a_switch_in_one_pod_only_is_not_on() -> None:

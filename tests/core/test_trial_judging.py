@@ -173,3 +173,25 @@ def test_a_replay_is_the_same_text_every_time() -> None:
     assert replay(whole) == replay(encode_chunk(lines))
     with pytest.raises(TraceError, match="no stored trace named 't'"):
         trace_bytes("t", [])
+
+
+@pytest.mark.parametrize(
+    ("altered", "claim"),
+    [
+        ({"image": "somebodys:latest"}, "variant_image"),
+        ({"model": {"revision": "main"}}, "inputs_pinned"),
+    ],
+)
+def test_a_trial_that_is_not_the_planned_one_is_objected_to(altered: dict[str, Any], claim: str) -> None:
+    """Also a baseline, which has no treatment that could say no; what is planned stands in the trace's header."""
+    planned = {"image": "base:1", "recipe": {"base": "base:1", "pip": []}, "prepared": {}}
+
+    def judged(trial: dict[str, Any]) -> Any:
+        lines = generate(1).lines
+        lines[0]["object"]["trial"] = trial
+        return judge_trace([encode_chunk(lines)], [])
+
+    assert judged(planned).applied == "none"
+    found = judged({**planned, **altered})
+    assert found.applied == "not applied"
+    assert [verdict.claim for verdict in found.treatments] == [claim]

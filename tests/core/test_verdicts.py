@@ -10,6 +10,7 @@ from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.verdicts import (
     Verdict,
     all_of,
+    cache_hits,
     cloud_says,
     cold_start,
     go_duration_s,
@@ -198,3 +199,52 @@ def test_an_image_of_somebodys_own_is_not_the_variants(served: str, value: str) 
         return line
 
     assert variant_image(altered(1, with_trial)).value == value
+
+
+@pytest.mark.parametrize(("ran", "value"), [("sha256:a", "yes"), ("sha256:b", "no")])
+def test_another_digest_under_the_prepared_reference_is_another_image(ran: str, value: str) -> None:
+    """A tag that moved, or a snapshot of what it led to before."""
+    trial = {
+        "image": "ours:r-1",
+        "recipe": {"base": "base:1", "base_digest": None, "pip": []},
+        "prepared": {"image": "ours:r-1", "digest": "sha256:a"},
+    }
+
+    def with_trial(line: Any) -> Any:
+        if line["resource"] == "trace" and line["type"] == "HEADER":
+            line["object"]["trial"] = trial
+        if line["resource"] == "pods":
+            line["object"].setdefault("status", {})["containerStatuses"] = [{"name": "c", "imageID": f"ours@{ran}"}]
+        return line
+
+    assert variant_image(altered(1, with_trial)).value == value
+
+
+def test_what_the_engine_found_ready_makes_a_start_warm() -> None:
+    """Compiled graphs from a cache, on nodes that are as young as can be."""
+    seed = fresh_seed()
+    line = "(EngineCore pid=9) INFO 05-04 12:00:01 [backends.py:256] Directly load the compiled graph(s) from the cache"
+
+    def cold(item: dict[str, Any]) -> dict[str, Any]:
+        if item["resource"] == "nodes":
+            item["object"]["metadata"]["creationTimestamp"] = "2026-05-04T14:00:00Z"
+        return item
+
+    lines = [cold(copy.deepcopy(item)) for item in generate(seed).lines]
+    assert cold_start(TraceView(lines)).value == "yes"
+    log = {"received_at": lines[-1]["received_at"], "resource": "ray-log-file", "filename": "worker-1.out"}
+    found = TraceView([*lines, {**log, "object": f"Starting\n{line}\n"}])
+    assert cold_start(found).value == "no"
+    assert cache_hits(found) == (f"Engine: {line}",)
+
+
+def test_the_second_container_of_an_image_proves_nothing() -> None:
+    """It finds the image there because the first one pulled it; that event may be lost."""
+
+    def without_the_pull(line: dict[str, Any]) -> dict[str, Any] | None:
+        obj = dict_of(line["object"])
+        told = str(obj.get("message") or obj.get("note"))
+        return None if "Successfully pulled" in told or told.startswith("Pulling image") else line
+
+    view = altered(1, without_the_pull)
+    assert image_arrival(view, view.worker).delivered == "unknown"

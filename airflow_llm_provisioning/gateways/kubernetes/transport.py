@@ -69,7 +69,7 @@ class Transport:
 
     async def __aenter__(self) -> Self:
         credentials = await self._connect()
-        self._client = open_client(credentials)
+        self._client = await open_client(credentials)
         self._schedule_renewal(credentials.expires_at)
         return self
 
@@ -193,7 +193,7 @@ async def _limited(response: aiohttp.ClientResponse, call: Call, at_most_bytes: 
         if len(body) > at_most_bytes:
             response.close()
             raise ClusterUnreachableError(
-                f"Could not {call.attempt}: the answer is longer than {at_most_bytes} bytes and was not read to its end."
+                f"Could not {call.attempt}: the answer has more than {at_most_bytes} bytes and was not read to its end."
             )
     return bytes(body)
 

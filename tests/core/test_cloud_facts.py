@@ -1,0 +1,42 @@
+"""What a cloud is told of a trial."""
+
+from proof.generated import generate
+
+from airflow_llm_provisioning.core.cloud_facts import trial_facts
+from airflow_llm_provisioning.core.trace import encode_chunk
+
+TRIAL = {
+    "image": "registry.example/llm:1",
+    "cluster": "plain",
+    "prepared": {"digest": "sha256:a", "snapshot_id": "snap-1", "volume_initialization_rate_mib_s": 300},
+}
+
+
+def test_what_was_prepared_and_what_the_trace_shows_is_told() -> None:
+    """Names of the cloud's own, nodes and their labels, the pulls with their figures, the secrets that pods bring."""
+    lines = generate(1).lines
+    for line in lines:
+        if line["resource"] == "pods":
+            line["object"]["spec"]["imagePullSecrets"] = [{"name": "mine"}]
+    node = {"metadata": {"name": "node-gpu", "labels": {"pool": "gpu"}}, "spec": {"providerID": "aws:///a/i-1"}}
+    facts = trial_facts(TRIAL, [node], [encode_chunk(lines)])
+    assert (facts["snapshot_id"], facts["volume_initialization_rate_mib_s"], facts["digest"]) == (
+        "snap-1",
+        300,
+        "sha256:a",
+    )
+    assert facts["nodes"] == [{"name": "node-gpu", "labels": {"pool": "gpu"}}]
+    assert facts["provider_ids"] == ["aws:///a/i-1"]
+    assert facts["image_pull_secrets"] == ["mine"]
+    assert facts["cluster"] == "plain"
+    assert facts["pulled_at"] is not None
+    assert all(pull["pull_s"] > 0 and pull["size_bytes"] > 0 for pull in facts["pulls"])
+    assert facts["pulls"]
+
+
+def test_of_a_trace_without_pods_nothing_is_told() -> None:
+    """Unknown is not none: without pods it is not known whether they brought secrets."""
+    trial = {**TRIAL, "prepared": {}, "cloud_ref": {"cluster_name": "named"}}
+    facts = trial_facts(trial, [], [encode_chunk(generate(1).lines[:1])])
+    assert (facts["pulls"], facts["pulled_at"], facts["image_pull_secrets"]) == ([], None, None)
+    assert (facts["cluster"], facts["digest"]) == ("named", None)
