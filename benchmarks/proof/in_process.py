@@ -16,7 +16,7 @@ from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.kubernetes.errors import error_for
 from airflow_llm_provisioning.gateways.kubernetes.transport import Call, Reply, Transport
 from airflow_llm_provisioning.simulator.infra.cluster import SimulatedCluster
-from airflow_llm_provisioning.simulator.kube import writes
+from airflow_llm_provisioning.simulator.kube import discovery, writes
 from airflow_llm_provisioning.simulator.kube.calls import Call as ServerCall
 from airflow_llm_provisioning.simulator.kube.calls import locate
 from airflow_llm_provisioning.simulator.kube.podlogs import pod_log
@@ -66,6 +66,8 @@ class _InProcess(Transport):
         """Return the reply of one call."""
         if call.path == "/version":
             return Reply(200, _JSON, encode(self._version()))
+        if found := discovery.document(self._store.resources, tuple(call.path.split("/")[1:]), "in-process"):
+            return Reply(200, _JSON, encode(found))
         try:
             return await self._answer(self._understood(call))
         except StatusError as error:
