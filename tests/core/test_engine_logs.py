@@ -77,3 +77,18 @@ def test_stamps_that_fit_no_zone_are_not_used() -> None:
     reading = read_logs([log("INFO 05-01 05:10:00 a.py:1] Starting to load model m")], SUBMITTED_AT)
     assert reading.entries == ()
     assert reading.notes
+
+
+@pytest.mark.parametrize(
+    ("bar", "took_s"),
+    [
+        ("Loading safetensors checkpoint shards: 100% Completed | 2/2 [00:03<00:00,  1.27it/s]", [3]),
+        ("Loading safetensors checkpoint shards: 100% Completed | 191/191 [1:02:03<00:00,  2.36s/it]", [3723]),
+        ("Loading safetensors checkpoint shards:  50% Completed | 1/2 [00:01<00:01,  1.10s/it]", []),
+    ],
+)
+def test_a_progress_bar_tells_how_long_it_ran(bar: str, took_s: list[int]) -> None:
+    """It has no stamp; only the finished one says how long the weights' files took, and none is an unknown line."""
+    reading = read_logs([log(f"{bar}\n")], SUBMITTED_AT)
+    assert [took for _, took in reading.shards_s] == took_s
+    assert reading.unknown_lines == 0

@@ -1,13 +1,15 @@
 """The proof on made-up deployments, shortened: its claims hold, and it would say so if they did not."""
 
+import ast
 import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from proof import FIGURES, SHORT, deployments
+from proof import FIGURES, SHORT, deployments, generated
 from proof.generated import Distortion, draw_scenario, generate
 from proof.generated.impossible import SPOILERS
 
@@ -99,6 +101,17 @@ def test_every_impossibility_is_flagged(name: str) -> None:
             made += 1
             assert {flag.kind for flag in analyse(lines).flags} & deployments.ALARMS, seed
     assert made
+
+
+def test_the_generator_shares_no_code_with_what_it_tests() -> None:
+    """Nothing of the package is imported by what makes deployments up: it could only agree with itself."""
+    sources = sorted(Path(generated.__file__).parent.glob("*.py"))
+    assert len(sources) > 5
+    for source in sources:
+        for node in ast.walk(ast.parse(source.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not [name for name in names if name.startswith("airflow")], source.name
 
 
 def test_every_source_has_a_clock_of_its_own() -> None:

@@ -119,7 +119,7 @@ def _object_samples(view: TraceView) -> Iterator[tuple[str, Sample]]:
         for item in view.objects(resource):
             first = item.versions[0]
             if item.created is not None:
-                yield API, Sample(item.created, first.received_at, first.kind == "ADDED")
+                yield API, Sample(item.created, first.received_at, first.kind == "ADDED" and first.prompt)
             for version in item.versions:
                 written = newest_managed_stamp(version.object)
                 if written is not None and version.kind != "DELETED":

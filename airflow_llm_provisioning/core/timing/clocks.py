@@ -2,10 +2,10 @@
 
 The reference is the recorder's clock, because it alone saw everything. A stamp cannot be later than its receipt, so
 the largest `stamp - receipt` bounds a clock's lead from below. From above: at least one of a clock's messages arrived
-promptly (within `promptness`), so its lead is not more than that stamp's cut-off fraction and so much beyond. Of n stamps
-of whole seconds in n different seconds, the smallest cut-off fraction exceeds x with probability (1 - x)^n: many stamps
-tighten the bound. A clock that no watch carries (Ray's, Serve's) is bounded by polls that did not have its stamp yet,
-and by what its instants had to wait for (`narrow`). No lead is believed likely until the stamps prove one. It is
+promptly (within `promptness`), so its lead is not more than that stamp's cut-off fraction and so much beyond. Of n
+stamps of whole seconds in n different seconds, the smallest cut-off fraction exceeds x with probability (1 - x)^n: many
+stamps tighten the bound. A clock that no watch carries (Ray's, Serve's) is bounded by polls that did not have its stamp
+yet, and by what its instants had to wait for (`narrow`). No lead is believed likely until the stamps prove one. It is
 taken as constant for the length of a trial.
 
 Knows nothing of milestones.

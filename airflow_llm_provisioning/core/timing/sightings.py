@@ -47,7 +47,7 @@ def creation(item: History | None) -> Sighting | None:
     first = item.versions[0]
     received_at = min(version.received_at for version in item.versions)
     source = f"{item.resource} {item.name} creationTimestamp"
-    return Sighting(source, item.created, API, received_at, prompt=first.kind == "ADDED")
+    return Sighting(source, item.created, API, received_at, prompt=first.kind == "ADDED" and first.prompt)
 
 
 def event_sighting(event: Event) -> Sighting:

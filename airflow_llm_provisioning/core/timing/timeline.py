@@ -26,6 +26,8 @@ from airflow_llm_provisioning.core.timing.sightings import Sighting
 # Two sources of one milestone may name moments that differ this much without disagreeing: an event follows what it
 # tells, a status is copied at the operator's two-second pace, a poll comes once a second.
 _AGREEMENT: Final = timedelta(seconds=5)
+# What one clock wrote may come out of order by this: it is set, a little, while containers run (NTP).
+_INVERTED: Final = timedelta(seconds=0.25)
 # Order of magnitude only: which of two sources gives way.
 _PROMPT_BLUR: Final = timedelta(seconds=0.05)
 _FINE_BLUR: Final = timedelta(seconds=0.1)
@@ -254,6 +256,8 @@ def _doubt(name: str, counts: Mapping[str, int]) -> tuple[bool, bool, int, int]:
 
 def _broken(cause: Milestone, effect: Milestone) -> Flag:
     gap = seconds(cause.earliest_at - effect.latest_at)
+    if _inverted(cause, effect) and cause.stamp and effect.stamp:
+        gap = seconds(cause.stamp.at - effect.stamp.until)
     return Flag(
         "contradiction",
         f"{effect.name} ({effect.source}) lies at least {gap:.6f} s before {cause.name} ({cause.source}), "
@@ -267,12 +271,20 @@ def _broken_pairs(found: Mapping[str, Milestone], present: frozenset[str], route
     broken: list[tuple[str, str]] = []
     for name in sorted(present, key=lambda item: route.order[item]):
         own = found[name]
-        causes = [earliest[a.milestone] for a in route.arrivals(name, present) if not a.soft]
-        floor, cause = max(causes, default=(own.earliest_at, name))
+        waited_for = [a.milestone for a in route.arrivals(name, present) if not a.soft]
+        floor, cause = max((earliest[other] for other in waited_for), default=(own.earliest_at, name))
         if floor > own.latest_at:
             broken.append((cause, name))
+        broken += [(other, name) for other in waited_for if _inverted(found[other], own) and other != cause]
         earliest[name] = max((own.earliest_at, name), (floor, cause))
     return broken
+
+
+def _inverted(cause: Milestone, effect: Milestone) -> bool:
+    """Two stamps of one clock are compared as they stand: how far it is off does not matter."""
+    if cause.stamp is None or effect.stamp is None or cause.clock != effect.clock or not cause.clock:
+        return False
+    return cause.stamp.at > effect.stamp.until + _INVERTED
 
 
 def _in_order(

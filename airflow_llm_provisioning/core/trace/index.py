@@ -3,8 +3,9 @@
 Lines that cannot be read are counted, not raised. Knows nothing of which of them belong to a trial.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, mapping, text
@@ -21,6 +22,8 @@ from airflow_llm_provisioning.core.trace.objects import (
     build_history,
 )
 
+# A backlog comes within this.
+_BURST: Final = timedelta(seconds=1)
 _WATCHED: Final = frozenset({"LISTED", "ADDED", "MODIFIED", "DELETED"})
 _LOGS: Final = frozenset({"ray-log-file", "pod-log"})
 
@@ -40,6 +43,8 @@ class TraceIndex:
         self.logs: list[LogText] = []
         self.own: dict[str, list[tuple[datetime, Mapping[str, Any]]]] = {}
         self.lives: dict[tuple[str, str], set[tuple[str, str]]] = {}
+        lines = list(lines)
+        self._bursts = _bursts(lines)
         versions: dict[tuple[str, str], list[Version]] = {}
         events: dict[str, list[Version]] = {}
         for item in lines:
@@ -64,7 +69,8 @@ class TraceIndex:
         if resource == TRACE_RESOURCE:
             self.own.setdefault(text(kind), []).append((received_at, mapping(obj)))
         elif kind in _WATCHED:
-            self._take_version(resource, Version(received_at, text(kind), mapping(obj)), versions, events)
+            held_up = any(first <= received_at <= last for first, last in self._bursts.get(resource, ()))
+            self._take_version(resource, Version(received_at, text(kind), mapping(obj), held_up), versions, events)
         elif resource in _LOGS:
             self.logs.append(_log(line, received_at))
         elif kind is None:
@@ -86,6 +92,25 @@ class TraceIndex:
             self.lives.setdefault((resource, uid), set()).add((life[0], life[1]))
         elif version.kind != "DELETED":
             events.setdefault(uid, []).append(version)
+
+
+def _bursts(lines: Iterable[Any]) -> dict[str, list[tuple[datetime, datetime]]]:
+    """Return by resource when a watch that had broken off went on: what came then may have been written long before."""
+    gaps: list[tuple[datetime, str]] = []
+    receipts: dict[str, list[datetime]] = {}
+    for line in map(mapping, lines):
+        at, resource = parse_instant(line.get("received_at")), text(line.get("resource"))
+        if at is None:
+            continue
+        if resource != TRACE_RESOURCE:
+            receipts.setdefault(resource, []).append(at)
+        elif dig(line, "object", "mark") == "watch_interrupted":
+            gaps.append((at, text(dig(line, "object", "resource"))))
+    found: dict[str, set[datetime]] = {}
+    in_order = {resource: sorted(receipts.get(resource, ())) for _, resource in gaps}
+    for broken_at, resource in gaps:
+        found.setdefault(resource, set()).update(in_order[resource][bisect_left(in_order[resource], broken_at) :][:1])
+    return {resource: [(at, at + _BURST) for at in sorted(begun)] for resource, begun in found.items()}
 
 
 def _log(line: Mapping[str, Any], received_at: datetime) -> LogText:

@@ -16,16 +16,20 @@ EVENT_RESOURCES = frozenset({"events", "events.events.k8s.io"})
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of an object as it reached the recorder. `kind`: LISTED, ADDED, MODIFIED, DELETED."""
+    """One version of an object as it reached the recorder. `kind`: LISTED, ADDED, MODIFIED, DELETED.
+
+    `held_up`: its watch had broken off, and this was among the first to come when it went on.
+    """
 
     received_at: datetime
     kind: str
     object: Mapping[str, Any]
+    held_up: bool = False
 
     @property
     def prompt(self) -> bool:
         """Whether it came by watch, moments after it was written; a listed version may be old."""
-        return self.kind != "LISTED"
+        return self.kind != "LISTED" and not self.held_up
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Finished traces spoiled in ways that no cluster, no clock within minutes and no network can bring about.
 
 Each spoiler takes a deployment and returns its lines with one impossibility in them, or None where the deployment has
-nothing to spoil in that way. Shifts are of a minute and more: far beyond any skew that is drawn.
+nothing to spoil in that way. Shifts between clocks are of a minute and more, far beyond any skew that is drawn; within
+one clock, whose skew does not matter, of seconds.
 """
 
 import copy
@@ -142,6 +143,14 @@ def _log_backwards(deployment: Deployment, rng: random.Random) -> Lines | None:
     return _log(deployment, r"INFO [-0-9 :,]+ (\S+ \S+ -- Started initializing)", rf"INFO {shown} \1")
 
 
+def _built_before_asked(deployment: Deployment, rng: random.Random) -> Lines | None:
+    """Serve's controller built the application some seconds before it was told of it, by its own clock."""
+    at = deployment.truth["serve_config_sent"] + timedelta(seconds=deployment.skews["serve-head"])
+    shown = (at - timedelta(seconds=rng.uniform(1.5, 20))).strftime("%Y-%m-%d %H:%M:%S,%f")[:-3]
+    built = r"INFO [-0-9 :,]+ (\S+ \S+ -- Imported and built)"
+    return _log(deployment, built, rf"INFO {shown} \1", name="controller_")
+
+
 def _log_of_another_day(deployment: Deployment, rng: random.Random) -> Lines | None:
     """A log was written days before the submission."""
     shown = (deployment.truth["submitted"] - timedelta(days=rng.randint(2, 9))).strftime("%Y-%m-%d")
@@ -156,6 +165,7 @@ def _ready_without_endpoint(deployment: Deployment, rng: random.Random) -> Lines
 
 
 SPOILERS: Final[dict[str, Spoiler]] = {
+    "application built before it was asked for": _built_before_asked,
     "container started before its pod was created": _started_before_created,
     "endpoint before submission": _endpoint_before_submission,
     "endpoint slice created after its receipt": _created_later("endpointslices"),
@@ -214,11 +224,11 @@ def _retold(lines: Lines, reason: str, saying: str, move: Callable[[str], str]) 
     return found
 
 
-def _log(deployment: Deployment, pattern: str, instead: str) -> Lines | None:
+def _log(deployment: Deployment, pattern: str, instead: str, name: str = "replica_") -> Lines | None:
     lines = copy.deepcopy(deployment.lines)
     found = 0
     for line in lines:
-        if line["resource"] == "ray-log-file" and "replica_" in line["filename"]:
+        if line["resource"] == "ray-log-file" and name in line["filename"]:
             line["object"], count = re.subn(pattern, instead, line["object"])
             found += count
     return lines if found else None

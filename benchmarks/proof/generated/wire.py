@@ -97,13 +97,12 @@ class Wire:
         return [self.begins_at, *([self.restart.ends_at] if self.restart else [])]
 
     def doubled(self, lines: list[Json]) -> list[Json]:
-        """Return lines that came twice."""
-        again = [line for line in lines if self.rng.random() < self.distortion.doubled]
-        late = (timedelta(seconds=self.rng.uniform(0, 2)) for _ in again)
-        return [
-            {**copy.deepcopy(line), "received_at": written(_received(line) + by)}
-            for line, by in zip(again, late, strict=False)
-        ]
+        """Return lines that came twice: a watch may tell a version again, later; an answer is at most stored twice."""
+        again = [copy.deepcopy(line) for line in lines if self.rng.random() < self.distortion.doubled]
+        for line in again:
+            if "type" in line:
+                line["received_at"] = written(_received(line) + timedelta(seconds=self.rng.uniform(0, 2)))
+        return again
 
     def _stream(self, writes: list[Write], breaks: list[Break]) -> list[Json]:
         """Carry one watch: listed at the beginning and after breaks, streamed in between."""

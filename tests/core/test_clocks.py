@@ -1,0 +1,122 @@
+"""How far each source's clock may be from the recorder's: proven by receipts, polls and causes, never assumed small."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from proof.generated import Distortion, Scenario, generate
+
+from airflow_llm_provisioning.core.timing.analysis import analyse
+from airflow_llm_provisioning.core.timing.clocks import ALLOWANCE, Clocks
+from airflow_llm_provisioning.core.trace import TraceView
+
+AT = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+SERVE = "serve c-head"
+
+
+def seconds(value: float) -> timedelta:
+    return timedelta(seconds=value)
+
+
+def line(at: datetime, **told: Any) -> dict[str, Any]:
+    return {"received_at": at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), **told}
+
+
+def owned(uid: str, name: str, owner: str, **metadata: Any) -> dict[str, Any]:
+    return {"metadata": {"uid": uid, "name": name, "ownerReferences": [{"uid": owner}], **metadata}}
+
+
+def objects() -> list[dict[str, Any]]:
+    """Return a RayService, its cluster and its head on a node, none of which stamps anything."""
+    head = owned("h", "c-head", "c", labels={"ray.io/node-type": "head"})
+    told = {
+        "rayservices": {"metadata": {"uid": "s", "name": "s"}},
+        "rayclusters": owned("c", "c", "s"),
+        "pods": {**head, "spec": {"nodeName": "n"}},
+    }
+    return [line(AT, type="LISTED", resource=resource, object=obj) for resource, obj in told.items()]
+
+
+def poll(after_s: float, deployed_s: float | None, unchanged_s: float | None) -> dict[str, Any]:
+    """Return an answer of Serve's; `deployed_s`: its stamp by Serve's clock, seconds after AT."""
+    app = {} if deployed_s is None else {"llm": {"last_deployed_time_s": AT.timestamp() + deployed_s}}
+    extra = {} if unchanged_s is None else {"unchanged_until": (AT + seconds(unchanged_s)).isoformat()}
+    body = {"applications": app}
+    return line(
+        AT + seconds(after_s), resource="serve-rest", status_code=200, service="c-head-svc", object=body, **extra
+    )
+
+
+def test_a_poll_bounds_a_clock_from_both_sides() -> None:
+    """A stamp that was not there when one poll began and was in the next one's answer lies between the two."""
+    clocks = Clocks(TraceView([*objects(), poll(10, None, None), poll(12, 14.0, 11.0)]))
+    lead = clocks.lead(SERVE)
+    assert (lead.low, lead.high) == (seconds(2), seconds(3))
+
+
+def test_without_a_word_on_the_last_unchanged_poll_the_one_before_counts() -> None:
+    """Recordings write only what changed: the answer before lacked the stamp, as of when its reply was under way."""
+    clocks = Clocks(TraceView([*objects(), poll(10, None, None), poll(12, 14.0, None)]))
+    assert clocks.lead(SERVE).high == seconds(4.25)
+
+
+def test_a_clock_that_was_never_heard_is_believed_within_the_allowance() -> None:
+    """Silence proves nothing: neither that it is right, nor that it is its node's."""
+    lead = Clocks(TraceView(objects())).lead("ray c-head")
+    assert (lead.low, lead.high) == (-ALLOWANCE, ALLOWANCE)
+
+
+@pytest.mark.parametrize("skew_s", [0.0, 5.0])
+def test_a_pods_clock_is_likely_its_nodes_and_bounded_without_it(skew_s: float) -> None:
+    """Containers read their node's clock, so it is the likeliest; the bounds hold where it is not so."""
+    deployment = generate(5, Distortion(skew_s=skew_s), Scenario(dynamic=True, fresh=True))
+    view = TraceView(deployment.lines)
+    clocks = Clocks(view)
+    for role, node in (("head", "node-head"), ("worker", "node-gpu")):
+        pod = view.head if role == "head" else view.worker
+        assert pod is not None
+        for program in ("ray", "serve"):
+            lead = clocks.lead(f"{program} {pod.name}")
+            assert lead.low <= seconds(deployment.skews[f"{program}-{role}"]) <= lead.high
+            near = clocks.lead(f"node {node}").likely
+            assert lead.likely == min(max(near, lead.low), lead.high)
+
+
+def test_what_an_instant_waited_for_narrows_its_clock() -> None:
+    """The engine's lines have only the container's start before and the controller's word behind: that is enough to
+    leave less than the allowance.
+    """
+    deployment = generate(5, Distortion(skew_s=5), Scenario(dynamic=True, fresh=True, engine="vllm-0.33"))
+    milestone = analyse(deployment.lines).milestone("model_loaded")
+    assert milestone is not None
+    assert milestone.earliest_at <= deployment.truth["model_loaded"] <= milestone.latest_at
+    assert milestone.width_s < 2 * ALLOWANCE.total_seconds()
+
+
+def test_evidence_against_itself_is_told_and_not_used() -> None:
+    """A clock cannot lead by at least three and at most two seconds: what was believed stays, and it is told."""
+    clocks = Clocks(TraceView(objects()))
+    before = clocks.lead(SERVE)
+    assert not clocks.narrow([(SERVE, seconds(3), seconds(9)), (SERVE, seconds(-9), seconds(2))])
+    assert clocks.lead(SERVE) == before
+    assert clocks.odd == {SERVE: 1}
+
+
+def test_a_backlog_is_not_taken_for_prompt() -> None:
+    """The one event of a clock came after its watch had been away: it proves no lead of minus nine seconds."""
+
+    def event(at: datetime) -> dict[str, Any]:
+        metadata = {"uid": "e", "resourceVersion": "1"}
+        obj = {
+            "metadata": metadata,
+            "reason": "x",
+            "eventTime": AT.isoformat(),
+            "reportingComponent": "some-autoscaler",
+        }
+        return line(at, type="ADDED", resource="events", object=obj)
+
+    mark = {"mark": "watch_interrupted", "resource": "events", "why": "away"}
+    gap = line(AT - seconds(1), type="MARK", resource="trace", object=mark)
+    late = event(AT + seconds(9))
+    assert Clocks(TraceView([late])).lead("some-autoscaler").high < seconds(-7)
+    assert Clocks(TraceView([gap, late])).lead("some-autoscaler").high == ALLOWANCE
