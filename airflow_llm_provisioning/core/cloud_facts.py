@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
+from airflow_llm_provisioning.core.image_arrival import image_arrival
 from airflow_llm_provisioning.core.trace import TraceView, decode_trace
-from airflow_llm_provisioning.core.verdicts import image_arrival
 
 
 def trial_facts(

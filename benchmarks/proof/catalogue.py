@@ -130,8 +130,6 @@ def _fast(name: str, truth: Truth = "not applied", why_unseen: str = "", **field
     return NoOp(name=name, scenario=Scenario(**fields), claim="fast_download", truth=truth, why_unseen=why_unseen)
 
 
-_OLD_ENGINE: Final = "vLLM 0.5.4 prints nothing of the download, neither its seconds nor that there was none."
-
 DOWNLOADS: Final = (
     _fast("hf_transfer on huggingface_hub 1.0", declared=with_pip(huggingface_hub="1.0.1")),
     _fast(
@@ -167,10 +165,12 @@ DOWNLOADS: Final = (
         pause_s=NODES_GONE_S,
     ),
     _fast(
-        "huggingface_hub is not pinned and the base image's old one is not known",
-        declared=with_pip(huggingface_hub=None),
+        "the weights are in a cache already, and the engine does not tell",
+        manifest=with_volume("/home/ray/.cache/huggingface"),
+        earlier=1,
+        pause_s=NODES_GONE_S,
         truth="unknown",
-        why_unseen="Which release ran is in no list that a cluster shows.",
+        why_unseen="vLLM 0.5.4 prints no line of a download; that the cache is on a volume is all that can be seen.",
     ),
 )
 

@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from proof.generated import NAME, NAMESPACE, Deployment, draw_distortion, draw_scenario, generate
 
+from airflow_llm_provisioning.core.image_arrival import image_arrival
 from airflow_llm_provisioning.core.readiness import Readiness
 from airflow_llm_provisioning.core.timing.analysis import Analysis, analyse, analyse_trace
 from airflow_llm_provisioning.core.trace import TraceView, encode_chunk, redact
-from airflow_llm_provisioning.core.verdicts import image_arrival, recipe_packages, runtime_pip_seen, switch
+from airflow_llm_provisioning.core.verdicts import recipe_packages, runtime_pip_seen, switch
 
 JUNK: tuple[Any, ...] = (
     None, True, -1, 0, 1e308, float("nan"), "", "x", "9999-12-31T23:59:59Z", "2199-12-31T23:59:59.999999Z",

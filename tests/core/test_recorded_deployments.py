@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from airflow_llm_provisioning.core.image_arrival import image_arrival
 from airflow_llm_provisioning.core.readiness import Readiness
 from airflow_llm_provisioning.core.timing.analysis import Analysis, analyse_trace
 from airflow_llm_provisioning.core.timing.milestones import PHASES
 from airflow_llm_provisioning.core.trace import TraceView, decode_trace, encode_chunk, redact
-from airflow_llm_provisioning.core.verdicts import image_arrival
 
 # Seconds after the first watch line of the RayService, from section 4 of the recordings' README. `init_finished` and
 # `gpu_allocatable` are receipts there; receipts come milliseconds after the server's own instant.

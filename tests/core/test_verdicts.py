@@ -6,16 +6,14 @@ from typing import Any
 import pytest
 from proof.generated import generate
 
+from airflow_llm_provisioning.core.engine_caches import cache_hits
+from airflow_llm_provisioning.core.image_arrival import go_duration_s, image_arrival, pulled_figures
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.verdicts import (
     Verdict,
     all_of,
-    cache_hits,
     cloud_says,
     cold_start,
-    go_duration_s,
-    image_arrival,
-    pulled_figures,
     recipe_packages,
     switch,
     variant_image,

@@ -18,8 +18,8 @@ from simulator_in_background import BackgroundSimulator, GearedClock, simulator_
 
 from airflow_llm_provisioning.connections import open_store
 from airflow_llm_provisioning.core.experiment import Experiment, Target
+from airflow_llm_provisioning.core.image_arrival import pulled_figures
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
-from airflow_llm_provisioning.core.verdicts import pulled_figures
 from airflow_llm_provisioning.dag_factory import load_experiment, preparation
 from airflow_llm_provisioning.exceptions import TrialFailedError
 from airflow_llm_provisioning.operators.trial import OpenTrial

@@ -3,9 +3,9 @@
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, text
+from airflow_llm_provisioning.core.image_arrival import image_digest, images_of
 from airflow_llm_provisioning.core.trace.objects import History
 from airflow_llm_provisioning.core.trace.view import TraceView
-from airflow_llm_provisioning.core.verdicts import image_digest, images_of
 
 _NODE_LABELS: Final = (
     ("instance_type", ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type")),

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, mapping, number, objects, text
+from airflow_llm_provisioning.core.image_arrival import pulled_figures
 from airflow_llm_provisioning.core.instants import Stamp, from_epoch_s, parse_stamp
 from airflow_llm_provisioning.core.timing.clock_samples import API, KARPENTER, event_clock, node_clock, ray_clock
 from airflow_llm_provisioning.core.timing.sightings import (
@@ -16,7 +17,6 @@ from airflow_llm_provisioning.core.timing.sightings import (
 )
 from airflow_llm_provisioning.core.trace.objects import History, condition_true, container_statuses
 from airflow_llm_provisioning.core.trace.view import TraceView
-from airflow_llm_provisioning.core.verdicts import pulled_figures
 
 
 def placing(view: TraceView, pod: History) -> Iterator[tuple[str, Sighting | None]]:

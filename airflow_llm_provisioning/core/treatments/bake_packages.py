@@ -10,9 +10,10 @@ from typing import Final
 
 from airflow_llm_provisioning.core.experiment import Delivery
 from airflow_llm_provisioning.core.fields import dig, text
+from airflow_llm_provisioning.core.image_arrival import image_digest, images_of
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import ServingPlan
-from airflow_llm_provisioning.core.verdicts import Value, Verdict, all_of, image_digest, images_of, runtime_pip_seen
+from airflow_llm_provisioning.core.verdicts import Value, Verdict, all_of, runtime_pip_seen
 from airflow_llm_provisioning.core.workload import Workload
 
 _ANYWHERE: frozenset[str] = frozenset()

@@ -1,8 +1,9 @@
 """What the image deliveries have in common: head and worker must both have got their image that way."""
 
+from airflow_llm_provisioning.core.image_arrival import Delivered, image_arrival
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.trace.objects import History
-from airflow_llm_provisioning.core.verdicts import Delivered, Verdict, all_of, image_arrival
+from airflow_llm_provisioning.core.verdicts import Verdict, all_of
 
 
 def both_arrived(view: TraceView, claim: str, *wanted: Delivered) -> Verdict:

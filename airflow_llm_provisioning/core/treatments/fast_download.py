@@ -8,18 +8,12 @@ disabled.
 from dataclasses import replace
 from typing import Final
 
+from airflow_llm_provisioning.core.engine_caches import weights_found, weights_uncertain
 from airflow_llm_provisioning.core.experiment import Delivery
 from airflow_llm_provisioning.core.loading import not_from_the_hub
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import ServingPlan
-from airflow_llm_provisioning.core.verdicts import (
-    Value,
-    Verdict,
-    recipe_packages,
-    runtime_variables,
-    switch,
-    weights_found,
-)
+from airflow_llm_provisioning.core.verdicts import Value, Verdict, recipe_packages, runtime_variables, switch
 from airflow_llm_provisioning.core.workload import Workload, package_name
 
 _ANYWHERE: frozenset[str] = frozenset()
@@ -56,6 +50,8 @@ class FastDownload:
         vain = not_from_the_hub(view) or weights_found(view)
         if vain:
             return Verdict(self.name, "no", (vain,))
+        if doubt := weights_uncertain(view):
+            return Verdict(self.name, "unknown", (doubt,))
         packages = _packages(view)
         xet, transfer = switch(view, "HF_XET_HIGH_PERFORMANCE"), switch(view, "HF_HUB_ENABLE_HF_TRANSFER")
         by_xet = _xet(view, packages, xet) if xet.value == "yes" else None

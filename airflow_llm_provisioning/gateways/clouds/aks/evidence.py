@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.verdicts import IMPLAUSIBLE_BYTES_S, JUDGED_BYTES
+from airflow_llm_provisioning.core.image_arrival import IMPLAUSIBLE_BYTES_S, JUDGED_BYTES
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.aks.arm import AzureAccount, asking
 from airflow_llm_provisioning.gateways.clouds.aks.pools import Pools, streams
