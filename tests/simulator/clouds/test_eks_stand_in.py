@@ -185,3 +185,19 @@ def _build_request() -> dict[str, Any]:
     from eks_stand import BUILD
 
     return {**BUILD, "region": REGION}
+
+
+def test_two_accounts_in_one_process_know_nothing_of_each_other(stand: Stand) -> None:
+    """Asked in turn, each shows what was made in it and nothing else, and its machines go on."""
+    first = builder(stand)
+    stand.client("s3").create_bucket(Bucket="mine", CreateBucketConfiguration={"LocationConstraint": REGION})
+    with stand_in() as other:
+        assert other.client("ec2").describe_instances()["Reservations"] == []
+        second = builder(other)
+        other.client("s3").create_bucket(Bucket="mine", CreateBucketConfiguration={"LocationConstraint": REGION})
+        assert run(stand, first, *STOP_KUBELET)["Status"] == "Success"
+        assert run(other, second, *STOP_KUBELET)["Status"] == "Success"
+        assert stand.living_instances() == [first]
+        assert other.living_instances() == [second]
+    assert stand.living_instances() == [first]
+    assert [bucket["Name"] for bucket in stand.client("s3").list_buckets()["Buckets"]] == ["mine"]

@@ -1,24 +1,33 @@
 """moto in this process: its server application, and the handles by which the stand-in moves its objects through time.
 
 The application is the one that moto's own server runs; the stand-in's front is the server, so no second port is opened.
-moto keeps its state once per process: one stand-in at a time, each begins with an empty account.
+moto keeps its state once per process. Each stand-in has its own all the same: whoever is asked puts his in first.
 """
 
 import asyncio
 import io
 import logging
 import os
+import threading
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar, Final
 
 from airflow_llm_provisioning.simulator.world import Image
 
+_SERVICES: Final = ("ec2", "ecr", "s3", "ssm", "iam", "codebuild", "eks", "sts", "logs")
+
 
 class Moto:
-    """moto's server application; `account` is the account of every caller."""
+    """moto's server application; `account` is the account of every caller. Begins with nothing in it."""
+
+    _inside: ClassVar["Moto | None"] = None
+    """Whose state moto holds now."""
+    _change: ClassVar[threading.RLock] = threading.RLock()
 
     def __init__(self, account: str) -> None:
         self.account = account
+        self.kept: dict[str, dict[Any, Any]] = {}
+        """Its state while another's is inside."""
         self._application: Any = None
         # moto is not made for two calls at once, and a call of it may take some milliseconds: one thread of its own.
         self._turn = asyncio.Lock()
@@ -34,8 +43,6 @@ class Moto:
 
         # One line a request would drown whatever the simulator has to say.
         logging.getLogger("werkzeug").setLevel(logging.WARNING)
-        for service in ("ec2", "ecr", "s3", "ssm", "iam", "codebuild", "eks", "sts", "logs"):
-            self._backends(service).reset()
         self._application = DomainDispatcherApplication(create_backend_app)
 
     async def call(
@@ -59,17 +66,28 @@ class Moto:
             input_stream=io.BytesIO(body),
             content_length=len(body),
         )
-        content, status, answered = run_wsgi_app(self._application, builder.get_environ())
+        with Moto._change:
+            self._put_in()
+            content, status, answered = run_wsgi_app(self._application, builder.get_environ())
         return int(status.split()[0]), list(answered.items()), b"".join(content)
-
-    def _backends(self, service: str) -> Any:
-        from moto.backends import get_backend
-
-        return get_backend(service)
 
     def backend(self, service: str, region: str) -> Any:
         """Return the in-process state of a service in a region."""
-        return self._backends(service)[self.account][region]
+        if Moto._inside is not self:
+            self._put_in()
+        return _backends(service)[self.account][region]
+
+    def _put_in(self) -> None:
+        """Exchange what moto holds for this one's state."""
+        with Moto._change:
+            if Moto._inside is self:
+                return
+            for service, held in _held().items():
+                if Moto._inside is not None:
+                    Moto._inside.kept[service] = dict(held)
+                held.clear()
+                held.update(self.kept.get(service, {}))
+            Moto._inside = self
 
     # --- seeding
 
@@ -137,3 +155,15 @@ class Moto:
         """Return (volume id, GiB) of a snapshot, None when it is gone."""
         snapshot = self.backend("ec2", region).snapshots.get(snapshot_id)
         return (snapshot.volume.id, int(snapshot.volume.size)) if snapshot else None
+
+
+def _backends(service: str) -> Any:
+    from moto.backends import get_backend
+
+    return get_backend(service)
+
+
+def _held() -> dict[str, dict[Any, Any]]:
+    """Return the dicts in which moto keeps everything: one a service, and the owners of S3's bucket names."""
+    held = {service: _backends(service) for service in _SERVICES}
+    return {**held, "buckets": held["s3"].bucket_accounts}
