@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from proof import FULL, SHORT
-from proof.catalogue import CATALOGUE, DOWNLOADS
+from proof.catalogue import CATALOGUE
+from proof.catalogue.downloads import DOWNLOADS
 from proof.noops import missed, prove, tried
 from proof.recorded_trial import Scenario, run
 from proof.targets import target
@@ -17,19 +18,19 @@ from airflow_llm_provisioning.core.workload import PHI3_2025
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     # One process: the tests have their processes already.
-    return prove(replace(SHORT, valid_trials=6, processes=1))
+    return prove(replace(SHORT, valid_trials=5, processes=1))
 
 
 def test_every_no_op_that_is_tried_is_caught(found: dict[str, Any]) -> None:
     """Told as not applied, or left out for the reason that is true; unknown only where nobody can see more."""
     assert found["missed"] == {}
-    assert found["noops_caught"] == found["noops_total"] > 10
+    assert found["noops_caught"] == found["noops_total"] >= 9
 
 
 def test_no_valid_trial_raises_an_alarm(found: dict[str, Any]) -> None:
     """Cold, every treatment applied, nothing flagged."""
     assert found["alarms"] == []
-    assert (found["valid_trials"], found["false_alarms"]) == (6, 0)
+    assert (found["valid_trials"], found["false_alarms"]) == (5, 0)
 
 
 def test_the_catalogue_is_of_different_no_ops() -> None:

@@ -1,0 +1,107 @@
+"""What somebody may have changed in a manifest before it was applied. Each returns, or is, a change of a manifest."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import yaml
+
+from airflow_llm_provisioning.core.workload import PHI3_2025
+from proof.recorded_trial import Manifest
+
+BRANCH: Final = "https://github.com/elotl/skyray/archive/main.zip"
+
+
+def in_runtime_env(**variables: str) -> Callable[[Manifest], None]:
+    """Let the application's runtime_env set variables, which Ray puts over the containers'."""
+
+    def change(manifest: Manifest) -> None:
+        for application in _applications(manifest):
+            application["runtime_env"].setdefault("env_vars", {}).update(variables)
+
+    return change
+
+
+def off_on_the_worker(manifest: Manifest) -> None:
+    """Switch the download off where the weights are needed."""
+    for container in _containers(manifest)[1:]:
+        for variable in container["env"]:
+            if variable["name"] == "HF_HUB_ENABLE_HF_TRANSFER":
+                variable["value"] = "0"
+
+
+def with_loader(load_format: str) -> Callable[[Manifest], None]:
+    """Let the engine read its weights in another way."""
+
+    def change(manifest: Manifest) -> None:
+        for application in _applications(manifest):
+            for config in application["args"].get("llm_configs", ()):
+                config["engine_kwargs"]["load_format"] = load_format
+            if "llm_configs" not in application["args"]:
+                application["args"]["load-format"] = load_format
+
+    return change
+
+
+def with_volume(path: str) -> Callable[[Manifest], None]:
+    """Mount a claim that outlives the trial."""
+
+    def change(manifest: Manifest) -> None:
+        for template in _templates(manifest):
+            template["spec"]["volumes"] = [{"name": "kept", "persistentVolumeClaim": {"claimName": "kept"}}]
+            for container in template["spec"]["containers"]:
+                container["volumeMounts"] = [{"name": "kept", "mountPath": path}]
+
+    return change
+
+
+def with_images(**fields: Any) -> Callable[[Manifest], None]:
+    """Change how every Ray container gets its image."""
+
+    def change(manifest: Manifest) -> None:
+        for container in _containers(manifest):
+            container.update(fields)
+
+    return change
+
+
+def with_pull_secret(manifest: Manifest) -> None:
+    """Let the pods bring credentials of their own."""
+    for template in _templates(manifest):
+        template["spec"]["imagePullSecrets"] = [{"name": "mine"}]
+
+
+def pip_all_the_same(manifest: Manifest) -> None:
+    """Leave the list of packages in the configuration although the image has them."""
+    for application in _applications(manifest):
+        application["runtime_env"]["pip"] = list(PHI3_2025.runtime_pip)
+
+
+def branch(manifest: Manifest) -> None:
+    """Take the application's code from a branch, as the origin did."""
+    for application in _applications(manifest):
+        application["runtime_env"]["working_dir"] = BRANCH
+
+
+def _applications(manifest: Manifest) -> "_Edited":
+    return _Edited(manifest)
+
+
+class _Edited:
+    """The applications of a manifest's Serve configuration; what is changed in them is written back."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        config = yaml.safe_load(self._manifest["spec"]["serveConfigV2"])
+        yield from config["applications"]
+        self._manifest["spec"]["serveConfigV2"] = yaml.safe_dump(config, sort_keys=False)
+
+
+def _templates(manifest: Manifest) -> list[dict[str, Any]]:
+    spec = manifest["spec"]["rayClusterConfig"]
+    return [group["template"] for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"])]
+
+
+def _containers(manifest: Manifest) -> list[dict[str, Any]]:
+    return [container for template in _templates(manifest) for container in template["spec"]["containers"]]

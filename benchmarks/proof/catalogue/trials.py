@@ -1,0 +1,128 @@
+"""Trials that are not what they are called: warm, with another image, with something that nobody declared."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.treatments import plan_serving
+from airflow_llm_provisioning.core.workload import PHI3_2025, PHI3_CURRENT
+from airflow_llm_provisioning.simulator.images import built_image
+from airflow_llm_provisioning.simulator.instant_trial import Stage
+from airflow_llm_provisioning.simulator.prepared import Prepared
+from airflow_llm_provisioning.simulator.world import digest_of, normalise
+from proof.catalogue.downloads import with_pip
+from proof.catalogue.edits import BRANCH, branch, in_runtime_env, pip_all_the_same, with_volume
+from proof.catalogue.entry import NoOp, Truth
+from proof.recorded_trial import NODES_GONE_S, Scenario
+from proof.targets import target
+
+
+def push_to_the_branch(on: Stage) -> None:
+    """Somebody pushes code that starts the engine otherwise."""
+    on.cluster.application.runtime.code.push(BRANCH, eager=True)
+
+
+def base_moves(on: Stage) -> None:
+    """The public base's owner pushes another image under its tag once the first trial is over."""
+    base = on.world.images[normalise(PHI3_2025.image.base)]
+    if on.clock.now() - on.clock.virtual_epoch > timedelta(seconds=NODES_GONE_S):
+        on.world.push(replace(base, digest=digest_of("moved", base.digest)))
+
+
+def mirrored(on: Stage, _prepared: Prepared) -> None:
+    """The improved variant's image is in the registry too, for whoever names it."""
+    plan = plan_serving(PHI3_2025, "improved", on.description.cloud)
+    dockerfile = plan.recipe.dockerfile()
+    on.world.push(built_image(on.world, dockerfile, _MINE, region=on.description.region, now=on.clock.now()))
+
+
+_MINE: Final = "123456789012.dkr.ecr.us-west-2.amazonaws.com/mine/serving:latest"
+
+
+def _trial(
+    name: str, claim: str, truth: Truth = "not applied", reason: str = "treatment not applied", **fields: Any
+) -> NoOp:
+    fields = {"target": target("eks", "plain"), "declared": PHI3_2025, "variant": "baseline", **fields}
+    return NoOp(name=name, scenario=Scenario(**fields), claim=claim, truth=truth, reason=reason)
+
+
+TRIALS: Final = (
+    _trial(
+        "packages are baked and installed all the same",
+        "bake_packages",
+        target=target("gke", "plain"),
+        variant="baked_image",
+        manifest=pip_all_the_same,
+    ),
+    _trial(
+        "the baked image was built and the base is served",
+        "bake_packages",
+        variant="baked_image",
+        image=lambda _prepared: PHI3_2025.image.base,
+    ),
+    _trial(
+        "the baseline's image has the packages already",
+        "variant_image",
+        after_preparation=mirrored,
+        image=lambda _prepared: _MINE,
+    ),
+    _trial("the node and its image are the last trial's", "cold_start", "excluded", "start warm", earlier=1),
+    _trial(
+        "the node is the last trial's, and its snapshot hides it",
+        "cold_start",
+        "excluded",
+        "start warm",
+        target=target("eks", "fast"),
+        variant="improved",
+        earlier=1,
+    ),
+    _trial(
+        "the engine finds its graphs compiled",
+        "cold_start",
+        "excluded",
+        "start warm",
+        declared=PHI3_CURRENT,
+        manifest=with_volume("/home/ray/.cache/vllm"),
+        earlier=1,
+        pause_s=NODES_GONE_S,
+    ),
+    _trial(
+        "the public base's tag moved between replicates",
+        "cold_start",
+        "excluded",
+        "another image",
+        before_submission=base_moves,
+        earlier=1,
+        pause_s=NODES_GONE_S,
+    ),
+    _trial(
+        "the working_dir is a branch, and it moved",
+        "inputs_pinned",
+        manifest=branch,
+        before_submission=push_to_the_branch,
+    ),
+    _trial(
+        "a baked image is streamed, and nobody declared it",
+        "nothing_undeclared",
+        target=target("gke", "fast"),
+        variant="baked_image",
+    ),
+    _trial(
+        "a baked image is in the nodes' snapshot, and nobody declared it",
+        "nothing_undeclared",
+        target=target("eks", "fast"),
+        variant="baked_image",
+    ),
+    _trial(
+        "hf_transfer is in the baked image, and nobody declared it",
+        "nothing_undeclared",
+        variant="baked_image",
+        declared=with_pip(hf_transfer="0.1.9"),
+    ),
+    _trial(
+        "the baseline's pods switch the fast download on",
+        "nothing_undeclared",
+        declared=PHI3_CURRENT,
+        manifest=in_runtime_env(HF_XET_HIGH_PERFORMANCE="1"),
+    ),
+)
