@@ -1,0 +1,90 @@
+"""What an engine found ready, as far as it says."""
+
+from typing import Any
+
+import pytest
+
+from airflow_llm_provisioning.core.engine_caches import cache_hits, weights_found, weights_uncertain
+from airflow_llm_provisioning.core.trace import TraceView
+
+AT = "2026-05-04T12:00:00Z"
+SILENT = "Starting to load model m...\nLoading weights took 9.1 seconds"
+TOLD = "Starting to load model m...\nTime spent downloading weights for m: 40 seconds\nLoading weights took 9 seconds"
+OLD = "Starting to load model m...\nLoading model weights took 7.1659 GB"
+CLAIM = {"name": "v", "persistentVolumeClaim": {"claimName": "kept"}}
+
+
+def view(
+    log: str = "", weight_bytes: int = 7_642_182_880, *volumes: dict[str, Any], path: str = "", env: str = ""
+) -> TraceView:
+    """Return the view of a worker with volumes, and what its engine wrote."""
+
+    def line(resource: str, obj: Any, kind: str = "ADDED", **more: Any) -> dict[str, Any]:
+        return {"received_at": AT, "type": kind, "resource": resource, "object": obj, **more}
+
+    def owned(name: str, uid: str, owner: str) -> dict[str, Any]:
+        return {"name": name, "uid": uid, "ownerReferences": [{"uid": owner}]}
+
+    container = {"name": "ray-worker", "env": [{"name": env, "value": "x"}] if env else []}
+    container |= {"volumeMounts": [{"name": volume["name"], "mountPath": path} for volume in volumes]}
+    labels = {"ray.io/node-type": "worker", "ray.io/cluster": "c"}
+    pod = {
+        "metadata": {**owned("w", "w", "rc"), "labels": labels},
+        "spec": {"containers": [container], "volumes": list(volumes)},
+    }
+    header = {"rayservice": {"name": "s", "uid": "rs"}, "trial": {"model": {"weight_bytes": weight_bytes}}}
+    lines = [
+        line("trace", header, "HEADER"),
+        line("rayservices", {"metadata": {"name": "s", "uid": "rs"}}),
+        line("rayclusters", {"metadata": owned("c", "rc", "rs")}),
+        line("pods", pod),
+    ]
+    if log:
+        read = line("ray-log-file", log, filename="worker-1.out")
+        read.pop("type")
+        lines.append(read)
+    return TraceView(lines)
+
+
+def test_weights_that_were_loaded_and_not_downloaded_were_there() -> None:
+    """Seven gigabytes do not come in the half second below which vLLM says nothing."""
+    told = weights_found(view(SILENT))
+    assert told is not None
+    assert "7.6 GB" in told
+    assert cache_hits(view(SILENT)) == (told,)
+
+
+@pytest.mark.parametrize(
+    ("log", "weight_bytes"), [(TOLD, 7_642_182_880), (SILENT, 250_000_000), (OLD, 7_642_182_880), ("", 7_642_182_880)]
+)
+def test_where_nothing_says_so_nothing_was_found(log: str, weight_bytes: int) -> None:
+    """Downloaded; so small that it may have come at once; an engine that never tells; no log."""
+    assert weights_found(view(log, weight_bytes)) is None
+    assert cache_hits(view(log, weight_bytes)) == ()
+
+
+@pytest.mark.parametrize(
+    ("volumes", "path", "env"),
+    [
+        ((CLAIM,), "/home/ray/.cache/huggingface", ""),
+        ((CLAIM,), "/home/ray/.cache", ""),
+        (({"name": "v", "hostPath": {"path": "/mnt"}},), "/hf", ""),
+        ((CLAIM,), "/data", "HF_HOME"),
+    ],
+)
+def test_a_cache_on_a_lasting_volume_leaves_an_old_engine_in_doubt(
+    volumes: tuple[dict[str, Any], ...], path: str, env: str
+) -> None:
+    """VLLM 0.5.4 tells neither a download nor that there was none; one that tells leaves none."""
+    assert weights_uncertain(view(OLD, 1, *volumes, path=path, env=env)) is not None
+    assert weights_uncertain(view(TOLD, 1, *volumes, path=path, env=env)) is None
+    assert weights_uncertain(view(SILENT, 1, *volumes, path=path, env=env)) is None
+
+
+@pytest.mark.parametrize(
+    ("volumes", "path"),
+    [((), ""), (({"name": "v", "emptyDir": {}},), "/home/ray/.cache"), ((CLAIM,), "/var/log/ray")],
+)
+def test_other_volumes_leave_no_doubt(volumes: tuple[dict[str, Any], ...], path: str) -> None:
+    """None, one that goes with its pod, one for something else."""
+    assert weights_uncertain(view(OLD, 1, *volumes, path=path)) is None

@@ -1,0 +1,86 @@
+"""One valid answer through a Service is one replica's: the first of an unbroken row is the first completion."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from kube_fake_api import FakeApi, fake_api
+
+from airflow_llm_provisioning.exceptions import ClusterUnreachableError
+from airflow_llm_provisioning.gateways.kubernetes import Cluster
+from airflow_llm_provisioning.gateways.recording import answering
+from airflow_llm_provisioning.gateways.recording.answering import Asking
+from airflow_llm_provisioning.gateways.recording.scope import Scope
+
+PATH = "/api/v1/namespaces/ml/services/llm-serve-svc:8000/proxy/v1/chat/completions"
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[FakeApi]:
+    async with fake_api() as server:
+        yield server
+
+
+@pytest.fixture
+async def cluster(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
+    monkeypatch.setattr(answering, "PAUSE_REAL_S", 0.0)
+    monkeypatch.setattr(answering, "PAUSE_CLUSTER_S", 0.0)
+    async with Cluster.from_access(api.access(), name="test") as opened:
+        yield opened
+
+
+def serve(api: FakeApi, *good: bool) -> list[bool]:
+    """Let the model answer validly or with an error, in turn, validly ever after; return how it was asked."""
+    given: list[bool] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        given.append(good[len(given)] if len(given) < len(good) else True)
+        if not given[-1]:
+            return web.Response(status=500)
+        return web.json_response({"model": "phi", "choices": [{"message": {"content": "Hello"}}]})
+
+    api.handlers[PATH] = answer
+    return given
+
+
+def asking(cluster: Cluster, **completion: Any) -> Asking:
+    asked = {"path": "/v1/chat/completions", "body": {"model": "phi"}, "expect_model": "phi", **completion}
+    return Asking(cluster, "ml", Scope({"namespace": "ml", "name": "llm", "uid": "u"}), asked)
+
+
+async def test_an_error_in_between_begins_the_row_anew(api: FakeApi, cluster: Cluster) -> None:
+    """The first completion is that of the row that lasted, and its time is the first one's, not the last one's."""
+    given = serve(api, True, False, True, True, False)
+    lines: list[Any] = []
+    at = await asking(cluster).first_valid(lines.append)
+    assert given == [True, False, True, True, False, True, True, True]
+    marks = [line["object"] for line in lines]
+    assert [mark["mark"] for mark in marks] == ["completion_refused", "first_completion"]
+    assert marks[-1]["confirmed_by"] == 2
+    assert lines[-1]["received_at"] == answering.format_instant(at)
+    assert marks[-1]["asked_at"] <= lines[-1]["received_at"]
+
+
+async def test_more_replicas_must_answer_more_often(api: FakeApi, cluster: Cluster) -> None:
+    """So that a bad one among them is met."""
+    given = serve(api, *([True] * 15), False)
+    await asking(cluster, replicas=2).first_valid(lambda _line: None)
+    assert len(given) == 32
+
+
+async def test_an_answer_without_end_is_left(api: FakeApi, cluster: Cluster) -> None:
+    """It is read as far as a completion may go, and no further."""
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for _ in range(10_000):
+            await response.write(b" " * 65_536)
+        return response
+
+    api.handlers[PATH] = endless
+    with pytest.raises(ClusterUnreachableError, match="more than 1000 bytes"):
+        await cluster.proxy(
+            "llm-serve-svc", 8000, "/v1/chat/completions", namespace="ml", method="POST", at_most_bytes=1000
+        )
