@@ -236,6 +236,7 @@ class _Recording:
                 self._cluster, resource, namespace, labels, fields, known=known, listener=listener
             ):
                 self._take(resource, seen)
+                del seen
         except (ForbiddenError, NotFoundError) as error:
             if resource in ESSENTIAL:
                 raise

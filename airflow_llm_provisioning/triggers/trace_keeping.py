@@ -2,9 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.store import ResultsStore
@@ -21,11 +22,14 @@ class Keeping:
         """Add encoded lines as one chunk."""
         if self._store is not None:
             # Packing takes milliseconds, and hundreds of other waits may want to act on theirs.
-            await asyncio.to_thread(self._append, self._store, lines)
+            await _beside(self._append, self._store, lines)
 
     async def stored(self) -> Sequence[Mapping[str, Any]]:
         """Return what an earlier process kept of this trace; nothing where that cannot be read as a trace."""
-        return await asyncio.to_thread(self._stored, self._store) if self._store is not None else ()
+        found: Sequence[Mapping[str, Any]] = ()
+        if self._store is not None:
+            found = await _beside(self._stored, self._store)
+        return found
 
     def _append(self, store: "ResultsStore", lines: Sequence[bytes]) -> None:
         from airflow_llm_provisioning.core.trace import pack_lines
@@ -56,7 +60,16 @@ async def keeping(conn_id: str | None, trial_id: str) -> AsyncIterator[Keeping]:
     try:
         yield Keeping(store, trial_id)
     finally:
-        await asyncio.shield(asyncio.to_thread(_STORES.give_back, conn_id))
+        await asyncio.shield(_beside(_STORES.give_back, conn_id))
+
+
+# A store that is slow or locked must hold up nothing but itself: in the loop's own threads aiohttp looks up names and
+# credentials for every request of every wait.
+_THREADS: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="traces")
+
+
+async def _beside(work: Callable[..., Any], *arguments: Any) -> Any:
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, work, *arguments)
 
 
 class _Stores:

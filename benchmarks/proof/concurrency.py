@@ -1,8 +1,9 @@
 """Proof: one triggerer records many trials at once, loses no event of them, and acts at once when an endpoint is ready.
 
-Two processes of their own beside this one: `concurrency_clusters`, as many small API servers as there are trials, and
-`concurrency_triggerer`, the real trigger with the real recorder and a results store on SQLite. This one reads the
-second's processor time and memory from /proc, and holds what the first says it sent against what stands in the store.
+Two processes of their own beside this one: `concurrency_clusters`, as many small API servers as there are trials, by
+HTTPS as real ones, and `concurrency_triggerer`, the real trigger with the real recorder and a results store on SQLite.
+This one reads the second's processor time and memory from /proc, and holds what the first says it sent against what
+stands in the store.
 
 The figures:
 - `events_lost`: versions sent on a watch while all were recorded, less those that stand in their trial's trace exactly
@@ -24,9 +25,16 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from math import ceil
 from pathlib import Path
 from typing import Any, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from proof import Size
 from proof.concurrency_clusters import Plan
@@ -65,7 +73,9 @@ def measured(plan: Plan) -> dict[str, Any]:
     """Record all clusters of a plan at once and return what it cost and what is there."""
     with tempfile.TemporaryDirectory(prefix="llm-provisioning-proof-") as folder:
         store = Path(folder, "results.db")
-        with Started("proof.concurrency_clusters", [json.dumps(asdict(plan))], {}) as clusters:
+        certificate = Path(folder, "api.pem")
+        certificate.write_bytes(self_signed())
+        with Started("proof.concurrency_clusters", [json.dumps(asdict(plan)), str(certificate)], {}) as clusters:
             url = clusters.step("serving")["url"]
             environment = {
                 "AIRFLOW_HOME": folder,
@@ -73,9 +83,32 @@ def measured(plan: Plan) -> dict[str, Any]:
                 "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
                 "AIRFLOW_CONN_RESULTS": json.dumps({"conn_type": "sqlite", "host": str(store)}),
             }
-            with Started("proof.concurrency_triggerer", [url, str(plan.clusters)], environment) as triggerer:
+            arguments = [url, str(plan.clusters), str(certificate)]
+            with Started("proof.concurrency_triggerer", arguments, environment) as triggerer:
                 figures, told = _watched(plan, clusters, triggerer)
         return {**figures, **_kept(store, told["sent"])}
+
+
+def self_signed() -> bytes:
+    """Return key and certificate of a server on 127.0.0.1, which is its own authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "concurrency")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return secret + certificate.public_bytes(pem)
 
 
 def _watched(plan: Plan, clusters: "Started", triggerer: "Started") -> tuple[dict[str, Any], dict[str, Any]]:
@@ -85,9 +118,11 @@ def _watched(plan: Plan, clusters: "Started", triggerer: "Started") -> tuple[dic
     if not begins["watched"]:
         raise RuntimeError(f"not all {plan.clusters} clusters were watched in time")
     cpu_s.append(triggerer.cpu_s())
+    server_s = clusters.cpu_s()
     highest_mb = _highest_mb(triggerer, clusters)
     ends = clusters.step("load_ends")
     cpu_s.append(triggerer.cpu_s())
+    server_s = clusters.cpu_s() - server_s
     told = clusters.step("told")
     outcomes = triggerer.step("ended")["outcomes"]
     cpu_s.append(triggerer.cpu_s())
@@ -100,6 +135,7 @@ def _watched(plan: Plan, clusters: "Started", triggerer: "Started") -> tuple[dic
         "cpu_s_per_trial_to_begin": round((cpu_s[1] - cpu_s[0]) / plan.clusters, 3),
         "cpu_s_per_trial_and_minute": round((cpu_s[2] - cpu_s[1]) / plan.clusters / ends["seconds"] * 60, 3),
         "cores_while_recording": round((cpu_s[2] - cpu_s[1]) / ends["seconds"], 3),
+        "cores_of_the_servers": round(server_s / ends["seconds"], 3),
         "rss_mb": round(highest_mb, 1),
         "rss_mb_per_trial": round((highest_mb - alone_mb) / plan.clusters, 3),
         # A trial that never acted has no lag; its absence must not make the rest look good.
@@ -213,11 +249,13 @@ class Started:
         return next(int(line.split()[1]) / 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
 
     def _read(self) -> None:
-        for line in self._process.stdout or ():
-            if not line.startswith("{"):
-                continue  # Airflow may say something of its own
-            with self._more:
-                self.said.append(json.loads(line))
-                self._more.notify_all()
+        if self._process.stdout is None:
+            return
+        with self._process.stdout as lines:
+            for line in lines:
+                if line.startswith("{"):  # Airflow may say something of its own
+                    with self._more:
+                        self.said.append(json.loads(line))
+                        self._more.notify_all()
         with self._more:
             self._more.notify_all()

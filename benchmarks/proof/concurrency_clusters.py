@@ -5,14 +5,16 @@ grows, `timeoutSeconds`, a backlog for whoever comes back), and do nothing else:
 The objects are made up, in the shapes and sizes of the recordings of KubeRay 1.7 on Kubernetes 1.34 (a pod 8 kB, an
 event 0.9 kB). It must not know the recorder: it keeps what it sent, and whoever compares asks it.
 
-Runs as `python -m proof.concurrency_clusters SPEC`; SPEC is JSON, see `Plan`. Says one JSON line on standard output for
-each step of its life, and goes when standard input closes.
+Runs as `python -m proof.concurrency_clusters PLAN CERTIFICATE`: a `Plan` as JSON, a PEM file with key. Says one JSON
+line on standard output for each step of its life, and goes when standard input closes.
 """
 
 import asyncio
 import contextlib
 import json
+import logging
 import random
+import ssl
 import sys
 import time
 from collections import deque
@@ -211,18 +213,22 @@ def say(step: str, **detail: Any) -> None:
     sys.stdout.flush()
 
 
-async def serve(plan: Plan) -> None:
+async def serve(plan: Plan, certificate: str) -> None:
     """Live: serve, wait for the watches, tell, let the models answer, report, wait for the end."""
+    # A trial that ends hangs up in the middle of its watches: no error here.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
     clusters = Clusters(plan)
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", clusters.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
+    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096, ssl_context=context)
     await site.start()
     clusters.all[-1].become_ready()
     clusters.all[-1].released.set()
-    say("serving", url=f"http://127.0.0.1:{runner.addresses[0][1]}")
+    say("serving", url=f"https://127.0.0.1:{runner.addresses[0][1]}")
     ended = asyncio.ensure_future(asyncio.to_thread(sys.stdin.read))
     living = asyncio.ensure_future(_live(clusters))
     await asyncio.wait({ended, living}, return_when=asyncio.FIRST_COMPLETED)
@@ -264,4 +270,4 @@ if __name__ == "__main__":
 
     _, most = limits.getrlimit(limits.RLIMIT_NOFILE)
     limits.setrlimit(limits.RLIMIT_NOFILE, (most, most))
-    asyncio.run(serve(Plan(**json.loads(sys.argv[1]))))
+    asyncio.run(serve(Plan(**json.loads(sys.argv[1])), sys.argv[2]))

@@ -1,8 +1,8 @@
 """What a triggerer runs, and nothing else: many `ServeEndpointWait`s in one event loop, with one results store.
 
-Runs as `python -m proof.concurrency_triggerer URL TRIALS`: one wait on the last cluster at URL first, so that what is
-loaded once is loaded; then as many at once as TRIALS. Says one JSON line for each step. It measures nothing itself:
-whoever started it looks at the process from outside. AIRFLOW_CONN_RESULTS leads to the store.
+Runs as `python -m proof.concurrency_triggerer URL TRIALS CERTIFICATE`: one wait on the last cluster first, so
+that what is loaded once is loaded; then as many at once as TRIALS. Says a JSON line for each step. It measures nothing
+itself: whoever started it looks at the process from outside. AIRFLOW_CONN_RESULTS leads to the store.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from proof.concurrency_objects import NAME, NAMESPACE, uid_of
@@ -23,19 +24,23 @@ def trial_id(number: int) -> str:
     return f"concurrency-{number:04d}"
 
 
-def connect(url: str, number: int) -> str:
-    """Define the Airflow connection of a cluster and return its id."""
+def connect(url: str, number: int, certificate: Path) -> str:
+    """Define the Airflow connection of a cluster, a kubeconfig file as on any machine, and return its id."""
     config = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": f"{url}/{number}"}}],
+        "clusters": [
+            {"name": "c", "cluster": {"server": f"{url}/{number}", "certificate-authority": str(certificate)}}
+        ],
         "users": [{"name": "u", "user": {"token": "made-up"}}],
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
         "current-context": "c",
     }
     conn_id = f"concurrency_{number}"
+    file = certificate.with_name(f"{conn_id}.json")
+    file.write_text(json.dumps(config))
     os.environ[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(
-        {"conn_type": "kubernetes", "extra": {"kube_config": json.dumps(config)}}
+        {"conn_type": "kubernetes", "extra": {"kube_config_path": str(file)}}
     )
     return conn_id
 
@@ -71,9 +76,9 @@ def say(step: str, **detail: Any) -> None:
     sys.stdout.flush()
 
 
-async def run(url: str, trials: int) -> None:
+async def run(url: str, trials: int, certificate: Path) -> None:
     """Warm up, wait for all, and tell how each ended."""
-    conn_ids = [connect(url, number) for number in range(trials + 1)]
+    conn_ids = [connect(url, number, certificate) for number in range(trials + 1)]
     await waited(conn_ids[trials], trials)
     say("warm")
     # Whoever looks at the process takes its figures now.
@@ -88,4 +93,4 @@ if __name__ == "__main__":
     # Ten watches a trial: more files than the usual 1,024 where there are hundreds of trials.
     _, most = limits.getrlimit(limits.RLIMIT_NOFILE)
     limits.setrlimit(limits.RLIMIT_NOFILE, (most, most))
-    asyncio.run(run(sys.argv[1], int(sys.argv[2])))
+    asyncio.run(run(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])))

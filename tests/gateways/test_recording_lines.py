@@ -1,5 +1,6 @@
 """The way of a recording's lines to the store."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -48,6 +49,43 @@ async def test_a_version_is_kept_once_and_chunks_are_in_order_of_receipt() -> No
     lines.add(line(NOW, "MARK", "trace", {"mark": "x"}))
     await lines.flush()
     assert [one["resource"] for one in store.lines] == ["trace", "pods"]
+
+
+class SlowStore(Store):
+    """A sink that takes its time and, like a thread, finishes what it began; `fails`: how often it then fails."""
+
+    def __init__(self, fails: int = 0) -> None:
+        super().__init__()
+        self.begun = asyncio.Event()
+        self.may_end = asyncio.Event()
+        self.fails = fails
+
+    async def __call__(self, chunk: Sequence[bytes]) -> None:
+        self.begun.set()
+        await self.may_end.wait()
+        if self.fails > 0:
+            self.fails -= 1
+            raise OSError("the store is away")
+        await super().__call__(chunk)
+
+
+@pytest.mark.parametrize("fails", [0, 1])
+async def test_a_flush_cancelled_in_the_middle_stores_once(fails: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recording ends while a chunk is being written: it is in the store once, whether that write went well or not."""
+    monkeypatch.setattr(module, "LAST_PAUSE_S", 0.01)
+    store = SlowStore(fails)
+    lines = Lines(store)
+    lines.add(mark_line(NOW, "first"))
+    flushing = asyncio.create_task(lines.flush())
+    await store.begun.wait()
+    flushing.cancel()
+    await asyncio.gather(flushing, return_exceptions=True)
+    lines.add(mark_line(NOW, "second"))
+    ending = asyncio.create_task(lines.hand_over())
+    await asyncio.sleep(0)
+    store.may_end.set()
+    await ending
+    assert [one["object"]["mark"] for one in store.lines] == ["first", "second"]
 
 
 def padded(resource: str, number: int, size: int = 900) -> dict[str, Any]:

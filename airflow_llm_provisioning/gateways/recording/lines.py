@@ -53,6 +53,7 @@ class Lines:
         self._flushing = asyncio.Lock()
         self._cut: set[str] = set()
         self._size = 0
+        self._handing: tuple[asyncio.Future[None], list[tuple[str, bytes]]] | None = None
         # With the instant of receipt to sort by: what was held for its owner comes late.
         self._waiting: list[tuple[str, bytes]] = []
         for item in stored:
@@ -79,17 +80,30 @@ class Lines:
         return self.add(line(seen.received_at, seen.type, resource, seen.object))
 
     async def flush(self) -> None:
-        """Hand over what is waiting; raises what the sink raises, and keeps the lines then."""
+        """Hand over what is waiting; raises what the sink raises, and keeps the lines then.
+
+        Cancelled while the sink has a chunk, it leaves it there: a thread that writes cannot be called back. The next
+        flush waits for it, and hands it over again only where it failed.
+        """
         async with self._flushing:
-            chunk, self._waiting = self._waiting, []
-            if not chunk:
-                return
-            chunk.sort(key=lambda item: item[0])
-            try:
-                await self._sink([data for _, data in chunk])
-            except BaseException:
-                self._waiting = chunk + self._waiting
-                raise
+            while self._handing or self._waiting:
+                if self._handing is None:
+                    chunk, self._waiting = self._waiting, []
+                    chunk.sort(key=lambda item: item[0])
+                    self._handing = asyncio.ensure_future(self._sink([data for _, data in chunk])), chunk
+                await self._handed()
+
+    async def _handed(self) -> None:
+        if self._handing is None:
+            return
+        handing, chunk = self._handing
+        try:
+            await asyncio.shield(handing)
+        finally:
+            if handing.done():
+                self._handing = None
+                if handing.cancelled() or handing.exception():
+                    self._waiting = chunk + self._waiting
 
     async def keep_flushing(self, log: Callable[[str, Any], None]) -> None:
         """Flush every few seconds for ever; a store that is away for a while delays the lines and loses none."""
