@@ -122,7 +122,7 @@ class Readiness:
             self._applications(status.get("applicationStatuses"), received_at)
 
     def _pod(self, obj: Mapping[str, Any], kind: Any, received_at: datetime) -> None:
-        if dig(obj, "metadata", "labels", "ray.io/cluster") in self._clusters - {""}:
+        if text(dig(obj, "metadata", "labels", "ray.io/cluster")) in self._clusters - {""}:
             self._pulls.feed(obj, kind, received_at)
 
     def _is_mine(self, obj: Mapping[str, Any]) -> bool:

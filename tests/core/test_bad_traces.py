@@ -5,6 +5,7 @@ import gzip
 import json
 import random
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -103,6 +104,24 @@ def test_an_endpoint_before_its_submission_is_a_contradiction() -> None:
     analysis = analyse(lines)
     assert analysis.total_us is None
     assert "contradiction" in kinds(analysis)
+
+
+def test_lines_of_one_log_that_run_backwards_are_a_contradiction() -> None:
+    """Two seconds fit into the bounds of a clock that nobody carries, and yet one clock cannot say both."""
+    deployment = generate(3)
+    early = deployment.truth["replica_initialising"] - timedelta(seconds=2)
+
+    def backwards(line: dict[str, Any]) -> None:
+        stamp = early.strftime("%Y-%m-%d %H:%M:%S,%f")[:-3]
+        line["object"] = re.sub(r"INFO [-0-9 :,]+ (\S+ \S+ -- Weights downloaded)", rf"INFO {stamp} \1", line["object"])
+
+    lines = copy.deepcopy(deployment.lines)
+    for line in lines:
+        if line["resource"] == "ray-log-file":
+            backwards(line)
+    analysis = analyse(lines)
+    assert [flag for flag in analysis.flags if flag.kind == "contradiction" and "weights_downloaded" in flag.detail]
+    assert "weight_download+model_load" in {phase.name for phase in analysis.phases}
 
 
 def test_a_manifest_without_gpu_is_noted() -> None:

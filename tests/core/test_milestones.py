@@ -50,3 +50,9 @@ def test_a_static_worker_does_not_wait_for_the_autoscaler() -> None:
     """Without the autoscaler on the route, a worker's pod follows from the RayCluster alone."""
     static = Route(set(PHASE_OF) - {"worker_asked"})
     assert [a.milestone for a in static.arrivals("worker.pod_created", MILESTONES)] == ["raycluster_created"]
+
+
+def test_what_karpenter_calls_initialised_bounds_the_gpu() -> None:
+    """It waits for the GPU to be allocatable (karpenter nodeclaim_status.go), so the GPU was there by then."""
+    waited_for = Route(PHASE_OF).arrivals("worker.node_initialised", MILESTONES)
+    assert [a.milestone for a in waited_for if not a.soft and a.milestone == "worker.gpu_allocatable"]

@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 from proof.generated import Deployment, Scenario, generate
 
-from airflow_llm_provisioning.core.timing.analysis import Analysis, analyse
+from airflow_llm_provisioning.core.timing.analysis import analyse
+from airflow_llm_provisioning.core.timing.clocks import Clocks
+from airflow_llm_provisioning.core.timing.engine_logs import read_logs
 from airflow_llm_provisioning.core.timing.phases import Phase
+from airflow_llm_provisioning.core.timing.sources import read_sightings
+from airflow_llm_provisioning.core.timing.timeline import Milestone, milestone
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.verdicts import runtime_pip_seen
 
@@ -246,8 +250,8 @@ def test_either_event_api_is_enough(api: str) -> None:
     assert list(phases_of(lines)) == list(phases_of(deployment.lines))
 
 
-def _late_slice(deployment: Deployment, *, managed: bool, annotated: bool) -> Analysis:
-    """Return the analysis where the slice's versions arrive a minute late, with or without its stamps."""
+def _endpoint(deployment: Deployment, *, managed: bool, annotated: bool) -> Milestone:
+    """Return the endpoint's milestone by its slice alone, told two hours late, with or without its stamps."""
 
     def late(line: dict[str, Any]) -> None:
         line["received_at"] = line["received_at"].replace("T12:", "T14:")
@@ -255,19 +259,32 @@ def _late_slice(deployment: Deployment, *, managed: bool, annotated: bool) -> An
         metadata |= {"managedFields": metadata["managedFields"] if managed else []}
         metadata |= {"annotations": metadata.get("annotations", {}) if annotated else {}}
 
-    return analyse(changed(deployment.lines, "endpointslices", late))
+    view = TraceView(changed(deployment.lines, "endpointslices", late))
+    sighting = read_sightings(view, read_logs((), None))["endpoint_ready"][0]
+    placed = milestone("endpoint_ready", sighting, Clocks(view))
+    assert placed is not None
+    return placed
 
 
-def test_stamps_of_managed_fields_bound_what_has_none() -> None:
-    """An endpoint that was told an hour late is bounded from below by the write that brought it; without that stamp by
-    the change's trigger, which is the pod's Ready; without both by the slice's creation.
+def test_stamps_of_managed_fields_and_of_the_trigger_bound_what_has_none() -> None:
+    """An endpoint that was told hours late is bounded on both sides by the write that brought it; without that stamp
+    from below by the change's trigger, which is the worker's Ready; without both by the slice's creation.
     """
     deployment = deployed(exclude_head=True)
     truth = deployment.truth["endpoint_ready"]
-    widths = []
-    for managed, annotated in ((True, True), (False, True), (False, False)):
-        milestone = _late_slice(deployment, managed=managed, annotated=annotated).milestone("endpoint_ready")
-        assert milestone is not None
-        assert milestone.earliest_at <= truth <= milestone.latest_at
-        widths.append((truth - milestone.earliest_at).total_seconds())
-    assert widths[0] <= widths[1] < 2 < widths[2] + 1
+    written = _endpoint(deployment, managed=True, annotated=True)
+    assert written.earliest_at <= truth <= written.latest_at
+    assert written.width_s < 3
+    triggered = _endpoint(deployment, managed=False, annotated=True)
+    created = _endpoint(deployment, managed=False, annotated=False)
+    assert created.earliest_at < triggered.earliest_at <= truth <= triggered.latest_at
+    assert (truth - triggered.earliest_at).total_seconds() < 3
+
+
+def test_a_trigger_that_is_no_pods_ready_bounds_nothing() -> None:
+    """A Service's creation triggers a slice too, by another clock: it is not taken for a kubelet's word."""
+    deployment = deployed(exclude_head=True)
+    lines = [line for line in deployment.lines if line["resource"] != "pods"]
+    other = Deployment(lines, deployment.truth, deployment.skews, deployment.scenario, deployment.distortion)
+    told, untold = (_endpoint(other, managed=False, annotated=annotated) for annotated in (True, False))
+    assert told.earliest_at == untold.earliest_at

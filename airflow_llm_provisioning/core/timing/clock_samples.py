@@ -7,11 +7,18 @@ earlier than that. What follows from both stands in `clocks`. Knows nothing of m
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, mapping, number, objects
 from airflow_llm_provisioning.core.instants import Stamp, from_epoch_s, parse_stamp
-from airflow_llm_provisioning.core.trace.objects import Answer, Event, History
+from airflow_llm_provisioning.core.trace.objects import (
+    Answer,
+    Event,
+    History,
+    condition,
+    condition_true,
+    container_statuses,
+)
 from airflow_llm_provisioning.core.trace.redaction import newest_managed_stamp
 from airflow_llm_provisioning.core.trace.view import TraceView, replicas_of
 
@@ -110,6 +117,7 @@ def _samples(view: TraceView) -> Iterator[tuple[str, Sample]]:
     yield from _object_samples(view)
     for sample in _claim_samples(view):
         yield KARPENTER, sample
+    yield from _kubelet_samples(view)
     for sample in _polled(view.polls(), promptness(view)):
         yield serve_clock(view.head), sample
 
@@ -132,6 +140,29 @@ def _claim_samples(view: TraceView) -> Iterator[Sample]:
             stamp = parse_stamp(entry.get("lastTransitionTime"))
             if stamp is not None:
                 yield Sample(stamp, version.received_at, prompt=False)
+
+
+def _kubelet_samples(view: TraceView) -> Iterator[tuple[str, Sample]]:
+    """Yield what kubelets wrote into statuses: written in its own time, so it bounds their clocks from below alone."""
+    for node in view.objects("nodes"):
+        for version in node.versions:
+            # Another status than True may be the node controller's word on a silent kubelet.
+            ready = parse_stamp(condition(version.object, "Ready").get("lastTransitionTime"))
+            if ready is not None and condition_true(version.object, "Ready"):
+                yield node_clock(node.name), Sample(ready, version.received_at, prompt=False)
+    for pod in view.pods:
+        clock = node_clock(view.node_name_of(pod))
+        for version in pod.versions:
+            for stamp in _of_containers(version.object):
+                yield clock, Sample(stamp, version.received_at, prompt=False)
+
+
+def _of_containers(pod: Mapping[str, Any]) -> Iterator[Stamp]:
+    told = [condition(pod, "Ready").get("lastTransitionTime") if condition_true(pod, "Ready") else None]
+    for status in container_statuses(pod):
+        states = [mapping(dig(status, "state", state)) for state in ("running", "terminated")]
+        told += [state.get(field) for state in states for field in ("startedAt", "finishedAt")]
+    yield from (stamp for value in told if (stamp := parse_stamp(value)))
 
 
 def _polled(polls: Iterable[Answer], reply: timedelta) -> Iterator[Sample]:

@@ -275,7 +275,8 @@ def _broken_pairs(found: Mapping[str, Milestone], present: frozenset[str], route
         floor, cause = max((earliest[other] for other in waited_for), default=(own.earliest_at, name))
         if floor > own.latest_at:
             broken.append((cause, name))
-        broken += [(other, name) for other in waited_for if _inverted(found[other], own) and other != cause]
+        inverted = [(other, name) for other in waited_for if _inverted(found[other], own)]
+        broken += [pair for pair in inverted if pair not in broken]
         earliest[name] = max((own.earliest_at, name), (floor, cause))
     return broken
 
