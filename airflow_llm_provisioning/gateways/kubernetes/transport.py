@@ -188,13 +188,17 @@ async def _body(response: aiohttp.ClientResponse, call: Call, server: str) -> by
 
 async def _limited(response: aiohttp.ClientResponse, call: Call, at_most_bytes: int) -> bytes:
     body = bytearray()
-    async for piece in response.content.iter_any():
-        body += piece
-        if len(body) > at_most_bytes:
-            response.close()
-            raise ClusterUnreachableError(
-                f"Could not {call.attempt}: the answer has more than {at_most_bytes} bytes and was not read to its end."
-            )
+    try:
+        async for piece in response.content.iter_any():
+            body += piece
+            if len(body) > at_most_bytes:
+                raise ClusterUnreachableError(
+                    f"Could not {call.attempt}: the answer has more than {at_most_bytes} bytes and was not read to its "
+                    "end."
+                )
+    finally:
+        # Nothing where the answer ended; else, also when the asking task is cancelled, the rest is not waited for.
+        response.close()
     return bytes(body)
 
 
