@@ -14,7 +14,9 @@ def verdict(analysis: Analysis) -> Verdict | None:
 @pytest.mark.parametrize("autoscaler", ["luna", "karpenter", "cluster-autoscaler"])
 @pytest.mark.parametrize("skew_s", [0.0, 5.0])
 def test_serialised_set_up_shows_on_any_autoscaler(autoscaler: str, skew_s: float) -> None:
-    """Static, both nodes new: one after the other is "no", and is never said of nodes made together."""
+    """Static, both nodes new: one after the other is "no", and is never said of nodes made together. Luna leaves no
+    object of its requests: a node that came late may have booted beside the other.
+    """
     values: dict[bool, set[str]] = {True: set(), False: set()}
     for seed in range(10):
         for serial in values:
@@ -30,7 +32,8 @@ def test_serialised_set_up_shows_on_any_autoscaler(autoscaler: str, skew_s: floa
             apart = deployment.truth[f"{second}.{began}"] > deployment.truth[f"{first}.node_ready"]
             assert told.value != ("yes" if apart else "no")
             values[serial].add(told.value)
-    assert "no" in values[True]
+    assert ("unknown" if autoscaler == "luna" else "no") in values[True]
+    assert autoscaler != "luna" or "no" not in values[True] | values[False]
     assert "yes" in values[False]
 
 
