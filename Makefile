@@ -16,7 +16,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALL = $(or $(PYTHON),$(error No python3 was found on PATH: install Python 3.11)) demo/install.py --venv $(VENV)
 
-.PHONY: help demo ui test chaos bench constraints clean
+.PHONY: help demo ui test chaos bench measurement constraints clean
 
 help:
 	@echo "make demo         the whole experiment in a real Airflow on simulated clouds, then its tables  (CLOUDS=$(CLOUDS) SPEED=$(SPEED) SEED=$(SEED))"
@@ -24,6 +24,7 @@ help:
 	@echo "make test         every check: format, lint, types, floors, tests                              (WORKERS=$(WORKERS))"
 	@echo "make chaos        kill and cancel what there is to kill in a real Airflow; some eight minutes, logs in build/chaos"
 	@echo "make bench        import and parse times, the simulated Kubernetes API's speed"
+	@echo "make measurement  every figure that the measurement is trusted for (docs/measurement.md); some 15 minutes"
 	@echo "make constraints  resolve constraints.txt anew"
 	@echo "make clean        remove build/ and the caches; the environment $(VENV) stays"
 
@@ -55,6 +56,10 @@ bench:
 	@$(INSTALL) --dev
 	@$(BIN)/python benchmarks/imports.py
 	@$(BIN)/python benchmarks/kube_api.py
+
+measurement:
+	@$(INSTALL) --dev
+	@$(BIN)/python benchmarks/measurement.py --details build/measurement.json
 
 constraints:
 	@$(INSTALL) --dev

@@ -59,6 +59,7 @@ def main() -> int:
         size = replace(size, deployments=asked.deployments)
     figures, details, broken = measure(asked.only or tuple(FIGURES), size)
     if asked.details:
+        asked.details.parent.mkdir(parents=True, exist_ok=True)
         asked.details.write_text(json.dumps({"figures": figures, "details": details}, indent=1) + "\n")
     print(json.dumps(figures))
     if broken:
