@@ -118,11 +118,11 @@ def _watched(plan: Plan, clusters: "Started", triggerer: "Started") -> tuple[dic
     if not begins["watched"]:
         raise RuntimeError(f"not all {plan.clusters} clusters were watched in time")
     cpu_s.append(triggerer.cpu_s())
-    server_s = clusters.cpu_s()
+    server_s, queued_s = clusters.cpu_s(), triggerer.queued_s()
     highest_mb = _highest_mb(triggerer, clusters)
     ends = clusters.step("load_ends")
     cpu_s.append(triggerer.cpu_s())
-    server_s = clusters.cpu_s() - server_s
+    server_s, queued_s = clusters.cpu_s() - server_s, triggerer.queued_s() - queued_s
     told = clusters.step("told")
     outcomes = triggerer.step("ended")["outcomes"]
     cpu_s.append(triggerer.cpu_s())
@@ -136,6 +136,8 @@ def _watched(plan: Plan, clusters: "Started", triggerer: "Started") -> tuple[dic
         "cpu_s_per_trial_and_minute": round((cpu_s[2] - cpu_s[1]) / plan.clusters / ends["seconds"] * 60, 3),
         "cores_while_recording": round((cpu_s[2] - cpu_s[1]) / ends["seconds"], 3),
         "cores_of_the_servers": round(server_s / ends["seconds"], 3),
+        # How busy the machine was with other things: on a quiet one some hundredths, and only then the lag is ours.
+        "share_of_time_without_a_core": round(queued_s / ends["seconds"], 3),
         "rss_mb": round(highest_mb, 1),
         "rss_mb_per_trial": round((highest_mb - alone_mb) / plan.clusters, 3),
         # A trial that never acted has no lag; its absence must not make the rest look good.
@@ -242,6 +244,10 @@ class Started:
         """Return the processor time it has had."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def queued_s(self) -> float:
+        """Return how long its main thread could have run and had to wait for a core (Linux, schedstat)."""
+        return int(Path(f"/proc/{self._process.pid}/schedstat").read_text().split()[1]) / 1e9
 
     def memory_mb(self) -> float:
         """Return its share of the machine's memory (PSS)."""
