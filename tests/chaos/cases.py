@@ -115,6 +115,12 @@ def kill_triggerer(night: Night) -> None:
     night.airflow.start("triggerer")
 
 
+def mark_wait_then_kill_triggerer(night: Night) -> None:
+    """One after the other: a wait that its user gives up must not have ended while its triggerer was away."""
+    mark_wait_failed(night)
+    kill_triggerer(night)
+
+
 def kill_closing(night: Night, deleted: Callable[[], bool]) -> None:
     """A teardown dies with its worker after the delete, the next trial's alone after the row was written; then a setup
     dies with its worker once it has the lock.
@@ -191,8 +197,7 @@ def _live_through(night: Night, *, everything: bool) -> None:
     night.begin("chaos_night")
     cases: list[Callable[[], None]] = [
         lambda: kill_worker_before_the_reply(night, created),
-        lambda: mark_wait_failed(night),
-        lambda: kill_triggerer(night),
+        lambda: mark_wait_then_kill_triggerer(night),
     ]
     _side_by_side(cases)
     night.until_finished("chaos_night")
