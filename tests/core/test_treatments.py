@@ -1,7 +1,9 @@
 """Each variant serves what it should, is refused where it cannot be, and is believed with evidence only."""
 
 import json
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from airflow_llm_provisioning.core.treatments import (
     treatments_of,
     undeclared,
 )
+from airflow_llm_provisioning.core.treatments.base import Treatment
 from airflow_llm_provisioning.core.verdicts import Verdict
 from airflow_llm_provisioning.core.workload import PHI3_2025, PHI3_CURRENT, Workload
 from airflow_llm_provisioning.exceptions import ConfigurationError
@@ -433,3 +436,22 @@ def test_a_registry_that_was_not_converted_rules_aks_streaming_out() -> None:
 def test_an_empty_trace_proves_nothing(name: str) -> None:
     """Unknown is not success, and not failure."""
     assert verdict(name, TraceView([])).value == "unknown"
+
+
+def test_the_treatment_that_the_readme_shows_is_a_whole_one() -> None:
+    """Copied as it stands, it has all that is asked of a treatment, and is believed with evidence only."""
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    (example,) = [code for code in blocks if "FasterStart" in code]
+    names: dict[str, Any] = {}
+
+    exec(compile(example, "README.md", "exec"), names)  # noqa: S102 - our own words
+
+    treatment = names["FasterStart"]()
+    asked = {*Treatment.__annotations__, *(name for name in vars(Treatment) if not name.startswith("_"))}
+    assert asked <= set(dir(treatment))
+    env = treatment.change(plan_serving(PHI3_CURRENT, "baseline", "eks"), PHI3_CURRENT).env
+    assert treatment.verify(trace(env=env)).value == "yes"
+    assert treatment.verify(trace()).value != "yes"
+    assert treatment.undeclared(trace(env=env))
+    assert treatment.undeclared(trace()) is None

@@ -17,8 +17,7 @@ class ServingPlan:
     """What a variant serves.
 
     `recipe`: the image; `own_image`: whether it must be in a registry of ours (built, or mirrored unchanged), because
-    the
-    public base cannot be snapshotted or streamed. `pip`: what Ray still installs at start; `env`: of every Ray
+    the public base cannot be snapshotted or streamed. `pip`: what Ray still installs at start; `env`: of every Ray
     container.
     """
 
