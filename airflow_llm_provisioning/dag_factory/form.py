@@ -1,0 +1,66 @@
+"""The form of a trial by hand."""
+
+from typing import Final
+
+from airflow.sdk import Param
+
+from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.workload import WORKLOADS
+
+TRIAL_TIME_LIMIT_S: Final = 3600.0
+
+
+def single_trial_params(experiment: Experiment) -> dict[str, Param]:
+    """Return the form of a trial by hand: enums from the experiment, defaults that work."""
+    variants = list(dict.fromkeys(variant for target in experiment.targets for variant in target.variants))
+    return {
+        "target": Param(
+            experiment.targets[0].name,
+            type="string",
+            enum=[target.name for target in experiment.targets],
+            title="Target",
+            description="Where the trial runs: a cluster and its node profile, prepared beforehand.",
+        ),
+        "setup": Param(
+            "static",
+            type="string",
+            enum=["static", "dynamic"],
+            title="Scaling set-up",
+            description="static: one GPU worker from the start. dynamic: Ray's autoscaler asks for it once "
+            "Serve has the application.",
+        ),
+        "variant": Param(
+            variants[0],
+            type="string",
+            enum=variants,
+            title="Variant",
+            description="The set of treatments. A target runs only the variants it was prepared for.",
+        ),
+        "profile": Param(
+            experiment.profile,
+            type="string",
+            enum=sorted(WORKLOADS),
+            title="Workload profile",
+            description="phi3-2025: the origin's pinned stack. phi3-current: today's ray-llm image.",
+        ),
+        "model": Param(
+            "",
+            type="string",
+            title="Model",
+            description="Model id on the hub; empty: the workload profile's own.",
+        ),
+        "image": Param(
+            "",
+            type="string",
+            title="Image",
+            description="Serving image reference; empty: what the variant says.",
+        ),
+        "time_limit_s": Param(
+            int(TRIAL_TIME_LIMIT_S),
+            type="integer",
+            minimum=60,
+            maximum=4 * 3600,
+            title="Time limit (s)",
+            description="How long the deployment may take until its endpoint is ready, in the cluster's clock.",
+        ),
+    }

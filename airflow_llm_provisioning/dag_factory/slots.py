@@ -1,0 +1,137 @@
+"""Numbered trial slots per cluster, between their plan and their comparison.
+
+Slots are unrolled when the DAG is parsed (their number follows from the experiment, their content is drawn when it
+runs): a random order fixed at parse time would repeat every night or change the DAG's version every parse.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+
+from airflow.sdk import BaseOperator, TaskGroup, chain
+
+from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.dag_factory.form import TRIAL_TIME_LIMIT_S
+from airflow_llm_provisioning.dag_factory.wiring import SURVIVES_ITS_WORKER, as_dict, group_key, output
+from airflow_llm_provisioning.operators.experiment import (
+    DEFAULT_STORE,
+    ONLY_TRIAL,
+    CompareVariants,
+    JudgeRun,
+    PlanTrials,
+    slot_key,
+)
+from airflow_llm_provisioning.operators.ray_service import ApplyRayService
+from airflow_llm_provisioning.operators.trial import CloseTrial, OpenTrial
+from airflow_llm_provisioning.sensors.serve_endpoint import WaitServeEndpoint
+
+BY_HAND: Final = "by-hand"
+
+# GPU nodes run until a teardown succeeds, so it is tried for about a quarter of an hour, whatever went wrong.
+_TEARDOWN: Final[Mapping[str, Any]] = {
+    "retries": 6,
+    "retry_delay": timedelta(seconds=10),
+    "retry_exponential_backoff": 2.0,
+}
+
+
+def trials(
+    experiment: Experiment,
+    *,
+    time_limit_s: float | str = TRIAL_TIME_LIMIT_S,
+    seed: int | str | None = None,
+    results_conn_id: str = DEFAULT_STORE,
+) -> tuple[PlanTrials, JudgeRun]:
+    """Add plan, trials, comparison and judgement; return the first and the last task."""
+    plan = PlanTrials(task_id="plan", experiment=as_dict(experiment), seed=seed, **SURVIVES_ITS_WORKER)
+    compare = CompareVariants(
+        task_id="compare",
+        experiment=experiment.name,
+        results_conn_id=results_conn_id,
+        trigger_rule="all_done",
+        **SURVIVES_ITS_WORKER,
+    )
+    judge = JudgeRun(
+        task_id="judge",
+        experiment=experiment.name,
+        expected=sum(experiment.slots().values()),
+        results_conn_id=results_conn_id,
+        trigger_rule="all_done",
+        **SURVIVES_ITS_WORKER,
+    )
+    for cluster, slots in experiment.slots().items():
+        # Both are last tasks: a run is as good as its last tasks, and each of the two may fail.
+        _slots(plan, [compare, judge], cluster, slots, time_limit_s, results_conn_id)
+    return plan, judge
+
+
+def single_trial(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE) -> None:
+    """Add one trial whose cell comes from the DAG run's params (see `single_trial_params`)."""
+    plan = PlanTrials(
+        task_id="plan",
+        experiment=as_dict(replace(experiment, name=BY_HAND)),
+        model={"model_id": "{{ params.model }}", "image": "{{ params.image }}"},
+        only={key: f"{{{{ params.{key} }}}}" for key in ("target", "setup", "variant", "profile")},
+        **SURVIVES_ITS_WORKER,
+    )
+    _, closed = trial_slot(
+        output(plan)[ONLY_TRIAL], time_limit_s="{{ params.time_limit_s }}", results_conn_id=results_conn_id
+    )
+    judge = JudgeRun(
+        task_id="judge",
+        experiment=BY_HAND,
+        expected=1,
+        results_conn_id=results_conn_id,
+        trigger_rule="all_done",
+        **SURVIVES_ITS_WORKER,
+    )
+    chain(closed, judge)
+
+
+def trial_slot(
+    planned: Any, *, time_limit_s: float | str = TRIAL_TIME_LIMIT_S, results_conn_id: str = DEFAULT_STORE
+) -> tuple[OpenTrial, CloseTrial]:
+    """Add the four tasks of one trial; return its setup and its teardown."""
+    opened = OpenTrial(
+        task_id="open",
+        planned=planned,
+        timeout_s=time_limit_s,
+        results_conn_id=results_conn_id,
+        # The trial before may have failed; without a plan there is nothing to open.
+        trigger_rule="all_done_min_one_success",
+        **SURVIVES_ITS_WORKER,
+    )
+    applied = ApplyRayService(task_id="apply", trial=output(opened), **SURVIVES_ITS_WORKER)
+    ready = WaitServeEndpoint(task_id="wait", rayservice=output(applied), trial=output(opened), **SURVIVES_ITS_WORKER)
+    closed = CloseTrial(
+        task_id="close",
+        trial=output(opened),
+        apply_task_id=applied.task_id,
+        wait_task_id=ready.task_id,
+        **_TEARDOWN,
+    )
+    chain(opened, applied, ready, closed)
+    closed.as_teardown(setups=opened, on_failure_fail_dagrun=True)
+    return opened, closed
+
+
+def _slots(
+    plan: PlanTrials,
+    last: Sequence[BaseOperator],
+    cluster: str,
+    slots: int,
+    time_limit_s: float | str,
+    results_conn_id: str,
+) -> None:
+    previous: CloseTrial | None = None
+    with TaskGroup(group_key(cluster)):
+        for slot in range(slots):
+            with TaskGroup(f"trial_{slot:02d}"):
+                opened, closed = trial_slot(
+                    output(plan)[slot_key(cluster, slot)], time_limit_s=time_limit_s, results_conn_id=results_conn_id
+                )
+            if previous is not None:
+                chain(previous, opened)
+            previous = closed
+            chain(closed, list(last))

@@ -1,0 +1,44 @@
+"""What all tasks of the experiment share: their retries, their results as arguments, their groups' names."""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from airflow.sdk import BaseOperator, ExceptionRetryPolicy, RetryAction, RetryRule
+
+from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.names import fingerprint
+from airflow_llm_provisioning.exceptions import ProvisioningError
+
+# A task whose worker was killed finds again what it began. What failed with a sentence would fail with it again, and a
+# trial that was measured as failed must not be measured twice.
+SURVIVES_ITS_WORKER: Final[Mapping[str, Any]] = {
+    "retries": 2,
+    "retry_delay": timedelta(seconds=10),
+    "retry_policy": ExceptionRetryPolicy(rules=[RetryRule(exception=ProvisioningError, action=RetryAction.FAIL)]),
+}
+
+
+def group_key(name: str) -> str:
+    """Return a name as the id of a task group: letters, digits, hyphens and underscores; what had to change is told
+    apart by a hash.
+    """
+    clean = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:100]
+    return clean if clean == name else f"{clean}_{fingerprint({'name': name}, 6)}"
+
+
+def output(task: BaseOperator) -> Any:
+    """Return a task's result as an argument of another: a reference now, a dict when that runs."""
+    return task.output
+
+
+def as_dict(experiment: Experiment) -> dict[str, Any]:
+    """Return the experiment as JSON, as operators take it."""
+    return {
+        "name": experiment.name,
+        "profile": experiment.profile,
+        "setups": [str(setup) for setup in experiment.setups],
+        "replicates": experiment.replicates,
+        "targets": [target.as_dict() for target in experiment.targets],
+    }
