@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,31 @@ def test_everything_of_ours_is_found_and_deleted_from_labels_alone(google: Googl
     statuses = {build["id"]: build["status"] for build in google.stand_in.builds.builds.values()}
     assert statuses.pop("foreign") == "WORKING"
     assert sorted(statuses.values()) == ["CANCELLED", "SUCCESS"]
+
+
+class GoneOnceListed(dict[str, dict[str, Any]]):
+    """Repositories of which one is deleted as soon as it has been listed."""
+
+    def __init__(self, known: dict[str, dict[str, Any]], going: str) -> None:
+        super().__init__(known)
+        self._going = going
+
+    def items(self) -> Any:
+        listed = list(super().items())
+        self.pop(self._going, None)
+        return listed
+
+
+def test_a_repository_that_goes_while_it_is_listed_breaks_no_list(google: GoogleProject) -> None:
+    """Somebody deletes it between the list that names it and the list of its images: the rest is listed."""
+    finish(google.cloud(), "build_image", BUILD)
+    theirs = foreign_repository(google)
+    google.stand_in.registry.repositories = GoneOnceListed(google.stand_in.registry.repositories, theirs)
+
+    listed = google.cloud(ledger=MemoryLedger()).list_owned()
+
+    assert theirs not in google.stand_in.registry.repositories
+    assert sorted(owned.kind for owned in listed) == ["image", "repository"]
 
 
 def test_owned_things_carry_target_and_expiry(google: GoogleProject) -> None:

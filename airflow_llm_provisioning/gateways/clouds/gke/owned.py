@@ -4,7 +4,7 @@ Pools and repositories carry labels, images annotations, builds tags. An image w
 process died between push and mark) is found through the tags of the build that pushed it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
@@ -83,10 +83,11 @@ class Belongings:
             return [r for r in listed if r.format_.name == "DOCKER" and r.mode.name != "VIRTUAL_REPOSITORY"]
 
     def _images(self, repository: str) -> Iterable[Owned]:
+        """Give a repository's images; what is gone since the list that named it was made holds none."""
         registry = self._project.clients.registry
         with asking(f"list images in {repository}"):
-            for package in registry.list_packages(request={"parent": repository}, **READ):
-                for version in registry.list_versions(request={"parent": package.name}, **READ):
+            for package in _in(repository, registry.list_packages):
+                for version in _in(package.name, registry.list_versions):
                     yield Owned("image", version.name, dict(version.annotations), _at(version.create_time))
 
     def _pushed_by(self, builds: list[Any]) -> Iterable[Owned]:
@@ -166,6 +167,14 @@ class Belongings:
 def _owned_build(project: Project, build: Any) -> Owned:
     identity = f"{project.build_path}/builds/{build.id}"
     return Owned("build", identity, read_build_tags(build.tags), _at(build.create_time))
+
+
+def _in(parent: str, listing: Callable[..., Iterable[Any]]) -> list[Any]:
+    """Return all that a parent holds, which is nothing where the parent is gone."""
+    try:
+        return list(listing(request={"parent": parent}, **READ))
+    except google.NotFound:
+        return []
 
 
 def _at(stamp: Any) -> datetime | None:
