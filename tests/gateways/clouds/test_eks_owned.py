@@ -1,6 +1,7 @@
 """Listing and deleting by tags alone, from a process that knows nothing else."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from eks_stand import BUILD, Stand, stand_in
@@ -103,6 +104,44 @@ def test_everything_of_ours_is_found_and_deleted_and_nothing_else(stand: Stand) 
     assert foreign_things(stand) == before
     assert not [snapshot for snapshot in stand.world.snapshots.values() if snapshot.images]
     assert not [reference for reference in stand.world.images if "ray-serving" in reference]
+
+
+@pytest.mark.parametrize(
+    ("once", "gone"),
+    [
+        ("ecr.DescribeRepositories", {"image", "repository"}),
+        ("ecr.ListTagsForResource", {"image", "repository"}),
+        ("ssm.DescribeParameters", {"parameter"}),
+    ],
+)
+def test_what_goes_while_it_is_listed_breaks_no_list(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, once: str, gone: set[str]
+) -> None:
+    """Somebody deletes it right after the call that names it: the rest is listed, and nothing of what is gone twice."""
+    make_one_of_each(stand)
+    session = stand.session()
+    deleting = {"ecr": stand.client("ecr").delete_repository, "ssm": stand.client("ssm").delete_parameter}
+    named = {
+        "ecr": [
+            {"repositoryName": repository["repositoryName"], "force": True}
+            for repository in stand.client("ecr").describe_repositories()["repositories"]
+        ],
+        "ssm": [{"Name": PARAMETER}],
+    }
+
+    def delete(**_: Any) -> None:
+        service = once.partition(".")[0]
+        while named[service]:
+            deleting[service](**named[service].pop())
+
+    session.events.register(f"after-call.{once}", delete)
+    monkeypatch.setattr(stand, "session", lambda: session)
+
+    kinds = {item.kind for item in stand.cloud().list_owned()}
+
+    assert not any(named[once.partition(".")[0]])
+    assert kinds >= set(KINDS) - gone
+    assert "image" not in kinds or "image" not in gone
 
 
 def test_the_ledger_is_closed_by_deletes(stand: Stand) -> None:

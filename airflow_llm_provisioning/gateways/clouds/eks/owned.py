@@ -5,7 +5,7 @@ is ours if its repository is. Deleting looks at the tags again.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, OWNER
 from airflow_llm_provisioning.exceptions import CloudError
@@ -22,6 +22,7 @@ from airflow_llm_provisioning.gateways.clouds.eks.aws import (
 )
 from airflow_llm_provisioning.gateways.clouds.eks.marks import NAME_PREFIX
 
+_T = TypeVar("_T")
 # In this order nothing is deleted while something else still needs it.
 KINDS: Final = ("build", "project", "instance", "parameter", "snapshot", "volume", "image", "repository", "bucket")
 _OURS: Final = {LABEL_MANAGED_BY: OWNER}
@@ -93,7 +94,7 @@ class OwnedOnAws:
         wanted = [{"Key": f"tag:{LABEL_MANAGED_BY}", "Option": "Equals", "Values": [OWNER]}]
         for page in ssm.get_paginator("describe_parameters").paginate(ParameterFilters=wanted):
             for item in page["Parameters"]:
-                tags = self._parameter_tags(item["Name"])
+                tags = _unless_gone(self._parameter_tags, item["Name"]) or {}
                 if is_ours(tags):
                     found.append(Owned("parameter", item["Name"], tags, item.get("LastModifiedDate")))
         return found
@@ -119,10 +120,13 @@ class OwnedOnAws:
         ecr, found = self._aws.client("ecr"), []
         for page in ecr.get_paginator("describe_repositories").paginate():
             for repository in page["repositories"]:
-                tags = from_pairs(ecr.list_tags_for_resource(resourceArn=repository["repositoryArn"]).get("tags"))
+                tags = _unless_gone(self._repository_tags, repository["repositoryArn"]) or {}
                 if is_ours(tags):
                     found.append((repository, tags))
         return found
+
+    def _repository_tags(self, arn: str) -> dict[str, str]:
+        return from_pairs(self._aws.client("ecr").list_tags_for_resource(resourceArn=arn).get("tags"))
 
     def _repositories(self) -> list[Owned]:
         return [
@@ -134,13 +138,15 @@ class OwnedOnAws:
         found = []
         for repository, tags in self._our_repositories():
             name = repository["repositoryName"]
-            pages = self._aws.client("ecr").get_paginator("describe_images").paginate(repositoryName=name)
-            for page in pages:
-                found += [
-                    Owned("image", f"{name}@{item['imageDigest']}", tags, item.get("imagePushedAt"))
-                    for item in page["imageDetails"]
-                ]
+            found += [
+                Owned("image", f"{name}@{item['imageDigest']}", tags, item.get("imagePushedAt"))
+                for item in _unless_gone(self._images_in, name) or ()
+            ]
         return found
+
+    def _images_in(self, repository: str) -> list[dict[str, Any]]:
+        pages = self._aws.client("ecr").get_paginator("describe_images").paginate(repositoryName=repository)
+        return [item for page in pages for item in page["imageDetails"]]
 
     def _our_projects(self) -> list[dict[str, Any]]:
         codebuild = self._aws.client("codebuild")
@@ -200,8 +206,9 @@ class OwnedOnAws:
             return self._ec2_tags_now(owned.kind, owned.identity)
         if owned.kind in ("image", "repository"):
             ecr, name = self._aws.client("ecr"), owned.identity.partition("@")[0]
-            arn = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]["repositoryArn"]
-            return from_pairs(ecr.list_tags_for_resource(resourceArn=arn).get("tags"))
+            return self._repository_tags(
+                ecr.describe_repositories(repositoryNames=[name])["repositories"][0]["repositoryArn"]
+            )
         if owned.kind == "parameter":
             return self._parameter_tags(owned.identity)
         if owned.kind == "bucket":
@@ -236,6 +243,16 @@ class OwnedOnAws:
             for item in page.get("Contents", []):
                 s3.delete_object(Bucket=name, Key=item["Key"])
         s3.delete_bucket(Bucket=name)
+
+
+def _unless_gone(ask: Callable[[str], _T], name: str) -> _T | None:
+    """Return the answer about a thing, None for one that has gone since it was listed."""
+    try:
+        return ask(name)
+    except AWS_ERRORS as error:
+        if not absent(error):
+            raise
+        return None
 
 
 def _ec2(kind: str, item: Mapping[str, Any], identity: str, created: str) -> Owned:
