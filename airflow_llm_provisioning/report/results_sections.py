@@ -10,7 +10,7 @@ from airflow_llm_provisioning.report.charts import phase_chart
 from airflow_llm_provisioning.report.evidence_sections import trial_link
 from airflow_llm_provisioning.report.markup import Markup, element, folded, html, table
 from airflow_llm_provisioning.report.phase_groups import GROUPS, NOT_TOLD_APART, group_of, position
-from airflow_llm_provisioning.report.tables import SHOWN, shown
+from airflow_llm_provisioning.report.tables import SHOWN, cell, shown
 
 Row = dict[str, Any]
 SIMULATED: Final = "simulated"
@@ -204,7 +204,7 @@ def _evidence(trial: TrialResult) -> str:
 
 
 def _price(item: Preparation) -> str:
-    return "not known" if item.price_usd is None else f"{item.price_usd:.2f} USD"
+    return "not known" if item.price_usd is None else f"{cell(item.price_usd, 'price_usd')} USD"
 
 
 def _environment_table(trials: Sequence[TrialResult]) -> Markup:

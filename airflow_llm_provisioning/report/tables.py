@@ -118,11 +118,16 @@ def shown(row: Row) -> Row:
     }
 
 
-def cell(value: Any) -> str:
-    """Return a value as it stands in a table: empty where it is missing, one decimal place of a fraction."""
+def cell(value: Any, key: str = "") -> str:
+    """Return a value as it stands in a table, under the `key` of its column: empty where it is missing, one decimal
+    place of a fraction, cents of a price, and zero for nothing but zero.
+    """
     if value is None:
         return ""
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    text = f"{value:.2f}" if key.endswith("_usd") else f"{value:.1f}"
+    return f"{value:.1g}" if value and not float(text) else text
 
 
 def _with_doubt(row: Row) -> Row:
@@ -153,7 +158,7 @@ def _table(title: str, rows: Sequence[Row], columns: Mapping[str, str]) -> str:
     for key, heading in columns.items():
         table.add_column(heading, justify="right" if _numeric(rows, key) else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(cell(row.get(key)) for key in columns))
+        table.add_row(*(cell(row.get(key), key) for key in columns))
     out = io.StringIO()
     Console(file=out, width=170).print(table)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"

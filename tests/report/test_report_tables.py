@@ -11,7 +11,7 @@ from result_builders import a_preparation, a_trial
 
 from airflow_llm_provisioning.core.result import TrialStatus
 from airflow_llm_provisioning.gateways.store import ResultsStore
-from airflow_llm_provisioning.report.tables import frame, results_rows, written
+from airflow_llm_provisioning.report.tables import cell, frame, results_rows, written
 
 
 @pytest.fixture
@@ -65,3 +65,21 @@ def test_a_notebook_gets_numbers_and_missing_ones(filled: ResultsStore) -> None:
 def test_no_results_is_a_sentence() -> None:
     """An empty table says so."""
     assert written([], "table") == "There are no results.\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "text"),
+    [
+        (None, "price_usd", ""),
+        (0.0, "price_usd", "0.00"),
+        (0.0304, "price_usd", "0.03"),
+        (0.0021, "price_usd", "0.002"),
+        (0.02, "half_width_s", "0.02"),
+        (0.0, "half_width_s", "0.0"),
+        (871.44, "total_s", "871.4"),
+        (True, "reused", "True"),
+    ],
+)
+def test_a_small_number_is_not_shown_as_none(value: object, key: str, text: str) -> None:
+    """A price of three cents is not 0.0: zero stands for zero alone, and nothing for what is missing."""
+    assert cell(value, key) == text
