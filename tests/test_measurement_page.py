@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import worked_trace
+from proof import FIGURES
 
 from airflow_llm_provisioning import cli
 
@@ -29,9 +30,11 @@ def test_every_command_of_the_page_is_understood() -> None:
             assert callable(cli._parser().parse_args(words).command), command
 
 
-def test_the_proofs_figures_have_their_place() -> None:
-    """Once, where the page explains them."""
-    assert page().count("<!-- proof figures") == 1
+def test_every_figure_of_the_proofs_has_its_row() -> None:
+    """One row a key, or one for two of them, with the figure that a full run printed beside it."""
+    rows = re.findall(r"^\| (`[^|]+) \| ([0-9][^|]*) \|", page(), re.MULTILINE)
+    shown = [key for keys, _ in rows for key in re.findall(r"`(\w+)`", keys)]
+    assert shown == [figure for figures in FIGURES.values() for figure in figures]
 
 
 def test_the_page_is_linked() -> None:
