@@ -11,6 +11,7 @@ from trace_builders import AT, small_chunks, small_trace
 from airflow_llm_provisioning.core.replay import replay
 from airflow_llm_provisioning.core.result import Computed
 from airflow_llm_provisioning.core.trace import encode_chunk, encode_line, line
+from airflow_llm_provisioning.core.trace.secret_shapes import SHAPES
 from airflow_llm_provisioning.core.trace.secrets import find_secrets, without_secrets
 from airflow_llm_provisioning.core.trace_file import exported, read_trace_file, refusal
 from airflow_llm_provisioning.exceptions import TraceError
@@ -25,7 +26,10 @@ SECRETS = {
     "a Google access token": "ya29" + "." + "c" * 40,
     "a Google API key": "AIza" + "d" * 35,
     "a shared access signature": "https://x.example/c?sv=1&" + "sig=" + "e" * 40,
-    "an Authorization header": "Authorization: " + "Bearer " + "f" * 20,
+    "a signed URL": "https://s3.example/x?" + "X-Amz-Signature=" + "0" * 40,
+    "a bearer token": "Authorization: " + "Bearer " + "f" * 20,
+    "basic credentials": "Authorization: " + "Basic " + "dXNlcjpwYXNzd29yZA==",
+    "a secret on a command line": "--api-key=" + "very-private-value",
     "a password in a URL": "postgres://user:" + "secret@db.example/x",
 }
 
@@ -61,6 +65,11 @@ def test_the_same_recording_has_one_id_however_it_is_packed() -> None:
     files = [plain, gzip.compress(plain), b"".join(small_chunks()), exported(small_chunks(), {}, Computed("1", "{}\n"))]
     assert len({read_trace_file(data).trial_id for data in files}) == 1
     assert read_trace_file(encode_chunk(lines[:-1])).trial_id != read_trace_file(plain).trial_id
+
+
+def test_every_shape_has_its_example() -> None:
+    """None is listed that nothing shows to work."""
+    assert {shape.what for shape in SHAPES} == set(SECRETS)
 
 
 @pytest.mark.parametrize("what", SECRETS)

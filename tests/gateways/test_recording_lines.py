@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_llm_provisioning.core.trace import decode_line, encode_line, end_line, line, mark_line
+from airflow_llm_provisioning.core.trace.secrets import find_secrets
 from airflow_llm_provisioning.gateways.kubernetes.follow import Seen
 from airflow_llm_provisioning.gateways.recording import lines as module
 from airflow_llm_provisioning.gateways.recording.lines import Lines
@@ -180,10 +181,13 @@ SECRETS = {
     "a shared access signature": "https://blob/x?se=1&sig=abc%2Bdef%3D",
     "a password in a URL": "https://jane:s3cr3t-w0rd@registry.example/v2",
     "a header": "Authorization: Bearer abcdefghijklmnopqrstuvwxyz012345",
+    "basic credentials": "AUTHORIZATION: Basic bm9ib2R5OmtsbW5vcHE=",
+    "a private key": "-----BEGIN EC " + "PRIVATE KEY-----\nMHcCAQEEIklmnopq\n-----END EC PRIVATE KEY-----",
+    "a Google access token": "ya29.a0klmnopqabcdefghijk",
     "a flag": "--api-key=very-private-value",
 }
 TELLING = ("aB3aB3", "ABCDEFGH1234", "c2lnbmF0dXJl", "a1B2a1B2", "0123456789abcdef", "abc%2Bdef", "s3cr3t", "klmnopq",
-           "very-private")  # fmt: skip
+           "very-private", "bm9ib2R5")  # fmt: skip
 
 
 @pytest.mark.parametrize("what", sorted(SECRETS))
@@ -200,6 +204,7 @@ async def test_what_looks_like_a_secret_is_not_stored(resource: str, what: str) 
     assert not [word for word in TELLING if word in stored]
     assert "before" in stored
     assert 'after "quoted"' in stored
+    assert find_secrets(store.lines) == ()
 
 
 async def test_what_is_no_secret_is_stored_as_it_is() -> None:

@@ -12,28 +12,9 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.trace.format import Line
 from airflow_llm_provisioning.core.trace.redaction import REDACTED, redact
+from airflow_llm_provisioning.core.trace.secret_shapes import SHAPES
 
-# Shapes as their issuers document them: a JSON web token (RFC 7519), PEM (RFC 7468), AWS access key ids (IAM reference,
-# unique ids), GitHub, Hugging Face and Google tokens by their prefixes, an Azure SAS signature, Authorization headers
-# (RFC 6750, RFC 7617), and passwords inside URLs (RFC 3986 userinfo).
-SHAPES: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
-    (what, re.compile(pattern))
-    for what, pattern in (
-        ("a private key", r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?"),
-        ("a JSON web token", r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
-        ("an AWS access key", r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
-        ("a Hugging Face token", r"\bhf_[A-Za-z0-9]{16,}"),
-        ("a GitHub token", r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})\b"),
-        ("a Google access token", r"\bya29\.[A-Za-z0-9_-]{20,}"),
-        ("a Google API key", r"\bAIza[A-Za-z0-9_-]{35}\b"),
-        ("a shared access signature", r"[?&]sig=[A-Za-z0-9%/+]{20,}"),
-        (
-            "an Authorization header",
-            r"(?i:\bauthorization\b[\"']?\s*[:=]\s*[\"']?(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}",
-        ),
-        ("a password in a URL", r"(?<=://)[^\s/:@\"']+:[^\s/@\"'<]+(?=@)"),
-    )
-)
+_SHAPES: Final = tuple((shape.what, re.compile(shape.pattern, re.ASCII)) for shape in SHAPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +51,7 @@ def _of_line(item: Line) -> Iterator[tuple[str, str]]:
     if kept != told:
         yield from ((place, "a value that redaction drops") for place in _changed(told, kept, "object"))
     for place, text in _texts(kept, "object"):
-        for what, shape in SHAPES:
+        for what, shape in _SHAPES:
             if shape.search(text):
                 yield place, what
 
@@ -103,7 +84,7 @@ def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
 
 def _masked(value: Any) -> Any:
     if isinstance(value, str):
-        for _, shape in SHAPES:
+        for _, shape in _SHAPES:
             value = shape.sub(REDACTED, value)
         return value
     if isinstance(value, Mapping):
