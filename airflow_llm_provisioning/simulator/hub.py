@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from airflow_llm_provisioning.simulator.loopback import Loopback
+
 CHUNK_BYTES: Final = 1 << 20
 _ZEROS: Final = bytes(CHUNK_BYTES)
 
@@ -71,7 +73,7 @@ class HubServer:
     def __init__(self, models: Mapping[str, HubModel] = MODELS) -> None:
         self.models = dict(models)
         self.requests: dict[tuple[str, str], int] = {}
-        self._runner: web.AppRunner | None = None
+        self._loopback = Loopback()
 
     async def start(self, port: int = 0) -> str:
         """Listen, and return the URL for HF_ENDPOINT."""
@@ -82,17 +84,11 @@ class HubServer:
         app.router.add_get("/api/models/{owner}/{name}/tree/{revision}/{folder:.+}", self._tree)
         app.router.add_get("/{owner}/{name}/resolve/{revision}/{file:.+}", self._resolve)
         app.router.add_get("/cdn/{owner}/{name}/{revision}/{file:.+}", self._content)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port)
-        await site.start()
-        return site.name if port else f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return await self._loopback.serve(web.AppRunner(app, access_log=None), port)
 
     async def stop(self) -> None:
         """Stop listening."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        await self._loopback.stop()
 
     @web.middleware
     async def _count(self, request: web.Request, handler: Any) -> web.StreamResponse:

@@ -24,6 +24,7 @@ from airflow_llm_provisioning.simulator.kube.reviews import check_allowed, refus
 from airflow_llm_provisioning.simulator.kube.statuses import StatusError, not_found, path_not_found
 from airflow_llm_provisioning.simulator.kube.store import ObjectStore
 from airflow_llm_provisioning.simulator.kube.watches import WatchDroppedError, watch
+from airflow_llm_provisioning.simulator.loopback import Loopback
 
 Object = dict[str, Any]
 
@@ -55,28 +56,21 @@ class KubeServer:
         self.proxy = proxy
         self.url: str | None = None
         self._name, self._clock, self._version, self._cloud = name, clock, version, cloud
-        self._runner: web.ServerRunner | None = None
+        self._loopback = Loopback()
         self.open_streams: set[asyncio.Task[Any]] = set()
         """The tasks of watches and followed logs under way."""
 
     async def start(self, port: int = 0) -> str:
         """Listen on 127.0.0.1 (port 0: any free one) and return the URL."""
         server = web.Server(self._handle, handler_cancellation=True, access_log=None)
-        self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port, backlog=1024)
-        await site.start()
-        address = self._runner.addresses[0]
-        self.url = f"http://{address[0]}:{address[1]}"
+        self.url = await self._loopback.serve(web.ServerRunner(server, shutdown_timeout=1.0), port, backlog=1024)
         return self.url
 
     async def stop(self) -> None:
         """End every open watch and stop listening; harmless when it has stopped."""
         for task in list(self.open_streams):
             task.cancel()
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
+        await self._loopback.stop()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         response = await self._answer_or_refuse(request)

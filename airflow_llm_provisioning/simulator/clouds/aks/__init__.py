@@ -23,6 +23,7 @@ from airflow_llm_provisioning.simulator.clouds.aks.http import (
 )
 from airflow_llm_provisioning.simulator.clouds.aks.roles import RoleAssignments
 from airflow_llm_provisioning.simulator.clouds.aks.tasks import RegistriesAndTasks, Registry
+from airflow_llm_provisioning.simulator.loopback import Loopback
 from airflow_llm_provisioning.simulator.world import World
 
 # Virtual seconds (or bytes per second) of everything that takes time. Assumed where no source is named, with the range
@@ -88,7 +89,7 @@ class AksStandIn:
         self.tasks = RegistriesAndTasks(*common, self._base_url, self.registries)
         self.roles = RoleAssignments(world)
         self.data_plane = DataPlane(*common, self._base_url, self.registries)
-        self._runner: web.AppRunner | None = None
+        self._loopback = Loopback()
         self._url = ""
 
     async def start(self, port: int = 0) -> dict[str, str]:
@@ -103,19 +104,13 @@ class AksStandIn:
             app.router.add_route(method, path, self._endpoint(name, handler, registry=True))
         app.router.add_route("POST", "/_simulator/faults", self._set_faults)
         app.router.add_route("*", "/{path:.*}", _unknown)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port)
-        await site.start()
-        self._url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self._url = await self._loopback.serve(web.AppRunner(app, access_log=None), port)
         return {"arm": self._url, "acr": self._url}
 
     async def stop(self) -> None:
         """Stop listening, and everything that goes on."""
         await self.operations.stop()
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        await self._loopback.stop()
 
     def _base_url(self) -> str:
         return self._url

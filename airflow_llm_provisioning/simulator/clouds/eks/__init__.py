@@ -21,6 +21,7 @@ from airflow_llm_provisioning.simulator.clouds.eks.codebuild import CodeBuild
 from airflow_llm_provisioning.simulator.clouds.eks.compute import Compute
 from airflow_llm_provisioning.simulator.clouds.eks.machines import MACHINE_DURATIONS
 from airflow_llm_provisioning.simulator.clouds.eks.moto import Moto
+from airflow_llm_provisioning.simulator.loopback import Loopback
 from airflow_llm_provisioning.simulator.world import World, normalise
 
 # moto's own account for callers without credentials of its making.
@@ -75,7 +76,7 @@ class EksStandIn:
         self.compute = Compute(world, clock, self._moto, self.durations, self.faults)
         self.codebuild = CodeBuild(world, clock, self._moto, self.durations, self.faults)
         self._clusters = Clusters(world, self.compute, ACCOUNT, self.auto_mode_clusters)
-        self._runner: web.AppRunner | None = None
+        self._loopback = Loopback()
 
     async def start(self, port: int = 0) -> dict[str, str]:
         """Start the server; return {"aws": url} for every service."""
@@ -86,16 +87,12 @@ class EksStandIn:
         app.router.add_get("/_simulator/faults", self._show_faults)
         app.router.add_post("/_simulator/faults", self._set_fault)
         app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port)
-        await site.start()
-        return {"aws": f"http://127.0.0.1:{self._runner.addresses[0][1]}"}
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        return {"aws": await self._loopback.serve(runner, port)}
 
     async def stop(self) -> None:
         """Stop the server."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._loopback.stop()
 
     # --- requests
 

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from airflow_llm_provisioning.simulator.clock import SimClock
 from airflow_llm_provisioning.simulator.clouds.gke import discovery as google_discovery
+from airflow_llm_provisioning.simulator.loopback import Loopback
 
 # google.rpc.Code: name -> (number, HTTP status), https://github.com/googleapis/googleapis google/rpc/code.proto
 CODES: Final[Mapping[str, tuple[int, int]]] = {
@@ -198,7 +199,7 @@ class GoogleService:
         self._handlers = handlers
         self._faults = faults
         self._gate = gate
-        self._runner: web.AppRunner | None = None
+        self._loopback = Loopback()
         self.calls: list[str] = []
         """Method ids in the order they came in."""
 
@@ -208,18 +209,11 @@ class GoogleService:
         app.router.add_get("/_simulator/faults", self._show_faults)
         app.router.add_post("/_simulator/faults", self._set_faults)
         app.router.add_route("*", "/{rest:.*}", self._answer)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port)
-        await site.start()
-        host, bound = self._runner.addresses[0][:2]
-        return f"http://{host}:{bound}"
+        return await self._loopback.serve(web.AppRunner(app, access_log=None, shutdown_timeout=0.1), port)
 
     async def stop(self) -> None:
         """Stop listening."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        await self._loopback.stop()
 
     async def _show_faults(self, _: web.Request) -> web.Response:
         return web.json_response(dict(self._faults))

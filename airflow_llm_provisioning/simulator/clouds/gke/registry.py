@@ -21,6 +21,7 @@ from airflow_llm_provisioning.simulator.clouds.gke.http import (
     long_running,
     stamp,
 )
+from airflow_llm_provisioning.simulator.loopback import Loopback
 from airflow_llm_provisioning.simulator.world import Image, World, digest_of
 
 _BASE = "artifactregistry.projects.locations."
@@ -278,24 +279,17 @@ class RegistryProtocol:
         self._world = world
         self._faults = faults
         self._host = host
-        self._runner: web.AppRunner | None = None
+        self._loopback = Loopback()
 
     async def start(self, port: int = 0) -> str:
         """Listen, and return the URL."""
         app = web.Application()
         app.router.add_get("/v2/{name:.+}/manifests/{reference}", self._manifest)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port)
-        await site.start()
-        host, bound = self._runner.addresses[0][:2]
-        return f"http://{host}:{bound}"
+        return await self._loopback.serve(web.AppRunner(app, access_log=None, shutdown_timeout=0.1), port)
 
     async def stop(self) -> None:
         """Stop listening."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        await self._loopback.stop()
 
     async def _manifest(self, request: web.Request) -> web.Response:
         name, wanted = request.match_info["name"], request.match_info["reference"]
