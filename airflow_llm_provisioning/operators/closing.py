@@ -54,6 +54,25 @@ async def _ask_cloud(trial: Mapping[str, Any], claims: list[str]) -> None:
         store.close()
 
 
+async def announce_delete(trial: Mapping[str, Any], log: Any) -> None:
+    """Say in the trace that the delete is ours: a recorder that still runs sees it, and knows nothing of teardowns."""
+    from airflow_llm_provisioning.connections import open_cluster, open_store
+    from airflow_llm_provisioning.core.trace import encode_chunk, mark_line
+
+    try:
+        async with open_cluster(trial["cluster_ref"]) as cluster:
+            mark = mark_line(cluster.clock(), "delete_started")
+        store = open_store(trial["results_conn_id"])
+        try:
+            # Without a recording there is nobody to mistake it.
+            if store.trace(trial["trial_id"]):
+                store.append_trace(trial["trial_id"], encode_chunk([mark]))
+        finally:
+            store.close()
+    except ProvisioningError as error:
+        log.warning("The trace does not say that this trial deletes its own RayService: %s", error)
+
+
 async def close(trial: Mapping[str, Any], gone: Mapping[str, Any], states: States, log: Any) -> dict[str, Any]:
     """Judge the trace, write the row, close the ledger's entry, give the lock back; return the row's flat summary.
 

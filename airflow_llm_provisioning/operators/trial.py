@@ -212,10 +212,11 @@ class CloseTrial(WaitingOperator):
 
     def execute(self, context: Context) -> Any:
         """Collect what only the living deployment can tell, then delete it."""
-        from airflow_llm_provisioning.operators.closing import collect_evidence
+        from airflow_llm_provisioning.operators.closing import announce_delete, collect_evidence
 
         trial = self.trial
         asyncio.run(collect_evidence(trial, self.log))
+        asyncio.run(announce_delete(trial, self.log))
         rayservice = {"cluster": trial["cluster_ref"], "name": trial["rayservice"], "namespace": trial["namespace"]}
         with self._recorded(context):
             wait = asyncio.run(

@@ -5,7 +5,7 @@ import gzip
 import json
 import random
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from proof.generated import NAME, NAMESPACE, Deployment, draw_distortion, draw_s
 from airflow_llm_provisioning.core.image_arrival import image_arrival
 from airflow_llm_provisioning.core.readiness import Readiness
 from airflow_llm_provisioning.core.timing.analysis import Analysis, analyse, analyse_trace
-from airflow_llm_provisioning.core.trace import TraceView, encode_chunk, redact
+from airflow_llm_provisioning.core.trace import TraceView, encode_chunk, end_line, mark_line, redact
 from airflow_llm_provisioning.core.verdicts import recipe_packages, runtime_pip_seen, switch
 
 JUNK: tuple[Any, ...] = (
@@ -210,6 +210,23 @@ def test_deletion_by_somebody_else_is_noted(mark: str | None, flagged: bool) -> 
     if mark:
         lines.append({**service, "type": "MARK", "resource": "trace", "object": {"mark": mark}})
     assert ("deleted" in kinds(analyse(lines))) == flagged
+
+
+@pytest.mark.parametrize(("mark_s", "outcome"), [(0.0, "unfinished"), (5.0, "failed"), (None, "failed")])
+def test_our_own_delete_is_no_failure_of_the_deployment(mark_s: float | None, outcome: str) -> None:
+    """A teardown that deletes while the recorder still runs: the END calls it somebody else's, the mark before it says
+    whose it was. A failure that came first stays one.
+    """
+    gone_at = datetime(2026, 5, 4, 13, 30, tzinfo=UTC)
+    lines = [line for line in generate(7).lines if line["resource"] not in ("endpointslices", "services")]
+    lines = [line for line in lines if line.get("type") != "END"]
+    service = copy.deepcopy(next(line for line in lines if line["resource"] == "rayservices"))
+    service["object"]["metadata"] |= {"deletionTimestamp": "2026-05-04T13:30:00Z", "resourceVersion": "9999"}
+    lines.append({**service, "type": "MODIFIED", "received_at": "2026-05-04T13:30:00.100000Z"})
+    lines.append(end_line(gone_at + timedelta(seconds=1), "failed", "deleted by somebody else"))
+    if mark_s is not None:
+        lines.append(mark_line(gone_at + timedelta(seconds=mark_s), "delete_started"))
+    assert analyse(lines).outcome == outcome
 
 
 def test_an_operator_that_never_writes_status_is_noted() -> None:

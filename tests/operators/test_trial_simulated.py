@@ -13,6 +13,7 @@ from operator_harness import apply, as_stored, close_trial, context, open_trial,
 from airflow_llm_provisioning.connections import open_store
 from airflow_llm_provisioning.core.replay import replay
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
+from airflow_llm_provisioning.core.trace import decode_trace
 from airflow_llm_provisioning.exceptions import (
     ClusterUnreachableError,
     ConfigurationError,
@@ -75,6 +76,8 @@ def test_a_trial_is_one_row_and_leaves_nothing(
     assert computed is not None
     assert computed.text == replay(store.trace(trial["trial_id"]))
     assert list(store.ledger.open_entries()) == []
+    told = decode_trace(store.trace(trial["trial_id"])).lines
+    assert [item["object"] for item in told if item.get("type") == "MARK"][-1] == {"mark": "delete_started"}
     again = close_trial(trial)
     assert (again["total_s"], again["status"]) == (row["total_s"], "succeeded")
     assert len(store.trials()) == 1

@@ -12,7 +12,7 @@ from typing import Any
 from airflow_llm_provisioning.core.fields import text
 from airflow_llm_provisioning.core.instants import format_instant, microseconds, seconds
 from airflow_llm_provisioning.core.timing.clocks import Clocks
-from airflow_llm_provisioning.core.timing.doubts import doubts_of
+from airflow_llm_provisioning.core.timing.doubts import DELETED_BY_US, doubts_of
 from airflow_llm_provisioning.core.timing.engine_logs import LogReading, read_logs
 from airflow_llm_provisioning.core.timing.environment import environment_of
 from airflow_llm_provisioning.core.timing.milestones import ENDPOINT_READY, SUBMITTED
@@ -169,8 +169,18 @@ def _result(
     )
 
 
+def _deleted_by_us_first(view: TraceView) -> bool:
+    """Whether what the recorder saw end was our own doing: it cannot know, for it asks nobody but the cluster."""
+    service, ended_at = view.rayservice, view.ended_at
+    if service is None or not service.deleted or ended_at is None:
+        return False
+    return any(mark.name in DELETED_BY_US and mark.at <= ended_at for mark in view.marks())
+
+
 def _outcome(view: TraceView, *, ready: bool) -> tuple[str, str | None]:
     said = view.end.get("outcome")
+    if said == "failed" and _deleted_by_us_first(view):
+        return "unfinished", "The trial's own teardown deleted it while it was still recorded."
     if said in OUTCOMES:
         return text(said), text(view.end.get("reason")) or None
     if view.header:

@@ -53,6 +53,11 @@ class TraceView(TraceIndex):
         """The END line's object: {outcome, reason}; empty if the trace has none."""
         return next((obj for _, obj in reversed(self.own.get("END", ()))), {})
 
+    @property
+    def ended_at(self) -> datetime | None:
+        """When the END line was written; None if the trace has none."""
+        return next((at for at, _ in reversed(self.own.get("END", ()))), None)
+
     def marks(self, name: str | None = None) -> list[Mark]:
         """Return what we did ourselves, oldest first."""
         marks = [Mark(text(obj.get("mark")), at, obj) for at, obj in self.own.get("MARK", ())]
