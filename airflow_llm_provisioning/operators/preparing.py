@@ -290,7 +290,7 @@ def finish_warming(
 
     target = Target.from_dict(target_data)
     result = {key: event[key] for key in ("pod", "node", "instance_type", "pulled_s", "seconds", "node_s")}
-    price, basis = node_price(target.cloud, event["region"], event["instance_type"], event["node_s"] or 0.0)
+    price, basis = node_price(target.cloud, event["region"], event["instance_type"], event["node_s"])
     result |= {"price_usd": price, "price_basis": basis}
     save_preparation(
         cloud={"cloud": target.cloud, "cluster": target.cluster_reference()},

@@ -22,8 +22,12 @@ _HOUR_USD: Final[Mapping[str, float]] = {
 }
 
 
-def node_price(cloud: str, region: str | None, instance_type: str | None, seconds: float) -> tuple[float | None, str]:
-    """Return (USD or None, basis) of one node for so many seconds."""
+def node_price(
+    cloud: str, region: str | None, instance_type: str | None, seconds: float | None
+) -> tuple[float | None, str]:
+    """Return (USD or None, basis) of one node for so many seconds; None where nobody saw for how long it ran."""
+    if seconds is None:
+        return None, f"how long {instance_type or 'the node'} ran is not known"
     hour = _HOUR_USD.get(instance_type or "") if cloud == "gke" and region in _GKE_REGIONS else None
     if hour is None:
         what = f"{instance_type or 'a node of unknown type'} in {region or 'an unknown region'}"

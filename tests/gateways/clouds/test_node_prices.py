@@ -31,3 +31,10 @@ def test_an_unknown_price_is_none_and_says_what_it_is_of(
     assert price is None
     assert basis.startswith("10.0 min of ")
     assert "not known here" in basis
+
+
+def test_a_time_that_nobody_saw_is_not_priced() -> None:
+    """Minutes that are missing are not none: neither the price nor its basis says zero."""
+    price, basis = node_price("gke", "us-central1", "e2-standard-4", None)
+    assert price is None
+    assert basis == "how long e2-standard-4 ran is not known"
