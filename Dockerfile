@@ -7,6 +7,7 @@ RUN pip install --no-cache-dir uv==0.13.9 \
 WORKDIR /opt/llm-provisioning
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY airflow_llm_provisioning ./airflow_llm_provisioning
+COPY simulator ./simulator
 # Compiled, because an Airflow that is not needs 15 s and more for every start.
 RUN uv pip install --system --no-cache --compile-bytecode --constraints constraints.txt \
     '.[amazon,google,microsoft-azure,simulator,celery]'

@@ -64,7 +64,8 @@ measurement:
 constraints:
 	@$(INSTALL) --dev
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11.0 --upgrade --quiet \
-	    --no-emit-index-url --no-emit-find-links --no-annotate --no-header --output-file constraints.txt
+	    --no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-emit-package llm-provisioning-simulator \
+	    --no-emit-package airflow-llm-provisioning --output-file constraints.txt
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis

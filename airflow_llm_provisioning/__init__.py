@@ -1,3 +1,3 @@
 """Airflow provider for experiments on how fast an LLM comes up on cloud Kubernetes."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -1,4 +1,4 @@
-"""`llm-provisioning`: look at results, replay traces, check targets, run the simulator."""
+"""`llm-provisioning`: look at results, replay traces, check targets, and what other packages add to it."""
 
 import argparse
 import io
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_llm_provisioning import __version__
+from airflow_llm_provisioning.commands.plugins import add_plugin_commands
 from airflow_llm_provisioning.commands.replay import add_replay
 from airflow_llm_provisioning.commands.stored import opened_store, store_option
 from airflow_llm_provisioning.commands.traces import add_trace
@@ -69,19 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     preflight.add_argument("--store-conn", metavar="CONN_ID", help="Airflow connection of the results store")
     preflight.set_defaults(command=_preflight)
 
-    simulator = commands.add_parser("simulator", help="serve simulated clusters and cloud APIs on 127.0.0.1")
-    simulator.add_argument("experiment", type=Path, help="the experiment's YAML file: its targets name the clusters")
-    simulator.add_argument("--speed", type=float, default=25.0, help="virtual seconds in a real one (default: 25)")
-    simulator.add_argument("--seed", type=int, default=1, help="of the noise (default: 1)")
-    simulator.add_argument("--clouds", default="eks,gke,aks", help="only these clouds (default: all)")
-    simulator.add_argument("--connections", type=Path, help="write the Airflow connections to this file (JSON)")
-    simulator.add_argument("--base-port", type=int, default=0, help="first port; 0 takes free ones (default)")
-    simulator.set_defaults(command=_simulator)
-
-    sweep = commands.add_parser("sweep", help="show how each simulated reduction moves over every assumed range")
-    sweep.add_argument("experiment", type=Path, help="the experiment's YAML file")
-    sweep.add_argument("--out", type=Path, help="write the sweep as JSON")
-    sweep.set_defaults(command=_sweep)
+    add_plugin_commands(commands)
     return parser
 
 
@@ -121,30 +110,6 @@ def _preflight(parsed: argparse.Namespace) -> int:
     for finding in findings:
         sys.stdout.write(f"{finding}\n")
     return 1 if any(finding.blocks for finding in findings) else 0
-
-
-def _simulator(parsed: argparse.Namespace) -> int:
-    from airflow_llm_provisioning.simulator.server import serve
-
-    return serve(
-        parsed.experiment,
-        clouds=parsed.clouds.split(","),
-        speed=parsed.speed,
-        seed=parsed.seed,
-        base_port=parsed.base_port,
-        connections_file=parsed.connections,
-    )
-
-
-def _sweep(parsed: argparse.Namespace) -> int:
-    from airflow_llm_provisioning.simulator.sweep import sweep
-
-    found = sweep(parsed.experiment)
-    if parsed.out:
-        parsed.out.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    for line in found["lines"]:
-        sys.stdout.write(f"{line}\n")
-    return 0
 
 
 if __name__ == "__main__":

@@ -38,9 +38,9 @@ def ray_service(number: int) -> dict[str, Any]:
 
 async def serve() -> None:
     """Run a server until standard input closes."""
-    from airflow_llm_provisioning.simulator.clock import SimClock
-    from airflow_llm_provisioning.simulator.kube.server import KubeServer
-    from airflow_llm_provisioning.simulator.kube.store import ObjectStore
+    from llm_provisioning_simulator.clock import SimClock
+    from llm_provisioning_simulator.kube.server import KubeServer
+    from llm_provisioning_simulator.kube.store import ObjectStore
 
     clock = SimClock.start(1.0)
     server = KubeServer(ObjectStore(clock), name="benchmark", clock=clock)

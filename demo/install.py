@@ -58,7 +58,9 @@ def make(venv: Path, extras: set[str]) -> int:
     stamp = venv / "llm-provisioning-installed.json"
     installed = json.loads(stamp.read_text()) if stamp.exists() else {"content": "", "extras": []}
     content = hashlib.sha256(
-        b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
+        b"".join(
+            (ROOT / name).read_bytes() for name in ("pyproject.toml", "simulator/pyproject.toml", "constraints.txt")
+        )
         + f"{UV} {sys.version_info[:2]} {ROOT}".encode()
     ).hexdigest()
     missing = extras - set(installed["extras"])

@@ -101,7 +101,7 @@ def write_results(home: Path, run_id: str) -> None:
 
 def committed_sweep() -> dict[str, Any] | None:
     """Return the sweep of this experiment that is kept in the repository; None where the profiles are others by now."""
-    from airflow_llm_provisioning.simulator.sweep import fingerprint
+    from llm_provisioning_simulator.sweep import fingerprint
 
     if SWEEP.exists():
         found: dict[str, Any] = json.loads(SWEEP.read_text(encoding="utf-8"))

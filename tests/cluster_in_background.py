@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_llm_provisioning.core.experiment import Target
-from airflow_llm_provisioning.simulator.clock import SimClock
-from airflow_llm_provisioning.simulator.images import seed_public_images
-from airflow_llm_provisioning.simulator.infra.cluster import SimulatedCluster
-from airflow_llm_provisioning.simulator.profiles import Profile, load_profile
-from airflow_llm_provisioning.simulator.world import CloudCluster, World
+from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.images import seed_public_images
+from llm_provisioning_simulator.infra.cluster import SimulatedCluster
+from llm_provisioning_simulator.profiles import Profile, load_profile
+from llm_provisioning_simulator.world import CloudCluster, World
 
 TOKEN = "made-up-token-that-must-not-leak"
 SPEED = 600.0

@@ -18,12 +18,23 @@ os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 
 
 @pytest.fixture(scope="session")
+def recordings_folder() -> Path:
+    """Return the recordings of real deployments that belong to this repository."""
+    return Path(__file__).resolve().parent / "recordings"
+
+
+@pytest.fixture(scope="session")
 def shared_folder() -> Path:
-    """Return the folder of recordings and CRDs, or skip: LLM_PROVISIONING_SHARED, else `shared` beside the checkout."""
+    """Return the folder of KubeRay's CRDs and the clouds' recorded exchanges, which belong to others, or skip.
+
+    LLM_PROVISIONING_SHARED names it; the default is `shared` beside the checkout.
+    """
     default = Path(__file__).resolve().parents[2] / "shared"
     folder = Path(os.environ.get("LLM_PROVISIONING_SHARED", default))
     if not folder.is_dir():
-        pytest.skip(f"no recordings: {folder} is absent; point LLM_PROVISIONING_SHARED at the folder that holds them")
+        pytest.skip(
+            f"no CRDs and recorded exchanges: {folder} is absent; LLM_PROVISIONING_SHARED names the folder that has them"
+        )
     return folder
 
 

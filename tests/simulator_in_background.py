@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from airflow_llm_provisioning.core.experiment import Experiment
-from airflow_llm_provisioning.simulator import server
-from airflow_llm_provisioning.simulator.clock import SimClock
-from airflow_llm_provisioning.simulator.server import Simulator
+from llm_provisioning_simulator import server
+from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.server import Simulator
 
 
 class GearedClock(SimClock):

@@ -44,9 +44,9 @@ def test_the_page_is_linked() -> None:
     assert "(measurement.md)" in (root / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
-def test_the_worked_trace_is_what_the_code_says(shared_folder: Path) -> None:
+def test_the_worked_trace_is_what_the_code_says(recordings_folder: Path) -> None:
     """Every figure of the page and its drawing, from the recording itself."""
-    data = (shared_folder / "traces" / "node-late.jsonl.gz").read_bytes()
+    data = (recordings_folder / "node-late.jsonl.gz").read_bytes()
     assert worked_trace.block(page()) == worked_trace.worked(data), REGENERATE
     figure = worked_trace.FIGURE.read_text(encoding="utf-8")
     phases = re.findall(r"^ +[0-9.]+ +[0-9.]+ +[0-9.]+  (\S+)  \[", worked_trace.block(page()), re.MULTILINE)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from airflow_llm_provisioning.gateways.clouds.base import Evidence
-from airflow_llm_provisioning.simulator.world import CloudCluster, NodeSpec, World, normalise
+from llm_provisioning_simulator.world import CloudCluster, NodeSpec, World, normalise
 
 
 def answers(

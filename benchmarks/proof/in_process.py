@@ -15,16 +15,16 @@ from urllib.parse import urlsplit
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.kubernetes.errors import error_for
 from airflow_llm_provisioning.gateways.kubernetes.transport import Call, Reply, Transport
-from airflow_llm_provisioning.simulator.infra.cluster import SimulatedCluster
-from airflow_llm_provisioning.simulator.kube import discovery, writes
-from airflow_llm_provisioning.simulator.kube.calls import Call as ServerCall
-from airflow_llm_provisioning.simulator.kube.calls import locate
-from airflow_llm_provisioning.simulator.kube.podlogs import pod_log
-from airflow_llm_provisioning.simulator.kube.proxying import proxy
-from airflow_llm_provisioning.simulator.kube.rendering import Rendering, encode
-from airflow_llm_provisioning.simulator.kube.reviews import check_allowed
-from airflow_llm_provisioning.simulator.kube.statuses import StatusError, not_found, path_not_found
-from airflow_llm_provisioning.simulator.kube.watches import watch
+from llm_provisioning_simulator.infra.cluster import SimulatedCluster
+from llm_provisioning_simulator.kube import discovery, writes
+from llm_provisioning_simulator.kube.calls import Call as ServerCall
+from llm_provisioning_simulator.kube.calls import locate
+from llm_provisioning_simulator.kube.podlogs import pod_log
+from llm_provisioning_simulator.kube.proxying import proxy
+from llm_provisioning_simulator.kube.rendering import Rendering, encode
+from llm_provisioning_simulator.kube.reviews import check_allowed
+from llm_provisioning_simulator.kube.statuses import StatusError, not_found, path_not_found
+from llm_provisioning_simulator.kube.watches import watch
 
 _JSON = {"Content-Type": "application/json"}
 

@@ -22,11 +22,11 @@ from airflow_llm_provisioning.core.treatments import TREATMENTS, plan_serving, s
 from airflow_llm_provisioning.core.workload import ScalingSetup, Workload
 from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
 from airflow_llm_provisioning.gateways.recorder import record
-from airflow_llm_provisioning.simulator.instant_trial import RAYSERVICE, Stage, stage
-from airflow_llm_provisioning.simulator.prepared import Prepared, prepare
-from airflow_llm_provisioning.simulator.profiles import NOISE, load_profile
-from airflow_llm_provisioning.simulator.virtual_time import run_at_once
-from airflow_llm_provisioning.simulator.world import NodePool
+from llm_provisioning_simulator.instant_trial import RAYSERVICE, Stage, stage
+from llm_provisioning_simulator.prepared import Prepared, prepare
+from llm_provisioning_simulator.profiles import NOISE, load_profile
+from llm_provisioning_simulator.virtual_time import run_at_once
+from llm_provisioning_simulator.world import NodePool
 from proof.cloud_answers import answers
 from proof.in_process import InProcessCluster
 

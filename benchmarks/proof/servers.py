@@ -14,14 +14,14 @@ from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.recording.answering import Asking
 from airflow_llm_provisioning.gateways.recording.scope import Scope
-from airflow_llm_provisioning.simulator.app.costs import Costs
-from airflow_llm_provisioning.simulator.app.openai import MISBEHAVIOURS, SOME_REPLICAS, WELL_BEHAVED, OpenAiServer
-from airflow_llm_provisioning.simulator.clock import SimClock
-from airflow_llm_provisioning.simulator.faults import Faults
-from airflow_llm_provisioning.simulator.kube.backend import Answer
-from airflow_llm_provisioning.simulator.kube.server import KubeServer
-from airflow_llm_provisioning.simulator.kube.store import ObjectStore
-from airflow_llm_provisioning.simulator.profiles import load_profile
+from llm_provisioning_simulator.app.costs import Costs
+from llm_provisioning_simulator.app.openai import MISBEHAVIOURS, SOME_REPLICAS, WELL_BEHAVED, OpenAiServer
+from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.faults import Faults
+from llm_provisioning_simulator.kube.backend import Answer
+from llm_provisioning_simulator.kube.server import KubeServer
+from llm_provisioning_simulator.kube.store import ObjectStore
+from llm_provisioning_simulator.profiles import load_profile
 from proof import Size
 
 MODEL: Final = "microsoft/Phi-3-mini-4k-instruct"

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 from cluster_in_background import BackgroundCluster, ClusterThread
 
 from airflow_llm_provisioning.core.names import LABEL_TRIAL
-from airflow_llm_provisioning.simulator.profiles import Profile
+from llm_provisioning_simulator.profiles import Profile
 
 SPEED: Final = 5.0
 # Minutes of booting, pulling and installing are not what is tested here.

@@ -14,8 +14,8 @@ TOTALS_S = {"static": 47.62, "node-late": 67.43, "dynamic": 45.71, "failed": Non
 
 
 @pytest.fixture(params=TOTALS_S)
-def recording(request: pytest.FixtureRequest, shared_folder: Path) -> Path:
-    return shared_folder / "traces" / f"{request.param}.jsonl.gz"
+def recording(request: pytest.FixtureRequest, recordings_folder: Path) -> Path:
+    return recordings_folder / f"{request.param}.jsonl.gz"
 
 
 def name_of(recording: Path) -> str:

@@ -15,8 +15,8 @@ from simulator_in_background import BackgroundSimulator
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, OWNER
 from airflow_llm_provisioning.gateways.clouds.base import Owned
-from airflow_llm_provisioning.simulator.server import AZURE_GROUP, GOOGLE_PROJECT
-from airflow_llm_provisioning.simulator.world import Image, NodePool
+from llm_provisioning_simulator.server import AZURE_GROUP, GOOGLE_PROJECT
+from llm_provisioning_simulator.world import Image, NodePool
 
 SPEED = 600.0
 """Virtual seconds a second, where no test asks for another."""

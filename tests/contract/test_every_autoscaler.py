@@ -14,7 +14,7 @@ from airflow_llm_provisioning.core.experiment import NodeProfile
 from airflow_llm_provisioning.core.manifest import GPU_TOLERATION
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
-from airflow_llm_provisioning.simulator.world import NodePool
+from llm_provisioning_simulator.world import NodePool
 
 NAMES = sorted(AUTOSCALERS)
 each = pytest.mark.parametrize(("autoscaler", "given"), offered())

@@ -49,8 +49,8 @@ ROUNDING = timedelta(seconds=0.011)
 
 
 @pytest.fixture(scope="module")
-def recordings(shared_folder: Path) -> dict[str, bytes]:
-    return {name: (shared_folder / "traces" / f"{name}.jsonl.gz").read_bytes() for name in TABLE}
+def recordings(recordings_folder: Path) -> dict[str, bytes]:
+    return {name: (recordings_folder / f"{name}.jsonl.gz").read_bytes() for name in TABLE}
 
 
 @pytest.fixture(scope="module")

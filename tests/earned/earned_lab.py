@@ -23,9 +23,9 @@ from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.dag_factory import load_experiment, preparation
 from airflow_llm_provisioning.exceptions import TrialFailedError
 from airflow_llm_provisioning.operators.trial import OpenTrial
-from airflow_llm_provisioning.simulator.infra import delivery
-from airflow_llm_provisioning.simulator.profiles import NOISE, load_profile
-from airflow_llm_provisioning.simulator.server import Simulator
+from llm_provisioning_simulator.infra import delivery
+from llm_provisioning_simulator.profiles import NOISE, load_profile
+from llm_provisioning_simulator.server import Simulator
 
 # Virtual seconds a second. Nothing is measured while a target is prepared or its nodes go away; a pull in full lasts
 # minutes and can be told from a mount at any speed; a mount of some seconds only where a busy machine's hiccup of a

@@ -17,7 +17,7 @@ from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.operators.preparing import start_operation
 from airflow_llm_provisioning.report.tables import results_rows, written
-from airflow_llm_provisioning.simulator.clouds.aks import AksStandIn
+from llm_provisioning_simulator.clouds.aks import AksStandIn
 
 pytestmark = pytest.mark.aks
 

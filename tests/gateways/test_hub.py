@@ -10,7 +10,7 @@ import pytest
 from airflow_llm_provisioning.core.workload import PHI3 as PINNED
 from airflow_llm_provisioning.exceptions import HubError
 from airflow_llm_provisioning.gateways.hub import resolve_model
-from airflow_llm_provisioning.simulator.hub import PHI3, HubModel, HubServer
+from llm_provisioning_simulator.hub import PHI3, HubModel, HubServer
 
 
 @pytest.fixture

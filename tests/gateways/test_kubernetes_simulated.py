@@ -21,9 +21,9 @@ from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.kubernetes.errors import ExpiredError
 from airflow_llm_provisioning.gateways.kubernetes.follow import follow
-from airflow_llm_provisioning.simulator.clock import SimClock
-from airflow_llm_provisioning.simulator.kube.server import KubeServer
-from airflow_llm_provisioning.simulator.kube.store import ObjectStore
+from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.kube.server import KubeServer
+from llm_provisioning_simulator.kube.store import ObjectStore
 
 
 @pytest.fixture

@@ -654,17 +654,17 @@ async def test_the_closing_collection_reads_rays_own_account(api: FakeApi) -> No
     assert "GCS is ready" in recording.of("pod-log")[0]["object"]
 
 
-def played(shared_folder: Path, name: str) -> list[dict[str, Any]]:
+def played(recordings_folder: Path, name: str) -> list[dict[str, Any]]:
     """Return the watch lines of a recording from its RayService's creation to the end of its wait."""
-    with gzip.open(shared_folder / "traces" / f"{name}.jsonl.gz", "rt") as file:
+    with gzip.open(recordings_folder / f"{name}.jsonl.gz", "rt") as file:
         recorded = [json.loads(one) for one in file]
     return [one for one in recorded if one.get("type") in ("LISTED", "ADDED", "MODIFIED", "DELETED")]
 
 
 @pytest.mark.parametrize("name", ["static", "node-late", "dynamic"])
-async def test_a_real_deployment_is_recorded_whole(api: FakeApi, shared_folder: Path, name: str) -> None:
+async def test_a_real_deployment_is_recorded_whole(api: FakeApi, recordings_folder: Path, name: str) -> None:
     """Played from a recording, every version of every object that concerns the trial is kept, and it ends ready."""
-    recorded = played(shared_folder, name)
+    recorded = played(recordings_folder, name)
     begins = next(n for n, one in enumerate(recorded) if one["resource"] == "rayservices" and one["type"] == "ADDED")
     ready = next(
         n

@@ -15,11 +15,11 @@ from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
 from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.recorder import Outcome, record
-from airflow_llm_provisioning.simulator.clock import SimClock
-from airflow_llm_provisioning.simulator.images import seed_public_images
-from airflow_llm_provisioning.simulator.infra.cluster import SimulatedCluster
-from airflow_llm_provisioning.simulator.profiles import load_profile
-from airflow_llm_provisioning.simulator.world import CloudCluster, World
+from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.images import seed_public_images
+from llm_provisioning_simulator.infra.cluster import SimulatedCluster
+from llm_provisioning_simulator.profiles import load_profile
+from llm_provisioning_simulator.world import CloudCluster, World
 
 SPEED = 150.0
 NODES = NodeProfile("gpu", "eks", "luna", "1.34")

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from airflow_llm_provisioning.simulator.clock import SimClock
-from airflow_llm_provisioning.simulator.kube.server import KubeServer
-from airflow_llm_provisioning.simulator.kube.store import ObjectStore
+from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.kube.server import KubeServer
+from llm_provisioning_simulator.kube.store import ObjectStore
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from airflow_llm_provisioning.simulator.clock import SimClock
+from llm_provisioning_simulator.clock import SimClock
 
 
 def _machine_pauses() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from airflow_llm_provisioning.simulator.faults import Faults
+from llm_provisioning_simulator.faults import Faults
 
 
 def test_counters_count_down_to_nothing() -> None:

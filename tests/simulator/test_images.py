@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_llm_provisioning.core.workload import PHI3_2025, PHI3_CURRENT, ImageRecipe
-from airflow_llm_provisioning.simulator.images import (
+from llm_provisioning_simulator.images import (
     PUBLIC_BASES,
     DockerfileError,
     built_image,
     install_plan,
     seed_public_images,
 )
-from airflow_llm_provisioning.simulator.wheels import INDEX
-from airflow_llm_provisioning.simulator.world import Image, World
+from llm_provisioning_simulator.wheels import INDEX
+from llm_provisioning_simulator.world import Image, World
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RAY_ML = "rayproject/ray-ml:2.33.0.914af0-py311"

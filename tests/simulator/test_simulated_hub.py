@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 
-from airflow_llm_provisioning.simulator.hub import MODELS, PHI3, HubModel, HubServer
+from llm_provisioning_simulator.hub import MODELS, PHI3, HubModel, HubServer
 
 SMALL = HubModel(
     "acme/tiny", "0123456789abcdef0123456789abcdef01234567", {"config.json": 40, "model.safetensors": 3_000_000}

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from airflow_llm_provisioning.simulator.faults import Faults
+from llm_provisioning_simulator.faults import Faults
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "simulator.md"
 

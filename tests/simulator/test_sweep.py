@@ -12,9 +12,9 @@ import yaml
 from airflow_llm_provisioning.core.experiment import Experiment, Target, experiment_from
 from airflow_llm_provisioning.core.workload import ScalingSetup
 from airflow_llm_provisioning.exceptions import ConfigurationError
-from airflow_llm_provisioning.simulator.instant_trial import InstantTrial, Outcome, profile_of, run_trial
-from airflow_llm_provisioning.simulator.sweep import Pair, fingerprint, sweep, sweep_pairs
-from airflow_llm_provisioning.simulator.sweep_lines import by_influence, sweep_lines
+from llm_provisioning_simulator.instant_trial import InstantTrial, Outcome, profile_of, run_trial
+from llm_provisioning_simulator.sweep import Pair, fingerprint, sweep, sweep_pairs
+from llm_provisioning_simulator.sweep_lines import by_influence, sweep_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENT = ROOT / "dags" / "experiments" / "simulated.yaml"

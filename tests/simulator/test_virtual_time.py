@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from airflow_llm_provisioning.simulator.virtual_time import EPOCH, VirtualClock, run_at_once
+from llm_provisioning_simulator.virtual_time import EPOCH, VirtualClock, run_at_once
 
 
 def test_an_hour_passes_at_once_and_in_order() -> None:

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.experiment import CloudName
 from airflow_llm_provisioning.core.workload import PHI3_2025, ScalingSetup
-from airflow_llm_provisioning.simulator.prepared import Prepared
+from llm_provisioning_simulator.prepared import Prepared
 from proof.catalogue.edits import with_images, with_pull_secret
 from proof.catalogue.entry import NoOp
 from proof.catalogue.preparations import (

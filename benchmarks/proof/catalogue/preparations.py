@@ -5,9 +5,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from airflow_llm_provisioning.simulator.instant_trial import Stage
-from airflow_llm_provisioning.simulator.prepared import Prepared
-from airflow_llm_provisioning.simulator.world import Image, digest_of
+from llm_provisioning_simulator.instant_trial import Stage
+from llm_provisioning_simulator.prepared import Prepared
+from llm_provisioning_simulator.world import Image, digest_of
 
 
 def _prepared_image(on: Stage, prepared: Prepared) -> Image:

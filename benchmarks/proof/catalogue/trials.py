@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.treatments import plan_serving
 from airflow_llm_provisioning.core.workload import PHI3_2025, PHI3_CURRENT
-from airflow_llm_provisioning.simulator.images import built_image
-from airflow_llm_provisioning.simulator.instant_trial import Stage
-from airflow_llm_provisioning.simulator.prepared import Prepared
-from airflow_llm_provisioning.simulator.world import digest_of, normalise
+from llm_provisioning_simulator.images import built_image
+from llm_provisioning_simulator.instant_trial import Stage
+from llm_provisioning_simulator.prepared import Prepared
+from llm_provisioning_simulator.world import digest_of, normalise
 from proof.catalogue.downloads import with_pip
 from proof.catalogue.edits import BRANCH, branch, in_runtime_env, pip_all_the_same, with_volume
 from proof.catalogue.entry import NoOp, Truth

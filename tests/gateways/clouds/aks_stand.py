@@ -14,11 +14,11 @@ from airflow_llm_provisioning.gateways.clouds.aks import AksCloud
 from airflow_llm_provisioning.gateways.clouds.aks.arm import LocalCredential
 from airflow_llm_provisioning.gateways.clouds.base import Owned
 from airflow_llm_provisioning.gateways.ledger import Entry
-from airflow_llm_provisioning.simulator.clock import SimClock
-from airflow_llm_provisioning.simulator.clouds.aks import AksStandIn
-from airflow_llm_provisioning.simulator.clouds.aks.tasks import Registry
-from airflow_llm_provisioning.simulator.images import seed_public_images
-from airflow_llm_provisioning.simulator.world import CloudCluster, Image, World, digest_of
+from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.clouds.aks import AksStandIn
+from llm_provisioning_simulator.clouds.aks.tasks import Registry
+from llm_provisioning_simulator.images import seed_public_images
+from llm_provisioning_simulator.world import CloudCluster, Image, World, digest_of
 
 HOST = "llmprovisioning.azurecr.io"
 RECIPE = ImageRecipe(base="rayproject/ray:2.46.0", pip=("hf_transfer==0.1.9",), env={"HF_HUB_ENABLE_HF_TRANSFER": "1"})

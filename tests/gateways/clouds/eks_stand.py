@@ -20,9 +20,9 @@ from airflow_llm_provisioning.core.workload import PHI3_2025, ImageRecipe
 from airflow_llm_provisioning.gateways.clouds.eks import EksCloud
 from airflow_llm_provisioning.gateways.clouds.eks.names import EksNames
 from airflow_llm_provisioning.gateways.ledger import Entry
-from airflow_llm_provisioning.simulator.clouds.eks import ACCOUNT, BUILDER_PROFILE, CODEBUILD_ROLE_ARN, EksStandIn
-from airflow_llm_provisioning.simulator.images import built_image, seed_public_images
-from airflow_llm_provisioning.simulator.world import CloudCluster, World
+from llm_provisioning_simulator.clouds.eks import ACCOUNT, BUILDER_PROFILE, CODEBUILD_ROLE_ARN, EksStandIn
+from llm_provisioning_simulator.images import built_image, seed_public_images
+from llm_provisioning_simulator.world import CloudCluster, World
 
 REGION = "us-west-2"
 REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"

@@ -13,10 +13,10 @@ from google.auth.credentials import AnonymousCredentials
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.gateways.clouds.gke import GkeCloud
 from airflow_llm_provisioning.gateways.ledger import Entry
-from airflow_llm_provisioning.simulator.clock import SimClock
-from airflow_llm_provisioning.simulator.clouds.gke import GkeStandIn
-from airflow_llm_provisioning.simulator.images import seed_public_images
-from airflow_llm_provisioning.simulator.world import CloudCluster, NodePool, World
+from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.clouds.gke import GkeStandIn
+from llm_provisioning_simulator.images import seed_public_images
+from llm_provisioning_simulator.world import CloudCluster, NodePool, World
 
 PROJECT, REGION = "my-project", "us-central1"
 RECIPE = {

@@ -9,7 +9,7 @@ from aks_stand import BUILD, HOST, RECIPE, azure
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.core.workload import ImageRecipe
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
-from airflow_llm_provisioning.simulator.clouds.aks.tasks import Run
+from llm_provisioning_simulator.clouds.aks.tasks import Run
 
 pytestmark = pytest.mark.aks
 

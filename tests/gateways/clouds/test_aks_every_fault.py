@@ -8,7 +8,7 @@ from aks_stand import BUILD, POOL, Stand, azure
 
 from airflow_llm_provisioning.exceptions import ProvisioningError
 from airflow_llm_provisioning.gateways.clouds.aks.streaming import ADVICE
-from airflow_llm_provisioning.simulator.clouds.aks.tasks import Registry
+from llm_provisioning_simulator.clouds.aks.tasks import Registry
 
 pytestmark = pytest.mark.aks
 

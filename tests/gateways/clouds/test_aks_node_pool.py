@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.aks.pools import pool_name
-from airflow_llm_provisioning.simulator.world import NodePool
+from llm_provisioning_simulator.world import NodePool
 
 pytestmark = pytest.mark.aks
 

@@ -8,7 +8,7 @@ from aks_stand import HOST, POOL, RecordingLedger, Stand, azure
 from airflow_llm_provisioning.core.names import LABEL_EXPIRES, LABEL_MANAGED_BY, OWNER, read_expiry
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.base import Owned
-from airflow_llm_provisioning.simulator.world import Image, NodePool
+from llm_provisioning_simulator.world import Image, NodePool
 
 pytestmark = pytest.mark.aks
 

@@ -8,10 +8,10 @@ import pytest
 from aks_stand import HOST, POOL, Stand, azure
 
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
-from airflow_llm_provisioning.simulator.clouds.aks.tasks import Registry
-from airflow_llm_provisioning.simulator.infra.delivery import deliver
-from airflow_llm_provisioning.simulator.profiles import load_profile
-from airflow_llm_provisioning.simulator.world import NodePool, NodeSpec
+from llm_provisioning_simulator.clouds.aks.tasks import Registry
+from llm_provisioning_simulator.infra.delivery import deliver
+from llm_provisioning_simulator.profiles import load_profile
+from llm_provisioning_simulator.world import NodePool, NodeSpec
 
 pytestmark = pytest.mark.aks
 

@@ -10,8 +10,8 @@ import pytest
 from eks_stand import REGION, Stand, stand_in
 
 from airflow_llm_provisioning.exceptions import CloudError
-from airflow_llm_provisioning.simulator.clouds.eks import clusters
-from airflow_llm_provisioning.simulator.world import NodeSpec
+from llm_provisioning_simulator.clouds.eks import clusters
+from llm_provisioning_simulator.world import NodeSpec
 
 pytestmark = pytest.mark.eks
 

@@ -19,7 +19,7 @@ from airflow_llm_provisioning.connections import gke_cloud
 from airflow_llm_provisioning.exceptions import CloudError, ConnectionConfigError, MissingExtraError
 from airflow_llm_provisioning.gateways.clouds.base import Evidence
 from airflow_llm_provisioning.gateways.clouds.gke import GkeCloud
-from airflow_llm_provisioning.simulator.clouds.gke import discovery
+from llm_provisioning_simulator.clouds.gke import discovery
 
 pytestmark = pytest.mark.gke
 

@@ -11,9 +11,9 @@ from gke_world import BUILD, POOL, REGION, GoogleProject, finish, google_project
 
 from airflow_llm_provisioning.core.experiment import NodeProfile
 from airflow_llm_provisioning.gateways.autoscalers.native import Native
-from airflow_llm_provisioning.simulator.infra.delivery import deliver, remember_pull
-from airflow_llm_provisioning.simulator.profiles import load_profile
-from airflow_llm_provisioning.simulator.world import Delivery, NodeSpec
+from llm_provisioning_simulator.infra.delivery import deliver, remember_pull
+from llm_provisioning_simulator.profiles import load_profile
+from llm_provisioning_simulator.world import Delivery, NodeSpec
 
 pytestmark = pytest.mark.gke
 

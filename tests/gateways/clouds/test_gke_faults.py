@@ -13,8 +13,8 @@ from gke_world import BUILD, POOL, PROJECT, RECIPE, REGION, GoogleProject, finis
 
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.core.workload import ImageRecipe
-from airflow_llm_provisioning.simulator.clouds.gke.builds import ACTIVE
-from airflow_llm_provisioning.simulator.world import Image
+from llm_provisioning_simulator.clouds.gke.builds import ACTIVE
+from llm_provisioning_simulator.world import Image
 
 pytestmark = pytest.mark.gke
 

@@ -15,7 +15,7 @@ from airflow_llm_provisioning.core.names import LABEL_EXPIRES, label_keys_for_go
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.base import Owned
 from airflow_llm_provisioning.gateways.clouds.gke import GkeCloud
-from airflow_llm_provisioning.simulator.world import Image
+from llm_provisioning_simulator.world import Image
 
 pytestmark = pytest.mark.gke
 

@@ -14,7 +14,7 @@ from gke_world import POOL, PROJECT, REGION, GoogleProject, finish, follow, goog
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.gke import steps as gke_steps
-from airflow_llm_provisioning.simulator.world import Image, NodePool
+from llm_provisioning_simulator.world import Image, NodePool
 
 pytestmark = pytest.mark.gke
 

@@ -19,7 +19,7 @@ from recorded_traces import (
 )
 from trial_rig import Seen, TrialRig, tiny_profile
 
-from airflow_llm_provisioning.simulator.virtual_time import run_at_once
+from llm_provisioning_simulator.virtual_time import run_at_once
 
 SCENARIOS = ("static", "dynamic", "node-late", "failed")
 
@@ -100,12 +100,12 @@ async def _dumps(rig: TrialRig) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def trials(shared_folder: Path) -> dict[str, Trial]:
+def trials(recordings_folder: Path) -> dict[str, Trial]:
     """Run every scenario once for all questions."""
     found = {}
     for name in SCENARIOS:
-        recorded, asked = read_recording(shared_folder / "traces" / f"{name}.jsonl.gz")
-        manifest = yaml.safe_load((shared_folder / "traces" / f"{name}.yaml").read_text())
+        recorded, asked = read_recording(recordings_folder / f"{name}.jsonl.gz")
+        manifest = yaml.safe_load((recordings_folder / f"{name}.yaml").read_text())
         # What `kubectl apply` adds: it travels on into the RayCluster.
         manifest["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(manifest)}
         found[name] = Trial(name, recorded, asked)

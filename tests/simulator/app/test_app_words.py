@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import airflow_llm_provisioning.simulator.app as app_package
-from airflow_llm_provisioning.simulator.app.application import Engine, applications
-from airflow_llm_provisioning.simulator.app.engine import EngineTimes, Step, engine_steps, log_line
-from airflow_llm_provisioning.simulator.app.logs import PodLogs
-from airflow_llm_provisioning.simulator.app.quantities import cpu_sum, memory_sum, quantity
-from airflow_llm_provisioning.simulator.app.timeouts import initializing_timeout
-from airflow_llm_provisioning.simulator.clock import SimClock
-from airflow_llm_provisioning.simulator.profiles import FOLDER
+import llm_provisioning_simulator.app as app_package
+from llm_provisioning_simulator.app.application import Engine, applications
+from llm_provisioning_simulator.app.engine import EngineTimes, Step, engine_steps, log_line
+from llm_provisioning_simulator.app.logs import PodLogs
+from llm_provisioning_simulator.app.quantities import cpu_sum, memory_sum, quantity
+from llm_provisioning_simulator.app.timeouts import initializing_timeout
+from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.profiles import FOLDER
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TIMES = EngineTimes(4.0, 20.0, 60.0, 6.0, 5.0, 19.4, 18.0, 14.4)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_llm_provisioning.simulator.app.download import (
+from llm_provisioning_simulator.app.download import (
     DownloadError,
     DownloadLimits,
     DownloadPlan,

@@ -10,7 +10,7 @@ from trial_rig import TrialRig, an_image, in_virtual_time, tiny_profile
 
 from airflow_llm_provisioning.core.manifest import Placement, Serving, ray_service
 from airflow_llm_provisioning.core.workload import PHI3_2025, PHI3_CURRENT, ScalingSetup, Workload
-from airflow_llm_provisioning.simulator.world import Delivery, Image
+from llm_provisioning_simulator.world import Delivery, Image
 
 REFERENCE = "registry/serving:r-1"
 # What BuildServingImage would leave in the origin's image, versions of its season.

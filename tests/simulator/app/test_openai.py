@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from airflow_llm_provisioning.simulator.app.costs import Costs
-from airflow_llm_provisioning.simulator.app.openai import MISBEHAVIOURS, SOME_REPLICAS, WELL_BEHAVED, OpenAiServer
-from airflow_llm_provisioning.simulator.clock import SimClock
-from airflow_llm_provisioning.simulator.profiles import load_profile
+from llm_provisioning_simulator.app.costs import Costs
+from llm_provisioning_simulator.app.openai import MISBEHAVIOURS, SOME_REPLICAS, WELL_BEHAVED, OpenAiServer
+from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.profiles import load_profile
 
 MODEL = "microsoft/Phi-3-mini-4k-instruct"
 

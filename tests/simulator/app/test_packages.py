@@ -2,7 +2,7 @@
 
 import pytest
 
-from airflow_llm_provisioning.simulator.app.packages import RuntimeEnv, installation
+from llm_provisioning_simulator.app.packages import RuntimeEnv, installation
 
 
 def test_what_the_image_holds_is_not_installed_again() -> None:

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 from trial_rig import an_image
 
-from airflow_llm_provisioning.simulator.app.application import Engine
-from airflow_llm_provisioning.simulator.app.code import CodeHost
-from airflow_llm_provisioning.simulator.app.download import import_warning
-from airflow_llm_provisioning.simulator.app.volumes import COMPILE_CACHE, HUB_CACHE, VolumeCaches
-from airflow_llm_provisioning.simulator.runtime import ContainerContext
-from airflow_llm_provisioning.simulator.wheels import install_plan
-from airflow_llm_provisioning.simulator.world import Delivery, NodeSpec
+from llm_provisioning_simulator.app.application import Engine
+from llm_provisioning_simulator.app.code import CodeHost
+from llm_provisioning_simulator.app.download import import_warning
+from llm_provisioning_simulator.app.volumes import COMPILE_CACHE, HUB_CACHE, VolumeCaches
+from llm_provisioning_simulator.runtime import ContainerContext
+from llm_provisioning_simulator.wheels import install_plan
+from llm_provisioning_simulator.world import Delivery, NodeSpec
 
 CLAIM = {"name": "v", "persistentVolumeClaim": {"claimName": "kept"}}
 HOST = {"name": "v", "hostPath": {"path": "/mnt"}}

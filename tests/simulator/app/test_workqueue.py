@@ -2,8 +2,8 @@
 
 import asyncio
 
-from airflow_llm_provisioning.simulator.app.workqueue import WorkQueue
-from airflow_llm_provisioning.simulator.virtual_time import VirtualClock, run_at_once
+from llm_provisioning_simulator.app.workqueue import WorkQueue
+from llm_provisioning_simulator.virtual_time import VirtualClock, run_at_once
 
 
 def test_a_queue_stops_although_it_is_woken_at_that_very_moment() -> None:

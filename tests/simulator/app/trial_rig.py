@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_llm_provisioning.simulator.app.controllers import application_controllers
-from airflow_llm_provisioning.simulator.faults import Faults
-from airflow_llm_provisioning.simulator.infra.endpoints import EndpointController
-from airflow_llm_provisioning.simulator.infra.kubelet import Kubelets
-from airflow_llm_provisioning.simulator.infra.machines import ClusterContext, LocalImage
-from airflow_llm_provisioning.simulator.infra.nodes import NodeFleet
-from airflow_llm_provisioning.simulator.infra.scheduler import Scheduler
-from airflow_llm_provisioning.simulator.kube.store import ObjectStore
-from airflow_llm_provisioning.simulator.profiles import Profile, load_profile
-from airflow_llm_provisioning.simulator.virtual_time import VirtualClock, run_at_once
-from airflow_llm_provisioning.simulator.world import CloudCluster, Delivery, Image, NodeSpec, World
+from llm_provisioning_simulator.app.controllers import application_controllers
+from llm_provisioning_simulator.faults import Faults
+from llm_provisioning_simulator.infra.endpoints import EndpointController
+from llm_provisioning_simulator.infra.kubelet import Kubelets
+from llm_provisioning_simulator.infra.machines import ClusterContext, LocalImage
+from llm_provisioning_simulator.infra.nodes import NodeFleet
+from llm_provisioning_simulator.infra.scheduler import Scheduler
+from llm_provisioning_simulator.kube.store import ObjectStore
+from llm_provisioning_simulator.profiles import Profile, load_profile
+from llm_provisioning_simulator.virtual_time import VirtualClock, run_at_once
+from llm_provisioning_simulator.world import CloudCluster, Delivery, Image, NodeSpec, World
 
 WATCHED = ("rayservices", "rayclusters", "pods", "services", "events", "endpointslices", "nodes")
 RECORDED_IMAGE = "127.0.0.1:5001/acme/ray-llm:2.60.0"

@@ -16,10 +16,10 @@ from azure.mgmt.containerregistrytasks import ContainerRegistryTasksMgmtClient
 from azure.mgmt.containerservice import ContainerServiceClient
 from azure.mgmt.containerservice.models import AgentPool, ManagedClusterAgentPoolProfileProperties
 
-from airflow_llm_provisioning.simulator.clock import SimClock
-from airflow_llm_provisioning.simulator.clouds.aks import DURATIONS_S, AksStandIn
-from airflow_llm_provisioning.simulator.clouds.aks.models import problems
-from airflow_llm_provisioning.simulator.world import CloudCluster, Image, NodePool, World
+from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.clouds.aks import DURATIONS_S, AksStandIn
+from llm_provisioning_simulator.clouds.aks.models import problems
+from llm_provisioning_simulator.world import CloudCluster, Image, NodePool, World
 
 pytestmark = pytest.mark.aks
 

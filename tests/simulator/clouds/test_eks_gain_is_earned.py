@@ -16,10 +16,10 @@ from eks_stand import REGION, Stand, stand_in  # noqa: E402 - the builders live 
 from airflow_llm_provisioning.core.experiment import NodeProfile  # noqa: E402 - the same
 from airflow_llm_provisioning.gateways.autoscalers.karpenter import Karpenter  # noqa: E402 - the same
 from airflow_llm_provisioning.gateways.autoscalers.luna import Luna  # noqa: E402 - the same
-from airflow_llm_provisioning.simulator.infra.autoscalers import karpenter_nodes, luna  # noqa: E402 - the same
-from airflow_llm_provisioning.simulator.infra.delivery import deliver  # noqa: E402 - the same
-from airflow_llm_provisioning.simulator.profiles import load_profile  # noqa: E402 - the same
-from airflow_llm_provisioning.simulator.world import NodeSpec  # noqa: E402 - the same
+from llm_provisioning_simulator.infra.autoscalers import karpenter_nodes, luna  # noqa: E402 - the same
+from llm_provisioning_simulator.infra.delivery import deliver  # noqa: E402 - the same
+from llm_provisioning_simulator.profiles import load_profile  # noqa: E402 - the same
+from llm_provisioning_simulator.world import NodeSpec  # noqa: E402 - the same
 
 OPTIONS = {"api_server": "https://x", "role": "node-role", "discovery": "eks-1"}
 

@@ -19,7 +19,7 @@ from airflow_llm_provisioning.gateways.clouds.eks.builder import (  # noqa: E402
     pull_commands,
 )
 from airflow_llm_provisioning.gateways.clouds.eks.source import BUILDSPEC, build_source  # noqa: E402 - the same
-from airflow_llm_provisioning.simulator.clouds.eks.builds import plan_build  # noqa: E402 - the same
+from llm_provisioning_simulator.clouds.eks.builds import plan_build  # noqa: E402 - the same
 
 AMI = "/aws/service/bottlerocket/aws-k8s-1.31/x86_64/latest/image_id"
 

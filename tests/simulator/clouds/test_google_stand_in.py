@@ -10,11 +10,11 @@ import pytest
 
 pytest.importorskip("googleapiclient", reason="needs the [google] extra: the discovery documents ship in it")
 
-from airflow_llm_provisioning.simulator.clock import SimClock
-from airflow_llm_provisioning.simulator.clouds.gke import GkeStandIn
-from airflow_llm_provisioning.simulator.clouds.gke.discovery import ENUM_NUMBERS, service
-from airflow_llm_provisioning.simulator.images import seed_public_images
-from airflow_llm_provisioning.simulator.world import CloudCluster, World
+from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.clouds.gke import GkeStandIn
+from llm_provisioning_simulator.clouds.gke.discovery import ENUM_NUMBERS, service
+from llm_provisioning_simulator.images import seed_public_images
+from llm_provisioning_simulator.world import CloudCluster, World
 
 pytestmark = pytest.mark.gke
 

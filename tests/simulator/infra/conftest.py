@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 from infra_builders import Build, SmallCluster, a_world
 
-from airflow_llm_provisioning.simulator.profiles import load_profile
-from airflow_llm_provisioning.simulator.world import World
+from llm_provisioning_simulator.profiles import load_profile
+from llm_provisioning_simulator.world import World
 
 
 @pytest.fixture

@@ -7,22 +7,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from airflow_llm_provisioning.simulator.clock import SimClock
-from airflow_llm_provisioning.simulator.infra.autoscalers.base import NodeAutoscaler
-from airflow_llm_provisioning.simulator.infra.autoscalers.karpenter import Karpenter
-from airflow_llm_provisioning.simulator.infra.autoscalers.luna import Luna
-from airflow_llm_provisioning.simulator.infra.autoscalers.native import NativeAutoscaler
-from airflow_llm_provisioning.simulator.infra.endpoints import EndpointController
-from airflow_llm_provisioning.simulator.infra.kubelet import Kubelets
-from airflow_llm_provisioning.simulator.infra.machines import ClusterContext
-from airflow_llm_provisioning.simulator.infra.nodes import NodeFleet
-from airflow_llm_provisioning.simulator.infra.scheduler import Scheduler
-from airflow_llm_provisioning.simulator.infra.system import install
-from airflow_llm_provisioning.simulator.infra.tasks import TaskGroup
-from airflow_llm_provisioning.simulator.kube.store import ObjectStore
-from airflow_llm_provisioning.simulator.profiles import Profile
-from airflow_llm_provisioning.simulator.runtime import ContainerContext
-from airflow_llm_provisioning.simulator.world import CloudCluster, Image, World
+from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.infra.autoscalers.base import NodeAutoscaler
+from llm_provisioning_simulator.infra.autoscalers.karpenter import Karpenter
+from llm_provisioning_simulator.infra.autoscalers.luna import Luna
+from llm_provisioning_simulator.infra.autoscalers.native import NativeAutoscaler
+from llm_provisioning_simulator.infra.endpoints import EndpointController
+from llm_provisioning_simulator.infra.kubelet import Kubelets
+from llm_provisioning_simulator.infra.machines import ClusterContext
+from llm_provisioning_simulator.infra.nodes import NodeFleet
+from llm_provisioning_simulator.infra.scheduler import Scheduler
+from llm_provisioning_simulator.infra.system import install
+from llm_provisioning_simulator.infra.tasks import TaskGroup
+from llm_provisioning_simulator.kube.store import ObjectStore
+from llm_provisioning_simulator.profiles import Profile
+from llm_provisioning_simulator.runtime import ContainerContext
+from llm_provisioning_simulator.world import CloudCluster, Image, World
 
 Object = dict[str, Any]
 Build = Callable[..., Any]

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_llm_provisioning.simulator.infra.boot import BootPlan, boot_plan
-from airflow_llm_provisioning.simulator.infra.pace import Pace
-from airflow_llm_provisioning.simulator.profiles import load_profile
-from airflow_llm_provisioning.simulator.world import NodeSpec
+from llm_provisioning_simulator.infra.boot import BootPlan, boot_plan
+from llm_provisioning_simulator.infra.pace import Pace
+from llm_provisioning_simulator.profiles import load_profile
+from llm_provisioning_simulator.world import NodeSpec
 
 
 def a_plan(

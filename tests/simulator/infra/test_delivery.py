@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_llm_provisioning.simulator.infra.delivery import deliver, pull_s, refusal, remember_pull
-from airflow_llm_provisioning.simulator.profiles import load_profile
-from airflow_llm_provisioning.simulator.world import CloudCluster, Delivery, Image, NodeSpec, Snapshot, World
+from llm_provisioning_simulator.infra.delivery import deliver, pull_s, refusal, remember_pull
+from llm_provisioning_simulator.profiles import load_profile
+from llm_provisioning_simulator.world import CloudCluster, Delivery, Image, NodeSpec, Snapshot, World
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 GIB = 1024**3

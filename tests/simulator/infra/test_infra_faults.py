@@ -5,8 +5,8 @@ from infra_builders import Build, SmallCluster, a_pod, a_world
 from test_infra_karpenter import an_eks_cluster
 from test_infra_native import a_gke_cluster, gpu_pool
 
-from airflow_llm_provisioning.simulator.infra.nodes import LaunchRefusedError
-from airflow_llm_provisioning.simulator.world import NodeSpec, Snapshot
+from llm_provisioning_simulator.infra.nodes import LaunchRefusedError
+from llm_provisioning_simulator.world import NodeSpec, Snapshot
 
 
 def reasons(cluster: SmallCluster, about: str = "worker") -> list[str]:

@@ -4,8 +4,8 @@ from typing import Any
 
 from infra_builders import IMAGES, Build, SmallCluster, a_pod, a_world
 
-from airflow_llm_provisioning.simulator.infra.autoscalers.karpenter_nodes import node_spec
-from airflow_llm_provisioning.simulator.world import Snapshot
+from llm_provisioning_simulator.infra.autoscalers.karpenter_nodes import node_spec
+from llm_provisioning_simulator.world import Snapshot
 
 Object = dict[str, Any]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from infra_builders import IMAGES, Build, SmallCluster, a_pod, a_world
 
-from airflow_llm_provisioning.simulator.infra.autoscalers import luna
-from airflow_llm_provisioning.simulator.world import Snapshot
+from llm_provisioning_simulator.infra.autoscalers import luna
+from llm_provisioning_simulator.world import Snapshot
 
 
 def configure(cluster: SmallCluster, values: dict[str, str]) -> None:

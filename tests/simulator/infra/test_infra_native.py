@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from infra_builders import Build, SmallCluster, a_pod
 
-from airflow_llm_provisioning.simulator.world import NodePool
+from llm_provisioning_simulator.world import NodePool
 
 GPU_TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 

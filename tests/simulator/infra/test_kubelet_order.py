@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from infra_builders import Build, SmallCluster, a_pod
 
-from airflow_llm_provisioning.simulator.kube.stamps import parse_stamp
+from llm_provisioning_simulator.kube.stamps import parse_stamp
 
 Object = dict[str, Any]
 Step = tuple[str, ...]
@@ -121,32 +121,34 @@ def recorded_worker(rows: Iterable[tuple[str, str, Object]]) -> str:
 
 
 @pytest.mark.parametrize("recording", ["node-late", "static"])
-async def test_a_workers_events_come_as_recorded(small_cluster: Build, shared_folder: Path, recording: str) -> None:
+async def test_a_workers_events_come_as_recorded(small_cluster: Build, recordings_folder: Path, recording: str) -> None:
     """Same reasons, same containers, same wording: the pull belongs to the init container."""
-    rows = recorded(shared_folder / "traces" / f"{recording}.jsonl.gz")
+    rows = recorded(recordings_folder / f"{recording}.jsonl.gz")
     cluster = await a_worker_on_a_new_node(small_cluster)
     assert pod_events(simulated(cluster), "worker") == pod_events(rows, recorded_worker(rows))
 
 
 @pytest.mark.parametrize("recording", ["node-late", "static"])
-async def test_a_workers_statuses_come_as_recorded(small_cluster: Build, shared_folder: Path, recording: str) -> None:
+async def test_a_workers_statuses_come_as_recorded(
+    small_cluster: Build, recordings_folder: Path, recording: str
+) -> None:
     """Same phases, conditions, reasons and container states, in the same order."""
-    rows = recorded(shared_folder / "traces" / f"{recording}.jsonl.gz")
+    rows = recorded(recordings_folder / f"{recording}.jsonl.gz")
     cluster = await a_worker_on_a_new_node(small_cluster)
     assert pod_statuses(simulated(cluster), "worker") == pod_statuses(rows, recorded_worker(rows))
 
 
-async def test_a_node_joins_as_recorded(small_cluster: Build, shared_folder: Path) -> None:
+async def test_a_node_joins_as_recorded(small_cluster: Build, recordings_folder: Path) -> None:
     """Events before the object, not ready, ready with the taint, without it, noticed, then the GPU at a status sync."""
-    rows = recorded(shared_folder / "traces" / "node-late.jsonl.gz")
+    rows = recorded(recordings_folder / "node-late.jsonl.gz")
     cluster = await a_worker_on_a_new_node(small_cluster)
     node = cluster.pod("worker")["spec"]["nodeName"]
     assert node_steps(simulated(cluster), node) == node_steps(rows, "gpu-node-2")
 
 
-async def test_the_scheduler_says_why_as_recorded(small_cluster: Build, shared_folder: Path) -> None:
+async def test_the_scheduler_says_why_as_recorded(small_cluster: Build, recordings_folder: Path) -> None:
     """Not ready, then without GPU: each change of reasons is an event of its own, in the recorded words."""
-    rows = recorded(shared_folder / "traces" / "node-late.jsonl.gz")
+    rows = recorded(recordings_folder / "node-late.jsonl.gz")
     told = [
         item["message"]
         for type_, resource, item in rows
@@ -160,9 +162,9 @@ async def test_the_scheduler_says_why_as_recorded(small_cluster: Build, shared_f
     assert said[2] == told[2].replace("didn't match Pod's node affinity/selector", "had untolerated taint(s)")
 
 
-async def test_an_object_has_the_fields_the_recording_has(small_cluster: Build, shared_folder: Path) -> None:
+async def test_an_object_has_the_fields_the_recording_has(small_cluster: Build, recordings_folder: Path) -> None:
     """Nothing that a client reads from a ready worker or a ready node is missing."""
-    rows = recorded(shared_folder / "traces" / "node-late.jsonl.gz")
+    rows = recorded(recordings_folder / "node-late.jsonl.gz")
     cluster = await a_worker_on_a_new_node(small_cluster)
     name = recorded_worker(rows)
     real = [item for _, resource, item in rows if resource == "pods" and item["metadata"]["name"] == name]

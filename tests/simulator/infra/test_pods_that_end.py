@@ -1,6 +1,6 @@
 """A pod that only pulls an image ends, and says so as a kubelet does."""
 
-from airflow_llm_provisioning.simulator.infra.podstatus import PodState
+from llm_provisioning_simulator.infra.podstatus import PodState
 
 
 def test_a_pod_whose_containers_have_all_ended_well_has_succeeded() -> None:

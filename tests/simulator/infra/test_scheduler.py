@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_llm_provisioning.simulator.infra.demand import missing, pod_demand, quantity, room_left
-from airflow_llm_provisioning.simulator.infra.scheduler import obstacles_on, selects, tolerates
+from llm_provisioning_simulator.infra.demand import missing, pod_demand, quantity, room_left
+from llm_provisioning_simulator.infra.scheduler import obstacles_on, selects, tolerates
 
 Object = dict[str, Any]
 

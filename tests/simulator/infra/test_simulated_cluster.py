@@ -6,10 +6,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from airflow_llm_provisioning.simulator.clock import SimClock
-from airflow_llm_provisioning.simulator.infra.cluster import SimulatedCluster
-from airflow_llm_provisioning.simulator.profiles import load_profile
-from airflow_llm_provisioning.simulator.world import CloudCluster, World
+from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.infra.cluster import SimulatedCluster
+from llm_provisioning_simulator.profiles import load_profile
+from llm_provisioning_simulator.world import CloudCluster, World
 
 
 def a_cluster(cloud: str, autoscaler: str) -> SimulatedCluster:

@@ -11,10 +11,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from airflow_llm_provisioning.simulator.clock import SimClock
-from airflow_llm_provisioning.simulator.kube.backend import Answer
-from airflow_llm_provisioning.simulator.kube.server import KubeServer
-from airflow_llm_provisioning.simulator.kube.store import ObjectStore
+from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.kube.backend import Answer
+from llm_provisioning_simulator.kube.server import KubeServer
+from llm_provisioning_simulator.kube.store import ObjectStore
 
 CORE = "/api/v1/namespaces/default"
 RAY = "/apis/ray.io/v1/namespaces/default/rayservices"

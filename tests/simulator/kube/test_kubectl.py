@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from airflow_llm_provisioning.simulator.kube.backend import Answer
-from airflow_llm_provisioning.simulator.kube.server import KubeServer
+from llm_provisioning_simulator.kube.backend import Answer
+from llm_provisioning_simulator.kube.server import KubeServer
 
 pytestmark = [
     pytest.mark.kubectl,

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from airflow_llm_provisioning.simulator.clock import SimClock
-from airflow_llm_provisioning.simulator.kube.statuses import StatusError
-from airflow_llm_provisioning.simulator.kube.store import ObjectStore
+from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.kube.statuses import StatusError
+from llm_provisioning_simulator.kube.store import ObjectStore
 
 TEMPLATE = {"spec": {"containers": [{"name": "ray", "image": "ray:1"}]}}
 

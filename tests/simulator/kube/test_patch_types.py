@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from airflow_llm_provisioning.simulator.kube.patches import json_patch, merge_patch, strategic_merge
-from airflow_llm_provisioning.simulator.kube.statuses import StatusError
+from llm_provisioning_simulator.kube.patches import json_patch, merge_patch, strategic_merge
+from llm_provisioning_simulator.kube.statuses import StatusError
 
 
 def pod() -> dict[str, Any]:

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from airflow_llm_provisioning.simulator.clock import SimClock
-from airflow_llm_provisioning.simulator.kube.podstatus import pod_cells
-from airflow_llm_provisioning.simulator.kube.store import ObjectStore
-from airflow_llm_provisioning.simulator.kube.tables import age, table
+from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.kube.podstatus import pod_cells
+from llm_provisioning_simulator.kube.store import ObjectStore
+from llm_provisioning_simulator.kube.tables import age, table
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from airflow_llm_provisioning.simulator.kube.protobuf import decode
-from airflow_llm_provisioning.simulator.kube.statuses import StatusError
+from llm_provisioning_simulator.kube.protobuf import decode
+from llm_provisioning_simulator.kube.statuses import StatusError
 
 
 def field(number: int, content: bytes) -> bytes:

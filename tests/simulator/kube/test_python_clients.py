@@ -7,7 +7,7 @@ import kubernetes
 import kubernetes_asyncio
 import pytest
 
-from airflow_llm_provisioning.simulator.kube.server import KubeServer
+from llm_provisioning_simulator.kube.server import KubeServer
 
 RAY = ("ray.io", "v1", "default", "rayservices")
 

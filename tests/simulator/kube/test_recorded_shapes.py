@@ -10,16 +10,16 @@ import jsonschema
 import pytest
 import yaml
 
-from airflow_llm_provisioning.simulator.clock import SimClock
-from airflow_llm_provisioning.simulator.kube.events import core_event, events_view
-from airflow_llm_provisioning.simulator.kube.statuses import StatusError
-from airflow_llm_provisioning.simulator.kube.store import ObjectStore
+from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.kube.events import core_event, events_view
+from llm_provisioning_simulator.kube.statuses import StatusError
+from llm_provisioning_simulator.kube.store import ObjectStore
 
 SCENARIOS = ("static", "dynamic", "failed", "node-late")
 
 
 def recorded(folder: Path, scenario: str, *resources: str) -> Iterator[dict[str, Any]]:
-    with gzip.open(folder / "traces" / f"{scenario}.jsonl.gz", "rt") as file:
+    with gzip.open(folder / f"{scenario}.jsonl.gz", "rt") as file:
         for text in file:
             line = json.loads(text)
             if line["resource"] in resources:
@@ -38,9 +38,9 @@ def fields(item: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_both_views_of_every_recorded_event_agree(shared_folder: Path, scenario: str) -> None:
+def test_both_views_of_every_recorded_event_agree(recordings_folder: Path, scenario: str) -> None:
     """Each core event becomes exactly the recorded events.k8s.io one of the same version, and back."""
-    lines = list(recorded(shared_folder, scenario, "events", "events.events.k8s.io"))
+    lines = list(recorded(recordings_folder, scenario, "events", "events.events.k8s.io"))
     core = {_version(line): line["object"] for line in lines if line["resource"] == "events"}
     views = {_version(line): line["object"] for line in lines if line["resource"] == "events.events.k8s.io"}
     both = core.keys() & views.keys()
@@ -56,12 +56,12 @@ def _version(line: dict[str, Any]) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("style", ["controller", "kubelet"])
-def test_recorded_events_have_our_shape(shared_folder: Path, store: ObjectStore, style: str) -> None:
+def test_recorded_events_have_our_shape(recordings_folder: Path, store: ObjectStore, style: str) -> None:
     """The same fields, null where null, absent where absent, for the first writing and for repeats."""
     wanted = "Scheduled" if style == "controller" else "Pulled"
     real = next(
         line["object"]
-        for line in recorded(shared_folder, "static", "events")
+        for line in recorded(recordings_folder, "static", "events")
         if line["object"]["reason"] == wanted and not line["object"].get("series")
     )
     ours = store.record_event(
@@ -130,9 +130,9 @@ def test_events_are_forgotten_after_an_hour() -> None:
     assert old["metadata"]["namespace"] == "default"
 
 
-def test_a_recorded_pod_is_defaulted_alike(shared_folder: Path, store: ObjectStore) -> None:
+def test_a_recorded_pod_is_defaulted_alike(recordings_folder: Path, store: ObjectStore) -> None:
     """Given what the operator writes, the stored pod has the fields and defaults of the recorded one."""
-    for line in recorded(shared_folder, "static", "pods"):
+    for line in recorded(recordings_folder, "static", "pods"):
         real = line["object"]
         if line["type"] != "ADDED":
             continue
@@ -168,9 +168,9 @@ def _as_written(pod: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": metadata | {"ownerReferences": owners}, "spec": kept}
 
 
-def test_recorded_services_are_defaulted_alike(shared_folder: Path, store: ObjectStore) -> None:
+def test_recorded_services_are_defaulted_alike(recordings_folder: Path, store: ObjectStore) -> None:
     """Headless and ClusterIP services get the recorded fields."""
-    for line in recorded(shared_folder, "static", "services"):
+    for line in recorded(recordings_folder, "static", "services"):
         if line["type"] != "ADDED":
             continue
         real = line["object"]
@@ -190,9 +190,9 @@ def test_recorded_services_are_defaulted_alike(shared_folder: Path, store: Objec
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_recorded_ray_objects_are_accepted(shared_folder: Path, store: ObjectStore, scenario: str) -> None:
+def test_recorded_ray_objects_are_accepted(recordings_folder: Path, store: ObjectStore, scenario: str) -> None:
     """Every recorded version of a RayService and RayCluster passes our few rules."""
-    for line in recorded(shared_folder, scenario, "rayservices", "rayclusters"):
+    for line in recorded(recordings_folder, scenario, "rayservices", "rayclusters"):
         if line["type"] not in ("ADDED", "MODIFIED"):
             continue
         item = line["object"]
@@ -202,7 +202,9 @@ def test_recorded_ray_objects_are_accepted(shared_folder: Path, store: ObjectSto
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_the_real_definition_refuses_what_ours_refuses(shared_folder: Path, scenario: str) -> None:
+def test_the_real_definition_refuses_what_ours_refuses(
+    shared_folder: Path, recordings_folder: Path, scenario: str
+) -> None:
     """With KubeRay's own CRD installed the same objects pass and the same broken ones fail; jsonschema agrees."""
     store = ObjectStore(SimClock.start(1.0))
     document = yaml.load(
@@ -211,7 +213,7 @@ def test_the_real_definition_refuses_what_ours_refuses(shared_folder: Path, scen
     )
     store.delete("customresourcedefinitions", "rayservices.ray.io")
     store.create("customresourcedefinitions", document, manager="test")
-    line = [line for line in recorded(shared_folder, scenario, "rayservices") if line["type"] == "MODIFIED"][-1]
+    line = [line for line in recorded(recordings_folder, scenario, "rayservices") if line["type"] == "MODIFIED"][-1]
     item = line["object"] | {"metadata": {"name": "llm"}}
     store.create("rayservices", item, manager="test")
     schema = document["spec"]["versions"][0]["schema"]["openAPIV3Schema"]

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from airflow_llm_provisioning.simulator.kube.resources import EVENTS_VIEW, ResourceTable
-from airflow_llm_provisioning.simulator.kube.selectors import selector
-from airflow_llm_provisioning.simulator.kube.statuses import StatusError
+from llm_provisioning_simulator.kube.resources import EVENTS_VIEW, ResourceTable
+from llm_provisioning_simulator.kube.selectors import selector
+from llm_provisioning_simulator.kube.statuses import StatusError
 
 TABLE = ResourceTable()
 POD: dict[str, Any] = {

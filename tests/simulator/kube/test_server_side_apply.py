@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_llm_provisioning.simulator.kube.apply import apply
-from airflow_llm_provisioning.simulator.kube.ownership import (
+from llm_provisioning_simulator.kube.apply import apply
+from llm_provisioning_simulator.kube.ownership import (
     changes,
     contains,
     created,
@@ -16,7 +16,7 @@ from airflow_llm_provisioning.simulator.kube.ownership import (
     updated,
     without,
 )
-from airflow_llm_provisioning.simulator.kube.statuses import StatusError
+from llm_provisioning_simulator.kube.statuses import StatusError
 
 NOW = "2026-11-22T08:00:00Z"
 

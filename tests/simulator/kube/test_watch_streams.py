@@ -8,10 +8,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from airflow_llm_provisioning.simulator.clock import SimClock
-from airflow_llm_provisioning.simulator.kube.changes import LOG_LENGTH
-from airflow_llm_provisioning.simulator.kube.server import KubeServer
-from airflow_llm_provisioning.simulator.kube.store import ObjectStore
+from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.kube.changes import LOG_LENGTH
+from llm_provisioning_simulator.kube.server import KubeServer
+from llm_provisioning_simulator.kube.store import ObjectStore
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 

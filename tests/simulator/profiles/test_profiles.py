@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_llm_provisioning.simulator.profiles import FOLDER, Quantity, load_profile
+from llm_provisioning_simulator.profiles import FOLDER, Quantity, load_profile
 
 COMBINATIONS = [
     ("eks", "luna"),

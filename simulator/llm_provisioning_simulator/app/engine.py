@@ -1,0 +1,145 @@
+"""vLLM's start inside a replica as a list of waits and log lines, in the dialect of the installed version.
+
+Line shapes: vllm 0.5.4, 0.10 and 0.33 sources. 0.5.4 prints no download time and reports the loaded weights in GB, not
+seconds; V1 prints durations. No line carries a year or a zone. It must not know the weights' origin or any variant.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from packaging.version import InvalidVersion, Version
+
+from llm_provisioning_simulator.app.application import Engine
+
+V1_SINCE: Final = Version("0.8")
+"""The first release that starts the V1 engine by default."""
+PREFIX_SINCE: Final = Version("0.11")
+"""From here on the engine's process names itself before each line."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTimes:
+    """Seconds of each step of one start, drawn beforehand. `download_s` is None where nothing had to be fetched;
+    `compiled`: the compiled graphs were found in a cache.
+    """
+
+    config_s: float
+    process_s: float
+    download_s: float | None
+    load_s: float
+    profile_s: float
+    compile_s: float
+    capture_s: float
+    warmup_s: float
+    compiled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Wait `wait_s`, then print `message` as `file` does (nothing for an empty one)."""
+
+    wait_s: float
+    file: str = ""
+    message: str = ""
+
+
+def is_v1(version: str) -> bool:
+    """Return whether this release starts the V1 engine."""
+    return _version(version) >= V1_SINCE
+
+
+def log_line(version: str, pid: int, at: datetime, step: Step) -> str:
+    """Return the step's line as that version prints it at that instant (container's time, which is UTC here)."""
+    release = _version(version)
+    stamp = f"INFO {at:%m-%d %H:%M:%S}"
+    if release < V1_SINCE:
+        return f"{stamp} {step.file}] {step.message}"
+    prefix = f"(EngineCore pid={pid}) " if release >= PREFIX_SINCE else ""
+    return f"{prefix}{stamp} [{step.file}] {step.message}"
+
+
+def engine_steps(version: str, engine: Engine, weight_bytes: int, times: EngineTimes) -> Iterator[Step]:
+    """Yield the steps from the engine's first line to the end of its initialisation."""
+    if is_v1(version):
+        yield from _v1(version, engine, weight_bytes, times)
+    else:
+        yield from _v0(version, engine, weight_bytes, times)
+
+
+def _v0(version: str, engine: Engine, weight_bytes: int, times: EngineTimes) -> Iterator[Step]:
+    eager = str(engine.enforce_eager)
+    config = f"model='{engine.model}', tokenizer='{engine.model}', dtype=torch.bfloat16, enforce_eager={eager}"
+    yield Step(0.0, "llm_engine.py:174", f"Initializing an LLM engine (v{version}) with config: {config}")
+    yield Step(times.config_s, "model_runner.py:720", f"Starting to load model {engine.model}...")
+    if not engine.random_weights:
+        yield Step(0.2, "weight_utils.py:225", "Using model weights format ['*.safetensors']")
+    gigabytes = weight_bytes / 2**30
+    fetched_s = times.download_s or 0.0
+    yield Step(fetched_s + times.load_s, "model_runner.py:732", f"Loading model weights took {gigabytes:.4f} GB")
+    yield Step(times.profile_s, "gpu_executor.py:102", "# GPU blocks: 1354, # CPU blocks: 682")
+    if engine.enforce_eager:
+        return
+    yield Step(
+        0.1,
+        "model_runner.py:1024",
+        "Capturing the model for CUDA graphs. This may lead to unexpected consequences if the model is not static.",
+    )
+    yield Step(times.capture_s, "model_runner.py:1225", f"Graph capturing finished in {times.capture_s:.0f} secs.")
+
+
+def _v1(version: str, engine: Engine, weight_bytes: int, times: EngineTimes) -> Iterator[Step]:
+    modern = _version(version) >= Version("0.20")
+    yield Step(
+        times.process_s, "core.py:93", f"Initializing a V1 LLM engine (v{version}) with config: {engine.model!r}"
+    )
+    yield Step(times.config_s, "gpu_model_runner.py:4132", f"Starting to load model {engine.model}...")
+    if times.download_s is not None:
+        message = f"Time spent downloading weights for {engine.model}: {times.download_s:.6f} seconds"
+        # Printed above half a second only; below, the wait stays and the line does not.
+        silent = times.download_s <= 0.5
+        yield Step(times.download_s) if silent else Step(times.download_s, "weight_utils.py:542", message)
+    # Weights that are made up are not loaded: the dummy loader prints no such line.
+    loaded = "" if engine.random_weights else f"Loading weights took {times.load_s:.2f} seconds"
+    yield Step(times.load_s, "default_loader.py:308", loaded)
+    loaded_s = times.load_s + (times.download_s or 0.0)
+    memory = "GiB memory" if modern else "GiB"
+    message = f"Model loading took {weight_bytes / 2**30:.4f} {memory} and {loaded_s:.6f} seconds"
+    yield Step(0.0, "gpu_model_runner.py:4229", message)
+    if not engine.enforce_eager:
+        yield from _found_compiled(times.compile_s) if times.compiled else _compile(times.compile_s, modern=modern)
+    capture_s = 0.0 if engine.enforce_eager else 0.7 * times.warmup_s
+    yield Step(times.warmup_s - capture_s, "gpu_worker.py:355", "Available KV cache memory: 7.61 GiB")
+    yield Step(0.0, "kv_cache_utils.py:1307", "GPU KV cache size: 20,784 tokens")
+    if capture_s:
+        message = f"Graph capturing finished in {capture_s:.0f} secs, took 0.52 GiB"
+        yield Step(capture_s, "gpu_model_runner.py:5051", message)
+    compiled_s = 0.0 if engine.enforce_eager else times.compile_s
+    took = f"init engine (profile, create kv cache, warmup model) took {compiled_s + times.warmup_s:.2f}"
+    yield Step(0.0, "core.py:272", f"{took} s (compilation: {compiled_s:.2f} s)" if modern else f"{took} seconds")
+
+
+def _compile(compile_s: float, *, modern: bool) -> Iterator[Step]:
+    dynamo_s = 0.3 * compile_s
+    yield Step(dynamo_s, "backends.py:916", f"Dynamo bytecode transform time: {dynamo_s:.2f} s")
+    rest_s = compile_s - dynamo_s
+    if modern:
+        message = f"Compiling a graph for compile range (1, 8192) takes {rest_s:.2f} s"
+        yield Step(rest_s, "backends.py:342", message)
+        yield Step(0.0, "monitor.py:48", f"torch.compile took {compile_s:.2f} s in total")
+    else:
+        yield Step(rest_s, "monitor.py:34", f"torch.compile takes {compile_s:.2f} s in total")
+
+
+def _found_compiled(load_s: float) -> Iterator[Step]:
+    message = f"Directly load the compiled graph(s) for compile range (1, 8192) from the cache, took {load_s:.3f} s"
+    yield Step(load_s, "backends.py:256", message)
+    yield Step(0.0, "monitor.py:48", f"torch.compile took {load_s:.2f} s in total")
+
+
+def _version(text: str) -> Version:
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return Version("0")

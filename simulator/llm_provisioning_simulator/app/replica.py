@@ -1,0 +1,206 @@
+"""One Serve replica: its process on a worker, its runtime environment, and the vLLM engine it starts."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from llm_provisioning_simulator.app.application import Application, Deployment, Engine
+from llm_provisioning_simulator.app.code import CodeHost
+from llm_provisioning_simulator.app.download import DownloadError, download_plan, download_s, import_warning
+from llm_provisioning_simulator.app.engine import EngineTimes, engine_steps, is_v1, log_line
+from llm_provisioning_simulator.app.ray import RayCluster, RayNode, RuntimeEnvError
+from llm_provisioning_simulator.app.volumes import COMPILE_CACHE, HUB_CACHE, VolumeCaches
+from llm_provisioning_simulator.hub import HubModel
+
+# Compiled graphs are loaded in 4 to 6 s where compiling them takes 50 to 61 s (Anyscale's and vLLM's own figures).
+_CACHED_COMPILE: Final = 0.1
+
+
+class ReplicaError(RuntimeError):
+    """The replica's constructor raised; the text is the exception's."""
+
+
+@dataclass(slots=True, eq=False)
+class Replica:
+    """One replica. `requested_at`: when the controller asked for it; `node` is None until it is placed and started."""
+
+    replica_id: str
+    application: Application
+    deployment: Deployment
+    requested_at: datetime
+    state: str = "STARTING"
+    node: RayNode | None = None
+    actor_id: str = ""
+    worker_id: str = ""
+    pid: int = 0
+    began_at: datetime | None = None
+    reserved: RayNode | None = None
+    """The node it is placed on, from the moment its runtime environment is made there."""
+
+    @property
+    def component(self) -> str:
+        """Its name in Serve's log lines and file names: `<app>_<deployment> <id>`."""
+        return f"{self.application.name}_{self.deployment.name} {self.replica_id}"
+
+    @property
+    def log_file(self) -> str:
+        """Its log file below `serve/`."""
+        # Serve replaces what a file name must not hold.
+        safe = self.deployment.name.replace(":", "_").replace("/", "_")
+        return f"replica_{self.application.name}_{safe}_{self.replica_id}.log"
+
+    @property
+    def label(self) -> str:
+        """How the controller names it in its log."""
+        return f"Replica(id='{self.replica_id}', deployment='{self.deployment.name}', app='{self.application.name}')"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as the REST API shows it: nothing about its node before its process starts there."""
+        shown: dict[str, Any] = {}
+        if self.node is not None:
+            shown |= {
+                "node_id": self.node.node_id,
+                "node_ip": self.node.ip,
+                "node_instance_id": self.node.pod_name,
+                "actor_id": self.actor_id,
+            }
+        shown["actor_name"] = f"SERVE_REPLICA::{self.application.name}#{self.deployment.name}#{self.replica_id}"
+        if self.node is not None:
+            shown |= {"worker_id": self.worker_id, "log_file_path": f"/serve/{self.log_file}"}
+        shown |= {"replica_id": self.replica_id, "state": self.state}
+        if self.node is not None:
+            shown["pid"] = self.pid
+        shown["start_time_s"] = self.requested_at.timestamp()
+        return shown
+
+
+@dataclass(slots=True)
+class ReplicaStart:
+    """Runs a replica's start. `hub_rate`: asked when the download begins; bytes/s a fault leaves, None for no limit.
+
+    `crash`: asked before the constructor; a text is the exception it raises. `volumes`: what earlier pods left on
+    lasting volumes. `code`: what the applications' archives hold.
+    """
+
+    cluster: RayCluster
+    models: Mapping[str, HubModel]
+    hub_rate: Callable[[], float | None] = field(default=lambda: None)
+    crash: Callable[[], str | None] = field(default=lambda: None)
+    volumes: VolumeCaches = field(default_factory=VolumeCaches)
+    code: CodeHost = field(default_factory=CodeHost)
+
+    async def prepare(self, replica: Replica, node: RayNode) -> Mapping[str, str]:
+        """Make the runtime environment and start the process; return what it can import."""
+        try:
+            made = await self.cluster.environment(node, replica.application.runtime_env)
+        except RuntimeEnvError as error:
+            raise ReplicaError(str(error)) from error
+        await self.cluster.clock.sleep(self.cluster.costs.draw("worker_process_start_s"))
+        replica.actor_id, replica.worker_id = self.cluster.actor_id(), self.cluster.hex(56)
+        replica.pid = node.next_pid()
+        replica.began_at = self.cluster.clock.now()
+        replica.node = node
+        node.actors.append(_actor(replica, node))
+        return made.packages
+
+    async def construct(self, replica: Replica, packages: Mapping[str, str]) -> None:
+        """Run the constructor to its end; ReplicaError where it raises."""
+        node = replica.node
+        assert node is not None, "prepare comes first"  # noqa: S101 - a programming error, not input
+        node.logs.serve(replica.log_file, "INFO", replica.component, "Started initializing replica.")
+        if (text := self.crash()) is not None:
+            node.logs.serve(replica.log_file, "ERROR", replica.component, f"Exception during initialization: {text}")
+            raise ReplicaError(text)
+        engine = replica.deployment.engine
+        if engine is None:
+            if replica.application.engine is None:
+                await self.cluster.clock.sleep(self.cluster.costs.draw("replica_plain_init_s"))
+        else:
+            await self._engine(replica, node, engine, packages)
+        node.logs.serve(replica.log_file, "INFO", replica.component, "Finished initializing replica.")
+
+    async def _engine(self, replica: Replica, node: RayNode, engine: Engine, packages: Mapping[str, str]) -> None:
+        if (error := replica.application.import_error(packages)) is not None:
+            raise ReplicaError(error)
+        await import_engine(self.cluster, node)
+        model = self.models.get(engine.model)
+        if model is None:
+            raise ReplicaError(
+                f"huggingface_hub.RepositoryNotFoundError: 404 Client Error. Repository not found: {engine.model}"
+            )
+        version = packages["vllm"]
+        engine = self.code.engine(replica.application.runtime_env.working_dir, engine)
+        times = self._times(node, replica, packages, model, engine)
+        process = f"worker-{replica.worker_id}-01000000-{replica.pid}"
+        out = f"{process}.out"
+        if warning := import_warning(packages, _variables(node, replica)):
+            node.logs.write(f"{process}.err", warning)
+        for step in engine_steps(version, engine, model.weight_bytes, times):
+            await self.cluster.clock.sleep(step.wait_s)
+            if step.message:
+                node.logs.write(out, log_line(version, replica.pid, self.cluster.clock.now(), step))
+        if not engine.random_weights:
+            self.volumes.keep(node.ctx, HUB_CACHE, model.model_id)
+        self.volumes.keep(node.ctx, COMPILE_CACHE, _graphs(version, engine))
+
+    def _times(
+        self, node: RayNode, replica: Replica, packages: Mapping[str, str], model: HubModel, engine: Engine
+    ) -> EngineTimes:
+        draw = self.cluster.costs.draw
+        version = packages["vllm"]
+        compiled = self.volumes.holds(node.ctx, COMPILE_CACHE, _graphs(version, engine))
+        nothing = engine.random_weights or self.volumes.holds(node.ctx, HUB_CACHE, model.model_id)
+        return EngineTimes(
+            config_s=draw("engine_config_s"),
+            process_s=draw("engine_process_s") if is_v1(version) else 0.0,
+            download_s=None if nothing else self._download_s(node, packages, _variables(node, replica), model),
+            load_s=model.weight_bytes / draw("weight_load_bytes_s"),
+            profile_s=draw("profile_run_s"),
+            compile_s=draw("compile_s") * (_CACHED_COMPILE if compiled else 1.0),
+            capture_s=draw("graph_capture_s"),
+            warmup_s=draw("warmup_s"),
+            compiled=compiled,
+        )
+
+    def _download_s(self, node: RayNode, packages: Mapping[str, str], env: Mapping[str, str], model: HubModel) -> float:
+        costs = self.cluster.costs
+        try:
+            plan = download_plan(packages, env, costs.download_limits())
+        except DownloadError as error:
+            raise ReplicaError(f"ValueError: {error}") from error
+        limit = self.hub_rate() or float("inf")
+        node_rate = min(costs.draw("hub_node_bytes_s"), node.ctx.network_bytes_s or float("inf"), limit)
+        connection_rate = min(costs.draw("hub_connection_bytes_s"), limit)
+        network_s = download_s(model.weight_files, plan, connection_bytes_s=connection_rate, node_bytes_s=node_rate)
+        # The node's memory takes the first bytes; beyond that the writer waits for the disk.
+        disk_s = max(0.0, model.weight_bytes - costs.value("dirty_page_bytes")) / costs.value("disk_write_bytes_s")
+        return costs.draw("hub_metadata_s") + max(network_s, disk_s)
+
+
+async def import_engine(cluster: RayCluster, node: RayNode) -> None:
+    """Import vLLM in a process: one core's work, and first reads where the image brings it."""
+    if "vllm" in node.ctx.image.packages:
+        await cluster.touch.read(node.ctx, "vllm", cluster.costs.value("vllm_content_bytes"))
+    await cluster.clock.sleep(cluster.costs.draw("vllm_import_s"))
+
+
+def _variables(node: RayNode, replica: Replica) -> dict[str, str]:
+    """Return a replica's environment: the container's, overridden by the application's runtime_env."""
+    return {**node.env, **dict(replica.application.runtime_env.env_vars)}
+
+
+def _graphs(version: str, engine: Engine) -> str:
+    """Return what vLLM's compile cache is keyed on, as far as it differs here."""
+    return f"{version}/{engine.model}/{engine.enforce_eager}"
+
+
+def _actor(replica: Replica, node: RayNode) -> dict[str, Any]:
+    return {
+        "actor_id": replica.actor_id,
+        "class_name": f"ServeReplica:{replica.application.name}:{replica.deployment.name}",
+        "name": f"SERVE_REPLICA::{replica.application.name}#{replica.deployment.name}#{replica.replica_id}",
+        "pid": replica.pid,
+        "node_id": node.node_id,
+        "required_resources": dict(replica.deployment.actor_options),
+    }

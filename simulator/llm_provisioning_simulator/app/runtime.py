@@ -1,0 +1,295 @@
+"""The processes in the pods of one simulated cluster, as its kubelets, its API server and its operator see them.
+
+Implements PodRuntime (kubelets) and ProxyBackend (the API server). A pod is Ray's by KubeRay's labels; any other
+container simply runs. It must not know how pods come to be or how images reach nodes.
+"""
+
+import random
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from llm_provisioning_simulator.app.autoscaler import CONTAINER as AUTOSCALER
+from llm_provisioning_simulator.app.autoscaler import ClusterSpec, run_autoscaler
+from llm_provisioning_simulator.app.code import CodeHost
+from llm_provisioning_simulator.app.costs import Costs, FirstTouch
+from llm_provisioning_simulator.app.dashboard import dashboard
+from llm_provisioning_simulator.app.logs import PodLogs
+from llm_provisioning_simulator.app.openai import OpenAiServer
+from llm_provisioning_simulator.app.ray import RayCluster, RayNode
+from llm_provisioning_simulator.app.replica import ReplicaStart
+from llm_provisioning_simulator.app.serve import ServeController
+from llm_provisioning_simulator.app.volumes import VolumeCaches
+from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.faults import Faults
+from llm_provisioning_simulator.hub import MODELS, HubModel
+from llm_provisioning_simulator.infra.tasks import TaskGroup
+from llm_provisioning_simulator.kube.store import ObjectStore
+from llm_provisioning_simulator.profiles import Profile
+from llm_provisioning_simulator.runtime import ContainerContext
+
+Answer = tuple[int, dict[str, str], "bytes | AsyncIterator[bytes]"]
+
+DASHBOARD_PORT: Final = 8265
+SERVE_PORT: Final = 8000
+_IMPORT_FAULT: Final = "ModuleNotFoundError: No module named 'this_module_does_not_exist_llm'"
+_CRASH: Final = "RuntimeError: the constructor was made to fail"
+
+
+class _RayClusterObject:
+    """The RayCluster as the autoscaler reads and patches it."""
+
+    def __init__(self, store: ObjectStore, namespace: str, name: str) -> None:
+        self._store, self._namespace, self._name = store, namespace, name
+
+    def read(self) -> dict[str, Any] | None:
+        """Return the RayCluster, to be read only, or None when it is gone."""
+        return self._store.peek("rayclusters", self._name, self._namespace)
+
+    def patch_replicas(self, group: str, replicas: int) -> None:
+        """Set one worker group's replicas."""
+
+        def change(cluster: dict[str, Any]) -> None:
+            for item in cluster["spec"]["workerGroupSpecs"]:
+                if item["groupName"] == group:
+                    item["replicas"] = replicas
+
+        self._store.mutate("rayclusters", self._name, self._namespace, change, manager="python-requests")
+
+
+class RayRuntime:
+    """All Ray clusters of one Kubernetes cluster. `models`: what the hub has, by model id; `code`: what the addresses
+    of applications' code lead to.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        clock: SimClock,
+        profile: Profile,
+        *,
+        seed: int = 0,
+        faults: Faults | None = None,
+        models: Mapping[str, HubModel] = MODELS,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._profile = profile
+        self._seed = seed
+        self._faults = faults or Faults()
+        self._models = models
+        self._touch = FirstTouch(clock)
+        self._volumes = VolumeCaches()
+        self.code = CodeHost()
+        self._clusters: dict[tuple[str, str], RayCluster] = {}
+        self._serve: dict[tuple[str, str], ServeController] = {}
+        self._engines: dict[str, OpenAiServer] = {}
+        self._logs: dict[str, PodLogs] = {}
+        self._tasks: dict[str, TaskGroup] = {}
+
+    # -- PodRuntime ------------------------------------------------------------------------------------------------
+
+    async def run_init_container(self, ctx: ContainerContext) -> int:
+        """Run an init container to its end: KubeRay's waits for the head's GCS, others end at once."""
+        if ctx.container["name"] != "wait-gcs-ready":
+            return 0
+        cluster = self._cluster(ctx.pod)
+        logs = self._logs_of(ctx.pod)
+        name = ctx.container["name"]
+        began = self._clock.now()
+        await self._touch.read(ctx, "ray", cluster.costs.value("ray_content_bytes"))
+        while True:
+            await self._clock.sleep(cluster.costs.draw("gcs_check_s"))
+            if cluster.head is not None:
+                logs.output("GCS is ready.", name)
+                return 0
+            elapsed_s = int((self._clock.now() - began).total_seconds())
+            logs.output(f"{elapsed_s} seconds elapsed: Waiting for GCS to be ready.", name)
+            await self._clock.sleep(cluster.costs.value("gcs_check_sleep_s"))
+
+    def container_started(self, ctx: ContainerContext) -> None:
+        """Start Ray, or the autoscaler, in a container that runs now."""
+        labels = ctx.pod["metadata"].get("labels") or {}
+        if labels.get("ray.io/is-ray-node") != "yes":
+            return
+        cluster = self._cluster(ctx.pod)
+        if ctx.container["name"] == AUTOSCALER:
+            spec: ClusterSpec = _RayClusterObject(self._store, ctx.pod["metadata"]["namespace"], cluster.name)
+            work = run_autoscaler(cluster, self._logs_of(ctx.pod), spec, lambda: self._serve.get(_key(ctx.pod)))
+            self._run(ctx.pod, work)
+        elif ctx.container["name"] == ctx.pod["spec"]["containers"][0]["name"]:
+            self._run(ctx.pod, cluster.start_node(self._node(cluster, ctx)))
+
+    def probe(self, pod: dict[str, Any], container: str, kind: Literal["readiness", "liveness"]) -> bool:
+        """Answer a probe: a head by its agent, a worker's readiness also by the Serve proxy beside it."""
+        node = self._find(pod)
+        if node is None or container != node.ctx.container["name"]:
+            return True
+        if node.head:
+            # The shell that is PID 1 ignores SIGTERM: a head answers until it is killed (recordings).
+            return node.joined_at is not None
+        return node.running and (kind == "liveness" or self._worker_proxy_healthy(pod, node))
+
+    def pod_stopped(self, pod: dict[str, Any]) -> None:
+        """End a pod's processes; those who wait for its node learn of it."""
+        uid = pod["metadata"]["uid"]
+        node = self._find(pod)
+        if node is not None:
+            node.stopped.set()
+            if node.head and (controller := self._serve.pop(_key(pod), None)) is not None:
+                controller.stop()
+        if uid in self._tasks:
+            self._tasks[uid].cancel()
+
+    # -- ProxyBackend ----------------------------------------------------------------------------------------------
+
+    async def request(
+        self,
+        pod: dict[str, Any],
+        port: int,
+        method: str,
+        path: str,
+        query: str,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> Answer:
+        """Answer a proxied request; ConnectionRefusedError where nothing listens."""
+        node = self._find(pod)
+        if node is None or not node.running:
+            raise ConnectionRefusedError(f"nothing listens on port {port} of pod {pod['metadata']['name']}")
+        cluster = self._cluster(pod)
+        if port == DASHBOARD_PORT and node.head:
+            controller = self._controller(pod, cluster, node)
+            status, answered, content = await dashboard(cluster, controller, method, path, query, body)
+            return status, answered, content
+        if port == SERVE_PORT and (node.proxy or {}).get("status") == "HEALTHY":
+            return await self._proxied(pod, node, method, path, body)
+        raise ConnectionRefusedError(f"nothing listens on port {port} of pod {pod['metadata']['name']}")
+
+    def logs(self, pod: dict[str, Any], container: str) -> list[tuple[datetime, str]]:
+        """Return a container's output so far."""
+        logs = self._logs.get(pod["metadata"]["uid"])
+        return list(logs.containers.get(container, ())) if logs else []
+
+    async def stop(self) -> None:
+        """Stop every process of every pod. Raises what one of them failed with."""
+        for controller in self._serve.values():
+            await controller.close()
+        for tasks in self._tasks.values():
+            await tasks.stop()
+
+    # -- the operator ----------------------------------------------------------------------------------------------
+
+    def serve(self, head: dict[str, Any]) -> ServeController | None:
+        """Return Serve behind a head pod's dashboard, or None while the dashboard does not answer."""
+        node = self._find(head)
+        if node is None or not node.running or not node.head:
+            return None
+        return self._controller(head, self._cluster(head), node)
+
+    def head_proxy_healthy(self, head: dict[str, Any]) -> bool:
+        """Whether `/-/healthz` on the head's port 8000 says success: its route table holds an application."""
+        node, controller = self._find(head), self._serve.get(_key(head))
+        listening = node is not None and node.running and (node.proxy or {}).get("status") == "HEALTHY"
+        return bool(listening and controller is not None and controller.has_routes())
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    async def _proxied(self, pod: dict[str, Any], node: RayNode, method: str, path: str, body: bytes) -> Answer:
+        controller = self._serve.get(_key(pod))
+        routed = controller is not None and controller.has_routes()
+        text = {"Content-Type": "text/plain; charset=utf-8"}
+        if path == "/-/healthz":
+            healthy = routed and (node.head or self._worker_proxy_healthy(pod, node))
+            return (200, text, b"success") if healthy else (503, text, b"Route table is not populated yet.")
+        if controller is None or not routed:
+            return 404, text, f"Path '{path}' not found. Ping http://.../-/routes for available routes.".encode()
+        if path == "/-/routes":
+            routes = ", ".join(f'"{s.application.route_prefix}": "{n}"' for n, s in controller.applications.items())
+            return 200, {"Content-Type": "application/json"}, f"{{{routes}}}".encode()
+        while not controller.running():
+            # Serve's proxy holds a request until a replica can take it.
+            await self._clock.sleep(0.5)
+        return await self._answer(controller, method, path, body)
+
+    async def _answer(self, controller: ServeController, method: str, path: str, body: bytes) -> Answer:
+        state = next(iter(controller.applications.values()))
+        engine = state.application.engine
+        if engine is None:
+            document = b'{"application": "running"}' if method == "GET" else b'{"detail": "Not Found"}'
+            return (200 if method == "GET" else 404), {"Content-Type": "application/json"}, document
+        server = self._engines.get(engine.served)
+        if server is None:
+            server = self._engines[engine.served] = OpenAiServer(engine.served, self._clock, self._costs("openai"))
+        return await server.request(method, path, body, self._faults.completion or None)
+
+    def _worker_proxy_healthy(self, pod: dict[str, Any], node: RayNode) -> bool:
+        controller = self._serve.get(_key(pod))
+        if controller is None or (node.proxy or {}).get("status") != "HEALTHY":
+            return False
+        return any(replica.node is node for replica in controller.running())
+
+    def _cluster(self, pod: dict[str, Any]) -> RayCluster:
+        key = _key(pod)
+        if key not in self._clusters:
+            self._clusters[key] = RayCluster(key[1], self._clock, self._costs(*key), self._touch)
+        return self._clusters[key]
+
+    def _costs(self, *parts: str) -> Costs:
+        return Costs(self._profile, random.Random(f"{self._seed}/{'/'.join(parts)}"))
+
+    def _controller(self, pod: dict[str, Any], cluster: RayCluster, head: RayNode) -> ServeController:
+        key = _key(pod)
+        if key not in self._serve:
+            start = ReplicaStart(
+                cluster,
+                self._models,
+                hub_rate=lambda: self._faults.slow_hub,
+                crash=lambda: _CRASH if self._faults.replica_crash else None,
+                volumes=self._volumes,
+                code=self.code,
+            )
+            self._serve[key] = ServeController(cluster, head, start, import_fault=self._import_fault)
+        return self._serve[key]
+
+    def _import_fault(self) -> str | None:
+        return _IMPORT_FAULT if self._faults.deploy_failed else None
+
+    def _node(self, cluster: RayCluster, ctx: ContainerContext) -> RayNode:
+        labels = ctx.pod["metadata"]["labels"]
+        metadata = ctx.pod["metadata"]
+
+        def address() -> str:
+            # Known once the kubelet has reported it, which is after the container's start.
+            pod = self._store.peek("pods", metadata["name"], metadata["namespace"]) or ctx.pod
+            return str((pod.get("status") or {}).get("podIP", ""))
+
+        node = RayNode(
+            ctx=ctx,
+            address=address,
+            node_id=cluster.hex(56),
+            head=labels.get("ray.io/node-type") == "head",
+            group=labels.get("ray.io/group", ""),
+            logs=self._logs_of(ctx.pod),
+        )
+        node.logs.to_stderr = node.env.get("RAY_LOG_TO_STDERR") == "1"
+        cluster.nodes[ctx.pod["metadata"]["uid"]] = node
+        return node
+
+    def _find(self, pod: dict[str, Any]) -> RayNode | None:
+        cluster = self._clusters.get(_key(pod))
+        return cluster.nodes.get(pod["metadata"]["uid"]) if cluster else None
+
+    def _logs_of(self, pod: dict[str, Any]) -> PodLogs:
+        uid = pod["metadata"]["uid"]
+        if uid not in self._logs:
+            self._logs[uid] = PodLogs(self._clock, main=pod["spec"]["containers"][0]["name"])
+        return self._logs[uid]
+
+    def _run(self, pod: dict[str, Any], work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.setdefault(pod["metadata"]["uid"], TaskGroup()).start(work)
+
+
+def _key(pod: Mapping[str, Any]) -> tuple[str, str]:
+    metadata = pod["metadata"]
+    return metadata["namespace"], (metadata.get("labels") or {}).get("ray.io/cluster", "")

@@ -1,0 +1,51 @@
+"""What outlives a pod because it lies on a volume: downloaded weights, compiled graphs.
+
+A persistent volume claim keeps it for the whole cluster, a host path for its node; an emptyDir and the container's own
+file system keep nothing. It knows paths and volumes of pods, and nothing of why somebody mounted them.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from llm_provisioning_simulator.runtime import ContainerContext
+
+# The home of Ray's images, and where huggingface_hub and vLLM keep what they fetched and compiled below it.
+HUB_CACHE: Final = "/home/ray/.cache/huggingface"
+COMPILE_CACHE: Final = "/home/ray/.cache/vllm"
+
+
+class VolumeCaches:
+    """The lasting caches of one cluster: volume and path -> what has been put there."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, str], set[str]] = {}
+
+    def holds(self, ctx: ContainerContext, path: str, content: str) -> bool:
+        """Tell whether a container finds `content` below `path`, which some pod before it has left there."""
+        volume = _volume(ctx, path)
+        return volume is not None and content in self._held.get((volume, path), ())
+
+    def keep(self, ctx: ContainerContext, path: str, content: str) -> None:
+        """Leave `content` below `path`; it is gone with the pod unless a lasting volume is mounted there."""
+        volume = _volume(ctx, path)
+        if volume is not None:
+            self._held.setdefault((volume, path), set()).add(content)
+
+
+def _volume(ctx: ContainerContext, path: str) -> str | None:
+    """Return the identity of the lasting volume that `path` lies on, or None."""
+    mounts = [
+        mount
+        for mount in ctx.container.get("volumeMounts") or ()
+        if path == mount["mountPath"] or path.startswith(mount["mountPath"].rstrip("/") + "/")
+    ]
+    if not mounts:
+        return None
+    deepest = max(mounts, key=lambda mount: len(mount["mountPath"]))
+    volumes: dict[str, Mapping[str, Any]] = {item["name"]: item for item in ctx.pod["spec"].get("volumes") or ()}
+    volume = volumes.get(deepest["name"]) or {}
+    if claim := (volume.get("persistentVolumeClaim") or {}).get("claimName"):
+        return f"claim {claim}"
+    if host_path := (volume.get("hostPath") or {}).get("path"):
+        return f"{ctx.node.name}:{host_path}"
+    return None

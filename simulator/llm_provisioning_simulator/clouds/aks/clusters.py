@@ -1,0 +1,293 @@
+"""The Microsoft.ContainerService part of the Azure stand-in: clusters, their kubeconfig, agent pools, operations.
+
+What calls leave is in the World: a pool exists for the simulated nodes once its operation has Succeeded, with the
+streaming setting that really arrived. Shapes: API 2026-08-01, as azure-mgmt-containerservice 41.8.0 models them.
+"""
+
+import base64
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import yaml
+from aiohttp import web
+
+from llm_provisioning_simulator.clouds.aks import models as aks_models
+from llm_provisioning_simulator.clouds.aks.http import (
+    ARM_GROUP,
+    AzureError,
+    Call,
+    Handler,
+    LongOperations,
+    Running,
+)
+from llm_provisioning_simulator.clouds.aks.roles import kubelet_identity
+from llm_provisioning_simulator.world import CloudCluster, NodePool, World
+
+# GPU sizes that can be asked for: SKU and count (Azure VM sizes, NVadsA10 v5, NC A100 v4, NCasT4 v3, NCads H100 v5).
+GPU_SIZES: Final[Mapping[str, Mapping[str, int]]] = {
+    "Standard_NV36ads_A10_v5": {"A10": 1},
+    "Standard_NV72ads_A10_v5": {"A10": 2},
+    "Standard_NC4as_T4_v3": {"T4": 1},
+    "Standard_NC8as_T4_v3": {"T4": 1},
+    "Standard_NC16as_T4_v3": {"T4": 1},
+    "Standard_NC24ads_A100_v4": {"A100": 1},
+    "Standard_NC40ads_H100_v5": {"H100": 1},
+}
+_POOL_NAME: Final = re.compile(r"[a-z][a-z0-9]{0,11}")
+_TAG_NAME: Final = re.compile(r"[^<>%&\\?/]{1,512}")  # Azure Resource Manager, "Use tags", limitations
+_CLUSTERS: Final = f"{ARM_GROUP}/Microsoft.ContainerService/managedClusters"
+_BUSY: Final = ("Creating", "Updating", "Deleting")
+
+
+class ManagedClusters:
+    """Clusters of the World whose cloud is aks. `entra`: kubeconfigs then ask for kubelogin, as Entra clusters do."""
+
+    def __init__(
+        self,
+        world: World,
+        operations: LongOperations,
+        durations_s: Mapping[str, float],
+        base_url: Callable[[], str],
+        nodes_of: Callable[[str, str], int] | None = None,
+    ) -> None:
+        self.entra = False
+        self._world = world
+        self._operations = operations
+        self._durations_s = durations_s
+        self._base_url = base_url
+        self._nodes_of = nodes_of
+        self._pools: dict[tuple[str, str], dict[str, Any]] = {}
+        self._versions: dict[tuple[str, str], int] = {}
+
+    def routes(self) -> list[tuple[str, str, str, Handler]]:
+        """Return (method, path, call name, handler)."""
+        one, pools = f"{_CLUSTERS}/{{cluster}}", f"{_CLUSTERS}/{{cluster}}/agentPools"
+        location = "/subscriptions/{subscription}/providers/Microsoft.ContainerService/locations/{location}"
+        return [
+            ("GET", _CLUSTERS, "clusters.list", self._list),
+            ("GET", one, "clusters.get", self._get),
+            ("POST", f"{one}/listClusterUserCredential", "clusters.credentials", self._credentials),
+            ("GET", pools, "agentPools.list", self._list_pools),
+            ("GET", f"{pools}/{{pool}}", "agentPools.get", self._get_pool),
+            ("PUT", f"{pools}/{{pool}}", "agentPools.put", self._put_pool),
+            ("DELETE", f"{pools}/{{pool}}", "agentPools.delete", self._delete_pool),
+            ("GET", f"{location}/operations/{{operation}}", "operations.get", self._operation),
+        ]
+
+    async def _list(self, call: Call) -> web.Response:
+        clusters = [cluster for cluster in self._world.clusters.values() if cluster.cloud == "aks"]
+        return web.json_response({"value": [self._cluster_body(call, cluster) for cluster in clusters]})
+
+    async def _get(self, call: Call) -> web.Response:
+        return web.json_response(self._cluster_body(call, self._cluster(call)))
+
+    async def _credentials(self, call: Call) -> web.Response:
+        cluster = self._cluster(call)
+        user: dict[str, Any] = {"token": f"stand-in-{cluster.name}"}
+        if self.entra:
+            user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "kubelogin"}}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": cluster.name, "cluster": {"server": cluster.server or "http://127.0.0.1:1"}}],
+            "users": [{"name": "clusterUser", "user": user}],
+            "contexts": [{"name": cluster.name, "context": {"cluster": cluster.name, "user": "clusterUser"}}],
+            "current-context": cluster.name,
+        }
+        value = base64.b64encode(yaml.safe_dump(config).encode()).decode()
+        return web.json_response({"kubeconfigs": [{"name": "clusterUser", "value": value}]})
+
+    async def _list_pools(self, call: Call) -> web.Response:
+        cluster = self._cluster(call)
+        names = dict.fromkeys(
+            [*cluster.pools, *(pool for owner, pool in self._pools if owner == cluster.name)],
+        )
+        return web.json_response({"value": [self._pool_body(call, cluster, name) for name in names]})
+
+    async def _get_pool(self, call: Call) -> web.Response:
+        return web.json_response(self._pool_body(call, self._cluster(call), call.path["pool"]))
+
+    async def _put_pool(self, call: Call) -> web.Response:
+        cluster, name, body = self._cluster(call), call.path["pool"], call.json()
+        properties = dict(_checked_pool(name, body))
+        before = self._properties(cluster, name)
+        if before is not None and before["provisioningState"] in _BUSY:
+            raise _in_progress(name, str(before["provisioningState"]))
+        wanted = call.headers.get("If-Match", "*").strip('"')
+        if wanted not in ("*", self._etag(cluster, name)):
+            raise AzureError(412, "EtagMismatch", f"The agent pool {name} was changed since it was read.")
+        self._versions[cluster.name, name] = self._versions.get((cluster.name, name), 0) + 1
+        state = "Creating" if before is None else "Updating"
+        properties = {
+            **properties,
+            "provisioningState": state,
+            "type": properties.get("type", "VirtualMachineScaleSets"),
+        }
+        properties.pop("status", None)
+        self._pools[cluster.name, name] = properties
+        seconds = self._durations_s["create_pool" if before is None else "update_pool"]
+        running = self._operations.begin("aks-", seconds, lambda end: self._written(cluster, name, end), call.fault)
+        return web.json_response(
+            self._pool_body(call, cluster, name),
+            status=201 if before is None else 200,
+            headers=self._async_headers(call, cluster, running),
+        )
+
+    async def _delete_pool(self, call: Call) -> web.Response:
+        cluster, name = self._cluster(call), call.path["pool"]
+        before = self._properties(cluster, name)
+        if before is None:
+            return web.Response(status=204)
+        if before["provisioningState"] in _BUSY:
+            raise _in_progress(name, str(before["provisioningState"]))
+        self._pools[cluster.name, name] = {**before, "provisioningState": "Deleting"}
+
+        def gone(end: Running) -> None:
+            if end.status == "Succeeded":
+                self._pools.pop((cluster.name, name), None)
+                cluster.pools.pop(name, None)
+            else:
+                self._pools[cluster.name, name] = {**before, "provisioningState": "Failed"}
+
+        running = self._operations.begin("aks-", self._durations_s["delete_pool"], gone, call.fault)
+        return web.Response(status=202, headers=self._async_headers(call, cluster, running))
+
+    async def _operation(self, call: Call) -> web.Response:
+        running = self._operations.get(call.path["operation"])
+        if running is None:
+            raise AzureError(404, "NotFound", f"The entity was not found: {call.path['operation']}.")
+        return web.json_response(running.as_azure())
+
+    def _written(self, cluster: CloudCluster, name: str, end: Running) -> None:
+        properties = self._pools[cluster.name, name]
+        properties["provisioningState"] = end.status
+        if end.status != "Succeeded":
+            properties["status"] = {"provisioningError": {"code": end.code, "message": end.message}}
+            return
+        size = str(properties["vmSize"])
+        profile = properties.get("artifactStreamingProfile") or {}
+        cluster.pools[name] = NodePool(
+            name=name,
+            instance_type=size,
+            min_nodes=int(properties.get("minCount") or 0),
+            max_nodes=int(properties.get("maxCount") or properties.get("count") or 0),
+            labels={**(properties.get("nodeLabels") or {}), "kubernetes.azure.com/agentpool": name},
+            taints=tuple(_taint(text) for text in properties.get("nodeTaints") or ()),
+            gpu=dict(GPU_SIZES.get(size, {})),
+            streaming=bool(profile.get("enabled")),
+            driver_installed=(properties.get("gpuProfile") or {}).get("driver") != "None",
+            image_type=str(properties.get("osSKU") or "Ubuntu"),
+        )
+
+    def _cluster(self, call: Call) -> CloudCluster:
+        cluster = self._world.clusters.get(call.path["cluster"])
+        if cluster is None or cluster.cloud != "aks":
+            raise AzureError(
+                404,
+                "ResourceNotFound",
+                f"The Resource 'Microsoft.ContainerService/managedClusters/{call.path['cluster']}' under resource "
+                f"group '{call.path['group']}' was not found.",
+            )
+        return cluster
+
+    def _cluster_body(self, call: Call, cluster: CloudCluster) -> dict[str, Any]:
+        return {
+            "id": f"{_group_id(call)}/Microsoft.ContainerService/managedClusters/{cluster.name}",
+            "name": cluster.name,
+            "type": "Microsoft.ContainerService/ManagedClusters",
+            "location": cluster.region,
+            "properties": {
+                "provisioningState": "Succeeded",
+                "kubernetesVersion": cluster.kubernetes_version,
+                "identityProfile": {"kubeletidentity": {"objectId": kubelet_identity(cluster.name)}},
+                "nodeProvisioningProfile": {"mode": "Auto" if cluster.autoscaler == "karpenter" else "Manual"},
+            },
+        }
+
+    def _properties(self, cluster: CloudCluster, name: str) -> dict[str, Any] | None:
+        if (cluster.name, name) in self._pools:
+            return self._pools[cluster.name, name]
+        pool = cluster.pools.get(name)
+        if pool is None:
+            return None
+        return {
+            "count": pool.min_nodes,
+            "minCount": pool.min_nodes,
+            "maxCount": pool.max_nodes,
+            "enableAutoScaling": True,
+            "vmSize": pool.instance_type,
+            "osType": "Linux",
+            "osSKU": pool.image_type or "Ubuntu",
+            "mode": "User",
+            "type": "VirtualMachineScaleSets",
+            "nodeLabels": dict(pool.labels),
+            "nodeTaints": [f"{t['key']}={t.get('value', '')}:{t['effect']}" for t in pool.taints],
+            "artifactStreamingProfile": {"enabled": pool.streaming},
+            "provisioningState": "Succeeded",
+        }
+
+    def _etag(self, cluster: CloudCluster, name: str) -> str:
+        """Return the pool's version: it changes with every write, and with its number of nodes."""
+        nodes = 0 if self._nodes_of is None else self._nodes_of(cluster.name, name)
+        return f"{name}-{self._versions.get((cluster.name, name), 0)}-{nodes}"
+
+    def _pool_body(self, call: Call, cluster: CloudCluster, name: str) -> dict[str, Any]:
+        properties = self._properties(cluster, name)
+        if properties is None:
+            raise AzureError(404, "NotFound", f"The agent pool '{name}' of '{cluster.name}' could not be found.")
+        properties = {**properties, "eTag": self._etag(cluster, name)}
+        if self._nodes_of is not None:
+            properties = {**properties, "count": self._nodes_of(cluster.name, name)}
+        return {
+            "id": f"{_group_id(call)}/Microsoft.ContainerService/managedClusters/{cluster.name}/agentPools/{name}",
+            "name": name,
+            "type": "Microsoft.ContainerService/managedClusters/agentPools",
+            "properties": properties,
+        }
+
+    def _async_headers(self, call: Call, cluster: CloudCluster, running: Running) -> dict[str, str]:
+        path = (
+            f"/subscriptions/{call.path['subscription']}/providers/Microsoft.ContainerService/locations/"
+            f"{cluster.region}/operations/{running.identity}?api-version=2017-08-31"
+        )
+        return {"Azure-AsyncOperation": self._base_url() + path, "Retry-After": f"{self._durations_s['retry_after']:g}"}
+
+
+def _group_id(call: Call) -> str:
+    return f"/subscriptions/{call.path['subscription']}/resourceGroups/{call.path['group']}/providers"
+
+
+def _checked_pool(name: str, body: Any) -> Mapping[str, Any]:
+    found = aks_models.problems("containerservice", "AgentPool", body)
+    properties: Mapping[str, Any] = (body or {}).get("properties") or {}
+    if not _POOL_NAME.fullmatch(name):
+        found.append(f"agent pool name '{name}' must have 1 to 12 lower-case letters and digits, a letter first")
+    size = str(properties.get("vmSize") or "")
+    if not size or (size.startswith("Standard_N") and size not in GPU_SIZES):
+        found.append(f"the VM size '{size}' is not supported in this subscription and location")
+    if properties.get("enableAutoScaling") and not (
+        0 <= int(properties.get("minCount") or 0) <= int(properties.get("maxCount") or 0)
+    ):
+        found.append("minCount must not exceed maxCount")
+    if found:
+        raise AzureError(400, "InvalidParameter", f"The value of a parameter is invalid: {'; '.join(found)}.")
+    bad_tags = [key for key in properties.get("tags") or {} if not _TAG_NAME.fullmatch(key)]
+    if bad_tags:
+        raise AzureError(
+            400,
+            "InvalidTagNameCharacters",
+            rf"The following tag names {bad_tags} have characters that are not allowed: <,>,%,&,\,?,/",
+        )
+    return properties
+
+
+def _in_progress(name: str, state: str) -> AzureError:
+    message = f"Operation is not allowed: another operation ({state}) is in progress on agent pool {name}, please wait."
+    return AzureError(409, "OperationNotAllowed", message)
+
+
+def _taint(text: str) -> Mapping[str, str]:
+    pair, _, effect = text.rpartition(":")
+    key, _, value = pair.partition("=")
+    return {"key": key, "value": value, "effect": effect}

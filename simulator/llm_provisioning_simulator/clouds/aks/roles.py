@@ -1,0 +1,60 @@
+"""The Microsoft.Authorization part of the Azure stand-in: which role a cluster's kubelet identity has on a registry.
+
+Only what attaching a registry leaves is known: AcrPull on it. Shape: Azure RBAC REST, role assignments 2022-04-01.
+"""
+
+import re
+from typing import Final
+from uuid import NAMESPACE_DNS, uuid5
+
+from aiohttp import web
+
+from llm_provisioning_simulator.clouds.aks.http import ARM_GROUP, AzureError, Call, Handler
+from llm_provisioning_simulator.world import World
+
+ACR_PULL: Final = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
+_REGISTRY: Final = f"{ARM_GROUP}/Microsoft.ContainerRegistry/registries/{{registry}}"
+_ASSIGNED_TO: Final = re.compile(r"assignedTo\('([0-9a-f-]{36})'\)")
+
+
+def kubelet_identity(cluster: str) -> str:
+    """Return the object id of the identity that a cluster's nodes pull as."""
+    return str(uuid5(NAMESPACE_DNS, f"kubelet.{cluster}.azmk8s.io"))
+
+
+class RoleAssignments:
+    """Who has which role on the registries, as the World's attachments say."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def routes(self) -> list[tuple[str, str, str, Handler]]:
+        """Return (method, path, call name, handler)."""
+        path = f"{_REGISTRY}/providers/Microsoft.Authorization/roleAssignments"
+        return [("GET", path, "roleAssignments.list", self._list)]
+
+    async def _list(self, call: Call) -> web.Response:
+        asked = _ASSIGNED_TO.fullmatch(call.query.get("$filter", ""))
+        if asked is None:
+            raise AzureError(400, "UnsupportedQuery", "The filter must be assignedTo('<object id>').")
+        registry = call.path["registry"]
+        scope = (
+            f"/subscriptions/{call.path['subscription']}/resourceGroups/{call.path['group']}/providers"
+            f"/Microsoft.ContainerRegistry/registries/{registry}"
+        )
+        found = [
+            {
+                "name": str(uuid5(NAMESPACE_DNS, cluster + host)),
+                "type": "Microsoft.Authorization/roleAssignments",
+                "properties": {
+                    "roleDefinitionId": f"/subscriptions/{call.path['subscription']}/providers"
+                    f"/Microsoft.Authorization/roleDefinitions/{ACR_PULL}",
+                    "principalId": kubelet_identity(cluster),
+                    "principalType": "ServicePrincipal",
+                    "scope": scope,
+                },
+            }
+            for cluster, host in sorted(self._world.aks_attached)
+            if host.partition(".")[0] == registry and kubelet_identity(cluster) == asked[1]
+        ]
+        return web.json_response({"value": found})

@@ -1,0 +1,94 @@
+"""What Karpenter's NodePools and node classes say about the nodes to be made. Reads objects, makes nothing."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from llm_provisioning_simulator.infra.autoscalers import base
+from llm_provisioning_simulator.infra.machines import ClusterContext, OperatingSystem
+from llm_provisioning_simulator.profiles import InstanceType
+from llm_provisioning_simulator.world import NodeSpec
+
+Object = dict[str, Any]
+
+POOL_LABEL: Final = "karpenter.sh/nodepool"
+
+_DATA_DEVICE: Final = "/dev/xvdb"
+
+
+def node_spec(
+    ctx: ClusterContext, pool: Object, node_class: Object, size: InstanceType
+) -> tuple[NodeSpec, OperatingSystem]:
+    """Return the node a pool and its class describe at this moment."""
+    cluster, spec = ctx.cluster, node_class["spec"]
+    name, provider_id = base.new_identity(ctx, "karpenter")
+    taints = [dict(taint) for taint in pool["spec"]["template"]["spec"].get("taints") or ()]
+    common: dict[str, Any] = {
+        "cluster": cluster.name,
+        "name": name,
+        "cloud": cluster.cloud,
+        "region": cluster.region,
+        "zone": base.zone_of(ctx),
+        "instance_type": size.name,
+        "gpu": {size.gpu: size.gpus} if size.gpu else {},
+        "labels": {**template_labels(pool), "node.kubernetes.io/instance-type": size.name},
+        "taints": tuple(taints),
+        "provider_id": provider_id,
+    }
+    if cluster.cloud == "aks":
+        return NodeSpec(**common, streaming=bool((spec.get("artifactStreaming") or {}).get("enabled"))), "ubuntu"
+    if any("al2023" in str(term.get("alias", "")) for term in spec.get("amiSelectorTerms") or ()):
+        return NodeSpec(**common), "al2023"
+    raid = spec.get("instanceStorePolicy") == "RAID0"
+    return NodeSpec(**common, **_data_volume(spec), instance_store_raid=raid), "bottlerocket"
+
+
+def _data_volume(spec: Object) -> dict[str, Any]:
+    for device in spec.get("blockDeviceMappings") or ():
+        if device.get("deviceName") == _DATA_DEVICE:
+            ebs = device.get("ebs") or {}
+            size = re.match(r"\d+", str(ebs.get("volumeSize", "")))
+            return {
+                "snapshot_id": ebs.get("snapshotID"),
+                "data_volume_gib": int(size.group()) if size else None,
+                "volume_initialization_rate_mib_s": ebs.get("volumeInitializationRate"),
+            }
+    return {}
+
+
+def template_labels(pool: Object) -> dict[str, str]:
+    """Return the labels a pool's nodes carry: the template's own, the pool's, and requirements of one value."""
+    template = pool["spec"]["template"]
+    labels = dict((template.get("metadata") or {}).get("labels") or {})
+    for rule in template["spec"].get("requirements") or ():
+        if rule["operator"] == "In" and len(rule.get("values") or ()) == 1:
+            labels[rule["key"]] = rule["values"][0]
+    return labels | {POOL_LABEL: pool["metadata"]["name"]}
+
+
+def admits(requirements: Any, size: InstanceType) -> bool:
+    """Tell whether a pool's requirements admit a machine size; keys that say nothing about sizes are met."""
+    known: dict[str, str | None] = {"node.kubernetes.io/instance-type": size.name}
+    for vendor in ("karpenter.k8s.aws/instance", "karpenter.azure.com/sku"):
+        known[f"{vendor}-gpu-name"] = size.gpu.lower() if size.gpu else None
+        known[f"{vendor}-gpu-count"] = str(size.gpus) if size.gpus else None
+    return all(_met(known[rule["key"]], rule) for rule in requirements if rule["key"] in known)
+
+
+def _met(found: str | None, rule: Mapping[str, Any]) -> bool:
+    values = [str(value).lower() for value in rule.get("values") or ()]
+    outcomes = {
+        "In": found is not None and found.lower() in values,
+        "NotIn": found is None or found.lower() not in values,
+        "Exists": found is not None,
+        "DoesNotExist": found is None,
+    }
+    return outcomes.get(rule["operator"], False)
+
+
+def seconds(duration: str) -> float:
+    """Read a Go duration (`30s`, `1m30s`, `1h`); `Never` is for ever."""
+    if duration == "Never":
+        return float("inf")
+    factors = {"h": 3600.0, "m": 60.0, "s": 1.0}
+    return sum(float(number) * factors[unit] for number, unit in re.findall(r"([\d.]+)([hms])", duration))

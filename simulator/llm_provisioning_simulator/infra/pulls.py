@@ -1,0 +1,134 @@
+"""How a kubelet gets the image of one container onto its machine, and what it says about it on the way.
+
+Wordings are those of kubelet 1.34. A streamed image is "pulled" within seconds and reports its full size: what it costs
+comes later, when it is read. GKE says on the Node that an image is streamed; AKS says nothing anywhere.
+"""
+
+import logging
+from datetime import datetime
+from typing import Any, Final
+
+from llm_provisioning_simulator.infra import delivery
+from llm_provisioning_simulator.infra.machines import ClusterContext, LocalImage, Machine
+from llm_provisioning_simulator.world import Delivery, Image, normalise
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class PullError(Exception):
+    """The image cannot be had now; the message is the runtime's."""
+
+
+class ImagePuller:
+    """The image manager of one machine's kubelet."""
+
+    def __init__(self, ctx: ClusterContext, machine: Machine) -> None:
+        self._ctx = ctx
+        self._machine = machine
+
+    async def ensure(self, pod: dict[str, Any], container: dict[str, Any], field_path: str) -> LocalImage:
+        """Return the container's image once it is on the machine. PullError: it is not, after one attempt."""
+        reference = container["image"]
+        local = self._local(reference)
+        always = container.get("imagePullPolicy") == "Always"
+        if local is not None and not always:
+            text = f'Container image "{reference}" already present on machine'
+            self._event(pod, "Pulled", text, field_path)
+            return local
+        self._event(pod, "Pulling", f'Pulling image "{reference}"', field_path)
+        asked_at, waits = self._ctx.clock.now(), self._machine.pulling.locked()
+        async with self._machine.pulling:
+            started_at = self._ctx.clock.now() if waits else asked_at
+            secrets = bool(pod["spec"].get("imagePullSecrets"))
+            local = await self._pull(reference, self._local(reference), pull_secrets=secrets)
+        ended_at = self._ctx.clock.now()
+        took, waited = _duration(started_at, ended_at), _duration(asked_at, ended_at)
+        size = local.image.compressed_bytes
+        text = (
+            f'Successfully pulled image "{reference}" in {took} ({waited} including waiting). Image size: {size} bytes.'
+        )
+        self._event(pod, "Pulled", text, field_path)
+        return local
+
+    def _local(self, reference: str) -> LocalImage | None:
+        """Return an image that is there already: pulled before, or on the data volume since boot."""
+        found = self._machine.images.get(normalise(reference))
+        if found is not None:
+            return found
+        world, spec = self._ctx.world, self._machine.spec
+        digest = delivery.snapshot_digest(world, spec, reference)
+        image = world.contents.get(digest) if digest else None
+        if image is None:
+            return None
+        arrived = self._decide(reference, image)
+        return self._keep(reference, image, arrived) if arrived.kind == "present" else None
+
+    async def _pull(self, reference: str, present: LocalImage | None, *, pull_secrets: bool) -> LocalImage:
+        ctx, spec = self._ctx, self._machine.spec
+        image = None if ctx.faults.image_pull_backoff else ctx.world.find_image(reference)
+        if image is None:
+            await ctx.pause("image_missing_answer_s")
+            raise PullError(
+                f'rpc error: code = NotFound desc = failed to pull and unpack image "{reference}": failed to resolve '
+                f'reference "{reference}": {reference}: not found'
+            )
+        refused = delivery.refusal(ctx.world, spec, image, pull_secrets=pull_secrets)
+        if refused is not None:
+            await ctx.pause("image_missing_answer_s")
+            raise PullError(
+                f'rpc error: code = Unknown desc = failed to pull and unpack image "{reference}": failed to resolve '
+                f'reference "{reference}": {refused}'
+            )
+        if present is not None and present.image.digest == image.digest:
+            await ctx.pause("image_missing_answer_s")
+            return present
+        arrived = self._decide(reference, image, pull_secrets=pull_secrets)
+        if arrived.kind == "pull":
+            await ctx.clock.sleep(delivery.pull_s(image, ctx.profile, ctx.rng))
+            delivery.remember_pull(ctx.world, spec, image)
+        else:
+            await ctx.clock.sleep(arrived.mount_s)
+        if arrived.kind == "streamed" and spec.cloud == "gke":
+            self._say_streamed(reference)
+        return self._keep(reference, image, arrived)
+
+    def _decide(self, reference: str, image: Image, *, pull_secrets: bool = False) -> Delivery:
+        ctx = self._ctx
+        now = ctx.clock.now()
+        return delivery.deliver(
+            ctx.world, self._machine.spec, reference, image, ctx.profile, ctx.rng, now, pull_secrets=pull_secrets
+        )
+
+    def _keep(self, reference: str, image: Image, arrived: Delivery) -> LocalImage:
+        _LOG.info("%s on %s: %s, because %s", reference, self._machine.name, arrived.kind, arrived.why)
+        local = LocalImage(image, arrived)
+        self._machine.images[normalise(reference)] = local
+        return local
+
+    def _say_streamed(self, reference: str) -> None:
+        self._ctx.store.record_event(
+            self._machine.reference,
+            "ImageStreaming",
+            f"Image {reference} is backed by image streaming.",
+            component="gcfs-snapshotter",
+            style="kubelet",
+            host=self._machine.name,
+        )
+
+    def _event(self, pod: dict[str, Any], reason: str, message: str, field_path: str) -> None:
+        self._ctx.store.record_event(
+            pod, reason, message, component="kubelet", style="kubelet", field_path=field_path, host=self._machine.name
+        )
+
+
+def _duration(since: datetime, until: datetime) -> str:
+    """Return a duration as Go prints one truncated to milliseconds: 796ms, 12.122s, 2m10.813s, 1h0m0.5s."""
+    total_ms = int((until - since).total_seconds() * 1000)
+    if total_ms < 1000:
+        return f"{total_ms}ms"
+    minutes, rest_ms = divmod(total_ms, 60_000)
+    seconds = f"{rest_ms / 1000:.3f}".rstrip("0").rstrip(".") + "s"
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes}m{seconds}"
+    return f"{minutes}m{seconds}" if minutes else seconds
