@@ -33,7 +33,7 @@ def shared_folder() -> Path:
     folder = Path(os.environ.get("LLM_PROVISIONING_SHARED", default))
     if not folder.is_dir():
         pytest.skip(
-            f"no CRDs and recorded exchanges: {folder} is absent; LLM_PROVISIONING_SHARED names the folder that has them"
+            f"no CRDs and recorded exchanges: {folder} is absent; name their folder by LLM_PROVISIONING_SHARED"
         )
     return folder
 
