@@ -4,11 +4,13 @@ aside.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from airflow_llm_provisioning.core.arm import Arm
+from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.exceptions import TraceError
 
 
@@ -45,40 +47,18 @@ class MilestoneResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialResult:
-    """One deployment of one cell.
+    """A trial and how it ended.
 
-    `origin`: `simulated` or `measured`, as the cluster itself said. `total_s`: submission to the first ready endpoint
-    of the
+    `trial`: what was planned and opened; its `arm.stratum.origin` is `simulated` or `measured`, as the cluster itself
+    said. `opened_at`: when the trial was opened, or refused. `total_s`: submission to the first ready endpoint of the
     serve Service, None where it never became ready; `total_low_s`, `total_high_s`: its bounds. `completion_s`:
-    submission to the
-    first valid completion. `start`: `cold`, `warm` or `unknown`. `applied`: of all the variant's treatments together:
-    `applied`, `not applied`, `unknown`; `none` for the baseline, which has none. `verdicts`: [{claim, value,
-    evidence: [..]}].
-    `environment`: instance types, versions, zone, images, as far as they were seen. `analysis_version`: which code
-    computed it from the trace; None where there was none to compute from.
+    submission to the first valid completion. `start`: `cold`, `warm` or `unknown`. `applied`: of all the variant's
+    treatments together: `applied`, `not applied`, `unknown`; `none` for the baseline, which has none. `verdicts`:
+    [{claim, value, evidence: [..]}]. `environment`: instance types, versions, zone, images, as far as they were seen.
+    `analysis_version`: which code computed it from the trace; None where there was none to compute from.
     """
 
-    trial_id: str
-    experiment: str
-    run_id: str
-    dag_id: str
-    target: str
-    cluster: str
-    cloud: str
-    setup: str
-    variant: str
-    profile: str
-    treatments: Sequence[str]
-    replicate: int
-    slot: int
-    seed: int
-    rayservice: str
-    namespace: str
-    model_id: str
-    model_revision: str
-    model_source: str
-    image: str
-    origin: str
+    trial: Trial
     status: TrialStatus
     opened_at: datetime
     closed_at: datetime
@@ -99,6 +79,21 @@ class TrialResult:
     analysis_version: str | None = None
 
     @property
+    def trial_id(self) -> str:
+        """The trial's name everywhere."""
+        return self.trial.trial_id
+
+    @property
+    def arm(self) -> Arm:
+        """What the trial is a replicate of."""
+        return self.trial.arm
+
+    @property
+    def origin(self) -> str:
+        """`measured`, `simulated` or `unknown`."""
+        return self.trial.arm.stratum.origin
+
+    @property
     def comparable(self) -> bool:
         """Whether it may enter a cold comparison: ready, cold, and its treatments (if any) verified."""
         return (
@@ -110,10 +105,31 @@ class TrialResult:
 
     def summary(self) -> dict[str, Any]:
         """Return the flat JSON row that goes to XCom: no phases, no milestones."""
-        row = asdict(self)
-        for key in ("phases", "milestones", "verdicts", "environment", "treatments", "flags"):
-            row.pop(key)
-        row["treatments"] = "+".join(self.treatments)
+        trial, stratum = self.trial, self.trial.arm.stratum
+        slot, opened, model = trial.slot, trial.opened, trial.served.model
+        row: dict[str, Any] = {
+            "trial_id": self.trial_id,
+            "experiment": slot.experiment,
+            "dag_id": slot.dag_id,
+            "run_id": slot.run_id,
+            "target": trial.target,
+            "cluster": slot.cluster,
+            **stratum.as_dict(),
+            "variant": trial.arm.variant,
+            "treatments": "+".join(trial.arm.treatments),
+            "arm": trial.arm.key,
+            "replicate": slot.replicate,
+            "slot": slot.number,
+            "seed": slot.seed,
+            "rayservice": opened.rayservice if opened else None,
+            "namespace": opened.namespace if opened else None,
+            "model_source": model.source if model else None,
+            "image": trial.served.image or None,
+        }
+        own = ("status", "reason", "opened_at", "closed_at", "submitted_at", "ready_at", "total_s", "total_low_s")
+        more = ("total_high_s", "completion_s", "start", "applied", "analysis_version")
+        row |= {name: getattr(self, name) for name in (*own, *more)}
+        row["status"] = str(self.status)
         row["flags"] = "; ".join(self.flags)
         return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in row.items()}
 

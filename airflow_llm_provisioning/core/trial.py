@@ -1,36 +1,42 @@
-"""A trial's identity: the same slot of the same DAG run is the same trial, until its row is written."""
+"""One trial, from the plan to the row: what it is, what it serves, how it is reached, what was found when it opened.
+
+The same frozen dataclass is drawn by the plan, travels through XCom, heads the trace and stands in the row. It never
+holds a manifest or a secret: tasks render the manifest anew from the experiment, and compare its fingerprint.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Self
 
+from airflow_llm_provisioning.core.arm import Arm, Stratum
 from airflow_llm_provisioning.core.names import fingerprint
-from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
+from airflow_llm_provisioning.core.workload import ImageRecipe, Model
 
-# After its time limit a trial is deleted and its nodes are waited for; what is older than this was forgotten.
+# After its time limit a trial is deleted and its nodes are waited for. What is older than this was forgotten.
 EXPIRES_AFTER_LIMIT: Final = timedelta(hours=2)
 
 
-@dataclass(frozen=True, slots=True)
-class TrialPlan:
-    """One trial before anything of it exists. `slot_id` names its slot in its DAG run; `attempt` counts re-runs of
-    the slot.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """Where a trial stands in its DAG run. `number` counts from 0 per cluster; `attempt` counts re-runs of the slot;
+    `seed` drew the order.
     """
 
-    slot_id: str
+    experiment: str
     dag_id: str
     run_id: str
     cluster: str
-    timeout_s: float
+    number: int
+    replicate: int
+    seed: int
     attempt: int = 1
 
-    @classmethod
-    def draw(cls, planned: Mapping[str, Any], *, dag_id: str, run_id: str, timeout_s: float) -> "TrialPlan":
-        """Return the trial of a planned slot (see `PlannedTrial.as_dict`, with `experiment`) in a DAG run."""
-        run = fingerprint({"dag_id": dag_id, "run_id": run_id}, 8)
-        slot_id = f"{planned['experiment']}-{run}-{planned['cluster']}-{int(planned['slot']):02d}"
-        return cls(slot_id, dag_id, run_id, planned["cluster"], timeout_s)
+    @property
+    def slot_id(self) -> str:
+        """The slot's name: the same slot of the same DAG run always has the same."""
+        run = fingerprint({"dag_id": self.dag_id, "run_id": self.run_id}, 8)
+        return f"{self.experiment}-{run}-{self.cluster}-{self.number:02d}"
 
     @property
     def trial_id(self) -> str:
@@ -42,47 +48,187 @@ class TrialPlan:
         """Who holds the cluster's lock: the DAG run, whose slots on a cluster follow one another."""
         return f"{self.dag_id}/{self.run_id}/{self.cluster}"
 
-    def same_slot(self, trial_id: str) -> bool:
-        """Return whether a trial was an earlier run of this slot."""
+    def is_attempt(self, trial_id: str) -> bool:
+        """Return whether a trial was a run of this slot."""
         return trial_id == self.slot_id or trial_id.startswith(f"{self.slot_id}.")
 
-    def numbered(self, finished: int) -> "TrialPlan":
-        """Return the plan as the attempt after `finished` ones whose rows are written."""
-        return replace(self, attempt=finished + 1)
 
-    def expires_at(self, opened_at: datetime) -> datetime:
-        """Return when whatever is left of it may be deleted by anybody."""
-        return opened_at + timedelta(seconds=self.timeout_s) + EXPIRES_AFTER_LIMIT
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What a trial serves. `workload`: its name in the experiment file. `image`: the reference that the Ray containers
+    are given (of the head, where they differ), "" before the trial is opened. `recipe`: what that image is built from,
+    or its plain base. `model`: None where the experiment does not say which one is served. `overrides`: what a form
+    changed ({image, model_id, revision}).
+    """
 
-    def refused(
-        self, planned: Mapping[str, Any], *, origin: str, opened_at: datetime, closed_at: datetime, reason: str
-    ) -> TrialResult:
-        """Return the row of a trial that could not even be opened."""
-        model = planned.get("model") or {}
-        return TrialResult(
-            trial_id=self.trial_id,
-            dag_id=self.dag_id,
-            run_id=self.run_id,
-            **{key: planned[key] for key in ("experiment", "cluster", "cloud", "setup", "variant", "profile")},
-            target=_target_name(planned),
-            treatments=(),
-            replicate=planned["replicate"],
-            slot=planned["slot"],
-            seed=planned["seed"],
-            rayservice="",
-            namespace="",
-            model_id=model.get("model_id", ""),
-            model_revision=model.get("revision", ""),
-            model_source=model.get("source", ""),
-            image="",
-            origin=origin,
-            status=TrialStatus.FAILED,
-            opened_at=opened_at,
-            closed_at=closed_at,
-            reason=reason,
+    workload: str
+    model: Model | None = None
+    image: str = ""
+    recipe: ImageRecipe | None = None
+    overrides: Mapping[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "workload": self.workload,
+            "model": asdict(self.model) if self.model else None,
+            "image": self.image,
+            "recipe": self.recipe.as_dict() if self.recipe else None,
+            "overrides": dict(self.overrides),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `as_dict` wrote."""
+        return cls(
+            workload=data["workload"],
+            model=Model(**data["model"]) if data.get("model") else None,
+            image=data.get("image") or "",
+            recipe=ImageRecipe.from_dict(data["recipe"]) if data.get("recipe") else None,
+            overrides=dict(data.get("overrides") or {}),
         )
 
 
-def _target_name(planned: Mapping[str, Any]) -> str:
-    target = planned["target"]
-    return str(target["name"] if isinstance(target, Mapping) else target)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What the preparations left for a trial. None: not prepared, or not known."""
+
+    image: str | None = None
+    digest: str | None = None
+    size_bytes: int | None = None
+    snapshot_id: str | None = None
+    volume_gib: int | None = None
+    volume_initialization_rate_mib_s: int | None = None
+    pool: str | None = None
+
+    def updated(self, result: Mapping[str, Any]) -> Self:
+        """Return it with what a later preparation's result says; what that does not say stays."""
+        known = {f.name: result[f.name] for f in fields(self) if result.get(f.name) is not None}
+        return replace(self, **known)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is known, as JSON."""
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `as_dict` wrote; other keys are ignored."""
+        return cls().updated(data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How a trial's tasks reach what they need: references as `connections.open_cluster` and `open_cloud` take them.
+    Connection ids only, never a credential.
+    """
+
+    cluster: Mapping[str, Any]
+    cloud: Mapping[str, Any] | None
+    results_conn_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What was decided when the trial was opened. `labels` are on every object of it; `node_selector` finds the nodes
+    that its node autoscaler makes; `manifest_content` is the fingerprint of the RayService that is applied; `place`
+    names cluster and namespace in the ledger; `completion` is the request whose valid answer is waited for.
+    """
+
+    at: datetime
+    rayservice: str
+    namespace: str
+    labels: Mapping[str, str]
+    place: str
+    manifest_content: str
+    node_selector: str | None = None
+    prepared: Prepared = Prepared()
+    completion: Mapping[str, Any] | None = None
+    ledger_entry: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        data = {f.name: getattr(self, f.name) for f in fields(self)}
+        completion = dict(self.completion) if self.completion else None
+        return data | {
+            "at": self.at.isoformat(),
+            "labels": dict(self.labels),
+            "prepared": self.prepared.as_dict(),
+            "completion": completion,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `as_dict` wrote."""
+        return cls(
+            **{
+                **data,
+                "at": datetime.fromisoformat(data["at"]),
+                "prepared": Prepared.from_dict(data.get("prepared") or {}),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One deployment of one arm on one target. `opened` is None until `OpenTrial` has run."""
+
+    slot: Slot
+    arm: Arm
+    target: str
+    served: Served
+    access: Access | None = None
+    timeout_s: float = 3600.0
+    opened: Opened | None = None
+
+    @property
+    def trial_id(self) -> str:
+        """The trial's name everywhere."""
+        return self.slot.trial_id
+
+    @property
+    def stratum(self) -> Stratum:
+        """What must be equal for another trial to be comparable."""
+        return self.arm.stratum
+
+    def attempted(self, finished: int) -> "Trial":
+        """Return the trial as the attempt after `finished` ones whose rows are written."""
+        return replace(self, slot=replace(self.slot, attempt=finished + 1))
+
+    def expires_at(self, opened_at: datetime) -> datetime:
+        """Return when anything that is left of it may be deleted."""
+        return opened_at + timedelta(seconds=self.timeout_s) + EXPIRES_AFTER_LIMIT
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON, for XCom."""
+        return {
+            "trial_id": self.trial_id,
+            "slot": asdict(self.slot),
+            "arm": self.arm.as_dict(),
+            "target": self.target,
+            "served": self.served.as_dict(),
+            "access": asdict(self.access) if self.access else None,
+            "timeout_s": self.timeout_s,
+            "opened": self.opened.as_dict() if self.opened else None,
+        }
+
+    def header(self) -> dict[str, Any]:
+        """Return what the head of a trace says of its trial: what it is, not how it is reached."""
+        data = self.as_dict()
+        del data["access"]
+        if data["opened"] is not None:
+            data["opened"] = {key: value for key, value in data["opened"].items() if key != "ledger_entry"}
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Trial":
+        """Read what `as_dict` or `header` wrote."""
+        access, opened = data.get("access"), data.get("opened")
+        return cls(
+            slot=Slot(**data["slot"]),
+            arm=Arm.from_dict(data["arm"]),
+            target=data["target"],
+            served=Served.from_dict(data["served"]),
+            access=Access(**access) if access else None,
+            timeout_s=float(data["timeout_s"]),
+            opened=Opened.from_dict(opened) if opened else None,
+        )
