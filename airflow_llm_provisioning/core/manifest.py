@@ -5,36 +5,35 @@ with the
 nvidia.com/gpu toleration; static: one worker, no autoscaler; dynamic: Ray's autoscaler in the head pod, workers from 0.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import yaml
 
-from airflow_llm_provisioning.core.fields import dig, mapping, objects, text
-from airflow_llm_provisioning.core.names import MAX_RAYSERVICE_NAME
+from airflow_llm_provisioning.core.manifests import (
+    GPU_TOLERATION,
+    Placement,
+    check_ray_service,
+    parse_documents,
+    serve_applications,
+)
 from airflow_llm_provisioning.core.workload import Resources, ScalingSetup, Workload
-from airflow_llm_provisioning.exceptions import ManifestError
+
+__all__ = [
+    "GPU_TOLERATION",
+    "Placement",
+    "Serving",
+    "check_ray_service",
+    "parse_manifest",
+    "ray_service",
+    "serve_applications",
+    "serve_service",
+]
 
 SERVE_APP: Final = "llm"
 WORKER_GROUP: Final = "gpu-group"
 MAX_WORKERS: Final = 4
-GPU_TOLERATION: Final[Mapping[str, str]] = {
-    "key": "nvidia.com/gpu",
-    "operator": "Exists",
-    "effect": "NoSchedule",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """The marks by which a pod gets the nodes of a target; each node autoscaler has its own."""
-
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    node_selector: Mapping[str, str] = field(default_factory=dict)
-    tolerations: Sequence[Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,74 +95,14 @@ def ray_service(
 
 
 def parse_manifest(manifest: Mapping[str, Any] | str) -> dict[str, Any]:
-    """Return a manifest given as a dict or as YAML text; reading a file is the caller's."""
-    if isinstance(manifest, Mapping):
-        return dict(manifest)
-    try:
-        documents = [document for document in yaml.safe_load_all(manifest) if document]
-    except yaml.YAMLError as error:
-        raise ManifestError(f"The manifest is no YAML: {_one_line(error)}") from error
-    if len(documents) != 1:
-        raise ManifestError(f"The manifest must be one RayService; the text holds {len(documents)} documents.")
-    if not isinstance(documents[0], dict):
-        raise ManifestError(
-            f"The manifest must be one RayService; found the text {str(documents[0])!r:.80}. The path of a file must "
-            "end in .yaml, .yml or .json and lie in the DAG's template search path."
-        )
-    return documents[0]
-
-
-def check_ray_service(manifest: Mapping[str, Any]) -> None:
-    """Raise a ManifestError naming everything that keeps this from being a RayService we can deploy and measure."""
-    problems = _problems(manifest)
-    if problems:
-        name = dig(manifest, "metadata", "name") or "?"
-        raise ManifestError(f"RayService {name!r} cannot be deployed: {'; '.join(problems)}.")
+    """Return the one RayService of a dict or of YAML text; other objects beside it are left out."""
+    return parse_documents(manifest, where="The manifest").ray_service
 
 
 def serve_service(manifest_or_name: Mapping[str, Any] | str) -> str:
     """Return the name of the Service whose first ready endpoint ends the trial (KubeRay: `<rayservice>-serve-svc`)."""
     name = manifest_or_name if isinstance(manifest_or_name, str) else manifest_or_name["metadata"]["name"]
     return f"{name}-serve-svc"
-
-
-def serve_applications(manifest: Mapping[str, Any]) -> list[str]:
-    """Return the names of the Serve applications a RayService deploys. Raises ManifestError for what is no YAML."""
-    try:
-        config = yaml.safe_load(text(dig(manifest, "spec", "serveConfigV2")))
-    except yaml.YAMLError as error:
-        raise ManifestError(f"spec.serveConfigV2 is no YAML: {_one_line(error)}") from error
-    return [str(app.get("name", "default")) for app in objects(config, "applications")]
-
-
-def _problems(manifest: Mapping[str, Any]) -> list[str]:
-    kind, version = manifest.get("kind"), str(manifest.get("apiVersion", ""))
-    if kind != "RayService" or not version.startswith("ray.io/"):
-        return [f"it is a {version or '?'} {kind or '?'}, not a ray.io RayService"]
-    problems = _name_problems(dig(manifest, "metadata", "name"))
-    if not mapping(dig(manifest, "spec", "rayClusterConfig")):
-        problems.append("spec.rayClusterConfig is missing")
-    try:
-        if not serve_applications(manifest):
-            problems.append("spec.serveConfigV2 names no application, so nothing would ever become ready")
-    except ManifestError as error:
-        problems.append(str(error))
-    return problems
-
-
-def _name_problems(name: Any) -> list[str]:
-    if not isinstance(name, str) or not name:
-        return ["metadata.name is missing"]
-    if len(name) > MAX_RAYSERVICE_NAME:
-        return [f"its name has {len(name)} characters and KubeRay allows {MAX_RAYSERVICE_NAME}"]
-    # A Service is named after it (kuberay 1.7, utils.ValidateRayServiceMetadata: a DNS-1035 label).
-    if not re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", name):
-        return ["its name must be lower-case letters, digits and hyphens, and begin with a letter"]
-    return []
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 _HEAD_PORTS: Final = ((6379, "gcs-server"), (8265, "dashboard"), (10001, "client"), (8000, "serve"))
