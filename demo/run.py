@@ -74,7 +74,8 @@ def follow(running: Airflow, run_id: str, home: Path) -> str:
 
 def line(trial: TrialResult, number: int) -> str:
     """Return one trial as a line of progress."""
-    cell = f"{trial.cloud} {trial.setup:7} {trial.variant:13}"
+    stratum = trial.arm.stratum
+    cell = f"{stratum.cloud} {stratum.setup:7} {trial.arm.variant:13}"
     if trial.total_s is None:
         return f"trial {number:2}: {cell} {trial.status}: {trial.reason}"
     return f"trial {number:2}: {cell} {trial.total_s:7.1f} s  {trial.start}, treatments {trial.applied}"

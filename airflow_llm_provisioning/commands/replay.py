@@ -157,7 +157,7 @@ def _replayed(name: str, store: "ResultsStore | None", against: Path | None) -> 
         data = trace_bytes(name, chunks)
     if against is not None:
         old = _earlier(against)
-    new = Computed(analysis_version(), replay(data, list(row.treatments) if row else None))
+    new = Computed(analysis_version(), replay(data, list(row.arm.treatments) if row else None))
     return _compared(path.name if path.is_file() else name, old, new, row)
 
 

@@ -6,7 +6,7 @@ instance type, another driver) are confounders: they are named beside a comparis
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
@@ -21,7 +21,6 @@ CONFOUNDERS: Final[Mapping[str, tuple[str, ...]]] = {
     "worker instance type": ("worker", "instance_type"),
     "head zone": ("head", "zone"),
     "worker zone": ("worker", "zone"),
-    "image digest": ("worker", "image_digest"),
     "GPU": ("worker", "gpu"),
     "driver": ("worker", "driver"),
     "node image": ("worker", "os_image"),
@@ -29,6 +28,9 @@ CONFOUNDERS: Final[Mapping[str, tuple[str, ...]]] = {
     "Ray": ("ray",),
 }
 KUBERNETES_MINOR: Final = "Kubernetes minor"
+IMAGE_DIGEST: Final = "image digest"
+# `nodes` of a row that version 0.1 wrote begins with this; the name of its experiment follows.
+VERSION_0_1: Final = "0.1:"
 
 
 @dataclass(frozen=True, slots=True, order=False)
@@ -38,7 +40,8 @@ class Stratum:
     `origin`: `measured`, `simulated` or `unknown`. `nodes`: fingerprint of the node profile without what treatments
     change. `workload_content`: fingerprint of what is served before any treatment. `workload` is its name in the
     experiment file, for people only. None: not recorded (rows of version 0.1, or no such thing, as a model of which
-    nothing was said).
+    nothing was said). Rows of version 0.1 recorded neither region nor autoscaler nor nodes. Their `nodes` names their
+    experiment, so they are pooled inside it and never with other rows.
     """
 
     origin: str
@@ -58,11 +61,25 @@ class Stratum:
         return fingerprint({f.name: getattr(self, f.name) for f in fields(self) if f.compare}, 16)
 
     @property
+    def family(self) -> str:
+        """Fingerprint of everything but the set-up. Strata of one family differ in their set-up only and are shown
+        under one heading. Trials are never pooled by it.
+        """
+        return replace(self, setup="").key
+
+    @property
+    def old_experiment(self) -> str | None:
+        """The experiment of a row of version 0.1; None for every other row."""
+        return self.nodes.removeprefix(VERSION_0_1) if self.nodes and self.nodes.startswith(VERSION_0_1) else None
+
+    @property
     def label(self) -> str:
-        """Return it for people: cloud, set-up, workload, and the node autoscaler where it is known."""
-        return " / ".join(
-            part for part in (self.cloud, self.autoscaler, self.region, self.setup, self.workload or "?") if part
-        )
+        """Return it for people: cloud, set-up, workload, and the node autoscaler where it is known. A row of version
+        0.1 says that it is one.
+        """
+        old = self.old_experiment
+        parts = (self.cloud, self.autoscaler, self.region, self.setup, self.workload or "?")
+        return " / ".join(part for part in (*parts, old and f"version 0.1, experiment {old}") if part)
 
     def differences(self, other: "Stratum") -> tuple[str, ...]:
         """Return the names of the fields in which two strata differ."""
@@ -101,8 +118,10 @@ class Arm:
 
     @property
     def is_baseline(self) -> bool:
-        """Whether this is what the other variants of its stratum are compared with."""
-        return self.variant == BASELINE
+        """Whether this is what the other variants of its stratum are compared with. A variant of that name with
+        treatments is no baseline.
+        """
+        return self.variant == BASELINE and not self.treatments
 
     def seen_at(self, origin: str) -> "Arm":
         """Return the arm with the origin that the cluster itself states."""
@@ -118,38 +137,85 @@ class Arm:
         return cls(Stratum.from_dict(data["stratum"]), data["variant"], tuple(data["treatments"]))
 
 
+def told_apart(strata: Iterable[Stratum]) -> dict[str, str]:
+    """Return what tells each family of these strata from the others, for a heading: {family: text}. Only what differs
+    is named, for example `node autoscaler luna, model a/b`; of a single family the text is empty.
+    """
+    families = {stratum.family: replace(stratum, setup="") for stratum in strata}
+    members = list(families.values())
+    differing = {name for one in members for other in members for name in one.differences(other)}
+    return {
+        key: ", ".join(text for name, words in _WORDS.items() if name in differing and (text := words(stratum)))
+        for key, stratum in families.items()
+    }
+
+
 def observed_facts(environment: Mapping[str, Any]) -> dict[str, str]:
     """Return the possible confounders of one trial, as far as they were observed: {name: value}.
 
-    `environment`: as `core.timing.environment.environment_of` returns it.
+    The image digest is named with its image: another image is the work of a treatment, another digest under the same
+    name is not. `environment`: as `core.timing.environment.environment_of` returns it.
     """
     found = {name: dig(environment, *path) for name, path in CONFOUNDERS.items()}
     found[KUBERNETES_MINOR] = _minor(environment.get("cluster"))
+    image = dig(environment, "worker", "image")
+    found[f"{IMAGE_DIGEST} of {image}" if image else IMAGE_DIGEST] = image_digest(environment)
     return {name: value for name, value in found.items() if isinstance(value, str) and value}
+
+
+def image_digest(environment: Mapping[str, Any]) -> str | None:
+    """Return the digest of the image that the worker ran, or None where it was not observed."""
+    digest = dig(environment, "worker", "image_digest")
+    return digest if isinstance(digest, str) and digest else None
 
 
 @dataclass(frozen=True, slots=True)
 class Confounder:
-    """An observed fact that is not the same in all trials that are compared. `values`: value -> number of trials."""
+    """An observed fact that is not the same in all trials that are compared. `values`: value -> number of trials.
+    `baseline`: the same of the baseline arm, where two arms are held against each other.
+    """
 
     name: str
     values: Mapping[str, int]
+    baseline: Mapping[str, int] | None = None
 
     def __str__(self) -> str:
-        """Return it as a sentence part: `worker instance type: g6.2xlarge (3), g5.2xlarge (2)`."""
-        counted = ", ".join(f"{value} ({count})" for value, count in sorted(self.values.items()))
-        return f"{self.name}: {counted}"
+        """Return it as a sentence part: `worker instance type: g6.2xlarge (3), baseline g5.2xlarge (2)`."""
+        against = f", baseline {_counted(self.baseline)}" if self.baseline is not None else ""
+        return f"{self.name}: {_counted(self.values)}{against}"
 
 
-def confounders(environments: Sequence[Mapping[str, Any]]) -> tuple[Confounder, ...]:
+def confounders(environments: Iterable[Mapping[str, Any]]) -> tuple[Confounder, ...]:
     """Return every observed fact that has more than one value among these trials. A fact that was not observed in a
     trial says nothing about it.
     """
+    return tuple(Confounder(name, values) for name, values in _seen(environments).items() if len(values) > 1)
+
+
+def confounders_between(
+    environments: Iterable[Mapping[str, Any]], baseline: Iterable[Mapping[str, Any]]
+) -> tuple[Confounder, ...]:
+    """Return every fact whose observed values are not the same set in an arm and in its baseline. A fact that was
+    observed in one of them only says nothing.
+    """
+    own, base = _seen(environments), _seen(baseline)
+    return tuple(
+        Confounder(name, values, base[name])
+        for name, values in own.items()
+        if name in base and set(values) != set(base[name])
+    )
+
+
+def _seen(environments: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
     seen: dict[str, Counter[str]] = {}
     for environment in environments:
         for name, value in observed_facts(environment).items():
             seen.setdefault(name, Counter())[value] += 1
-    return tuple(Confounder(name, dict(values)) for name, values in sorted(seen.items()) if len(values) > 1)
+    return {name: dict(sorted(values.items())) for name, values in sorted(seen.items())}
+
+
+def _counted(values: Mapping[str, int]) -> str:
+    return ", ".join(f"{value} ({count})" for value, count in sorted(values.items()))
 
 
 def _minor(version: Any) -> str | None:
@@ -157,3 +223,30 @@ def _minor(version: Any) -> str | None:
     git = dig(version, "gitVersion")
     parts = str(git).lstrip("v").split(".") if isinstance(git, str) else []
     return ".".join(parts[:2]) if len(parts) >= 2 else None
+
+
+def _nodes(stratum: Stratum) -> str:
+    old = stratum.old_experiment
+    return f"version 0.1, experiment {old}" if old is not None else _named("node profile", stratum.nodes)
+
+
+def _named(what: str, value: str | None) -> str:
+    return f"{what} {value}" if value else f"{what} not recorded"
+
+
+def _unless_old(what: str, value: str | None, stratum: Stratum) -> str:
+    """Return nothing for what no row of version 0.1 has: that it is such a row is said once."""
+    return "" if value is None and stratum.old_experiment is not None else _named(what, value)
+
+
+# In the order in which a heading names them.
+_WORDS: Final[Mapping[str, Callable[[Stratum], str]]] = {
+    "origin": lambda s: s.origin,
+    "cloud": lambda s: s.cloud,
+    "region": lambda s: _unless_old("region", s.region, s),
+    "autoscaler": lambda s: _unless_old("node autoscaler", s.autoscaler, s),
+    "nodes": _nodes,
+    "workload_content": lambda s: f"workload {s.workload or '?'} ({s.workload_content})",
+    "model_id": lambda s: _named("model", s.model_id),
+    "model_revision": lambda s: _named("revision", s.model_revision),
+}

@@ -94,14 +94,24 @@ class TrialResult:
         return self.trial.arm.stratum.origin
 
     @property
+    def exclusion(self) -> str | None:
+        """Why the trial may not enter a cold comparison, in a few words; None where it may: it became ready, it started
+        cold, and every treatment of its arm was verified.
+        """
+        if self.status is not TrialStatus.SUCCEEDED:
+            return str(self.status)
+        if self.total_s is None:
+            return "no total"
+        if self.start != "cold":
+            return f"start {self.start}"
+        if self.applied == "none" and self.arm.treatments:
+            return "treatment not verified"
+        return None if self.applied in ("applied", "none") else f"treatment {self.applied}"
+
+    @property
     def comparable(self) -> bool:
-        """Whether it may enter a cold comparison: ready, cold, and its treatments (if any) verified."""
-        return (
-            self.status is TrialStatus.SUCCEEDED
-            and self.total_s is not None
-            and self.start == "cold"
-            and self.applied in ("applied", "none")
-        )
+        """Whether it may enter a cold comparison."""
+        return self.exclusion is None
 
     def summary(self) -> dict[str, Any]:
         """Return the flat JSON row that goes to XCom: no phases, no milestones."""
@@ -118,12 +128,13 @@ class TrialResult:
             "variant": trial.arm.variant,
             "treatments": "+".join(trial.arm.treatments),
             "arm": trial.arm.key,
+            "stratum": stratum.key,
             "replicate": slot.replicate,
             "slot": slot.number,
             "seed": slot.seed,
             "rayservice": opened.rayservice if opened else None,
             "namespace": opened.namespace if opened else None,
-            "model_source": model.source if model else None,
+            "model_source": model.source if model else trial.served.model_source,
             "image": trial.served.image or None,
         }
         own = ("status", "reason", "opened_at", "closed_at", "submitted_at", "ready_at", "total_s", "total_low_s")

@@ -15,12 +15,14 @@ from airflow_llm_provisioning.core.workload import ImageRecipe, Model
 
 # After its time limit a trial is deleted and its nodes are waited for. What is older than this was forgotten.
 EXPIRES_AFTER_LIMIT: Final = timedelta(hours=2)
+DEFAULT_TIMEOUT_S: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
     """Where a trial stands in its DAG run. `number` counts from 0 per cluster; `attempt` counts re-runs of the slot;
-    `seed` drew the order.
+    `seed` drew the order. `fixed_id`: the trial's name where it does not follow from the slot, as in a row that other
+    code wrote into a store of version 0.1.
     """
 
     experiment: str
@@ -31,6 +33,7 @@ class Slot:
     replicate: int
     seed: int
     attempt: int = 1
+    fixed_id: str | None = None
 
     @property
     def slot_id(self) -> str:
@@ -41,6 +44,8 @@ class Slot:
     @property
     def trial_id(self) -> str:
         """The trial's name everywhere: store, ledger, labels."""
+        if self.fixed_id is not None:
+            return self.fixed_id
         return self.slot_id if self.attempt == 1 else f"{self.slot_id}.{self.attempt}"
 
     @property
@@ -58,7 +63,8 @@ class Served:
     """What a trial serves. `workload`: its name in the experiment file. `image`: the reference that the Ray containers
     are given (of the head, where they differ), "" before the trial is opened. `recipe`: what that image is built from,
     or its plain base. `model`: None where the experiment does not say which one is served. `overrides`: what a form
-    changed ({image, model_id, revision}).
+    changed ({image, model_id, revision}). `model_source`: where the model's revision was read, in a row of version 0.1,
+    which recorded no sizes and so has no `model`; its id and revision are in the stratum.
     """
 
     workload: str
@@ -66,6 +72,7 @@ class Served:
     image: str = ""
     recipe: ImageRecipe | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
+    model_source: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -75,6 +82,7 @@ class Served:
             "image": self.image,
             "recipe": self.recipe.as_dict() if self.recipe else None,
             "overrides": dict(self.overrides),
+            "model_source": self.model_source,
         }
 
     @classmethod
@@ -86,6 +94,7 @@ class Served:
             image=data.get("image") or "",
             recipe=ImageRecipe.from_dict(data["recipe"]) if data.get("recipe") else None,
             overrides=dict(data.get("overrides") or {}),
+            model_source=data.get("model_source"),
         )
 
 
@@ -131,7 +140,8 @@ class Access:
 class Opened:
     """What was decided when the trial was opened. `labels` are on every object of it; `node_selector` finds the nodes
     that its node autoscaler makes; `manifest_content` is the fingerprint of the RayService that is applied; `place`
-    names cluster and namespace in the ledger; `completion` is the request whose valid answer is waited for.
+    names cluster and namespace in the ledger; `completion` is the request whose valid answer is waited for. Rows of
+    version 0.1 recorded neither labels nor the manifest's fingerprint: no labels, None.
     """
 
     at: datetime
@@ -139,7 +149,7 @@ class Opened:
     namespace: str
     labels: Mapping[str, str]
     place: str
-    manifest_content: str
+    manifest_content: str | None
     node_selector: str | None = None
     prepared: Prepared = Prepared()
     completion: Mapping[str, Any] | None = None
@@ -177,7 +187,7 @@ class Trial:
     target: str
     served: Served
     access: Access | None = None
-    timeout_s: float = 3600.0
+    timeout_s: float = DEFAULT_TIMEOUT_S
     opened: Opened | None = None
 
     @property
@@ -211,17 +221,22 @@ class Trial:
             "opened": self.opened.as_dict() if self.opened else None,
         }
 
-    def header(self) -> dict[str, Any]:
-        """Return what the head of a trace says of its trial: what it is, not how it is reached."""
+    def stored(self) -> dict[str, Any]:
+        """Return what a row of the results store keeps: everything but how it is reached."""
         data = self.as_dict()
         del data["access"]
+        return data
+
+    def header(self) -> dict[str, Any]:
+        """Return what the head of a trace says of its trial: what it is, not how it is reached."""
+        data = self.stored()
         if data["opened"] is not None:
             data["opened"] = {key: value for key, value in data["opened"].items() if key != "ledger_entry"}
         return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Trial":
-        """Read what `as_dict` or `header` wrote."""
+        """Read what `as_dict`, `stored` or `header` wrote."""
         access, opened = data.get("access"), data.get("opened")
         return cls(
             slot=Slot(**data["slot"]),
@@ -229,6 +244,7 @@ class Trial:
             target=data["target"],
             served=Served.from_dict(data["served"]),
             access=Access(**access) if access else None,
-            timeout_s=float(data["timeout_s"]),
+            # Rows of version 0.1 recorded none.
+            timeout_s=float(data.get("timeout_s", DEFAULT_TIMEOUT_S)),
             opened=Opened.from_dict(opened) if opened else None,
         )

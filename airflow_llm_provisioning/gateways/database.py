@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_llm_provisioning.exceptions import StoreError
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 SQLITE_BUSY_TIMEOUT_S: Final = 60
 # "llmp" as a number: any constant that nobody else on a shared Postgres uses.
 _POSTGRES_LOCK: Final = 0x6C6C6D70
@@ -31,7 +31,7 @@ def open_engine(url: str) -> Engine:
         raise StoreError("The results store's address is no SQLAlchemy URL, such as sqlite:////path/x.db.") from error
     try:
         engine = _engine(url)
-        with writing(engine) as connection:
+        with _schema_change(engine) as connection:
             _upgrade(connection)
     except (SQLAlchemyError, OSError, ImportError) as error:
         raise StoreError(
@@ -46,6 +46,30 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """Give a connection inside one write transaction."""
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         yield connection
+
+
+@contextmanager
+def _schema_change(engine: Engine) -> Iterator[Connection]:
+    """Give a connection inside one write transaction in which SQLite enforces no foreign key.
+
+    SQLite changes a table by making it anew. Dropping the old one would delete every phase and milestone that refers to
+    it, and the setting cannot be changed inside a transaction (sqlite.org/lang_altertable.html, "Making Other Kinds Of
+    Table Schema Changes"; sqlite.org/foreignkeys.html, "CREATE, ALTER and DROP TABLE commands").
+    """
+    if engine.dialect.name != "sqlite":
+        with writing(engine) as connection:
+            yield connection
+        return
+    with engine.connect().execution_options(writes=True) as connection:
+        driver = connection.connection.driver_connection
+        if driver is None:
+            raise StoreError("The results store's connection was closed while it was opened.")
+        driver.execute("PRAGMA foreign_keys=OFF")
+        try:
+            with connection.begin():
+                yield connection
+        finally:
+            driver.execute("PRAGMA foreign_keys=ON")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ Its own database, never Airflow's. How it is opened and written stands in `datab
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -19,6 +19,7 @@ from airflow_llm_provisioning.core.result import (
     TrialResult,
     TrialStatus,
 )
+from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.exceptions import StoreError
 from airflow_llm_provisioning.gateways import tables
 from airflow_llm_provisioning.gateways.database import first_line, open_engine, read_from, write_to, writing
@@ -26,6 +27,9 @@ from airflow_llm_provisioning.gateways.ledger import Entry
 from airflow_llm_provisioning.gateways.traces import SqlTraces, insert_analysis
 
 Clock = Callable[[], datetime]
+
+# The fields of a result that are columns as they are; the others belong to its trial or have tables of their own.
+_OWN: Final = tuple(field.name for field in fields(TrialResult) if field.name not in ("trial", "phases", "milestones"))
 
 
 def _utc_now() -> datetime:
@@ -64,17 +68,7 @@ class ResultsStore:
 
         `analysis`: the text of everything that `result.analysis_version` computed from the trace, for a later replay.
         """
-        row = {
-            column.name: getattr(result, column.name) for column in tables.trials.columns if column.name != "treatments"
-        }
-        row |= {
-            "status": str(result.status),
-            "setup": str(result.setup),
-            "treatments": list(result.treatments),
-            "flags": list(result.flags),
-            "verdicts": [dict(verdict) for verdict in result.verdicts],
-            "environment": dict(result.environment),
-        }
+        row = _row(result)
         key = result.trial_id
         with write_to(self._engine, f"trial {key}") as connection:
             for table in (tables.phases, tables.milestones, tables.trials):
@@ -96,8 +90,8 @@ class ResultsStore:
         return found[0] if found else None
 
     def trials(self, **equal: str | int) -> list[TrialResult]:
-        """Return the trials whose columns equal the given values (`run_id=..., cloud=...`), in the order they were
-        opened.
+        """Return the trials whose columns equal the given values (`run_id=..., arm=...`; see `tables.trials`), in the
+        order they were opened. Only their rows, phases and milestones are read.
         """
         query = select(tables.trials).order_by(tables.trials.c.opened_at, tables.trials.c.trial_id)
         for column, value in equal.items():
@@ -284,10 +278,27 @@ def _grouped(connection: Connection, table: Any, keys: Sequence[str], order: str
     return groups
 
 
+def _row(result: TrialResult) -> dict[str, Any]:
+    """Return a trial's values by column. Columns that queries need repeat what `trial` holds."""
+    trial, arm = result.trial, result.trial.arm
+    told = result.summary()
+    row = {column.name: told.get(column.name) for column in tables.trials.columns}
+    row |= {name: getattr(result, name) for name in _OWN}
+    return row | {
+        "status": str(result.status),
+        "treatments": list(arm.treatments),
+        "flags": list(result.flags),
+        "verdicts": [dict(verdict) for verdict in result.verdicts],
+        "environment": dict(result.environment),
+        "trial": trial.stored(),
+    }
+
+
 def _trial(row: Any, stages: Sequence[Any], stones: Sequence[Any]) -> TrialResult:
-    values = dict(row) | {"status": TrialStatus(row["status"])}
+    values = {name: row[name] for name in _OWN} | {"status": TrialStatus(row["status"])}
     return TrialResult(
         **values,
+        trial=Trial.from_dict(row["trial"]),
         phases=tuple(PhaseResult(s["name"], s["duration_s"], s["low_s"], s["high_s"]) for s in stages),
         milestones=tuple(MilestoneResult(s["name"], s["earliest_at"], s["latest_at"], s["source"]) for s in stones),
     )

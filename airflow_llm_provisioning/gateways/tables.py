@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     DateTime,
@@ -70,20 +71,32 @@ trials = Table(
     _name("run_id", nullable=False, index=True),
     _name("target", nullable=False),
     _name("cluster", nullable=False),
+    # The stratum. NULL: not recorded. `nodes` of a row of version 0.1 is `0.1:` and its experiment.
     _name("cloud", nullable=False),
+    _name("region"),
+    _name("autoscaler"),
+    _name("nodes"),
     _name("setup", nullable=False),
+    _name("workload", nullable=False),
+    _name("workload_content", nullable=False),
+    _name("model_id"),
+    _name("model_revision"),
     _name("variant", nullable=False),
-    _name("profile", nullable=False),
     Column("treatments", JSON, nullable=False),
+    # `Stratum.key` and `Arm.key`: what trials are grouped by.
+    _name("stratum", nullable=False, index=True),
+    _name("arm", nullable=False, index=True),
     Column("replicate", Integer, nullable=False),
     Column("slot", Integer, nullable=False),
-    Column("seed", Integer, nullable=False),
-    _name("rayservice", nullable=False),
-    _name("namespace", nullable=False),
-    _name("model_id", nullable=False),
-    _name("model_revision", nullable=False),
-    _name("model_source", nullable=False),
-    Column("image", Text, nullable=False),
+    # 32 unsigned bits.
+    Column("seed", BigInteger, nullable=False),
+    # NULL: the trial was refused before it was opened.
+    _name("rayservice"),
+    _name("namespace"),
+    _name("model_source"),
+    Column("image", Text),
+    # Everything of the trial but how it is reached (`Trial.stored`); the columns above repeat what queries need of it.
+    Column("trial", JSON, nullable=False),
     _name("origin", nullable=False),
     _name("status", nullable=False),
     Column("reason", Text),

@@ -32,13 +32,19 @@ def trial_link(trial: TrialResult) -> Markup:
     return element("a", trial.trial_id, href=f"#{_anchor(trial)}")
 
 
+def short_name(trial: TrialResult) -> str:
+    """Return cloud, set-up and variant of a trial, for a line about this one trial."""
+    stratum = trial.arm.stratum
+    return f"{stratum.cloud} {stratum.setup} {trial.arm.variant}"
+
+
 def _of_trial(trial: TrialResult) -> Markup:
     parts = [element("summary", _title(trial)), *_told(trial), _replayed(trial)]
     return element("details", parts, id=_anchor(trial))
 
 
 def _title(trial: TrialResult) -> str:
-    cell = f"{trial.cloud} {trial.setup} {trial.variant}"
+    cell = short_name(trial)
     if trial.total_s is None:
         return f"{trial.trial_id}: {cell}, {trial.status}"
     bounds = f" ({trial.total_low_s:.1f} to {trial.total_high_s:.1f})" if trial.total_low_s is not None else ""

@@ -1,6 +1,6 @@
 """The HTML report: one file that opens offline, with everything a reader needs to trust the figures or set them aside.
 
-It reads the results store and, if given, a sweep's data; it asks nobody else.
+Reads the results store and optional sweep data only.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,7 +52,7 @@ def _prepared(store: ResultsStore, trials: Sequence[TrialResult]) -> list[Prepar
     """Return what the trials found prepared: of each step of their targets the last one that made something before the
     last trial, and the last that found it made. Targets are prepared by another DAG run than the trials'.
     """
-    targets = {trial.target for trial in trials}
+    targets = {item.trial.target for item in trials}
     last_at = max((trial.closed_at for trial in trials), default=None)
     known = [
         item for item in store.preparations() if item.target in targets and last_at and item.prepared_at <= last_at
@@ -89,8 +89,8 @@ def _head(trials: Sequence[TrialResult], sweep: Mapping[str, Any] | None) -> Ite
 
 def _what(trials: Sequence[TrialResult]) -> str:
     first, last = min(trial.opened_at for trial in trials), max(trial.closed_at for trial in trials)
-    names = ", ".join(sorted({trial.experiment for trial in trials}))
-    runs = ", ".join(sorted({trial.run_id for trial in trials}))
+    names = ", ".join(sorted({item.trial.slot.experiment for item in trials}))
+    runs = ", ".join(sorted({item.trial.slot.run_id for item in trials}))
     when = f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC in the clusters' time"
     return f"Experiment {names}; {len(trials)} trials, {when}. DAG run {runs}."
 

@@ -1,46 +1,58 @@
 """The report's part about trials: timing tables, phase charts, what was left out, what was prepared, where it ran."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.arm import BASELINE
+from airflow_llm_provisioning.core.comparison import ArmTrials, compare, excluded, grouped
+from airflow_llm_provisioning.core.phase_means import paths_of
+from airflow_llm_provisioning.core.published import PUBLISHED_VARIANT
 from airflow_llm_provisioning.core.result import Preparation, TrialResult
-from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL, PhaseMean, compare, excluded, phase_means
+from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL
 from airflow_llm_provisioning.report.charts import phase_chart
-from airflow_llm_provisioning.report.evidence_sections import trial_link
+from airflow_llm_provisioning.report.evidence_sections import short_name, trial_link
+from airflow_llm_provisioning.report.families import OLD_ROWS, by_family, differing_facts, is_old, named_variants
 from airflow_llm_provisioning.report.markup import Markup, element, folded, html, table
 from airflow_llm_provisioning.report.phase_groups import GROUPS, NOT_TOLD_APART, group_of, position
 from airflow_llm_provisioning.report.tables import SHOWN, cell, shown
 
 Row = dict[str, Any]
 SIMULATED: Final = "simulated"
-
-# In the order a reader compares them; others follow by name.
-_VARIANTS: Final = ("baseline", "fast_download", "baked_image", "image_delivery", "improved")
 _NOT_ENVIRONMENT: Final = frozenset({"node", "provider_id"})
 
 
 def overview(trials: Sequence[TrialResult]) -> Markup:
-    """Return one card per cloud, set-up and origin: improved against baseline, beside what was published."""
-    rows = [shown(row.as_dict()) for row in compare(trials) if row.variant == "improved"]
-    return element("div", [_card(row) for row in rows], class_="cards")
+    """Return one card per arm that stands for the whole bundle, beside what was published; in a stratum without such an
+    arm, one card per arm that is compared with a baseline.
+    """
+    cards: list[Markup] = []
+    for heading, group in by_family([row.as_dict() for row in compare(trials)]):
+        for _, of_stratum in groupby(group, key=lambda row: str(row["stratum"])):
+            arms = [row for row in of_stratum if row["variant"] != BASELINE]
+            bundle = [row for row in arms if row["variant"] == PUBLISHED_VARIANT]
+            cards += [_card(shown(row), heading) for row in bundle or arms]
+    return element("div", cards, class_="cards")
 
 
 def cloud_sections(trials: Sequence[TrialResult]) -> Iterator[Markup]:
-    """Yield a section per origin, workload profile and cloud: its timing table and the phase charts of its set-ups."""
-    rows = [row.as_dict() for row in compare(trials)]
-    for key, group in groupby(rows, key=lambda row: (row["origin"], row["profile"], row["cloud"])):
-        origin, profile, cloud = key
-        chosen = [t for t in trials if (t.origin, t.profile, t.cloud) == key]
+    """Yield a section per family of strata: its timing table and the phase charts of its set-ups."""
+    arms = {found.arm.key: found for found in grouped(trials)}
+    for heading, rows in by_family([row.as_dict() for row in compare(trials)]):
+        first = rows[0]
+        chosen = [arms[row["arm"]] for row in rows]
+        stratum = chosen[0].arm.stratum
         yield element(
             "section",
             [
-                element("h2", [cloud.upper(), " ", origin_badge(origin), element("small", f"workload {profile}")]),
-                _timing_table(list(group)),
+                element("h2", [first["cloud"].upper(), " ", origin_badge(first["origin"]), _small(first, heading)]),
+                _timing_table(rows),
+                *_facts(rows),
+                *([element("p", OLD_ROWS, class_="quiet")] if is_old(first) else []),
                 *_phase_figures(chosen),
                 folded("Every phase in seconds", _phase_table(chosen)),
             ],
-            id=f"{cloud}-{origin}-{profile}",
+            id=f"{first['cloud']}-{stratum.family}",
         )
 
 
@@ -59,7 +71,7 @@ def excluded_section(trials: Sequence[TrialResult]) -> Markup:
     rows: list[Row] = [
         {
             "trial": trial_link(trial),
-            "cell": f"{trial.cloud} {trial.setup} {trial.variant}",
+            "cell": short_name(trial),
             "why": why,
             "total_s": trial.total_s,
             "reason": trial.reason or _evidence(trial),
@@ -95,8 +107,10 @@ def preparations_section(preparations: Sequence[Preparation]) -> Markup:
 
 def environment_section(trials: Sequence[TrialResult]) -> Markup:
     """Return, per target, what its trials ran on: every value that was seen."""
-    targets = dict.fromkeys(trial.target for trial in trials)
-    return html([folded(target, _environment_table([t for t in trials if t.target == target])) for target in targets])
+    targets = dict.fromkeys(item.trial.target for item in trials)
+    return html(
+        [folded(target, _environment_table([t for t in trials if t.trial.target == target])) for target in targets]
+    )
 
 
 def origin_badge(origin: str) -> Markup:
@@ -104,19 +118,32 @@ def origin_badge(origin: str) -> Markup:
     return element("span", origin.upper() if origin == SIMULATED else origin, class_=f"badge {origin}")
 
 
-def _card(row: Row) -> Markup:
+def _card(row: Row, heading: str) -> Markup:
     saved = "no figure" if row["reduction_pct"] is None else f"{-row['reduction_pct']:+.0f} %"
     known = row["published"]
+    variant = [] if row["variant"] == PUBLISHED_VARIANT else [f" {row['variant']}"]
     return element(
         "div",
         [
-            element("div", f"{row['cloud'].upper()} {row['setup']}", class_="what"),
+            element("div", [f"{row['cloud'].upper()} {row['setup']}", *variant], class_="what"),
+            *([element("div", heading, class_="beside")] if heading else []),
             element("div", saved, class_="big"),
             element("div", f"published: {known}" if known else "nothing published", class_="beside"),
             origin_badge(row["origin"]),
         ],
         class_="card",
     )
+
+
+def _small(row: Row, heading: str) -> Markup:
+    told = [f"workload {row['workload']}", *([heading] if heading else [])]
+    return element("small", "; ".join(told))
+
+
+def _facts(rows: Sequence[Row]) -> Iterator[Markup]:
+    sentences = [sentence for row in rows for sentence in differing_facts(row)]
+    if sentences:
+        yield element("ul", [element("li", sentence) for sentence in sentences], class_="quiet")
 
 
 def _timing_table(rows: Sequence[Row]) -> Markup:
@@ -131,70 +158,67 @@ def _with_interval(row: Row) -> Row:
     return row | {"reduction": html([row["reduction"], " ", note])}
 
 
-def _phase_figures(trials: Sequence[TrialResult]) -> Iterator[Markup]:
-    stacks = {setup: _stacks([t for t in trials if str(t.setup) == setup]) for setup in _setups(trials)}
+def _phase_figures(arms: Sequence[ArmTrials]) -> Iterator[Markup]:
+    stacks = {setup: _stacks(list(found)) for setup, found in groupby(arms, key=lambda found: found.arm.stratum.setup)}
     longest_s = max((row["end_s"] for rows in stacks.values() for row in rows), default=0.0)
     for setup, rows in stacks.items():
         if not rows:
             yield element("p", f"{setup}: no comparable trial, so no phases to show.")
             continue
-        drawn = Markup(phase_chart(rows, list(dict.fromkeys(row["variant"] for row in rows)), longest_s))
-        caption = f"{setup}: phases of the deciding path, mean over the comparable trials"
+        drawn = Markup(phase_chart(rows, list(dict.fromkeys(row["bar"] for row in rows)), longest_s))
+        caption = f"{setup}: phases of the deciding path, mean over the comparable trials that took it"
         yield element("figure", [element("figcaption", caption), element("div", drawn, class_="scroll")])
 
 
-def _stacks(trials: Sequence[TrialResult]) -> list[Row]:
-    """Return one row per variant and phase. A phase counts with its share of the trials, so that a bar ends at the mean
-    total.
-    """
-    counted: dict[str, int] = {}
-    out = excluded(trials)
-    for trial in trials:
-        if trial.trial_id not in out:
-            counted[trial.variant] = counted.get(trial.variant, 0) + 1
-    means = sorted(phase_means(trials), key=lambda mean: (_order(mean.variant), position(mean.phase)))
+def _stacks(arms: Sequence[ArmTrials]) -> list[Row]:
+    """Return one row per bar and phase. A bar is one deciding path of one arm, and ends at its trials' mean total."""
     rows: list[Row] = []
-    for variant, group in groupby(means, key=lambda mean: mean.variant):
-        start_s = 0.0
-        for mean in group:
-            end_s = start_s + mean.mean_s * mean.n / counted[variant]
-            rows.append(_segment(mean, start_s, end_s))
-            start_s = end_s
+    end_s: dict[str, float] = {}
+    for phase in _phases(arms):
+        bar, start_s = phase["bar"], end_s.get(phase["bar"], 0.0)
+        end_s[bar] = start_s + phase["mean_s"]
+        rows.append(
+            {
+                "bar": bar,
+                "phase": phase["phase"],
+                "group": group_of(phase["phase"]).title,
+                "start_s": start_s,
+                "end_s": end_s[bar],
+                "label": f"{bar}, {phase['phase']}: {phase['mean_s']:.1f} s",
+            }
+        )
     return rows
 
 
-def _segment(mean: PhaseMean, start_s: float, end_s: float) -> Row:
-    return {
-        "variant": mean.variant,
-        "phase": mean.phase,
-        "group": group_of(mean.phase).title,
-        "start_s": start_s,
-        "end_s": end_s,
-        "label": f"{mean.variant}, {mean.phase}: {end_s - start_s:.1f} s",
-    }
+def _phases(arms: Sequence[ArmTrials]) -> list[Row]:
+    """Return the mean phases of some arms, each with the name of its `bar`: the variant, and the path where the arm's
+    trials took several.
+    """
+    rows = named_variants([row for found in arms for path in paths_of(found) for row in path.rows()])
+    return [row | {"bar": _bar(row)} for row in rows]
 
 
-def _phase_table(trials: Sequence[TrialResult]) -> Markup:
-    """Return phases by set-up and variant; how many trials passed one is said where it is not all of them."""
-    means = sorted(phase_means(trials), key=lambda mean: position(mean.phase))
-    arms = sorted({(mean.setup, mean.variant) for mean in means}, key=lambda arm: (arm[0] != "static", _order(arm[1])))
-    out = excluded(trials)
-    counted = {arm: sum(t.trial_id not in out for t in trials if (str(t.setup), t.variant) == arm) for arm in arms}
+def _bar(row: Row) -> str:
+    if row["n"] == row["pooled"]:
+        return str(row["variant"])
+    return f"{row['variant']}, path {row['path']} (n={row['n']})"
+
+
+def _phase_table(arms: Sequence[ArmTrials]) -> Markup:
+    """Return seconds by phase, a column per set-up and bar, and what they sum to."""
+    phases = sorted(_phases(arms), key=lambda row: position(row["phase"]))
+    columns = {"phase": "phase", "group": ""}
     rows: dict[str, Row] = {}
-    for mean in means:
-        row = rows.setdefault(mean.phase, {"phase": mean.phase, "group": group_of(mean.phase).title})
-        arm = (mean.setup, mean.variant)
-        row["/".join(arm)] = mean.mean_s if mean.n == counted[arm] else f"{mean.mean_s:.1f} (n={mean.n})"
-    headings = {"/".join(arm): f"{arm[0]} {arm[1]} (n={counted[arm]})" for arm in arms}
-    return table({"phase": "phase", "group": "group"} | headings, list(rows.values()))
-
-
-def _setups(trials: Iterable[TrialResult]) -> list[str]:
-    return sorted({str(trial.setup) for trial in trials}, key=lambda setup: setup != "static")
-
-
-def _order(variant: str) -> tuple[int, str]:
-    return (_VARIANTS.index(variant) if variant in _VARIANTS else len(_VARIANTS), variant)
+    total: Row = {"phase": "sum", "group": "mean total"}
+    for phase in _phases(arms):
+        column = f"{phase['setup']}/{phase['bar']}"
+        columns[column] = column
+        total[column] = phase["path_total_s"]
+    for phase in phases:
+        row = rows.setdefault(phase["phase"], {"phase": phase["phase"], "group": group_of(phase["phase"]).title})
+        column = f"{phase['setup']}/{phase['bar']}"
+        row[column] = row.get(column, 0.0) + phase["mean_s"]
+    return table(columns, [*rows.values(), total] if rows else [])
 
 
 def _evidence(trial: TrialResult) -> str:
@@ -210,16 +234,27 @@ def _price(item: Preparation) -> str:
 def _environment_table(trials: Sequence[TrialResult]) -> Markup:
     seen: dict[str, dict[str, None]] = {}
     for trial in trials:
+        planned, stratum = trial.trial, trial.arm.stratum
         fixed = {
-            "cluster": trial.cluster,
-            "model": f"{trial.model_id} at {trial.model_revision} ({trial.model_source})",
-            "image served": trial.image,
-            "seed of the order": str(trial.seed),
+            "cluster": planned.slot.cluster,
+            "node autoscaler": stratum.autoscaler or "not recorded",
+            "model": _model(trial),
+            "image served": planned.served.image or "not recorded",
+            "seed of the order": str(planned.slot.seed),
         }
         for name, value in [*fixed.items(), *_flat(trial.environment)]:
             seen.setdefault(name, {})[value] = None
     rows = [{"name": name, "values": "; ".join(values)} for name, values in seen.items()]
     return table({"name": "", "values": "seen in its trials"}, rows)
+
+
+def _model(trial: TrialResult) -> str:
+    stratum, served = trial.arm.stratum, trial.trial.served
+    if stratum.model_id is None:
+        return "not recorded"
+    source = served.model.source if served.model else served.model_source
+    revision = f" at {stratum.model_revision}" if stratum.model_revision else ""
+    return f"{stratum.model_id}{revision}" + (f" ({source})" if source else "")
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:

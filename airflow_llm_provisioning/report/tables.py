@@ -1,18 +1,22 @@
 """Rows of results, and the ways to print them. A missing value is an empty cell, never a zero; every row says its
-origin.
+origin. Rows of arms are shown by cloud; where a cloud has arms of several families, each family has its own heading.
 """
 
 import io
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_llm_provisioning.core.comparison import compare
+from airflow_llm_provisioning.core.phase_means import phase_means
+from airflow_llm_provisioning.core.published import PUBLISHED_MODEL, PUBLISHED_REDUCTION_PCT, PUBLISHED_VARIANT
 from airflow_llm_provisioning.core.result import Preparation
-from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL, PUBLISHED_REDUCTION_PCT, compare, phase_means
+from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL
 from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.report.families import OLD_ROWS, by_family, differing_facts, is_old
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -33,6 +37,18 @@ SHOWN: Final = {
     "origin": "origin",
     "excluded": "not counted",
 }
+
+PHASES_SHOWN: Final = {
+    "setup": "set-up",
+    "variant": "variant",
+    "path": "path",
+    "trials": "n",
+    "phase": "phase",
+    "mean_s": "mean (s)",
+    "path_total_s": "mean total (s)",
+    "origin": "origin",
+}
+WIDTH: Final = 170
 
 # What fits a terminal of the wider rows.
 NARROW: Final = (
@@ -63,7 +79,7 @@ def results_rows(store: ResultsStore, what: str, selection: Mapping[str, Any]) -
     if what == "trials":
         return [trial.summary() for trial in trials]
     if what == "phases":
-        return [asdict(mean) for mean in phase_means(trials)]
+        return [row for path in phase_means(trials) for row in path.rows()]
     return [row.as_dict() for row in compare(trials)]
 
 
@@ -77,6 +93,8 @@ def written(rows: Sequence[Row], form: str) -> str:
         return "There are no results.\n"
     if "reduction_pct" in rows[0]:
         return _comparison_tables(rows)
+    if "path_total_s" in rows[0]:
+        return _phase_tables(rows)
     wanted = next((columns for columns in NARROW if set(columns) <= set(rows[0])), tuple(rows[0]))
     return _table("", rows, {key: key for key in wanted})
 
@@ -89,8 +107,10 @@ def frame(rows: Sequence[Row]) -> "DataFrame":
 
 
 def published(row: Mapping[str, Any]) -> float | None:
-    """Return the origin's published reduction of an `improved` row, in per cent."""
-    if row["variant"] != "improved":
+    """Return the origin's published reduction of an arm that stands for its bundle of treatments with its model, in per
+    cent.
+    """
+    if row["variant"] != PUBLISHED_VARIANT or row["model_id"] != PUBLISHED_MODEL:
         return None
     return PUBLISHED_REDUCTION_PCT.get((row["cloud"], row["setup"]))
 
@@ -139,14 +159,43 @@ def _with_doubt(row: Row) -> Row:
 
 def _comparison_tables(rows: Sequence[Row]) -> str:
     parts = []
-    for cloud, group in groupby(rows, key=lambda row: row["cloud"]):
-        parts.append(_table(cloud.upper(), [_with_doubt(shown(row)) for row in group], SHOWN))
+    for heading, group in by_family(rows):
+        parts.append(_table(_title(group, heading), [_with_doubt(shown(row)) for row in group], SHOWN))
+        facts = [_wrapped(sentence) for row in group for sentence in differing_facts(row)]
+        parts += ["\n".join(facts) + "\n"] if facts else []
     parts.append(
         "time: median from submission to the ready endpoint, cold and verified trials only; +-: what its own bounds "
-        "allow;\nsaved: against the baseline of the same cloud and set-up, with its interval where there are enough "
-        "trials;\npublished: what the origin of this experiment printed for its own clusters, for orientation.\n"
+        "allow;\nsaved: against the baseline of the same stratum (cloud, nodes, set-up, workload, model), with its "
+        "interval where there are enough trials;\npublished: what the origin of this experiment printed for its own "
+        "clusters, for orientation.\n"
+    )
+    parts += [f"{OLD_ROWS}\n"] if any(map(is_old, rows)) else []
+    return "\n".join(parts)
+
+
+def _phase_tables(rows: Sequence[Row]) -> str:
+    parts = [
+        _table(
+            _title(group, heading),
+            [row | {"trials": f"{row['n']} of {row['pooled']}"} for row in group],
+            PHASES_SHOWN,
+        )
+        for heading, group in by_family(rows)
+    ]
+    parts.append(
+        "path: the phases of the deciding path in their order; of each arm the path of most trials comes first;\n"
+        "n: the trials that took it, of the arm's comparable trials; the phases of a path sum to its mean total.\n"
     )
     return "\n".join(parts)
+
+
+def _title(rows: Sequence[Row], heading: str) -> str:
+    cloud = str(rows[0]["cloud"]).upper()
+    return f"{cloud}: {heading}" if heading else cloud
+
+
+def _wrapped(sentence: str) -> str:
+    return textwrap.fill(sentence, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _table(title: str, rows: Sequence[Row], columns: Mapping[str, str]) -> str:
@@ -160,7 +209,7 @@ def _table(title: str, rows: Sequence[Row], columns: Mapping[str, str]) -> str:
     for row in rows:
         table.add_row(*(cell(row.get(key), key) for key in columns))
     out = io.StringIO()
-    Console(file=out, width=170).print(table)
+    Console(file=out, width=WIDTH).print(table)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 

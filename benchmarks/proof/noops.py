@@ -14,8 +14,8 @@ from itertools import repeat
 from multiprocessing import get_context
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.comparison import excluded
 from airflow_llm_provisioning.core.result import TrialResult
-from airflow_llm_provisioning.core.statistics import excluded
 from proof import Size
 from proof.catalogue import CATALOGUE, NoOp
 from proof.recorded_trial import Scenario, run

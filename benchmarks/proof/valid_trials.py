@@ -40,10 +40,10 @@ def scenarios(number: int, seed: int) -> Iterator[Scenario]:
 def alarm(scenario: Scenario) -> str | None:
     """Run a valid trial; return what was wrongly said of it, or None."""
     row = run(scenario)[-1].row
-    wrong = _wrong(row, declared=bool(row.treatments))
+    wrong = _wrong(row, declared=bool(row.arm.treatments))
     if wrong is None:
         return None
-    return f"{scenario.target.name} {scenario.setup} {scenario.variant} {row.profile} seed {scenario.seed}: {wrong}"
+    return f"{scenario.target.name} {row.arm.label} seed {scenario.seed}: {wrong}"
 
 
 def _wrong(row: TrialResult, *, declared: bool) -> str | None:

@@ -17,8 +17,9 @@ from typing import Any, Final
 
 import yaml
 
+from airflow_llm_provisioning.core.arm import BASELINE
 from airflow_llm_provisioning.core.experiment import Experiment, Target, experiment_from
-from airflow_llm_provisioning.core.statistics import BASELINE, PUBLISHED_REDUCTION_PCT
+from airflow_llm_provisioning.core.published import PUBLISHED_REDUCTION_PCT
 from airflow_llm_provisioning.core.workload import workload
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from llm_provisioning_simulator.instant_trial import InstantTrial, Key, Outcome, profile_of, run_trial

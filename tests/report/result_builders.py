@@ -1,12 +1,12 @@
 """Trials, preparations and a sweep as a store and a file would hold them: small, plain, every number made up."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow_llm_provisioning.core.result import PhaseResult, Preparation, TrialResult, TrialStatus
+from trial_builders import OPENED_AT, a_result
 
-OPENED_AT = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+from airflow_llm_provisioning.core.result import PhaseResult, Preparation, TrialResult
+
 PHASES: Mapping[str, float] = {
     "operator_start": 2,
     "head_pod_creation": 1,
@@ -42,7 +42,7 @@ PHASES: Mapping[str, float] = {
     "endpoint_publish": 1,
 }
 ENVIRONMENT = {
-    "cluster": {"version": "v1.34.0"},
+    "cluster": {"gitVersion": "v1.34.0"},
     "ray": "2.33.0",
     "head": {"node": "n1", "instance_type": "m5.xlarge", "zone": "us-west-2a"},
     "worker": {"node": "n2", "instance_type": "g6.4xlarge", "gpu": "L4"},
@@ -60,43 +60,18 @@ def a_trial(
     **values: Any,
 ) -> TrialResult:
     """One comparable trial; `factor` stretches all its phases."""
-    stages = [PhaseResult(name, s * factor, s * factor - 0.5, s * factor + 0.5) for name, s in phases.items()]
+    stages = tuple(PhaseResult(name, s * factor, s * factor - 0.5, s * factor + 0.5) for name, s in phases.items())
     total_s = sum(stage.duration_s for stage in stages)
     fields: dict[str, Any] = {
-        "trial_id": trial_id,
-        "experiment": "made-up",
-        "run_id": "run-1",
-        "dag_id": "a_dag",
-        "target": f"{cloud}-{'fast' if variant == 'improved' else 'plain'}",
         "cluster": f"{cloud}-cluster",
-        "cloud": cloud,
-        "setup": setup,
-        "variant": variant,
-        "profile": "phi3-2025",
-        "treatments": (),
-        "replicate": 0,
-        "slot": 0,
-        "seed": 7,
-        "rayservice": "llm-model-serve",
-        "namespace": "default",
-        "model_id": "microsoft/Phi-3-mini-4k-instruct",
-        "model_revision": "f39ac1d",
-        "model_source": "hub",
-        "image": "docker.io/rayproject/ray-ml:2.33.0",
-        "origin": "simulated",
-        "status": TrialStatus.SUCCEEDED,
-        "opened_at": OPENED_AT,
-        "closed_at": OPENED_AT + timedelta(seconds=total_s),
         "total_s": total_s,
         "total_low_s": total_s - 1,
         "total_high_s": total_s + 1,
         "completion_s": total_s + 3,
-        "start": "cold",
-        "applied": "none" if variant == "baseline" else "applied",
         "environment": ENVIRONMENT,
         "phases": stages,
     }
-    return TrialResult(**fields | values)
+    return a_result(trial_id, cloud=cloud, setup=setup, variant=variant, **fields | values)
 
 
 def a_preparation(target: str = "eks-fast", **values: Any) -> Preparation:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from result_builders import OPENED_AT, PHASES, a_preparation, a_sweep, a_trial
+from result_builders import PHASES, a_preparation, a_sweep, a_trial
+from trial_builders import OPENED_AT
 
 from airflow_llm_provisioning.core.result import MilestoneResult, TrialResult, TrialStatus
 from airflow_llm_provisioning.exceptions import MissingExtraError
@@ -86,13 +87,15 @@ def test_an_interval_is_printed_where_there_is_one(store: ResultsStore) -> None:
     assert "no interval: n < 3" not in page
 
 
-def test_a_bar_ends_at_the_mean_total(store: ResultsStore) -> None:
-    """Phases that only some trials passed count with their share: the bar is as long as the mean of the totals."""
+def test_a_bar_is_one_way_to_the_endpoint_and_ends_at_its_mean_total(store: ResultsStore) -> None:
+    """Trials that passed other phases are another bar: each is as long as the mean of its own totals."""
     short = {name: s for name, s in PHASES.items() if name != "head_image_pull"}
-    page = report(store, a_trial("with"), a_trial("without", phases=short))
-    mean_s = (sum(PHASES.values()) + sum(short.values())) / 2
-    assert f">{mean_s:.0f} s</text>" in page
-    assert "250.0 (n=1)" in page
+    trials = [a_trial("with"), a_trial("also", factor=1.1), a_trial("without", phases=short)]
+    page = report(store, *trials)
+    assert f">{1.05 * sum(PHASES.values()):.0f} s</text>" in page
+    assert f">{sum(short.values()):.0f} s</text>" in page
+    assert "baseline, path 1 of 2 (n=2)" in page
+    assert "static/baseline, path 2 of 2 (n=1)" in text_of(page)
 
 
 def test_chart_ink_follows_the_page(store: ResultsStore) -> None:
