@@ -32,7 +32,7 @@ def fingerprint(content: Mapping[str, Any], length: int = 12) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the end of a refusal, with the nearest known name and all of them: `: did you mean 'eks'? Known are ..`."""
+    """Return the end of a refusal: the nearest known name, and all of them (`: did you mean 'eks'? Known are ..`)."""
     names = sorted(known)
     close = get_close_matches(name, names, n=1)
     meant = f": did you mean {close[0]!r}?" if close else ":"

@@ -7,9 +7,9 @@ one worker from the start.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.builtin_profiles import BuiltinProfile, Resources
 from airflow_llm_provisioning.core.manifests.serve_config import dumped
 from airflow_llm_provisioning.core.manifests.tree import Node, copied
-from airflow_llm_provisioning.core.builtin_profiles import BuiltinProfile, Resources
 
 RAYSERVICE_NAME: Final = "llm-model-serve"
 SERVE_APP: Final = "llm"

@@ -13,7 +13,10 @@ from airflow_llm_provisioning.core.treatments import BaseTreatment
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of
 from airflow_llm_provisioning.core.workload import Workload
 
-SETTINGS = {"container-runtime": {"snapshotter": "soci"}, "container-runtime-plugins": {"soci-snapshotter": {"pull-mode": "parallel-pull-unpack"}}}
+SETTINGS = {
+    "container-runtime": {"snapshotter": "soci"},
+    "container-runtime-plugins": {"soci-snapshotter": {"pull-mode": "parallel-pull-unpack"}},
+}
 # Full pulls that were published move 0.1 to 0.15 GB/s, parallel ones 0.4.
 PARALLEL_BYTES_S = 200_000_000
 
@@ -43,6 +46,8 @@ class SociParallelPull(BaseTreatment):
         how = image_arrival(view, view.head if role == "head" else view.worker)
         rate = how.rate_bytes_s
         if how.delivered != "pulled" or rate is None or (how.size_bytes or 0) < JUDGED_BYTES:
-            return Verdict(self.name, "unknown", (f"How fast the {role}'s image was pulled is not known.", *how.evidence))
+            return Verdict(
+                self.name, "unknown", (f"How fast the {role}'s image was pulled is not known.", *how.evidence)
+            )
         told = f"The {role}'s image was pulled at {rate / 1e6:.0f} MB/s."
         return Verdict(self.name, "yes" if rate >= PARALLEL_BYTES_S else "no", (told, *how.evidence))
