@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from airflow_llm_provisioning import cli
-from airflow_llm_provisioning.core.experiment import experiment_from
+from airflow_llm_provisioning.core.experiment_file import read_experiment
 from airflow_llm_provisioning.dag_factory import checked
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,7 +65,7 @@ def test_every_experiment_shown_can_be_run() -> None:
 
     assert shown
     for code in shown:
-        assert checked(experiment_from(yaml.safe_load(code))).targets
+        assert checked(read_experiment(yaml.safe_load(code), where="README.md", read_text=str)).targets
 
 
 def blocks(language: str) -> list[str]:
