@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow_llm_provisioning import __version__
 from airflow_llm_provisioning.commands.plugins import add_plugin_commands
+from airflow_llm_provisioning.commands.render import add_render, add_schema
 from airflow_llm_provisioning.commands.replay import add_replay
 from airflow_llm_provisioning.commands.stored import opened_store, store_option
 from airflow_llm_provisioning.commands.traces import add_trace
@@ -70,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     preflight.add_argument("--store-conn", metavar="CONN_ID", help="Airflow connection of the results store")
     preflight.set_defaults(command=_preflight)
 
+    add_render(commands)
+    add_schema(commands)
     add_plugin_commands(commands)
     return parser
 
@@ -103,7 +106,7 @@ def _preflight(parsed: argparse.Namespace) -> int:
 
     from airflow_llm_provisioning.connections import DEFAULT_STORE
     from airflow_llm_provisioning.dag_factory import load_experiment
-    from airflow_llm_provisioning.operators.checking import check_experiment
+    from airflow_llm_provisioning.preparation.preflight import check_experiment
 
     experiment, store = load_experiment(parsed.experiment), parsed.store_conn or DEFAULT_STORE
     findings = asyncio.run(check_experiment(experiment, only=parsed.target, results_conn_id=store))

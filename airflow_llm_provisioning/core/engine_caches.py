@@ -3,8 +3,9 @@
 import re
 from typing import Final
 
-from airflow_llm_provisioning.core.fields import dig, items, mapping, number, text
+from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 from airflow_llm_provisioning.core.loading import not_from_the_hub
+from airflow_llm_provisioning.core.planned import PlannedFacts
 from airflow_llm_provisioning.core.trace.objects import containers
 from airflow_llm_provisioning.core.trace.view import TraceView
 
@@ -23,7 +24,7 @@ def weights_found(view: TraceView) -> str | None:
     Since its V1 engine vLLM prints how long their download took, if that was more than half a second. Where it loaded
     some and says nothing of a download, those too large to come that fast were there. vLLM 0.5.4 never says it.
     """
-    weights = number(dig(view.trial, "model", "weight_bytes")) or 0
+    weights = PlannedFacts.of(view.trial).weight_bytes or 0
     silent = [log for log in view.logs if _loaded_without_download(log.text)]
     if weights < _QUICKEST_DOWNLOAD_BYTES or not silent or not_from_the_hub(view):
         return None

@@ -1,216 +1,96 @@
 """Experiment -> cells -> trials in a drawn order. A trial is one deployment of one cell on one target.
 
-The order is drawn per DAG run from a stored seed: replicate by replicate (so that drift hits every cell alike),
-shuffled
-within each replicate, cluster by cluster.
+The order is drawn per DAG run from a stored seed, replicate by replicate (so that drift hits every cell alike),
+shuffled within each replicate, cluster by cluster.
 """
 
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
 
-from airflow_llm_provisioning.core.workload import ScalingSetup
+from airflow_llm_provisioning.core.arm import BASELINE, Arm, Stratum
+from airflow_llm_provisioning.core.names import nearest
+from airflow_llm_provisioning.core.target import NodeProfile, Target
+from airflow_llm_provisioning.core.treatments import Treatment, impossible, resolved, treated_nodes
+from airflow_llm_provisioning.core.trial import Served, Slot, Trial
+from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
+from airflow_llm_provisioning.core.workload import ScalingSetup, Workload, builtin_workload
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
-CloudName = Literal["eks", "gke", "aks", "generic"]
-AutoscalerName = Literal["luna", "karpenter", "native"]
-Delivery = Literal["pull", "snapshot", "streaming"]
-CLOUDS: Final = ("eks", "gke", "aks", "generic")
-AUTOSCALERS: Final = ("luna", "karpenter", "native")
+__all__ = ["Cell", "Experiment", "NodeProfile", "Target", "joined"]
 
-
-@dataclass(frozen=True, slots=True)
-class NodeProfile:
-    """The nodes of a target, as its node autoscaler is told to make them.
-
-    `gpu_skus`: what the worker may run on. `snapshot`: the data volume is restored from a snapshot that holds the
-    serving image (EKS; `snapshot_id` comes from the preparation); `streaming`: images are streamed (GKE, AKS).
-    `options`: what only one cloud or autoscaler knows (`node_service_account`, `role`, `driver_version`, ...), by name,
-    passed to nobody else.
-    """
-
-    name: str
-    cloud: CloudName
-    autoscaler: AutoscalerName
-    kubernetes_minor: str
-    gpu_skus: tuple[str, ...] = ("L4", "A10G", "A10", "L40S")
-    gpu_instance_type: str | None = None
-    cpu_instance_type: str | None = None
-    data_volume_gib: int = 80
-    snapshot: bool = False
-    snapshot_id: str | None = None
-    volume_initialization_rate_mib_s: int | None = None
-    streaming: bool = False
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a variant's trials run: a cluster and a node profile, prepared beforehand, never reconfigured between
-    trials.
-
-    `cluster`: the lock's scope; several targets may share one. `conn_id`: Airflow connection that reaches the cluster
-    (`kubernetes`, or the cloud's own with `cluster_name`). `cloud_conn_id`: the cloud's connection for preparations and
-    verification. `region`, `registry`: where images are built to.
-    """
-
-    name: str
-    cluster: str
-    conn_id: str
-    nodes: NodeProfile
-    variants: tuple[str, ...]
-    cloud_conn_id: str | None = None
-    cluster_name: str | None = None
-    region: str | None = None
-    registry: str | None = None
-    namespace: str = "default"
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def cloud(self) -> CloudName:
-        """The cloud its nodes come from."""
-        return self.nodes.cloud
-
-    @property
-    def delivery(self) -> Delivery:
-        """How images reach its nodes."""
-        if self.nodes.snapshot:
-            return "snapshot"
-        return "streaming" if self.nodes.streaming else "pull"
-
-    def cluster_reference(self) -> dict[str, Any]:
-        """Return how its cluster is opened: {conn_id, namespace, cluster_name?, region?}."""
-        named = {"conn_id": self.conn_id, "cluster_name": self.cluster_name, "region": self.region}
-        return {key: value for key, value in named.items() if value is not None} | {"namespace": self.namespace}
-
-    def cloud_reference(self) -> dict[str, Any] | None:
-        """Return how its cloud is opened, or None where it has no connection of its own.
-
-        {cloud, conn_id, cluster, region?, registry?, cluster_name?, ...options}; `cluster` names the cluster whose
-        clock
-        counts.
-        """
-        if self.cloud == "generic" or self.cloud_conn_id is None:
-            return None
-        named = {
-            "cloud": self.cloud,
-            "conn_id": self.cloud_conn_id,
-            "region": self.region,
-            "registry": self.registry,
-            "cluster_name": self.cluster_name,
-            **self.options,
-        }
-        known = {key: value for key, value in named.items() if value is not None}
-        return known | {"cluster": self.cluster_reference()}
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: object) -> "Target":
-        """Read a target from JSON or YAML; what is wrong with it is one sentence."""
-        if not isinstance(data, Mapping) or not isinstance(data.get("nodes"), Mapping):
-            raise ConfigurationError(f"A target is a mapping with `name`, `nodes`, ...; found {data!r:.80}.")
-        _check_types(data, data["nodes"])
-        try:
-            nodes = NodeProfile(**_tuples({"name": data.get("name"), **data["nodes"]}, "gpu_skus"))
-            target = cls(**{**_tuples(dict(data), "variants"), "nodes": nodes})
-        except TypeError as error:
-            told = str(error).partition("__init__() ")[2] or str(error)
-            raise ConfigurationError(f"Target {data.get('name', '?')!r} cannot be read: {told}.") from error
-        if target.cloud not in CLOUDS:
-            raise ConfigurationError(
-                f"Target {target.name!r}: cloud {target.cloud!r} is unknown; one of {', '.join(CLOUDS)}."
-            )
-        if nodes.autoscaler not in AUTOSCALERS:
-            raise ConfigurationError(
-                f"Target {target.name!r}: node autoscaler {nodes.autoscaler!r} is unknown; "
-                f"one of {', '.join(AUTOSCALERS)}."
-            )
-        return target
+# A DAG with more tasks than this is slow to parse and to draw, and no cluster runs as many trials in a night.
+MAX_TRIALS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One combination that is compared: target, set-up and variant of one workload."""
+    """One combination that is compared: target, workload, set-up and variant, by name."""
 
     target: str
-    cloud: str
+    workload: str
     setup: ScalingSetup
     variant: str
-    profile: str
 
     @property
     def key(self) -> str:
         """A short name, unique within an experiment."""
-        return f"{self.target}/{self.setup}/{self.variant}"
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedTrial:
-    """A cell's replicate in its slot of a cluster. `slot` counts from 0 per cluster; `seed` drew the order."""
-
-    cell: Cell
-    cluster: str
-    replicate: int
-    slot: int
-    seed: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON: {target, cloud, setup, variant, profile, cluster, replicate, slot, seed}."""
-        return {
-            **asdict(self.cell),
-            "setup": str(self.cell.setup),
-            "cluster": self.cluster,
-            "replicate": self.replicate,
-            "slot": self.slot,
-            "seed": self.seed,
-        }
+        return f"{self.target}/{self.workload}/{self.setup}/{self.variant}"
 
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """The cells and how often each is repeated. Checked when it is built, which is when the DAG is parsed."""
+    """What is tried, where and how often. Checked when it is built, which is when the DAG is parsed.
+
+    `setups`: the scaling set-ups that are tried, as far as a workload offers them. `where`: the file it was read from,
+    for refusals.
+    """
 
     name: str
     targets: tuple[Target, ...]
-    profile: str = "phi3-2025"
-    setups: tuple[ScalingSetup, ...] = (ScalingSetup.STATIC, ScalingSetup.DYNAMIC)
+    workloads: tuple[Workload, ...] = field(default_factory=lambda: (builtin_workload(),))
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict(BUILTIN_VARIANTS))
+    setups: tuple[ScalingSetup, ...] = tuple(ScalingSetup)
     replicates: int = 3
+    where: str = "The experiment"
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", self.name):
+        for problem in (*_name_problems(self), *_target_problems(self), *_reference_problems(self)):
+            raise ConfigurationError(f"{self.where}: {problem}")
+        object.__setattr__(self, "targets", tuple(self._treated(target) for target in self.targets))
+        if not any(True for _ in self.cells()):
             raise ConfigurationError(
-                f"Experiment name {self.name!r} cannot be part of a Kubernetes name: "
-                "use at most 40 lower-case letters, digits and inner hyphens."
+                f"{self.where}: there is no trial in it: no target runs a workload in one of the set-ups "
+                f"{', '.join(self.setups)}."
             )
-        if self.replicates < 1:
-            raise ConfigurationError(
-                f"Experiment {self.name!r} repeats its cells {self.replicates} times; at least 1 is needed."
-            )
-        names = [target.name for target in self.targets]
-        if not names or len(set(names)) != len(names):
-            raise ConfigurationError(f"Experiment {self.name!r} needs targets with names of their own; found {names}.")
-        for cluster in sorted({target.cluster for target in self.targets}):
-            # The lock is a Lease, and a Lease lives in a namespace.
-            namespaces = sorted({target.namespace for target in self.targets if target.cluster == cluster})
-            if len(namespaces) > 1:
-                raise ConfigurationError(
-                    f"The targets on cluster {cluster!r} use the namespaces {', '.join(namespaces)}: give them one, "
-                    "or their trials would not see each other's lock."
-                )
+        if (trials := sum(self.slots().values())) > MAX_TRIALS:
+            raise ConfigurationError(f"{self.where}: it has {trials} trials a run; at most {MAX_TRIALS} are allowed.")
 
     def target(self, name: str) -> Target:
         """Return a target by name."""
         for target in self.targets:
             if target.name == name:
                 return target
-        raise ConfigurationError(
-            f"Target {name!r} is unknown: choose one of {', '.join(t.name for t in self.targets)}."
-        )
+        raise ConfigurationError(f"Target {name!r} is unknown{nearest(name, (t.name for t in self.targets))}.")
+
+    def workload(self, name: str) -> Workload:
+        """Return a workload by name."""
+        for workload in self.workloads:
+            if workload.name == name:
+                return workload
+        raise ConfigurationError(f"Workload {name!r} is unknown{nearest(name, (w.name for w in self.workloads))}.")
+
+    def treatments(self, variant: str, cloud: str) -> tuple[Treatment, ...]:
+        """Return a variant's treatments on a cloud, in the order they are applied."""
+        if variant not in self.variants:
+            raise ConfigurationError(f"Variant {variant!r} is unknown{nearest(variant, self.variants)}.")
+        return resolved(self.variants[variant], cloud)
+
+    def workloads_on(self, target: Target) -> tuple[Workload, ...]:
+        """Return the workloads that a target runs."""
+        return tuple(workload for workload in self.workloads if target.serves(workload.name))
 
     def on_clouds(self, clouds: Iterable[str]) -> "Experiment":
         """Return the experiment with only the targets on these clouds; a cloud that it does not have is an error."""
@@ -223,9 +103,9 @@ class Experiment:
             )
         return replace(self, targets=tuple(target for target in self.targets if target.cloud in wanted))
 
-    def narrowed(self, *, target: str, setup: str, variant: str, profile: str) -> "Experiment":
-        """Return the experiment with one cell, once; a variant the target was not prepared for is an error."""
-        chosen = self.target(target)
+    def narrowed(self, *, target: str, setup: str, variant: str, workload: str) -> "Experiment":
+        """Return the experiment with one cell, once; a combination that it does not have is an error."""
+        chosen, served = self.target(target), self.workload(workload)
         if setup not in tuple(ScalingSetup):
             raise ConfigurationError(f"Scaling set-up {setup!r} is unknown: choose static or dynamic.")
         if variant not in chosen.variants:
@@ -233,20 +113,38 @@ class Experiment:
                 f"Target {target!r} was prepared for {', '.join(chosen.variants)}, not for variant {variant!r}: "
                 "choose another target, or add the variant to it and prepare it again."
             )
+        if not chosen.serves(workload):
+            raise ConfigurationError(
+                f"Target {target!r} runs the workloads {', '.join(chosen.workloads)}, not {workload!r}: choose another "
+                "target, or add the workload to it and prepare it again."
+            )
+        if ScalingSetup(setup) not in served.offered_setups:
+            raise ConfigurationError(
+                f"Workload {workload!r} is {served.own_setup}, not {setup}: choose that, or let its manifest be "
+                f"changed by `setups: [{served.own_setup}, {setup}]` in workloads.{workload}."
+            )
         return replace(
             self,
-            targets=(replace(chosen, variants=(variant,)),),
+            targets=(replace(chosen, variants=(variant,), workloads=(workload,)),),
+            workloads=(served,),
             setups=(ScalingSetup(setup),),
-            profile=profile,
             replicates=1,
         )
 
+    def with_workload(self, workload: Workload) -> "Experiment":
+        """Return the experiment with a workload in place of the one of the same name."""
+        return replace(
+            self, workloads=tuple(workload if item.name == workload.name else item for item in self.workloads)
+        )
+
     def cells(self) -> Iterator[Cell]:
-        """Yield every cell, in the order of targets, set-ups and variants."""
+        """Yield every cell, in the order of targets, workloads, set-ups and variants."""
         for target in self.targets:
-            for setup in self.setups:
-                for variant in target.variants:
-                    yield Cell(target.name, target.cloud, setup, variant, self.profile)
+            for workload in self.workloads_on(target):
+                for setup in self.setups:
+                    if setup in workload.offered_setups:
+                        for variant in target.variants:
+                            yield Cell(target.name, workload.name, setup, variant)
 
     def slots(self) -> dict[str, int]:
         """Return how many trials each cluster runs: known when the DAG is parsed."""
@@ -256,66 +154,141 @@ class Experiment:
             counts[clusters[cell.target]] = counts.get(clusters[cell.target], 0) + self.replicates
         return counts
 
-    def plan(self, seed: int) -> list[PlannedTrial]:
+    def arm(self, cell: Cell) -> Arm:
+        """Return the arm of a cell; its origin is `unknown` until the cluster was asked."""
+        target, workload = self.target(cell.target), self.workload(cell.workload)
+        model = workload.model
+        stratum = Stratum(
+            origin="unknown",
+            cloud=target.cloud,
+            setup=str(cell.setup),
+            workload_content=workload.content,
+            region=target.region,
+            autoscaler=target.nodes.autoscaler,
+            nodes=target.nodes_content or target.nodes.content,
+            model_id=model.model_id if model else None,
+            model_revision=model.revision if model else None,
+            workload=workload.name,
+        )
+        treatments = self.treatments(cell.variant, target.cloud)
+        return Arm(stratum, cell.variant, tuple(item.name for item in treatments))
+
+    def plan(self, seed: int, *, dag_id: str, run_id: str) -> list[Trial]:
         """Draw which trial runs in which slot of which cluster. The same seed draws the same plan."""
         rng = random.Random(seed)
-        clusters = {target.name: target.cluster for target in self.targets}
+        cells = list(self.cells())
+        arms = {cell: self.arm(cell) for cell in cells}
+        models = {workload.name: workload.model for workload in self.workloads}
         next_slot: dict[str, int] = {}
-        planned: list[PlannedTrial] = []
+        planned: list[Trial] = []
         for replicate in range(self.replicates):
-            cells = list(self.cells())
-            rng.shuffle(cells)
-            for cell in cells:
-                cluster = clusters[cell.target]
-                slot = next_slot.get(cluster, 0)
-                next_slot[cluster] = slot + 1
-                planned.append(PlannedTrial(cell, cluster, replicate, slot, seed))
+            drawn = list(cells)
+            rng.shuffle(drawn)
+            for cell in drawn:
+                cluster = self.target(cell.target).cluster
+                number = next_slot.get(cluster, 0)
+                next_slot[cluster] = number + 1
+                slot = Slot(
+                    experiment=self.name,
+                    dag_id=dag_id,
+                    run_id=run_id,
+                    cluster=cluster,
+                    number=number,
+                    replicate=replicate,
+                    seed=seed,
+                )
+                served = Served(workload=cell.workload, model=models[cell.workload])
+                planned.append(Trial(slot=slot, arm=arms[cell], target=cell.target, served=served))
         return planned
 
+    def _treated(self, target: Target) -> Target:
+        """Return a target whose nodes are what all its variants need, or say that they need different ones."""
+        wanted: dict[str, NodeProfile] = {}
+        for variant in target.variants:
+            treatments = self.treatments(variant, target.cloud)
+            wanted[variant] = treated_nodes(target.nodes, treatments)
+            for workload in self.workloads_on(target):
+                for problem in impossible(treatments, target, workload):
+                    raise ConfigurationError(
+                        f"{self.where}: targets.{target.name}.variants: {variant!r} is impossible: {problem}"
+                    )
+        first, *others = wanted.items()
+        for variant, nodes in others:
+            if nodes != first[1]:
+                raise ConfigurationError(
+                    f"{self.where}: targets.{target.name}.variants: {first[0]!r} and {variant!r} need different nodes "
+                    f"({_features(first[1])}; {_features(nodes)}): give each a target of its own."
+                )
+        return target.treated(first[1])
 
-def experiment_from(data: object) -> Experiment:
-    """Read an experiment from JSON or YAML: {name, targets: [..]} and optionally {profile, setups, replicates}."""
-    known = {"name", "targets", "profile", "setups", "replicates"}
-    if not isinstance(data, Mapping) or set(data) - known or not isinstance(data.get("name"), str):
-        found = sorted(map(str, data)) if isinstance(data, Mapping) else type(data).__name__
-        raise ConfigurationError(
-            f"An experiment has `name`, `targets`, `profile`, `setups` and `replicates`; found {found}."
-        )
-    name, replicates = data["name"], data.get("replicates", 3)
-    if not isinstance(replicates, int) or isinstance(replicates, bool):
-        raise ConfigurationError(f"Experiment {name!r}: `replicates` is {replicates!r}, not a whole number.")
-    try:
-        setups = tuple(ScalingSetup(setup) for setup in _listed(data, "setups") or ScalingSetup)
-    except ValueError as error:
-        raise ConfigurationError(f"Experiment {name!r}: {error}; choose static or dynamic.") from error
-    return Experiment(
-        name=name,
-        targets=tuple(Target.from_dict(target) for target in _listed(data, "targets")),
-        profile=data.get("profile") or "phi3-2025",
-        setups=setups,
-        replicates=replicates,
+
+def joined(*experiments: Experiment) -> Experiment:
+    """Return several experiments as one, under the first one's name. Equal names must mean equal things."""
+    first, *others = experiments
+    targets, workloads, variants = list(first.targets), list(first.workloads), dict(first.variants)
+    for other in others:
+        targets += other.targets
+        for workload in other.workloads:
+            known = next((item for item in workloads if item.name == workload.name), None)
+            if known is None:
+                workloads.append(workload)
+            elif known != workload:
+                raise ConfigurationError(f"{other.where}: workloads.{workload.name} is another one in {first.where}.")
+        for name, treatments in other.variants.items():
+            if variants.setdefault(name, treatments) != treatments:
+                raise ConfigurationError(f"{other.where}: variants.{name} is another one in {first.where}.")
+    names = {item.name: tuple(w.name for w in part.workloads_on(item)) for part in experiments for item in part.targets}
+    return replace(
+        first,
+        targets=tuple(replace(target, workloads=names[target.name]) for target in targets),
+        workloads=tuple(workloads),
+        variants=variants,
     )
 
 
-def _listed(data: Mapping[str, Any], key: str) -> Sequence[Any]:
-    value = data.get(key) or ()
-    if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
-        raise ConfigurationError(f"Of {data.get('name', '?')!r}, `{key}` must be a list; found {value!r:.80}.")
-    return value
+def _features(nodes: NodeProfile) -> str:
+    return ", ".join(sorted(nodes.features)) or "no features"
 
 
-def _check_types(data: Mapping[str, Any], nodes: Mapping[str, Any]) -> None:
-    """Refuse what YAML reads otherwise than it was meant: a bare word for a list, 1.30 as the number 1.3."""
-    _listed(data, "variants")
-    _listed({**nodes, "name": data.get("name")}, "gpu_skus")
-    texts = {"name": data.get("name"), "cluster": data.get("cluster"), "conn_id": data.get("conn_id")}
-    for key, value in {**texts, "kubernetes_minor": nodes.get("kubernetes_minor")}.items():
-        if not isinstance(value, str) or not value:
-            raise ConfigurationError(
-                f"Target {data.get('name', '?')!r}: `{key}` must be text, in quotes where it looks like a number; "
-                f"found {value!r}."
+def _name_problems(experiment: Experiment) -> Iterator[str]:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", experiment.name):
+        yield (
+            f"name {experiment.name!r} cannot be part of a Kubernetes name: use at most 40 lower-case letters, digits "
+            "and inner hyphens."
+        )
+    if experiment.replicates < 1:
+        yield f"replicates is {experiment.replicates}; at least 1 is needed."
+    for kind, names in (
+        ("targets", [target.name for target in experiment.targets]),
+        ("workloads", [workload.name for workload in experiment.workloads]),
+    ):
+        if not names:
+            yield f"{kind} is empty; at least one is needed."
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            yield f"{kind}: {', '.join(twice)} stands there twice; every name must be unique."
+
+
+def _target_problems(experiment: Experiment) -> Iterator[str]:
+    for cluster in sorted({target.cluster for target in experiment.targets}):
+        # The lock is a Lease, and a Lease lives in a namespace.
+        namespaces = sorted({target.namespace for target in experiment.targets if target.cluster == cluster})
+        if len(namespaces) > 1:
+            yield (
+                f"the targets on cluster {cluster!r} use the namespaces {', '.join(namespaces)}: give them one, "
+                "or their trials would not see each other's lock."
             )
+    if experiment.variants.get(BASELINE, ()):
+        yield f"variants.{BASELINE} has treatments; the baseline is what the others are compared with, so it has none."
 
 
-def _tuples(data: dict[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: tuple(value) if key in keys and isinstance(value, Sequence) else value for key, value in data.items()}
+def _reference_problems(experiment: Experiment) -> Iterator[str]:
+    workloads = [workload.name for workload in experiment.workloads]
+    for target in experiment.targets:
+        if not target.variants:
+            yield f"targets.{target.name}.variants is empty; at least one is needed."
+        for name in target.variants:
+            if name not in experiment.variants:
+                yield f"targets.{target.name}.variants: {name!r} is unknown{nearest(name, experiment.variants)}."
+        for name in target.workloads:
+            if name not in workloads:
+                yield f"targets.{target.name}.workloads: {name!r} is unknown{nearest(name, workloads)}."

@@ -4,16 +4,18 @@ The one way from evidence to result: the teardown writes it, a replay computes i
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.loading import moving_inputs
+from airflow_llm_provisioning.core.planned import PlannedFacts
 from airflow_llm_provisioning.core.result import MilestoneResult, PhaseResult, TrialResult, TrialStatus
 from airflow_llm_provisioning.core.timing.analysis import Analysis, analyse_trace
 from airflow_llm_provisioning.core.timing.timeline import Flag
 from airflow_llm_provisioning.core.trace import TraceView, decode_trace
-from airflow_llm_provisioning.core.treatments import TREATMENTS, undeclared
+from airflow_llm_provisioning.core.treatments import known_treatments, undeclared
+from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.core.verdicts import Verdict, variant_image
 from airflow_llm_provisioning.exceptions import TraceError
 
@@ -62,9 +64,22 @@ def judge_trace(chunks: Sequence[bytes], treatments: Iterable[str] | None = None
     except TraceError:
         names = list(treatments or ())
         return Judgement(analysis, tuple(Verdict(name, "unknown", ("There is no readable trace.",)) for name in names))
-    names = list(view.trial.get("treatments") or ()) if treatments is None else list(treatments)
-    verdicts = [item.verify(view) for item in TREATMENTS if item.name in names]
-    return Judgement(analysis, (*verdicts, *_objections(view, names)))
+    names = list(PlannedFacts.of(view.trial).treatments or ()) if treatments is None else list(treatments)
+    return Judgement(analysis, (*_verified(view, names), *_objections(view, names)))
+
+
+def _verified(view: TraceView, names: Collection[str]) -> Iterator[Verdict]:
+    """Yield each treatment's own verdict. A treatment that this installation does not know is unknown, and so is one
+    whose code raises: a trial must get its row.
+    """
+    for name, item in known_treatments().items():
+        if name in names:
+            try:
+                yield item.verify(view)
+            except Exception as error:  # noqa: BLE001 - code of other distributions
+                yield Verdict(name, "unknown", (f"Its verdict failed: {type(error).__name__}: {error}.",))
+    for name in sorted(set(names) - set(known_treatments())):
+        yield Verdict(name, "unknown", (f"This installation knows no treatment {name!r}, so nothing verified it.",))
 
 
 def _objections(view: TraceView, declared: Collection[str]) -> Iterator[Verdict]:
@@ -82,7 +97,7 @@ def _objections(view: TraceView, declared: Collection[str]) -> Iterator[Verdict]
 
 
 def trial_row(
-    trial: Mapping[str, Any],
+    trial: Trial,
     judgement: Judgement,
     *,
     outcomes: Sequence[Mapping[str, Any]],
@@ -93,23 +108,19 @@ def trial_row(
 ) -> TrialResult:
     """Return the row of a trial. `analysis_version`: which code judged.
 
-    `trial`: what `OpenTrial` returned. `outcomes`: what its steps noted ({step, status, reason}). `wait_state`:
-    Airflow's
-    state of the waiting task, asked last: a task that failed and noted nothing was ended from outside.
+    `trial`: opened. `outcomes`: what its steps noted ({step, status, reason}). `wait_state`: Airflow's state of the
+    waiting task, asked last: a task that failed and noted nothing was ended from outside.
     """
     analysis = judgement.analysis
     status, reason = _ended(analysis, outcomes, wait_state)
-    model = trial["model"]
+    opened = trial.opened
+    if analysis.origin:
+        trial = replace(trial, arm=trial.arm.seen_at(analysis.origin))
     return TrialResult(
-        **{key: trial[key] for key in _COPIED},
-        treatments=tuple(trial["treatments"]),
-        model_id=model["model_id"],
-        model_revision=model["revision"],
-        model_source=model["source"],
-        origin=analysis.origin or trial["origin"],
+        trial=trial,
         status=status,
         reason=reason,
-        opened_at=datetime.fromisoformat(trial["opened_at"]),
+        opened_at=opened.at if opened else closed_at,
         closed_at=closed_at,
         submitted_at=analysis.submitted_at,
         ready_at=analysis.ready_at,
@@ -126,26 +137,6 @@ def trial_row(
         milestones=tuple(MilestoneResult(m.name, m.earliest_at, m.latest_at, m.source) for m in analysis.milestones),
         analysis_version=analysis_version,
     )
-
-
-_COPIED: Final = (
-    "trial_id",
-    "experiment",
-    "run_id",
-    "dag_id",
-    "target",
-    "cluster",
-    "cloud",
-    "setup",
-    "variant",
-    "profile",
-    "replicate",
-    "slot",
-    "seed",
-    "rayservice",
-    "namespace",
-    "image",
-)
 
 
 def _ended(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
+from airflow_llm_provisioning.core.planned import PlannedFacts
 from airflow_llm_provisioning.core.trace.view import TraceView
 
 # vLLM 0.33 model_loader: these read files of their own kind, or none at all; all others take a hub model's safetensors.
@@ -42,7 +43,7 @@ def moving_inputs(view: TraceView) -> tuple[str, ...]:
         for address in _addresses(dig(application, "runtime_env", key))
         if not _pinned(address)
     ]
-    revision = text(dig(view.trial, "model", "revision"))
+    revision = PlannedFacts.of(view.trial).model_revision
     if revision and not re.fullmatch(r"[0-9a-f]{40}", revision):
         found.append(f"The model's revision {revision!r} is no commit: it may change between trials.")
     return tuple(found)

@@ -1,15 +1,15 @@
-"""Names, labels and tags: deterministic, so that whoever comes after a crash finds what was made.
+"""Names, labels and tags. They are deterministic, so that what was made is found again after a crash.
 
-Labels obey Kubernetes (63 characters, `[A-Za-z0-9._-]`) and, as tags, AWS; Google's label keys allow no dot or slash,
-so
+Labels obey Kubernetes (63 characters, `[A-Za-z0-9._-]`) and, as tags, AWS. Google's label keys allow no dot or slash:
 `label_keys_for_google` maps them.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any, Final
 
 # KubeRay refuses longer RayService names (kuberay 1.7, utils.ValidateRayServiceMetadata).
@@ -29,6 +29,15 @@ def fingerprint(content: Mapping[str, Any], length: int = 12) -> str:
     """Return the first `length` hex digits of the SHA-256 of the content's canonical JSON."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the end of a refusal: the nearest known name, and all of them (`: did you mean 'eks'? Known are ..`)."""
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1)
+    meant = f": did you mean {close[0]!r}?" if close else ":"
+    listed = ", ".join(names)
+    return f"{meant} {'Known are' if close else 'known are'} {listed}" if names else ": none is known"
 
 
 def label_value(text: str) -> str:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from airflow_llm_provisioning.core.engine_caches import cache_hits, weights_uncertain
-from airflow_llm_provisioning.core.fields import dig, items, mapping, objects, text
+from airflow_llm_provisioning.core.fields import dig, mapping, objects
 from airflow_llm_provisioning.core.image_arrival import image_arrival, image_digest
+from airflow_llm_provisioning.core.planned import PlannedFacts
+from airflow_llm_provisioning.core.recipe import package_name
 from airflow_llm_provisioning.core.trace.objects import History
 from airflow_llm_provisioning.core.trace.view import TraceView
-from airflow_llm_provisioning.core.workload import package_name
 
 Value = Literal["yes", "no", "unknown"]
 
@@ -70,12 +71,11 @@ def variant_image(view: TraceView) -> Verdict:
     base, or what was prepared for it, and where its digest is known, that very one. Another one may hold anything,
     packages that a baseline lacks among it.
     """
-    served, recipe = text(view.trial.get("image")), mapping(view.trial.get("recipe"))
-    base, pinned = text(recipe.get("base")), text(recipe.get("base_digest"))
-    prepared, digest = (text(dig(view.trial, "prepared", key)) for key in ("image", "digest"))
+    planned = PlannedFacts.of(view.trial)
+    served, base, prepared, digest = planned.image, planned.base, planned.prepared_image, planned.prepared_digest
     if not served or not base:
         return Verdict("variant_image", "unknown", ("What was served, or the variant's recipe, is not known.",))
-    own = [f"{base}@{pinned}" if pinned else base, *([prepared] if prepared else [])]
+    own = [base, *([prepared] if prepared else [])]
     same = served in own or (bool(digest) and served.endswith(f"@{digest}"))
     told = f"The pods were given {served}; the variant's own image is {' or '.join(own)}."
     given = Verdict("variant_image", "yes" if same else "no", (told,))
@@ -126,12 +126,10 @@ def runtime_pip_seen(view: TraceView) -> Verdict:
 
 def recipe_packages(view: TraceView) -> dict[str, str] | None:
     """Return the packages of the served image's recipe, normalised name -> requirement, as the trial's header tells
-    (`trial.image.recipe.pip` or `trial.recipe.pip`); None where the header has no recipe.
+    (the packages of the recipe's own `pip`); None where the header has no recipe.
     """
-    recipe = mapping(dig(view.trial, "image", "recipe") or view.trial.get("recipe"))
-    if "pip" not in recipe:
-        return None
-    return {package_name(item): item for item in items(recipe["pip"]) if isinstance(item, str)}
+    pip = PlannedFacts.of(view.trial).recipe_pip
+    return None if pip is None else {package_name(item): item for item in pip}
 
 
 def _cold_pod(view: TraceView, pod: History) -> Verdict:

@@ -1,55 +1,64 @@
 """An experiment from its YAML file, checked as far as that goes without asking a cloud."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from airflow.sdk import conf
 
-from airflow_llm_provisioning.core.experiment import Experiment, experiment_from
+from airflow_llm_provisioning.core.experiment import Experiment, joined
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
 
 def configured_experiment(*defaults: Path) -> Experiment:
-    """Return the experiment of Airflow's `[llm_provisioning] experiment_file`, or of the given files' targets
-    together.
+    """Return the experiment of Airflow's `[llm_provisioning] experiment_file`, or that of the given files together,
+    under the first one's name.
     """
     configured = conf.get("llm_provisioning", "experiment_file", fallback="")
     if configured:
         return load_experiment(Path(configured))
-    first, *others = [load_experiment(path) for path in defaults]
-    return replace(first, targets=first.targets + tuple(target for other in others for target in other.targets))
+    return joined(*(load_experiment(path) for path in defaults))
 
 
 def load_experiment(path: Path) -> Experiment:
-    """Read an experiment from a YAML file; every variant is checked against its target, before money is spent."""
-    import yaml
+    """Read an experiment from a YAML file; every combination in it is checked, before money is spent.
+
+    A manifest that the file names is read relative to it. Raises ConfigurationError with file and key.
+    """
+    from airflow_llm_provisioning.core.experiment_file import read_experiment_text
+
+    def beside(name: str) -> str:
+        return read_text(path.parent / name)
+
+    return checked(read_experiment_text(read_text(path), where=str(path), read_text=beside))
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text, or raise a ConfigurationError. A file over 5 MB is not read."""
+    from airflow_llm_provisioning.core.yaml_text import MAX_BYTES
 
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"The experiment file {path} cannot be read: {error}") from error
-    return checked(experiment_from(data))
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise ConfigurationError(f"The file {path} has {size:,} bytes; at most {MAX_BYTES:,} are read.")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"The file {path} cannot be read: {error}.") from error
 
 
 def checked(experiment: Experiment) -> Experiment:
-    """Return the experiment, or raise what makes one of its cells impossible."""
-    from airflow_llm_provisioning.core.treatments import check_target
-    from airflow_llm_provisioning.core.workload import workload
+    """Return the experiment, or raise what makes its nodes impossible."""
     from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS, gke_nodes, luna
 
-    workload(experiment.profile)
     for target in experiment.targets:
-        check_target(target)
         autoscaler = AUTOSCALERS[target.nodes.autoscaler]
         problems = autoscaler.check(target.nodes)
         if problems:
             raise ConfigurationError(
-                f"Target {target.name!r} cannot get its nodes from {autoscaler.name}: {' '.join(problems)}"
+                f"{experiment.where}: target {target.name!r} cannot get its nodes from {autoscaler.name}: "
+                f"{' '.join(problems)}"
             )
     shared = [
         *luna.shared_cluster_problems(experiment.targets),
         *gke_nodes.shared_cluster_problems(experiment.targets),
     ]
     if shared:
-        raise ConfigurationError(" ".join(shared))
+        raise ConfigurationError(f"{experiment.where}: {' '.join(shared)}")
     return experiment

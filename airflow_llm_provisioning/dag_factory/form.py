@@ -5,7 +5,6 @@ from typing import Final
 from airflow.sdk import Param
 
 from airflow_llm_provisioning.core.experiment import Experiment
-from airflow_llm_provisioning.core.workload import WORKLOADS
 
 TRIAL_TIME_LIMIT_S: Final = 3600.0
 
@@ -36,24 +35,24 @@ def single_trial_params(experiment: Experiment) -> dict[str, Param]:
             title="Variant",
             description="The set of treatments. A target runs only the variants it was prepared for.",
         ),
-        "profile": Param(
-            experiment.profile,
+        "workload": Param(
+            experiment.workloads[0].name,
             type="string",
-            enum=sorted(WORKLOADS),
-            title="Workload profile",
-            description="phi3-2025: the origin's pinned stack. phi3-current: today's ray-llm image.",
+            enum=[workload.name for workload in experiment.workloads],
+            title="Workload",
+            description="What is served, by its name in the experiment file.",
         ),
         "model": Param(
-            "",
-            type="string",
+            None,
+            type=["null", "string"],
             title="Model",
-            description="Model id on the hub; empty: the workload profile's own.",
+            description="Model id on the hub; empty: the workload's own. A manifest names its model itself.",
         ),
         "image": Param(
-            "",
-            type="string",
+            None,
+            type=["null", "string"],
             title="Image",
-            description="Serving image reference; empty: what the variant says.",
+            description="Image of all Ray containers; empty: the workload's own.",
         ),
         "time_limit_s": Param(
             int(TRIAL_TIME_LIMIT_S),

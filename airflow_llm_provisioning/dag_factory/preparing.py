@@ -1,26 +1,28 @@
-"""What every target needs before its trials, and what is asked before that costs money."""
+"""What every target needs before its trials, and what is asked before that costs money.
 
-from collections.abc import Mapping
+The steps come from the treatments of the target's variants: this file knows none of them by name.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
 from typing import Any
 
-from airflow.sdk import TaskGroup, chain
+from airflow.sdk import BaseOperator, TaskGroup, chain
 
-from airflow_llm_provisioning.core.experiment import Experiment, Target
-from airflow_llm_provisioning.dag_factory.wiring import SURVIVES_ITS_WORKER, as_dict, group_key, output
+from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.recipe import ImageRecipe
+from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.core.treatments import Step, StepContext, plan_deployment, steps_of
+from airflow_llm_provisioning.dag_factory.wiring import SURVIVES_ITS_WORKER, group_key, output
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.operators.experiment import DEFAULT_STORE, Preflight
-from airflow_llm_provisioning.operators.preparation import (
-    BuildServingImage,
-    EnableStreaming,
-    SetUpNodes,
-    SnapshotImage,
-    WarmImageCache,
-)
+from airflow_llm_provisioning.operators.preparation import SetUpNodes
 
 
 def preflight(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE) -> Preflight:
     """Add the task that lists everything wrong with an experiment's targets, at once and before money is spent."""
-    return Preflight(task_id="preflight", experiment=as_dict(experiment), results_conn_id=results_conn_id)
+    return Preflight(task_id="preflight", experiment=experiment, results_conn_id=results_conn_id)
 
 
 def preparation(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE) -> TaskGroup:
@@ -28,112 +30,109 @@ def preparation(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE)
     again = dict(SURVIVES_ITS_WORKER)
     with TaskGroup("prepare", default_args=again) as group:  # type: ignore[arg-type] # attrs hides what it converts
         for target in experiment.targets:
-            _prepare_target(experiment, target, results_conn_id)
+            with TaskGroup(group_key(target.name)):
+                _prepare_target(experiment, target, results_conn_id)
     return group
 
 
 def _prepare_target(experiment: Experiment, target: Target, results_conn_id: str) -> None:
-    from airflow_llm_provisioning.core.treatments import plan_serving, preparation_steps
-    from airflow_llm_provisioning.core.workload import workload
+    variants = {variant: experiment.treatments(variant, target.cloud) for variant in target.variants}
+    steps = steps_of(item for treatments in variants.values() for item in treatments)
+    recipes = _recipes(experiment, target)
+    known: dict[str, Any] = {"results_conn_id": results_conn_id}
+    images: dict[str, Any] = {}
+    prepared: Any = {}
+    chained: list[Any] = []
+    for step in (item for item in steps if item.before_nodes):
+        tasks = _tasks(step, target, recipes, images, known)
+        if step.name == BUILD:
+            images = dict(zip(recipes, map(output, tasks), strict=True))
+        if step.gives_nodes:
+            prepared = output(tasks[0])
+        chained.append(tasks)
+    chained.append(_set_up_nodes(target, prepared, results_conn_id))
+    chained += [_tasks(step, target, recipes, images, known) for step in steps if not step.before_nodes]
+    _chain(chained)
 
-    serving = {
-        variant: plan_serving(workload(experiment.profile), variant, target.cloud) for variant in target.variants
-    }
-    recipes = {plan.recipe.content: plan.recipe for plan in serving.values() if plan.own_image}
-    steps = {step for variant in target.variants for step in preparation_steps(variant, target.cloud)}
-    if len(recipes) > 1:
+
+# The step whose result is the image that later steps need.
+BUILD = "build_image"
+
+
+def _recipes(experiment: Experiment, target: Target) -> dict[str, ImageRecipe]:
+    """Return what is built for a target: content -> recipe, each once."""
+    found: dict[str, ImageRecipe] = {}
+    for workload in experiment.workloads_on(target):
+        for variant in target.variants:
+            plan = plan_deployment(workload, experiment.treatments(variant, target.cloud))
+            if plan.own_image:
+                found[plan.recipe.content] = plan.recipe
+    return found
+
+
+def _tasks(
+    step: Step,
+    target: Target,
+    recipes: Mapping[str, ImageRecipe],
+    images: Mapping[str, Any],
+    known: Mapping[str, Any],
+) -> list[BaseOperator]:
+    """Return a step's tasks: one for each image of the target, or one."""
+    if step.gives_nodes and len(recipes) > 1:
         raise ConfigurationError(
-            f"Target {target.name!r}: its variants {', '.join(target.variants)} need {len(recipes)} different images; "
-            "give each a target of its own."
+            f"Target {target.name!r}: its workloads and variants need {len(recipes)} different images, and the result "
+            f"of {step.name} is part of its nodes, so there can be one only: give each image a target of its own."
         )
-    known: dict[str, Any] = {"target": target.name, "results_conn_id": results_conn_id}
-    with TaskGroup(group_key(target.name)):
-        before: list[Any] = []
-        image: Any = {}
-        prepared: Any = {}
-        for recipe in recipes.values():
-            build = BuildServingImage(task_id="build_image", cloud=_cloud(target), recipe=recipe.as_dict(), **known)
-            image = output(build)
-            before.append(build)
-        if "snapshot_image" in steps:
-            snapshot = SnapshotImage(
-                task_id="snapshot_image",
-                cloud=_cloud(target),
-                image=image,
-                kubernetes_minor=target.nodes.kubernetes_minor,
-                options=_snapshot_options(target),
-                **known,
-            )
-            prepared = output(snapshot)
-            before.append(snapshot)
-        # AKS: a node that pulls while the image is converted keeps the plain one, so its nodes are told to stream only
-        # when that has ended. GKE switches pools on, which must be there.
-        converts = target.cloud == "aks"
-        if "enable_streaming" in steps and converts:
-            before.append(_enable_streaming(target, image, known))
-        data = target.as_dict()
-        before.append(
-            SetUpNodes(
-                task_id="set_up_nodes",
-                target=data,
-                prepared=prepared,
-                files_dir=target.options.get("node_files_dir"),
-                results_conn_id=results_conn_id,
-            )
+    contents = list(recipes) if step.per_image else list(recipes)[:1]
+    operator = _operator(step)
+    return [
+        operator(
+            task_id=step.name if len(contents) == 1 else f"{step.name}_{content}",
+            **step.arguments(StepContext(target, recipes[content], images.get(content, {}), partial(_pools, target))),
+            **known,
         )
-        if "enable_streaming" in steps and not converts:
-            before.append(_enable_streaming(target, image, known))
-        if "warm_image" in steps:
-            before.append(
-                WarmImageCache(task_id="warm_image", target=data, image=image, results_conn_id=results_conn_id)
-            )
-        chain(*before)
+        for content in contents
+    ]
 
 
-def _enable_streaming(target: Target, image: Any, known: Mapping[str, Any]) -> EnableStreaming:
-    return EnableStreaming(
-        task_id="enable_streaming",
-        cloud=_cloud(target),
-        image=image,
-        cluster_name=target.cluster_name or target.cluster,
-        pools=_pools(target),
-        options=_streaming_options(target),
-        **known,
+def _operator(step: Step) -> type[BaseOperator]:
+    module, _, name = step.operator.partition(":")
+    try:
+        found: type[BaseOperator] = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(
+            f"Preparation step {step.name!r} names the operator {step.operator!r}, which cannot be imported: {error}."
+        ) from error
+    return found
+
+
+def _pools(target: Target) -> tuple[str, ...]:
+    from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
+
+    return tuple(pool["name"] for pool in AUTOSCALERS[target.nodes.autoscaler].setup(target.nodes).cloud_pools)
+
+
+def _set_up_nodes(target: Target, prepared: Any, results_conn_id: str) -> SetUpNodes:
+    return SetUpNodes(
+        task_id="set_up_nodes",
+        target=target.as_dict(),
+        prepared=prepared,
+        files_dir=target.options.get("node_files_dir"),
+        results_conn_id=results_conn_id,
     )
 
 
-def _snapshot_options(target: Target) -> dict[str, Any]:
-    """Return the target's own options, and what its nodes and its cluster say of a snapshot."""
-    told = {
-        "volume_initialization_rate_mib_s": target.nodes.volume_initialization_rate_mib_s,
-        "cluster": target.cluster_name,
-    }
-    return {key: value for key, value in told.items() if value is not None} | dict(target.options.get("snapshot") or {})
-
-
-def _pools(target: Target) -> list[str] | None:
-    """Return the target's own pools, so that only they stream; None where the whole cluster does, and on AKS, where
-    pools are made streaming by `SetUpNodes`, later.
-    """
-    from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
-
-    if target.cloud == "aks":
-        return None
-    return [pool["name"] for pool in AUTOSCALERS[target.nodes.autoscaler].setup(target.nodes).cloud_pools] or None
-
-
-def _streaming_options(target: Target) -> dict[str, Any]:
-    """Return the target's `streaming` options, and what is known of nodes that are made later, to be checked now."""
-    options = target.nodes.options if target.cloud == "gke" else {}
-    known = {name: options[name] for name in ("node_service_account", "auto_provisioning") if options.get(name)}
-    return known | dict(target.options.get("streaming") or {})
-
-
-def _cloud(target: Target) -> Mapping[str, Any]:
-    cloud = target.cloud_reference()
-    if cloud is None:
-        raise ConfigurationError(
-            f"Target {target.name!r} needs preparations on {target.cloud}: give it `cloud_conn_id`, its "
-            "cloud's connection."
-        )
-    return cloud
+def _chain(parts: Iterable[Any]) -> None:
+    """Chain tasks and lists of tasks; two lists that follow each other are joined pairwise, or all with all."""
+    previous: Sequence[BaseOperator] = ()
+    for part in parts:
+        tasks = [part] if isinstance(part, BaseOperator) else list(part)
+        if not tasks:
+            continue
+        if previous:
+            if len(previous) == len(tasks):
+                chain(list(previous), tasks)
+            else:
+                for task in tasks:
+                    chain(list(previous), task)
+        previous = tasks

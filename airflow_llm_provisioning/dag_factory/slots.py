@@ -13,7 +13,7 @@ from airflow.sdk import BaseOperator, TaskGroup, chain
 
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.dag_factory.form import TRIAL_TIME_LIMIT_S
-from airflow_llm_provisioning.dag_factory.wiring import SURVIVES_ITS_WORKER, as_dict, group_key, output
+from airflow_llm_provisioning.dag_factory.wiring import SURVIVES_ITS_WORKER, group_key, output
 from airflow_llm_provisioning.operators.experiment import (
     DEFAULT_STORE,
     ONLY_TRIAL,
@@ -44,7 +44,7 @@ def trials(
     results_conn_id: str = DEFAULT_STORE,
 ) -> tuple[PlanTrials, JudgeRun]:
     """Add plan, trials, comparison and judgement; return the first and the last task."""
-    plan = PlanTrials(task_id="plan", experiment=as_dict(experiment), seed=seed, **SURVIVES_ITS_WORKER)
+    plan = PlanTrials(task_id="plan", experiment=experiment, seed=seed, **SURVIVES_ITS_WORKER)
     compare = CompareVariants(
         task_id="compare",
         experiment=experiment.name,
@@ -62,21 +62,22 @@ def trials(
     )
     for cluster, slots in experiment.slots().items():
         # Both are last tasks: a run is as good as its last tasks, and each of the two may fail.
-        _slots(plan, [compare, judge], cluster, slots, time_limit_s, results_conn_id)
+        _slots(plan, [compare, judge], experiment, cluster, slots, time_limit_s, results_conn_id)
     return plan, judge
 
 
 def single_trial(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE) -> None:
     """Add one trial whose cell comes from the DAG run's params (see `single_trial_params`)."""
+    by_hand = replace(experiment, name=BY_HAND)
     plan = PlanTrials(
         task_id="plan",
-        experiment=as_dict(replace(experiment, name=BY_HAND)),
+        experiment=by_hand,
         model={"model_id": "{{ params.model }}", "image": "{{ params.image }}"},
-        only={key: f"{{{{ params.{key} }}}}" for key in ("target", "setup", "variant", "profile")},
+        only={key: f"{{{{ params.{key} }}}}" for key in ("target", "workload", "setup", "variant")},
         **SURVIVES_ITS_WORKER,
     )
     _, closed = trial_slot(
-        output(plan)[ONLY_TRIAL], time_limit_s="{{ params.time_limit_s }}", results_conn_id=results_conn_id
+        output(plan)[ONLY_TRIAL], by_hand, time_limit_s="{{ params.time_limit_s }}", results_conn_id=results_conn_id
     )
     judge = JudgeRun(
         task_id="judge",
@@ -90,19 +91,24 @@ def single_trial(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE
 
 
 def trial_slot(
-    planned: Any, *, time_limit_s: float | str = TRIAL_TIME_LIMIT_S, results_conn_id: str = DEFAULT_STORE
+    planned: Any,
+    experiment: Experiment,
+    *,
+    time_limit_s: float | str = TRIAL_TIME_LIMIT_S,
+    results_conn_id: str = DEFAULT_STORE,
 ) -> tuple[OpenTrial, CloseTrial]:
     """Add the four tasks of one trial; return its setup and its teardown."""
     opened = OpenTrial(
         task_id="open",
         planned=planned,
+        experiment=experiment,
         timeout_s=time_limit_s,
         results_conn_id=results_conn_id,
         # The trial before may have failed; without a plan there is nothing to open.
         trigger_rule="all_done_min_one_success",
         **SURVIVES_ITS_WORKER,
     )
-    applied = ApplyRayService(task_id="apply", trial=output(opened), **SURVIVES_ITS_WORKER)
+    applied = ApplyRayService(task_id="apply", trial=output(opened), experiment=experiment, **SURVIVES_ITS_WORKER)
     ready = WaitServeEndpoint(task_id="wait", rayservice=output(applied), trial=output(opened), **SURVIVES_ITS_WORKER)
     closed = CloseTrial(
         task_id="close",
@@ -119,6 +125,7 @@ def trial_slot(
 def _slots(
     plan: PlanTrials,
     last: Sequence[BaseOperator],
+    experiment: Experiment,
     cluster: str,
     slots: int,
     time_limit_s: float | str,
@@ -129,7 +136,10 @@ def _slots(
         for slot in range(slots):
             with TaskGroup(f"trial_{slot:02d}"):
                 opened, closed = trial_slot(
-                    output(plan)[slot_key(cluster, slot)], time_limit_s=time_limit_s, results_conn_id=results_conn_id
+                    output(plan)[slot_key(cluster, slot)],
+                    experiment,
+                    time_limit_s=time_limit_s,
+                    results_conn_id=results_conn_id,
                 )
             if previous is not None:
                 chain(previous, opened)

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from airflow.sdk import BaseOperator, ExceptionRetryPolicy, RetryAction, RetryRule
 
-from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.names import fingerprint
 from airflow_llm_provisioning.exceptions import ProvisioningError
 
@@ -31,14 +30,3 @@ def group_key(name: str) -> str:
 def output(task: BaseOperator) -> Any:
     """Return a task's result as an argument of another: a reference now, a dict when that runs."""
     return task.output
-
-
-def as_dict(experiment: Experiment) -> dict[str, Any]:
-    """Return the experiment as JSON, as operators take it."""
-    return {
-        "name": experiment.name,
-        "profile": experiment.profile,
-        "setups": [str(setup) for setup in experiment.setups],
-        "replicates": experiment.replicates,
-        "targets": [target.as_dict() for target in experiment.targets],
-    }

@@ -7,7 +7,7 @@ endpoint is read at each call, so that a process that started before it was set 
 import os
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.workload import Model
+from airflow_llm_provisioning.core.model import Model
 from airflow_llm_provisioning.exceptions import HubError
 
 DEFAULT_ENDPOINT: Final = "https://huggingface.co"

@@ -1,37 +1,39 @@
-"""An experiment's first and last tasks: draw the plan, compare the variants, judge the run."""
+"""An experiment's first and last tasks: look, draw the plan, compare the variants, judge the run."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Context
 
-from airflow_llm_provisioning.exceptions import ConfigurationError, TrialFailedError
+from airflow_llm_provisioning.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from airflow_llm_provisioning.core.experiment import Experiment
 
 DEFAULT_STORE = "llm_provisioning_results"
 ONLY_TRIAL = "trial"
 
 
 class PlanTrials(BaseOperator):
-    """Draw which trial runs in which slot of which cluster, and pin the model's revision for all of them.
+    """Draw which trial runs in which slot of which cluster, and pin each model's revision for all of them.
 
-    Pushes every planned trial as an XCom of its own, keyed `<cluster>-<slot>`, and returns {seed, trials, model}. The
-    seed is the DAG
-    run's own unless given: a cleared task draws the same plan.
+    Pushes every planned trial (`core.trial.Trial` as a dict) as an XCom of its own, keyed `<cluster>-<slot>`, and
+    returns {seed, trials}. The seed is the DAG run's own unless given: a cleared task draws the same plan.
 
-    :param experiment: {name, profile, setups, replicates, targets: [..]}; see `core.experiment`.
+    :param experiment: the experiment, as `load_experiment` reads it. It is neither rendered nor stored with the DAG,
+        because a manifest in it may hold anything.
     :param seed: draws the order; None: from the DAG run.
-    :param model: {model_id, revision, image} that override the profile's; empty values do not.
-    :param only: {target, setup, variant, profile}: plan just this one trial, pushed under the key `trial`.
+    :param model: {model_id, revision, image} that override the workload's; empty values do not.
+    :param only: {target, workload, setup, variant}: plan just this one trial, pushed under the key `trial`.
     """
 
-    template_fields: Sequence[str] = ("experiment", "seed", "model", "only")
-    template_fields_renderers = {"experiment": "json"}  # noqa: RUF012 - Airflow's name
+    template_fields: Sequence[str] = ("seed", "model", "only")
     ui_color = "#e8e6f4"
 
     def __init__(
         self,
         *,
-        experiment: Mapping[str, Any],
+        experiment: "Experiment",
         seed: int | str | None = None,
         model: Mapping[str, str] | None = None,
         only: Mapping[str, str] | None = None,
@@ -45,54 +47,24 @@ class PlanTrials(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Draw, and hand every slot its trial."""
-        from airflow_llm_provisioning.core.experiment import experiment_from
-        from airflow_llm_provisioning.core.names import fingerprint
+        from airflow_llm_provisioning.trials.plan import draw_plan
 
         ti = context["ti"]
-        experiment = experiment_from(self.experiment)
-        if self.only:
-            experiment = experiment.narrowed(**self.only)
-        drawn = int(fingerprint({"dag_id": ti.dag_id, "run_id": ti.run_id}, 8), 16)
-        seed = int(self.seed) if self.seed not in (None, "", "None") else drawn
-        model = self._model(experiment.profile)
-        trials = experiment.plan(seed)
-        for trial in trials:
-            planned = trial.as_dict() | {
-                "experiment": experiment.name,
-                "target": experiment.target(trial.cell.target).as_dict(),
-                "model": model,
-                "image": self.model.get("image") or None,
-            }
-            ti.xcom_push(key=ONLY_TRIAL if self.only else slot_key(trial.cluster, trial.slot), value=planned)
-            self.log.info("%s slot %d: %s, replicate %d", trial.cluster, trial.slot, trial.cell.key, trial.replicate)
-        return {"seed": seed, "trials": len(trials), "model": model}
-
-    def _model(self, profile: str) -> dict[str, Any]:
-        from dataclasses import asdict
-
-        from airflow_llm_provisioning.core.workload import workload
-        from airflow_llm_provisioning.exceptions import ProvisioningError
-        from airflow_llm_provisioning.gateways.hub import resolve_model
-
-        pinned = workload(profile).model
-        model_id = self.model.get("model_id") or pinned.model_id
-        revision = self.model.get("revision") or (pinned.revision if model_id == pinned.model_id else None)
-        try:
-            return asdict(resolve_model(model_id, revision))
-        except ProvisioningError as error:
-            if model_id != pinned.model_id:
-                raise ConfigurationError(
-                    f"Model {model_id} is not the profile's own, and the hub could not tell its revision and size: "
-                    f"{error}"
-                ) from error
-            self.log.warning("The hub was not reached; the profile's pinned revision serves. %s", error)
-            return asdict(pinned)
+        experiment = self.experiment.narrowed(**self.only) if self.only else self.experiment
+        seed = int(self.seed) if self.seed not in (None, "", "None") else None
+        plan = draw_plan(experiment, dag_id=ti.dag_id, run_id=ti.run_id, seed=seed, overrides=self.model, log=self.log)
+        for trial in plan.trials:
+            slot = trial.slot
+            key = ONLY_TRIAL if self.only else slot_key(slot.cluster, slot.number)
+            ti.xcom_push(key=key, value=trial.as_dict())
+            self.log.info("%s slot %d: %s, replicate %d", slot.cluster, slot.number, trial.arm.label, slot.replicate)
+        return {"seed": plan.seed, "trials": len(plan.trials)}
 
 
 class CompareVariants(BaseOperator):
-    """Compare what a DAG run measured: one row per cloud, set-up and variant, each against its baseline.
+    """Compare what a DAG run measured: one row per arm, each against the baseline of its stratum.
 
-    Returns the rows (see `core.statistics.ComparisonRow`) to XCom and keeps them in the results store.
+    Returns the rows (see `core.comparison.ComparisonRow`) to XCom and keeps them in the results store.
 
     :param experiment: the experiment's name.
     :param run_id: another DAG run to compare; empty: this one.
@@ -111,26 +83,22 @@ class CompareVariants(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Compare and keep."""
-        from airflow_llm_provisioning.connections import open_store
-        from airflow_llm_provisioning.core.statistics import compare
+        from airflow_llm_provisioning.decisions.compare import compare_run
 
-        run_id = self.run_id or context["ti"].run_id
-        store = open_store(self.results_conn_id)
-        try:
-            rows = [row.as_dict() for row in compare(store.trials(experiment=self.experiment, run_id=run_id))]
-            store.save_comparison(self.experiment, run_id, rows)
-        finally:
-            store.close()
+        rows = compare_run(self.experiment, self.run_id or context["ti"].run_id, self.results_conn_id)
         for row in rows:
+            saved = "no reduction" if row["reduction_pct"] is None else f"{-row['reduction_pct']:+.1f} %"
+            median = "no time" if row["median_s"] is None else f"{row['median_s']:.1f} s"
             self.log.info(
-                "%(cloud)s %(setup)s %(variant)s: n=%(n)s of %(trials)s, %(median_s)s s, -%(reduction_pct)s %%", row
-            )
+                "%s %s %s: n=%d of %d, %s, %s", row["cloud"], row["setup"], row["variant"], row["n"], row["trials"],
+                median, saved,
+            )  # fmt: skip
         return rows
 
 
 class JudgeRun(BaseOperator):
     """Fail the DAG run when a trial of it failed or left no row: Airflow's own state may be green after a cancelled
-    trial.
+    trial. Returns {trials}.
 
     :param expected: how many trials the run should have.
     """
@@ -147,35 +115,10 @@ class JudgeRun(BaseOperator):
         self.results_conn_id = results_conn_id
 
     def execute(self, context: Context) -> dict[str, int]:
-        """Return {trials} when all went well."""
-        from airflow_llm_provisioning.connections import open_store
-        from airflow_llm_provisioning.core.result import TrialStatus
+        """Judge the run."""
+        from airflow_llm_provisioning.decisions.judge import judge_run
 
-        store = open_store(self.results_conn_id)
-        try:
-            trials = store.trials(experiment=self.experiment, run_id=context["ti"].run_id)
-        finally:
-            store.close()
-        # A slot that was cleared and ran again has several rows, oldest first: its last one counts.
-        last = {(trial.cluster, trial.slot): trial for trial in trials}
-        bad = [
-            f"{trial.trial_id}: {trial.status}, {trial.reason}"
-            for trial in last.values()
-            if trial.status is not TrialStatus.SUCCEEDED
-        ]
-        missing = int(self.expected) - len(last)
-        if missing > 0:
-            bad.append(f"{missing} of {self.expected} trials left no row")
-        if bad:
-            raise TrialFailedError(
-                f"Of {self.expected} trials of {self.experiment}, not all succeeded: {'; '.join(bad)}"
-            )
-        return {"trials": len(trials)}
-
-
-def slot_key(cluster: str, slot: int) -> str:
-    """Return the XCom key under which a slot's trial is found."""
-    return f"{cluster}-{slot:02d}"
+        return judge_run(self.experiment, context["ti"].run_id, int(self.expected), self.results_conn_id)
 
 
 class Preflight(BaseOperator):
@@ -183,15 +126,13 @@ class Preflight(BaseOperator):
 
     Returns [{target, level, sentence}] when only notes are left.
 
-    :param experiment: {name, profile, targets: [..], ...}; see `core.experiment`.
+    :param experiment: the experiment, as `load_experiment` reads it.
     :param results_conn_id: the results store that the trials will write.
     """
 
-    template_fields: Sequence[str] = ("experiment",)
-    template_fields_renderers = {"experiment": "json"}  # noqa: RUF012 - Airflow's name
     ui_color = "#e8e6f4"
 
-    def __init__(self, *, experiment: Mapping[str, Any], results_conn_id: str = DEFAULT_STORE, **kwargs: Any) -> None:
+    def __init__(self, *, experiment: "Experiment", results_conn_id: str = DEFAULT_STORE, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.experiment = experiment
         self.results_conn_id = results_conn_id
@@ -200,13 +141,17 @@ class Preflight(BaseOperator):
         """Look, and fail with all sentences together."""
         import asyncio
 
-        from airflow_llm_provisioning.core.experiment import experiment_from
-        from airflow_llm_provisioning.operators.checking import check_experiment
+        from airflow_llm_provisioning.preparation.preflight import check_experiment
 
-        findings = asyncio.run(check_experiment(experiment_from(self.experiment), results_conn_id=self.results_conn_id))
+        findings = asyncio.run(check_experiment(self.experiment, results_conn_id=self.results_conn_id))
         for finding in findings:
             self.log.warning("%s", finding)
         wrong = [str(finding) for finding in findings if finding.blocks]
         if wrong:
             raise ConfigurationError("Not ready for trials:\n" + "\n".join(wrong))
         return [{"target": item.target, "level": item.level, "sentence": item.sentence} for item in findings]
+
+
+def slot_key(cluster: str, slot: int) -> str:
+    """Return the XCom key under which a slot's trial is found."""
+    return f"{cluster}-{slot:02d}"

@@ -11,21 +11,10 @@ from typing import Any, ClassVar
 
 from airflow.sdk import Context
 
-from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.exceptions import CloudError
-from airflow_llm_provisioning.operators.preparing import (
-    begin_warming,
-    close_entry,
-    content_of,
-    finish_warming,
-    pull_secrets,
-    save_preparation,
-    set_up_nodes,
-    start_operation,
-)
 from airflow_llm_provisioning.operators.waiting import WaitingOperator
 from airflow_llm_provisioning.triggers.base import raise_error
 from airflow_llm_provisioning.triggers.cloud_operation import CloudOperationWait
+from airflow_llm_provisioning.triggers.pod_run import PodRunWait
 
 DEFAULT_STORE = "llm_provisioning_results"
 
@@ -33,9 +22,8 @@ DEFAULT_STORE = "llm_provisioning_results"
 class CloudStep(WaitingOperator):
     """One long operation of a cloud: start it, wait for it, keep what it cost.
 
-    :param cloud: {cloud: "eks" | "gke" | "aks", conn_id, ...} as `connections.open_cloud` takes it; `cluster` in it
-    names the cluster
-        whose clock counts and that says whether all this is simulated.
+    :param cloud: {cloud, conn_id, ...} as `connections.open_cloud` takes it; `cluster` in it names the cluster whose
+        clock counts and that says whether all this is simulated.
     :param target: the target this prepares, for the results store; "" for none.
     :param results_conn_id: connection of the results store, which also holds the ledger.
     :param timeout_s: at most this long in real time; the gateway's own limits are shorter.
@@ -71,6 +59,8 @@ class CloudStep(WaitingOperator):
 
     def execute(self, context: Context) -> Any:
         """Start the operation and wait for it."""
+        from airflow_llm_provisioning.preparation.operations import start_operation
+
         request = self.request() | self.looked_up() | {"target": self.target or None}
         operation = start_operation(self.cloud, self.verb, request, self.results_conn_id)
         wait = CloudOperationWait(
@@ -80,20 +70,10 @@ class CloudStep(WaitingOperator):
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Keep the preparation's row and return the operation's result."""
+        from airflow_llm_provisioning.preparation.operations import keep_operation
+
         raise_error(event)
-        (operation,) = succeeded(event)
-        result = dict(operation.result or {})
-        save_preparation(
-            cloud=self.cloud,
-            target=self.target,
-            verb=self.verb,
-            content=content_of(operation),
-            result=result,
-            prepared_at=event["ended_at"],
-            run_id=context["ti"].run_id,
-            results_conn_id=self.results_conn_id,
-        )
-        return result
+        return keep_operation(self.cloud, self.target, event, context["ti"].run_id, self.results_conn_id)
 
 
 class BuildServingImage(CloudStep):
@@ -213,6 +193,8 @@ class EnableStreaming(CloudStep):
         cluster = self.cloud.get("cluster")
         if self.cloud.get("cloud") != "aks" or not cluster or "image_pull_secrets" in self.options:
             return {}
+        from airflow_llm_provisioning.preparation.operations import pull_secrets
+
         return {"image_pull_secrets": asyncio.run(pull_secrets(cluster))}
 
 
@@ -249,6 +231,9 @@ class SetUpNodes(WaitingOperator):
 
     def execute(self, context: Context) -> Any:
         """Apply what the autoscaler reads; where pools are the cloud's objects, start those and wait."""
+        from airflow_llm_provisioning.preparation.nodes import set_up_nodes
+        from airflow_llm_provisioning.preparation.operations import start_operation
+
         done = asyncio.run(set_up_nodes(self.target, self.prepared, self.files_dir))
         if not done.pools:
             return self._kept(context, done.result, done.ended_at)
@@ -264,46 +249,16 @@ class SetUpNodes(WaitingOperator):
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Keep and return what the cloud set up."""
+        from airflow_llm_provisioning.preparation.nodes import pools_result
+
         raise_error(event)
-        results = [dict(operation.result or {}) for operation in succeeded(event)]
-        prices = [result.get("price_usd") for result in results]
-        return self._kept(
-            context,
-            {
-                "pools": [result.get("pool") for result in results],
-                "reused": all(result.get("reused") for result in results),
-                "seconds": max(float(result["seconds"]) for result in results),
-                "price_usd": None if None in prices else sum(prices),
-                "price_basis": "; ".join(sorted({str(result.get("price_basis")) for result in results})),
-            },
-            event["ended_at"],
-        )
+        return self._kept(context, pools_result(event), event["ended_at"])
 
     def _kept(self, context: Context, result: dict[str, Any], ended_at: str) -> dict[str, Any]:
-        from airflow_llm_provisioning.core.experiment import Target
-        from airflow_llm_provisioning.core.names import fingerprint
+        from airflow_llm_provisioning.preparation.nodes import keep_nodes
 
-        target = Target.from_dict(self.target)
-        save_preparation(
-            cloud={"cloud": target.cloud, "cluster": target.cluster_reference()},
-            target=target.name,
-            verb="set_up_nodes",
-            content=fingerprint({"target": dict(self.target), "prepared": dict(self.prepared)}),
-            result=result,
-            prepared_at=ended_at,
-            run_id=context["ti"].run_id,
-            results_conn_id=self.results_conn_id,
-        )
-        return result
-
-
-def succeeded(event: Mapping[str, Any]) -> list[Operation]:
-    """Return the operations of a wait's event, or raise what went wrong with the first that failed."""
-    operations = [Operation.from_dict(operation) for operation in event["operations"]]
-    for operation in operations:
-        if operation.state != "succeeded" or operation.result is None:
-            raise CloudError(operation.error or f"{operation.verb} ended without a result.")
-    return operations
+        run_id = context["ti"].run_id
+        return keep_nodes(self.target, self.prepared, result, ended_at, run_id, self.results_conn_id)
 
 
 class WarmImageCache(WaitingOperator):
@@ -336,11 +291,16 @@ class WarmImageCache(WaitingOperator):
 
     def execute(self, context: Context) -> Any:
         """Create the pod (or find it) and wait."""
-        wait = asyncio.run(begin_warming(self.target, self.image, self.timeout_s, self.results_conn_id))
-        return self.wait_for(context, wait, at_most=timedelta(seconds=self.timeout_s + 300))
+        from airflow_llm_provisioning.preparation.warm import begin_warming
+
+        arguments = asyncio.run(begin_warming(self.target, self.image, self.timeout_s, self.results_conn_id))
+        return self.wait_for(context, PodRunWait(**arguments), at_most=timedelta(seconds=self.timeout_s + 300))
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Close the ledger's entry once the pod is gone, and keep what the warming took."""
+        from airflow_llm_provisioning.preparation.operations import close_entry
+        from airflow_llm_provisioning.preparation.warm import finish_warming
+
         if event.get("pod_gone"):
             close_entry(event["ledger_entry"], self.results_conn_id)
         raise_error(event)

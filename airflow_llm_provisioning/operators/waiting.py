@@ -10,25 +10,36 @@ from airflow.sdk import BaseOperator, Context
 from airflow_llm_provisioning.triggers.base import Wait, default_deferrable, first_event
 
 
-class WaitingOperator(BaseOperator):
-    """An operator that starts something and then waits for it.
+class Waiting:
+    """What an operator or sensor needs that starts something and then waits for it. Mixed into a BaseOperator.
 
     What is needed after the wait travels in the trigger's arguments and its event: the process that resumes is a new
     one.
+    """
+
+    deferrable: bool
+
+    def choose_deferrable(self, deferrable: bool | None) -> None:
+        """Store where to wait; None: Airflow's `[operators] default_deferrable`."""
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+
+    def wait_for(self, context: Context, wait: Wait, *, at_most: timedelta) -> Any:
+        """Wait and return what `resume` makes of the outcome. `at_most` bounds it from outside, in real time."""
+        if self.deferrable:
+            self.defer(trigger=wait, method_name="resume", timeout=at_most)  # type: ignore[attr-defined] # BaseOperator
+        return self.resume(context, asyncio.run(first_event(wait, at_most)))
+
+    @abstractmethod
+    def resume(self, context: Context, event: dict[str, Any]) -> Any:
+        """Return the task's result, or raise what went wrong."""
+
+
+class WaitingOperator(Waiting, BaseOperator):
+    """An operator that starts something and then waits for it.
 
     :param deferrable: wait in the triggerer; the default is Airflow's `[operators] default_deferrable`.
     """
 
     def __init__(self, *, deferrable: bool | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.deferrable = default_deferrable() if deferrable is None else deferrable
-
-    def wait_for(self, context: Context, wait: Wait, *, at_most: timedelta) -> Any:
-        """Wait and return what `resume` makes of the outcome. `at_most` bounds it from outside, in real time."""
-        if self.deferrable:
-            self.defer(trigger=wait, method_name="resume", timeout=at_most)
-        return self.resume(context, asyncio.run(first_event(wait, at_most)))
-
-    @abstractmethod
-    def resume(self, context: Context, event: dict[str, Any]) -> Any:
-        """Return the task's result, or raise what went wrong."""
+        self.choose_deferrable(deferrable)

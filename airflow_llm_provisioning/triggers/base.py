@@ -3,7 +3,7 @@
 import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any, Final
 
@@ -64,26 +64,6 @@ async def first_event(wait: Wait, at_most: timedelta) -> dict[str, Any]:
             payload: dict[str, Any] = event.payload
             return payload
     raise RuntimeError(f"{type(wait).__name__} ended without an event")
-
-
-def note_failure(trial: Mapping[str, Any] | None, step: str, error: Exception, log: Any) -> None:
-    """Record in the results store why a step of a trial failed; the teardown puts it into the row.
-
-    A store that cannot be written does not hide the failure itself.
-    """
-    if not trial:
-        return
-    from airflow_llm_provisioning.connections import open_store
-    from airflow_llm_provisioning.core.result import TrialStatus
-
-    try:
-        store = open_store(trial["results_conn_id"])
-        try:
-            store.note_outcome(str(trial["trial_id"]), step, TrialStatus.FAILED, str(error))
-        finally:
-            store.close()
-    except ProvisioningError as unwritable:
-        log.error("Why %s failed could not be recorded: %s", step, unwritable)
 
 
 def raise_error(event: dict[str, Any]) -> None:

@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.experiment import CloudName, Target
-from airflow_llm_provisioning.core.manifest import Placement, ray_service, serve_service
-from airflow_llm_provisioning.core.treatments import plan_serving, serving
-from airflow_llm_provisioning.core.workload import ScalingSetup, workload
+from airflow_llm_provisioning.core.manifest import serve_service
+from airflow_llm_provisioning.core.manifests import Placement, place
+from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.core.treatments import Treatment, deployed_manifest, plan_deployment
+from airflow_llm_provisioning.core.workload import ScalingSetup, Workload
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from llm_provisioning_simulator.images import seed_public_images
 from llm_provisioning_simulator.infra.autoscalers import luna
@@ -35,12 +36,15 @@ Key = tuple[str, str, str, tuple[tuple[str, float], ...]]
 
 @dataclass(frozen=True, slots=True)
 class InstantTrial:
-    """One trial. `workload`: a workload profile by name; `values`: numbers of the simulated profile set otherwise."""
+    """One trial. `treatments`: of its variant on the target's cloud; `values`: numbers of the simulated profile set
+    otherwise.
+    """
 
     target: Target
     setup: ScalingSetup
     variant: str
-    workload: str
+    workload: Workload
+    treatments: tuple[Treatment, ...] = ()
     values: tuple[tuple[str, float], ...] = ()
 
     @property
@@ -116,26 +120,21 @@ async def _run(trial: InstantTrial) -> Outcome:
     profile = profile_of(target).with_values(**{NOISE: 0.0}, **dict(trial.values))
     noted = _Noted(profile.quantities)
     async with stage(target, replace(profile, quantities=noted)) as on:
-        served = workload(trial.workload)
-        plan = plan_serving(served, trial.variant, target.cloud)
+        plan = plan_deployment(trial.workload, trial.treatments, trial.setup)
         prepared = prepare(on.world, on.description, target, plan, on.clock.now())
         _configure_luna(on.cluster.store, prepared.luna)
         await on.clock.sleep(_SETTLED_S)
-        manifest = ray_service(
-            RAYSERVICE,
-            served,
-            trial.setup,
-            serving(plan, prepared.image),
+        manifest = place(
+            deployed_manifest(plan, trial.workload, prepared.image),
             head=_placement(target, "head"),
-            worker=_placement(target, "worker"),
-            labels={},
+            workers=_placement(target, "worker"),
         )
         return Outcome(await _deploy(on.cluster.store, manifest), frozenset(noted.read))
 
 
-def _cloud_cluster(cloud: CloudName, target: Target) -> CloudCluster:
-    if cloud == "generic":
-        raise ConfigurationError(f"Target {target.name!r} is on no particular cloud: it cannot be simulated.")
+def _cloud_cluster(cloud: str, target: Target) -> CloudCluster:
+    if cloud not in _CLOUDS:
+        raise ConfigurationError(f"Target {target.name!r} is on {cloud!r}, which cannot be simulated.")
     version = f"{target.nodes.kubernetes_minor}.0"
     return CloudCluster(target.cluster, cloud, target.region or "", version, target.nodes.autoscaler)
 

@@ -1,7 +1,7 @@
 """What the real preparation leaves behind, put there directly: for runs that have no cloud APIs to call.
 
 One function per cloud, each the equivalent of the calls named in it; that those calls leave exactly this is what the
-stand-ins' and gateways' tests claim. Everything is derived from the target and the serving plan, nothing from a
+stand-ins' and gateways' tests claim. Everything is derived from the target and the deployment plan, nothing from a
 variant's name: an image that is not ours (the baseline's) has nothing prepared.
 """
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.experiment import Target
-from airflow_llm_provisioning.core.treatments.base import ServingPlan
+from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.core.treatments import DeploymentPlan
 from llm_provisioning_simulator.images import built_image
 from llm_provisioning_simulator.world import CloudCluster, Image, Snapshot, World
 
@@ -34,18 +34,18 @@ class Prepared:
     snapshot_id: str | None = None
 
 
-def prepare(world: World, cluster: CloudCluster, target: Target, plan: ServingPlan, now: datetime) -> Prepared:
+def prepare(world: World, cluster: CloudCluster, target: Target, plan: DeploymentPlan, now: datetime) -> Prepared:
     """Bring the world and the cloud cluster into the state that a target's preparation leaves."""
     return _CLOUDS[target.cloud](world, cluster, target, plan, now)
 
 
-def _eks(world: World, _cluster: CloudCluster, target: Target, plan: ServingPlan, now: datetime) -> Prepared:
+def _eks(world: World, _cluster: CloudCluster, target: Target, plan: DeploymentPlan, now: datetime) -> Prepared:
     """CodeBuild's build into ECR; SnapshotImage (EC2, SSM, CreateSnapshot), where the target asks for one; Luna's
     nodes: Bottlerocket in every variant, the data volume from the snapshot or empty.
     """
     image = _built(world, plan, f"{_ACCOUNT}.dkr.ecr.{target.region}.amazonaws.com", target.region, now)
     data: dict[str, Any] = {"VolumeSize": target.nodes.data_volume_gib, "VolumeType": "gp3"}
-    if target.nodes.snapshot and image is not None:
+    if target.nodes.has("image_snapshot") and image is not None:
         held = {image.reference: image.digest}
         minor = target.nodes.kubernetes_minor
         world.snapshots[_SNAPSHOT] = Snapshot(_SNAPSHOT, held, target.nodes.data_volume_gib, minor)
@@ -59,12 +59,12 @@ def _eks(world: World, _cluster: CloudCluster, target: Target, plan: ServingPlan
     return _prepared(image, luna, data.get("SnapshotId"))
 
 
-def _gke(world: World, cluster: CloudCluster, target: Target, plan: ServingPlan, now: datetime) -> Prepared:
+def _gke(world: World, cluster: CloudCluster, target: Target, plan: DeploymentPlan, now: datetime) -> Prepared:
     """Cloud Build into Artifact Registry; where the target streams: services.enable, the cluster's gcfsConfig and one
     warming pull by a streaming node; Luna's node service account.
     """
     image = _built(world, plan, target.registry or "registry", target.region, now)
-    if target.nodes.streaming:
+    if target.nodes.has("image_streaming"):
         world.gke_streaming_api_enabled = cluster.streaming = True
         if image is not None:
             world.gke_warm_cache.add((target.region or "", image.digest))
@@ -74,17 +74,17 @@ def _gke(world: World, cluster: CloudCluster, target: Target, plan: ServingPlan,
     return _prepared(image, {"gcp.nodeServiceAccount": str(account)} if account else {})
 
 
-def _aks(world: World, cluster: CloudCluster, target: Target, plan: ServingPlan, now: datetime) -> Prepared:
+def _aks(world: World, cluster: CloudCluster, target: Target, plan: DeploymentPlan, now: datetime) -> Prepared:
     """An ACR task's build, in a registry attached to the cluster; where the target streams: the Premium registry's
     conversion of the image, complete; Luna's artifact streaming.
     """
     registry = f"{target.registry}.azurecr.io"
     world.aks_attached.add((cluster.name, registry))
     image = _built(world, plan, registry, target.region, now)
-    if target.nodes.streaming and image is not None:
+    if target.nodes.has("image_streaming") and image is not None:
         world.aks_premium_registries.add(registry)
         world.aks_converted[image.repository, image.digest] = now
-    streams = "true" if target.nodes.streaming else "false"
+    streams = "true" if target.nodes.has("image_streaming") else "false"
     return _prepared(image, {"azure.enableArtifactStreaming": streams})
 
 
@@ -94,14 +94,14 @@ def _prepared(image: Image | None, luna: Mapping[str, str], snapshot_id: str | N
     return Prepared(image.reference, luna, image.digest, snapshot_id)
 
 
-def _built(world: World, plan: ServingPlan, registry: str, region: str | None, now: datetime) -> Image | None:
+def _built(world: World, plan: DeploymentPlan, registry: str, region: str | None, now: datetime) -> Image | None:
     if not plan.own_image:
         return None
     reference = f"{registry}/{REPOSITORY}/serving:{plan.recipe.tag()}"
     return world.push(built_image(world, plan.recipe.dockerfile(), reference, region=region, now=now))
 
 
-_CLOUDS: Final[Mapping[str, Callable[[World, CloudCluster, Target, ServingPlan, datetime], Prepared]]] = {
+_CLOUDS: Final[Mapping[str, Callable[[World, CloudCluster, Target, DeploymentPlan, datetime], Prepared]]] = {
     "eks": _eks,
     "gke": _gke,
     "aks": _aks,

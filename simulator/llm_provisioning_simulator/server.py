@@ -13,10 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import yaml
-
-from airflow_llm_provisioning.core.experiment import Experiment, Target, experiment_from
+from airflow_llm_provisioning.core.experiment import Experiment, Target
+from airflow_llm_provisioning.exceptions import ConfigurationError
 from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.experiment import simulated_experiment
 from llm_provisioning_simulator.hub import HubServer
 from llm_provisioning_simulator.images import seed_public_images
 from llm_provisioning_simulator.infra.cluster import SimulatedCluster
@@ -105,8 +105,11 @@ class Simulator:
 
     def _cluster(self, target: Target, seed: int) -> SimulatedCluster:
         cloud = target.cloud
-        if cloud == "generic":
-            raise ValueError(f"Target {target.name!r} is on no particular cloud: the simulator has eks, gke and aks.")
+        if cloud not in _CLOUD_CONNECTIONS:
+            raise ConfigurationError(
+                f"Target {target.name!r} is on {cloud!r}, which the simulator does not have: it has "
+                f"{', '.join(_CLOUD_CONNECTIONS)}. Leave it out by --clouds."
+            )
         cluster = CloudCluster(
             name=target.cluster,
             cloud=cloud,
@@ -137,8 +140,7 @@ def serve(
     connections_file: Path | None = None,
 ) -> int:
     """Serve until SIGINT or SIGTERM, or until it has run for half a day; print where everything is."""
-    data = yaml.safe_load(experiment_file.read_text(encoding="utf-8"))
-    experiment = experiment_from(data).on_clouds(clouds)
+    experiment = simulated_experiment(experiment_file).on_clouds(clouds)
     return asyncio.run(_serve(Simulator(experiment, speed=speed, seed=seed), base_port, connections_file))
 
 

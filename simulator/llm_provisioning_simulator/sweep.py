@@ -15,13 +15,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from airflow_llm_provisioning.core.arm import BASELINE
-from airflow_llm_provisioning.core.experiment import Experiment, Target, experiment_from
+from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.published import PUBLISHED_REDUCTION_PCT
-from airflow_llm_provisioning.core.workload import workload
+from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.exceptions import ConfigurationError
+from llm_provisioning_simulator.experiment import simulated_experiment
 from llm_provisioning_simulator.instant_trial import InstantTrial, Key, Outcome, profile_of, run_trial
 from llm_provisioning_simulator.profiles import FOLDER, NOISE, Quantity
 from llm_provisioning_simulator.sweep_lines import sweep_lines
@@ -49,7 +48,7 @@ class Pair:
 
 
 def sweep(experiment_file: Path) -> dict[str, Any]:
-    """Sweep an experiment's simulated clouds; returns {origin, experiment, profile, fingerprint, cells, rows, unread,
+    """Sweep an experiment's simulated clouds; returns {origin, experiment, workload, fingerprint, cells, rows, unread,
     lines}.
 
     `cells`: [{cloud, setup, baseline_s, improved_s, reduction_pct, published_pct}], at the profiles' values. `rows`:
@@ -58,7 +57,7 @@ def sweep(experiment_file: Path) -> dict[str, Any]:
     was read; a reduction is None where a trial never became ready. `unread`: cloud -> uncertain numbers no trial read.
     `lines`: all of it as text.
     """
-    experiment = experiment_from(yaml.safe_load(experiment_file.read_text(encoding="utf-8")))
+    experiment = simulated_experiment(experiment_file)
     pairs = list(_pairs(experiment))
     if not pairs:
         raise ConfigurationError(
@@ -68,7 +67,7 @@ def sweep(experiment_file: Path) -> dict[str, Any]:
     return {
         "origin": "simulated",
         "experiment": experiment.name,
-        "profile": experiment.profile,
+        "workload": experiment.workloads[0].name,
         "fingerprint": fingerprint(experiment_file),
     } | sweep_pairs(pairs)
 
@@ -104,14 +103,17 @@ def fingerprint(experiment_file: Path) -> str:
 
 
 def _pairs(experiment: Experiment) -> Iterator[Pair]:
-    served = workload(experiment.profile).profile
+    served = experiment.workloads[0]
     for cloud in dict.fromkeys(target.cloud for target in experiment.targets):
         plain = _target(experiment, cloud, BASELINE)
         fast = _target(experiment, cloud, IMPROVED)
         if plain is None or fast is None:
             continue
         for setup in experiment.setups:
-            yield Pair(InstantTrial(plain, setup, BASELINE, served), InstantTrial(fast, setup, IMPROVED, served))
+            treatments = experiment.treatments(IMPROVED, cloud)
+            yield Pair(
+                InstantTrial(plain, setup, BASELINE, served), InstantTrial(fast, setup, IMPROVED, served, treatments)
+            )
 
 
 def _target(experiment: Experiment, cloud: str, variant: str) -> Target | None:

@@ -72,10 +72,10 @@ class CloudCluster:
     """A simulated cluster as its cloud knows it. `server`: URL of its Kubernetes API once that runs."""
 
     name: str
-    cloud: Literal["eks", "gke", "aks"]
+    cloud: str
     region: str
     kubernetes_version: str
-    autoscaler: Literal["luna", "karpenter", "native"]
+    autoscaler: str
     streaming: bool = False
     """GKE: the cluster-level gcfsConfig."""
     auto_provisioning: bool = False
@@ -90,7 +90,7 @@ class NodeSpec:
 
     cluster: str
     name: str
-    cloud: Literal["eks", "gke", "aks"]
+    cloud: str
     region: str
     zone: str
     instance_type: str

@@ -1,105 +1,128 @@
-"""Treatments and the variants made of them. A treatment is one file here and one line in TREATMENTS.
+"""Treatments: accelerations that change a deployment, each in a file of its own here or in another distribution.
 
-A variant is a named set; `baseline` is the empty one and `improved` the origin's bundle, which differs by cloud only
-in how the
-image reaches the node. `fast_download`, `baked_image` and `image_delivery` change one thing each.
+A variant is a named list of treatments. A name in it may also be a group of alternatives (`image_delivery`): each cloud
+has its own member.
 """
 
-from collections.abc import Collection, Mapping
-from types import MappingProxyType
-from typing import Final
+from collections.abc import Collection, Iterable, Mapping
 
-from airflow_llm_provisioning.core.experiment import Target
-from airflow_llm_provisioning.core.manifest import Serving
+from airflow_llm_provisioning.core.manifests import with_image
+from airflow_llm_provisioning.core.target import NodeProfile, Target
 from airflow_llm_provisioning.core.trace import TraceView
-from airflow_llm_provisioning.core.treatments.aks_artifact_streaming import AksArtifactStreaming
-from airflow_llm_provisioning.core.treatments.bake_packages import BakePackages
-from airflow_llm_provisioning.core.treatments.base import ServingPlan, Treatment
-from airflow_llm_provisioning.core.treatments.bottlerocket_snapshot import BottlerocketSnapshot
-from airflow_llm_provisioning.core.treatments.fast_download import FastDownload
-from airflow_llm_provisioning.core.treatments.gke_image_streaming import GkeImageStreaming
-from airflow_llm_provisioning.core.workload import Workload
+from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan, Step, StepContext, Treatment
+from airflow_llm_provisioning.core.treatments.delivered import IMAGE_DELIVERY
+from airflow_llm_provisioning.core.treatments.registry import (
+    find_treatment,
+    forget_installed,
+    groups,
+    known_treatments,
+    treatment,
+)
+from airflow_llm_provisioning.core.workload import ScalingSetup, Workload
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
-# In the order they are applied: what is installed must be known before it is baked.
-TREATMENTS: Final[tuple[Treatment, ...]] = (
-    FastDownload(),
-    BakePackages(),
-    BottlerocketSnapshot(),
-    GkeImageStreaming(),
-    AksArtifactStreaming(),
-)
+__all__ = [
+    "IMAGE_DELIVERY",
+    "BaseTreatment",
+    "DeploymentPlan",
+    "Step",
+    "StepContext",
+    "Treatment",
+    "deployed_manifest",
+    "find_treatment",
+    "forget_installed",
+    "groups",
+    "impossible",
+    "known_treatments",
+    "plan_deployment",
+    "resolved",
+    "steps_of",
+    "treated_nodes",
+    "treatment",
+    "undeclared",
+]
 
-IMAGE_DELIVERY: Final = frozenset({"bottlerocket_snapshot", "gke_image_streaming", "aks_artifact_streaming"})
 
-VARIANTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
-    {
-        "baseline": frozenset(),
-        "fast_download": frozenset({"fast_download"}),
-        "baked_image": frozenset({"bake_packages"}),
-        "image_delivery": IMAGE_DELIVERY,
-        "improved": frozenset({"fast_download", "bake_packages"}) | IMAGE_DELIVERY,
-    }
-)
+def resolved(names: Iterable[str], cloud: str) -> tuple[Treatment, ...]:
+    """Return a variant's treatments on a cloud, in the order they are applied, or say why they are impossible there.
+
+    `names`: treatments, or groups of alternatives of which the cloud's own member is taken.
+    """
+    chosen = {item.name: item for name in names for item in (_on_cloud(name, cloud),)}
+    return tuple(sorted(chosen.values(), key=lambda item: (item.order, item.name)))
 
 
-def treatments_of(variant: str, cloud: str) -> tuple[Treatment, ...]:
-    """Return a variant's treatments on a cloud, in the order they are applied, or say why it is impossible there."""
-    if variant not in VARIANTS:
-        raise ConfigurationError(f"Variant {variant!r} is unknown: choose one of {', '.join(VARIANTS)}.")
-    wanted = VARIANTS[variant]
-    chosen = tuple(t for t in TREATMENTS if t.name in wanted and (not t.clouds or cloud in t.clouds))
-    if wanted & IMAGE_DELIVERY and not any(t.name in IMAGE_DELIVERY for t in chosen):
+def _on_cloud(name: str, cloud: str) -> Treatment:
+    members = groups().get(name)
+    if members is None:
+        chosen = treatment(name)
+        if chosen.clouds and cloud not in chosen.clouds:
+            raise ConfigurationError(
+                f"Treatment {name!r} exists on {', '.join(sorted(chosen.clouds))}, not on {cloud!r}."
+            )
+        return chosen
+    here = [item for item in members if not item.clouds or cloud in item.clouds]
+    if len(here) != 1:
+        told = "none of them exists there" if not here else f"{', '.join(item.name for item in here)} exist there"
         raise ConfigurationError(
-            f"Variant {variant!r} is impossible on {cloud!r}: it needs one of {', '.join(sorted(IMAGE_DELIVERY))}, "
-            "and none of them exists there."
+            f"{name!r} stands for one of {', '.join(item.name for item in members)}, and on {cloud!r} {told}: name the "
+            "treatment that is meant."
         )
-    return chosen
+    return here[0]
+
+
+def impossible(treatments: Iterable[Treatment], target: Target, workload: Workload) -> tuple[str, ...]:
+    """Return every reason why these treatments are impossible with a target's nodes and a workload, in sentences."""
+    return tuple(sentence for item in treatments for sentence in item.requires(target.nodes, workload))
+
+
+def treated_nodes(nodes: NodeProfile, treatments: Iterable[Treatment]) -> NodeProfile:
+    """Return the nodes with what each treatment changes."""
+    for item in treatments:
+        nodes = item.nodes(nodes)
+    return nodes
+
+
+def plan_deployment(
+    workload: Workload, treatments: Iterable[Treatment], setup: ScalingSetup | None = None
+) -> DeploymentPlan:
+    """Return what a variant deploys: the changed RayService, and what its image is built from."""
+    plan = DeploymentPlan.of(workload, setup)
+    for item in treatments:
+        plan = item.change(plan, workload)
+    return plan
+
+
+def deployed_manifest(plan: DeploymentPlan, workload: Workload, built_image: str | None) -> Mapping[str, object]:
+    """Return the RayService with the image that was built for it. `built_image`: the reference the build returned."""
+    if not plan.own_image:
+        pulled = plan.recipe.base_reference
+        return plan.manifest if pulled in workload.images else with_image(plan.manifest, {workload.images[0]: pulled})
+    if built_image is None:
+        raise ConfigurationError(
+            f"Workload {workload.name!r} needs an image in the target's own registry here, and none was built for this "
+            "target: run its preparation first."
+        )
+    return with_image(plan.manifest, dict.fromkeys(workload.images, built_image))
+
+
+def steps_of(treatments: Iterable[Treatment]) -> tuple[Step, ...]:
+    """Return the preparation steps of treatments, each once, in order. Two different steps of one name are refused."""
+    found: dict[str, Step] = {}
+    for item in treatments:
+        for step in item.steps:
+            known = found.setdefault(step.name, step)
+            if known != step:
+                raise ConfigurationError(
+                    f"Treatment {item.name!r} and another one each have a preparation step {step.name!r}, and they "
+                    "differ: give one of them another name."
+                )
+    return tuple(found.values())
 
 
 def undeclared(view: TraceView, declared: Collection[str]) -> tuple[str, ...]:
     """Return what says of a trial that it had an acceleration which is not among its declared treatments."""
-    delivered = bool(IMAGE_DELIVERY & set(declared))
-    absent = (t for t in TREATMENTS if t.name not in declared and not (delivered and t.name in IMAGE_DELIVERY))
-    return tuple(dict.fromkeys(found for treatment in absent if (found := treatment.undeclared(view))))
-
-
-def check_target(target: Target) -> None:
-    """Raise a ConfigurationError where a target cannot run one of its variants as that variant is meant."""
-    for variant in target.variants:
-        needed = next((t.delivery for t in treatments_of(variant, target.cloud) if t.delivery), "pull")
-        if needed != target.delivery:
-            raise ConfigurationError(
-                f"Target {target.name!r} delivers images by {target.delivery}, and variant {variant!r} needs {needed}: "
-                "give the variant a target of its own."
-            )
-
-
-def plan_serving(workload: Workload, variant: str, cloud: str) -> ServingPlan:
-    """Return what a variant serves on a cloud: the image to build (if any), and what is left for the start."""
-    plan = ServingPlan(recipe=workload.image, pip=workload.runtime_pip)
-    for treatment in treatments_of(variant, cloud):
-        plan = treatment.change(plan, workload)
-    return plan
-
-
-def preparation_steps(variant: str, cloud: str) -> tuple[str, ...]:
-    """Return the steps a target needs before a variant's trials, in order, each once."""
-    steps = (step for treatment in treatments_of(variant, cloud) for step in treatment.preparations)
-    return tuple(dict.fromkeys(steps))
-
-
-def serving(plan: ServingPlan, built_image: str | None, *, override: str | None = None) -> Serving:
-    """Return what the pods of a trial run.
-
-    `built_image`: the reference the preparation returned; `override`: an image of the user's, served whatever the
-    recipe says.
-    """
-    if override:
-        return Serving(image=override, pip=plan.pip, env=plan.env)
-    if plan.own_image and built_image is None:
-        raise ConfigurationError(
-            "This variant serves an image of its own, and none was built for this target: run the preparation first."
-        )
-    image = built_image if plan.own_image and built_image else plan.recipe.base_reference
-    return Serving(image=image, pip=plan.pip, env=plan.env)
+    known = known_treatments()
+    declared_groups = {known[name].group for name in declared if name in known} - {None}
+    absent = (t for t in known.values() if t.name not in declared and t.group not in declared_groups)
+    return tuple(dict.fromkeys(found for item in absent if (found := item.undeclared(view))))

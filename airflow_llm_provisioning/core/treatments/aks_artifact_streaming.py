@@ -4,26 +4,41 @@ No positive signal of it is documented for the cluster: the pull's own figures m
 pool must not leave it open, or it stays unknown.
 """
 
-from airflow_llm_provisioning.core.experiment import Delivery
+from airflow_llm_provisioning.core.target import NodeProfile
 from airflow_llm_provisioning.core.trace import TraceView
-from airflow_llm_provisioning.core.treatments.base import ServingPlan
-from airflow_llm_provisioning.core.treatments.delivered import arrived_unpulled, both_arrived
+from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
+from airflow_llm_provisioning.core.treatments.delivered import (
+    IMAGE_DELIVERY,
+    arrived_unpulled,
+    both_arrived,
+    needs_one_image,
+)
+from airflow_llm_provisioning.core.treatments.steps import BUILD_IMAGE, CONVERT_FOR_STREAMING
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of, cloud_says
 from airflow_llm_provisioning.core.workload import Workload
 
 
-class AksArtifactStreaming:
+class AksArtifactStreaming(BaseTreatment):
     """The tag leads the node to a streaming artifact instead of the image's layers."""
 
     name = "aks_artifact_streaming"
+    group = IMAGE_DELIVERY
+    order = 30
     clouds = frozenset({"aks"})
-    preparations: tuple[str, ...] = ("build_image", "enable_streaming")
-    delivery: Delivery | None = "streaming"
+    steps = (BUILD_IMAGE, CONVERT_FOR_STREAMING)
     claims: tuple[str, ...] = ("image_streamed",)
 
-    def change(self, plan: ServingPlan, workload: Workload) -> ServingPlan:
+    def change(self, plan: DeploymentPlan, workload: Workload) -> DeploymentPlan:
         """Serve from our registry, by tag: a digest is not redirected."""
         return plan.in_own_registry()
+
+    def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
+        """Return why the workload's image cannot be put into the target's registry."""
+        return needs_one_image(self.name, workload)
+
+    def nodes(self, profile: NodeProfile) -> NodeProfile:
+        """Let the nodes stream images."""
+        return profile.with_feature("image_streaming")
 
     def verify(self, view: TraceView) -> Verdict:
         """Say whether the pulls were faster than any full pull, and registry and pool were set up for it."""

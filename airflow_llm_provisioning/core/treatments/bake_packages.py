@@ -8,31 +8,41 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from airflow_llm_provisioning.core.experiment import Delivery
-from airflow_llm_provisioning.core.fields import dig, text
 from airflow_llm_provisioning.core.image_arrival import image_digest, images_of
+from airflow_llm_provisioning.core.manifests import runtime_pip, without_runtime_pip
+from airflow_llm_provisioning.core.planned import PlannedFacts
+from airflow_llm_provisioning.core.target import NodeProfile
 from airflow_llm_provisioning.core.trace import TraceView
-from airflow_llm_provisioning.core.treatments.base import ServingPlan
+from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
+from airflow_llm_provisioning.core.treatments.delivered import needs_one_image
+from airflow_llm_provisioning.core.treatments.steps import BUILD_IMAGE
 from airflow_llm_provisioning.core.verdicts import Value, Verdict, all_of, runtime_pip_seen
 from airflow_llm_provisioning.core.workload import Workload
+from airflow_llm_provisioning.exceptions import ManifestError
 
-_ANYWHERE: frozenset[str] = frozenset()
 _NOT: Final[Mapping[Value, Value]] = {"yes": "no", "no": "yes", "unknown": "unknown"}
 
 
-class BakePackages:
+class BakePackages(BaseTreatment):
     """Move what would be installed at start into the image."""
 
     name = "bake_packages"
-    clouds = _ANYWHERE
-    preparations: tuple[str, ...] = ("build_image",)
-    delivery: Delivery | None = None
-    claims: tuple[str, ...] = ()
+    order = 20
+    steps = (BUILD_IMAGE,)
 
-    def change(self, plan: ServingPlan, workload: Workload) -> ServingPlan:
+    def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
+        """Return why the workload's packages cannot be baked: several images, or an environment that is not pip."""
+        try:
+            runtime_pip(workload.manifest)
+        except ManifestError as error:
+            return (str(error), *needs_one_image(self.name, workload))
+        return needs_one_image(self.name, workload)
+
+    def change(self, plan: DeploymentPlan, workload: Workload) -> DeploymentPlan:
         """Add the packages to the recipe and take them from the start."""
-        recipe = replace(plan.recipe, pip=(*plan.recipe.pip, *plan.pip), env={**plan.recipe.env, **plan.env})
-        return replace(plan, recipe=recipe, pip=(), own_image=True)
+        pip = (*plan.recipe.pip, *runtime_pip(plan.manifest))
+        recipe = replace(plan.recipe, pip=pip, env={**plan.recipe.env, **plan.env})
+        return replace(plan, manifest=without_runtime_pip(plan.manifest), recipe=recipe, own_image=True)
 
     def verify(self, view: TraceView) -> Verdict:
         """Say whether the image that was built is the one that ran, and nothing was installed at start."""
@@ -40,18 +50,14 @@ class BakePackages:
         nothing = Verdict(self.name, _NOT[at_start.value], at_start.evidence)
         return all_of(self.name, [nothing, ran_prepared_image(view)])
 
-    def undeclared(self, view: TraceView) -> str | None:
-        """Return None: an image that is not the variant's own is told by `variant_image`."""
-        return None
-
 
 def ran_prepared_image(view: TraceView) -> Verdict:
     """Say whether head and worker ran the image that the preparation made: by digest where both are known, else by
     reference.
     """
     pods = [pod for pod in (view.head, view.worker) if pod]
-    prepared = text(dig(view.trial, "prepared", "image"))
-    digest = text(dig(view.trial, "prepared", "digest"))
+    planned = PlannedFacts.of(view.trial)
+    prepared, digest = planned.prepared_image, planned.prepared_digest
     if len(pods) < 2 or not prepared:
         return Verdict("prepared_image", "unknown", ("The pods, or what was prepared, are not known.",))
     parts = []

@@ -1,57 +1,171 @@
-"""What a treatment is: one acceleration, what must be prepared for it, how it changes what is served, how it is
-verified.
+"""What a treatment is: one acceleration. The contract for this package's own treatments and for those of others.
+
+A treatment says where it exists, what must be prepared for it, how it changes the RayService and the nodes, what it
+makes old on purpose, and how a recording proves or refutes it. It is pure: the preparation's work is done by operators
+that its steps name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_llm_provisioning.core.experiment import Delivery
-from airflow_llm_provisioning.core.trace import TraceView
-from airflow_llm_provisioning.core.verdicts import Verdict
-from airflow_llm_provisioning.core.workload import ImageRecipe, Workload
+from airflow_llm_provisioning.core.target import NodeProfile, Target
+from airflow_llm_provisioning.core.workload import ImageRecipe, ScalingSetup, Workload
+
+if TYPE_CHECKING:
+    from airflow_llm_provisioning.core.trace import TraceView
+    from airflow_llm_provisioning.core.verdicts import Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class ServingPlan:
-    """What a variant serves.
+class DeploymentPlan:
+    """What a variant deploys, while its treatments change it.
 
-    `recipe`: the image; `own_image`: whether it must be in a registry of ours (built, or mirrored unchanged), because
-    the public base cannot be snapshotted or streamed. `pip`: what Ray still installs at start; `env`: of every Ray
-    container.
+    `manifest`: the RayService. `recipe`: what its image is built from; at first nothing but the image that the manifest
+    names. `own_image`: whether the image must be in a registry of the target's (built, or copied unchanged), because
+    the public one cannot be snapshotted or streamed, or lacks what the recipe adds. `env`: what treatments have put
+    into the Ray containers' environment so far.
     """
 
+    manifest: Mapping[str, Any]
     recipe: ImageRecipe
-    pip: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
     own_image: bool = False
+    env: Mapping[str, str] = field(default_factory=dict)
 
-    def in_own_registry(self) -> "ServingPlan":
-        """Return the plan with its image in our registry."""
+    @classmethod
+    def of(cls, workload: Workload, setup: ScalingSetup | None = None) -> "DeploymentPlan":
+        """Return the plan of the baseline, in a set-up or in the manifest's own."""
+        manifest = workload.manifest if setup is None else workload.manifest_for(setup)
+        return cls(manifest, workload.recipe)
+
+    def in_own_registry(self) -> "DeploymentPlan":
+        """Return the plan with its image in the target's registry."""
         return replace(self, own_image=True)
+
+    def with_manifest(self, manifest: Mapping[str, Any]) -> "DeploymentPlan":
+        """Return the plan with a changed RayService."""
+        return replace(self, manifest=manifest)
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """What a preparation step knows when the DAG is built.
+
+    `image`: reference to the result of the image's build ({image, digest, size_bytes, ...}), {} where the target builds
+    none. `recipe`: what is built. `pools`: returns the names of the node pools that `SetUpNodes` makes for the target.
+    """
+
+    target: Target
+    recipe: ImageRecipe
+    image: Any = field(default_factory=dict)
+    pools: Callable[[], tuple[str, ...]] = tuple
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a target's preparation.
+
+    `name`: unique within a target; it is the task's id. `operator`: `package.module:Class`, imported when the DAG is
+    built. `arguments`: returns the operator's own arguments; the factory adds `task_id` and `results_conn_id`.
+    `before_nodes`: whether it must have ended before the target's nodes are set up. `per_image`: whether it runs once
+    for every image of the target, else once for the target. `gives_nodes`: whether its result goes into the node
+    profile (`SetUpNodes.prepared`).
+    """
+
+    name: str
+    operator: str
+    arguments: Callable[[StepContext], Mapping[str, Any]]
+    before_nodes: bool = True
+    per_image: bool = True
+    gives_nodes: bool = False
 
 
 class Treatment(Protocol):
-    """One acceleration."""
+    """One acceleration. Subclass `BaseTreatment` to take the defaults; attributes of the class are enough."""
 
-    name: str
-    clouds: frozenset[str]
-    """Where it exists; empty: everywhere."""
-    preparations: tuple[str, ...]
-    """Steps before the trials: verbs of the cloud, or `warm_image` (one pull through the Kubernetes API)."""
-    delivery: Delivery | None
-    """How the image reaches the node, where this treatment decides it."""
-    claims: tuple[str, ...]
-    """What its cloud is asked before the trial is deleted; the answers are in the trace as evidence."""
-
-    def change(self, plan: ServingPlan, workload: Workload) -> ServingPlan:
-        """Return what is served with this treatment."""
+    @property
+    def name(self) -> str:
+        """Lower-case letters, digits and underscores; unique among all installed treatments."""
         ...
 
-    def verify(self, view: TraceView) -> Verdict:
+    @property
+    def group(self) -> str | None:
+        """Name of the alternatives it belongs to: a variant that lists the group gets the member that exists on the
+        target's cloud.
+        """
+        ...
+
+    @property
+    def clouds(self) -> frozenset[str]:
+        """Where it exists; empty: everywhere."""
+        ...
+
+    @property
+    def order(self) -> int:
+        """Treatments change a manifest in ascending order: packages are added (10) before they are baked (20)."""
+        ...
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What must be prepared, in order. The same step of two treatments runs once."""
+        ...
+
+    @property
+    def claims(self) -> tuple[str, ...]:
+        """What the cloud is asked before the trial is deleted; the answers are in the trace as evidence."""
+        ...
+
+    @property
+    def keeps_warm(self) -> tuple[str, ...]:
+        """What it makes old on purpose (`node`, `image_cache`, `compile_cache`, `weights`): the verdict *cold* must
+        then prove that what was found is what was prepared.
+        """
+        ...
+
+    def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
+        """Return every reason why it is impossible with these nodes and this workload, in sentences."""
+        ...
+
+    def change(self, plan: DeploymentPlan, workload: Workload) -> DeploymentPlan:
+        """Return what is deployed with this treatment."""
+        ...
+
+    def nodes(self, profile: NodeProfile) -> NodeProfile:
+        """Return the nodes with this treatment. Applied twice it must give the same."""
+        ...
+
+    def verify(self, view: "TraceView") -> "Verdict":
         """Say from a trial's trace whether it was really applied, with the evidence."""
         ...
 
-    def undeclared(self, view: TraceView) -> str | None:
+    def undeclared(self, view: "TraceView") -> str | None:
         """Return what says that a trial which does not declare it had it all the same, or None."""
         ...
+
+
+class BaseTreatment:
+    """Defaults of the contract: exists everywhere, prepares nothing, changes nothing."""
+
+    name: str = ""
+    group: str | None = None
+    clouds: frozenset[str] = frozenset()
+    order: int = 50
+    steps: tuple[Step, ...] = ()
+    claims: tuple[str, ...] = ()
+    keeps_warm: tuple[str, ...] = ()
+
+    def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
+        """Return nothing: it is possible everywhere."""
+        return ()
+
+    def change(self, plan: DeploymentPlan, workload: Workload) -> DeploymentPlan:
+        """Return the plan unchanged."""
+        return plan
+
+    def nodes(self, profile: NodeProfile) -> NodeProfile:
+        """Return the nodes unchanged."""
+        return profile
+
+    def undeclared(self, view: "TraceView") -> str | None:
+        """Return None: nothing gives it away."""
+        return None

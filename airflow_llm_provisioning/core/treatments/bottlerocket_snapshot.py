@@ -4,26 +4,41 @@ The blocks come from S3 at first touch, so the cost moves from the pull to the c
 total.
 """
 
-from airflow_llm_provisioning.core.experiment import Delivery
+from airflow_llm_provisioning.core.target import NodeProfile
 from airflow_llm_provisioning.core.trace import TraceView
-from airflow_llm_provisioning.core.treatments.base import ServingPlan
-from airflow_llm_provisioning.core.treatments.delivered import arrived_unpulled, both_arrived
+from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
+from airflow_llm_provisioning.core.treatments.delivered import (
+    IMAGE_DELIVERY,
+    arrived_unpulled,
+    both_arrived,
+    needs_one_image,
+)
+from airflow_llm_provisioning.core.treatments.steps import BUILD_IMAGE, SNAPSHOT_IMAGE
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of, cloud_says
 from airflow_llm_provisioning.core.workload import Workload
 
 
-class BottlerocketSnapshot:
+class BottlerocketSnapshot(BaseTreatment):
     """The image is on the node's disk before kubelet asks for it."""
 
     name = "bottlerocket_snapshot"
+    group = IMAGE_DELIVERY
+    order = 30
     clouds = frozenset({"eks"})
-    preparations: tuple[str, ...] = ("build_image", "snapshot_image")
-    delivery: Delivery | None = "snapshot"
+    steps = (BUILD_IMAGE, SNAPSHOT_IMAGE)
     claims: tuple[str, ...] = ("snapshot_mounted",)
 
-    def change(self, plan: ServingPlan, workload: Workload) -> ServingPlan:
+    def change(self, plan: DeploymentPlan, workload: Workload) -> DeploymentPlan:
         """Serve from our registry: the reference in the snapshot must be the pods' to the letter."""
         return plan.in_own_registry()
+
+    def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
+        """Return why the workload's image cannot be put into the target's registry."""
+        return needs_one_image(self.name, workload)
+
+    def nodes(self, profile: NodeProfile) -> NodeProfile:
+        """Let the data volume come from the snapshot."""
+        return profile.with_feature("image_snapshot")
 
     def verify(self, view: TraceView) -> Verdict:
         """Say whether the volume came from our snapshot and kubelet found the image there.

@@ -1,9 +1,24 @@
 """What the image deliveries have in common: head and worker must both have got their image that way."""
 
+from typing import Final
+
 from airflow_llm_provisioning.core.image_arrival import Delivered, image_arrival
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.trace.objects import History
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of
+from airflow_llm_provisioning.core.workload import Workload
+
+# The group of alternatives: each cloud has its own.
+IMAGE_DELIVERY: Final = "image_delivery"
+
+
+def needs_one_image(name: str, workload: Workload) -> tuple[str, ...]:
+    """Return why no single image can be built for a workload: its Ray containers run different ones."""
+    images = workload.images
+    if len(images) == 1:
+        return ()
+    told = f"{name} prepares one image, and the Ray containers of workload {workload.name!r} run {len(images)}"
+    return (f"{told}: {', '.join(images)}. Give head and workers the same image.",)
 
 
 def both_arrived(view: TraceView, claim: str, *wanted: Delivered) -> Verdict:

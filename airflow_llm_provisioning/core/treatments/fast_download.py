@@ -9,14 +9,15 @@ from dataclasses import replace
 from typing import Final
 
 from airflow_llm_provisioning.core.engine_caches import weights_found, weights_uncertain
-from airflow_llm_provisioning.core.experiment import Delivery
 from airflow_llm_provisioning.core.loading import not_from_the_hub
+from airflow_llm_provisioning.core.manifests import with_added_pip, with_env
+from airflow_llm_provisioning.core.target import NodeProfile
 from airflow_llm_provisioning.core.trace import TraceView
-from airflow_llm_provisioning.core.treatments.base import ServingPlan
+from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
 from airflow_llm_provisioning.core.verdicts import Value, Verdict, recipe_packages, runtime_variables, switch
 from airflow_llm_provisioning.core.workload import Workload, package_name
+from airflow_llm_provisioning.exceptions import ManifestError
 
-_ANYWHERE: frozenset[str] = frozenset()
 # What the hub's client raises where hf_transfer is switched on and not installed (huggingface_hub 0.25,
 # file_download.http_get); Serve shows it in the deployment's message.
 _REFUSAL: Final = "'hf_transfer' package is not available"
@@ -26,22 +27,25 @@ _DEPRECATED: Final = "'hf_transfer' is not used anymore"
 Packages = dict[str, str]
 
 
-class FastDownload:
+class FastDownload(BaseTreatment):
     """Install the fast downloader and switch it on."""
 
     name = "fast_download"
-    clouds = _ANYWHERE
-    preparations: tuple[str, ...] = ()
-    delivery: Delivery | None = None
-    claims: tuple[str, ...] = ()
+    order = 10
 
-    def change(self, plan: ServingPlan, workload: Workload) -> ServingPlan:
+    def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
+        """Return why the switch or the package cannot be added to the manifest."""
+        try:
+            self.change(DeploymentPlan.of(workload), workload)
+        except ManifestError as error:
+            return (str(error),)
+        return ()
+
+    def change(self, plan: DeploymentPlan, workload: Workload) -> DeploymentPlan:
         """Add the package to what is installed, and the switch to every Ray container."""
-        return replace(
-            plan,
-            pip=(*plan.pip, *workload.fast_download_pip),
-            env={**plan.env, **workload.fast_download_env},
-        )
+        download = workload.fast_download
+        manifest = with_env(with_added_pip(plan.manifest, download.pip), download.env)
+        return replace(plan, manifest=manifest, env={**plan.env, **download.env})
 
     def verify(self, view: TraceView) -> Verdict:
         """Say whether the downloader that was switched on is installed, honoured by the hub library beside it, and had

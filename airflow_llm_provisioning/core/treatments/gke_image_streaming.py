@@ -1,25 +1,40 @@
 """GKE: Image Streaming from Artifact Registry, with caches that one earlier pull in the region has warmed."""
 
-from airflow_llm_provisioning.core.experiment import Delivery
+from airflow_llm_provisioning.core.target import NodeProfile
 from airflow_llm_provisioning.core.trace import TraceView
-from airflow_llm_provisioning.core.treatments.base import ServingPlan
-from airflow_llm_provisioning.core.treatments.delivered import arrived_unpulled, both_arrived
+from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
+from airflow_llm_provisioning.core.treatments.delivered import (
+    IMAGE_DELIVERY,
+    arrived_unpulled,
+    both_arrived,
+    needs_one_image,
+)
+from airflow_llm_provisioning.core.treatments.steps import BUILD_IMAGE, STREAM_POOLS, WARM_IMAGE
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of, cloud_says
 from airflow_llm_provisioning.core.workload import Workload
 
 
-class GkeImageStreaming:
+class GkeImageStreaming(BaseTreatment):
     """The container starts at once and reads its image lazily."""
 
     name = "gke_image_streaming"
+    group = IMAGE_DELIVERY
+    order = 30
     clouds = frozenset({"gke"})
-    preparations: tuple[str, ...] = ("build_image", "enable_streaming", "warm_image")
-    delivery: Delivery | None = "streaming"
+    steps = (BUILD_IMAGE, STREAM_POOLS, WARM_IMAGE)
     claims: tuple[str, ...] = ("image_streamed",)
 
-    def change(self, plan: ServingPlan, workload: Workload) -> ServingPlan:
+    def change(self, plan: DeploymentPlan, workload: Workload) -> DeploymentPlan:
         """Serve from Artifact Registry, in the nodes' region."""
         return plan.in_own_registry()
+
+    def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
+        """Return why the workload's image cannot be put into the target's registry."""
+        return needs_one_image(self.name, workload)
+
+    def nodes(self, profile: NodeProfile) -> NodeProfile:
+        """Let the nodes stream images."""
+        return profile.with_feature("image_streaming")
 
     def verify(self, view: TraceView) -> Verdict:
         """Say whether the nodes reported streaming for the images of head and worker, or Google rules it out."""

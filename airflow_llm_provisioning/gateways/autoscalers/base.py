@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from airflow_llm_provisioning.core.experiment import NodeProfile
-from airflow_llm_provisioning.core.manifest import Placement
+from airflow_llm_provisioning.core.manifests import Placement
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from airflow_llm_provisioning.core.experiment import NodeProfile, Target
-from airflow_llm_provisioning.core.manifest import Placement
+from airflow_llm_provisioning.core.manifests import Placement
 from airflow_llm_provisioning.core.names import LABEL_TARGET, label_value
 
 OPTION: Final = "auto_provisioning"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.experiment import NodeProfile
-from airflow_llm_provisioning.core.manifest import Placement
+from airflow_llm_provisioning.core.manifests import Placement
 from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, LABEL_TARGET, OWNER, label_value
 from airflow_llm_provisioning.gateways.autoscalers import eks_nodes
 from airflow_llm_provisioning.gateways.autoscalers.base import NodeSetup

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.experiment import NodeProfile, Target
-from airflow_llm_provisioning.core.manifest import Placement
+from airflow_llm_provisioning.core.manifests import Placement
 from airflow_llm_provisioning.gateways.autoscalers import eks_nodes
 from airflow_llm_provisioning.gateways.autoscalers.base import NodeSetup
 

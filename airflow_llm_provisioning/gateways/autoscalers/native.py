@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.experiment import NodeProfile
-from airflow_llm_provisioning.core.manifest import Placement
+from airflow_llm_provisioning.core.manifests import Placement
 from airflow_llm_provisioning.core.names import LABEL_TARGET, label_value
 from airflow_llm_provisioning.gateways.autoscalers import eks_nodes, gke_nodes
 from airflow_llm_provisioning.gateways.autoscalers.base import NodeSetup

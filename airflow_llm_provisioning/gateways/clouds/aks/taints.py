@@ -8,7 +8,7 @@ scheduler (core/v1, Toleration.ToleratesTaint). It asks Azure nothing.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.manifest import GPU_TOLERATION
+from airflow_llm_provisioning.core.manifests import GPU_TOLERATION
 
 # Sizes of the N family have GPUs (Azure VM naming conventions).
 _GPU_FAMILY: Final = "Standard_N"

@@ -1,6 +1,6 @@
-"""What preflight looks at beyond the clusters: the results store, the model, the base image; every target side by side.
+"""What preflight looks at beyond the clusters: the results store, the models, the images; every target side by side.
 
-Nobody waits long for an answer from outside: what did not come in time is said not to have been checked.
+An answer from outside is not waited for long: what did not come in time is said not to have been checked.
 """
 
 import asyncio
@@ -9,7 +9,9 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from airflow_llm_provisioning.core.experiment import Experiment, Target
+from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.core.workload import Workload
 from airflow_llm_provisioning.exceptions import ProvisioningError
 
 if TYPE_CHECKING:
@@ -33,7 +35,11 @@ async def check_experiment(
 
     targets = [target for target in experiment.targets if not only or target.name in only]
     per_target = await asyncio.gather(*(_check(target) for target in targets))
-    general = await asyncio.gather(_store(results_conn_id), _model(experiment), _base_image(experiment))
+    general = await asyncio.gather(
+        _store(results_conn_id),
+        *(_model(workload) for workload in experiment.workloads),
+        *(_base_image(image) for image in dict.fromkeys(i for w in experiment.workloads for i in w.images)),
+    )
     told = [Finding(experiment.name, level, sentence) for level, sentence in filter(None, general)]
     return [finding for findings in per_target for finding in findings] + told
 
@@ -78,12 +84,14 @@ async def _store(conn_id: str | None) -> "tuple[Level, str] | None":
     return None
 
 
-async def _model(experiment: Experiment) -> "tuple[Level, str] | None":
-    from airflow_llm_provisioning.core.workload import workload
+async def _model(workload: Workload) -> "tuple[Level, str] | None":
     from airflow_llm_provisioning.gateways.hub import resolve_model
 
-    model = workload(experiment.profile).model
-    asked = f"not checked: whether the hub knows {model.model_id}; the profile's pinned revision would serve."
+    model = workload.model
+    if model is None:
+        return None
+    served = f"what the experiment says of it is used for workload {workload.name!r}."
+    asked = f"not checked: whether the hub knows {model.model_id}; {served}"
     try:
         await _within(HUB_LIMIT_S, lambda: resolve_model(model.model_id, model.revision))
     except TimeoutError:
@@ -93,11 +101,9 @@ async def _model(experiment: Experiment) -> "tuple[Level, str] | None":
     return None
 
 
-async def _base_image(experiment: Experiment) -> "tuple[Level, str] | None":
-    from airflow_llm_provisioning.core.workload import workload
+async def _base_image(image: str) -> "tuple[Level, str] | None":
     from airflow_llm_provisioning.gateways.registry import image_exists
 
-    image = workload(experiment.profile).image.base_reference
     asked = f"not checked: whether the base image {image} can be pulled"
     try:
         found = await _within(REGISTRY_LIMIT_S, lambda: asyncio.run(image_exists(image)))
@@ -107,8 +113,11 @@ async def _base_image(experiment: Experiment) -> "tuple[Level, str] | None":
         return "note", f"{asked}; {error}"
     if found:
         return None
-    gone = f"The base image {image} is not in its registry any more (tags of this family are being deleted)"
-    return "error", f"{gone}: trials that pull it will fail. Mirror it, or use the profile phi3-current."
+    return "error", f"The base image {image} is not in its registry: trials that pull it will fail. {_INSTEAD}"
+
+
+# Docker Hub is deleting the tags of the rayproject/ray-ml family.
+_INSTEAD: Final = "Mirror it, or name another: the built-in profile phi3-current uses today's."
 
 
 async def _within(limit_s: float, work: Callable[[], Answer]) -> Answer:

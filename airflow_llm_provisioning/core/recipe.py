@@ -1,0 +1,72 @@
+"""What a serving image is built from, and the names of packages in it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_llm_provisioning.core.names import fingerprint
+from airflow_llm_provisioning.exceptions import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecipe:
+    """What a serving image is built from. The tag follows from the content: the same recipe is never built twice.
+
+    `pip`: requirement -> why pinned is the recipe author's business; all are pinned. `env`: baked into the image.
+    """
+
+    base: str
+    base_digest: str | None = None
+    pip: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def content(self) -> str:
+        """Fingerprint of everything that decides what is in the image."""
+        return fingerprint(self.as_dict())
+
+    @property
+    def base_reference(self) -> str:
+        """The base as it is pulled: by digest where one is known."""
+        return f"{self.base}@{self.base_digest}" if self.base_digest else self.base
+
+    def tag(self) -> str:
+        """Return the tag the built image carries."""
+        return f"r-{self.content}"
+
+    def dockerfile(self) -> str:
+        """Return the Dockerfile: one RUN for the packages (one layer), environment last."""
+        lines = [f"FROM {self.base_reference}"]
+        if self.pip:
+            lines.append("RUN pip install --no-cache-dir " + " ".join(f"'{item}'" for item in self.pip))
+        lines += [f"ENV {key}={value}" for key, value in sorted(self.env.items())]
+        return "\n".join(lines) + "\n"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "base": self.base,
+            "base_digest": self.base_digest,
+            "pip": list(self.pip),
+            "env": dict(sorted(self.env.items())),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "ImageRecipe":
+        """Read what `as_dict` wrote, or what a user wrote by hand."""
+        unknown = set(data) - {"base", "base_digest", "pip", "env"}
+        if unknown or not data.get("base"):
+            raise ConfigurationError(
+                f"An image recipe needs `base` and may have `base_digest`, `pip` and `env`; found {sorted(data)}."
+            )
+        return cls(data["base"], data.get("base_digest"), tuple(data.get("pip") or ()), dict(data.get("env") or {}))
+
+
+_PACKAGE = re.compile(r"^\s*([A-Za-z0-9._-]+)")
+
+
+def package_name(requirement: str) -> str:
+    """Return the normalised name of a pip requirement: `hf_transfer==0.1.9` -> `hf-transfer`."""
+    match = _PACKAGE.match(requirement)
+    return re.sub(r"[-_.]+", "-", match.group(1)).lower() if match else ""

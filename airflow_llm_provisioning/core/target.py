@@ -1,0 +1,170 @@
+"""Where trials run: a prepared cluster and the profile of its nodes. Never reconfigured between trials."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.names import fingerprint
+from airflow_llm_provisioning.exceptions import ConfigurationError
+
+AUTOSCALERS: Final = ("luna", "karpenter", "native")
+GENERIC: Final = "generic"
+DEFAULT_GPU_SKUS: Final = ("L4", "A10G", "A10", "L40S")
+
+# Options of a node profile that name an account, a cluster or a pool. They say which nodes, not which kind of nodes, so
+# two targets that differ only in them are comparable.
+IDENTITY_OPTIONS: Final = frozenset(
+    {
+        "api_server",
+        "cluster_certificate",
+        "cluster_name",
+        "discovery",
+        "node_selector",
+        "node_service_account",
+        "pool_name",
+        "role",
+        "snapshot_volume_gib",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeProfile:
+    """The nodes of a target, as its node autoscaler is told to make them.
+
+    `gpu_skus`: what the worker may run on. `options`: what only one cloud or node autoscaler knows
+    (`node_service_account`, `role`, `driver_version`, ...), by name. `features`: what treatments switched on
+    (`image_snapshot`, `image_streaming`, ...); an experiment file never sets it. `snapshot_id` and
+    `volume_initialization_rate_mib_s` belong to the feature `image_snapshot` (EKS).
+    """
+
+    name: str
+    cloud: str
+    autoscaler: str
+    kubernetes_minor: str
+    gpu_skus: tuple[str, ...] = DEFAULT_GPU_SKUS
+    gpu_instance_type: str | None = None
+    cpu_instance_type: str | None = None
+    data_volume_gib: int = 80
+    snapshot_id: str | None = None
+    volume_initialization_rate_mib_s: int | None = None
+    features: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def has(self, feature: str) -> bool:
+        """Return whether a treatment switched a feature on."""
+        return bool(self.features.get(feature))
+
+    @property
+    def snapshot(self) -> bool:
+        """Whether the data volume comes from a snapshot that holds the serving image (EKS)."""
+        return self.has("image_snapshot")
+
+    @property
+    def streaming(self) -> bool:
+        """Whether images are streamed (GKE, AKS)."""
+        return self.has("image_streaming")
+
+    def with_feature(self, feature: str, value: Any = True) -> "NodeProfile":
+        """Return the profile with a feature switched on; `value` is what the feature needs to know, JSON."""
+        return replace(self, features={**self.features, feature: value})
+
+    def with_options(self, **options: Any) -> "NodeProfile":
+        """Return the profile with more options."""
+        return replace(self, options={**self.options, **options})
+
+    @property
+    def content(self) -> str:
+        """Fingerprint of the kind of nodes: everything but names, and what belongs to treatments."""
+        options = {key: value for key, value in self.options.items() if key not in IDENTITY_OPTIONS}
+        left_out = {"name", "features", "snapshot_id", "volume_initialization_rate_mib_s", "options"}
+        told = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
+        return fingerprint({**told, "options": options})
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A cluster and a node profile, prepared for some variants.
+
+    `cluster`: the lock's scope; several targets may share one. `conn_id`: Airflow connection that reaches the cluster
+    (`kubernetes`, or the cloud's own with `cluster_name`). `cloud_conn_id`: the cloud's connection for preparations and
+    verification. `region`, `registry`: where images are built to. `workloads`: names of the workloads that run here;
+    empty: all of the experiment. `nodes`: with what the treatments of its variants change; `nodes_content`:
+    fingerprint of the profile without that.
+    """
+
+    name: str
+    cluster: str
+    conn_id: str
+    nodes: NodeProfile
+    variants: tuple[str, ...]
+    workloads: tuple[str, ...] = ()
+    cloud_conn_id: str | None = None
+    cluster_name: str | None = None
+    region: str | None = None
+    registry: str | None = None
+    namespace: str = "default"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    nodes_content: str | None = None
+
+    @property
+    def cloud(self) -> str:
+        """The cloud its nodes come from."""
+        return self.nodes.cloud
+
+    def serves(self, workload: str) -> bool:
+        """Return whether a workload runs here."""
+        return not self.workloads or workload in self.workloads
+
+    def treated(self, nodes: NodeProfile) -> "Target":
+        """Return the target with nodes that treatments changed; what they were before stays known."""
+        return replace(self, nodes=nodes, nodes_content=self.nodes_content or self.nodes.content)
+
+    def cluster_reference(self) -> dict[str, Any]:
+        """Return how its cluster is opened: {conn_id, namespace, cluster_name?, region?}."""
+        named = {"conn_id": self.conn_id, "cluster_name": self.cluster_name, "region": self.region}
+        return {key: value for key, value in named.items() if value is not None} | {"namespace": self.namespace}
+
+    def cloud_reference(self) -> dict[str, Any] | None:
+        """Return how its cloud is opened, or None where it has no connection of its own.
+
+        {cloud, conn_id, cluster, region?, registry?, cluster_name?, ...options}; `cluster` names the cluster whose
+        clock counts.
+        """
+        if self.cloud == GENERIC or self.cloud_conn_id is None:
+            return None
+        named = {
+            "cloud": self.cloud,
+            "conn_id": self.cloud_conn_id,
+            "region": self.region,
+            "registry": self.registry,
+            "cluster_name": self.cluster_name,
+            **self.options,
+        }
+        known = {key: value for key, value in named.items() if value is not None}
+        return known | {"cluster": self.cluster_reference()}
+
+    def required_cloud_reference(self) -> dict[str, Any]:
+        """Return how its cloud is opened, or say that preparations need it."""
+        reference = self.cloud_reference()
+        if reference is None:
+            raise ConfigurationError(
+                f"Target {self.name!r} needs preparations on {self.cloud}: give it `cloud_conn_id`, its cloud's "
+                "connection."
+            )
+        return reference
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Target":
+        """Read what `as_dict` wrote."""
+        nodes = NodeProfile(**{**data["nodes"], "gpu_skus": _texts(data["nodes"].get("gpu_skus", ()))})
+        listed = {key: _texts(data.get(key) or ()) for key in ("variants", "workloads")}
+        return cls(**{**data, **listed, "nodes": nodes})
+
+
+def _texts(values: Sequence[str]) -> tuple[str, ...]:
+    return tuple(values)

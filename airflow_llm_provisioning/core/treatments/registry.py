@@ -1,0 +1,114 @@
+"""Which treatments are installed: this package's own, and those that other distributions add.
+
+Another distribution names a treatment by an entry point of the group `llm_provisioning.treatments`: an instance, or a
+class without arguments. Its package is imported when a treatment is first asked for. One that cannot be imported is
+kept with its reason, and only a variant that names it fails.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import Final
+
+from airflow_llm_provisioning.core.names import nearest
+from airflow_llm_provisioning.core.treatments.aks_artifact_streaming import AksArtifactStreaming
+from airflow_llm_provisioning.core.treatments.bake_packages import BakePackages
+from airflow_llm_provisioning.core.treatments.base import Treatment
+from airflow_llm_provisioning.core.treatments.bottlerocket_snapshot import BottlerocketSnapshot
+from airflow_llm_provisioning.core.treatments.fast_download import FastDownload
+from airflow_llm_provisioning.core.treatments.gke_image_streaming import GkeImageStreaming
+from airflow_llm_provisioning.exceptions import ConfigurationError
+
+GROUP: Final = "llm_provisioning.treatments"
+OWN: Final[tuple[Treatment, ...]] = (
+    FastDownload(),
+    BakePackages(),
+    BottlerocketSnapshot(),
+    GkeImageStreaming(),
+    AksArtifactStreaming(),
+)
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+def known_treatments() -> Mapping[str, Treatment]:
+    """Return every treatment that can be used: name -> treatment, in the order they are applied."""
+    return _installed()[0]
+
+
+def find_treatment(name: str) -> Treatment | None:
+    """Return a treatment by name, or None where this installation does not know it."""
+    return known_treatments().get(name)
+
+
+def treatment(name: str) -> Treatment:
+    """Return a treatment by name, or say why there is none."""
+    found, broken = _installed()
+    if name in found:
+        return found[name]
+    if name in broken:
+        raise ConfigurationError(f"Treatment {name!r} cannot be used: {broken[name]}")
+    raise ConfigurationError(f"Treatment {name!r} is unknown{nearest(name, (*found, *groups()))}.")
+
+
+def groups() -> Mapping[str, tuple[Treatment, ...]]:
+    """Return the groups of alternatives: name -> members."""
+    found: dict[str, tuple[Treatment, ...]] = {}
+    for item in known_treatments().values():
+        if item.group:
+            found[item.group] = (*found.get(item.group, ()), item)
+    return found
+
+
+def forget_installed() -> None:
+    """Look for entry points anew at the next question (after a distribution was installed into a running process)."""
+    _installed.cache_clear()
+
+
+@cache
+def _installed() -> tuple[Mapping[str, Treatment], Mapping[str, str]]:
+    found = {item.name: item for item in OWN}
+    broken: dict[str, str] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda item: item.name):
+        if entry.name in found:
+            broken[entry.name] = f"two installed distributions name one, and {_origin(entry)} is one of them."
+            continue
+        loaded = _loaded(entry)
+        if isinstance(loaded, str):
+            broken[entry.name] = loaded
+        else:
+            found[entry.name] = loaded
+    for name in broken.keys() & found.keys() - {item.name for item in OWN}:
+        del found[name]
+    ordered = dict(sorted(found.items(), key=lambda pair: (pair[1].order, pair[0])))
+    return MappingProxyType(ordered), MappingProxyType(broken)
+
+
+def _loaded(entry: EntryPoint) -> Treatment | str:
+    """Return the treatment of an entry point, or one sentence that says what is wrong with it."""
+    try:
+        loaded = entry.load()
+        item: Treatment = loaded() if isinstance(loaded, type) else loaded
+    except Exception as error:  # noqa: BLE001 - code of others; its failure is told where the treatment is used
+        return f"{_origin(entry)} could not be imported: {type(error).__name__}: {error}."
+    missing = [name for name in _CONTRACT if not hasattr(item, name)]
+    if missing:
+        return f"{_origin(entry)} is no treatment: it lacks {', '.join(missing)}."
+    if item.name != entry.name or not _NAME.fullmatch(item.name):
+        return (
+            f"{_origin(entry)} calls itself {item.name!r}: entry point and treatment must have one name, of lower-case "
+            "letters, digits and underscores."
+        )
+    return item
+
+
+def _origin(entry: EntryPoint) -> str:
+    package = entry.dist.name if entry.dist is not None else "?"
+    return f"entry point {entry.name!r} of distribution {package!r} ({entry.value})"
+
+
+_CONTRACT: Final = (
+    *("name", "group", "clouds", "order", "steps", "claims", "keeps_warm"),
+    *("requires", "change", "nodes", "verify", "undeclared"),
+)

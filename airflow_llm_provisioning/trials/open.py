@@ -1,0 +1,130 @@
+"""How a trial is opened: the cluster's lock and a look at what is there, what was prepared for it, what will be asked.
+
+Creates nothing that costs. What a killed task leaves is a lock that its own DAG run can take again, and that ends by
+itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.names import LABEL_TRIAL, trial_labels
+from airflow_llm_provisioning.core.result import Preparation, TrialResult, TrialStatus
+from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.core.trial import Access, Opened, Prepared, Trial
+from airflow_llm_provisioning.exceptions import ConflictError, ProvisioningError, StoreError
+from airflow_llm_provisioning.trials.render import plan_of, render
+
+if TYPE_CHECKING:
+    from airflow_llm_provisioning.gateways.kubernetes import Cluster
+    from airflow_llm_provisioning.gateways.store import ResultsStore
+
+# The lock outlives the deployment's time limit by the teardown's.
+LOCK_MARGIN_S: Final = 3600
+
+
+async def open_trial(planned: Trial, experiment: Experiment, *, results_conn_id: str) -> Trial:
+    """Lock the cluster, write the trial's intent in the ledger, and return the opened trial.
+
+    The same trial opened again is the same trial, until its row is written. A trial that cannot be opened gets its row
+    before the error is raised.
+    """
+    from airflow_llm_provisioning.connections import open_cluster, open_store
+
+    store = open_store(results_conn_id)
+    cluster: Cluster | None = None
+    try:
+        rows = store.trials(run_id=planned.slot.run_id)
+        trial = planned.attempted(sum(planned.slot.is_attempt(row.trial_id) for row in rows))
+        try:
+            target = experiment.target(trial.target)
+            async with open_cluster(target.cluster_reference()) as cluster:
+                access = Access(
+                    cluster=target.cluster_reference(), cloud=target.cloud_reference(), results_conn_id=results_conn_id
+                )
+                opened = _opened(replace(trial, access=access), experiment, target, store, cluster)
+                await _lock_and_look(cluster, opened)
+                return await _intended(opened, store, cluster)
+        except ProvisioningError as error:
+            # A cluster that was never reached told neither its time nor whether it is simulated.
+            at = cluster.clock() if cluster else datetime.now(UTC)
+            store.save_trial(refused(trial, cluster.origin() if cluster else "unknown", at, str(error)))
+            raise
+    finally:
+        store.close()
+
+
+def refused(trial: Trial, origin: str, at: datetime, reason: str) -> TrialResult:
+    """Return the row of a trial that could not even be opened."""
+    seen = replace(trial, arm=trial.arm.seen_at(origin))
+    return TrialResult(trial=seen, status=TrialStatus.FAILED, opened_at=at, closed_at=at, reason=reason)
+
+
+def prepared_for(preparations: Sequence[Preparation], recipe_content: str) -> Prepared:
+    """Return what the preparations of a target left for an image of this recipe; the newest counts."""
+    prepared = Prepared()
+    for step in preparations:
+        if step.verb != "build_image" or step.content == recipe_content:
+            prepared = prepared.updated(step.result)
+    return prepared
+
+
+def _opened(trial: Trial, experiment: Experiment, target: Target, store: "ResultsStore", cluster: "Cluster") -> Trial:
+    from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
+
+    _, plan = plan_of(experiment, trial)
+    prepared = prepared_for(store.preparations(target.name), plan.recipe.content)
+    if target.nodes.volume_initialization_rate_mib_s is not None:
+        # What the nodes' volumes must show, or the snapshot was not used as it was meant.
+        rate = target.nodes.volume_initialization_rate_mib_s
+        prepared = replace(prepared, volume_initialization_rate_mib_s=rate)
+    at = cluster.clock()
+    labels = trial_labels(trial.trial_id, target.name, trial.expires_at(at))
+    rendered = render(experiment, trial, built_image=prepared.image, labels=labels)
+    workload = rendered.workload
+    opened = Opened(
+        at=at,
+        rayservice=rendered.manifest["metadata"]["name"],
+        namespace=target.namespace,
+        labels=labels,
+        place=f"cluster:{target.cluster}/{target.namespace}",
+        manifest_content=rendered.content,
+        node_selector=AUTOSCALERS[target.nodes.autoscaler].node_selector(target.nodes),
+        prepared=prepared,
+        completion=workload.completion,
+    )
+    served = replace(trial.served, image=rendered.image, recipe=rendered.plan.recipe)
+    return replace(trial, arm=trial.arm.seen_at(cluster.origin()), served=served, opened=opened)
+
+
+async def _lock_and_look(cluster: "Cluster", trial: Trial) -> None:
+    """Take the cluster's lock and refuse a name that is taken; give the lock back when refused."""
+    opened, holder = trial.opened, trial.slot.lock_holder
+    assert opened is not None  # noqa: S101 - it was just made
+    namespace, name = opened.namespace, opened.rayservice
+    await cluster.acquire_lock(holder, namespace=namespace, duration_s=trial.timeout_s + LOCK_MARGIN_S)
+    found = await cluster.get("rayservices", name, namespace)
+    identity = {LABEL_TRIAL: opened.labels[LABEL_TRIAL]}
+    if found is None or (found["metadata"].get("labels") or {}).items() >= identity.items():
+        return
+    await cluster.release_lock(holder, namespace=namespace)
+    raise ConflictError(
+        f"Trial {trial.trial_id} cannot start on {cluster.name}: RayService {namespace}/{name} exists and is not "
+        "this trial's. Delete it, or give the target another namespace."
+    )
+
+
+async def _intended(trial: Trial, store: "ResultsStore", cluster: "Cluster") -> Trial:
+    opened = trial.opened
+    assert opened is not None  # noqa: S101 - it was just made
+    try:
+        entry = store.ledger.intend(
+            "rayservice", opened.rayservice, opened.place, opened.labels, trial.expires_at(opened.at)
+        )
+    except StoreError:
+        # Airflow gives a setup that fails no teardown, so the lock is given back here.
+        await cluster.release_lock(trial.slot.lock_holder, namespace=opened.namespace)
+        raise
+    return replace(trial, opened=replace(opened, ledger_entry=entry))
