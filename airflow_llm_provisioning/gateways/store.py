@@ -300,5 +300,14 @@ def _trial(row: Any, stages: Sequence[Any], stones: Sequence[Any]) -> TrialResul
         **values,
         trial=Trial.from_dict(row["trial"]),
         phases=tuple(PhaseResult(s["name"], s["duration_s"], s["low_s"], s["high_s"]) for s in stages),
-        milestones=tuple(MilestoneResult(s["name"], s["earliest_at"], s["latest_at"], s["source"]) for s in stones),
+        # Sorted here: databases order equal instants, and names, each in their own way.
+        milestones=tuple(sorted((_milestone(stone) for stone in stones), key=_milestone_order)),
     )
+
+
+def _milestone(row: Any) -> MilestoneResult:
+    return MilestoneResult(row["name"], row["earliest_at"], row["latest_at"], row["source"])
+
+
+def _milestone_order(stone: MilestoneResult) -> tuple[datetime, datetime, str]:
+    return (stone.earliest_at, stone.latest_at, stone.name)

@@ -11,10 +11,12 @@ How the reductions move over the assumed ranges is not in this report: `llm-prov
 sweep.json`, then `llm-provisioning report --sweep sweep.json`."""
 
 COMPARED: Final = """\
-Improved against baseline, by cloud and set-up. 'Published' is what the origin of this experiment (Elotl, January 2025)
-printed for its own clusters: it stands here for orientation, and nothing was fitted to it. In the charts a bar is one
-variant, from the submission to the ready endpoint; head and worker pass the same kinds of phases, so a colour may come
-twice."""
+Improved against baseline, by cloud and set-up. Each figure compares trials of one stratum: the same origin, cloud,
+region, node autoscaler, node profile, set-up, workload and model. 'Published' is what the origin of this experiment
+(Elotl, January 2025) printed for its own clusters: it stands here for orientation, and nothing was fitted to it. In the
+charts a bar is one variant, from the submission to the ready endpoint. Trials of a variant that passed other phases are
+a bar of their own, so that the phases of a bar sum to its mean total. Head and worker pass the same kinds of phases, so
+a colour may come twice."""
 
 PREPARATION: Final = """\
 What must be done once before the improved variant can run. It is not part of any time above. Seconds are in the clouds'
@@ -44,6 +46,12 @@ not seen.
 
 Only comparable trials count: the endpoint became ready, the start was cold (new nodes, nothing pulled), and the trace
 shows that the variant's treatments really took effect. The others are listed with their reasons.
+
+Below a table stand the observed facts that are not equal although the stratum is (instance types, zones, driver,
+KubeRay, Ray, Kubernetes): those that differ between a variant and its baseline, and those that are mixed inside one
+variant. Such trials are pooled all the same; whether the fact explains a figure is for the reader to judge. Zones vary
+from night to night. A treatment may change a fact on purpose, such as the node image. A trial with another digest under
+the same image name is not pooled.
 
 Time is a median. 'Saved' is the median of all pairwise ratios of baseline and variant (Hodges-Lehmann), and its
 interval comes from the exact distribution of Mann and Whitney's U. With fewer than three trials a side there is no

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from trace_builders import small_chunks, small_trace
+from trial_builders import a_planned_trial, a_result
 
 from airflow_llm_provisioning import cli
 from airflow_llm_provisioning.core.judging import judge_trace, trial_row
@@ -19,12 +20,6 @@ from airflow_llm_provisioning.gateways.analysis_version import analysis_version
 from airflow_llm_provisioning.gateways.store import ResultsStore
 
 OPENED_AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
-TRIAL: dict[str, Any] = {
-    "experiment": "e", "target": "t", "cluster": "c", "cloud": "eks", "setup": "static", "variant": "baseline",
-    "profile": "p", "replicate": 0, "slot": 0, "seed": 1, "trial_id": "night-1", "run_id": "r", "dag_id": "d",
-    "rayservice": "trial-a", "namespace": "serving", "image": "i", "treatments": [], "origin": "simulated",
-    "opened_at": OPENED_AT.isoformat(), "model": {"model_id": "m", "revision": "v", "source": "pinned"},
-}  # fmt: skip
 SECRET = "AKIA" + "IOSFODNN7EXAMPLE"
 
 Run = Callable[..., tuple[int, str, str]]
@@ -55,7 +50,7 @@ def save(url: str, trial_id: str = "night-1", *, by: str | None = None, **change
         store.append_trace(trial_id, chunk)
     judgement = judge_trace(store.trace(trial_id), [])
     row = trial_row(
-        {**TRIAL, "trial_id": trial_id},
+        a_planned_trial(trial_id),
         judgement,
         outcomes=(),
         wait_state=None,
@@ -206,7 +201,7 @@ def test_a_trial_that_was_never_recorded_is_told_from_one_that_is_not_there(run:
     """A row and no trace; neither."""
     save(url)
     store = ResultsStore.open(url)
-    store.save_trial(replace(store.trial("night-1"), trial_id="refused"))  # type: ignore[type-var]
+    store.save_trial(a_result("refused"))
     store.close()
     assert "has a row and no recording" in run("replay", "refused")[2]
     assert "no stored trace named 'nobody'" in run("replay", "nobody")[2]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from trace_builders import small_chunks, small_trace
+from trial_builders import a_planned_trial
 
 from airflow_llm_provisioning.core.judging import judge_trace, trial_row
 from airflow_llm_provisioning.core.replay import (
@@ -30,12 +31,6 @@ NAMED = st.lists(
 DOCUMENTS = st.fixed_dictionaries(
     {"total_s": VALUES, "phases": NAMED, "flags": st.lists(st.text(max_size=3), max_size=3), "deep": st.just({})}
 )
-TRIAL: dict[str, Any] = {
-    "experiment": "e", "target": "t", "cluster": "c", "cloud": "eks", "setup": "static", "variant": "baseline",
-    "profile": "p", "replicate": 0, "slot": 0, "seed": 1, "trial_id": "night-1", "run_id": "r", "dag_id": "d",
-    "rayservice": "trial-a", "namespace": "serving", "image": "i", "treatments": [], "origin": "simulated",
-    "opened_at": "2026-05-04T12:00:00+00:00", "model": {"model_id": "m", "revision": "v", "source": "pinned"},
-}  # fmt: skip
 
 
 def computed(document: dict[str, Any], version: str = "1") -> Computed:
@@ -103,7 +98,8 @@ def test_another_order_is_a_difference_too() -> None:
 def test_a_row_agrees_with_the_analysis_it_was_made_of() -> None:
     """And a row that was changed afterwards is found out, value by value."""
     judgement = judge_trace(small_chunks(), [])
-    row = trial_row(TRIAL, judgement, outcomes=(), wait_state=None, closed_at=datetime(2026, 5, 4, 13, tzinfo=UTC))
+    closed_at = datetime(2026, 5, 4, 13, tzinfo=UTC)
+    row = trial_row(a_planned_trial("night-1"), judgement, outcomes=(), wait_state=None, closed_at=closed_at)
     document = judgement.as_dict()
     assert row_differences(row, document) == ()
     shorter = with_values(row.phases[0], duration_s=0.5)

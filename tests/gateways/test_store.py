@@ -1,13 +1,16 @@
 """The results store keeps what it is given, survives writers beside it, and refuses what it cannot keep."""
 
 import multiprocessing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, inspect, text
+from trial_builders import a_result
 
 from airflow_llm_provisioning.core.result import (
     MilestoneResult,
@@ -16,6 +19,7 @@ from airflow_llm_provisioning.core.result import (
     TrialResult,
     TrialStatus,
 )
+from airflow_llm_provisioning.core.trial import Access
 from airflow_llm_provisioning.exceptions import StoreError
 from airflow_llm_provisioning.gateways import tables
 from airflow_llm_provisioning.gateways.store import ResultsStore
@@ -23,40 +27,18 @@ from airflow_llm_provisioning.gateways.store import ResultsStore
 T0 = datetime(2026, 11, 22, 7, 28, 2, 710_000, tzinfo=UTC)
 
 
-def trial(trial_id: str = "night-1", **changes: object) -> TrialResult:
-    values: dict[str, object] = {
-        "trial_id": trial_id,
-        "experiment": "night",
-        "run_id": "run-1",
-        "dag_id": "nightly",
-        "target": "eks-plain",
-        "cluster": "eks-a",
-        "cloud": "eks",
-        "setup": "static",
-        "variant": "baseline",
-        "profile": "phi3-2025",
+def trial(trial_id: str | None = "night-1", **changes: Any) -> TrialResult:
+    values: dict[str, Any] = {
+        "variant": "baked_image",
         "treatments": ("bake_packages",),
-        "replicate": 0,
-        "slot": 0,
-        "seed": 7,
-        "rayservice": "llm-1",
-        "namespace": "default",
-        "model_id": "m/x",
-        "model_revision": "abc",
-        "model_source": "pinned",
-        "image": "r/i:t",
-        "origin": "simulated",
-        "status": TrialStatus.SUCCEEDED,
         "opened_at": T0,
         "closed_at": T0 + timedelta(minutes=20),
         "submitted_at": T0,
         "total_s": 1200.25,
-        "start": "cold",
-        "applied": "none",
         "phases": (PhaseResult("pull", 1200.25, 1200.0, 1201.0),),
         "milestones": (MilestoneResult("submitted", T0, T0 + timedelta(milliseconds=3), "metadata"),),
     }
-    return TrialResult(**(values | changes))  # type: ignore[arg-type]
+    return a_result(trial_id, **values | changes)
 
 
 @pytest.fixture
@@ -67,12 +49,62 @@ def store(tmp_path: Path) -> ResultsStore:
 
 
 def test_a_trial_reads_back_as_it_was_written(store: ResultsStore) -> None:
-    """Instants come back aware and to the microsecond, missing stays missing, phases keep their order."""
+    """Instants come back aware and to the microsecond, missing stays missing, phases keep their order, and the trial is
+    the one that was planned and opened.
+    """
     store.save_trial(trial())
     (read,) = store.trials(run_id="run-1")
-    assert read == trial(treatments=["bake_packages"], verdicts=[], flags=[])
+    assert read == trial(verdicts=[], flags=[])
     assert read.completion_s is None
     assert read.opened_at.tzinfo is not None
+    assert read.trial.opened is not None
+    assert read.arm.key == trial().arm.key
+
+
+def test_how_a_trial_is_reached_is_not_kept(store: ResultsStore) -> None:
+    """Connection ids belong to the tasks of the trial and not to its row."""
+    access = Access(cluster={"conn_id": "a_cluster"}, cloud=None, results_conn_id="a_store")
+    store.save_trial(replace(trial(), trial=replace(trial().trial, access=access)))
+    (read,) = store.trials()
+    assert read.trial == trial().trial
+
+
+def test_a_trial_that_was_refused_reads_back(store: ResultsStore) -> None:
+    """It was never opened: no RayService, no image, no model that somebody resolved."""
+    refused = trial(None, opened=None, image="", model_id=None, model_revision=None, status=TrialStatus.FAILED)
+    store.save_trial(refused)
+    assert store.trial(refused.trial_id) == replace(refused, verdicts=[], flags=[])
+
+
+def test_trials_are_found_by_their_arm_and_by_their_stratum(store: ResultsStore) -> None:
+    """Both keys are columns with an index; so are those that other queries need."""
+    found = [trial("one"), trial("two", variant="baseline", treatments=()), trial("three", autoscaler="karpenter")]
+    for each in found:
+        store.save_trial(each)
+    assert [row.trial_id for row in store.trials(arm=found[0].arm.key)] == ["one"]
+    assert {row.trial_id for row in store.trials(stratum=found[0].arm.stratum.key)} == {"one", "two"}
+    assert [row.trial_id for row in store.trials(autoscaler="karpenter", experiment="made-up")] == ["three"]
+    engine = create_engine(store._engine.url)
+    indexed = {index["column_names"][0] for index in inspect(engine).get_indexes("llmp_trials")}
+    engine.dispose()
+    assert {"arm", "stratum", "run_id", "experiment"} <= indexed
+
+
+def test_one_run_is_read_without_the_others(store: ResultsStore) -> None:
+    """Phases and milestones of other runs are not read either: every statement names the run or its trials."""
+    store.save_trial(trial("mine"))
+    store.save_trial(trial("theirs", run_id="run-2"))
+    asked: list[tuple[str, Any]] = []
+    event.listen(store._engine, "before_cursor_execute", lambda _c, _cur, sql, values, *_: asked.append((sql, values)))
+    (read,) = store.trials(run_id="run-1")
+    assert read.trial_id == "mine"
+    assert [values for sql, values in asked if "SELECT" in sql] == [("run-1",), ("mine",), ("mine",)]
+
+
+def test_a_seed_of_32_unsigned_bits_is_kept(store: ResultsStore) -> None:
+    """A DAG run without a given seed may draw it."""
+    store.save_trial(trial(seed=2**32 - 1))
+    assert [row.trial.slot.seed for row in store.trials()] == [2**32 - 1]
 
 
 def test_a_repeated_teardown_replaces_the_row(store: ResultsStore) -> None:

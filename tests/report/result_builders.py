@@ -41,7 +41,7 @@ PHASES: Mapping[str, float] = {
     "service_creation": 2,
     "endpoint_publish": 1,
 }
-ENVIRONMENT = {
+ENVIRONMENT: dict[str, Any] = {
     "cluster": {"gitVersion": "v1.34.0"},
     "ray": "2.33.0",
     "head": {"node": "n1", "instance_type": "m5.xlarge", "zone": "us-west-2a"},

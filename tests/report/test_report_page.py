@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from result_builders import PHASES, a_preparation, a_sweep, a_trial
+from result_builders import ENVIRONMENT, PHASES, a_preparation, a_sweep, a_trial
 from trial_builders import OPENED_AT
 
 from airflow_llm_provisioning.core.result import MilestoneResult, TrialResult, TrialStatus
@@ -66,6 +66,46 @@ def test_a_mixed_page_says_how_much_of_it_is_simulated_and_keeps_the_two_apart(s
     page = text_of(report(store, a_trial("sim"), a_trial("real", origin="measured")))
     assert "1 of 2 trials on this page ran on a simulator" in page
     assert page.count("1 of 1") == 2
+
+
+def test_each_family_has_a_section_that_names_what_differs(store: ResultsStore) -> None:
+    """Two node autoscalers on one cloud: two sections with figures of their own, and two cards."""
+    trials = [
+        a_trial(f"{autoscaler}-{variant}", variant=variant, autoscaler=autoscaler, factor=factor)
+        for autoscaler, fast in (("luna", 0.5), ("karpenter", 0.8))
+        for variant, factor in (("baseline", 1.0), ("improved", fast))
+    ]
+    page = report(store, *trials)
+    told = text_of(page)
+    assert "EKS simulated workload phi3-2025; node autoscaler luna" in told.replace("SIMULATED", "simulated")
+    assert "EKS simulated workload phi3-2025; node autoscaler karpenter" in told.replace("SIMULATED", "simulated")
+    assert len(set(re.findall(r'<section id="(eks-[0-9a-f]{16})"', page))) == 2
+    assert "EKS static node autoscaler karpenter -20 %" in told
+    assert "EKS static node autoscaler luna -50 %" in told
+
+
+def test_a_stratum_without_the_bundle_has_a_card_per_variant(store: ResultsStore) -> None:
+    """Variants are named by the experiment file: what is compared is shown, under its own name."""
+    page = text_of(report(store, a_trial("b"), a_trial("m", variant="mine", factor=0.5)))
+    assert "EKS static mine -50 % nothing published" in page
+
+
+def test_facts_that_differ_stand_below_the_timing_table(store: ResultsStore) -> None:
+    """A reader sees them before the charts."""
+    other = {**ENVIRONMENT, "head": {**ENVIRONMENT["head"], "instance_type": "m5.2xlarge"}}
+    page = text_of(report(store, a_trial("b"), a_trial("i", variant="improved", environment=other)))
+    sentence = (
+        "static improved differs from its baseline in head instance type: m5.2xlarge (1), baseline m5.xlarge (1)."
+    )
+    assert sentence in page
+    assert page.index(sentence) < page.index("static: phases of the deciding path")
+
+
+def test_a_row_of_version_0_1_says_so(store: ResultsStore) -> None:
+    """Its node autoscaler was not recorded, and is not made up."""
+    page = text_of(report(store, a_trial("old", nodes="0.1:night", region=None, autoscaler=None)))
+    assert "Rows of version 0.1 recorded no region" in page
+    assert "node autoscaler not recorded" in page
 
 
 def test_a_measured_page_has_no_such_label(store: ResultsStore) -> None:

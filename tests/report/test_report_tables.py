@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from result_builders import a_preparation, a_trial
+from result_builders import ENVIRONMENT, PHASES, a_preparation, a_trial
 
 from airflow_llm_provisioning.core.result import TrialStatus
 from airflow_llm_provisioning.gateways.store import ResultsStore
@@ -42,6 +42,100 @@ def test_every_kind_fits_a_terminal(filled: ResultsStore, what: str) -> None:
     assert lines
     assert max(len(line) for line in lines) <= 170
     assert len(lines) < 90
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[ResultsStore]:
+    store = ResultsStore.open(f"sqlite:///{tmp_path}/e.db")
+    yield store
+    store.close()
+
+
+def test_one_family_per_cloud_has_the_cloud_as_its_only_heading(filled: ResultsStore) -> None:
+    """As the demo prints it: EKS, and a line per set-up and variant; nothing below where no fact differs."""
+    text = written(results_rows(filled, "comparison", {}), "table")
+    assert text.splitlines()[0] == "EKS"
+    assert "differs from its baseline" not in text
+    assert "mixed in" not in text
+    assert "version 0.1" not in text
+
+
+def test_families_of_one_cloud_have_headings_that_name_what_differs(empty: ResultsStore) -> None:
+    """Two node autoscalers and two models under EKS: three tables, and no figure across them."""
+    empty.save_trial(a_trial("b"))
+    empty.save_trial(a_trial("i", variant="improved", factor=0.7))
+    empty.save_trial(a_trial("k", autoscaler="karpenter"))
+    empty.save_trial(a_trial("m", variant="improved", model_id="mistralai/Mistral-7B", factor=0.1))
+    text = written(results_rows(empty, "comparison", {}), "table")
+    assert [line for line in text.splitlines() if line.startswith("EKS")] == [
+        "EKS: node autoscaler karpenter, model microsoft/Phi-3-mini-4k-instruct",
+        "EKS: node autoscaler luna, model microsoft/Phi-3-mini-4k-instruct",
+        "EKS: node autoscaler luna, model mistralai/Mistral-7B",
+    ]
+    assert [line.count("-30.0 %") for line in text.splitlines() if "improved" in line] == [1, 0]
+    phases = written(results_rows(empty, "phases", {}), "table")
+    assert sum(line.startswith("EKS: node autoscaler") for line in phases.splitlines()) == 3
+
+
+def test_facts_that_differ_stand_below_the_table_and_in_every_export(empty: ResultsStore) -> None:
+    """Another head than the baseline's, and two zones inside one arm: in table, JSON and CSV."""
+    other = {**ENVIRONMENT, "head": {**ENVIRONMENT["head"], "instance_type": "m5.2xlarge"}}
+    moved = {**ENVIRONMENT, "head": {**ENVIRONMENT["head"], "zone": "us-west-2b"}}
+    empty.save_trial(a_trial("b1"))
+    empty.save_trial(a_trial("b2", environment=moved))
+    empty.save_trial(a_trial("i", variant="improved", environment=other))
+    rows = results_rows(empty, "comparison", {})
+    types = "head instance type: m5.2xlarge (1), baseline m5.xlarge (2)"
+    differs = f"{types}; head zone: us-west-2a (1), baseline us-west-2a (1), us-west-2b (1)"
+    mixed = "head zone: us-west-2a (1), us-west-2b (1)"
+    words = " ".join(written(rows, "table").split())
+    assert f"static improved differs from its baseline in {differs}." in words
+    assert f"static baseline is mixed in {mixed}." in words
+    as_json = json.loads(written(rows, "json"))
+    as_csv = list(csv.DictReader(io.StringIO(written(rows, "csv"))))
+    for exported in (as_json, as_csv):
+        assert [(row["confounders"], row["mixed"]) for row in exported] == [("", mixed), (differs, "")]
+
+
+def test_the_published_figure_is_of_the_model_that_was_published(empty: ResultsStore) -> None:
+    """Beside another model it would be taken for a comparison."""
+    for trial_id, variant in (("b", "baseline"), ("i", "improved")):
+        empty.save_trial(a_trial(trial_id, variant=variant, model_id="mistralai/Mistral-7B"))
+    assert "-26 %" not in written(results_rows(empty, "comparison", {}), "table")
+
+
+def test_the_phases_of_a_path_sum_to_its_mean_total(empty: ResultsStore) -> None:
+    """Where one trial did not pull: two paths, each with its n, and each sums to the mean total of its own trials."""
+    short = {name: s for name, s in PHASES.items() if name != "head_image_pull"}
+    for trial_id, phases in (("a", PHASES), ("b", PHASES), ("c", short)):
+        empty.save_trial(a_trial(trial_id, phases=phases))
+    rows = results_rows(empty, "phases", {})
+    for path, n, total_s in (("1 of 2", 2, sum(PHASES.values())), ("2 of 2", 1, sum(short.values()))):
+        of_path = [row for row in rows if row["path"] == path]
+        assert {(row["n"], row["path_total_s"]) for row in of_path} == {(n, total_s)}
+        assert sum(row["mean_s"] for row in of_path) == pytest.approx(total_s)
+        assert [row["position"] for row in of_path] == list(range(len(of_path)))
+    assert "2 of 3" in written(rows, "table")
+
+
+def test_two_arms_of_one_variant_are_told_apart_by_their_treatments(empty: ResultsStore) -> None:
+    """The experiment file was edited between two nights: the name is the same, the treatments are not."""
+    empty.save_trial(a_trial("old", variant="improved", treatments=("a",)))
+    empty.save_trial(a_trial("new", variant="improved", treatments=("a", "b")))
+    text = written(results_rows(empty, "comparison", {}), "table")
+    assert "improved (a)" in text
+    assert "improved (a+b)" in text
+
+
+def test_rows_of_version_0_1_say_so(empty: ResultsStore) -> None:
+    """Alone, and as a heading beside newer rows of the same cloud."""
+    empty.save_trial(a_trial("old", nodes="0.1:night", region=None, autoscaler=None))
+    alone = written(results_rows(empty, "comparison", {}), "table")
+    assert "Rows of version 0.1 recorded no region" in alone
+    empty.save_trial(a_trial("new"))
+    text = written(results_rows(empty, "comparison", {}), "table")
+    assert "EKS: version 0.1, experiment night" in text
+    assert [line.count("1 of 1") for line in text.splitlines() if "static  " in line] == [1, 1]
 
 
 def test_missing_stays_missing_in_csv_and_json(filled: ResultsStore) -> None:

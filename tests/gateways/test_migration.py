@@ -1,0 +1,246 @@
+"""A results database of version 0.1 is opened with every row and every value, on SQLite and on PostgreSQL."""
+
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from postgres_server import initdb, postgres_server
+from sqlalchemy import Engine, create_engine, text
+from trial_builders import a_result
+
+from airflow_llm_provisioning.core.comparison import compare
+from airflow_llm_provisioning.core.result import TrialStatus
+from airflow_llm_provisioning.core.trial import Trial
+from airflow_llm_provisioning.exceptions import StoreError
+from airflow_llm_provisioning.gateways import database, tables
+from airflow_llm_provisioning.gateways.store import ResultsStore
+
+OLD = Path(__file__).with_name("stores") / "v0_1.sql"
+TABLES = (
+    *("llmp_phases", "llmp_milestones", "llmp_trace_chunks", "llmp_analyses", "llmp_imported_traces"),
+    *("llmp_outcomes", "llmp_preparations", "llmp_comparisons", "llmp_ledger"),
+)
+REFUSED = "nightly-48a8d471-eks-luna-03"
+
+
+def old_store(folder: Path) -> Path:
+    """Return a database as version 0.1 left it."""
+    path = folder / "results.db"
+    connection = sqlite3.connect(path)
+    connection.executescript(OLD.read_text(encoding="utf-8"))
+    connection.close()
+    return path
+
+
+def rows_of(engine: Engine | Path, table: str) -> list[dict[str, Any]]:
+    made = create_engine(f"sqlite:///{engine}") if isinstance(engine, Path) else engine
+    with made.connect() as connection:
+        rows = [dict(row) for row in connection.execute(text(f"SELECT * FROM {table}")).mappings()]  # noqa: S608
+    if isinstance(engine, Path):
+        made.dispose()
+    return sorted(rows, key=lambda row: [str(value) for value in row.values()])
+
+
+def test_every_row_of_every_table_is_there_as_it_was(tmp_path: Path) -> None:
+    """Phases, milestones, traces, analyses, outcomes, preparations, comparisons and the ledger: byte for byte."""
+    path = old_store(tmp_path)
+    before = {table: rows_of(path, table) for table in TABLES}
+    assert all(before.values())
+    ResultsStore.open(f"sqlite:///{path}").close()
+    assert {table: rows_of(path, table) for table in TABLES} == before
+
+
+def test_every_trial_keeps_every_value_it_had(tmp_path: Path) -> None:
+    """The profile is the workload's name. What was an empty text is missing, and a trial that was refused has the
+    treatments that its variant stood for. All else is equal.
+    """
+    path = old_store(tmp_path)
+    before = {row["trial_id"]: row for row in rows_of(path, "llmp_trials")}
+    ResultsStore.open(f"sqlite:///{path}").close()
+    after = {row["trial_id"]: row for row in rows_of(path, "llmp_trials")}
+    assert len(before) == 8
+    assert after.keys() == before.keys()
+    for trial_id, old in before.items():
+        new = after[trial_id]
+        assert new["workload"] == old.pop("profile")
+        for name in ("rayservice", "namespace", "model_id", "model_revision", "model_source", "image"):
+            assert new[name] == (old.pop(name) or None)
+        if trial_id == REFUSED:
+            assert (old.pop("treatments"), new["treatments"]) == (
+                "[]",
+                after["nightly-48a8d471-eks-luna-01"]["treatments"],
+            )
+        assert {name: new[name] for name in old} == old
+
+
+def test_old_trials_read_as_trials(tmp_path: Path) -> None:
+    """Whole objects: names, seeds of 32 bits, attempts, statuses, reasons, and what was never recorded is missing."""
+    store = ResultsStore.open(f"sqlite:///{old_store(tmp_path)}")
+    found = {row.trial_id: row for row in store.trials()}
+    store.close()
+    assert len(found) == 8
+    assert found["nightly-18f18c1e-gke-luna-00"].trial.slot.seed == 2**32 - 1
+    again = found["nightly-48a8d471-eks-luna-04.2"]
+    assert (again.trial.slot.attempt, again.trial.slot.fixed_id, again.status) == (2, None, TrialStatus.TIMED_OUT)
+    assert again.reason == "Not ready after 3600 s: worker pod Pending, no GPU came. Größe: 1 ≥ 0."
+    refused = found[REFUSED]
+    assert (refused.trial.opened, refused.status, refused.total_s) == (None, TrialStatus.FAILED, None)
+    plain = found["nightly-48a8d471-eks-luna-00"]
+    assert plain.trial.opened is not None
+    assert plain.trial.opened.at == plain.opened_at == datetime(2025, 2, 1, 0, 2, tzinfo=UTC)
+    assert (plain.trial.opened.manifest_content, plain.trial.served.model_source) == (None, "hub")
+    assert plain.total_s == pytest.approx(sum(phase.duration_s for phase in plain.phases))
+    own = found["my own trial"]
+    assert (own.arm.stratum.model_id, own.trial.served.model_source, own.origin) == (None, None, "measured")
+
+
+def test_the_keys_are_those_that_the_code_computes(tmp_path: Path) -> None:
+    """The migration has its own copy of how a key and a trial are written: today both agree."""
+    store = ResultsStore.open(f"sqlite:///{old_store(tmp_path)}")
+    with store._engine.connect() as connection:
+        rows = connection.execute(tables.trials.select()).mappings().all()
+    store.close()
+    for row in rows:
+        trial = Trial.from_dict(row["trial"])
+        assert (row["arm"], row["stratum"]) == (trial.arm.key, trial.arm.stratum.key)
+        assert trial.trial_id == row["trial_id"]
+        assert Trial.from_dict(trial.stored()) == trial
+
+
+def test_old_rows_are_compared_inside_their_experiment_and_with_no_new_row(tmp_path: Path) -> None:
+    """The refused trial counts in its arm. A new baseline of the same workload is another arm."""
+    store = ResultsStore.open(f"sqlite:///{old_store(tmp_path)}")
+    store.save_trial(a_result("new", total_s=1.0))
+    rows = {row.arm.label: row for row in compare(store.trials())}
+    store.close()
+    improved = rows["eks / static / phi3-2025 / version 0.1, experiment nightly / improved"]
+    assert (improved.n, improved.trials, improved.excluded) == (1, 4, "2 failed, 1 timed_out")
+    baseline = rows["eks / static / phi3-2025 / version 0.1, experiment nightly / baseline"]
+    assert (baseline.n, baseline.trials, baseline.excluded) == (1, 2, "1 start warm")
+    assert baseline.median_s != 1.0
+    assert rows["eks / luna / us-west-2 / static / phi3-2025 / baseline"].n == 1
+
+
+def test_a_migrated_row_can_be_written_again(tmp_path: Path) -> None:
+    """It is one row like any other, with its phases and milestones behind foreign keys that hold."""
+    path = old_store(tmp_path)
+    store = ResultsStore.open(f"sqlite:///{path}")
+    before = store.trials()
+    for row in before:
+        store.save_trial(row)
+    assert store.trials() == before
+    with store._engine.connect() as connection:
+        assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
+        assert connection.scalar(text("PRAGMA foreign_keys")) == 1
+        assert "REFERENCES llmp_trials" in str(
+            connection.scalar(text("SELECT sql FROM sqlite_master WHERE name = 'llmp_phases'"))
+        )
+    store.close()
+
+
+def test_a_migration_that_fails_leaves_the_database_as_it_was(tmp_path: Path) -> None:
+    """A row that cannot be read stops it, and nothing of it stays."""
+    path = old_store(tmp_path)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE llmp_trials SET treatments = '{no json' WHERE variant = 'improved'")
+    connection.commit()
+    connection.close()
+    before = rows_of(path, "llmp_trials")
+    with pytest.raises((StoreError, ValueError)):
+        ResultsStore.open(f"sqlite:///{path}")
+    assert rows_of(path, "llmp_trials") == before
+    assert [row["version_num"] for row in rows_of(path, "llmp_schema_version")] == ["0002"]
+
+
+def test_it_does_not_run_where_it_would_delete_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With foreign keys enforced SQLite would delete the phases of the table that is rebuilt: it refuses."""
+    path = old_store(tmp_path)
+    monkeypatch.setattr(database, "_schema_change", database.writing)
+    with pytest.raises(RuntimeError, match="delete its phases"):
+        ResultsStore.open(f"sqlite:///{path}")
+    assert rows_of(path, "llmp_phases")
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the URL of a PostgreSQL server that lives as long as this module's tests."""
+    if initdb() is None:
+        pytest.skip("initdb is not installed")
+    pytest.importorskip("psycopg", reason="needs psycopg, which is in the extra [dev]")
+    with postgres_server(tmp_path_factory.mktemp("pg"), databases=("old", "new")) as url:
+        yield url
+
+
+def test_postgres_keeps_a_row_with_a_seed_of_32_bits(postgres: str) -> None:
+    """A new database there: the schema is what the code declares, and the row reads back."""
+    store = ResultsStore.open(f"{postgres}/new")
+    made = a_result("seeded", seed=2**32 - 1)
+    store.save_trial(made)
+    (read,) = store.trials(seed=2**32 - 1)
+    assert read.trial == made.trial
+    with store._engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": "llmp_schema_version"})
+        assert compare_metadata(context, tables.metadata) == []
+    store.close()
+
+
+def test_postgres_is_migrated_with_all_rows(postgres: str, tmp_path: Path) -> None:
+    """A database of version 0.1 there: the same trials come out of it as out of SQLite's.
+
+    Its seeds fit 31 bits, because the column of version 0.1 holds no more.
+    """
+    path = old_store(tmp_path)
+    old = create_engine(f"sqlite:///{path}")
+    with old.begin() as connection:
+        connection.execute(text("UPDATE llmp_trials SET seed = 2147483647 WHERE seed > 2147483647"))
+    new = create_engine(f"{postgres}/old")
+    _upgrade_to(new, "0002")
+    copied = _copied(old, new)
+    old.dispose()
+    expected = ResultsStore.open(f"sqlite:///{path}")
+    store = ResultsStore.open(f"{postgres}/old")
+    ours, theirs = ({row.trial_id: row for row in opened.trials()} for opened in (store, expected))
+    assert ours == theirs
+    assert len(ours) == 8
+    assert {table: len(rows_of(new, table)) for table in copied} == copied
+    store.close()
+    expected.close()
+    new.dispose()
+
+
+def _upgrade_to(engine: Engine, revision: str) -> None:
+    """Make the schema of an earlier version."""
+    from alembic import command
+    from alembic.config import Config
+
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(database.__file__).with_name("migrations")))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def _copied(old: Engine, new: Engine) -> dict[str, int]:
+    """Copy every row of every table, with the types that the new database's own schema has."""
+    from sqlalchemy import DateTime, MetaData
+
+    counted = {}
+    metadata = MetaData()
+    metadata.reflect(new)
+    with old.connect() as source, new.begin() as sink:
+        for table in metadata.sorted_tables:
+            if table.name == "llmp_schema_version":
+                continue
+            rows = [dict(row) for row in source.execute(table.select()).mappings()]
+            for column in table.columns:
+                if isinstance(column.type, DateTime):
+                    for row in rows:
+                        row[column.name] = row[column.name] and row[column.name].replace(tzinfo=UTC)
+            sink.execute(table.insert(), rows)
+            counted[table.name] = len(rows)
+    return counted
