@@ -169,7 +169,7 @@ class RayCluster:
         rate = min(self.costs.draw("pypi_bytes_s"), node.ctx.network_bytes_s or float("inf"))
         return made.seconds(
             rate_bytes_s=rate,
-            disk_bytes_s=self.costs.value("disk_write_bytes_s"),
+            disk_bytes_s=self.costs.value("disk_write_bytes_s") * node.ctx.node.disk_speed,
             dirty_bytes=self.costs.value("dirty_page_bytes"),
         )
 
