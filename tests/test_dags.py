@@ -32,7 +32,7 @@ from airflow_llm_provisioning.dag_factory import (
 )
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
-DAGS = Path(__file__).resolve().parents[1] / "dags"
+DAGS = Path(__file__).resolve().parents[1] / "airflow_llm_provisioning" / "example_dags"
 SHIPPED = {"nightly_cold_start", "prepare_targets", "simulated_demo", "single_trial"}
 
 PARSE = """
