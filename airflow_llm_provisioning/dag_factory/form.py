@@ -43,15 +43,16 @@ def single_trial_params(experiment: Experiment) -> dict[str, Param]:
             title="Workload profile",
             description="phi3-2025: the origin's pinned stack. phi3-current: today's ray-llm image.",
         ),
+        # Without "null" the form counts an empty field as missing and disables its button (Airflow 3.3).
         "model": Param(
-            "",
-            type="string",
+            None,
+            type=["null", "string"],
             title="Model",
             description="Model id on the hub; empty: the workload profile's own.",
         ),
         "image": Param(
-            "",
-            type="string",
+            None,
+            type=["null", "string"],
             title="Image",
             description="Serving image reference; empty: what the variant says.",
         ),

@@ -71,7 +71,7 @@ def single_trial(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE
     plan = PlanTrials(
         task_id="plan",
         experiment=as_dict(replace(experiment, name=BY_HAND)),
-        model={"model_id": "{{ params.model }}", "image": "{{ params.image }}"},
+        model={"model_id": "{{ params.model or '' }}", "image": "{{ params.image or '' }}"},
         only={key: f"{{{{ params.{key} }}}}" for key in ("target", "setup", "variant", "profile")},
         **SURVIVES_ITS_WORKER,
     )
