@@ -48,10 +48,11 @@ test:
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --durations 15 --durations-min 1 || failed="$$failed, pytest"; \
 	[ -z "$$failed" ] || { echo "Failed: $${failed#, }" >&2; exit 1; }
 
-# Strict: a broken internal link or anchor fails the build. External links are not fetched.
+# A broken internal link, anchor or picture fails the build. External links are not fetched.
 docs:
 	@$(INSTALL) --docs
 	@$(BIN)/zensical build --strict --clean
+	@$(BIN)/python .ci/check_site.py build/site
 
 # `make test` runs three of these cases.
 chaos:

@@ -4,6 +4,8 @@ No site is built here: `make docs` does that, and it needs the extra [docs].
 """
 
 import re
+import subprocess
+import sys
 import tomllib
 import unicodedata
 from importlib import import_module
@@ -196,6 +198,34 @@ def test_every_picture_is_small_and_used() -> None:
     assert pictures
     assert [path.name for path in pictures if path.stat().st_size > PICTURE_LIMIT_BYTES] == []
     assert [path.name for path in pictures if f"images/{path.name}" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (
+            '<a href="other/#there">x</a><a href="#own">x</a><h2 id="own">x</h2><a href="https://nowhere.example">x</a>',
+            [],
+        ),
+        ('<a href="nothere/">x</a>', ["index.html: nothere/"]),
+        ('<a href="other/#nothere">x</a>', ["index.html: other/#nothere"]),
+        ('<a href="#nothere">x</a>', ["index.html: #nothere"]),
+        ('<img src="nothere.png">', ["index.html: nothere.png"]),
+    ],
+)
+def test_the_check_of_the_built_site_finds_what_is_broken(tmp_path: Path, body: str, found: list[str]) -> None:
+    """`make docs` runs it on the HTML: pictures, and links that come from docstrings."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "index.html").write_text('<h2 id="there">x</h2>', encoding="utf-8")
+    (tmp_path / "index.html").write_text(body, encoding="utf-8")
+    ran = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, str(ROOT / ".ci" / "check_site.py"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stdout.splitlines() == [f"Broken link: {line}" for line in found]
+    assert ran.returncode == (1 if found else 0)
 
 
 def identifiers() -> list[str]:
