@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, Context
 from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 from cluster_in_background import simulated_target
@@ -36,7 +36,7 @@ from airflow_llm_provisioning.dag_factory import (
 )
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
-DAGS = Path(__file__).resolve().parents[1] / "dags"
+DAGS = Path(__file__).resolve().parents[1] / "airflow_llm_provisioning" / "example_dags"
 SHIPPED = {"nightly_cold_start", "prepare_targets", "simulated_demo", "single_trial"}
 
 PARSE = """
@@ -261,6 +261,27 @@ def test_the_form_offers_what_there_is() -> None:
         param.resolve()
         assert param.schema["title"], name
         assert param.description, name
+
+
+def test_the_form_can_be_sent_as_it_opens() -> None:
+    """Airflow's form counts a field as missing, and disables its button, where the value is empty and the type does not
+    allow null.
+    """
+    params = single_trial_params(experiment())
+    empty = [name for name, param in params.items() if param.resolve() in (None, "")]
+    assert empty == ["model", "image"]
+    assert all("null" in params[name].schema["type"] for name in empty)
+
+
+@pytest.mark.parametrize(("value", "rendered"), [(None, ""), ("", ""), ("acme/m", "acme/m")])
+def test_an_empty_field_of_the_form_overrides_nothing(value: str | None, rendered: str) -> None:
+    """Rendered as a template, null is not the text "None"."""
+    drawn = experiment()
+    with dag(params=single_trial_params(drawn)) as made:
+        single_trial(drawn)
+    context = Context(params={"model": value, "image": value})  # type: ignore[typeddict-item]
+    plan = made.get_task("plan")
+    assert plan.render_template(plan.model, context) == {"model_id": rendered, "image": rendered}
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,13 @@ def test_the_command_looks_at_the_store_too(
         return [Finding("n", "error", "The store is gone.")]
 
     monkeypatch.setattr(checking, "check_experiment", looked)
-    file = Path(__file__).resolve().parents[2] / "dags" / "experiments" / "simulated.yaml"
+    file = (
+        Path(__file__).resolve().parents[2]
+        / "airflow_llm_provisioning"
+        / "example_dags"
+        / "experiments"
+        / "simulated.yaml"
+    )
     assert cli.main(["preflight", str(file)]) == 1
     assert cli.main(["preflight", str(file), "--store-conn", "mine"]) == 1
     assert asked == ["llm_provisioning_results", "mine"]
