@@ -32,9 +32,7 @@ def shared_folder() -> Path:
     default = Path(__file__).resolve().parents[2] / "shared"
     folder = Path(os.environ.get("LLM_PROVISIONING_SHARED", default))
     if not folder.is_dir():
-        pytest.skip(
-            f"no CRDs and recorded exchanges: {folder} is absent; name their folder by LLM_PROVISIONING_SHARED"
-        )
+        pytest.skip(f"no CRDs and recorded exchanges: {folder} is absent; name their folder by LLM_PROVISIONING_SHARED")
     return folder
 
 

@@ -11,7 +11,7 @@ from airflow_llm_provisioning.core.timing.analysis import analyse
 from airflow_llm_provisioning.core.timing.clocks import Clocks
 from airflow_llm_provisioning.core.timing.engine_logs import read_logs
 from airflow_llm_provisioning.core.timing.phases import Phase
-from airflow_llm_provisioning.core.timing.sources import read_sightings
+from airflow_llm_provisioning.core.timing.sources import read_observations
 from airflow_llm_provisioning.core.timing.timeline import Milestone, milestone
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.verdicts import runtime_pip_seen
@@ -260,8 +260,8 @@ def _endpoint(deployment: Deployment, *, managed: bool, annotated: bool) -> Mile
         metadata |= {"annotations": metadata.get("annotations", {}) if annotated else {}}
 
     view = TraceView(changed(deployment.lines, "endpointslices", late))
-    sighting = read_sightings(view, read_logs((), None))["endpoint_ready"][0]
-    placed = milestone("endpoint_ready", sighting, Clocks(view))
+    observation = read_observations(view, read_logs((), None))["endpoint_ready"][0]
+    placed = milestone("endpoint_ready", observation, Clocks(view))
     assert placed is not None
     return placed
 

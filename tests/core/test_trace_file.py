@@ -121,7 +121,7 @@ def test_lines_that_cannot_be_read_cannot_be_checked() -> None:
         b"".join(map(encode_line, small_trace()[:-1])) + b"rubbish\n" + encode_line(small_trace()[-1])
     )
     assert not found.clean
-    assert "1 lines cannot be read" in refusal(found, "exported")
+    assert "1 lines are unreadable" in refusal(found, "exported")
     assert found.cleaned().clean
 
 
@@ -134,7 +134,7 @@ def test_a_cut_stays_told_when_secrets_are_taken_out() -> None:
     cleaned = found.cleaned()
     assert cleaned.clean
     flags = json.loads(replay(cleaned.data))["flags"]
-    assert [flag for flag in flags if "the rest of the trace" in flag and "stops in the middle" in flag]
+    assert [flag for flag in flags if "the rest of the trace" in flag and "is incomplete" in flag]
 
 
 def test_a_result_without_its_recording_is_no_trace() -> None:

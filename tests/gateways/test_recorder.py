@@ -154,7 +154,7 @@ async def test_ready_endpoint_and_first_valid_completion_end_the_recording(api: 
     assert [mark["why"] for mark in recording.marks("completion_refused")] == [
         "status 503",
         "written by 'other' instead of 'phi'",
-        "no text in it",
+        "no generated text",
     ]
     assert recording.lines[0]["type"] == "HEADER"
     assert recording.lines[-1]["object"] == {"outcome": "ready", "reason": None}
