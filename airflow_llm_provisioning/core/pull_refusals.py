@@ -39,9 +39,9 @@ class PullRefusals:
             return
         for container, image, waiting in _containers(pod):
             key = (uid, container)
-            said = _refusal(waiting)
-            if said:
-                sentence = f"Pod {name} cannot pull {image} for {container}: {said}"
+            refusal = _refusal(waiting)
+            if refusal:
+                sentence = f"Pod {name} cannot pull {image} for {container}: {refusal}"
                 self._since.setdefault(key, (received_at, sentence))
             else:
                 self._since.pop(key, None)

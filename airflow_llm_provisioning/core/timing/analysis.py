@@ -180,11 +180,11 @@ def _deleted_by_us_first(view: TraceView) -> bool:
 
 
 def _outcome(view: TraceView, *, ready: bool) -> tuple[str, str | None]:
-    said = view.end.get("outcome")
-    if said == "failed" and _deleted_by_us_first(view):
+    stated = view.end.get("outcome")
+    if stated == "failed" and _deleted_by_us_first(view):
         return "unfinished", "The trial's teardown deleted the RayService while it was still being recorded."
-    if said in OUTCOMES:
-        return text(said), text(view.end.get("reason")) or None
+    if stated in OUTCOMES:
+        return text(stated), text(view.end.get("reason")) or None
     if view.header:
         return "unfinished", "The recording ends without an END line, so the end of the trial is unknown."
     if ready:

@@ -13,11 +13,12 @@ _NODE = "node_created"
 
 
 def nodes_in_parallel(timeline: Timeline) -> Verdict | None:
-    """Return whether the later node began before the earlier one was Ready, in whatever clocks; None unless both nodes
-    were created for the trial.
+    """Return whether the later node began before the earlier one was Ready; None unless both nodes were created for the
+    trial.
 
-    A node begins with its request. Without a recorded request, a Node object that exists in time means yes. A Node
-    object that appeared late proves nothing, because its machine may have been booting before.
+    The clocks of the nodes do not matter. A node begins with its request. Without a recorded request, a Node object
+    that exists in time means yes. A Node object that appeared late proves nothing, because its machine may have been
+    booting before.
     """
     nodes = [(_began(timeline, role), timeline.get(f"{role}.node_ready")) for role in ("head", "worker")]
     known = [(began, ready) for began, ready in nodes if began is not None and ready is not None]

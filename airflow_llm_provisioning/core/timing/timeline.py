@@ -43,7 +43,7 @@ class Milestone:
 
     `uncertainty`: typical error of `at`, by the kind of its source; the more precise of two milestones places the
     other. `stamp`, `clock`: the written stamp and its clock, if any. Two stamps of one clock differ by exactly the time
-    between them, whatever the offset of that clock.
+    between them, independent of the offset of that clock.
     """
 
     name: str
@@ -136,8 +136,8 @@ def _placed(observations: Mapping[str, Sequence[Observation]], clocks: Clocks, o
         flags.extend(_impossible(name, options[0][1], placed[0]))
         flags.extend(_disagreements(placed))
     excluded = _contradictions(found, order, flags)
-    believed = _propagated({name: m for name, m in found.items() if name not in excluded}, order)
-    return Timeline({**found, **believed}, excluded, tuple(flags))
+    narrowed = _propagated({name: m for name, m in found.items() if name not in excluded}, order)
+    return Timeline({**found, **narrowed}, excluded, tuple(flags))
 
 
 def _evidence(
