@@ -1,4 +1,4 @@
-"""Trials, preparations and a sweep as a store and a file would hold them: small, plain, every number made up."""
+"""Trials, preparations and a sweep as in a store and a file: small, simple, with invented numbers."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -59,7 +59,7 @@ def a_trial(
     phases: Mapping[str, float] = PHASES,
     **values: Any,
 ) -> TrialResult:
-    """One comparable trial; `factor` stretches all its phases."""
+    """One comparable trial; `factor` multiplies the durations of its phases."""
     stages = [PhaseResult(name, s * factor, s * factor - 0.5, s * factor + 0.5) for name, s in phases.items()]
     total_s = sum(stage.duration_s for stage in stages)
     fields: dict[str, Any] = {
@@ -100,7 +100,7 @@ def a_trial(
 
 
 def a_preparation(target: str = "eks-fast", **values: Any) -> Preparation:
-    """A built image whose price is not known."""
+    """A built image with an unknown price."""
     fields: dict[str, Any] = {
         "target": target,
         "cloud": target.partition("-")[0],
@@ -116,7 +116,7 @@ def a_preparation(target: str = "eks-fast", **values: Any) -> Preparation:
 
 
 def a_sweep(cloud: str = "eks", setup: str = "static", *, rows: int = 2) -> dict[str, Any]:
-    """A sweep of one cell; the first number matters most."""
+    """A sweep of one cell; the first number has the most influence."""
     moved = [
         {
             "cloud": cloud,
