@@ -1,4 +1,6 @@
-"""How far each source's clock may be from the recorder's: proven by receipts, polls and causes, never assumed small."""
+"""The offset of each source's clock from the recorder's is proven by receipts, polls and causes, and never assumed
+small.
+"""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,7 +29,7 @@ def owned(uid: str, name: str, owner: str, **metadata: Any) -> dict[str, Any]:
 
 
 def objects() -> list[dict[str, Any]]:
-    """Return a RayService, its cluster and its head on a node, none of which stamps anything."""
+    """Return a RayService, its cluster and its head on a node, without any stamps."""
     head = owned("h", "c-head", "c", labels={"ray.io/node-type": "head"})
     told = {
         "rayservices": {"metadata": {"uid": "s", "name": "s"}},
@@ -38,7 +40,7 @@ def objects() -> list[dict[str, Any]]:
 
 
 def poll(after_s: float, deployed_s: float | None, unchanged_s: float | None) -> dict[str, Any]:
-    """Return an answer of Serve's; `deployed_s`: its stamp by Serve's clock, seconds after AT."""
+    """Return an answer of Serve; `deployed_s`: its stamp by Serve's clock, seconds after AT."""
     app = {} if deployed_s is None else {"llm": {"last_deployed_time_s": AT.timestamp() + deployed_s}}
     extra = {} if unchanged_s is None else {"unchanged_until": (AT + seconds(unchanged_s)).isoformat()}
     body = {"applications": app}
@@ -48,27 +50,27 @@ def poll(after_s: float, deployed_s: float | None, unchanged_s: float | None) ->
 
 
 def test_a_poll_bounds_a_clock_from_both_sides() -> None:
-    """A stamp that was not there when one poll began and was in the next one's answer lies between the two."""
+    """A stamp that was absent when one poll began and present in the next answer lies between the two."""
     clocks = Clocks(TraceView([*objects(), poll(10, None, None), poll(12, 14.0, 11.0)]))
     offset = clocks.offset(SERVE)
     assert (offset.low, offset.high) == (seconds(2), seconds(3))
 
 
-def test_without_a_word_on_the_last_unchanged_poll_the_one_before_counts() -> None:
-    """Recordings write only what changed: the answer before lacked the stamp, as of when its reply was under way."""
+def test_without_the_last_unchanged_poll_the_one_before_counts() -> None:
+    """Recordings contain only changed answers: the answer before lacked the stamp when its reply was in transit."""
     clocks = Clocks(TraceView([*objects(), poll(10, None, None), poll(12, 14.0, None)]))
     assert clocks.offset(SERVE).high == seconds(4.25)
 
 
-def test_a_clock_that_was_never_heard_is_believed_within_the_allowance() -> None:
-    """Silence proves nothing: neither that it is right, nor that it is its node's."""
+def test_a_clock_without_samples_has_the_default_bound() -> None:
+    """Without samples neither zero offset nor the offset of the node is proven."""
     offset = Clocks(TraceView(objects())).offset("ray c-head")
     assert (offset.low, offset.high) == (-DEFAULT_BOUND, DEFAULT_BOUND)
 
 
 @pytest.mark.parametrize("skew_s", [0.0, 5.0])
 def test_a_pods_clock_is_likely_its_nodes_and_bounded_without_it(skew_s: float) -> None:
-    """Containers read their node's clock, so it is the likeliest; the bounds hold where it is not so."""
+    """Containers read their node's clock, so it is the likeliest; the bounds do not depend on that."""
     deployment = generate(5, Distortion(skew_s=skew_s), Scenario(dynamic=True, fresh=True))
     view = TraceView(deployment.lines)
     clocks = Clocks(view)
@@ -83,8 +85,8 @@ def test_a_pods_clock_is_likely_its_nodes_and_bounded_without_it(skew_s: float) 
 
 
 def test_what_an_instant_waited_for_narrows_its_clock() -> None:
-    """The engine's lines have only the container's start before and the controller's word behind: that is enough to
-    leave less than the allowance.
+    """The container's start before and the controller's line after the engine's lines give bounds narrower than the
+    default.
     """
     deployment = generate(5, Distortion(skew_s=5), Scenario(dynamic=True, fresh=True, engine="vllm-0.33"))
     milestone = analyse(deployment.lines).milestone("model_loaded")
@@ -93,8 +95,8 @@ def test_what_an_instant_waited_for_narrows_its_clock() -> None:
     assert milestone.width_s < 2 * DEFAULT_BOUND.total_seconds()
 
 
-def test_evidence_against_itself_is_told_and_not_used() -> None:
-    """A clock cannot offset by at least three and at most two seconds: what was believed stays, and it is told."""
+def test_contradictory_evidence_is_counted_and_not_used() -> None:
+    """A clock cannot be ahead by at least three and at most two seconds: the earlier bounds stay, and it is counted."""
     clocks = Clocks(TraceView(objects()))
     before = clocks.offset(SERVE)
     assert not clocks.narrow([(SERVE, seconds(3), seconds(9)), (SERVE, seconds(-9), seconds(2))])
@@ -103,7 +105,7 @@ def test_evidence_against_itself_is_told_and_not_used() -> None:
 
 
 def test_a_backlog_is_not_taken_for_prompt() -> None:
-    """The one event of a clock came after its watch had been away: it proves no offset of minus nine seconds."""
+    """The only event of a clock came after an interrupted watch, so it proves no offset of minus nine seconds."""
 
     def event(at: datetime) -> dict[str, Any]:
         metadata = {"uid": "e", "resourceVersion": "1"}

@@ -1,4 +1,4 @@
-"""What counts as a completion: none of the ways a server can be up without a model that answers."""
+"""What counts as a completion: none of the answers of a server whose model does not work."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ def test_a_completion_of_the_right_model_has_no_flaw(body: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b'"Hi there"', b'{"text": ["Hi"]}', b'{"generated_text": "Hi"}', b"Hi there"])
 def test_a_plain_answer_counts_where_no_model_is_expected(body: bytes) -> None:
-    """An application of one's own may answer in text or JSON."""
+    """A custom application may answer in text or JSON."""
     assert flaw(200, "text/plain", body) is None
 
 
@@ -58,7 +58,7 @@ def test_a_plain_answer_counts_where_no_model_is_expected(body: bytes) -> None:
     ],
 )
 def test_none_of_these_is_an_answer_of_the_model(status: int, kind: str, body: bytes, words: str) -> None:
-    """Each misbehaving server is named by its flaw."""
+    """Each misbehaving server is named by its fault."""
     found = flaw(status, kind, body, expect_model="phi")
     assert found is not None
     assert words in found
