@@ -22,7 +22,7 @@ help:
 	@echo "make demo         the whole experiment in a real Airflow on simulated clouds, then its tables  (CLOUDS=$(CLOUDS) SPEED=$(SPEED) SEED=$(SEED))"
 	@echo "make ui           Airflow's pages on 127.0.0.1:$(PORT), the same DAGs, simulated clouds         (PORT= PREPARE=0|1 CLOUDS= SPEED= SEED=)"
 	@echo "make test         every check: format, lint, types, floors, tests                              (WORKERS=$(WORKERS))"
-	@echo "make chaos        kill and cancel what there is to kill in a real Airflow; some eight minutes, logs in build/chaos"
+	@echo "make chaos        kill and cancel processes of a real Airflow; about eight minutes, logs in build/chaos"
 	@echo "make bench        import and parse times, the simulated Kubernetes API's speed"
 	@echo "make measurement  every figure that the measurement is trusted for (docs/measurement.md); some 15 minutes"
 	@echo "make constraints  resolve constraints.txt anew"

@@ -4,9 +4,9 @@ import re
 from typing import Final
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, number, text
-from airflow_llm_provisioning.core.loading import not_from_the_hub
 from airflow_llm_provisioning.core.trace.objects import containers
 from airflow_llm_provisioning.core.trace.view import TraceView
+from airflow_llm_provisioning.core.weight_sources import not_from_the_hub
 
 
 def cache_hits(view: TraceView) -> tuple[str, ...]:

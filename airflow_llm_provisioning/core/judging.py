@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.loading import moving_inputs
 from airflow_llm_provisioning.core.result import MilestoneResult, PhaseResult, TrialResult, TrialStatus
 from airflow_llm_provisioning.core.timing.analysis import Analysis, analyse_trace
 from airflow_llm_provisioning.core.timing.timeline import Flag
 from airflow_llm_provisioning.core.trace import TraceView, decode_trace
 from airflow_llm_provisioning.core.treatments import TREATMENTS, undeclared
 from airflow_llm_provisioning.core.verdicts import Verdict, variant_image
+from airflow_llm_provisioning.core.weight_sources import unpinned_inputs
 from airflow_llm_provisioning.exceptions import TraceError
 
 STATUS_OF: Final[Mapping[str, TrialStatus]] = {
@@ -77,7 +77,7 @@ def _objections(view: TraceView, declared: Collection[str]) -> Iterator[Verdict]
         yield own
     if found := undeclared(view, declared):
         yield Verdict("nothing_undeclared", "no", found)
-    if moving := moving_inputs(view):
+    if moving := unpinned_inputs(view):
         yield Verdict("inputs_pinned", "no", moving)
 
 

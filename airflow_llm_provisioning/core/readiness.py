@@ -117,7 +117,9 @@ class Readiness:
         self._service = own_service or self._service
         ready = condition(obj, "Ready")
         if ready.get("status") == "False" and ready.get("reason") in ("InitializingTimeout", "ValidationFailed"):
-            self._fail(f"KubeRay gave up on {self.name} ({ready['reason']}): {_first_line(text(ready.get('message')))}")
+            self._fail(
+                f"KubeRay reports {self.name} as failed ({ready['reason']}): {_first_line(text(ready.get('message')))}"
+            )
             return
         for part in ("activeServiceStatus", "pendingServiceStatus"):
             status = mapping(dig(obj, "status", part))

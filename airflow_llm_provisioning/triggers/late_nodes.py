@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_llm_provisioning.triggers.gone import Deadline
+from airflow_llm_provisioning.triggers.deadline import Deadline
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.kubernetes import Cluster

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.exceptions import ClusterError
 from airflow_llm_provisioning.triggers.base import Wait
-from airflow_llm_provisioning.triggers.gone import Deadline
+from airflow_llm_provisioning.triggers.deadline import Deadline
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.kubernetes import Cluster

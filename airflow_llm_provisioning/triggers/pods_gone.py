@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow_llm_provisioning.triggers.base import Wait
-from airflow_llm_provisioning.triggers.gone import Deadline
+from airflow_llm_provisioning.triggers.deadline import Deadline
 from airflow_llm_provisioning.triggers.late_nodes import late_nodes
 
 

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.triggers.base import Wait
-from airflow_llm_provisioning.triggers.trace_keeping import keeping
+from airflow_llm_provisioning.triggers.trace_sink import open_trace_sink
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.kubernetes import Cluster
@@ -56,7 +56,7 @@ class ServeEndpointWait(Wait):
         from airflow_llm_provisioning.gateways.recorder import record
 
         async with (
-            keeping(self.results_conn_id, str((self.trial or {}).get("trial_id") or "")) as kept,
+            open_trace_sink(self.results_conn_id, str((self.trial or {}).get("trial_id") or "")) as kept,
             open_cluster(self.rayservice["cluster"]) as cluster,
         ):
             _settle()

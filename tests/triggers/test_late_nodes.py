@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow_llm_provisioning.triggers.gone import Deadline
+from airflow_llm_provisioning.triggers.deadline import Deadline
 from airflow_llm_provisioning.triggers.late_nodes import LOOK_EVERY_S, late_nodes
 
 DELETED_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)

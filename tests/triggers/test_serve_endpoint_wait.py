@@ -17,7 +17,7 @@ from airflow_llm_provisioning.core.trace import decode_trace
 from airflow_llm_provisioning.gateways import recorder
 from airflow_llm_provisioning.gateways.recording import lines as recording_lines
 from airflow_llm_provisioning.gateways.store import ResultsStore
-from airflow_llm_provisioning.triggers import trace_keeping
+from airflow_llm_provisioning.triggers import trace_sink
 from airflow_llm_provisioning.triggers.serve_endpoint import ServeEndpointWait
 
 # Does what a triggerer does with a stored trigger, and nothing else.
@@ -218,7 +218,7 @@ async def test_a_wait_that_fails_gives_the_store_back(
     monkeypatch.delenv("AIRFLOW_CONN_SIM")
     event = await event_of(ServeEndpointWait(**arguments(api)))
     assert event["error_type"] == "ConnectionConfigError"
-    assert trace_keeping._STORES._open == {}
+    assert trace_sink._STORES._open == {}
 
 
 async def test_without_a_trial_nothing_is_kept(api: FakeApi, store: ResultsStore) -> None:
@@ -226,4 +226,4 @@ async def test_without_a_trial_nothing_is_kept(api: FakeApi, store: ResultsStore
     await make_ready(api)
     alone = arguments(api) | {"trial": None, "results_conn_id": None}
     assert (await event_of(ServeEndpointWait(**alone)))["outcome"] == "ready"
-    assert trace_keeping._STORES._open == {}
+    assert trace_sink._STORES._open == {}

@@ -10,10 +10,10 @@ from typing import Final
 
 from airflow_llm_provisioning.core.engine_caches import weights_found, weights_uncertain
 from airflow_llm_provisioning.core.experiment import Delivery
-from airflow_llm_provisioning.core.loading import not_from_the_hub
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import ServingPlan
 from airflow_llm_provisioning.core.verdicts import Value, Verdict, recipe_packages, runtime_variables, switch
+from airflow_llm_provisioning.core.weight_sources import not_from_the_hub
 from airflow_llm_provisioning.core.workload import Workload, package_name
 
 _ANYWHERE: frozenset[str] = frozenset()

@@ -63,7 +63,7 @@ def error_for(code: int, body: bytes, attempt: Attempt) -> ClusterError:
     if code in (404, 405):
         return NotFoundError(f"Could not {attempt}: not found ({message}).")
     if code == 409:
-        return ConflictError(f"Could not {attempt}: {message}. Another manager owns it, or it changed meanwhile.")
+        return ConflictError(f"Could not {attempt}: {message}. Another manager owns it, or it was changed.")
     if code == 410 or _version_too_large(status):
         return ExpiredError(f"Could not {attempt}: the resourceVersion is too old ({message}).")
     if code in TRANSIENT:

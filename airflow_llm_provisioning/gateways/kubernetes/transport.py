@@ -89,7 +89,8 @@ class Transport:
             answer = json.loads(reply.body)
         except ValueError as error:
             raise ClusterError(
-                f"Could not {call.attempt}: the answer is not JSON ({reply.body[:120]!r}). Is {self.name} a cluster?"
+                f"Could not {call.attempt}: the answer is not JSON ({reply.body[:120]!r}). "
+                f"Is {self.name} an API server?"
             ) from error
         return answer if isinstance(answer, dict) else {"items": answer}
 

@@ -165,7 +165,7 @@ def _ready_without_endpoint(deployment: Deployment, rng: random.Random) -> Lines
 
 
 SPOILERS: Final[dict[str, Spoiler]] = {
-    "application built before it was asked for": _built_before_asked,
+    "application built before its configuration": _built_before_asked,
     "container started before its pod was created": _started_before_created,
     "endpoint before submission": _endpoint_before_submission,
     "endpoint slice created after its receipt": _created_later("endpointslices"),

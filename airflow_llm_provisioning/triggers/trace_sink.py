@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.store import ResultsStore
 
 
-class Keeping:
+class TraceSink:
     """One trial's trace in a store. Without a store nothing is kept: outside an experiment no trace is requested."""
 
     def __init__(self, store: "ResultsStore | None", trial_id: str) -> None:
@@ -22,13 +22,13 @@ class Keeping:
         """Add encoded lines as one chunk."""
         if self._store is not None:
             # Packing takes milliseconds and must not delay the events of other waits.
-            await _beside(self._append, self._store, lines)
+            await _in_thread(self._append, self._store, lines)
 
     async def stored(self) -> Sequence[Mapping[str, Any]]:
         """Return the lines that an earlier process stored of this trace; empty if they are not readable as a trace."""
         found: Sequence[Mapping[str, Any]] = ()
         if self._store is not None:
-            found = await _beside(self._stored, self._store)
+            found = await _in_thread(self._stored, self._store)
         return found
 
     def _append(self, store: "ResultsStore", lines: Sequence[bytes]) -> None:
@@ -48,21 +48,21 @@ class Keeping:
 
 
 @asynccontextmanager
-async def keeping(conn_id: str | None, trial_id: str) -> AsyncIterator[Keeping]:
+async def open_trace_sink(conn_id: str | None, trial_id: str) -> AsyncIterator[TraceSink]:
     """Open the store of a connection for one trial; it is closed when the last wait that uses it ends. Raises
     StoreError.
     """
     if conn_id is None or not trial_id:
-        yield Keeping(None, trial_id)
+        yield TraceSink(None, trial_id)
         return
     from asgiref.sync import sync_to_async
 
     # In a thread of a triggerer, Airflow reads a connection only through asgiref.
     store = await sync_to_async(_STORES.take, thread_sensitive=False)(conn_id)
     try:
-        yield Keeping(store, trial_id)
+        yield TraceSink(store, trial_id)
     finally:
-        await asyncio.shield(_beside(_STORES.give_back, conn_id))
+        await asyncio.shield(_in_thread(_STORES.give_back, conn_id))
 
 
 # A slow or locked store must not delay other work: aiohttp uses the loop's default threads for DNS and credentials of
@@ -70,7 +70,7 @@ async def keeping(conn_id: str | None, trial_id: str) -> AsyncIterator[Keeping]:
 _THREADS: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="traces")
 
 
-async def _beside(work: Callable[..., Any], *arguments: Any) -> Any:
+async def _in_thread(work: Callable[..., Any], *arguments: Any) -> Any:
     return await asyncio.get_running_loop().run_in_executor(_THREADS, work, *arguments)
 
 

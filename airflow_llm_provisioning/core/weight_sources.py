@@ -33,7 +33,7 @@ def not_from_the_hub(view: TraceView) -> str | None:
     return None
 
 
-def moving_inputs(view: TraceView) -> tuple[str, ...]:
+def unpinned_inputs(view: TraceView) -> tuple[str, ...]:
     """Return a sentence for each input of the applications that may change under the same name: code at the address of
     a branch or tag, or a model without a commit.
     """
