@@ -129,7 +129,7 @@ def test_every_trace_of_a_store_at_once(run: Run, url: str) -> None:
     assert "nobody: cannot read" in out
 
 
-def test_json_says_the_same(run: Run, url: str) -> None:
+def test_json_has_the_same_content(run: Run, url: str) -> None:
     """It contains verdict, versions, differences, and the whole result."""
     save(url, by="0.0.9+core.old")
     code, out, _ = run("replay", "night-1", "--json")
@@ -202,7 +202,7 @@ def test_an_ambiguous_command_is_refused(run: Run, words: tuple[str, ...]) -> No
     assert err.startswith("llm-provisioning replay: ")
 
 
-def test_a_trial_that_was_never_recorded_is_told_from_one_that_is_not_there(run: Run, url: str) -> None:
+def test_an_unrecorded_trial_is_distinguished_from_an_unknown_one(run: Run, url: str) -> None:
     """A row without a trace, and neither row nor trace, give different messages."""
     save(url)
     store = ResultsStore.open(url)
@@ -236,7 +236,7 @@ def test_an_imported_trace_is_separate_from_own_trials(run: Run, url: str, tmp_p
     assert again.read_bytes() == path.read_bytes()
 
 
-def test_an_import_beside_its_own_trial_says_so(run: Run, url: str, tmp_path: Path) -> None:
+def test_an_import_next_to_its_own_trial_is_reported(run: Run, url: str, tmp_path: Path) -> None:
     """The trial of that name is not changed."""
     save(url)
     path = tmp_path / "plain.jsonl"

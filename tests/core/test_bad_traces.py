@@ -38,7 +38,7 @@ def changed(deployment: Deployment, resource: str, change: Any) -> list[dict[str
     return lines
 
 
-def test_a_trace_cut_in_the_middle_says_so() -> None:
+def test_a_truncated_trace_is_flagged() -> None:
     """The lines before the truncation are analysed, and a flag reports it."""
     lines = generate(1).lines
     chunks = [encode_chunk(lines[:20]), encode_chunk(lines[20:])]

@@ -12,7 +12,7 @@ TRIAL = {
 }
 
 
-def test_what_was_prepared_and_what_the_trace_shows_is_told() -> None:
+def test_facts_contain_the_preparation_and_the_trace() -> None:
     """They contain the cloud's names, nodes with labels, pulls with figures, and the pods' pull secrets."""
     lines = generate(1).lines
     for line in lines:
@@ -34,7 +34,7 @@ def test_what_was_prepared_and_what_the_trace_shows_is_told() -> None:
     assert facts["pulls"]
 
 
-def test_of_a_trace_without_pods_nothing_is_told() -> None:
+def test_a_trace_without_pods_gives_no_facts() -> None:
     """Unknown is not none: without pods it is unknown whether they had secrets."""
     trial = {**TRIAL, "prepared": {}, "cloud_ref": {"cluster_name": "named"}}
     facts = trial_facts(trial, [], [encode_chunk(generate(1).lines[:1])])

@@ -57,7 +57,7 @@ def test_weights_that_were_loaded_and_not_downloaded_were_there() -> None:
 @pytest.mark.parametrize(
     ("log", "weight_bytes"), [(TOLD, 7_642_182_880), (SILENT, 250_000_000), (OLD, 7_642_182_880), ("", 7_642_182_880)]
 )
-def test_where_nothing_says_so_nothing_was_found(log: str, weight_bytes: int) -> None:
+def test_without_evidence_no_cache_is_reported(log: str, weight_bytes: int) -> None:
     """Downloaded weights, weights small enough for half a second, an engine without such lines, and no log prove
     nothing.
     """
@@ -74,7 +74,7 @@ def test_where_nothing_says_so_nothing_was_found(log: str, weight_bytes: int) ->
         ((CLAIM,), "/data", "HF_HOME"),
     ],
 )
-def test_a_cache_on_a_lasting_volume_leaves_an_old_engine_in_doubt(
+def test_a_cache_on_a_lasting_volume_is_uncertain_with_an_old_engine(
     volumes: tuple[dict[str, Any], ...], path: str, env: str
 ) -> None:
     """VLLM 0.5.4 logs no downloads, so a cache is uncertain; an engine that logs them leaves no doubt."""
@@ -87,6 +87,6 @@ def test_a_cache_on_a_lasting_volume_leaves_an_old_engine_in_doubt(
     ("volumes", "path"),
     [((), ""), (({"name": "v", "emptyDir": {}},), "/home/ray/.cache"), ((CLAIM,), "/var/log/ray")],
 )
-def test_other_volumes_leave_no_doubt(volumes: tuple[dict[str, Any], ...], path: str) -> None:
+def test_other_volumes_are_no_cache(volumes: tuple[dict[str, Any], ...], path: str) -> None:
     """No volume, a volume that ends with its pod, and a volume for other data leave no doubt."""
     assert weights_uncertain(view(OLD, 1, *volumes, path=path)) is None

@@ -87,7 +87,7 @@ def test_stamps_that_fit_no_zone_are_not_used() -> None:
         ("Loading safetensors checkpoint shards:  50% Completed | 1/2 [00:01<00:01,  1.10s/it]", []),
     ],
 )
-def test_a_progress_bar_tells_how_long_it_ran(bar: str, took_s: list[int]) -> None:
+def test_a_progress_bar_gives_its_duration(bar: str, took_s: list[int]) -> None:
     """The bar has no stamp. Only a finished bar gives the loading time of the weight files, and its lines are no
     unknown lines.
     """

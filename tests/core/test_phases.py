@@ -90,7 +90,7 @@ def test_vllm_054_without_its_progress_bar_joins_download_and_load() -> None:
     assert "weight_download+model_load" in phases_of(lines)
 
 
-def test_a_download_too_short_for_a_line_is_told_by_the_load() -> None:
+def test_a_download_without_a_line_is_computed_from_the_load() -> None:
     """An engine logs no download below half a second; the loader's duration still separates the two."""
     deployment = deployed(engine="vllm-0.33")
     lines = without_entries(deployment.lines, ".out", "Time spent downloading")
@@ -174,7 +174,7 @@ def gpu_in(line: dict[str, Any]) -> bool:
     return "nvidia.com/gpu" in line["object"]["status"]["allocatable"]
 
 
-def test_karpenters_conditions_are_told_and_bound_the_gpu() -> None:
+def test_karpenters_conditions_are_milestones_and_bound_the_gpu() -> None:
     """Launched, Registered and Initialized are milestones; after an interrupted watch of the node, Initialized is still
     an upper bound for the GPU.
     """

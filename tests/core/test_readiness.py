@@ -153,7 +153,7 @@ def test_refusals_are_notes_and_no_failure() -> None:
 GOOD = b'{"model": "m", "choices": [{"text": "hello", "finish_reason": "stop"}]}'
 
 
-def test_a_whole_answer_of_the_asked_model_is_valid() -> None:
+def test_a_whole_answer_of_the_requested_model_is_valid() -> None:
     """This is the only valid reply."""
     assert reply_flaw(200, {"Content-Type": "application/json"}, GOOD, expect_model="m") is None
 

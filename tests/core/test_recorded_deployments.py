@@ -153,7 +153,7 @@ def test_nodes_that_were_there_make_a_start_warm(analyses: dict[str, Analysis]) 
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_a_redacted_trace_tells_the_same(
+def test_a_redacted_trace_gives_the_same_numbers(
     name: str, recordings: dict[str, bytes], analyses: dict[str, Analysis]
 ) -> None:
     """The measurement needs none of the dropped values; stored in chunks the numbers are the same."""

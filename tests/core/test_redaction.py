@@ -63,7 +63,7 @@ def test_bulk_and_copies_go() -> None:
     assert "data" not in redact("configmaps", obj)
 
 
-def test_a_version_is_news_once() -> None:
+def test_a_version_is_new_once() -> None:
     """A repeated version, or an older one after a new list, is not new; a newer one, a deletion and a bookmark are
     distinguished.
     """

@@ -47,7 +47,7 @@ def told(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, str, Any, 
     return [(item.change, " ".join(item.path), item.old, item.new) for item in found]
 
 
-def test_the_same_trace_gives_the_same_bytes_in_whatever_chunks() -> None:
+def test_the_same_trace_gives_the_same_bytes_in_all_chunks() -> None:
     """Stored in chunks, in one file, or plain, a trace gives one text."""
     lines = small_trace()
     plain = b"".join(json.dumps(item).encode() + b"\n" for item in lines)

@@ -64,7 +64,7 @@ async def test_what_the_hub_does_not_know_is_one_sentence(
         await resolve(model_id, revision)
 
 
-async def test_a_hub_that_is_away_is_one_sentence(monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int) -> None:
+async def test_an_unreachable_hub_is_one_sentence(monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int) -> None:
     """No server listens: the message names the endpoint, so that a caller can use pinned values."""
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{unused_tcp_port}")
     with pytest.raises(HubError, match=rf"127.0.0.1:{unused_tcp_port} could not be queried"):

@@ -52,7 +52,7 @@ def rayservice(name: str = "llm", **labels: str) -> dict[str, Any]:
     )
 
 
-async def test_a_rayservice_lives_through_the_gateway(cluster: Cluster) -> None:
+async def test_a_rayservice_is_created_changed_and_deleted(cluster: Cluster) -> None:
     """Create, read, list by label, change, and delete exactly that one."""
     made = await cluster.create(rayservice(trial="t1"))
     uid = made["metadata"]["uid"]
@@ -154,7 +154,7 @@ async def test_of_many_contenders_exactly_one_wins(server: KubeServer) -> None:
         assert await clusters[0].get("leases", "llm-provisioning-trial", "default") is None
 
 
-async def test_a_watch_goes_on_after_drops_and_410(server: KubeServer, cluster: Cluster) -> None:
+async def test_a_watch_continues_after_interruptions_and_410(server: KubeServer, cluster: Cluster) -> None:
     """However its watches are interrupted, a follower yields each object's creation once."""
     names: list[str] = []
     more = asyncio.Event()

@@ -387,7 +387,7 @@ async def test_without_any_event_the_objects_are_enough(api: FakeApi) -> None:
     assert {mark["what"] for mark in recording.marks("not_recorded")} == {"events", "events.events.k8s.io"}
 
 
-async def test_a_version_that_comes_twice_is_kept_once(api: FakeApi) -> None:
+async def test_a_repeated_version_is_stored_once(api: FakeApi) -> None:
     """Repeated versions, and versions after newer ones of the same object, are not stored."""
     await deploy(api)
     pod = await api.put("pods", "llm-abc-head", "ml", metadata=owned_metadata(api, "pods"))
@@ -542,7 +542,7 @@ async def test_old_foreign_nodes_are_recorded_once(api: FakeApi) -> None:
     ]
 
 
-async def test_a_store_that_is_away_loses_no_line(api: FakeApi) -> None:
+async def test_an_outage_of_the_store_loses_no_line(api: FakeApi) -> None:
     """Chunks that the sink refuses are passed again, in order, once."""
     await deploy(api)
     refusals = iter([True, True, True])

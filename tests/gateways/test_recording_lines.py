@@ -151,7 +151,7 @@ async def test_the_budget_counts_what_was_stored_before(monkeypatch: pytest.Monk
     assert [one["object"].get("mark") for one in store.lines] == ["cut_short"]
 
 
-async def test_the_opening_comes_first_whatever_its_instants() -> None:
+async def test_the_opening_lines_are_first_for_all_instants() -> None:
     """The header is the first line; marks of earlier steps follow, then received lines."""
     store = Store()
     lines = Lines(

@@ -60,7 +60,7 @@ def test_a_simulated_page_has_a_prominent_label(store: ResultsStore) -> None:
     assert 'class="badge simulated"' in page
 
 
-def test_a_mixed_page_says_how_much_of_it_is_simulated_and_keeps_the_two_apart(store: ResultsStore) -> None:
+def test_a_mixed_page_separates_simulated_and_measured_trials(store: ResultsStore) -> None:
     """Measured and simulated trials of one cell are never in one table."""
     page = text_of(report(store, a_trial("sim"), a_trial("real", origin="measured")))
     assert "1 of 2 trials on this page ran on a simulator" in page
@@ -149,7 +149,7 @@ def test_preparations_of_another_dag_run_are_shown(store: ResultsStore) -> None:
     assert "after the trials" not in page
 
 
-def test_it_says_where_the_trials_ran_but_not_on_which_nodes(store: ResultsStore) -> None:
+def test_it_shows_instance_types_but_no_node_names(store: ResultsStore) -> None:
     """Instance types, versions and the model's revision are shown; node names, new in every trial, are not."""
     page = text_of(report(store, a_trial("one")))
     environment = page[page.index("Environment") :]

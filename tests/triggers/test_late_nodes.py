@@ -57,7 +57,7 @@ def found(
     return asyncio.run(late_nodes(cluster, late, known, deadline))  # type: ignore[arg-type]
 
 
-def test_a_node_that_comes_is_named_and_waited_for() -> None:
+def test_a_late_node_is_named_and_awaited() -> None:
     """It appeared at the third request: its name, its creation and its end are reported, and no request follows."""
     cluster = ScriptedCluster([], [], [node("n1", DELETED_AT + timedelta(seconds=9))])
     assert found(cluster) == {"pods": ["pod-0"], "limit_s": 600, "nodes": {"n1": 9.0}, "gone": True}
