@@ -12,7 +12,7 @@ COPY simulator ./simulator
 RUN uv pip install --system --no-cache --compile-bytecode --constraints constraints.txt \
     '.[amazon,google,microsoft-azure,simulator,celery]'
 
-COPY dags /opt/airflow/dags
+COPY airflow_llm_provisioning/example_dags /opt/airflow/dags
 COPY docker/with_simulator.py docker/make_secrets.py /opt/airflow/docker/
 # A named volume takes the owner of the folder it is first mounted on.
 RUN mkdir -p /opt/airflow/logs /run/simulator /run/secrets-of-airflow \

@@ -16,12 +16,13 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALL = $(or $(PYTHON),$(error No python3 was found on PATH: install Python 3.11)) demo/install.py --venv $(VENV)
 
-.PHONY: help demo ui test chaos bench measurement constraints clean
+.PHONY: help demo ui test docs chaos bench measurement constraints clean
 
 help:
 	@echo "make demo         the whole experiment in a real Airflow on simulated clouds, then its tables  (CLOUDS=$(CLOUDS) SPEED=$(SPEED) SEED=$(SEED))"
 	@echo "make ui           Airflow's pages on 127.0.0.1:$(PORT), the same DAGs, simulated clouds         (PORT= PREPARE=0|1 CLOUDS= SPEED= SEED=)"
 	@echo "make test         every check: format, lint, types, floors, tests                              (WORKERS=$(WORKERS))"
+	@echo "make docs         the documentation site, in build/site; fails on a broken link or anchor"
 	@echo "make chaos        kill and cancel what there is to kill in a real Airflow; some eight minutes, logs in build/chaos"
 	@echo "make bench        import and parse times, the simulated Kubernetes API's speed"
 	@echo "make measurement  every figure that the measurement is trusted for (docs/measurement.md); some 15 minutes"
@@ -46,6 +47,12 @@ test:
 	echo "--- pytest"; \
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --durations 15 --durations-min 1 || failed="$$failed, pytest"; \
 	[ -z "$$failed" ] || { echo "Failed: $${failed#, }" >&2; exit 1; }
+
+# A broken internal link, anchor or picture fails the build. External links are not fetched.
+docs:
+	@$(INSTALL) --docs
+	@$(BIN)/zensical build --strict --clean
+	@$(BIN)/python .ci/check_site.py build/site
 
 # `make test` runs three of these cases.
 chaos:

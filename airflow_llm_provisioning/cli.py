@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_llm_provisioning import __version__
+from airflow_llm_provisioning.commands.init import add_init
 from airflow_llm_provisioning.commands.plugins import add_plugin_commands
 from airflow_llm_provisioning.commands.render import add_render, add_schema
 from airflow_llm_provisioning.commands.replay import add_replay
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--out", type=Path, default=Path("report.html"))
     report.set_defaults(command=_report)
 
+    add_init(commands)
     add_replay(commands)
     add_trace(commands)
 

@@ -41,7 +41,7 @@ def main() -> None:
 
 def shipped_dags() -> list[Path]:
     """Return the DAG files that come with this package."""
-    return sorted((ROOT / "dags").glob("*.py"))
+    return sorted((ROOT / "airflow_llm_provisioning" / "example_dags").glob("*.py"))
 
 
 def parsing(path: Path) -> str:

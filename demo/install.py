@@ -1,5 +1,5 @@
-"""Make the environment that `make demo`, `make ui` and `make test` run in: a virtual environment, and in it uv, this
-package and the extras asked for.
+"""Make the environment of `make demo`, `make ui`, `make test` and `make docs`: a virtual environment, and in it uv,
+this package and the extras asked for.
 
 Runs on the bare system Python, with the standard library alone. It says what it will download before it does, and
 does nothing when nothing changed.
@@ -23,7 +23,13 @@ CLOUD_EXTRAS = {"eks": "amazon", "gke": "google", "aks": "microsoft-azure"}
 # Measured 2026-11 with the versions of constraints.txt, in MB: (to download, on disk byte-compiled). Each cloud's is
 # what it adds to the rest.
 BASE_MB = (180, 970)
-EXTRA_MB = {"amazon": (10, 70), "google": (295, 1510), "microsoft-azure": (10, 175), "dev": (35, 115)}
+EXTRA_MB = {
+    "amazon": (10, 70),
+    "google": (295, 1510),
+    "microsoft-azure": (10, 175),
+    "dev": (35, 115),
+    "docs": (25, 110),
+}
 
 
 def main() -> int:
@@ -33,16 +39,24 @@ def main() -> int:
     wanted = parser.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--clouds", help="for a demonstration with these clouds: eks,gke,aks")
     wanted.add_argument("--dev", action="store_true", help="for the checks: every cloud, and the tools")
+    wanted.add_argument("--docs", action="store_true", help="for the documentation site")
     options = parser.parse_args()
     if not (3, 11) <= sys.version_info[:2] <= (3, 12):
         found = ".".join(map(str, sys.version_info[:3]))
         say(f"Python 3.11 or 3.12 is needed, and {sys.executable} is {found}: install it, or name it: make PYTHON=...")
         return 1
-    extras = {"simulator", "dev", *CLOUD_EXTRAS.values()} if options.dev else demo_extras(options.clouds)
+    extras = wanted_extras(options)
     if extras is None:
         say(f"CLOUDS={options.clouds}: choose of {', '.join(CLOUD_EXTRAS)}, separated by commas.")
         return 1
     return make(options.venv.absolute(), extras)
+
+
+def wanted_extras(options: argparse.Namespace) -> set[str] | None:
+    """Return the extras for the parsed options, or None if one of the clouds is unknown."""
+    if options.docs:
+        return {"docs"}
+    return {"simulator", "dev", *CLOUD_EXTRAS.values()} if options.dev else demo_extras(options.clouds)
 
 
 def demo_extras(clouds: str) -> set[str] | None:
@@ -105,7 +119,8 @@ def announce(venv: Path, extras: set[str], *, fresh: bool) -> None:
     parts = [BASE_MB] if fresh else []
     parts += [EXTRA_MB[extra] for extra in extras if extra in EXTRA_MB]
     download, disk = (sum(part[index] for part in parts) for index in (0, 1))
-    what = ["Airflow, the simulator and this package"] if fresh else ["what changed in this package's requirements"]
+    base = "Airflow, the simulator and this package" if "simulator" in extras else "Airflow and this package"
+    what = [base] if fresh else ["what changed in this package's requirements"]
     what += [f"the extra [{extra}]" for extra in sorted(extras) if extra in EXTRA_MB]
     say(f"Installing into {venv}, from the Python package index: {', '.join(what)}.")
     if parts:

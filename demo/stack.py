@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-EXPERIMENT: Final = ROOT / "dags" / "experiments" / "simulated.yaml"
+DAGS: Final = ROOT / "airflow_llm_provisioning" / "example_dags"
+EXPERIMENT: Final = DAGS / "experiments" / "simulated.yaml"
 START_LIMIT_S: Final = 180.0
 COMPONENTS: Final = (
     ("api-server",),
@@ -109,7 +110,7 @@ def airflow_settings(home: Path, port: int) -> dict[str, str]:
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__WORKERS": "1",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",

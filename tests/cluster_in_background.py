@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_llm_provisioning.core.experiment import Target
+from airflow_llm_provisioning.core.target import Target
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.images import seed_public_images
 from llm_provisioning_simulator.infra.cluster import SimulatedCluster

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow.sdk.exceptions import TaskDeferred
 from airflow.sdk.serde import deserialize, serialize
 from cluster_in_background import simulated_target
 
+from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.operators.experiment import PlanTrials
 from airflow_llm_provisioning.operators.ray_service import ApplyRayService
 from airflow_llm_provisioning.operators.trial import CloseTrial, OpenTrial
@@ -84,29 +85,31 @@ def run(operator: Any, ctx: Any = None, resumed_as: Any = None) -> Any:
         return stored(getattr(resumed_as or operator, deferred.method_name)(ctx, event))
 
 
+def experiment(**target: Any) -> Experiment:
+    """Return an experiment of one simulated target."""
+    return Experiment("nightly", (simulated_target(**target),), replicates=1)
+
+
 def planned(setup: str = "static", variant: str = "baseline", slot: int = 0, **fields: Any) -> dict[str, Any]:
-    """Return a planned trial on the simulated target."""
-    return {
-        "target": simulated_target().as_dict(),
-        "cloud": "eks",
-        "setup": setup,
-        "variant": variant,
-        "profile": "phi3-2025",
-        "cluster": "demo",
-        "replicate": 0,
-        "slot": slot,
-        "seed": 1,
-        "experiment": "nightly",
-        "model": None,
-        "image": None,
-        **fields,
-    }
+    """Return a planned trial on the simulated target. `fields`: the form's `image`; others are the target's."""
+    overrides = {key: fields.pop(key) for key in ("image",) if fields.get(key)}
+    whole = experiment(**fields)
+    for workload in whole.workloads if overrides else ():
+        whole = whole.with_workload(workload.with_image(overrides["image"]))
+    one = whole.narrowed(target="plain", workload="phi3-2025", setup=setup, variant=variant)
+    (trial,) = one.plan(1, dag_id="nightly", run_id="run-1")
+    served = replace(trial.served, overrides=overrides)
+    return replace(trial, slot=replace(trial.slot, number=slot), served=served).as_dict()
 
 
 def open_trial(ctx: Any = None, **fields: Any) -> dict[str, Any]:
     """Open a trial on the simulated target."""
     timeout_s = fields.pop("timeout_s", 3600)
-    operator = OpenTrial(task_id="open", planned=planned(**fields), timeout_s=timeout_s)
+    run_id = ctx["ti"].run_id if ctx else "run-1"
+    plan = planned(**fields)
+    plan["slot"]["run_id"] = run_id
+    target = {key: value for key, value in fields.items() if key not in ("setup", "variant", "slot", "image")}
+    operator = OpenTrial(task_id="open", planned=plan, experiment=experiment(**target), timeout_s=timeout_s)
     opened: dict[str, Any] = run(operator, ctx)
     return opened
 
@@ -122,7 +125,7 @@ def close_trial(trial: dict[str, Any], ctx: Any = None, *, deferrable: bool = Fa
 
 def apply(trial: dict[str, Any], ctx: Any = None) -> dict[str, Any]:
     """Apply a trial's RayService."""
-    applied: dict[str, Any] = run(ApplyRayService(task_id="apply", trial=trial), ctx)
+    applied: dict[str, Any] = run(ApplyRayService(task_id="apply", trial=trial, experiment=experiment()), ctx)
     return applied
 
 

@@ -77,14 +77,14 @@ def test_a_night_goes_on_after_failed_trials_and_ends_failed(tmp_path: Path) -> 
         assert {states[f"demo.trial_{slot}.{name}"] for name in ("open", "apply", "wait", "close")} == {"success"}
     assert found["left"] == []
     rows = store.trials()
-    assert sorted((row.cluster, str(row.status), row.start) for row in rows) == [
+    assert sorted((row.trial.slot.cluster, str(row.status), row.start) for row in rows) == [
         ("demo", "succeeded", "cold"),
         ("demo", "succeeded", "cold"),
         ("gone", "failed", "unknown"),
         ("gone", "failed", "unknown"),
     ]
-    assert {row.seed for row in rows} == {3}
-    table = store.comparison(rows[0].run_id)
+    assert {row.trial.slot.seed for row in rows} == {3}
+    table = store.comparison(rows[0].trial.slot.run_id)
     assert {(row["origin"], row["n"], row["trials"]) for row in table} == {("simulated", 2, 2), ("unknown", 0, 2)}
     store.close()
 
@@ -94,5 +94,6 @@ def test_a_trial_by_hand_runs_the_cell_of_the_form(tmp_path: Path) -> None:
     found, store = run_dag(tmp_path, BY_HAND, "hand", setup="static", variant="fast_download", time_limit_s=5000)
     assert (found["state"], set(found["states"].values())) == ("success", {"success"})
     (row,) = store.trials()
-    assert (row.experiment, row.variant, row.setup, row.applied) == ("by-hand", "fast_download", "static", "applied")
+    assert (row.trial.slot.experiment, row.arm.variant, row.arm.stratum.setup) == ("by-hand", "fast_download", "static")
+    assert row.applied == "applied"
     store.close()

@@ -7,18 +7,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, Context
 from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 from cluster_in_background import simulated_target
 
-from airflow_llm_provisioning.core.experiment import Experiment, Target
+from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.manifests import with_env
+from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.core.workload import builtin_workload
 from airflow_llm_provisioning.dag_factory import (
     checked,
     configured_experiment,
@@ -32,7 +36,7 @@ from airflow_llm_provisioning.dag_factory import (
 )
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
-DAGS = Path(__file__).resolve().parents[1] / "dags"
+DAGS = Path(__file__).resolve().parents[1] / "airflow_llm_provisioning" / "example_dags"
 SHIPPED = {"nightly_cold_start", "prepare_targets", "simulated_demo", "single_trial"}
 
 PARSE = """
@@ -99,7 +103,7 @@ def test_a_configured_experiment_replaces_the_examples(tmp_path: Path) -> None:
     file.write_text((DAGS / "experiments" / "example.yaml").read_text().replace("karpenter", "magic"))
     dags, errors, _ = parse(DAGS, blocked=[], AIRFLOW__LLM_PROVISIONING__EXPERIMENT_FILE=str(file))
     assert dags == ["simulated_demo"]
-    assert all("node autoscaler 'magic' is unknown" in error for error in errors.values())
+    assert all("targets.0.nodes.autoscaler" in error and "magic" in error for error in errors.values())
 
 
 @pytest.mark.parametrize("name", ["example", "simulated"])
@@ -161,10 +165,10 @@ def test_parsing_twice_gives_the_same_dag() -> None:
 PREPARED = [
     (eks("plain", "baseline", "fast_download"), ["set_up_nodes"]),
     (eks("baked", "baked_image"), ["build_image", "set_up_nodes"]),
-    (eks("fast", "improved", snapshot=True), ["build_image", "snapshot_image", "set_up_nodes"]),
-    (eks("gke", "improved", cloud="gke", streaming=True, options={"node_service_account": "n"}),
+    (eks("fast", "improved"), ["build_image", "snapshot_image", "set_up_nodes"]),
+    (eks("gke", "improved", cloud="gke", options={"node_service_account": "n"}),
      ["build_image", "set_up_nodes", "enable_streaming", "warm_image"]),
-    (eks("aks", "improved", cloud="aks", streaming=True), ["build_image", "enable_streaming", "set_up_nodes"]),
+    (eks("aks", "improved", cloud="aks"), ["build_image", "enable_streaming", "set_up_nodes"]),
 ]  # fmt: skip
 
 
@@ -186,35 +190,47 @@ def test_preparation_needs_the_clouds_connection() -> None:
         preparation(experiment(target))
 
 
-def test_one_target_has_one_image() -> None:
-    """Two variants that need different images want two targets."""
-    with dag(), pytest.raises(ConfigurationError, match="need 2 different images; give each a target of its own"):
-        preparation(experiment(eks("x", "baked_image", "improved", snapshot=True)))
+def test_several_images_are_built_side_by_side_unless_nodes_hold_one() -> None:
+    """Two workloads need two images: each is built and streamed; a snapshot is part of the nodes and holds one."""
+    both = (builtin_workload(), builtin_workload("phi3-current", "phi3-current"))
+    streaming = eks("gke", "improved", cloud="gke", options={"node_service_account": "n"})
+    with dag() as made:
+        preparation(checked(replace(experiment(streaming), workloads=both)))
+    names = [task_id.rpartition(".")[2] for task_id in made.task_ids]
+    assert sorted(name.rsplit("_", 1)[0] for name in names if name != "set_up_nodes") == [
+        "build_image", "build_image", "enable_streaming", "enable_streaming", "warm_image", "warm_image",
+    ]  # fmt: skip
+    with dag(), pytest.raises(ConfigurationError, match=r"need 2 different images.*give each image a target of its own"):
+        preparation(checked(replace(experiment(eks("x", "improved")), workloads=both)))
 
 
 IMPOSSIBLE = [
-    ([eks("x", "improved")], "delivers images by pull, and variant 'improved' needs snapshot"),
-    ([eks("x", "magic")], "Variant 'magic' is unknown: choose one of baseline"),
-    ([eks("x", "baseline", snapshot=True)], "delivers images by snapshot, and variant 'baseline' needs pull"),
-    ([eks("x", "improved", cloud="generic", autoscaler="native")], "'improved' is impossible on 'generic'"),
-    ([eks("x", "baseline", autoscaler="karpenter")], "cannot get its nodes from karpenter: .*option role"),
+    ([("x", ["magic"], {})], "'magic' is unknown: known are baked_image, baseline"),
+    ([("x", ["baked_image", "improved"], {})], "need different nodes .*give each a target of its own"),
     (
-        [eks("x", "baseline"), simulated_target(**{**eks("y", "improved", snapshot=True).as_dict(), "cluster": "x"})],
-        "Luna has one configuration per cluster",
+        [("x", ["improved"], {"cloud": "generic", "autoscaler": "native"})],
+        "targets.x.variants: 'improved' is impossible: 'image_delivery' stands for one of .* on 'generic' none of them",
     ),
+    ([("x", ["baseline"], {"autoscaler": "karpenter"})], "cannot get its nodes from karpenter: .*option role"),
+    ([("x", ["baseline"], {}), ("y", ["improved"], {"cluster": "x"})], "Luna has one configuration per cluster"),
 ]
 
 
 @pytest.mark.parametrize(("targets", "words"), IMPOSSIBLE)
-def test_an_impossible_target_is_refused_when_parsed(targets: list[Target], words: str) -> None:
+def test_an_impossible_target_is_refused_when_parsed(targets: list[Any], words: str) -> None:
     """Before money is spent, in one sentence."""
     with pytest.raises(ConfigurationError, match=words):
-        checked(experiment(*targets))
+        checked(experiment(*(_on(name, variants, dict(nodes)) for name, variants, nodes in targets)))
+
+
+def _on(name: str, variants: list[str], nodes: dict[str, Any]) -> Target:
+    cluster = nodes.pop("cluster", name)
+    return replace(eks(name, *variants, **nodes), cluster=cluster)
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("a: [", "cannot be read"), ("", "An experiment has"), ("name: x\ntargets: 3", "must be a list")],
+    [("a: [", "is no YAML"), ("", "holds 0 YAML documents"), ("name: x\ntargets: 3", "`targets`: .*found 3")],
 )
 def test_a_bad_file_is_one_sentence(tmp_path: Path, text: str, words: str) -> None:
     """No YAML, nothing, nonsense."""
@@ -247,6 +263,27 @@ def test_the_form_offers_what_there_is() -> None:
         assert param.description, name
 
 
+def test_the_form_can_be_sent_as_it_opens() -> None:
+    """Airflow's form counts a field as missing, and disables its button, where the value is empty and the type does not
+    allow null.
+    """
+    params = single_trial_params(experiment())
+    empty = [name for name, param in params.items() if param.resolve() in (None, "")]
+    assert empty == ["model", "image"]
+    assert all("null" in params[name].schema["type"] for name in empty)
+
+
+@pytest.mark.parametrize(("value", "rendered"), [(None, ""), ("", ""), ("acme/m", "acme/m")])
+def test_an_empty_field_of_the_form_overrides_nothing(value: str | None, rendered: str) -> None:
+    """Rendered as a template, null is not the text "None"."""
+    drawn = experiment()
+    with dag(params=single_trial_params(drawn)) as made:
+        single_trial(drawn)
+    context = Context(params={"model": value, "image": value})  # type: ignore[typeddict-item]
+    plan = made.get_task("plan")
+    assert plan.render_template(plan.model, context) == {"model_id": rendered, "image": rendered}
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("target", "b"), ("setup", "elastic"), ("variant", "improved"), ("time_limit_s", 5)]
 )
@@ -268,11 +305,23 @@ def test_a_trial_by_hand_reads_its_cell_from_the_form() -> None:
     assert {task.task_id for task in made.leaves} == {"judge"}
 
 
-def test_preflight_comes_with_the_whole_experiment() -> None:
-    """One task, JSON in its arguments."""
-    with dag():
-        task = preflight(experiment())
-    assert json.loads(json.dumps(task.experiment))["targets"][0]["name"] == "plain"
+def test_no_manifest_is_stored_with_the_dag() -> None:
+    """A user's manifest may hold anything: neither the stored DAG nor a rendered field has a word of it."""
+    secret = "hf_" + "Abcdefghijklmnopqrstuvwxyz0123456789"[:34]
+    plain = builtin_workload()
+    mine = replace(plain, name="mine", profile=None, manifest=with_env(plain.manifest, {"HF_TOKEN": secret}))
+    drawn = replace(experiment(), workloads=(mine,))
+    with dag(params=single_trial_params(drawn)) as made:
+        preflight(drawn)
+        trials(drawn)
+    stored = json.dumps(DagSerialization.to_dict(made))
+    assert secret not in stored
+    assert "serveConfigV2" not in stored
+    assert not [
+        task.task_id
+        for task in made.tasks
+        if "experiment" in task.template_fields and task.task_id in ("plan", "preflight")
+    ]
 
 
 @pytest.mark.parametrize(

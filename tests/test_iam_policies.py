@@ -111,15 +111,15 @@ def test_every_policy_is_a_document(name: str) -> None:
         ("eks-codebuild-role.json", INLINE_CHARACTERS),
     ],
 )
-def test_a_policy_fits_where_the_readme_puts_it(name: str, limit: int) -> None:
+def test_a_policy_fits_where_the_page_puts_it(name: str, limit: int) -> None:
     """With the longest region's name in the place of the placeholder."""
     text = (IAM / name).read_text().replace("ACCOUNT", "123456789012").replace("REGION", "ap-southeast-2")
     assert len(re.sub(r"\s", "", text)) < limit
 
 
-def test_the_readme_applies_every_file_of_the_account() -> None:
+def test_the_page_applies_every_file_of_the_account() -> None:
     """No policy that nobody attaches: each file of docs/iam for EKS is used by a command of the chapter."""
-    chapter = (ROOT / "README.md").read_text().partition("### EKS\n")[2].partition("\n### ")[0]
+    chapter = (ROOT / "docs" / "eks.md").read_text().partition("## Step by step\n")[2].partition("\n## ")[0]
     used = set(re.findall(r"file://iam/(\S+\.json)|docs/iam/(eks-[\w-]+\.yaml)", chapter))
     named = {one or other for one, other in used}
     for role in ("codebuild", "builder"):
@@ -128,7 +128,7 @@ def test_the_readme_applies_every_file_of_the_account() -> None:
 
 
 def test_the_cluster_role_allows_what_trials_and_preparation_ask_of_the_cluster() -> None:
-    """Every right that preflight asks for, in the group of the README's access entry, and the nodes' objects."""
+    """Every right that preflight asks for, in the group of the page's access entry, and the nodes' objects."""
     roles = {
         item["kind"]: item for item in yaml.safe_load_all((IAM / "eks-kubernetes.yaml").read_text()) if "rules" in item
     }
@@ -145,7 +145,7 @@ def test_the_cluster_role_allows_what_trials_and_preparation_ask_of_the_cluster(
     bound = [item for item in yaml.safe_load_all((IAM / "eks-kubernetes.yaml").read_text()) if "subjects" in item]
     assert {item["roleRef"]["name"] for item in bound} == {role["metadata"]["name"] for role in roles.values()}
     assert {subject["name"] for item in bound for subject in item["subjects"]} == {"llm-provisioning"}
-    assert "kubernetesGroups: [llm-provisioning]" in (ROOT / "README.md").read_text()
+    assert "kubernetesGroups: [llm-provisioning]" in (ROOT / "docs" / "eks.md").read_text()
 
 
 def test_no_rule_of_the_cluster_role_is_a_wildcard() -> None:

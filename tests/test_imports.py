@@ -18,7 +18,8 @@ HEAVY = {
 }  # fmt: skip
 AIRFLOW_ALONE = "import airflow.triggers.base\nfrom airflow.sdk import DAG, BaseOperator, BaseSensorOperator, Param"
 PACKAGES = ("operators", "sensors", "triggers")
-DAGS = sorted(path.name for path in (ROOT / "dags").glob("*.py"))
+DAGS = ROOT / "airflow_llm_provisioning" / "example_dags"
+DAG_FILES = sorted(path.name for path in DAGS.glob("*.py"))
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -33,10 +34,10 @@ def test_importing_a_package_loads_nothing_heavy(package: str) -> None:
     assert heavy(loaded) - heavy(modules_after(AIRFLOW_ALONE)) == set()
 
 
-@pytest.mark.parametrize("name", DAGS)
+@pytest.mark.parametrize("name", DAG_FILES)
 def test_parsing_a_shipped_dag_loads_nothing_heavy(name: str) -> None:
     """A DAG file is parsed every half minute: it loads what Airflow has loaded anyway, ours, and a YAML reader."""
-    loaded = modules_after(f"import runpy\nrunpy.run_path({str(ROOT / 'dags' / name)!r})")
+    loaded = modules_after(f"import runpy\nrunpy.run_path({str(DAGS / name)!r})")
 
     assert "airflow_llm_provisioning.dag_factory" in loaded
     assert heavy(loaded) - heavy(modules_after(AIRFLOW_ALONE)) == set()
@@ -54,7 +55,7 @@ sys.meta_path.insert(0, Hidden())
 
 def test_a_missing_cloud_extra_does_not_hurt_a_dag() -> None:
     """Without any cloud's SDK and without the simulator's every shipped DAG still parses."""
-    parsing = [f"runpy.run_path({str(ROOT / 'dags' / name)!r})" for name in DAGS]
+    parsing = [f"runpy.run_path({str(DAGS / name)!r})" for name in DAG_FILES]
 
     loaded = modules_after("\n".join([f"{WITHOUT_EXTRAS}import runpy", *parsing]))
 

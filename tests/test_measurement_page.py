@@ -40,7 +40,7 @@ def test_every_figure_of_the_proofs_has_its_row() -> None:
 def test_the_page_is_linked() -> None:
     """From where people look first."""
     root = worked_trace.DOCS.parent
-    assert "(docs/measurement.md)" in (root / "README.md").read_text(encoding="utf-8")
+    assert "/docs/measurement.md" in (root / "README.md").read_text(encoding="utf-8")
     assert "(measurement.md)" in (root / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 

@@ -5,7 +5,7 @@ commands of the simulator are known here by name only, so that a user without it
 """
 
 import argparse
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
 from airflow_llm_provisioning.exceptions import MissingExtraError
@@ -18,23 +18,43 @@ _OF_THE_SIMULATOR: Final = {
 
 
 def add_plugin_commands(commands: Any) -> None:
-    """Add every installed plug-in command; for a command of the simulator that is not installed, add its refusal."""
+    """Add every installed plug-in command.
+
+    A command that cannot be loaded refuses when it is called, so that the other commands still work. The simulator's
+    commands refuse in the same way when it is not installed.
+    """
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
-    for name in sorted(found):
-        found[name].load()(commands)
-    for name, text in _OF_THE_SIMULATOR.items():
-        if name not in found:
-            _add_refusal(commands, name, text)
+    for name in sorted(found.keys() | _OF_THE_SIMULATOR.keys()):
+        refusal = _add(commands, found[name]) if name in found else _not_installed(name)
+        if refusal is not None:
+            _add_refusal(commands, name, refusal)
 
 
-def _add_refusal(commands: Any, name: str, text: str) -> None:
-    parser = commands.add_parser(name, help=f"{text} (needs llm-provisioning-simulator)")
-    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+def _add(commands: Any, entry: EntryPoint) -> str | None:
+    """Add one command; return why it cannot be loaded, or None."""
+    try:
+        add = entry.load()
+    except ImportError as error:
+        owner = entry.dist.name if entry.dist else entry.module
+        return f"The command {entry.name!r} of {owner} cannot be loaded: {error}. Reinstall it: pip install {owner}."
+    add(commands)
+    return None
 
-    def refuse(parsed: argparse.Namespace) -> int:
-        raise MissingExtraError(
-            f"The command {name!r} is part of the simulator, which is not installed: "
-            "pip install llm-provisioning-simulator."
-        )
+
+def _not_installed(name: str) -> str:
+    return (
+        f"The command {name!r} is part of the simulator, which is not installed: "
+        "pip install llm-provisioning-simulator."
+    )
+
+
+def _add_refusal(commands: Any, name: str, refusal: str) -> None:
+    text = _OF_THE_SIMULATOR.get(name, "not available")
+    # No prefix character: every option of the absent command is taken, so that the refusal is what the user reads.
+    parser = commands.add_parser(name, help=f"{text} (cannot be run here)", prefix_chars="\0", add_help=False)
+    parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
+
+    def refuse(_: argparse.Namespace) -> int:
+        raise MissingExtraError(refusal)
 
     parser.set_defaults(command=refuse)

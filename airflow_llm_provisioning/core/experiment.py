@@ -201,11 +201,20 @@ class Experiment:
                 planned.append(Trial(slot=slot, arm=arms[cell], target=cell.target, served=served))
         return planned
 
+    def _treatments_on(self, target: Target, variant: str) -> tuple[Treatment, ...]:
+        """Return a variant's treatments on a target, or say where in the experiment the impossible variant stands."""
+        try:
+            return self.treatments(variant, target.cloud)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"{self.where}: targets.{target.name}.variants: {variant!r} is impossible: {error}"
+            ) from error
+
     def _treated(self, target: Target) -> Target:
         """Return a target whose nodes are what all its variants need, or say that they need different ones."""
         wanted: dict[str, NodeProfile] = {}
         for variant in target.variants:
-            treatments = self.treatments(variant, target.cloud)
+            treatments = self._treatments_on(target, variant)
             wanted[variant] = treated_nodes(target.nodes, treatments)
             for workload in self.workloads_on(target):
                 for problem in impossible(treatments, target, workload):

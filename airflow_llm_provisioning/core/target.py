@@ -160,11 +160,18 @@ class Target:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Target":
-        """Read what `as_dict` wrote."""
-        nodes = NodeProfile(**{**data["nodes"], "gpu_skus": _texts(data["nodes"].get("gpu_skus", ()))})
-        listed = {key: _texts(data.get(key) or ()) for key in ("variants", "workloads")}
-        return cls(**{**data, **listed, "nodes": nodes})
+        """Read what `as_dict` wrote, or the same keys as an experiment file's target has; what is wrong with it is one
+        sentence.
+        """
+        if not isinstance(data, Mapping) or not isinstance(data.get("nodes"), Mapping):
+            raise ConfigurationError(f"A target is a mapping with `name`, `nodes`, ...; found {data!r:.80}.")
+        try:
+            nodes = NodeProfile(**_tuples({"name": data.get("name"), **data["nodes"]}, "gpu_skus"))
+            return cls(**{**_tuples({"variants": (), **data}, "variants", "workloads"), "nodes": nodes})
+        except TypeError as error:
+            told = str(error).partition("__init__() ")[2] or str(error)
+            raise ConfigurationError(f"Target {data.get('name', '?')!r} cannot be read: {told}.") from error
 
 
-def _texts(values: Sequence[str]) -> tuple[str, ...]:
-    return tuple(values)
+def _tuples(data: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: tuple(value) if key in keys and isinstance(value, Sequence) else value for key, value in data.items()}

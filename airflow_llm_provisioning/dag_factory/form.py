@@ -42,6 +42,7 @@ def single_trial_params(experiment: Experiment) -> dict[str, Param]:
             title="Workload",
             description="What is served, by its name in the experiment file.",
         ),
+        # Without "null" the form counts an empty field as missing and disables its button (Airflow 3.3).
         "model": Param(
             None,
             type=["null", "string"],

@@ -72,7 +72,7 @@ def single_trial(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE
     plan = PlanTrials(
         task_id="plan",
         experiment=by_hand,
-        model={"model_id": "{{ params.model }}", "image": "{{ params.image }}"},
+        model={"model_id": "{{ params.model or '' }}", "image": "{{ params.image or '' }}"},
         only={key: f"{{{{ params.{key} }}}}" for key in ("target", "workload", "setup", "variant")},
         **SURVIVES_ITS_WORKER,
     )

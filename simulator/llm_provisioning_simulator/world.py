@@ -9,7 +9,10 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+GP3_BASELINE_MIB_S: Final = 125
+"""Amazon EBS user guide: what a gp3 volume delivers unless more is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +103,20 @@ class NodeSpec:
     provider_id: str = ""
     snapshot_id: str | None = None
     data_volume_gib: int | None = None
+    data_volume_throughput_mib_s: int | None = None
+    """EKS: what the volume was asked for; None is gp3's own."""
     volume_initialization_rate_mib_s: int | None = None
+    parallel_unpacks: int | None = None
+    """EKS: how many layers of an image SOCI's parallel pull unpacks at once; None is containerd's own pull."""
     instance_store_raid: bool = False
     streaming: bool = False
     service_account: str = ""
     """GKE: as in NodePool."""
+
+    @property
+    def disk_speed(self) -> float:
+        """The node's container disk against one of gp3's baseline, which is what the profile's rate is of."""
+        return (self.data_volume_throughput_mib_s or GP3_BASELINE_MIB_S) / GP3_BASELINE_MIB_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.dag_factory import load_experiment
 from airflow_llm_provisioning.gateways.clouds.base import Owned
 
-FILE = Path(__file__).resolve().parents[2] / "dags" / "experiments" / "simulated.yaml"
+FILE = (
+    Path(__file__).resolve().parents[2] / "airflow_llm_provisioning" / "example_dags" / "experiments" / "simulated.yaml"
+)
 
 
 @pytest.fixture(scope="package")

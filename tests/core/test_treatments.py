@@ -438,14 +438,14 @@ def test_an_empty_trace_proves_nothing(name: str) -> None:
     assert verdict(name, TraceView([])).value == "unknown"
 
 
-def test_the_treatment_that_the_readme_shows_is_a_whole_one() -> None:
+def test_the_treatment_that_the_page_shows_is_a_whole_one() -> None:
     """Copied as it stands, it has all that is asked of a treatment, and is believed with evidence only."""
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    page = (Path(__file__).resolve().parents[2] / "docs" / "treatments.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     (example,) = [code for code in blocks if "FasterStart" in code]
     names: dict[str, Any] = {}
 
-    exec(compile(example, "README.md", "exec"), names)  # noqa: S102 - our own words
+    exec(compile(example, "treatments.md", "exec"), names)  # noqa: S102 - our own words
 
     treatment = names["FasterStart"]()
     asked = {*Treatment.__annotations__, *(name for name in vars(Treatment) if not name.startswith("_"))}

@@ -33,7 +33,9 @@ from llm_provisioning_simulator.server import Simulator
 UNMEASURED = 800.0
 ROUGH = 400.0
 EXACT = 120.0
-SHIPPED = Path(__file__).resolve().parents[2] / "dags" / "experiments" / "simulated.yaml"
+SHIPPED = (
+    Path(__file__).resolve().parents[2] / "airflow_llm_provisioning" / "example_dags" / "experiments" / "simulated.yaml"
+)
 
 
 @dataclass

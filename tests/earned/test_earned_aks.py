@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("azure.mgmt.containerservice", reason="needs the [microsoft-azure] extra")
 
+from airflow_llm_provisioning.operators.preparing import start_operation
 from earned_lab import EXACT, ROUGH, Laboratory, disbelieved, laboratory, open_trial, pulls_s, seconds_of, verdict
 
 from airflow_llm_provisioning.connections import open_cloud, open_store
@@ -15,7 +16,6 @@ from airflow_llm_provisioning.core import workload
 from airflow_llm_provisioning.core.experiment import NodeProfile, Target
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
-from airflow_llm_provisioning.operators.preparing import start_operation
 from airflow_llm_provisioning.report.tables import results_rows, written
 from llm_provisioning_simulator.clouds.aks import AksStandIn
 

@@ -8,24 +8,20 @@ from typing import Any
 
 import pytest
 from cluster_in_background import simulated_target
-from operator_harness import context, plan, planned, run
+from operator_harness import context, plan, run
+from trial_builders import a_result
 
 from airflow_llm_provisioning.connections import open_store
-from airflow_llm_provisioning.core.experiment import experiment_from
+from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
-from airflow_llm_provisioning.core.trial import TrialPlan
+from airflow_llm_provisioning.core.workload import ScalingSetup, builtin_workload
 from airflow_llm_provisioning.exceptions import ConfigurationError, HubError, TrialFailedError
 from airflow_llm_provisioning.gateways.store import ResultsStore
 from airflow_llm_provisioning.operators import CompareVariants, JudgeRun
 from airflow_llm_provisioning.operators.experiment import slot_key
 
 AT = datetime(2026, 5, 4, 15, tzinfo=UTC)
-EXPERIMENT: dict[str, Any] = {
-    "name": "nightly",
-    "targets": [simulated_target().as_dict()],
-    "setups": ["static"],
-    "replicates": 2,
-}
+EXPERIMENT = Experiment("nightly", (simulated_target(),), setups=(ScalingSetup.STATIC,), replicates=2)
 
 
 @pytest.fixture
@@ -44,16 +40,11 @@ def _hub_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_llm_provisioning.gateways.hub.resolve_model", down)
 
 
-def trial(slot: int, total_s: float | None = 100.0, *, variant: str = "baseline", **fields: Any) -> TrialResult:
+def trial(number: int, total_s: float | None = 100.0, *, variant: str = "baseline", **fields: Any) -> TrialResult:
     """Return a trial's row: succeeded and cold unless said otherwise."""
-    made = TrialPlan.draw(planned(slot=slot), dag_id="nightly", run_id="run-1", timeout_s=60).refused(
-        planned(slot=slot, variant=variant), origin="simulated", opened_at=AT, closed_at=AT, reason="why"
-    )
-    good = {
-        "status": TrialStatus.SUCCEEDED, "reason": None, "total_s": total_s, "start": "cold",
-        "applied": "none" if variant == "baseline" else "applied", "opened_at": AT + timedelta(minutes=slot),
-    }  # fmt: skip
-    return replace(made, **{**good, **fields})
+    slot = {"experiment": "nightly", "run_id": "run-1", "cluster": "demo", "number": number}
+    opened_at = AT + timedelta(minutes=number)
+    return a_result(variant=variant, total_s=total_s, **{"opened_at": opened_at, **slot, **fields})
 
 
 @pytest.mark.usefixtures("_hub_is_down")
@@ -66,8 +57,8 @@ def test_every_slot_gets_its_trial_and_a_cleared_plan_is_the_same() -> None:
     assert set(first["ti"].pushed) == {slot_key("demo", slot) for slot in range(4)}
     assert first["ti"].pushed == again["ti"].pushed
     one = first["ti"].pushed["demo-00"]
-    assert (one["experiment"], one["seed"], one["model"]["source"]) == ("nightly", drawn["seed"], "pinned")
-    assert one["target"]["name"] == "plain"
+    assert (one["slot"]["experiment"], one["slot"]["seed"]) == ("nightly", drawn["seed"])
+    assert (one["served"]["model"]["source"], one["target"]) == ("pinned", "plain")
 
 
 @pytest.mark.usefixtures("_hub_is_down")
@@ -87,20 +78,28 @@ def test_an_empty_seed_is_the_runs(given: Any) -> None:
 @pytest.mark.usefixtures("_hub_is_down")
 def test_one_trial_by_hand_has_its_own_key() -> None:
     """The form's image is handed on; an empty one is none."""
-    only = {"target": "plain", "setup": "dynamic", "variant": "fast_download", "profile": "phi3-current"}
+    only = {"target": "plain", "setup": "dynamic", "variant": "fast_download", "workload": "phi3-current"}
     ctx = context()
-    plan(ctx, experiment=EXPERIMENT, only=only, model={"model_id": "", "image": "mine:1"})
+    both = replace(EXPERIMENT, workloads=(builtin_workload(), builtin_workload("phi3-current", "phi3-current")))
+    plan(ctx, experiment=both, only=only, model={"model_id": "", "image": "mine:1"})
     assert list(ctx["ti"].pushed) == ["trial"]
     made = ctx["ti"].pushed["trial"]
-    assert (made["setup"], made["variant"], made["profile"], made["image"]) == (
-        "dynamic", "fast_download", "phi3-current", "mine:1",
-    )  # fmt: skip
+    stratum = made["arm"]["stratum"]
+    assert (stratum["setup"], made["arm"]["variant"], stratum["workload"]) == (
+        "dynamic",
+        "fast_download",
+        "phi3-current",
+    )
+    assert made["served"]["overrides"] == {"image": "mine:1"}
+    plain = context()
+    plan(plain, experiment=both, only=only)
+    assert plain["ti"].pushed["trial"]["arm"]["stratum"]["workload_content"] != stratum["workload_content"]
 
 
 @pytest.mark.usefixtures("_hub_is_down")
 def test_a_model_of_the_users_needs_the_hub() -> None:
     """Its revision and size cannot be made up."""
-    with pytest.raises(ConfigurationError, match="org/other is not the profile's own, and the hub could not tell"):
+    with pytest.raises(ConfigurationError, match="org/other is not the workload's own, and the hub could not tell"):
         plan(context(), experiment=EXPERIMENT, model={"model_id": "org/other"})
 
 
@@ -110,7 +109,7 @@ def test_variants_are_compared_and_the_table_is_kept(store: ResultsStore) -> Non
     store.save_trial(trial(1, 50.0, variant="fast_download"))
     store.save_trial(trial(2, 10.0, variant="fast_download", start="warm"))
     store.save_trial(trial(3, 10.0, variant="fast_download", applied="unknown"))
-    store.save_trial(replace(trial(4, 1.0), run_id="another"))
+    store.save_trial(trial(4, 1.0, run_id="another"))
     rows = run(CompareVariants(task_id="c", experiment="nightly"))
     fast = next(row for row in rows if row["variant"] == "fast_download")
     assert (fast["n"], fast["trials"], fast["median_s"]) == (1, 3, 50.0)
@@ -142,7 +141,7 @@ def test_a_failed_or_missing_trial_fails_the_run(store: ResultsStore) -> None:
 def test_a_slot_is_judged_by_its_last_run(store: ResultsStore) -> None:
     """A failed trial that was cleared and succeeded is no failure any more; the other way round it is one."""
     store.save_trial(trial(0, status=TrialStatus.FAILED, reason="first"))
-    again = replace(trial(0), trial_id=trial(0).trial_id + ".2", opened_at=AT + timedelta(hours=1))
+    again = trial(0, attempt=2, opened_at=AT + timedelta(hours=1))
     store.save_trial(again)
     assert judge(1) == {"trials": 2}
     store.save_trial(replace(again, status=TrialStatus.FAILED, reason="second"))
@@ -150,6 +149,6 @@ def test_a_slot_is_judged_by_its_last_run(store: ResultsStore) -> None:
         judge(1)
 
 
-def test_an_experiment_in_xcom_reads_back() -> None:
-    """What the plan is given is what the file said."""
-    assert experiment_from(EXPERIMENT).slots() == {"demo": 4}
+def test_the_plan_has_one_slot_for_each_cell_and_replicate() -> None:
+    """Two variants, one set-up, two replicates."""
+    assert EXPERIMENT.slots() == {"demo": 4}

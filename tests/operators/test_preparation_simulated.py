@@ -12,7 +12,7 @@ from airflow_llm_provisioning.connections import open_store
 from airflow_llm_provisioning.exceptions import CloudError, ClusterError, ConfigurationError
 from airflow_llm_provisioning.gateways.store import ResultsStore
 from airflow_llm_provisioning.operators import SetUpNodes, WarmImageCache
-from airflow_llm_provisioning.operators.preparation import succeeded
+from airflow_llm_provisioning.preparation.operations import succeeded
 
 IMAGE = {"image": "rayproject/ray-ml:2.33.0.914af0-py311", "digest": None}
 
@@ -44,7 +44,7 @@ def test_lunas_configuration_is_applied_and_kept(simulated: BackgroundCluster, s
 
 def test_the_prepared_snapshot_reaches_the_nodes(simulated: BackgroundCluster, store: ResultsStore) -> None:
     """What the step before made goes into the data volume; without it the step is asked for."""
-    nodes = {**simulated_target().as_dict()["nodes"], "snapshot": True}
+    nodes = {**simulated_target().as_dict()["nodes"], "features": {"image_snapshot": True}}
     done = set_up({"snapshot_id": "snap-0123"}, nodes=nodes, variants=["improved"])
     assert done["snapshot_id"] == "snap-0123"
     (config,) = [item for item in simulated.objects("configmaps") if item["metadata"]["name"] == "elotl-luna"]

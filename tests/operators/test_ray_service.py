@@ -12,8 +12,8 @@ from airflow.sdk import DAG
 from cluster_in_background import BackgroundCluster, kube_config, kubernetes_connection, simulated_target
 from operator_harness import context, run, stored
 
-from airflow_llm_provisioning.core.manifest import Serving, ray_service
-from airflow_llm_provisioning.core.workload import PHI3_2025, ScalingSetup
+from airflow_llm_provisioning.core.manifests import place, with_identity
+from airflow_llm_provisioning.core.workload import builtin_workload
 from airflow_llm_provisioning.exceptions import (
     ClusterUnreachableError,
     ConflictError,
@@ -26,18 +26,15 @@ from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.operators import ApplyRayService, DeleteRayService
 from airflow_llm_provisioning.sensors import WaitServeEndpoint
 
+SERVED = "microsoft/Phi-3-mini-4k-instruct"
+
 
 def manifest(name: str = "my-llm") -> dict[str, Any]:
     luna, nodes = AUTOSCALERS["luna"], simulated_target().nodes
-    return ray_service(
-        name,
-        PHI3_2025,
-        ScalingSetup.STATIC,
-        Serving(PHI3_2025.image.base_reference, PHI3_2025.runtime_pip, {}),
-        head=luna.placement(nodes, "head"),
-        worker=luna.placement(nodes, "worker"),
-        labels={},
+    placed = place(
+        builtin_workload().manifest, head=luna.placement(nodes, "head"), workers=luna.placement(nodes, "worker")
     )
+    return with_identity(placed, name=name, namespace="default", labels={})
 
 
 def apply(ctx: Any = None, **fields: Any) -> dict[str, Any]:
@@ -67,8 +64,8 @@ def test_the_three_work_alone(simulated: BackgroundCluster, deferrable: bool) ->
     applied = apply(manifest=manifest())
     completion = {
         "path": "/v1/chat/completions",
-        "body": {"model": PHI3_2025.served_name, "messages": [{"role": "user", "content": "Hi"}]},
-        "expect_model": PHI3_2025.served_name,
+        "body": {"model": SERVED, "messages": [{"role": "user", "content": "Hi"}]},
+        "expect_model": SERVED,
     }
     waiting = WaitServeEndpoint(
         task_id="wait", rayservice=applied, completion=completion, timeout=7200, deferrable=deferrable

@@ -11,8 +11,8 @@ from cluster_in_background import BackgroundCluster, simulated_target
 from operator_harness import run
 
 from airflow_llm_provisioning.exceptions import ClusterError, ConfigurationError
-from airflow_llm_provisioning.operators import preparing
 from airflow_llm_provisioning.operators.preparation import SetUpNodes
+from airflow_llm_provisioning.preparation import nodes as node_set_up
 
 
 @pytest.mark.usefixtures("results_db")
@@ -31,7 +31,7 @@ def test_a_deployment_that_does_not_come_back_is_said(
     simulated: BackgroundCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pod that never becomes available keeps the old configuration in force: no silent success."""
-    monkeypatch.setattr(preparing, "ROLL_OUT_S", 60.0)
+    monkeypatch.setattr(node_set_up, "ROLL_OUT_S", 60.0)
 
     def broken(item: dict[str, Any]) -> None:
         item["status"]["availableReplicas"] = 0
@@ -51,7 +51,7 @@ def test_lunas_configuration_can_be_written_instead_of_applied(simulated: Backgr
     """
     before = luna_config(simulated)
     target = simulated_target()
-    nodes = replace(target.nodes, snapshot=True)
+    nodes = target.nodes.with_feature("image_snapshot")
     prepared = {"snapshot_id": "snap-1", "volume_gib": 40, "volume_initialization_rate_mib_s": 200}
     result = run(
         SetUpNodes(
@@ -98,7 +98,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_a_volume_smaller_than_its_snapshot_is_refused() -> None:
     """EC2 would refuse every node: the snapshot's size comes from its preparation, the volume's from the target."""
     target = simulated_target()
-    nodes = replace(target.nodes, snapshot=True, data_volume_gib=40)
+    nodes = replace(target.nodes.with_feature("image_snapshot"), data_volume_gib=40)
     with pytest.raises(ConfigurationError, match="data_volume_gib is 40, smaller than the snapshot's 60 GiB"):
         run(
             SetUpNodes(

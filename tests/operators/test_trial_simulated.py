@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 from cluster_in_background import TOKEN, BackgroundCluster, kubernetes_connection, simulated_target
-from operator_harness import apply, as_stored, close_trial, context, open_trial, planned, run, wait
+from operator_harness import apply, as_stored, close_trial, context, experiment, open_trial, planned, run, wait
 
 from airflow_llm_provisioning.connections import open_store
 from airflow_llm_provisioning.core.replay import replay
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.core.trace import decode_trace
+from airflow_llm_provisioning.core.workload import builtin_workload
 from airflow_llm_provisioning.exceptions import (
     ClusterUnreachableError,
     ConfigurationError,
@@ -99,12 +100,12 @@ def test_a_lost_reply_makes_one_rayservice(simulated: BackgroundCluster, store: 
 def test_somebody_elses_rayservice_is_refused_and_left_alone(simulated: BackgroundCluster, store: ResultsStore) -> None:
     """The name is taken: the trial is not opened, is recorded as failed, and the lock is given back."""
     trial = open_trial(ctx=context(run_id="donor"))
-    foreign = trial["manifest"] | {"metadata": {"name": "llm-model-serve", "namespace": "default"}}
+    foreign = builtin_workload().manifest | {"metadata": {"name": "llm-model-serve", "namespace": "default"}}
     close_trial(trial)
     made = simulated.create("rayservices", foreign)
     with pytest.raises(ConflictError, match=r"exists and is not this trial's\. Delete it"):
         open_trial()
-    refused = next(row for row in store.trials() if row.run_id == "run-1")
+    refused = next(row for row in store.trials() if row.trial.slot.run_id == "run-1")
     assert refused.status is TrialStatus.FAILED
     assert "exists and is not this trial's" in (refused.reason or "")
     assert in_default(simulated, "leases") == []
@@ -128,7 +129,9 @@ def test_the_same_slot_is_the_same_trial_until_its_row_is_written(
 ) -> None:
     """Opened twice it is one trial and one ledger entry; after its row it is a new attempt."""
     first, second = open_trial(), open_trial()
-    assert (first["trial_id"], first["ledger_entry"]) == (second["trial_id"], second["ledger_entry"])
+    assert [(t["trial_id"], t["opened"]["ledger_entry"]) for t in (first, second)] == [
+        (first["trial_id"], first["opened"]["ledger_entry"])
+    ] * 2
     close_trial(first)
     assert open_trial()["trial_id"] == first["trial_id"] + ".2"
 
@@ -278,7 +281,7 @@ def test_a_teardown_before_the_nodes_came_waits_for_them(simulated: BackgroundCl
         closing.execute(ctx)
     late = as_stored(first.value).arguments["late"]
     assert len(late.pop("pods")) == 2
-    assert late == {"selector": "node.elotl.co/created-by=luna", "since": trial["opened_at"], "limit_s": 600.0}
+    assert late == {"selector": "node.elotl.co/created-by=luna", "since": trial["opened"]["at"], "limit_s": 600.0}
     assert as_stored(again.value).arguments["late"] == as_stored(first.value).arguments["late"]
 
 
@@ -317,7 +320,8 @@ def test_a_teardown_whose_nodes_never_came_says_so(simulated: BackgroundCluster,
 def test_without_a_mark_of_its_nodes_nobody_waits_for_them(simulated: BackgroundCluster, store: ResultsStore) -> None:
     """A trial on nodes that no label tells apart: it is said that one may still come."""
     simulated.fault("node_never_joins", True)
-    trial = {**open_trial(), "node_selector": None}
+    trial = open_trial()
+    trial["opened"]["node_selector"] = None
     apply(trial)
     simulated.until(lambda: bool(simulated.objects("pods", "default")))
     close_trial(trial)
@@ -352,14 +356,14 @@ def test_an_unwritable_store_stops_the_trial_before_anything_is_created(
 def test_a_slot_without_a_trial_is_skipped() -> None:
     """The plan failed: its slots have nothing to run."""
     with pytest.raises(AirflowSkipException, match="look at what the plan task said"):
-        run(OpenTrial(task_id="open", planned={}))
+        run(OpenTrial(task_id="open", planned={}, experiment=experiment()))
 
 
 def test_a_variant_that_was_not_prepared_is_refused(simulated: BackgroundCluster, store: ResultsStore) -> None:
     """An image of its own is needed and none was built: the preparation is asked for, before any lock is taken."""
-    with pytest.raises(ConfigurationError, match="run the preparation first"):
-        open_trial(variant="improved")
-    assert "run the preparation first" in (the_row(store).reason or "")
+    with pytest.raises(ConfigurationError, match="run its preparation first"):
+        open_trial(variant="improved", variants=["improved"])
+    assert "run its preparation first" in (the_row(store).reason or "")
     assert in_default(simulated, "leases") == []
 
 

@@ -17,7 +17,7 @@ from llm_provisioning_simulator.sweep import Pair, fingerprint, sweep, sweep_pai
 from llm_provisioning_simulator.sweep_lines import by_influence, sweep_lines
 
 ROOT = Path(__file__).resolve().parents[2]
-EXPERIMENT = ROOT / "dags" / "experiments" / "simulated.yaml"
+EXPERIMENT = ROOT / "airflow_llm_provisioning" / "example_dags" / "experiments" / "simulated.yaml"
 COMMITTED = ROOT / "docs" / "sweep.json"
 
 # What only a node reads that got its image the accelerated way.
@@ -154,7 +154,7 @@ def test_only_what_can_be_prepared_in_process_is_swept() -> None:
 def test_the_committed_sweep_is_of_these_profiles() -> None:
     """`make demo` shows docs/sweep.json: whoever changes a profile or the experiment sweeps again."""
     committed = json.loads(COMMITTED.read_text(encoding="utf-8"))
-    again = "run `llm-provisioning sweep dags/experiments/simulated.yaml --out docs/sweep.json`"
+    again = f"run `llm-provisioning sweep {EXPERIMENT.relative_to(ROOT)} --out docs/sweep.json`"
     assert committed["fingerprint"] == fingerprint(EXPERIMENT), again
 
 

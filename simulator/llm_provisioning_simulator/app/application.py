@@ -1,6 +1,8 @@
 """A Serve configuration as the controller understands it: applications, deployments, what each replica needs.
 
-It knows the two applications of the workload profiles and takes any other for a trivial one. It must not know variants.
+The code behind an import path is not run here, so what an application starts is read from its configuration alone.
+`llm_configs` means Ray's own LLM builder. vLLM's arguments beside a `model` mean an engine in the user's code, and so
+does the variable MODEL_ID of KubeRay's vLLM sample. Any other application has no engine. It must not know variants.
 """
 
 from collections.abc import Mapping
@@ -12,7 +14,24 @@ from packaging.version import InvalidVersion, Version
 from llm_provisioning_simulator.app.packages import RuntimeEnv
 
 ORIGIN_BUILDER: Final = "luna-llm-serve.llm:build_app"
-RAY_LLM_BUILDER: Final = "ray.serve.llm:build_openai_app"
+# vLLM's engine arguments (vllm/engine/arg_utils.py, 0.5 to 0.22) that tell its configuration from any other `model`.
+ENGINE_ARGS: Final = frozenset(
+    {
+        "dtype",
+        "enforce_eager",
+        "gpu_memory_utilization",
+        "load_format",
+        "max_model_len",
+        "max_num_batched_tokens",
+        "max_num_seqs",
+        "pipeline_parallel_size",
+        "quantization",
+        "served_model_name",
+        "tensor_parallel_size",
+        "tokenizer",
+        "trust_remote_code",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +51,14 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One deployment; `resources` are those of a whole replica, its placement group included."""
+    """One deployment. `resources`: of a whole replica, its placement group included; `replicas`: how many at first."""
 
     name: str
     resources: Mapping[str, float]
     actor_options: Mapping[str, float]
     engine: Engine | None = None
     ingress: bool = True
+    replicas: int = 1
 
     @property
     def needs_gpu(self) -> bool:
@@ -103,25 +123,59 @@ def _number(key: str, value: Any) -> Any:
 
 def _deployments(entry: Mapping[str, Any]) -> tuple[Deployment, ...]:
     args = entry.get("args") or {}
-    if entry.get("import_path") == RAY_LLM_BUILDER:
+    if "llm_configs" in args:
         return tuple(_ray_llm(args))
     written = entry.get("deployments") or [{"name": "Deployment"}]
-    engine = None
-    if entry.get("import_path") == ORIGIN_BUILDER:
-        model = str(args.get("model", ""))
-        engine = Engine(model, model, "enforce-eager" in args, str(args.get("load-format", "auto")))
-    gpus = float(args.get("tensor-parallel-size", 1)) if engine else 0.0
-    return tuple(_deployment(item, engine, gpus, last=item is written[-1]) for item in written)
+    engine, gpus = _own_engine(entry)
+    holder = next((item for item in written if (item.get("ray_actor_options") or {}).get("num_gpus")), written[-1])
+    return tuple(
+        _deployment(item, engine if item is holder else None, gpus, last=item is written[-1]) for item in written
+    )
+
+
+def _own_engine(entry: Mapping[str, Any]) -> tuple[Engine | None, float]:
+    """Return the engine that an application's own code starts, and its GPUs, as far as its configuration says so."""
+    args = {str(key).replace("-", "_"): value for key, value in (entry.get("args") or {}).items()}
+    variables = (entry.get("runtime_env") or {}).get("env_vars") or {}
+    if "model" in args and (entry.get("import_path") == ORIGIN_BUILDER or args.keys() & ENGINE_ARGS):
+        return _engine(str(args["model"]), args), _gpus(args)
+    if "MODEL_ID" in variables:
+        sizes = {"tensor_parallel_size": variables.get("TENSOR_PARALLELISM", 1)}
+        return _engine(str(variables["MODEL_ID"]), {}), _gpus(sizes)
+    return None, 0.0
+
+
+def _engine(model: str, options: Mapping[str, Any], served: str | None = None) -> Engine:
+    # A flag is given by its name alone; only an explicit false is none.
+    eager = options.get("enforce_eager", False) is not False
+    return Engine(
+        model, served or str(options.get("served_model_name") or model), eager, str(options.get("load_format", "auto"))
+    )
+
+
+def _gpus(options: Mapping[str, Any]) -> float:
+    return float(options.get("tensor_parallel_size", 1)) * float(options.get("pipeline_parallel_size", 1))
 
 
 def _deployment(item: Mapping[str, Any], engine: Engine | None, gpus: float, *, last: bool) -> Deployment:
     options = item.get("ray_actor_options") or {}
     actor = {"CPU": float(options.get("num_cpus", 1)), "GPU": float(options.get("num_gpus", 0))}
     whole = dict(actor)
-    if engine is not None:
+    if engine is not None and not actor["GPU"]:
         # The origin's placement group: {CPU: 1} and one {CPU: 1, GPU: 1} for each GPU (elotl/skyray llm.py).
-        whole = {"CPU": actor["CPU"] + gpus, "GPU": max(actor["GPU"], gpus)}
-    return Deployment(item["name"], _positive(whole), _positive(actor), engine, ingress=last)
+        whole = {"CPU": actor["CPU"] + gpus, "GPU": gpus}
+    return Deployment(item["name"], _positive(whole), _positive(actor), engine, last, _replicas(item))
+
+
+def _replicas(config: Mapping[str, Any]) -> int:
+    """Return how many replicas a deployment begins with; `auto` and an autoscaling configuration begin with their
+    minimum.
+    """
+    scaling = config.get("autoscaling_config") or {}
+    wanted = config.get("num_replicas")
+    if isinstance(wanted, int) and not scaling:
+        return wanted
+    return int(scaling.get("initial_replicas") or scaling.get("min_replicas", 1))
 
 
 def _ray_llm(args: Mapping[str, Any]) -> list[Deployment]:
@@ -130,16 +184,14 @@ def _ray_llm(args: Mapping[str, Any]) -> list[Deployment]:
         loading = config.get("model_loading_config") or {}
         served = str(loading.get("model_id", ""))
         options = config.get("engine_kwargs") or {}
-        source = loading.get("model_source")
-        engine = Engine(
-            source if isinstance(source, str) else served,
-            served,
-            bool(options.get("enforce_eager", False)),
-            str(options.get("load_format", "auto")),
-        )
-        gpus = float(options.get("tensor_parallel_size", 1))
+        source = loading.get("model_source") or served
+        if isinstance(source, Mapping):
+            source = source.get("bucket_uri", "")
+        engine, gpus = _engine(str(source), options, served), _gpus(options)
         name = f"LLMServer:{served.replace('/', '--').replace('.', '_')}"
-        deployments.append(Deployment(name, {"CPU": 1.0 + gpus, "GPU": gpus}, {"CPU": 1.0}, engine, ingress=False))
+        whole = {"CPU": 1.0 + gpus, "GPU": gpus}
+        count = _replicas(config.get("deployment_config") or {})
+        deployments.append(Deployment(name, whole, {"CPU": 1.0}, engine, ingress=False, replicas=count))
     return [*deployments, Deployment("OpenAiIngress", {"CPU": 1.0}, {"CPU": 1.0}, None, ingress=True)]
 
 

@@ -4,20 +4,21 @@ autoscaler v2 with the KubeRay provider (ray 2.47 and later; _private/kuberay/ru
 comes from it: only the patch, and its log lines.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from llm_provisioning_simulator.app.logs import PodLogs
+from llm_provisioning_simulator.app.pods import node_resources
 from llm_provisioning_simulator.app.ray import RayCluster
 
 CONTAINER: Final = "autoscaler"
 
 
 class Demand(Protocol):
-    """What the autoscaler asks Serve's scheduler: GPU replicas that wait for a node."""
+    """What the autoscaler asks Serve's scheduler: what the replicas need that no node can take."""
 
-    def unplaced_gpu_replicas(self) -> int:
-        """Return how many replicas wait for a GPU that no node has."""
+    def unplaced(self) -> list[Mapping[str, float]]:
+        """Return the resources of each replica that waits for a place."""
         ...
 
 
@@ -49,21 +50,44 @@ async def run_autoscaler(
 
 
 def _scale(cluster: RayCluster, logs: PodLogs, spec: ClusterSpec, demand: Demand | None) -> None:
+    """Ask for as many more workers as hold the waiting replicas, each of the first group whose pods have room."""
     raycluster = spec.read()
-    waiting = demand.unplaced_gpu_replicas() if demand is not None else 0
-    if raycluster is None or not waiting:
+    waiting = list(demand.unplaced()) if demand is not None else []
+    if raycluster is None:
         return
     for group in raycluster["spec"].get("workerGroupSpecs") or ():
-        wanted = min(waiting, group.get("maxReplicas", waiting))
-        have = group.get("replicas", 0)
-        if wanted <= have:
-            return
-        name = group["groupName"]
+        name, have = group["groupName"], group.get("replicas", 0)
+        more, waiting = _packed(node_resources(group), waiting)
+        joined = sum(node.group == name for node in cluster.workers())
+        wanted = min(joined + more, group.get("maxReplicas", joined + more))
+        if not more or wanted <= have:
+            continue
         _log(logs, "event_logger.py:77", f"Adding {wanted - have} node(s) of type {name}.")
         request = f"desired_num_workers=defaultdict(<class 'int'>, {{'{name}': {wanted}}})"
         _log(logs, "cloud_provider.py:448", f"Submitting a scale request: KubeRayProvider.ScaleRequest({request})")
         spec.patch_replicas(name, wanted)
-        return
+
+
+def _packed(
+    offered: Mapping[str, float], waiting: Sequence[Mapping[str, float]]
+) -> tuple[int, list[Mapping[str, float]]]:
+    """Return how many workers with these resources hold the replicas that fit on one, and the replicas that do not."""
+    rooms: list[dict[str, float]] = []
+    left: list[Mapping[str, float]] = []
+    for needed in waiting:
+        room = next((item for item in (*rooms, dict(offered)) if _fits(item, needed)), None)
+        if room is None:
+            left.append(needed)
+            continue
+        if not any(room is item for item in rooms):
+            rooms.append(room)
+        for name, amount in needed.items():
+            room[name] = room.get(name, 0.0) - amount
+    return len(rooms), left
+
+
+def _fits(room: Mapping[str, float], needed: Mapping[str, float]) -> bool:
+    return all(room.get(name, 0.0) >= amount for name, amount in needed.items())
 
 
 def _log(logs: PodLogs, source: str, message: str) -> None:

@@ -211,8 +211,7 @@ class RayServiceController:
                 self._event(service, "CreatedService", f"Created the service {namespace}/{name}", "Create")
 
     def _endpoints(self, service: Object) -> int:
-        name = f"{service['metadata']['name']}-serve-svc"
-        labels = {"kubernetes.io/service-name": name}
+        labels = {"kubernetes.io/service-name": pods.serve_service_name(service)}
         slices = self._store.peek_all("endpointslices", service["metadata"]["namespace"], labels=labels)
         ready = {
             (endpoint.get("targetRef") or {}).get("uid")

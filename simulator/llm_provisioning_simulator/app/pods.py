@@ -7,6 +7,7 @@ import base64
 import copy
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -104,22 +105,39 @@ def service_head_service(service: Object, cluster_name: str) -> Object:
     return _head_service(service, f"{name}-head-svc", labels, cluster_name)
 
 
+def serve_service_name(service: Object) -> str:
+    """Return the name of the Service in front of the application: `<rayservice>-serve-svc` unless the user named it."""
+    own = (service["spec"].get("serveService") or {}).get("metadata") or {}
+    return str(own.get("name") or f"{service['metadata']['name']}-serve-svc")
+
+
 def serve_service(service: Object, cluster_name: str) -> Object:
-    """Return `<rayservice>-serve-svc`, whose first ready endpoint makes the RayService ready."""
+    """Return the Service whose first ready endpoint makes the RayService ready.
+
+    A `serveService` of the user's keeps its name, labels, annotations and type; selector and labels of the operator's
+    come over it, and of its ports only the one called `serve` counts (KubeRay, common/service.go, BuildServeService).
+    """
     name = service["metadata"]["name"]
+    own = copy.deepcopy(service["spec"].get("serveService") or {})
+    metadata, spec = own.get("metadata") or {}, own.get("spec") or {}
+    named = [port for port in spec.get("ports") or () if port.get("name") == "serve"]
+    default = {"name": "serve", "protocol": "TCP", "port": ENDPOINTS["serve"], "targetPort": ENDPOINTS["serve"]}
+    annotations = {"annotations": metadata["annotations"]} if metadata.get("annotations") else {}
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {
-            "name": f"{name}-serve-svc",
+            "name": serve_service_name(service),
             "namespace": service["metadata"]["namespace"],
-            "labels": {**_originated(name), "ray.io/serve": f"{name}-serve"},
+            "labels": {**(metadata.get("labels") or {}), **_originated(name), "ray.io/serve": f"{name}-serve"},
+            **annotations,
             "ownerReferences": [owner(service)],
         },
         "spec": {
-            "ports": [{"name": "serve", "protocol": "TCP", "port": 8000, "targetPort": 8000}],
+            **spec,
+            "ports": named[:1] or [default],
             "selector": {"ray.io/cluster": cluster_name, "ray.io/serve": "true"},
-            "type": "ClusterIP",
+            "type": spec.get("type") or "ClusterIP",
         },
     }
 
@@ -262,17 +280,29 @@ def _pod(cluster: Object, group: Object, node_type: str, group_name: str, prefix
     }
 
 
+def node_resources(group: Mapping[str, Any]) -> dict[str, float]:
+    """Return the CPUs and GPUs that Ray schedules on a pod of a group. CPUs that nothing names are not limited."""
+    flags = _resource_flags(group["template"]["spec"]["containers"][0], group)
+    return {"CPU": float(flags.get("num-cpus", "inf")), "GPU": float(flags.get("num-gpus", 0))}
+
+
+def _resource_flags(main: Object, group: Mapping[str, Any]) -> dict[str, str]:
+    """Return `ray start`'s flags on resources: of the container's limits, overridden by `rayStartParams`."""
+    limits = (main.get("resources") or {}).get("limits") or {}
+    flags = {}
+    if "memory" in limits:
+        flags["memory"] = str(round(quantity(limits["memory"])))
+    if "cpu" in limits:
+        flags["num-cpus"] = str(math.ceil(quantity(limits["cpu"])))
+    if "nvidia.com/gpu" in limits:
+        flags["num-gpus"] = str(limits["nvidia.com/gpu"])
+    return flags | {key: str(value) for key, value in (group.get("rayStartParams") or {}).items()}
+
+
 def _start_command(main: Object, group: Object, flags: Mapping[str, str]) -> str:
     """Return `ray start` with its flags in the order of their names, each between two blanks, as KubeRay writes it."""
-    limits = (main.get("resources") or {}).get("limits") or {}
     merged = {**flags, "block": "", "dashboard-agent-listen-port": str(_AGENT_PORT), "metrics-export-port": "8080"}
-    if "memory" in limits:
-        merged["memory"] = str(round(quantity(limits["memory"])))
-    if "cpu" in limits:
-        merged["num-cpus"] = str(max(1, round(quantity(limits["cpu"]))))
-    if "nvidia.com/gpu" in limits:
-        merged["num-gpus"] = str(limits["nvidia.com/gpu"])
-    merged |= {key: str(value) for key, value in (group.get("rayStartParams") or {}).items()}
+    merged |= _resource_flags(main, group)
     first = "ray start --head " if merged.pop("head", None) is not None else "ray start "
     return first + "".join(f" --{key}={value} " if value else f" --{key} " for key, value in sorted(merged.items()))
 

@@ -41,6 +41,7 @@ class RayNode:
     environments: dict[RuntimeEnv, "asyncio.Future[Installation]"] = field(default_factory=dict)
     env_records: list[dict[str, Any]] = field(default_factory=list)
     actors: list[dict[str, Any]] = field(default_factory=list)
+    _capacity: dict[str, float] | None = None
 
     @property
     def ip(self) -> str:
@@ -64,10 +65,12 @@ class RayNode:
         return {**self.ctx.image.env, **written}
 
     @property
-    def gpus(self) -> float:
-        """GPUs the raylet was started with."""
-        limits = (self.ctx.container.get("resources") or {}).get("limits") or {}
-        return float(limits.get("nvidia.com/gpu", 0))
+    def capacity(self) -> dict[str, float]:
+        """What Ray schedules on the node: the flags of its start command. CPUs without a flag are not limited here."""
+        if self._capacity is None:
+            flags = _flags(self.ctx.container)
+            self._capacity = {"CPU": float(flags.get("num-cpus", "inf")), "GPU": float(flags.get("num-gpus", 0))}
+        return self._capacity
 
     def next_pid(self) -> int:
         """Return the id of a process that starts now."""
@@ -139,7 +142,7 @@ class RayCluster:
             result = await self._make_environment(node, wanted)
         except BaseException as error:
             node.environments.pop(wanted, None)
-            # Whoever waits for the same environment gets the same answer; nobody waiting is no unhandled error.
+            # All waiters share one result. Without waiters the exception is dropped.
             future.set_exception(error if isinstance(error, RuntimeEnvError) else RuntimeEnvError("interrupted"))
             future.exception()
             raise
@@ -169,7 +172,7 @@ class RayCluster:
         rate = min(self.costs.draw("pypi_bytes_s"), node.ctx.network_bytes_s or float("inf"))
         return made.seconds(
             rate_bytes_s=rate,
-            disk_bytes_s=self.costs.value("disk_write_bytes_s"),
+            disk_bytes_s=self.costs.value("disk_write_bytes_s") * node.ctx.node.disk_speed,
             dirty_bytes=self.costs.value("dirty_page_bytes"),
         )
 

@@ -174,7 +174,8 @@ class ReplicaStart:
         connection_rate = min(costs.draw("hub_connection_bytes_s"), limit)
         network_s = download_s(model.weight_files, plan, connection_bytes_s=connection_rate, node_bytes_s=node_rate)
         # The node's memory takes the first bytes; beyond that the writer waits for the disk.
-        disk_s = max(0.0, model.weight_bytes - costs.value("dirty_page_bytes")) / costs.value("disk_write_bytes_s")
+        disk_rate = costs.value("disk_write_bytes_s") * node.ctx.node.disk_speed
+        disk_s = max(0.0, model.weight_bytes - costs.value("dirty_page_bytes")) / disk_rate
         return costs.draw("hub_metadata_s") + max(network_s, disk_s)
 
 

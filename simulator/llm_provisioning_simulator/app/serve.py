@@ -20,14 +20,20 @@ _ID_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 @dataclass(slots=True, eq=False)
 class DeploymentState:
-    """A deployment as the controller sees it."""
+    """A deployment as the controller sees it. `attempts`: failed starts until it is given up."""
 
     deployment: Deployment
+    attempts: int
     status: str = "UPDATING"
     trigger: str = "CONFIG_UPDATE_STARTED"
     message: str = ""
     replicas: list[Replica] = field(default_factory=list)
     dead: list[Replica] = field(default_factory=list)
+
+    def bury(self, replica: Replica) -> None:
+        """Move a replica to the dead ones."""
+        self.replicas.remove(replica)
+        self.dead.append(replica)
 
 
 @dataclass(slots=True, eq=False)
@@ -84,9 +90,10 @@ class ServeController:
         """Whether the proxies' route table holds anything: before that their health check fails."""
         return any(state.deployments for state in self.applications.values())
 
-    def unplaced_gpu_replicas(self) -> int:
-        """Return how many replicas wait for a GPU that no node has."""
-        return sum(r.reserved is None and r.deployment.needs_gpu and r.state == "STARTING" for r in self._replicas())
+    def unplaced(self) -> list[Mapping[str, float]]:
+        """Return the resources of each replica that waits because no node has room for it."""
+        waiting = [r for r in self._replicas() if r.reserved is None and r.state == "STARTING"]
+        return [r.deployment.resources for r in waiting if not self._candidates(r.deployment)]
 
     def _replicas(self) -> list[Replica]:
         states = (item for state in self.applications.values() for item in state.deployments.values())
@@ -164,10 +171,14 @@ class ServeController:
             self._log("ERROR", state.message)
             return
         self._log("INFO", f"Imported and built app '{name}' successfully.")
-        state.deployments = {item.name: DeploymentState(item) for item in state.application.deployments}
+        attempts = self.cluster.costs.count("replica_attempts")
+        state.deployments = {
+            item.name: DeploymentState(item, attempts * item.replicas) for item in state.application.deployments
+        }
         for item in state.deployments.values():
             label = texts.label(item.deployment.name, name)
-            self._log("INFO", f"Deploying new version of {label} (initial target replicas: 1).")
+            target = f"initial target replicas: {item.deployment.replicas}"
+            self._log("INFO", f"Deploying new version of {label} ({target}).")
         await self.cluster.clock.sleep(self.cluster.costs.draw("serve_loop_s"))
         await asyncio.gather(*(self._run_deployment(state, item) for item in state.deployments.values()))
 
@@ -205,25 +216,29 @@ class ServeController:
         return texts.build_traceback(application.import_path, error, pid, head.ip)
 
     async def _run_deployment(self, state: ApplicationState, item: DeploymentState) -> None:
-        attempts = self.cluster.costs.count("replica_attempts")
+        count = item.deployment.replicas
         label = texts.label(item.deployment.name, state.application.name)
-        self._log("INFO", f"Adding 1 replica to {label}.")
-        while True:
+        self._log("INFO", f"Adding {count} replica{'' if count == 1 else 's'} to {label}.")
+        await asyncio.gather(*(self._keep_replica(state, item) for _ in range(count)))
+
+    async def _keep_replica(self, state: ApplicationState, item: DeploymentState) -> None:
+        """Keep one replica of a deployment running: start it, and start another where it failed or was lost."""
+        while item.attempts > 0:
             replica = Replica(self._replica_id(), state.application, item.deployment, self.cluster.clock.now())
             self._log("INFO", f"Starting {replica.label}.")
-            item.replicas = [replica]
+            item.replicas.append(replica)
             try:
                 await self._start_replica(item, replica)
             except ReplicaError as error:
-                item.replicas, item.dead = [], [*item.dead, replica]
-                attempts -= 1
-                if attempts == 0:
+                item.bury(replica)
+                item.attempts -= 1
+                if item.attempts == 0:
                     self._give_up(state, item, str(error))
                     return
-                item.message = texts.retrying(attempts, str(error))
+                item.message = texts.retrying(item.attempts, str(error))
                 continue
             if replica.node is None or replica.node.stopped.is_set():
-                item.dead = [*item.dead, replica]
+                item.bury(replica)
                 continue
             self._settle(state, item)
             await replica.node.stopped.wait()
@@ -257,11 +272,16 @@ class ServeController:
             await self.cluster.clock.sleep(self.cluster.costs.value("serve_loop_s"))
 
     def _candidates(self, deployment: Deployment) -> list[RayNode]:
-        if not deployment.needs_gpu:
-            return [self.head, *self.cluster.workers()][:1]
-        taken = {r.reserved for r in self._replicas() if r.reserved is not None and r.deployment.needs_gpu}
-        wanted = deployment.resources["GPU"]
-        return [node for node in self.cluster.workers() if node.gpus >= wanted and node not in taken]
+        """Return the nodes that have what a whole replica needs, beside the replicas that are there already."""
+        nodes = [self.head, *self.cluster.workers()] if self.head.running else self.cluster.workers()
+        return [node for node in nodes if self._has_room(node, deployment.resources)]
+
+    def _has_room(self, node: RayNode, needed: Mapping[str, float]) -> bool:
+        here = [replica.deployment.resources for replica in self._replicas() if replica.reserved is node]
+        return all(
+            node.capacity.get(name, 0.0) - sum(taken.get(name, 0.0) for taken in here) >= amount - 1e-9
+            for name, amount in needed.items()
+        )
 
     async def _warn_when_slow(self, item: DeploymentState, replica: Replica) -> None:
         period_s = self.cluster.costs.value("slow_start_warning_s")
@@ -271,13 +291,15 @@ class ServeController:
             self._log("WARNING", item.message)
 
     def _settle(self, state: ApplicationState, item: DeploymentState) -> None:
+        if any(replica.state != "RUNNING" for replica in item.replicas):
+            return
         item.status, item.trigger, item.message = "HEALTHY", "CONFIG_UPDATE_COMPLETED", ""
         if all(other.status == "HEALTHY" for other in state.deployments.values()):
             state.status, state.message = "RUNNING", ""
 
     def _lost(self, state: ApplicationState, item: DeploymentState, replica: Replica) -> None:
         replica.state = "STOPPING"
-        item.dead = [*item.dead, replica]
+        item.bury(replica)
         item.status, state.status = "UNHEALTHY", "UNHEALTHY"
         item.message = f"{replica.label} was lost with its node."
         self._log("WARNING", item.message)

@@ -91,17 +91,29 @@ def snapshot_digest(world: World, node: NodeSpec, reference: str) -> str | None:
     return next((digest for held, digest in snapshot.images.items() if normalise(held) == wanted), None)
 
 
-def pull_s(image: Image, profile: Profile, rng: random.Random) -> float:
+def pull_s(
+    image: Image, profile: Profile, rng: random.Random, node: NodeSpec | None = None, operating_system: str = ""
+) -> float:
     """Draw the duration of a full pull: layers come a few at a time over the narrowest of link and registry, and are
     unpacked one after the other at the rate of one core or of the disk, whichever is slower.
+
+    `node`: decides the disk and whether layers are unpacked in parallel; without it both are the plain ones.
     """
     hub = image.reference.startswith("docker.io/")
     source = profile.sample("docker_hub_bytes_s" if hub else "registry_bytes_s", rng)
-    download = min(source, profile.sample("node_link_bytes_s", rng))
+    link = profile.sample("node_link_bytes_s", rng)
     written = profile.sample("disk_write_bytes_s", rng) / profile.value("unpacked_ratio")
-    unpack = min(profile.sample("unpack_bytes_s", rng), written)
+    written *= node.disk_speed if node is not None else 1.0
+    core = profile.sample("unpack_bytes_s", rng)
+    overhead_s = profile.sample("pull_overhead_s", rng)
+    unpackers = (node.parallel_unpacks if node is not None else None) or 1
+    if unpackers > 1:
+        # The rate was measured over whole pulls, so registry and unpacking are in it; Docker Hub is slower than that.
+        whole = profile.sample(f"{operating_system}_parallel_pull_bytes_s", rng)
+        rate = min(whole, unpackers * core, link, written, source if hub else whole)
+        return overhead_s + image.compressed_bytes / rate
     streams = int(profile.value("parallel_layer_downloads"))
-    return profile.sample("pull_overhead_s", rng) + _pipeline_s(image.layer_bytes, download, unpack, streams)
+    return overhead_s + _pipeline_s(image.layer_bytes, min(source, link), min(core, written), streams)
 
 
 def _pipeline_s(layers: Sequence[int], download_bytes_s: float, unpack_bytes_s: float, streams: int) -> float:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from llm_provisioning_simulator.infra.boot import BootPlan
 from llm_provisioning_simulator.infra.machines import ClusterContext, Machine
 from llm_provisioning_simulator.kube.stamps import stamp
+from llm_provisioning_simulator.world import digest_of
 
 NAMESPACE: Final = "kube-system"
 DAEMONSETS: Final = {
@@ -53,7 +54,8 @@ class DevicePlugin:
         self._ctx.store.remove("pods", self._pod_name(machine), NAMESPACE)
 
     def _pod_name(self, machine: Machine) -> str:
-        return f"{self._name}-{machine.name.rpartition('-')[2]}"
+        # A DaemonSet's pods end in five letters of chance; these follow from the node, so that they can be found again.
+        return f"{self._name}-{digest_of(machine.name)[7:12]}"
 
     def _create_pod(self, machine: Machine) -> str:
         store = self._ctx.store

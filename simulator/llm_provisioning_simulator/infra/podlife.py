@@ -8,6 +8,7 @@ uses it, which for a Ray worker is the init container `wait-gcs-ready`.
 import asyncio
 from typing import Any, Final
 
+from llm_provisioning_simulator.infra.configs import missing_config
 from llm_provisioning_simulator.infra.machines import ClusterContext, LocalImage, Machine
 from llm_provisioning_simulator.infra.pace import Pace
 from llm_provisioning_simulator.infra.podstatus import ContainerState, PodState
@@ -133,6 +134,12 @@ class PodLife:
         """Create and start a container. The end of the init containers is first reported in between."""
         path = self._path(container)
         await self._pause("container_create_s")
+        while (lacking := missing_config(self._ctx.store, self.namespace, container.container)) is not None:
+            # CreateContainerConfigError (kubelet, kuberuntime): tried again at every sync of the pod.
+            self._warn("Failed", f"Error: {lacking}", path)
+            self._wait(container, "CreateContainerConfigError", lacking)
+            await self._ctx.clock.sleep(self._ctx.profile.value("status_sync_s"))
+            self._pace.restart()
         self._event("Created", f"Created container: {container.name}", path)
         if report_between:
             self._write()

@@ -84,7 +84,8 @@ class ImagePuller:
             return present
         arrived = self._decide(reference, image, pull_secrets=pull_secrets)
         if arrived.kind == "pull":
-            await ctx.clock.sleep(delivery.pull_s(image, ctx.profile, ctx.rng))
+            system = self._machine.operating_system
+            await ctx.clock.sleep(delivery.pull_s(image, ctx.profile, ctx.rng, spec, system))
             delivery.remember_pull(ctx.world, spec, image)
         else:
             await ctx.clock.sleep(arrived.mount_s)

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from llm_provisioning_simulator.infra.autoscalers import luna
-from llm_provisioning_simulator.infra.autoscalers.base import new_identity, zone_of
+from llm_provisioning_simulator.infra.autoscalers.base import new_node
 from llm_provisioning_simulator.infra.deviceplugin import NAMESPACE, daemonset
 from llm_provisioning_simulator.infra.machines import ClusterContext, Machine, OperatingSystem
 from llm_provisioning_simulator.infra.nodeobjects import provider_label
 from llm_provisioning_simulator.infra.nodes import NodeFleet
-from llm_provisioning_simulator.world import NodeSpec
 
 KUBERAY_IMAGE: Final = "quay.io/kuberay/operator:v1.7.0"
 SYSTEM_TAINT: Final[Mapping[str, str]] = {"key": "CriticalAddonsOnly", "value": "true", "effect": "NoSchedule"}
@@ -38,21 +37,10 @@ def install(ctx: ClusterContext, fleet: NodeFleet) -> Machine:
 
 
 def _system_node(ctx: ClusterContext, fleet: NodeFleet) -> Machine:
-    cluster = ctx.cluster
-    name, provider_id = new_identity(ctx, "system")
-    spec = NodeSpec(
-        cluster=cluster.name,
-        name=name,
-        cloud=cluster.cloud,
-        region=cluster.region,
-        zone=zone_of(ctx),
-        instance_type=_SIZES[cluster.cloud],
-        gpu={},
-        labels={provider_label(cluster.cloud): "system"},
-        taints=(SYSTEM_TAINT,),
-        provider_id=provider_id,
-    )
-    return fleet.join_at_once(spec, ctx.profile.instance_type(spec.instance_type), _SYSTEMS[cluster.cloud])
+    cloud = ctx.cluster.cloud
+    size = ctx.profile.instance_type(_SIZES[cloud])
+    spec = new_node(ctx, "system", size, labels={provider_label(cloud): "system"}, taints=(SYSTEM_TAINT,))
+    return fleet.join_at_once(spec, size, _SYSTEMS[cloud])
 
 
 def _deploy(ctx: ClusterContext, namespace: str, name: str, image: str) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from llm_provisioning_simulator.kube.changes import copy_tree
 from llm_provisioning_simulator.kube.definitions import storage_version
 from llm_provisioning_simulator.kube.resources import CRDS, Resource
-from llm_provisioning_simulator.kube.schemas import Cause, check, fill_defaults
-from llm_provisioning_simulator.kube.statuses import invalid
+from llm_provisioning_simulator.kube.schemas import Cause, check, fill_defaults, type_name
+from llm_provisioning_simulator.kube.statuses import bad_request, invalid
 
 if TYPE_CHECKING:
     from llm_provisioning_simulator.kube.store import ObjectStore
@@ -39,6 +39,7 @@ _ANNOTATION_BYTES: Final = 256 * 1024
 
 def admit(kind: Resource, new: Object, old: Object | None, store: "ObjectStore") -> None:
     """Fill in defaults, in place, and raise a 422 for what the real server would refuse. `old`: None on create."""
+    _check_strings(kind, new["metadata"])
     causes = [*_metadata_causes(kind, new["metadata"], old)]
     if not kind.builtin:
         fill_in(kind, new, store)
@@ -76,11 +77,23 @@ def _metadata_causes(kind: Resource, metadata: Object, old: Object | None) -> li
     return causes
 
 
+def _check_strings(kind: Resource, metadata: Object) -> None:
+    """Refuse what the real server cannot decode: labels and annotations are maps of strings."""
+    for field in ("labels", "annotations"):
+        for key, value in (metadata.get(field) or {}).items():
+            if not isinstance(value, str):
+                raise bad_request(
+                    f"{kind.kind} in version {kind.version!r} cannot be handled as a {kind.kind}: json: cannot "
+                    f"unmarshal {type_name(value)} into Go struct field ObjectMeta.metadata.{field} of type string "
+                    f"(key {key!r})"
+                )
+
+
 def _label_causes(labels: dict[str, Any]) -> list[Cause]:
     causes: list[Cause] = []
     for value in labels.values():
         shown = f'Invalid value: "{value}"'
-        if not isinstance(value, str) or not _LABEL_VALUE.fullmatch(value):
+        if not _LABEL_VALUE.fullmatch(value):
             causes.append(("FieldValueInvalid", "metadata.labels", f"{shown}: {_LABEL_TEXT}"))
         elif len(value) > 63:
             causes.append(("FieldValueInvalid", "metadata.labels", f"{shown}: must be no more than 63 bytes"))

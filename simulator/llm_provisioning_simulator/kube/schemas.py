@@ -37,7 +37,7 @@ def check(value: Any, schema: Schema, field: str = "") -> Iterator[Cause]:
         return
     expected = None if schema.get("x-kubernetes-int-or-string") else schema.get("type")
     if expected and not _is(value, expected):
-        found = _type_name(value)
+        found = type_name(value)
         message = f'Invalid value: "{found}": {field} in body must be of type {expected}: "{found}"'
         yield "FieldValueTypeInvalid", field, message
     elif isinstance(value, list):
@@ -104,7 +104,8 @@ def _is(value: Any, expected: str) -> bool:
     return isinstance(value, types[expected])
 
 
-def _type_name(value: Any) -> str:
+def type_name(value: Any) -> str:
+    """Return a value's type in the words of JSON."""
     if value is None:
         return "null"
     names = ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"), (list, "array"), (dict, "object"))

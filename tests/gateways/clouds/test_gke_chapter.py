@@ -1,4 +1,4 @@
-"""The README's GKE chapter, word for word: connection, experiment, commands and clean-up are ones this code takes."""
+"""The first chapter of docs/gke.md, word for word: this code accepts connection, experiment, commands and clean-up."""
 
 import contextlib
 import io
@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def chapter() -> str:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return text[text.index("### GKE\n") : text.index("### AKS\n")]
+    text = (ROOT / "docs" / "gke.md").read_text(encoding="utf-8")
+    return text.partition("## Step by step\n")[2].partition("\n## ")[0]
 
 
 def blocks(language: str) -> list[str]:
@@ -79,7 +79,9 @@ def test_its_trials_are_ones_the_form_takes(experiment: Experiment) -> None:
     """DAG ids exist, and every key and value of a trigger's configuration is allowed."""
     params = single_trial_params(experiment)
     triggers = [words for words in commands() if words[:3] == ["airflow", "dags", "trigger"]]
-    assert {words[3] for words in triggers} <= {path.stem for path in (ROOT / "dags").glob("*.py")}
+    assert {words[3] for words in triggers} <= {
+        path.stem for path in (ROOT / "airflow_llm_provisioning" / "example_dags").glob("*.py")
+    }
     given = [json.loads(words[words.index("--conf") + 1]) for words in triggers if "--conf" in words]
     assert len(given) == 2
     for conf in given:
@@ -122,7 +124,7 @@ def test_its_clean_up_leaves_nothing(
     reference = {"cloud": "gke", "conn_id": "google_llm"}
     (code,) = blocks("python")
     for _ in range(50):
-        exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own words
+        exec(compile(code, "gke.md", "exec"), {})  # noqa: S102 - our own words
         if not open_cloud(reference).list_owned():
             break
     assert open_cloud(reference).list_owned() == []
@@ -130,7 +132,7 @@ def test_its_clean_up_leaves_nothing(
 
 
 def test_its_yaml_and_docs_agree_on_the_fields() -> None:
-    """The longer page's experiment loads too."""
+    """The experiment of the later chapter is one of GKE too."""
     text = (ROOT / "docs" / "gke.md").read_text(encoding="utf-8")
-    (found,) = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    _, found = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert {target["nodes"]["cloud"] for target in yaml.safe_load(found)["targets"]} == {"gke"}

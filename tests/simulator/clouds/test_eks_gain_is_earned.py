@@ -1,5 +1,6 @@
 """From the gateway's calls to a simulated node's disk: an image is present only if every step was really taken."""
 
+import json
 import random
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from eks_stand import REGION, Stand, stand_in  # noqa: E402 - the builders live 
 from airflow_llm_provisioning.core.experiment import NodeProfile  # noqa: E402 - the same
 from airflow_llm_provisioning.gateways.autoscalers.karpenter import Karpenter  # noqa: E402 - the same
 from airflow_llm_provisioning.gateways.autoscalers.luna import Luna  # noqa: E402 - the same
-from llm_provisioning_simulator.infra.autoscalers import karpenter_nodes, luna  # noqa: E402 - the same
+from llm_provisioning_simulator.infra.autoscalers import ec2  # noqa: E402 - the same
 from llm_provisioning_simulator.infra.delivery import deliver  # noqa: E402 - the same
 from llm_provisioning_simulator.profiles import load_profile  # noqa: E402 - the same
 from llm_provisioning_simulator.world import NodeSpec  # noqa: E402 - the same
@@ -39,9 +40,9 @@ def disks(autoscaler: str, profile: NodeProfile) -> dict[str, Any]:
     """Return the data volume as the simulated autoscaler reads it from what the gateway rendered."""
     if autoscaler == "luna":
         (config_map,) = Luna().setup(profile).manifests
-        return luna._data_volume(config_map["data"]["aws.blockDeviceMappings"])
+        return ec2.data_volume(json.loads(config_map["data"]["aws.blockDeviceMappings"]))
     node_class = Karpenter().setup(profile).manifests[0]
-    return karpenter_nodes._data_volume(node_class["spec"])
+    return ec2.data_volume(node_class["spec"]["blockDeviceMappings"])
 
 
 def arrival(stand: Stand, reference: str, volume: Mapping[str, Any]) -> tuple[str, str]:

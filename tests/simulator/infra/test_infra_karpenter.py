@@ -1,8 +1,10 @@
 """Karpenter: NodePools and node classes in, NodeClaims with conditions and nodes out."""
 
+import re
 from typing import Any
 
-from infra_builders import IMAGES, Build, SmallCluster, a_pod, a_world
+import pytest
+from infra_builders import GIB, IMAGES, Build, SmallCluster, a_pod, a_world
 
 from llm_provisioning_simulator.infra.autoscalers.karpenter_nodes import node_spec
 from llm_provisioning_simulator.world import Snapshot
@@ -149,3 +151,86 @@ async def test_a_pod_no_pool_fits_is_told_so(small_cluster: Build) -> None:
     cluster.apply(a_pod("eks", nodeSelector={"target": "another"}))
     await cluster.until(lambda: any("no nodepool matched" in message for _, message in cluster.events("worker")))
     assert cluster.store.list("nodeclaims") == []
+
+
+def bottlerocket_settings(snapshotter: str = "soci", mode: str = "parallel-pull-unpack", unpacks: str = "12") -> str:
+    """Bottlerocket's user data as aws-samples/karpenter-blueprints has it."""
+    plugin = "[settings.container-runtime-plugins.soci-snapshotter"
+    return (
+        f'[settings.container-runtime]\nsnapshotter = "{snapshotter}"\n'
+        f'{plugin}]\npull-mode = "{mode}"\n'
+        f"{plugin}.parallel-pull-unpack]\nmax-concurrent-unpacks-per-image = {unpacks}\n"
+    )
+
+
+NODE_CONFIG = "apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec:\n  featureGates:\n    FastImagePull: {gate}\n"
+MIME = (
+    'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="//"\n\n'
+    "--//\nContent-Type: text/x-shellscript\n\n#!/bin/bash\ntrue\n"
+    f"--//\nContent-Type: {{kind}}\n\n{NODE_CONFIG.format(gate='true')}--//--\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("alias", "user_data", "unpacks"),
+    [
+        ("bottlerocket@latest", bottlerocket_settings(), 12),
+        ("bottlerocket@v1.44.0", bottlerocket_settings(), 12),
+        # Bottlerocket's own default unpacks one layer after the other, as containerd does.
+        ("bottlerocket@latest", bottlerocket_settings().partition("max-")[0], 1),
+        ("al2023@latest", NODE_CONFIG.format(gate="true"), 12),
+        ("al2023@v20250821", NODE_CONFIG.format(gate="true"), 12),
+        ("al2023@latest", MIME.format(kind="application/node.eks.aws"), 12),
+        # From here on nothing is gained: older systems, other settings, the other system's language, nonsense.
+        ("bottlerocket@v1.43.2", bottlerocket_settings(), None),
+        ("bottlerocket@latest", bottlerocket_settings(snapshotter="overlayfs"), None),
+        ("bottlerocket@latest", bottlerocket_settings(mode="lazy"), None),
+        ("bottlerocket@latest", bottlerocket_settings(unpacks='"12"'), None),
+        ("bottlerocket@latest", NODE_CONFIG.format(gate="true"), None),
+        ("bottlerocket@latest", "settings = 1 2", None),
+        ("bottlerocket@latest", "", None),
+        ("al2023@v20250715", NODE_CONFIG.format(gate="true"), None),
+        ("al2023@latest", NODE_CONFIG.format(gate="false"), None),
+        ("al2023@latest", NODE_CONFIG.format(gate="true").replace("NodeConfig", "Pod"), None),
+        ("al2023@latest", MIME.format(kind="text/x-shellscript"), None),
+        ("al2023@latest", bottlerocket_settings(), None),
+        ("al2023@latest", "a: [", None),
+    ],
+)
+async def test_socis_parallel_pull_is_read_from_the_node_classes_user_data(
+    small_cluster: Build, alias: str, user_data: str, unpacks: int | None
+) -> None:
+    """The setting counts on a system that knows it, in its own language. Nothing else counts, nor does a name."""
+    cluster = await an_eks_cluster(small_cluster)
+    size = cluster.ctx.profile.instance_type("g6.4xlarge")
+    node_class = ec2_class(amiSelectorTerms=[{"alias": alias}], userData=user_data)
+    node_class["metadata"]["name"] = "soci-parallel-pull"
+
+    spec, _ = node_spec(cluster.ctx, node_pool(), node_class, size)
+
+    assert spec.parallel_unpacks == unpacks
+
+
+async def pull_of_a_node(small_cluster: Build, **spec: Any) -> float:
+    """Return the seconds that a worker's pull takes on a node of such a node class, as its events say."""
+    device = {"deviceName": "/dev/xvdb", "ebs": {"volumeSize": "80Gi", "throughput": 1000}}
+    node_class = ec2_class(**({"blockDeviceMappings": [device]} | spec))
+    cluster = await an_eks_cluster(small_cluster, node_class, world=a_world("eks", (GIB // 2,) * 20))
+    cluster.apply(a_worker())
+    await cluster.until(lambda: cluster.is_running("worker"))
+    (text,) = [message for _, message in cluster.events("worker") if message.startswith("Successfully pulled")]
+    taken = re.search(r"in (?:(\d+)m)?([\d.]+)s", text)
+    assert taken is not None
+    return int(taken[1] or 0) * 60 + float(taken[2])
+
+
+async def test_a_parallel_pull_is_faster_on_a_disk_that_keeps_up_and_only_there(small_cluster: Build) -> None:
+    """With the setting a pull takes less than half; on a plain gp3 volume the disk decides, and the gain is gone."""
+    plain_volume = [{"deviceName": "/dev/xvdb", "ebs": {"volumeSize": "80Gi"}}]
+
+    plain = await pull_of_a_node(small_cluster)
+    fast = await pull_of_a_node(small_cluster, userData=bottlerocket_settings())
+    slow_disk = await pull_of_a_node(small_cluster, userData=bottlerocket_settings(), blockDeviceMappings=plain_volume)
+
+    assert fast < 0.5 * plain
+    assert slow_disk > 0.9 * plain

@@ -140,3 +140,14 @@ async def test_a_snapshot_counts_on_bottlerocket_only(small_cluster: Build) -> N
     assert luna.node_spec(cluster.ctx, size, values)[0].snapshot_id == "snap-1"
     spec, system = luna.node_spec(cluster.ctx, size, values | {"aws.isBottlerocketImage": "false"})
     assert (spec.snapshot_id, system) == (None, "al2023")
+
+
+async def test_the_device_plugin_has_a_pod_of_its_own_on_every_gpu_node(small_cluster: Build) -> None:
+    """Two GPU nodes of one EKS cluster: two pods of the DaemonSet, told apart by name."""
+    cluster: SmallCluster = await small_cluster("eks", "luna")
+    cluster.apply(a_pod("eks", "first"))
+    cluster.apply(a_pod("eks", "second"))
+    await cluster.until(lambda: cluster.is_running("first") and cluster.is_running("second"))
+    plugins = [pod for pod in cluster.store.list("pods", "kube-system") if pod["spec"].get("nodeName")]
+    assert len({pod["spec"]["nodeName"] for pod in plugins}) == 2
+    assert len({pod["metadata"]["name"] for pod in plugins}) == 2

@@ -1,14 +1,15 @@
-"""What all node autoscalers share: pods that no node can take, machines asked for on their behalf, and empty machines.
+"""What all node autoscalers share: pods that fit on no node, the machines promised to them, and idle machines.
 
-A machine is asked for once for each pod that needs one; an empty machine that is promised to nobody (its pod was
-deleted while it booted) is promised again before another is asked for.
+A machine is asked for once for each pod that needs one. An idle machine without a promise (its pod was deleted while it
+booted) is promised again before another is asked for. The autoscalers differ in which pods they serve, when they look,
+and what a new machine is like; nothing here knows those.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final
 
 from llm_provisioning_simulator.infra.demand import allocatable_of, missing, pod_demand
 from llm_provisioning_simulator.infra.deviceplugin import owned_by_daemonset
@@ -17,39 +18,150 @@ from llm_provisioning_simulator.infra.nodes import NodeFleet
 from llm_provisioning_simulator.infra.scheduler import is_unschedulable, selects, tolerates
 from llm_provisioning_simulator.infra.tasks import TaskGroup
 from llm_provisioning_simulator.profiles import InstanceType
-from llm_provisioning_simulator.world import digest_of
+from llm_provisioning_simulator.world import NodeSpec, digest_of
 
 Object = dict[str, Any]
 
 ZONES: Final = {"eks": "{region}a", "gke": "{region}-a", "aks": "{region}-1"}
 
 
-class NodeAutoscaler(Protocol):
-    """One node autoscaler of one cluster."""
+class NodeAutoscaler(ABC):
+    """One node autoscaler of one cluster: it promises machines to pods, and sends idle machines away."""
+
+    idle_look_s: ClassVar[str]
+    """The profile's number: seconds between two looks for idle machines."""
+
+    def __init__(self, ctx: ClusterContext, fleet: NodeFleet) -> None:
+        self.ctx = ctx
+        self.fleet = fleet
+        self.tasks = TaskGroup()
+        self.promises: dict[str, str] = {}
+        """Pod (uid) -> the machine promised to it."""
+        self._idle_since: dict[str, datetime] = {}
 
     async def run(self) -> None:
         """Work until cancelled."""
-        ...
+        try:
+            async with asyncio.TaskGroup() as group:
+                for loop in (*self.loops(), self._remove_idle_machines()):
+                    group.create_task(loop)
+        finally:
+            await self.tasks.stop()
 
+    @abstractmethod
+    def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """Return what else runs beside the removal of idle machines."""
 
-@dataclass(slots=True)
-class Promises:
-    """Which machine was asked for on behalf of which pod (uid)."""
+    @abstractmethod
+    def add_machine(self, pod: Object) -> str | None:
+        """Ask the cloud for a machine for a pod and return its name; None, and an event, where there is none."""
 
-    by_pod: dict[str, str] = field(default_factory=dict)
+    @abstractmethod
+    def may_remove(self, machine: Machine) -> bool:
+        """Tell whether an idle machine is one that this autoscaler removes."""
 
-    def drop_gone(self, pods: set[str], machines: Mapping[str, Machine]) -> None:
-        """Forget promises to pods, or of machines, that are no more."""
-        kept = {pod: name for pod, name in self.by_pod.items() if pod in pods and name in machines}
-        self.by_pod = kept
+    def idle_limit_s(self, machine: Machine) -> float:
+        """Return how long a machine may be idle."""
+        return self.ctx.profile.value("scale_down_after_s")
 
-    def free(self, ctx: ClusterContext, machines: Mapping[str, Machine], pod: Object) -> str | None:
-        """Return a machine that stays, is empty and promised to nobody, and on which a pod can run."""
-        taken = set(self.by_pod.values()) | occupied(ctx)
-        for machine in machines.values():
-            if machine.state != "leaving" and machine.name not in taken and could_run(ctx, pod, machine):
+    def removing(self, machine: Machine) -> None:  # noqa: B027 - Luna has nothing to note
+        """Hear that the removal of a machine begins."""
+
+    def removed(self, machine: Machine) -> None:  # noqa: B027 - the same
+        """Hear that a machine is gone."""
+
+    async def remove(self, machine: Machine) -> None:
+        """End a machine whose removal has been told."""
+        await self.fleet.terminate(machine.name)
+        self.removed(machine)
+
+    def promise(self, pod: Object) -> bool:
+        """Promise a machine to a pod, an idle one before a new one; tell whether it has one now."""
+        uid = pod["metadata"]["uid"]
+        if uid not in self.promises:
+            machine = self._free_machine(pod) or self.add_machine(pod)
+            if machine is not None:
+                self.promises[uid] = machine
+        return uid in self.promises
+
+    def drop_old_promises(self) -> None:
+        """Forget promises to pods that no longer wait, and of machines that are gone."""
+        waiting = {pod["metadata"]["uid"] for pod in pending_pods(self.ctx)}
+        machines = self.fleet.machines
+        self.promises = {pod: name for pod, name in self.promises.items() if pod in waiting and name in machines}
+
+    def tell(self, involved: Object, reason: str, message: str, type_: str = "Normal", *, component: str) -> None:
+        """Write an event as a client-go recorder does."""
+        self.ctx.store.record_event(involved, reason, message, component=component, style="kubelet", type_=type_)
+
+    def _free_machine(self, pod: Object) -> str | None:
+        """Return a machine that stays, is idle and not promised, and on which a pod can run."""
+        taken = set(self.promises.values()) | occupied(self.ctx)
+        for machine in self.fleet.machines.values():
+            if machine.state != "leaving" and machine.name not in taken and could_run(self.ctx, pod, machine):
                 return machine.name
         return None
+
+    async def _remove_idle_machines(self) -> None:
+        look_every_s = self.ctx.profile.value(self.idle_look_s)
+        while True:
+            await self.ctx.clock.sleep(look_every_s)
+            for machine in self._idle_machines():
+                idle_s = (self.ctx.clock.now() - self._idle_since[machine.name]).total_seconds()
+                if idle_s >= self.idle_limit_s(machine):
+                    self.removing(machine)
+                    self.tasks.start(self.remove(machine))
+
+    def _idle_machines(self) -> list[Machine]:
+        """Return the machines that hold nothing and that no waiting pod could use, and note since when."""
+        busy, wanted = occupied(self.ctx), pending_pods(self.ctx)
+        idle = []
+        for machine in list(self.fleet.machines.values()):
+            if not self.may_remove(machine) or machine.state == "leaving":
+                continue
+            if machine.name in busy or any(could_run(self.ctx, pod, machine) for pod in wanted):
+                self._idle_since.pop(machine.name, None)
+                continue
+            self._idle_since.setdefault(machine.name, self.ctx.clock.now())
+            idle.append(machine)
+        self._idle_since = {name: at for name, at in self._idle_since.items() if name in self.fleet.machines}
+        return idle
+
+
+class PodAutoscaler(NodeAutoscaler):
+    """A node autoscaler that follows single pods: Luna and Karpenter. The cluster autoscaler scans instead."""
+
+    served_look_s: ClassVar[str]
+    """The profile's number: seconds until a pod that was promised a machine is looked at again."""
+
+    def __init__(self, ctx: ClusterContext, fleet: NodeFleet) -> None:
+        super().__init__(ctx, fleet)
+        self._followed: set[str] = set()
+
+    def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """Return the loop that follows the pods."""
+        return (self._follow_pods(),)
+
+    def serves(self, pod: Object) -> bool:
+        """Tell whether a pod is one that this autoscaler makes nodes for."""
+        return True
+
+    async def _follow_pods(self) -> None:
+        async for _type, _resource, pod in self.ctx.store.subscribe("pods"):
+            uid = pod["metadata"]["uid"]
+            if self.serves(pod) and is_unschedulable(pod) and uid not in self._followed:
+                self._followed.add(uid)
+                self.tasks.start(self._serve(pod))
+
+    async def _serve(self, pod: Object) -> None:
+        """Keep a machine promised to a pod for as long as it waits; after a refusal try again later."""
+        try:
+            await self.ctx.pause("reaction_s")
+            while still_waits(self.ctx, pod):
+                self.drop_old_promises()
+                await self.ctx.pause(self.served_look_s if self.promise(pod) else "retry_after_refusal_s")
+        finally:
+            self._followed.discard(pod["metadata"]["uid"])
 
 
 def could_run(ctx: ClusterContext, pod: Object, machine: Machine) -> bool:
@@ -116,59 +228,32 @@ def new_identity(ctx: ClusterContext, pool: str) -> tuple[str, str]:
     return name, f"azure://{group}/virtualMachineScaleSets/aks-{pool}-vmss/virtualMachines/{token[:6]}"
 
 
-class EmptyNodes:
-    """Sends machines away that have held no pod for a while. `ours`: which machines it may send away."""
+def new_node(
+    ctx: ClusterContext,
+    pool: str,
+    size: InstanceType,
+    *,
+    labels: Mapping[str, str],
+    taints: tuple[Mapping[str, str], ...] = (),
+    gpu: Mapping[str, int] | None = None,
+    **delivery: Any,
+) -> NodeSpec:
+    """Return a new node of this cluster. `pool` is a part of its name; `delivery`: NodeSpec's fields on images.
 
-    def __init__(self, ctx: ClusterContext, fleet: NodeFleet, ours: Callable[[Machine], bool]) -> None:
-        self._ctx = ctx
-        self._fleet = fleet
-        self._ours = ours
-        self._since: dict[str, datetime] = {}
-        self._tasks = TaskGroup()
-
-    async def run(
-        self,
-        look_every_s: float,
-        patience_s: Callable[[Machine], float],
-        before: Callable[[Machine], None] = lambda _machine: None,
-        after: Callable[[Machine], None] = lambda _machine: None,
-    ) -> None:
-        """Look again and again until cancelled. `before` and `after` a machine's end, the autoscaler is told."""
-        try:
-            while True:
-                await self._ctx.clock.sleep(look_every_s)
-                for machine in self._idle():
-                    empty_s = (self._ctx.clock.now() - self._since[machine.name]).total_seconds()
-                    if empty_s >= patience_s(machine):
-                        before(machine)
-                        self._tasks.start(self._send_away(machine, after))
-        finally:
-            await self._tasks.stop()
-
-    async def _send_away(self, machine: Machine, after: Callable[[Machine], None]) -> None:
-        await self._fleet.terminate(machine.name)
-        after(machine)
-
-    def _idle(self) -> list[Machine]:
-        """Return our machines that hold nothing and that no waiting pod could use, and note since when."""
-        busy = occupied(self._ctx)
-        wanted = pending_pods(self._ctx)
-        now = self._ctx.clock.now()
-        idle = []
-        for machine in list(self._fleet.machines.values()):
-            if not self._ours(machine) or machine.state == "leaving":
-                continue
-            if machine.name in busy or any(could_run(self._ctx, pod, machine) for pod in wanted):
-                self._since.pop(machine.name, None)
-                continue
-            self._since.setdefault(machine.name, now)
-            idle.append(machine)
-        self._since = {name: since for name, since in self._since.items() if name in self._fleet.machines}
-        return idle
-
-
-async def together(*work: Any) -> None:
-    """Run coroutines until one fails or all are cancelled."""
-    async with asyncio.TaskGroup() as group:
-        for item in work:
-            group.create_task(item)
+    `gpu`: SKU -> count; without it what the machine size has.
+    """
+    name, provider_id = new_identity(ctx, pool)
+    cluster = ctx.cluster
+    return NodeSpec(
+        cluster=cluster.name,
+        name=name,
+        cloud=cluster.cloud,
+        region=cluster.region,
+        zone=zone_of(ctx),
+        instance_type=size.name,
+        gpu=dict(gpu) if gpu is not None else {size.gpu: size.gpus} if size.gpu else {},
+        labels=dict(labels),
+        taints=tuple(dict(taint) for taint in taints),
+        provider_id=provider_id,
+        **delivery,
+    )

@@ -19,8 +19,7 @@ from llm_provisioning_simulator.infra.demand import pod_demand
 from llm_provisioning_simulator.infra.machines import ClusterContext, Machine
 from llm_provisioning_simulator.infra.nodeobjects import drop_taint
 from llm_provisioning_simulator.infra.nodes import LaunchRefusedError, NodeFleet
-from llm_provisioning_simulator.infra.scheduler import is_unschedulable, selects, tolerates
-from llm_provisioning_simulator.infra.tasks import TaskGroup
+from llm_provisioning_simulator.infra.scheduler import selects, tolerates
 from llm_provisioning_simulator.kube.stamps import stamp
 from llm_provisioning_simulator.profiles import InstanceType
 from llm_provisioning_simulator.world import NodeSpec
@@ -34,97 +33,77 @@ _CONDITIONS: Final = ("Launched", "Registered", "Initialized", "Ready")
 _MANAGER: Final = "karpenter"
 
 
-class Karpenter:
+class Karpenter(base.PodAutoscaler):
     """Karpenter in one cluster."""
 
+    idle_look_s = served_look_s = "empty_poll_s"
+
     def __init__(self, ctx: ClusterContext, fleet: NodeFleet) -> None:
-        self._ctx = ctx
-        self._fleet = fleet
-        self._tasks = TaskGroup()
-        self._promises = base.Promises()
-        self._asked: set[str] = set()
+        super().__init__(ctx, fleet)
         self._claims: dict[str, str] = {}
         """Machine -> its NodeClaim."""
-        self._empty = base.EmptyNodes(ctx, fleet, lambda machine: machine.name in self._claims)
 
-    async def run(self) -> None:
-        """Work until cancelled."""
-        poll_s = self._ctx.profile.value("empty_poll_s")
-        try:
-            await base.together(
-                self._follow_pods(), self._empty.run(poll_s, self._patience_s, self._ending, self._ended)
-            )
-        finally:
-            await self._tasks.stop()
-
-    async def _follow_pods(self) -> None:
-        async for _type, _resource, pod in self._ctx.store.subscribe("pods"):
-            uid = pod["metadata"]["uid"]
-            if is_unschedulable(pod) and uid not in self._asked:
-                self._asked.add(uid)
-                self._tasks.start(self._provide(pod))
-
-    async def _provide(self, pod: Object) -> None:
-        """See to it that a pod is promised a machine for as long as it waits; later again when one is refused."""
-        ctx, uid = self._ctx, pod["metadata"]["uid"]
-        try:
-            await ctx.pause("reaction_s")
-            while base.still_waits(ctx, pod):
-                waiting = {item["metadata"]["uid"] for item in base.pending_pods(ctx)}
-                self._promises.drop_gone(waiting, self._fleet.machines)
-                satisfied = uid in self._promises.by_pod or self._satisfy(pod)
-                await ctx.pause("empty_poll_s" if satisfied else "retry_after_refusal_s")
-        finally:
-            self._asked.discard(uid)
-
-    def _satisfy(self, pod: Object) -> bool:
-        ctx, uid = self._ctx, pod["metadata"]["uid"]
-        free = self._promises.free(ctx, self._fleet.machines, pod)
-        if free is not None:
-            self._promises.by_pod[uid] = free
-            return True
-        for pool in ctx.store.list("nodepools"):
-            size = self._size_for(pool, pod)
-            node_class = self._class_of(pool)
+    def add_machine(self, pod: Object) -> str | None:
+        """Make a NodeClaim of the first pool that fits a pod, and its machine."""
+        for pool in self.ctx.store.list("nodepools"):
+            size, node_class = self._size_for(pool, pod), self._class_of(pool)
             if size is not None and node_class is not None:
                 return self._claim(pod, pool, node_class, size)
         text = "Failed to schedule pod, no nodepool matched: incompatible requirements, taints or resources"
-        self._tell(pod, "FailedScheduling", text, "Warning")
-        return False
+        self._event(pod, "FailedScheduling", text, "Warning")
+        return None
+
+    def may_remove(self, machine: Machine) -> bool:
+        """Only machines with a NodeClaim."""
+        return machine.name in self._claims
+
+    def idle_limit_s(self, machine: Machine) -> float:
+        """Return how long the machine's pool leaves it empty (spec.disruption.consolidateAfter)."""
+        pool = self.ctx.store.peek("nodepools", machine.spec.labels.get(POOL_LABEL, ""))
+        after = ((pool or {}).get("spec", {}).get("disruption") or {}).get("consolidateAfter", "0s")
+        return seconds(after)
+
+    def removing(self, machine: Machine) -> None:
+        """Say on the NodeClaim that its instance ends."""
+        claim = self._claims.get(machine.name)
+        if claim is not None:
+            self._set(claim, "InstanceTerminating", "True", "InstanceTerminating", "")
+
+    def removed(self, machine: Machine) -> None:
+        """Delete the NodeClaim."""
+        claim = self._claims.pop(machine.name, None)
+        if claim is not None:
+            self.ctx.store.delete("nodeclaims", claim)
 
     def _size_for(self, pool: Object, pod: Object) -> InstanceType | None:
         template = pool["spec"]["template"]
         labels = template_labels(pool)
         if not tolerates(pod, template["spec"].get("taints") or ()) or not selects(pod, labels):
             return None
-        return base.smallest(self._ctx, pod, lambda size: admits(template["spec"].get("requirements") or (), size))
+        return base.smallest(self.ctx, pod, lambda size: admits(template["spec"].get("requirements") or (), size))
 
     def _class_of(self, pool: Object) -> Object | None:
         reference = pool["spec"]["template"]["spec"]["nodeClassRef"]
         resource = _CLASSES.get(reference["kind"])
-        return self._ctx.store.get(resource, reference["name"]) if resource else None
+        return self.ctx.store.get(resource, reference["name"]) if resource else None
 
-    def _claim(self, pod: Object, pool: Object, node_class: Object, size: InstanceType) -> bool:
+    def _claim(self, pod: Object, pool: Object, node_class: Object, size: InstanceType) -> str | None:
         """Make a NodeClaim and its machine; a refused one is deleted again, as Karpenter does."""
-        ctx = self._ctx
-        claim = ctx.store.create("nodeclaims", _new_claim(pool, pod, stamp(ctx.clock.now())), manager=_MANAGER)[
-            "metadata"
-        ]["name"]
-        self._tell(pod, "Nominated", f"Pod should schedule on: nodeclaim/{claim}")
+        ctx = self.ctx
+        made = ctx.store.create("nodeclaims", _new_claim(pool, pod, stamp(ctx.clock.now())), manager=_MANAGER)
+        claim = made["metadata"]["name"]
+        self._event(pod, "Nominated", f"Pod should schedule on: nodeclaim/{claim}")
         spec, system = node_spec(ctx, pool, node_class, size)
         try:
-            machine = self._fleet.launch(
-                spec, size, system, self._listener(claim, spec), startup_taints=(UNREGISTERED,)
-            )
+            machine = self.fleet.launch(spec, size, system, self._listener(claim, spec), startup_taints=(UNREGISTERED,))
         except LaunchRefusedError as error:
             self._set(claim, "Launched", "False", "LaunchFailed", str(error))
             self._claim_event(claim, "InsufficientCapacityError", f"NodeClaim {claim} event: {error}", "Warning")
             ctx.store.delete("nodeclaims", claim)
-            return False
+            return None
         self._claims[machine.name] = claim
-        self._promises.by_pod[pod["metadata"]["uid"]] = machine.name
-        self._tasks.start(self._give_up(machine, claim))
-        return True
+        self.tasks.start(self._give_up(machine, claim))
+        return machine.name
 
     def _listener(self, claim: str, spec: NodeSpec) -> Callable[[str], None]:
         """Return what turns a machine's stages into a NodeClaim's conditions."""
@@ -146,34 +125,16 @@ class Karpenter:
 
     async def _give_up(self, machine: Machine, claim: str) -> None:
         """End a machine that has not registered within the limit; its pod is provided for anew."""
-        ctx = self._ctx
+        ctx = self.ctx
         await ctx.clock.sleep(ctx.profile.value("registration_limit_s"))
         if machine.state == "launching" and machine.name in self._claims:
-            self._claim_event(
-                claim, "Registered", f"NodeClaim {claim} event: node not registered within 15m", "Warning"
-            )
-            self._ending(machine)
-            await self._fleet.terminate(machine.name)
-            self._ended(machine)
-
-    def _patience_s(self, machine: Machine) -> float:
-        """Return how long the machine's pool leaves it empty (spec.disruption.consolidateAfter)."""
-        pool = self._ctx.store.peek("nodepools", machine.spec.labels.get(POOL_LABEL, ""))
-        after = ((pool or {}).get("spec", {}).get("disruption") or {}).get("consolidateAfter", "0s")
-        return seconds(after)
-
-    def _ending(self, machine: Machine) -> None:
-        claim = self._claims.get(machine.name)
-        if claim is not None:
-            self._set(claim, "InstanceTerminating", "True", "InstanceTerminating", "")
-
-    def _ended(self, machine: Machine) -> None:
-        claim = self._claims.pop(machine.name, None)
-        if claim is not None:
-            self._ctx.store.delete("nodeclaims", claim)
+            text = f"NodeClaim {claim} event: node not registered within 15m"
+            self._claim_event(claim, "Registered", text, "Warning")
+            self.removing(machine)
+            await self.remove(machine)
 
     def _set(self, claim: str, type_: str, status: str, reason: str, message: str) -> None:
-        now = stamp(self._ctx.clock.now())
+        now = stamp(self.ctx.clock.now())
 
         def change(item: Object) -> None:
             rows = item.setdefault("status", {}).setdefault("conditions", [])
@@ -185,7 +146,7 @@ class Karpenter:
                 row.update(status=status, lastTransitionTime=now)
             row.update(reason=reason, message=message, observedGeneration=item["metadata"].get("generation", 1))
 
-        self._ctx.store.mutate("nodeclaims", claim, None, change, subresource="status", manager=_MANAGER)
+        self.ctx.store.mutate("nodeclaims", claim, None, change, subresource="status", manager=_MANAGER)
         if status == "True":
             self._claim_event(claim, type_, f"Status condition transitioned, Type: {type_}, Status: Unknown -> True")
 
@@ -193,18 +154,18 @@ class Karpenter:
         def change(item: Object) -> None:
             item.setdefault("status", {}).update(fields)
 
-        self._ctx.store.mutate("nodeclaims", claim, None, change, subresource="status", manager=_MANAGER)
+        self.ctx.store.mutate("nodeclaims", claim, None, change, subresource="status", manager=_MANAGER)
 
     def _mutate_node(self, name: str, change: Callable[[Object], None]) -> None:
-        self._ctx.store.mutate("nodes", name, None, change, manager=_MANAGER)
+        self.ctx.store.mutate("nodes", name, None, change, manager=_MANAGER)
 
     def _claim_event(self, claim: str, reason: str, message: str, type_: str = "Normal") -> None:
-        found = self._ctx.store.get("nodeclaims", claim)
+        found = self.ctx.store.get("nodeclaims", claim)
         if found is not None:
-            self._tell(found, reason, message, type_)
+            self._event(found, reason, message, type_)
 
-    def _tell(self, involved: Object, reason: str, message: str, type_: str = "Normal") -> None:
-        self._ctx.store.record_event(involved, reason, message, component="karpenter", style="kubelet", type_=type_)
+    def _event(self, involved: Object, reason: str, message: str, type_: str = "Normal") -> None:
+        self.tell(involved, reason, message, type_, component="karpenter")
 
 
 def _new_claim(pool: Object, pod: Object, at: str) -> Object:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from llm_provisioning_simulator.infra.autoscalers import base
+from llm_provisioning_simulator.infra.autoscalers import base, ec2
 from llm_provisioning_simulator.infra.machines import ClusterContext, OperatingSystem
 from llm_provisioning_simulator.profiles import InstanceType
 from llm_provisioning_simulator.world import NodeSpec
@@ -13,47 +13,29 @@ Object = dict[str, Any]
 
 POOL_LABEL: Final = "karpenter.sh/nodepool"
 
-_DATA_DEVICE: Final = "/dev/xvdb"
-
 
 def node_spec(
     ctx: ClusterContext, pool: Object, node_class: Object, size: InstanceType
 ) -> tuple[NodeSpec, OperatingSystem]:
     """Return the node a pool and its class describe at this moment."""
-    cluster, spec = ctx.cluster, node_class["spec"]
-    name, provider_id = base.new_identity(ctx, "karpenter")
-    taints = [dict(taint) for taint in pool["spec"]["template"]["spec"].get("taints") or ()]
-    common: dict[str, Any] = {
-        "cluster": cluster.name,
-        "name": name,
-        "cloud": cluster.cloud,
-        "region": cluster.region,
-        "zone": base.zone_of(ctx),
-        "instance_type": size.name,
-        "gpu": {size.gpu: size.gpus} if size.gpu else {},
-        "labels": {**template_labels(pool), "node.kubernetes.io/instance-type": size.name},
-        "taints": tuple(taints),
-        "provider_id": provider_id,
-    }
-    if cluster.cloud == "aks":
-        return NodeSpec(**common, streaming=bool((spec.get("artifactStreaming") or {}).get("enabled"))), "ubuntu"
-    if any("al2023" in str(term.get("alias", "")) for term in spec.get("amiSelectorTerms") or ()):
-        return NodeSpec(**common), "al2023"
+    system, delivery = _images(ctx.cluster.cloud, node_class["spec"])
+    labels = {**template_labels(pool), "node.kubernetes.io/instance-type": size.name}
+    taints = tuple(pool["spec"]["template"]["spec"].get("taints") or ())
+    return base.new_node(ctx, "karpenter", size, labels=labels, taints=taints, **delivery), system
+
+
+def _images(cloud: str, spec: Object) -> tuple[OperatingSystem, dict[str, Any]]:
+    """Return what a node class says about a node's system and about how images reach it."""
+    if cloud == "aks":
+        return "ubuntu", {"streaming": bool((spec.get("artifactStreaming") or {}).get("enabled"))}
+    alias = next((str(term["alias"]) for term in spec.get("amiSelectorTerms") or () if term.get("alias")), "")
+    system: OperatingSystem = "al2023" if "al2023" in alias else "bottlerocket"
+    unpacks = ec2.parallel_unpacks(system, alias, str(spec.get("userData") or ""))
+    if system == "al2023":
+        return system, {"parallel_unpacks": unpacks}
+    volume = ec2.data_volume(spec.get("blockDeviceMappings") or ())
     raid = spec.get("instanceStorePolicy") == "RAID0"
-    return NodeSpec(**common, **_data_volume(spec), instance_store_raid=raid), "bottlerocket"
-
-
-def _data_volume(spec: Object) -> dict[str, Any]:
-    for device in spec.get("blockDeviceMappings") or ():
-        if device.get("deviceName") == _DATA_DEVICE:
-            ebs = device.get("ebs") or {}
-            size = re.match(r"\d+", str(ebs.get("volumeSize", "")))
-            return {
-                "snapshot_id": ebs.get("snapshotID"),
-                "data_volume_gib": int(size.group()) if size else None,
-                "volume_initialization_rate_mib_s": ebs.get("volumeInitializationRate"),
-            }
-    return {}
+    return system, {**volume, "instance_store_raid": raid, "parallel_unpacks": unpacks}
 
 
 def template_labels(pool: Object) -> dict[str, str]:
@@ -87,7 +69,7 @@ def _met(found: str | None, rule: Mapping[str, Any]) -> bool:
 
 
 def seconds(duration: str) -> float:
-    """Read a Go duration (`30s`, `1m30s`, `1h`); `Never` is for ever."""
+    """Read a Go duration (`30s`, `1m30s`, `1h`); `Never` is infinity."""
     if duration == "Never":
         return float("inf")
     factors = {"h": 3600.0, "m": 60.0, "s": 1.0}

@@ -4,12 +4,13 @@ Events, waits and limits are those of kubernetes/autoscaler (processors/status/e
 constants and defaults). A pool is read anew at every scan, as the cloud's API last left it.
 """
 
+from collections.abc import Coroutine
 from datetime import datetime
 from typing import Any, Final
 
 from llm_provisioning_simulator.infra.autoscalers import base
 from llm_provisioning_simulator.infra.autoscalers.provisioning import AutoProvisioning
-from llm_provisioning_simulator.infra.demand import GPU, pod_demand
+from llm_provisioning_simulator.infra.demand import GPU, allocatable_of, missing, pod_demand
 from llm_provisioning_simulator.infra.machines import ClusterContext, Machine, OperatingSystem
 from llm_provisioning_simulator.infra.nodeobjects import provider_label
 from llm_provisioning_simulator.infra.nodes import LaunchRefusedError, NodeFleet
@@ -20,64 +21,59 @@ from llm_provisioning_simulator.world import NodePool, NodeSpec
 
 Object = dict[str, Any]
 
-_COMPONENT: Final = "cluster-autoscaler"
 _SYSTEMS: Final[dict[str, OperatingSystem]] = {"eks": "al2023", "gke": "cos", "aks": "ubuntu"}
 
 
-class NativeAutoscaler:
+class NativeAutoscaler(base.NodeAutoscaler):
     """The cluster autoscaler of one cluster."""
 
+    idle_look_s = "scan_interval_s"
+
     def __init__(self, ctx: ClusterContext, fleet: NodeFleet) -> None:
-        self._ctx = ctx
-        self._fleet = fleet
-        self._promises = base.Promises()
+        super().__init__(ctx, fleet)
         self._pool_of: dict[str, str] = {}
         """Machine -> its pool."""
         self._backs_off: dict[str, datetime] = {}
         """Pool -> when its last scale-up failed."""
         self._told: dict[str, str] = {}
         """Pod (uid) -> why no pool was enlarged for it, as it was last told."""
-        self._empty = base.EmptyNodes(ctx, fleet, self._may_go)
         self._provisioning = AutoProvisioning(ctx)
 
-    async def run(self) -> None:
-        """Work until cancelled."""
-        value = self._ctx.profile.value
-        patience_s = value("scale_down_after_s")
-        await base.together(
-            self._scan_forever(),
-            self._empty.run(value("scan_interval_s"), lambda _machine: patience_s, after=self._gone),
-        )
+    def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """Return the loop that scans for pending pods."""
+        return (self._scan_repeatedly(),)
 
-    async def _scan_forever(self) -> None:
+    def may_remove(self, machine: Machine) -> bool:
+        """Only machines of a pool that is above its minimum, or gone."""
+        pool = self.ctx.cluster.pools.get(self._pool_of.get(machine.name, ""))
+        return machine.name in self._pool_of and (pool is None or self._size(pool) > pool.min_nodes)
+
+    def removed(self, machine: Machine) -> None:
+        """Let auto-provisioning drop a pool that it made, once its last node is gone."""
+        pool = self._pool_of.get(machine.name, "")
+        if not any(owner == pool and name in self.fleet.machines for name, owner in self._pool_of.items()):
+            self._provisioning.drop(pool)
+
+    async def _scan_repeatedly(self) -> None:
         while True:
-            await self._ctx.pause("scan_interval_s")
+            await self.ctx.pause("scan_interval_s")
             await self._give_up_on_missing()
             self._provisioning.settle()
             for pool in self._pools():
                 while self._size(pool) < pool.min_nodes and self._grow(pool) is not None:
                     pass
-            self._serve_pending()
-
-    def _serve_pending(self) -> None:
-        pods = base.pending_pods(self._ctx)
-        self._promises.drop_gone({pod["metadata"]["uid"] for pod in pods}, self._fleet.machines)
-        for pod in pods:
-            uid = pod["metadata"]["uid"]
-            if uid in self._promises.by_pod or not self._is_old_enough(pod):
-                continue
-            machine = self._promises.free(self._ctx, self._fleet.machines, pod) or self._scale_up(pod)
-            if machine is not None:
-                self._promises.by_pod[uid] = machine
-                self._told.pop(uid, None)
+            self.drop_old_promises()
+            for pod in base.pending_pods(self.ctx):
+                if self._is_old_enough(pod) and self.promise(pod):
+                    self._told.pop(pod["metadata"]["uid"], None)
 
     def _is_old_enough(self, pod: Object) -> bool:
         """GPU pods wait half a minute: their node might only be missing its driver."""
         created_at = parse_stamp(pod["metadata"]["creationTimestamp"])
-        age = self._ctx.profile.value("gpu_pod_age_s" if pod_demand(pod).get(GPU) else "pod_age_s")
-        return created_at is not None and (self._ctx.clock.now() - created_at).total_seconds() >= age
+        age = self.ctx.profile.value("gpu_pod_age_s" if pod_demand(pod).get(GPU) else "pod_age_s")
+        return created_at is not None and (self.ctx.clock.now() - created_at).total_seconds() >= age
 
-    def _scale_up(self, pod: Object) -> str | None:
+    def add_machine(self, pod: Object) -> str | None:
         """Enlarge the first pool that fits; say so on the pod, or say why there is none."""
         reasons: list[str] = []
         for pool in self._pools():
@@ -87,7 +83,7 @@ class NativeAutoscaler:
                 machine = self._grow(pool)
                 if machine is not None:
                     group = f"{self._group(pool)} {before}->{before + 1} (max: {pool.max_nodes})"
-                    self._tell(pod, "TriggeredScaleUp", f"pod triggered scale-up: [{{{group}}}]")
+                    self._event(pod, "TriggeredScaleUp", f"pod triggered scale-up: [{{{group}}}]")
                     return machine.name
                 reason = "in backoff after failed scale-up"
             reasons.append(reason)
@@ -98,71 +94,56 @@ class NativeAutoscaler:
         uid = pod["metadata"]["uid"]
         if self._told.get(uid) != message:
             self._told[uid] = message
-            self._tell(pod, "NotTriggerScaleUp", message)
+            self._event(pod, "NotTriggerScaleUp", message)
         return None
 
     def _obstacle(self, pool: NodePool, pod: Object) -> str | None:
         """Return why a pool cannot help a pod, in the autoscaler's words; None when it can."""
-        size = self._instance_type(pool)
-        probe = Machine(self._spec(pool, "probe", ""), size, "cos", "", self._ctx.clock.now())
         failed_at = self._backs_off.get(pool.name)
         if failed_at is not None:
-            waited_s = (self._ctx.clock.now() - failed_at).total_seconds()
-            if waited_s < self._ctx.profile.value("retry_after_refusal_s"):
+            waited_s = (self.ctx.clock.now() - failed_at).total_seconds()
+            if waited_s < self.ctx.profile.value("retry_after_refusal_s"):
                 return "in backoff after failed scale-up"
         if not tolerates(pod, pool.taints):
             return "node(s) had untolerated taint(s)"
-        if not selects(pod, probe.spec.labels):
+        if not selects(pod, self._labels(pool)):
             return "node(s) didn't match Pod's node affinity/selector"
-        if not base.could_run(self._ctx, pod, probe):
+        if missing(pod_demand(pod), allocatable_of(self._instance_type(pool), self.ctx.profile)):
             return "Insufficient resources"
         return "max node group size reached" if self._size(pool) >= pool.max_nodes else None
 
     def _grow(self, pool: NodePool) -> Machine | None:
         """Add a machine to a pool; None when the cloud refuses, and the pool is left alone for a while."""
-        ctx = self._ctx
-        name, provider_id = base.new_identity(ctx, pool.name)
-        system = _SYSTEMS[ctx.cluster.cloud]
+        ctx = self.ctx
         try:
-            machine = self._fleet.launch(
-                self._spec(pool, name, provider_id),
+            machine = self.fleet.launch(
+                self._spec(pool),
                 self._instance_type(pool),
-                system,
+                _SYSTEMS[ctx.cluster.cloud],
                 driver_installed=pool.driver_installed,
             )
         except LaunchRefusedError as error:
             self._backs_off[pool.name] = ctx.clock.now()
             text = f"Scale-up failed for group {self._group(pool)}: {error}"
             status = {"kind": "ConfigMap", "name": "cluster-autoscaler-status", "namespace": "kube-system"}
-            ctx.store.record_event(
-                status, "FailedToScaleUpGroup", text, component=_COMPONENT, style="kubelet", type_="Warning"
-            )
+            self._event(status, "FailedToScaleUpGroup", text, "Warning")
             return None
         self._pool_of[machine.name] = pool.name
         return machine
 
     async def _give_up_on_missing(self) -> None:
         """Send away machines that did not join in time, and leave their pool alone for a while."""
-        now, limit_s = self._ctx.clock.now(), self._ctx.profile.value("provision_limit_s")
-        for machine in list(self._fleet.machines.values()):
+        now, limit_s = self.ctx.clock.now(), self.ctx.profile.value("provision_limit_s")
+        for machine in list(self.fleet.machines.values()):
             if machine.state == "launching" and (now - machine.launched_at).total_seconds() > limit_s:
                 self._backs_off[self._pool_of.get(machine.name, "")] = now
-                await self._fleet.terminate(machine.name)
-
-    def _may_go(self, machine: Machine) -> bool:
-        pool = self._ctx.cluster.pools.get(self._pool_of.get(machine.name, ""))
-        return machine.name in self._pool_of and (pool is None or self._size(pool) > pool.min_nodes)
-
-    def _gone(self, machine: Machine) -> None:
-        pool = self._pool_of.get(machine.name, "")
-        if not any(owner == pool and name in self._fleet.machines for name, owner in self._pool_of.items()):
-            self._provisioning.drop(pool)
+                await self.fleet.terminate(machine.name)
 
     def _pools(self) -> list[NodePool]:
-        return list(self._ctx.cluster.pools.values())
+        return list(self.ctx.cluster.pools.values())
 
     def _size(self, pool: NodePool) -> int:
-        machines = self._fleet.machines
+        machines = self.fleet.machines
         return sum(
             1
             for name, owner in self._pool_of.items()
@@ -170,37 +151,34 @@ class NativeAutoscaler:
         )
 
     def _group(self, pool: NodePool) -> str:
-        cluster = self._ctx.cluster
+        cluster = self.ctx.cluster
         if cluster.cloud == "gke":
-            zone = base.zone_of(self._ctx)
+            zone = base.zone_of(self.ctx)
             return (
                 f"https://www.googleapis.com/compute/v1/zones/{zone}/instanceGroups/gke-{cluster.name}-{pool.name}-grp"
             )
         return f"aks-{pool.name}-vmss" if cluster.cloud == "aks" else pool.name
 
     def _instance_type(self, pool: NodePool) -> InstanceType:
-        return self._ctx.profile.instance_type(pool.instance_type)
+        return self.ctx.profile.instance_type(pool.instance_type)
 
-    def _spec(self, pool: NodePool, name: str, provider_id: str) -> NodeSpec:
-        cluster = self._ctx.cluster
-        labels = {**pool.labels, provider_label(cluster.cloud): pool.name}
-        return NodeSpec(
-            cluster=cluster.name,
-            name=name,
-            cloud=cluster.cloud,
-            region=cluster.region,
-            zone=base.zone_of(self._ctx),
-            instance_type=pool.instance_type,
-            gpu=dict(pool.gpu),
-            labels=labels,
-            taints=tuple(dict(taint) for taint in pool.taints),
-            provider_id=provider_id,
-            streaming=_streams(cluster.cloud, pool),
+    def _labels(self, pool: NodePool) -> dict[str, str]:
+        return {**pool.labels, provider_label(self.ctx.cluster.cloud): pool.name}
+
+    def _spec(self, pool: NodePool) -> NodeSpec:
+        return base.new_node(
+            self.ctx,
+            pool.name,
+            self._instance_type(pool),
+            labels=self._labels(pool),
+            taints=pool.taints,
+            gpu=pool.gpu,
+            streaming=_streams(self.ctx.cluster.cloud, pool),
             service_account=pool.service_account,
         )
 
-    def _tell(self, pod: Object, reason: str, message: str) -> None:
-        self._ctx.store.record_event(pod, reason, message, component=_COMPONENT, style="kubelet")
+    def _event(self, pod: Object, reason: str, message: str, type_: str = "Normal") -> None:
+        self.tell(pod, reason, message, type_, component="cluster-autoscaler")
 
 
 def _streams(cloud: str, pool: NodePool) -> bool:

@@ -14,12 +14,13 @@ from cluster_in_background import BackgroundCluster, ClusterThread, kubernetes_c
 from operator_harness import apply, context, open_trial, run
 
 from airflow_llm_provisioning import cli
-from airflow_llm_provisioning.core.experiment import Experiment, Target
+from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.preflight import Finding, check_target
-from airflow_llm_provisioning.operators import checking
 from airflow_llm_provisioning.operators.experiment import Preflight
+from airflow_llm_provisioning.preparation import preflight as checking
 
 
 @pytest.fixture
@@ -155,13 +156,12 @@ def test_the_task_passes_with_notes_and_fails_with_every_error(
 ) -> None:
     """What is only noted is returned; one error fails it, with all sentences of all targets together."""
     good = simulated_target()
-    drawn = {"name": "n", "targets": [good.as_dict()]}
-    notes = run(Preflight(task_id="p", experiment=drawn))
+    notes = run(Preflight(task_id="p", experiment=Experiment("n", (good,))))
     assert {note["level"] for note in notes} == {"note"}
     assert any("The hub could not be asked" in note["sentence"] for note in notes)
-    bad = [good.as_dict() | {"name": name, "conn_id": f"missing_{name}"} for name in ("a", "b")]
+    bad = [simulated_target(name=name, conn_id=f"missing_{name}") for name in ("a", "b")]
     with pytest.raises(ConfigurationError, match="missing_a") as raised:
-        run(Preflight(task_id="p", experiment={"name": "n", "targets": [good.as_dict(), *bad]}))
+        run(Preflight(task_id="p", experiment=Experiment("n", (good, *bad))))
     assert "missing_b" in str(raised.value)
     assert "note:" not in str(raised.value)
 
@@ -236,7 +236,13 @@ def test_the_command_looks_at_the_store_too(
         return [Finding("n", "error", "The store is gone.")]
 
     monkeypatch.setattr(checking, "check_experiment", looked)
-    file = Path(__file__).resolve().parents[2] / "dags" / "experiments" / "simulated.yaml"
+    file = (
+        Path(__file__).resolve().parents[2]
+        / "airflow_llm_provisioning"
+        / "example_dags"
+        / "experiments"
+        / "simulated.yaml"
+    )
     assert cli.main(["preflight", str(file)]) == 1
     assert cli.main(["preflight", str(file), "--store-conn", "mine"]) == 1
     assert asked == ["llm_provisioning_results", "mine"]
