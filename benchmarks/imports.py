@@ -1,9 +1,8 @@
-"""What importing costs: the operators over `airflow.sdk` alone, and each shipped DAG after that.
+"""Measures import times: the operators after `airflow.sdk`, and each shipped DAG after the operators.
 
-Airflow parses every DAG file again and again and starts every task in a process of its own, so each second here is paid
-for all day. Prints one line of JSON:
-{"operators_over_sdk_s": s, "sdk_modules": [...], "dag_parse_s": {file: s}}, seconds as medians of five processes each,
-modules those that the operators must not load and do.
+Airflow parses every DAG file repeatedly and starts every task in a new process, so these seconds are paid all day.
+Prints one line of JSON: {"operators_over_sdk_s": s, "sdk_modules": [...], "dag_parse_s": {file: s}}. Seconds are
+medians of five processes; modules are the loaded ones that operators must not load.
 """
 
 import json
@@ -17,13 +16,13 @@ from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PROCESSES: Final = 5
-# What only a gateway may load, and only when it is used. SQLAlchemy and Alembic: Airflow itself may load them.
+# Modules that only a gateway may load, when it is used. SQLAlchemy and Alembic: Airflow itself may load them.
 HEAVY: Final = (
     "aiohttp", "airflow.providers", "alembic", "azure", "boto3", "botocore", "google.cloud", "googleapiclient",
     "huggingface_hub", "kubernetes", "kubernetes_asyncio", "moto", "numpy", "pandas", "scipy", "sqlalchemy",
 )  # fmt: skip
 SDK: Final = "import airflow.sdk"
-# What any operator of ours needs of Airflow, and nothing of ours.
+# What every operator of this package needs of Airflow, without this package.
 FLOOR: Final = "from airflow.sdk import BaseOperator, BaseSensorOperator; import airflow.triggers.base"
 OPERATORS: Final = "import airflow_llm_provisioning.operators, airflow_llm_provisioning.sensors"
 
@@ -31,7 +30,7 @@ OPERATORS: Final = "import airflow_llm_provisioning.operators, airflow_llm_provi
 def main() -> None:
     """Measure and print."""
     figures = {
-        # In one process, after the SDK: the difference of two processes' times would be mostly noise.
+        # In one process, after the SDK: the difference between the times of two processes would be mostly noise.
         "operators_over_sdk_s": round(median_s("import airflow_llm_provisioning.operators", SDK), 3),
         "sdk_modules": heavy_modules(OPERATORS),
         "dag_parse_s": {path.name: round(median_s(parsing(path), OPERATORS), 3) for path in shipped_dags()},
@@ -55,13 +54,13 @@ def median_s(statement: str, before: str = "pass") -> float:
 
 
 def heavy_modules(statement: str) -> list[str]:
-    """Return the modules nobody wants that a statement loads and Airflow's own classes do not."""
-    ours = set(measured(statement)["heavy"]) - set(measured(FLOOR)["heavy"])
-    return sorted(ours)
+    """Return the unwanted modules that a statement loads and Airflow's own classes do not."""
+    extra = set(measured(statement)["heavy"]) - set(measured(FLOOR)["heavy"])
+    return sorted(extra)
 
 
 def measured(statement: str, before: str = "pass") -> dict[str, Any]:
-    """Run a statement in a new process with an Airflow that is nobody's; return {seconds, heavy}."""
+    """Run a statement in a new process with an empty AIRFLOW_HOME; return {seconds, heavy}."""
     program = (
         f"import sys, time, json\n{before}\nbegan = time.perf_counter()\n{statement}\n"
         f"seconds, heavy = time.perf_counter() - began, {HEAVY!r}\n"

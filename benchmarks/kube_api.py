@@ -1,10 +1,10 @@
-"""Print, as one JSON line, how fast the simulated Kubernetes API starts, creates and tells its watchers.
+"""Print, as one JSON line, how fast the simulated Kubernetes API starts, creates objects and notifies its watchers.
 
-    python benchmarks/kube_api.py [objects]
+python benchmarks/kube_api.py [objects]
 
-The server runs in a process of its own; `start_s` counts from starting that process (Python and imports included) to
-the first answer, `creates_per_cpu_s` counts the server's own processor time alone, `rss_mb` is the server's resident
-memory with all objects in it. Custom objects of some 1.3 kB are created over 8 connections while one watch listens.
+The server runs in its own process. `start_s` is the time from the start of that process (Python and imports included)
+to the first answer, `creates_per_cpu_s` uses the processor time of the server alone, `rss_mb` is the server's resident
+memory with all objects. Custom objects of about 1.3 kB are created over 8 connections while one watch is open.
 """
 
 import asyncio
@@ -105,7 +105,7 @@ async def _replay(session: aiohttp.ClientSession, count: int) -> float:
 
 
 def _cpu_s(pid: int) -> float:
-    """Return the processor time of a process: what a busy machine does not blur."""
+    """Return the processor time of a process, which does not depend on other load."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -1,4 +1,4 @@
-"""Put a recording's analysis into docs/measurement.md, and its figure beside it.
+"""Write a recording's analysis into docs/measurement.md, and its figure next to it.
 
 python benchmarks/worked_trace.py RECORDING        # node-late.jsonl.gz of the recordings
 """
@@ -20,14 +20,14 @@ END: Final = "<!-- /worked trace -->\n"
 
 
 def worked(data: bytes) -> str:
-    """Return what the page says of a recording: the text of its replay, without the verdicts' long sentences."""
+    """Return the text of a recording's replay for the page, without the verdicts' long sentences."""
     document = json.loads(replay(data)) | {"verdicts": [], "treatments": []}
     lines = "\n".join(result_lines(document))
     return f"```text\n{lines}\n```\n"
 
 
 def block(page: str) -> str:
-    """Return what stands between the page's two marks."""
+    """Return the text between the page's two marks."""
     return page.split(BEGIN, 1)[1].split(END, 1)[0]
 
 

@@ -1,11 +1,11 @@
 """Make the environment of `make demo`, `make ui`, `make test` and `make docs`: a virtual environment, and in it uv,
 this package and the extras asked for.
 
-Runs on the bare system Python, with the standard library alone. It says what it will download before it does, and
-does nothing when nothing changed.
+It runs on the system's Python with the standard library alone. It prints what it will download before it does, and does
+nothing if nothing changed.
 """
 
-from __future__ import annotations  # so that an old Python gets as far as being told
+from __future__ import annotations  # so that an old Python reaches the version check
 
 import argparse
 import hashlib
@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 UV = "uv==0.13.9"
 CLOUD_EXTRAS = {"eks": "amazon", "gke": "google", "aks": "microsoft-azure"}
 
-# Measured 2026-11 with the versions of constraints.txt, in MB: (to download, on disk byte-compiled). Each cloud's is
-# what it adds to the rest.
+# Measured 2026-11 with the versions of constraints.txt, in MB: (download, on disk byte-compiled). The value of a cloud
+# is its addition to the rest.
 BASE_MB = (180, 970)
 EXTRA_MB = {
     "amazon": (10, 70),
@@ -43,11 +43,11 @@ def main() -> int:
     options = parser.parse_args()
     if not (3, 11) <= sys.version_info[:2] <= (3, 12):
         found = ".".join(map(str, sys.version_info[:3]))
-        say(f"Python 3.11 or 3.12 is needed, and {sys.executable} is {found}: install it, or name it: make PYTHON=...")
+        say(f"Python 3.11 or 3.12 is needed, but {sys.executable} is {found}: install it, or use: make PYTHON=...")
         return 1
     extras = wanted_extras(options)
     if extras is None:
-        say(f"CLOUDS={options.clouds}: choose of {', '.join(CLOUD_EXTRAS)}, separated by commas.")
+        say(f"CLOUDS={options.clouds}: choose from {', '.join(CLOUD_EXTRAS)}, separated by commas.")
         return 1
     return make(options.venv.absolute(), extras)
 
@@ -60,7 +60,7 @@ def wanted_extras(options: argparse.Namespace) -> set[str] | None:
 
 
 def demo_extras(clouds: str) -> set[str] | None:
-    """Return the extras that a demonstration of these clouds needs, or None where one is unknown."""
+    """Return the extras for a demonstration of these clouds, or None for an unknown cloud."""
     names = {cloud.strip() for cloud in clouds.split(",") if cloud.strip()}
     if not names or names - set(CLOUD_EXTRAS):
         return None
@@ -68,7 +68,7 @@ def demo_extras(clouds: str) -> set[str] | None:
 
 
 def make(venv: Path, extras: set[str]) -> int:
-    """Bring the environment to what pyproject.toml and constraints.txt say, with at least these extras."""
+    """Update the environment to pyproject.toml and constraints.txt, with at least these extras."""
     stamp = venv / "llm-provisioning-installed.json"
     installed = json.loads(stamp.read_text()) if stamp.exists() else {"content": "", "extras": []}
     content = hashlib.sha256(
@@ -93,7 +93,7 @@ def make(venv: Path, extras: set[str]) -> int:
             *("--constraints", str(ROOT / "constraints.txt"), "--editable", f"{ROOT}[{','.join(everything)}]"),
         )
     except subprocess.CalledProcessError as error:
-        say(f"The environment {venv} could not be made: `{' '.join(error.cmd)}` ended with {error.returncode}.")
+        say(f"The environment {venv} could not be created: `{' '.join(error.cmd)}` ended with {error.returncode}.")
         return 1
     stamp.write_text(json.dumps({"content": content, "extras": everything}))
     say("The environment is ready.")
@@ -101,13 +101,15 @@ def make(venv: Path, extras: set[str]) -> int:
 
 
 def can_make_environments() -> bool:
-    """Say what is missing where this Python cannot make an environment with pip in it (Debian splits that off)."""
+    """Return whether this Python can create an environment with pip; print what is missing (Debian has a separate
+    package).
+    """
     try:
         import ensurepip  # noqa: F401
     except ImportError:
         version = ".".join(map(str, sys.version_info[:2]))
         say(
-            f"{sys.executable} cannot make virtual environments: its module ensurepip is missing. On Debian and "
+            f"{sys.executable} cannot create virtual environments: its module ensurepip is missing. On Debian and "
             f"Ubuntu: apt-get install python{version}-venv; then run make again."
         )
         return False
@@ -115,7 +117,7 @@ def can_make_environments() -> bool:
 
 
 def announce(venv: Path, extras: set[str], *, fresh: bool) -> None:
-    """Say what will be downloaded, and how large it is."""
+    """Print what will be downloaded, and its size."""
     parts = [BASE_MB] if fresh else []
     parts += [EXTRA_MB[extra] for extra in extras if extra in EXTRA_MB]
     download, disk = (sum(part[index] for part in parts) for index in (0, 1))
@@ -124,23 +126,23 @@ def announce(venv: Path, extras: set[str], *, fresh: bool) -> None:
     what += [f"the extra [{extra}]" for extra in sorted(extras) if extra in EXTRA_MB]
     say(f"Installing into {venv}, from the Python package index: {', '.join(what)}.")
     if parts:
-        say(f"About {download} MB to download (less where a cache has them) and {disk} MB on disk.")
+        say(f"About {download} MB to download (less with a cache) and {disk} MB on disk.")
     if "google" in extras:
-        say("Most of it is Google's provider and what that depends on; CLOUDS=eks or CLOUDS=aks do without.")
+        say("Most of it is Google's provider and its dependencies; CLOUDS=eks or CLOUDS=aks do not need it.")
 
 
 def run(*command: str) -> None:
-    """Run a program; what it prints is shown."""
+    """Run a program and show its output."""
     # An Airflow that is not byte-compiled needs 15 s and more to start.
     environment = {"UV_COMPILE_BYTECODE": "1"}
     if system_has_authorities():
-        # uv brings its own list; a company's authority is in the system's alone.
+        # uv has its own list of certificate authorities; a company's authority is in the system's list only.
         environment["UV_SYSTEM_CERTS"] = "1"
     subprocess.run(command, check=True, env=environment | dict(os.environ))
 
 
 def system_has_authorities() -> bool:
-    """Return whether this machine has certificate authorities of its own."""
+    """Return whether this machine has its own certificate authorities."""
     known = ssl.get_default_verify_paths()
     folder = Path(known.openssl_capath)
     return known.cafile is not None or (folder.is_dir() and any(folder.iterdir()))

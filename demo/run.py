@@ -1,4 +1,4 @@
-"""`make demo`: the whole experiment in a real Airflow against the simulator, then its tables, CSV and report."""
+"""`make demo`: the whole experiment in a real Airflow on the simulator, then its tables, CSV and report."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from stack import EXPERIMENT, ROOT, Airflow, airflow, end_children_too, say, simulator
+from stack import EXPERIMENT, ROOT, Airflow, airflow, interrupt_on_signals, say, simulator
 
 from airflow_llm_provisioning.core.result import TrialResult
 from airflow_llm_provisioning.gateways.store import ResultsStore
@@ -16,12 +16,12 @@ from airflow_llm_provisioning.gateways.store import ResultsStore
 DAG = "simulated_demo"
 EXPERIMENT_NAME = "simulated-demo"
 LIMIT_S = 3600.0
-# A sweep takes minutes of both cores, and the same profiles give the same one: it is not made anew in every demo.
+# A sweep takes minutes of both cores, and the same profiles give the same result, so it is not repeated in every demo.
 SWEEP = ROOT / "docs" / "sweep.json"
 
 
 def main() -> int:
-    """Run it all; 0 when every cell has its trials."""
+    """Run everything; return 0 if every cell has its trials."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clouds", default="eks,gke,aks")
     parser.add_argument("--speed", type=float, default=40.0)
@@ -32,23 +32,23 @@ def main() -> int:
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     began = time.monotonic()
-    end_children_too()
-    say(f"Simulated clouds: {options.clouds}; {options.speed:g} simulated seconds in one; everything is kept in {home}")
+    interrupt_on_signals()
+    say(f"Simulated clouds: {options.clouds}; {options.speed:g} simulated seconds per real second; files are in {home}")
     with (
-        simulator(home, clouds=options.clouds, speed=options.speed, seed=options.seed) as reached,
-        airflow(home, reached, clouds=options.clouds) as running,
+        simulator(home, clouds=options.clouds, speed=options.speed, seed=options.seed) as simulator_environment,
+        airflow(home, simulator_environment, clouds=options.clouds) as running,
     ):
         say(f"Airflow is up at {running.url} after {time.monotonic() - began:.0f} s")
         run_id = running.trigger(DAG)
         state = follow(running, run_id, home)
     took_s = time.monotonic() - began
     write_results(home, run_id)
-    say(f"DAG run {run_id}: {state}, {took_s:.0f} s in all. All figures are SIMULATED.")
+    say(f"DAG run {run_id}: {state}, {took_s:.0f} s in total. All figures are SIMULATED.")
     return 0 if state == "success" else 1
 
 
 def follow(running: Airflow, run_id: str, home: Path) -> str:
-    """Print every trial as its row appears; return the DAG run's state."""
+    """Print every trial when its row appears; return the DAG run's state."""
     store = ResultsStore.open(f"sqlite:///{results_file(home)}")
     seen: set[str] = set()
     prepared = 0
@@ -82,7 +82,7 @@ def line(trial: TrialResult, number: int) -> str:
 
 
 def write_results(home: Path, run_id: str) -> None:
-    """Write tables, CSV and report beside the database."""
+    """Write tables, CSV and report next to the database."""
     from airflow_llm_provisioning.report.page import write_report
     from airflow_llm_provisioning.report.tables import results_rows, written
 
@@ -101,14 +101,14 @@ def write_results(home: Path, run_id: str) -> None:
 
 
 def committed_sweep() -> dict[str, Any] | None:
-    """Return the sweep of this experiment that is kept in the repository; None where the profiles are others by now."""
+    """Return the sweep of this experiment in the repository; None if the profiles changed since."""
     from llm_provisioning_simulator.sweep import fingerprint
 
     if SWEEP.exists():
         found: dict[str, Any] = json.loads(SWEEP.read_text(encoding="utf-8"))
         if found["fingerprint"] == fingerprint(EXPERIMENT):
             return found
-    say(f"{SWEEP} is absent or of other profiles than these, so the report goes without it: sweep again.")
+    say(f"{SWEEP} is absent or was made with other profiles, so the report has no sweep: run the sweep again.")
     return None
 
 

@@ -1,7 +1,6 @@
-"""The processes behind `make demo` and `make ui`: the simulator and a real Airflow, on 127.0.0.1, in a folder of
-their own.
+"""The processes of `make demo` and `make ui`: the simulator and a real Airflow, on 127.0.0.1, in their own folder.
 
-Both end with the caller, whatever ends it: each runs in a session of its own that is interrupted, then killed.
+All end with the caller: each runs in its own session, which is interrupted and then killed.
 """
 
 import json
@@ -33,19 +32,19 @@ COMPONENTS: Final = (
 
 @dataclass(frozen=True)
 class Airflow:
-    """A running Airflow. `log`: where its processes write."""
+    """A running Airflow. `log`: the log file of its processes."""
 
     url: str
     log: Path
     processes: "tuple[subprocess.Popen[bytes], ...]"
 
     def alive(self) -> bool:
-        """Return whether every component still runs."""
+        """Return whether every component is running."""
         return all(process.poll() is None for process in self.processes)
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout_s: float = 60) -> Any:
         """Return the JSON answer of its REST API; every user of this instance is an administrator."""
-        request = urllib.request.Request(  # noqa: S310 - our own http address
+        request = urllib.request.Request(  # noqa: S310 - an http address of this program
             f"{self.url}{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
@@ -55,7 +54,7 @@ class Airflow:
             return json.load(reply)
 
     def trigger(self, dag_id: str) -> str:
-        """Start a DAG run as soon as the DAG is known; return the run's id."""
+        """Start a DAG run when the DAG is known; return the run's id."""
         for _ in range(120):
             try:
                 started = self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": {}})
@@ -73,7 +72,7 @@ class Airflow:
 
 @contextmanager
 def simulator(home: Path, *, clouds: str, speed: float, seed: int, base_port: int = 0) -> Iterator[dict[str, str]]:
-    """Run the simulator; yield the environment by which Airflow reaches it."""
+    """Run the simulator; yield Airflow's environment variables for it."""
     connections = home / "simulator.json"
     connections.unlink(missing_ok=True)
     command = [sys.executable, "-m", "airflow_llm_provisioning.cli", "simulator", str(EXPERIMENT)]
@@ -86,12 +85,12 @@ def simulator(home: Path, *, clouds: str, speed: float, seed: int, base_port: in
 
 @contextmanager
 def airflow(home: Path, environment: Mapping[str, str], *, clouds: str, port: int = 0) -> Iterator[Airflow]:
-    """Run api-server, scheduler, DAG processor and triggerer; yield once all four are healthy."""
+    """Run api-server, scheduler, DAG processor and triggerer; yield when all four are healthy."""
     port = port or _free_port()
     settings = dict(os.environ) | environment | airflow_settings(home, port) | {"LLM_PROVISIONING_CLOUDS": clouds}
     log = home / "airflow.log"
     command = str(Path(sys.prefix) / "bin" / "airflow")
-    # Four processes and no `standalone`, whose own weight and log servers nobody needs on one machine.
+    # Four processes instead of `standalone`, whose memory and log servers are not needed on one machine.
     with ExitStack() as components:
         with _running([command, "db", "migrate"], settings, log) as migration:
             migration.wait(timeout=START_LIMIT_S)
@@ -118,7 +117,7 @@ def airflow_settings(home: Path, port: int) -> dict[str, str]:
         "AIRFLOW__CORE__PARALLELISM": "3",
         "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "64",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
-        # Many short threads: without this glibc keeps an arena of memory for each.
+        # There are many short threads; without this setting glibc keeps a memory arena for each.
         "MALLOC_ARENA_MAX": "2",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "True",
@@ -126,17 +125,18 @@ def airflow_settings(home: Path, port: int) -> dict[str, str]:
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(_free_port()),
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
-        # Airflow starts its own command by name.
+        # Airflow starts its command by name.
         "PATH": f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONWARNINGS": "ignore",
         "NO_PROXY": "127.0.0.1",
     }
 
 
-def end_children_too() -> None:
-    """Let a polite kill, or a closed terminal, unwind this program as Ctrl-C does: its children have sessions of
-    their own and would outlive it. Said of the interrupt too: a shell's background job ignores it, and so would every
-    child.
+def interrupt_on_signals() -> None:
+    """Make SIGTERM and a closed terminal end this program like Ctrl-C.
+
+    Its children have their own sessions and would otherwise outlive it. SIGINT is set too: a shell's background job
+    ignores it, and its children would inherit that.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)
@@ -172,7 +172,7 @@ def _running(command: list[str], environment: Mapping[str, str], log: Path) -> "
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
     with suppress(ProcessLookupError):
-        # On an interrupt Airflow's components end their children too.
+        # After an interrupt, Airflow's components end their children too.
         process.send_signal(signal.SIGINT)
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=15)

@@ -1,4 +1,4 @@
-"""`make ui`: Airflow's pages on this machine with the shipped DAGs, against simulated clouds, until Ctrl-C."""
+"""`make ui`: Airflow's pages on this machine with the shipped DAGs and simulated clouds, until Ctrl-C."""
 
 import argparse
 import shutil
@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import yaml
-from stack import EXPERIMENT, ROOT, Airflow, airflow, end_children_too, say, simulator
+from stack import EXPERIMENT, ROOT, Airflow, airflow, interrupt_on_signals, say, simulator
 
 PREPARATION = "prepare_targets"
 
@@ -23,23 +23,23 @@ def main() -> int:
     parser.add_argument("--prepare", type=int, choices=(0, 1), default=1)
     parser.add_argument("--home", type=Path, default=ROOT / "build" / "ui")
     options = parser.parse_args()
-    if taken(options.port):
-        say(f"Port {options.port} of 127.0.0.1 is taken: stop what listens there, or choose another: make ui PORT=8081")
+    if in_use(options.port):
+        say(f"Port {options.port} of 127.0.0.1 is in use: stop that process, or use another port: make ui PORT=8081")
         return 1
     home = new_home(options.home.resolve())
-    end_children_too()
+    interrupt_on_signals()
     try:
-        with simulator(home, clouds=options.clouds, speed=options.speed, seed=options.seed) as reached:
+        with simulator(home, clouds=options.clouds, speed=options.speed, seed=options.seed) as simulator_environment:
             experiment = {"AIRFLOW__LLM_PROVISIONING__EXPERIMENT_FILE": str(write_experiment(home, options.clouds))}
-            with airflow(home, reached | experiment, clouds=options.clouds, port=options.port) as running:
-                say(f"\n    {running.url}\n\nNo login. Everything is kept in {home}; Ctrl-C stops it.")
+            with airflow(home, simulator_environment | experiment, clouds=options.clouds, port=options.port) as running:
+                say(f"\n    {running.url}\n\nNo login. Everything is stored in {home}; Ctrl-C stops it.")
                 if options.prepare:
                     prepare(running)
                 else:
-                    say(f"Trigger {PREPARATION} before a trial of a variant that has an image of its own.")
+                    say(f"Trigger {PREPARATION} before a trial of a variant with its own image.")
                 while running.alive():
                     time.sleep(1)
-                say(f"Airflow has stopped by itself; see {running.log}")
+                say(f"Airflow has stopped; see {running.log}")
                 return 1
     except KeyboardInterrupt:
         say("\nStopped.")
@@ -49,11 +49,11 @@ def main() -> int:
 def prepare(running: Airflow) -> None:
     """Prepare every simulated target, so that a trial from the form finds its image, snapshot and nodes."""
     run_id = running.trigger(PREPARATION)
-    say(f"Preparing the targets (DAG {PREPARATION}); a trial by hand of what is not prepared yet says so and fails.")
+    say(f"Preparing the targets (DAG {PREPARATION}); a manual trial of an unprepared target fails with a message.")
     while running.alive():
         state = str(running.call("GET", f"/api/v2/dags/{PREPARATION}/dagRuns/{run_id}")["state"])
         if state == "success":
-            say("Prepared: trigger `single_trial` (one trial, from a form) or `simulated_demo` (all of it).")
+            say("Prepared: trigger `single_trial` (one trial, from a form) or `simulated_demo` (the whole experiment).")
             return
         if state == "failed":
             say(f"The preparation failed: look at {running.url}/dags/{PREPARATION}/runs/{run_id}")
@@ -62,7 +62,7 @@ def prepare(running: Airflow) -> None:
 
 
 def write_experiment(home: Path, clouds: str) -> Path:
-    """Write the simulated experiment with these clouds' targets only: the form then offers what is there."""
+    """Write the simulated experiment with the targets of these clouds only, so that the form offers only them."""
     wanted = {cloud.strip() for cloud in clouds.split(",")}
     experiment = yaml.safe_load(EXPERIMENT.read_text(encoding="utf-8"))
     experiment["targets"] = [target for target in experiment["targets"] if target["nodes"]["cloud"] in wanted]
@@ -72,7 +72,9 @@ def write_experiment(home: Path, clouds: str) -> Path:
 
 
 def new_home(home: Path) -> Path:
-    """Return an empty folder, and keep one earlier one: simulated clouds forget, so old preparations are no more."""
+    """Return an empty folder and keep one earlier folder: simulated clouds keep no state, so old preparations are
+    invalid.
+    """
     if home.exists():
         previous = home.with_name(f"{home.name}-previous")
         shutil.rmtree(previous, ignore_errors=True)
@@ -81,8 +83,8 @@ def new_home(home: Path) -> Path:
     return home
 
 
-def taken(port: int) -> bool:
-    """Return whether something listens there already."""
+def in_use(port: int) -> bool:
+    """Return whether a process listens on the port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 

@@ -1,4 +1,4 @@
-"""Draw the secrets that Airflow's services share, once: the key of its database's secrets, and the tokens' secret."""
+"""Create the secrets that Airflow's services share, once: the Fernet key and the secret of the tokens."""
 
 import base64
 import secrets
@@ -10,6 +10,6 @@ if __name__ == "__main__":
     for name in ("fernet_key", "jwt_secret"):
         path = folder / name
         if not path.exists():
-            # 32 bytes in URL-safe base64: what Fernet asks for, and enough for the other.
+            # 32 bytes in URL-safe base64: the format of Fernet, and sufficient for the other secret.
             path.write_bytes(base64.urlsafe_b64encode(secrets.token_bytes(32)))
             path.chmod(0o600)

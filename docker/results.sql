@@ -1,2 +1,2 @@
--- The results store: never Airflow's own database, whose schema has versions of its own.
+-- The database of the results store. It is separate from Airflow's database, which has its own schema versions.
 CREATE DATABASE llm_provisioning;

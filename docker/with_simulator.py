@@ -1,4 +1,4 @@
-"""Run a program with the environment that the simulator wrote: Airflow's connections to it, and the model hub."""
+"""Run a program with the simulator's environment variables: Airflow's connections to it, and the model hub."""
 
 import json
 import os

@@ -200,7 +200,10 @@ def test_several_images_are_built_side_by_side_unless_nodes_hold_one() -> None:
     assert sorted(name.rsplit("_", 1)[0] for name in names if name != "set_up_nodes") == [
         "build_image", "build_image", "enable_streaming", "enable_streaming", "warm_image", "warm_image",
     ]  # fmt: skip
-    with dag(), pytest.raises(ConfigurationError, match=r"need 2 different images.*give each image a target of its own"):
+    with (
+        dag(),
+        pytest.raises(ConfigurationError, match=r"need 2 different images.*give each image a target of its own"),
+    ):
         preparation(checked(replace(experiment(eks("x", "improved")), workloads=both)))
 
 

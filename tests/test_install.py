@@ -87,7 +87,7 @@ def test_a_failed_installation_is_tried_again(
     install.run = failing
 
     assert install.make(tmp_path, {"simulator"}) == 1
-    assert "could not be made" in capsys.readouterr().out
+    assert "could not be created" in capsys.readouterr().out
     assert not (tmp_path / "llm-provisioning-installed.json").exists()
 
 

@@ -1,4 +1,4 @@
-"""`llm-provisioning replay`: compute trials again from their traces and hold the result against what was computed."""
+"""`llm-provisioning replay`: compute trials again from their traces and compare the results with the stored ones."""
 
 import argparse
 import json
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
 
 Verdict = Literal["same", "differs", "computed", "cannot read"]
 
-# As diff(1) has them; "computed" found nothing to compare with, which is no difference.
+# The exit codes of diff(1). "computed" had nothing to compare with, which is no difference.
 EXIT: Final[dict[Verdict, int]] = {"same": 0, "computed": 0, "differs": 1, "cannot read": 2}
 
 DESCRIPTION: Final = """\
-Compute a recorded trial again from its trace, and say whether the result is the same, byte for byte, as the one that
-was computed before: the one in the store for a trial's id, the one in the file for an exported trace, or --against.
+Compute a recorded trial again from its trace, and compare the result byte for byte with the earlier one: the one in the
+store for a trial's id, the one in the file for an exported trace, or the one of --against.
 
 Prints the total, every phase and every milestone with its bounds and its source, the verdicts with their evidence, the
-flags, and what differs. Of several traces: one line each, and what differs. A trace that was cut is computed up to the
-cut, and says so.
+flags, and the differences. For several traces: one line each, and the differences. A truncated trace is computed up to
+its end, with a remark.
 
 exit code:
   0   the same, or computed with nothing to compare it with (the output says which)
-  1   it differs; every value that changed is printed, old -> new
-  2   it cannot be read: no trace, of a newer format, not in the store; or the store or a file cannot be used"""
+  1   it differs; every changed value is printed, old -> new
+  2   it cannot be read: no trace, a newer format, not in the store; or the store or a file is unusable"""
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """One trace computed again. `reason`: why it cannot be read, or what to know about the comparison."""
+    """One recomputed trace. `reason`: why it cannot be read, or a remark about the comparison."""
 
     name: str
     verdict: Verdict
@@ -98,21 +98,21 @@ def run_replay(parsed: argparse.Namespace) -> int:
     """Run it."""
     if not (parsed.traces or parsed.all) or (parsed.all and parsed.traces):
         sys.stderr.write(
-            "llm-provisioning replay: name one or more traces, or give --all for every one in the store.\n"
+            "llm-provisioning replay: name one or more traces, or use --all for all traces in the store.\n"
         )
         return EXIT["cannot read"]
     if (parsed.svg or parsed.against) and len(parsed.traces) != 1:
         sys.stderr.write("llm-provisioning replay: --svg and --against need exactly one trace.\n")
         return EXIT["cannot read"]
     try:
-        return _answered(parsed, list(_replayed_all(parsed)))
+        return _print_results(parsed, list(_replayed_all(parsed)))
     except ProvisioningError as error:
-        # 1 would say that it differs.
+        # Exit code 1 would mean that the results differ.
         sys.stderr.write(f"llm-provisioning: {error}\n")
         return EXIT["cannot read"]
 
 
-def _answered(parsed: argparse.Namespace, found: "list[Replayed]") -> int:
+def _print_results(parsed: argparse.Namespace, found: "list[Replayed]") -> int:
     if parsed.json:
         told: Any = found[0].as_dict() if len(parsed.traces) == 1 else [one.as_dict() for one in found]
         sys.stdout.write(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
@@ -153,10 +153,10 @@ def _replayed(name: str, store: "ResultsStore | None", against: Path | None) -> 
         old, row = store.traces.analysis(name), store.trial(name)
         chunks = store.trace(name)
         if row is not None and not chunks:
-            raise TraceError(f"Trial {name} has a row and no recording, so there is nothing to compute again.")
+            raise TraceError(f"Trial {name} has a row but no recording, so it cannot be computed again.")
         data = trace_bytes(name, chunks)
     if against is not None:
-        old = _earlier(against)
+        old = _earlier_result(against)
     new = Computed(analysis_version(), replay(data, list(row.arm.treatments) if row else None))
     return _compared(path.name if path.is_file() else name, old, new, row)
 
@@ -166,16 +166,16 @@ def _compared(name: str, old: Computed | None, new: Computed, row: "TrialResult 
     if told["outcome"] == "unreadable":
         return Replayed(name, "cannot read", old, new, reason=told["reason"])
     cut = next((flag for flag in told["flags"] if flag.startswith("cut:")), None)
-    reason = f"computed up to the cut: {cut.removeprefix('cut: ')}" if cut else None
+    reason = f"computed up to the end of a truncated trace: {cut.removeprefix('cut: ')}" if cut else None
     found = differences(old, new) if old else ()
-    # A row that departs from the analysis it was made of has been changed by somebody else.
+    # A row that differs from the analysis it was made of was changed by something else.
     of_row = row_differences(row, (old or new).document) if row else ()
     if found or of_row:
         return Replayed(name, "differs", old, new, found, of_row, reason)
     return Replayed(name, "same" if old or row else "computed", old, new, reason=reason)
 
 
-def _earlier(path: Path) -> Computed:
+def _earlier_result(path: Path) -> Computed:
     """Read the output of an earlier `replay --json` of one trace."""
     from airflow_llm_provisioning.core.replay import result_text
 
@@ -184,7 +184,7 @@ def _earlier(path: Path) -> Computed:
         return Computed(told["computed_by"], result_text(told["result"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TraceError(
-            f"{path} was given to compare with and is no output of `replay --json` of one trace."
+            f"{path} was given for comparison and is not the output of `replay --json` of one trace."
         ) from error
 
 
@@ -221,7 +221,7 @@ def _print_verdict(one: Replayed, lead: str) -> None:
     before = one.old.version if one.old else None
     notes = f" ({one.reason})" if one.reason else ""
     if one.verdict == "computed":
-        out.write(f"{lead}computed by {by}; nothing was computed before to compare it with{notes}\n")
+        out.write(f"{lead}computed by {by}; there is no earlier result to compare with{notes}\n")
     elif one.verdict == "same":
         what = "the same as the trial's row" if one.old is None else "the same, byte for byte, as before"
         whose = "" if before in (None, by) else f", which was computed by {before}"
@@ -232,5 +232,5 @@ def _print_verdict(one: Replayed, lead: str) -> None:
         out.write(f"{lead}differs, {how}: total {' -> '.join(totals)}{notes}\n")
         out.writelines(f"{line}\n" for line in difference_lines(one.found))
         if one.row:
-            out.write("  the trial's row is not what was computed (row -> computed):\n")
+            out.write("  the trial's row differs from its analysis (row -> computed):\n")
             out.writelines(f"  {line}\n" for line in difference_lines(one.row))

@@ -1,4 +1,4 @@
-"""Which results store a command means: an option, an environment variable, or the file beside Airflow."""
+"""Selects the results store of a command: an option, an environment variable, or the file in AIRFLOW_HOME."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ STORE_VARIABLE: Final = "LLM_PROVISIONING_STORE"
 
 
 def store_option(parser: argparse.ArgumentParser) -> None:
-    """Let a command name its results store."""
+    """Add the option for the results store to a command."""
     parser.add_argument(
         "--store",
         metavar="URL",
@@ -23,7 +23,7 @@ def store_option(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def opened_store(parsed: argparse.Namespace) -> Iterator["ResultsStore"]:
-    """Give the store that a command means."""
+    """Open the results store of a command, and close it at the end."""
     from airflow_llm_provisioning.connections import default_store_file
     from airflow_llm_provisioning.gateways.store import ResultsStore
 

@@ -1,4 +1,4 @@
-"""`llm-provisioning trace`: list the traces of a store, give one away as a file, take one in."""
+"""`llm-provisioning trace`: list the traces of a store, export one to a file, import one from a file."""
 
 import argparse
 import sys
@@ -14,29 +14,30 @@ from airflow_llm_provisioning.exceptions import TraceError
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.store import ResultsStore
 
-# A refusal is no mistake in the command: whoever scripts it can tell the two apart.
+# A refusal has its own exit code, so that scripts can tell it from a wrong command.
 REFUSED: Final = 3
 
 EXPORT: Final = """\
-Write a trial's trace to a file that anybody can replay: the recording as it is stored and, behind it, the trial's row
-and what was computed from it by which version. Before it is written it is searched for what may be secret (values that
-redaction drops, and texts shaped like credentials); what is found is named by its place, and nothing is written.
+Write a trial's trace to a file that can be replayed anywhere: the recording as it is stored, followed by the trial's
+row and its analysis with the version that computed it. The trace is first searched for possible secrets (values that
+redaction drops, and texts that look like credentials). If there are any, their places are printed and nothing is
+written.
 
 exit code:
   0   written
-  2   the trial has no trace that can be read
-  3   refused: it holds what may be secret (see --redact)"""
+  2   the trial has no readable trace
+  3   refused: it may contain secrets (see --redact)"""
 
 IMPORT: Final = """\
-Put a trace from elsewhere into the store, under an id made of its content, so that importing it twice changes nothing.
-It is marked as imported, with its file's name and its own origin (measured, simulated, or not stated), and it gets no
-row among the trials: no table, report or comparison counts it. `trace list` shows it, `replay ID` computes it again and
-compares it with what the file says was computed. gzip and plain JSON lines are read.
+Import a trace from elsewhere into the store. Its id is computed from its content, so a second import changes nothing.
+It is marked as imported, with its file's name and its origin (measured, simulated, or not stated). It gets no row among
+the trials, so no table, report or comparison counts it. `trace list` shows it; `replay ID` computes it again and
+compares it with the analysis in the file. gzip and plain JSON lines are read.
 
 exit code:
-  0   imported, or here already
-  2   it cannot be read: no trace, or of a newer format
-  3   refused: it holds what may be secret (see --redact)"""
+  0   imported, or already in the store
+  2   it cannot be read: no trace, or a newer format
+  3   refused: it may contain secrets (see --redact)"""
 
 
 def add_trace(commands: Any) -> None:
@@ -48,16 +49,16 @@ def add_trace(commands: Any) -> None:
         "export", help="write a trial's trace to a file", description=EXPORT, formatter_class=form
     )
     giving.add_argument("trial", metavar="TRIAL", help="the id of a trial or imported trace in the store")
-    giving.add_argument("file", type=Path, metavar="FILE", help="where to; .jsonl.gz is the usual ending")
-    giving.add_argument("--redact", action="store_true", help="take out of the file what may be secret, and write it")
+    giving.add_argument("file", type=Path, metavar="FILE", help="output file, usually .jsonl.gz")
+    giving.add_argument("--redact", action="store_true", help="remove possible secrets from the file, and write it")
     giving.set_defaults(command=run_export)
     taking = inner.add_parser(
         "import", help="put a trace file into the store", description=IMPORT, formatter_class=form
     )
     taking.add_argument("file", type=Path, metavar="FILE", help="a trace file (.jsonl or .jsonl.gz)")
-    taking.add_argument("--redact", action="store_true", help="take out what may be secret, and import the rest")
+    taking.add_argument("--redact", action="store_true", help="remove possible secrets, and import the rest")
     taking.set_defaults(command=run_import)
-    listing = inner.add_parser("list", help="list every trace in the store, own and imported")
+    listing = inner.add_parser("list", help="list all traces in the store: own trials and imported ones")
     listing.set_defaults(command=run_list)
     for each in (giving, taking, listing):
         store_option(each)
@@ -81,7 +82,7 @@ def run_export(parsed: argparse.Namespace) -> int:
 
 
 def run_import(parsed: argparse.Namespace) -> int:
-    """Put a file into the store."""
+    """Import a trace file into the store."""
     from airflow_llm_provisioning.gateways.traces import ImportedTrace
 
     try:
@@ -98,12 +99,12 @@ def run_import(parsed: argparse.Namespace) -> int:
     )
     with opened_store(parsed) as store:
         new = store.traces.add_imported(entry, found.data, found.carried)
-        namesake = found.named is not None and store.trial(found.named) is not None
+        same_name = found.named is not None and store.trial(found.named) is not None
     notes = [f"origin {found.origin}", _carries(found.carried)]
-    notes += [f"{taken_out} values taken out"] if taken_out else []
-    notes += [f"it was cut: {found.cut}"] if found.cut else []
-    notes += [f"this store has a trial {found.named} of its own, which it leaves alone"] if namesake else []
-    sys.stdout.write(f"{entry.trial_id}: {'imported' if new else 'here already'}; {'; '.join(notes)}\n")
+    notes += [f"{taken_out} values removed"] if taken_out else []
+    notes += [f"it is truncated: {found.cut}"] if found.cut else []
+    notes += [f"this store has another trial {found.named}, which is not changed"] if same_name else []
+    sys.stdout.write(f"{entry.trial_id}: {'imported' if new else 'already in the store'}; {'; '.join(notes)}\n")
     return 0
 
 
@@ -111,13 +112,13 @@ def run_list(parsed: argparse.Namespace) -> int:
     """List the traces."""
     with opened_store(parsed) as store:
         for item in store.traces.listed():
-            come = item.imported
+            source = item.imported
             whose = (
-                f"imported {come.imported_at:%Y-%m-%d %H:%M} from {come.file_name}, {come.origin}"
-                if come
+                f"imported {source.imported_at:%Y-%m-%d %H:%M} from {source.file_name}, {source.origin}"
+                if source
                 else "own trial"
             )
-            by = item.analysis_version or "no result kept"
+            by = item.analysis_version or "no result stored"
             sys.stdout.write(f"{item.trial_id}  {item.size_bytes} bytes  {whose}  {by}\n")
     return 0
 
@@ -131,7 +132,7 @@ def _exported(store: "ResultsStore", trial_id: str) -> bytes:
 
 def _carries(computed: Any) -> str:
     if computed is None:
-        return "no result in it to compare with"
+        return "without a result to compare with"
     return f"with its result, computed by {computed.version or 'an unknown version'}"
 
 

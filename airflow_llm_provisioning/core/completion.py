@@ -1,7 +1,7 @@
-"""Whether an answer is a completion: the difference between a server that is up and a model that answers.
+"""Decides whether an answer is a valid completion. A server can be up while its model does not answer.
 
-Pure. Two shapes are known: OpenAI's (`/v1/chat/completions`, `/v1/completions`, as vLLM and ray.serve.llm speak it),
-and a plain answer of the origin's kind (text, or JSON with `text` or `generated_text`).
+Pure. Two formats are known: OpenAI's (`/v1/chat/completions`, `/v1/completions`, served by vLLM and ray.serve.llm), and
+a plain answer as in the origin (text, or JSON with `text` or `generated_text`).
 """
 
 import json
@@ -10,27 +10,27 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping
 
-# vLLM's finish reasons beside `stop` and `length`: the request was given up, or the engine failed (v1/engine, 0.33).
+# Finish reasons of vLLM beside `stop` and `length`: the request was aborted, or the engine failed (v1/engine, 0.33).
 _BROKEN_OFF: Final = frozenset({"abort", "error"})
 _PLAIN_KEYS = ("text", "generated_text", "response", "output")
 
 
 def reply_flaw(status: int, headers: Mapping[str, str], body: bytes, *, expect_model: str | None = None) -> str | None:
-    """Return why a reply to a completion that was asked for whole (no stream) is none, or None for a valid one."""
+    """Return why a reply to a non-streaming completion request is invalid, or None for a valid one."""
     lower = {key.lower(): value for key, value in headers.items()}
     length = lower.get("content-length", "").strip()
     if length.isdecimal() and int(length) > len(body):
-        return f"a reply that stops after {len(body)} of {length} bytes"
+        return f"a reply that ends after {len(body)} of {length} bytes"
     kind = lower.get("content-type", "")
     if "event-stream" in kind.lower():
-        return "a stream, where a whole completion was asked for"
+        return "a stream instead of the requested whole completion"
     return flaw(status, kind, body, expect_model=expect_model)
 
 
 def flaw(status: int, content_type: str, body: bytes, *, expect_model: str | None = None) -> str | None:
     """Return why an answer is no valid completion, in one clause, or None for a valid one.
 
-    `expect_model`: the name the answer must carry; an answer that names none then has a flaw too.
+    `expect_model`: the model name that the answer must contain; an answer without a model name is then invalid too.
     """
     if status != 200:
         return f"status {status}"
@@ -43,19 +43,19 @@ def flaw(status: int, content_type: str, body: bytes, *, expect_model: str | Non
     except (ValueError, RecursionError):
         return _flaw_of_text(body, content_type, expect_model)
     if expect_model is not None and content_type.strip() and "json" not in content_type.lower():
-        return f"JSON that is called {content_type.partition(';')[0].strip()}"
+        return f"JSON with the content type {content_type.partition(';')[0].strip()}"
     return _flaw_of_json(answer, expect_model)
 
 
 def _flaw_of_text(body: bytes, content_type: str, expect_model: str | None) -> str | None:
     if "json" in content_type.lower():
-        return "JSON that stops in the middle"
+        return "truncated JSON"
     if expect_model is not None:
-        return "plain text that does not say which model wrote it"
+        return "plain text without a model name"
     try:
         body.decode()
     except UnicodeDecodeError:
-        return "bytes that are no text"
+        return "bytes that are not text"
     return None
 
 
@@ -64,7 +64,7 @@ def _flaw_of_json(answer: Any, expect_model: str | None) -> str | None:
     if error or dig(answer, "object") == "error":
         return f"an error: {str(dig(answer, 'error', 'message') or error or dig(answer, 'message'))[:200]}"
     if not _written(answer):
-        return "no text in it"
+        return "no generated text"
     ended = {dig(choice, "finish_reason") for choice in items(dig(answer, "choices"))}
     if broken := sorted(ended & _BROKEN_OFF, key=str):
         return f"a completion that ended by {broken[0]}"
@@ -75,7 +75,7 @@ def _flaw_of_json(answer: Any, expect_model: str | None) -> str | None:
 
 
 def _written(answer: Any) -> bool:
-    """Say whether any text was generated."""
+    """Return whether any text was generated."""
     if dig(answer, "usage", "completion_tokens") == 0:
         return False
     if "choices" in mapping(answer):
@@ -87,12 +87,12 @@ def _written(answer: Any) -> bool:
 
 def _choice_text(choice: Any) -> Any:
     message = mapping(dig(choice, "message"))
-    # vLLM puts a reasoning model's first tokens into `reasoning_content` (vllm docs, reasoning outputs).
+    # vLLM writes the first tokens of a reasoning model into `reasoning_content` (vllm docs, reasoning outputs).
     return message.get("content") or message.get("reasoning_content") or dig(choice, "text")
 
 
 def _has_text(value: Any) -> bool:
-    """Say whether a text says anything: of logits that are no numbers, vLLM makes `!!!!!!!!`."""
+    """Return whether a text contains a letter or digit: vLLM writes `!!!!!!!!` if the logits are NaN."""
     if isinstance(value, str):
         return any(letter.isalnum() for letter in value)
     return any(_has_text(item) for item in items(value))

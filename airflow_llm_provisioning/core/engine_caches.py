@@ -1,17 +1,19 @@
-"""What an engine found ready that an earlier start had left: compiled graphs and weights, by its own lines."""
+"""Which caches of an earlier start an engine used: compiled graphs and weights, from the engine's log lines."""
 
 import re
 from typing import Final
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
-from airflow_llm_provisioning.core.loading import not_from_the_hub
 from airflow_llm_provisioning.core.planned import PlannedFacts
 from airflow_llm_provisioning.core.trace.objects import containers
 from airflow_llm_provisioning.core.trace.view import TraceView
+from airflow_llm_provisioning.core.weight_sources import not_from_the_hub
 
 
 def cache_hits(view: TraceView) -> tuple[str, ...]:
-    """Return what the engine says it found ready: compiled graphs (vLLM 0.10 to 0.33), and weights."""
+    """Return the engine's log lines about cached compiled graphs (vLLM 0.10 to 0.33), and a sentence about cached
+    weights.
+    """
     lines = (line.strip() for log in view.logs for line in log.text.splitlines())
     compiled = dict.fromkeys(f"Engine: {line[:300]}" for line in lines if _CACHED_GRAPHS.search(line))
     weights = weights_found(view)
@@ -19,10 +21,11 @@ def cache_hits(view: TraceView) -> tuple[str, ...]:
 
 
 def weights_found(view: TraceView) -> str | None:
-    """Return a sentence where the engine found a hub model's weights on its disk, or None.
+    """Return a sentence if the engine found a hub model's weights on its disk, or None.
 
-    Since its V1 engine vLLM prints how long their download took, if that was more than half a second. Where it loaded
-    some and says nothing of a download, those too large to come that fast were there. vLLM 0.5.4 never says it.
+    vLLM's V1 engine prints the download time of the weights if it exceeds half a second. If it loaded weights without
+    such a line, and they are too large for a download in half a second, they were on the disk. vLLM 0.5.4 never prints
+    it.
     """
     weights = PlannedFacts.of(view.trial).weight_bytes or 0
     silent = [log for log in view.logs if _loaded_without_download(log.text)]
@@ -32,8 +35,10 @@ def weights_found(view: TraceView) -> str | None:
 
 
 def weights_uncertain(view: TraceView) -> str | None:
-    """Return a sentence where the hub's cache is on a volume that outlives pods and the engine is one that does not say
-    whether it downloaded (vLLM 0.5.4), or None.
+    """Return a sentence if cached weights cannot be excluded, or None.
+
+    This is the case if the hub's cache is on a volume that outlives pods and the engine does not log its downloads
+    (vLLM 0.5.4).
     """
     if any(_DOWNLOADED.search(log.text) or _LOADED.search(log.text) for log in view.logs) or not_from_the_hub(view):
         return None
@@ -44,17 +49,17 @@ def weights_uncertain(view: TraceView) -> str | None:
         for mount in map(mapping, items(spec.get("volumeMounts"))):
             path = text(mount.get("mountPath"))
             if mount.get("name") in lasting and (own or _CACHE_PATH.search(path)):
-                return f"The hub's cache may be on the volume at {path}, and this engine does not say if it downloaded."
+                return f"The hub's cache may be on the volume at {path}, and this engine logs no download."
     return None
 
 
 _CACHED_GRAPHS = re.compile(r"Directly load (?:the compiled graph|AOT compilation)")
-# In seconds: 0.5.4 says `Loading model weights took N GB`, which is another line.
+# With seconds. vLLM 0.5.4 writes `Loading model weights took N GB`, which is another line.
 _LOADED = re.compile(r"Loading weights took [0-9.]+ seconds")
 _DOWNLOADED = re.compile(r"(?:Time spent downloading weights for|Weights downloaded in )")
-# More than any node gets in half a second: 80 Gbit/s.
+# More than any node receives in half a second: 80 Gbit/s.
 _QUICKEST_DOWNLOAD_BYTES: Final = 5e9
-# Volumes that come and go with the pod, or hold no files of a cache.
+# Volumes that live as long as the pod, or that cannot hold cache files.
 _PASSING: Final = frozenset({"emptyDir", "configMap", "secret", "projected", "downwardAPI", "serviceAccountToken"})
 _CACHE_PATH = re.compile(r"\.cache(?:/|$)|hugging|/hf(?:/|$)", flags=re.IGNORECASE)
 _CACHE_VARIABLES: Final = frozenset({"HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"})

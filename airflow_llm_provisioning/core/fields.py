@@ -1,6 +1,6 @@
-"""Reading plain dicts off the wire: absent, null and of the wrong kind all read as missing, never as an error.
+"""Reads plain dicts from the wire. Absent, null and wrongly typed values are missing, never an error.
 
-Knows nothing of what the fields mean.
+This module does not know the meaning of the fields.
 """
 
 import math
@@ -21,12 +21,12 @@ def items(value: Any) -> Sequence[Any]:
 
 
 def text(value: Any) -> str:
-    """Return `value` if it is a string, else the empty one."""
+    """Return `value` if it is a string, else an empty one."""
     return value if isinstance(value, str) else ""
 
 
 def number(value: Any) -> float | None:
-    """Return `value` as a float if it is a finite number, else None; a boolean is none."""
+    """Return `value` as a float if it is a finite number, else None. A boolean is not a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -37,7 +37,7 @@ def number(value: Any) -> float | None:
 
 
 def dig(value: Any, *path: str) -> Any:
-    """Return what stands at `path` in nested mappings, or None."""
+    """Return the value at `path` in nested mappings, or None."""
     for key in path:
         value = mapping(value).get(key)
     return value

@@ -1,6 +1,6 @@
-"""How a pod's image reached its node, as far as the kubelet, the node and the image's own digest tell.
+"""How a pod's image reached its node, from the kubelet's events, the node's events and the image's digest.
 
-It knows no treatment and judges none.
+This module knows no treatment.
 """
 
 import re
@@ -14,19 +14,19 @@ from airflow_llm_provisioning.core.trace.view import TraceView
 
 Delivered = Literal["pulled", "present", "streamed", "unknown"]
 
-# Assumed: no registry, network and decompression give more. Full pulls that were published move 0.1 to 0.15 GB/s
-# (data-on-eks ray example, 11.6 GB in 121 s; acr #873, 4.08 GB in 168.8 s), streamed ones seem to move tens.
+# Assumption: registry, network and decompression are never faster. Published full pulls move 0.1 to 0.15 GB/s
+# (data-on-eks ray example, 11.6 GB in 121 s; acr #873, 4.08 GB in 168.8 s). Streamed pulls appear to move tens of GB/s.
 IMPLAUSIBLE_BYTES_S: Final = 500_000_000
-# Below this a pull is short whatever happened, and a rate says nothing.
+# Below this size every pull is short, and its rate proves nothing.
 JUDGED_BYTES: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class ImageArrival:
-    """How a pod's image reached its node, as far as the kubelet and the node said.
+    """How a pod's image reached its node, as reported by the kubelet and the node.
 
-    `pull_s`: the kubelet's own figure, without waiting for other pulls; `size_bytes`: compressed. Both None where no
-    event says so. A streamed image still reports its full size: no bandwidth can be computed from it.
+    `pull_s`: the kubelet's figure without the wait for other pulls; `size_bytes`: compressed. Both are None if no event
+    contains them. A streamed image reports its full size, so no bandwidth can be computed from it.
     """
 
     delivered: Delivered
@@ -37,16 +37,18 @@ class ImageArrival:
 
     @property
     def rate_bytes_s(self) -> float | None:
-        """Size over pull time, meaningful only for `pulled`."""
+        """Size divided by pull time; meaningful only for `pulled`."""
         return self.size_bytes / self.pull_s if self.size_bytes and self.pull_s else None
 
 
 def image_arrival(view: TraceView, pod: History | None) -> ImageArrival:
-    """Say how a pod's image reached its node: from the pull events of its first container that has one, and the node's
-    own streaming events. With `wait-gcs-ready` the worker's pull is charged to that init container (KubeRay 1.x).
+    """Return how a pod's image reached its node.
+
+    The sources are the pull events of the first container that has one, and the node's streaming events. With
+    `wait-gcs-ready` the worker's pull belongs to that init container (KubeRay 1.x).
     """
     if pod is None:
-        return ImageArrival("unknown", None, None, None, ("The pod was not seen.",))
+        return ImageArrival("unknown", None, None, None, ("The recording contains no such pod.",))
     pulls = [event for event in view.events_of(pod) if event.reason in ("Pulling", "Pulled")]
     full = next((event for event in pulls if event.reason == "Pulled" and _PULLED.search(event.message)), None)
     present = next((event for event in pulls if _found_present(pod, event)), None)
@@ -59,15 +61,15 @@ def image_arrival(view: TraceView, pod: History | None) -> ImageArrival:
         sentence = f"Pod {pod.name}: {present.message} (event Pulled)"
         delivered: Delivered = "streamed" if streaming else "present"
         return ImageArrival(delivered, image, None, None, (sentence, *streaming))
-    return ImageArrival("unknown", image, None, None, (f"Pod {pod.name}: no Pulled event was seen.", *streaming))
+    return ImageArrival("unknown", image, None, None, (f"Pod {pod.name}: no Pulled event was recorded.", *streaming))
 
 
 def streaming_signals(view: TraceView, pod: History) -> tuple[str, ...]:
-    """Return what says that this pod's image was streamed.
+    """Return the evidence that this pod's image was streamed.
 
     GKE: a Node event `ImageStreaming`, "Image <ref> is backed by image streaming." (PerfKitBenchmarker
-    tests/kubernetes_conditions_test.py). AKS: a pod condition or event of acr-nodemon whose positive wording is not
-    published, so any that speaks of streaming and is not a refusal counts (AgentBaker #3711, AKS #3928).
+    tests/kubernetes_conditions_test.py). AKS: a pod condition or event of acr-nodemon. Its positive wording is not
+    published, so any text about streaming that is no refusal counts (AgentBaker #3711, AKS #3928).
     """
     images = images_of(pod)
     found = [
@@ -88,9 +90,9 @@ def streaming_signals(view: TraceView, pod: History) -> tuple[str, ...]:
 
 
 def pulled_figures(message: str) -> tuple[float | None, int | None]:
-    """Read seconds and bytes out of a `Pulled` message, in each wording (kubelet to 1.26, to 1.29, since).
+    """Read seconds and bytes from a `Pulled` message, in each wording (kubelet up to 1.26, up to 1.29, later).
 
-    The first duration is the pull alone; the one "including waiting" counts the queue too.
+    The first duration is the pull alone; the one "including waiting" contains the wait in the queue.
     """
     match = _PULLED.search(message)
     size = _SIZE.search(message)
@@ -98,7 +100,7 @@ def pulled_figures(message: str) -> tuple[float | None, int | None]:
 
 
 def go_duration_s(value: str) -> float | None:
-    """Read a duration as Go prints it (`2m10.813s`, `796ms`) in seconds, or None."""
+    """Parse a duration in Go's format (`2m10.813s`, `796ms`) into seconds; None for anything else."""
     parts = _GO_PART.findall(value)
     if not parts or "".join(number + unit for number, unit in parts) != value:
         return None
@@ -106,14 +108,14 @@ def go_duration_s(value: str) -> float | None:
 
 
 def images_of(pod: History | None) -> tuple[str, ...]:
-    """Return the images of a pod's containers as specified, each once."""
+    """Return the images in the specification of a pod's containers, each once."""
     specs = [*items(dig(pod.last if pod else None, "spec", "initContainers"))]
     specs += items(dig(pod.last if pod else None, "spec", "containers"))
     return tuple(dict.fromkeys(text(mapping(spec).get("image")) for spec in specs if mapping(spec).get("image")))
 
 
 def image_digest(pod: History | None) -> str | None:
-    """Return the digest (`sha256:...`) that a pod's main container really ran, or None."""
+    """Return the digest (`sha256:...`) that a pod's main container ran, or None."""
     found: str | None = None
     for status in container_statuses(pod.last if pod else None):
         _, _, digest = text(status.get("imageID")).rpartition("@")
@@ -137,7 +139,9 @@ def _arrived_by_pull(
     fast = size is not None and pull_s is not None and size >= JUDGED_BYTES and size > pull_s * IMPLAUSIBLE_BYTES_S
     if fast and not streaming:
         delivered = "streamed"
-        sentences.append(f"{size} bytes in {pull_s} s were not moved over a network: mounted lazily, or local already.")
+        sentences.append(
+            f"{size} bytes in {pull_s} s are too fast for a network: the image was mounted lazily or was already local."
+        )
     return ImageArrival(delivered, image, pull_s, size, tuple(sentences))
 
 
@@ -146,7 +150,9 @@ def _image_named(pulls: Sequence[Event]) -> str | None:
 
 
 def _found_present(pod: History, event: Event) -> bool:
-    """Whether an event says that an image was there before the pod: its second container finds it always."""
+    """Return whether an event shows that an image was on the node before the pod. A second container of the pod always
+    finds it.
+    """
     if event.reason != "Pulled" or not _PRESENT.search(event.message):
         return False
     named = _QUOTED.search(event.message)

@@ -1,7 +1,7 @@
-"""Stamps as they are written by API servers, kubelets, Ray and Serve: an instant, and how finely it was written.
+"""Stamps as API servers, kubelets, Ray and Serve write them: an instant and its resolution.
 
-A stamp of whole seconds was truncated, so the instant it names lies in [at, at + resolution). Nothing in here knows
-whose clock wrote it.
+A stamp of whole seconds was truncated, so its instant lies in [at, at + resolution). This module does not know which
+clock wrote a stamp.
 """
 
 import re
@@ -18,26 +18,26 @@ _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?\s*(Z|z|[+-]\d\d:?\d\d)?", flags=re.ASCII
 )
 _FINEST_DIGITS: Final = 6
-# Go writes year 1 for "never"; what lies outside these is no instant of a deployment.
+# Go writes year 1 for "never". Instants outside these limits do not belong to a deployment.
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """An instant as some clock wrote it; `resolution` is the width of what was cut off."""
+    """An instant as a clock wrote it; `resolution` is the width of the truncated part."""
 
     at: datetime
     resolution: timedelta
 
     @property
     def until(self) -> datetime:
-        """The last instant (in that clock) the stamp can stand for."""
+        """The last instant (in that clock) that the stamp can mean."""
         return self.at + max(self.resolution - MICROSECOND, timedelta())
 
 
 def parse_stamp(value: Any) -> Stamp | None:
-    """Read RFC 3339 text (any number of fraction digits; no zone reads as UTC). None for anything else."""
+    """Parse RFC 3339 text (any number of fraction digits; no zone means UTC). None for anything else."""
     match = _RFC3339.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         return None
@@ -54,13 +54,13 @@ def parse_stamp(value: Any) -> Stamp | None:
 
 
 def parse_instant(value: Any) -> datetime | None:
-    """Read RFC 3339 text as an instant, or None."""
+    """Parse RFC 3339 text as an instant, or return None."""
     stamp = parse_stamp(value)
     return stamp.at if stamp else None
 
 
 def from_epoch_s(value: Any) -> Stamp | None:
-    """Read seconds since 1970 (Serve's `start_time_s`) as a stamp of microseconds; 0 and below are no instants."""
+    """Convert seconds since 1970 (Serve's `start_time_s`) to a stamp of microseconds; None for 0 and below."""
     since = number(value)
     if since is None or not 0 < since < _LATEST.timestamp():
         return None
@@ -68,7 +68,7 @@ def from_epoch_s(value: Any) -> Stamp | None:
 
 
 def format_instant(at: datetime) -> str:
-    """Return an instant as RFC 3339 UTC with microseconds, always of the same length."""
+    """Return an instant as RFC 3339 UTC with microseconds; the length is constant."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -78,7 +78,7 @@ def microseconds(span: timedelta) -> int:
 
 
 def seconds(span: timedelta) -> float:
-    """Return a span in seconds, as near as a float comes."""
+    """Return a span in seconds, as the nearest float."""
     return microseconds(span) / 1_000_000
 
 

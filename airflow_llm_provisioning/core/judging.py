@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.loading import moving_inputs
 from airflow_llm_provisioning.core.planned import PlannedFacts
 from airflow_llm_provisioning.core.result import MilestoneResult, PhaseResult, TrialResult, TrialStatus
 from airflow_llm_provisioning.core.timing.analysis import Analysis, analyse_trace
@@ -17,6 +16,7 @@ from airflow_llm_provisioning.core.trace import TraceView, decode_trace
 from airflow_llm_provisioning.core.treatments import known_treatments, undeclared
 from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.core.verdicts import Verdict, variant_image
+from airflow_llm_provisioning.core.weight_sources import unpinned_inputs
 from airflow_llm_provisioning.exceptions import TraceError
 
 STATUS_OF: Final[Mapping[str, TrialStatus]] = {
@@ -92,7 +92,7 @@ def _objections(view: TraceView, declared: Collection[str]) -> Iterator[Verdict]
         yield own
     if found := undeclared(view, declared):
         yield Verdict("nothing_undeclared", "no", found)
-    if moving := moving_inputs(view):
+    if moving := unpinned_inputs(view):
         yield Verdict("inputs_pinned", "no", moving)
 
 

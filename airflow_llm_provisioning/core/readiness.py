@@ -1,8 +1,7 @@
-"""Is the trial ready, failed, or still on its way? Judged line by line as they are recorded, and a completion by its
-reply.
+"""Decides whether a trial is ready, failed or pending, from the lines as they are recorded.
 
-Ready is the origin's finish line: the first ready endpoint of the serve Service. Beside it stands the first valid
-completion, which is what a user would call ready. Pure: time comes with the lines or as an argument.
+Ready is the origin's finish line: the first ready endpoint of the serve Service. The first valid completion, which a
+user would call ready, is reported beside it. Pure: the time comes with the lines or as an argument.
 """
 
 import re
@@ -22,10 +21,11 @@ _ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 State = Literal["pending", "endpoint_ready", "failed"]
 
-# A status may show DEPLOY_FAILED for moments while a new configuration replaces it; the recordings' failures stay.
+# A status may show DEPLOY_FAILED for moments while a new configuration replaces it. The failures in the recordings
+# stay.
 DEPLOY_FAILED_GRACE_S: Final = 30.0
 _MAX_NOTES: Final = 20
-# Wordings of refusals, by whom: Kubernetes quota admission, cluster-autoscaler, Karpenter, EC2, GCE, Azure.
+# Wordings of refusals by Kubernetes quota admission, cluster-autoscaler, Karpenter, EC2, GCE and Azure.
 _REFUSALS: Final = (
     "exceeded quota",
     "quota",
@@ -41,11 +41,11 @@ _REFUSAL_REASONS: Final = frozenset({"NotTriggerScaleUp", "FailedScaleUp", "Insu
 
 
 class Readiness:
-    """An incremental judge of one RayService. `feed` it every line; then read `state` and `reason`.
+    """The state of one RayService, updated line by line. Call `feed` with every line, then read `state` and `reason`.
 
-    `uid`: the RayService's, if known; else the first one of that name that is not being deleted is taken. Later objects
-    of the same name with another uid are somebody else's. `state` never leaves `endpoint_ready` or `failed` again.
-    `notes`: refusals of capacity or quota, worth telling while waiting; they are no failure, for autoscalers try again.
+    `uid`: the uid of the RayService if known; otherwise the first one of that name that is not being deleted. Later
+    objects of the same name with another uid are ignored. `state` never changes after `endpoint_ready` or `failed`.
+    `notes`: refusals of capacity or quota. They are no failure, because autoscalers retry.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Readiness:
         self._pulls = PullRefusals()
 
     def feed(self, line: Line) -> State:
-        """Take one line into account and return the state. Lines that cannot be read change nothing."""
+        """Process one line and return the state. Unreadable lines change nothing."""
         received_at = parse_instant(mapping(line).get("received_at"))
         if received_at is None or self.state != "pending":
             return self.state
@@ -90,8 +90,9 @@ class Readiness:
         return self.tick(received_at)
 
     def tick(self, now: datetime) -> State:
-        """Return the state at `now`: an application that stays failed, or an image that stays refused, ends the wait
-        without another line.
+        """Return the state at `now`.
+
+        An application that stays failed, or an image that stays refused, ends the wait without another line.
         """
         if self.state == "pending":
             refused = self._pulls.lasting(now)
@@ -100,21 +101,25 @@ class Readiness:
                 return self.state
             for app, (since, message) in sorted(self._failed_since.items()):
                 if now - since >= self._grace:
-                    self._fail(f"Serve application {app!r} failed to deploy and stayed so: {_gist(message)}")
+                    self._fail(
+                        f"Serve application {app!r} failed to deploy and did not recover: {_traceback_summary(message)}"
+                    )
                     break
         return self.state
 
     def _rayservice(self, obj: Mapping[str, Any], kind: Any, received_at: datetime) -> None:
-        if not self._is_mine(obj):
+        if not self._is_this_rayservice(obj):
             return
         if kind == "DELETED" or dig(obj, "metadata", "deletionTimestamp"):
-            self._fail(f"RayService {self.namespace}/{self.name} was deleted by somebody else while we waited for it.")
+            self._fail(f"RayService {self.namespace}/{self.name} was deleted during the wait, and not by this trial.")
             return
         own_service = text(dig(obj, "spec", "serveService", "metadata", "name"))
         self._service = own_service or self._service
         ready = condition(obj, "Ready")
         if ready.get("status") == "False" and ready.get("reason") in ("InitializingTimeout", "ValidationFailed"):
-            self._fail(f"KubeRay gave up on {self.name} ({ready['reason']}): {_first_line(text(ready.get('message')))}")
+            self._fail(
+                f"KubeRay reports {self.name} as failed ({ready['reason']}): {_first_line(text(ready.get('message')))}"
+            )
             return
         for part in ("activeServiceStatus", "pendingServiceStatus"):
             status = mapping(dig(obj, "status", part))
@@ -125,7 +130,7 @@ class Readiness:
         if text(dig(obj, "metadata", "labels", "ray.io/cluster")) in self._clusters - {""}:
             self._pulls.feed(obj, kind, received_at)
 
-    def _is_mine(self, obj: Mapping[str, Any]) -> bool:
+    def _is_this_rayservice(self, obj: Mapping[str, Any]) -> bool:
         metadata = mapping(obj.get("metadata"))
         if metadata.get("name") != self.name or metadata.get("namespace", self.namespace) != self.namespace:
             return False
@@ -146,15 +151,17 @@ class Readiness:
         labels = mapping(dig(obj, "metadata", "labels"))
         if kind in ("DELETED", "BOOKMARK") or labels.get("kubernetes.io/service-name") != self._service:
             return
-        if dig(obj, "metadata", "namespace") not in (None, self.namespace) or not self._mine_by_owner(obj):
+        if dig(obj, "metadata", "namespace") not in (None, self.namespace) or not self._owned_by_rayservice(obj):
             return
         if first_ready_endpoint(obj):
             self.state = "endpoint_ready"
             self.reason = f"EndpointSlice {dig(obj, 'metadata', 'name')} has a ready endpoint."
 
-    def _mine_by_owner(self, obj: Mapping[str, Any]) -> bool:
-        """An EndpointSlice is ours if its Service is; one of an unknown Service if it is not older than our RayService
-        (the Services' watch may be a moment behind).
+    def _owned_by_rayservice(self, obj: Mapping[str, Any]) -> bool:
+        """Return whether an EndpointSlice belongs to this trial.
+
+        It does if its Service does. With an unknown Service it does if it is not older than the RayService, because the
+        watch of the Services may be a moment behind.
         """
         for service in _owners(obj):
             if service in self._service_owners:
@@ -169,7 +176,9 @@ class Readiness:
             self._applications(obj.get("applications"), received_at)
 
     def _applications(self, applications: Any, received_at: datetime) -> None:
-        """A status that vanishes says nothing (it does while the head is not ready); only another one clears a
+        """Process application states.
+
+        A missing status proves nothing (it is missing while the head is not ready). Only another status clears a
         failure.
         """
         for app, status in mapping(applications).items():
@@ -204,7 +213,7 @@ def _first_line(message: str) -> str:
     return next((line.strip() for line in message.splitlines() if line.strip()), "no message")[:300]
 
 
-def _gist(message: str) -> str:
-    """Return the first and the last line of a traceback as Serve reports it, without its colours."""
+def _traceback_summary(message: str) -> str:
+    """Return the first and the last line of a traceback from Serve, without colour codes."""
     lines = [line.strip() for line in _ANSI.sub("", message).splitlines() if line.strip()]
     return " ... ".join(dict.fromkeys([*lines[:1], *lines[-1:]]))[:500] or "no message"

@@ -1,7 +1,7 @@
-"""A stored trace -> the same bytes of analysis, whenever and wherever it is computed again; and what differs if not.
+"""Recomputes the analysis of a stored trace, and lists the values that differ from an earlier analysis.
 
-An analysis is kept as text, with the name of the code that computed it. Two texts that are the same byte for byte are
-the same result; of two that are not, every value that changed is named. Knows no file, store or terminal.
+An analysis is stored as text, with the version of the code that computed it. The same trace and code give the same
+bytes. Every changed value of two different texts is named. This module knows no file, store or terminal.
 """
 
 import json
@@ -17,8 +17,8 @@ from airflow_llm_provisioning.exceptions import TraceError
 
 Change = Literal["changed", "appeared", "vanished"]
 
-# What of a whole phase, milestone or verdict is told when it appears or vanishes.
-_GIST: Final[Mapping[str, str]] = {
+# The field that is reported for a whole phase, milestone or verdict that appears or vanishes.
+_REPORTED_FIELD: Final[Mapping[str, str]] = {
     "phases": "duration_s",
     "milestones": "at",
     "verdicts": "value",
@@ -29,8 +29,8 @@ _ABSENT: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One value that is not what it was. `path`: where, as `("phases", "worker_image_pull", "duration_s")`; `old`,
-    `new`: None on the side where it is not.
+    """One value that differs. `path`: its place, as `("phases", "worker_image_pull", "duration_s")`; `old`, `new`: None
+    on the side without the value.
     """
 
     path: tuple[str, ...]
@@ -44,10 +44,10 @@ class Difference:
 
 
 def replay(data: bytes | Sequence[bytes], treatments: Sequence[str] | None = None) -> str:
-    """Return the analysis of a trace (.jsonl or .jsonl.gz, or its stored chunks) as JSON text; the same trace and the
-    same code give the same text. `treatments`: names; None: those of the trace's own header.
+    """Return the analysis of a trace (.jsonl or .jsonl.gz, or its stored chunks) as JSON text.
 
-    A TraceError says that it is no trace, or one of a newer format.
+    The same trace and the same code give the same text. `treatments`: names; None: those of the trace's header. A
+    TraceError means that the data are no trace, or one of a newer format.
     """
     chunks = [data] if isinstance(data, bytes) else list(data)
     decode_trace(chunks)
@@ -55,28 +55,28 @@ def replay(data: bytes | Sequence[bytes], treatments: Sequence[str] | None = Non
 
 
 def result_text(document: Mapping[str, Any]) -> str:
-    """Return a result as the text that is kept: the only place where its form is decided."""
+    """Return a result as the text that is stored. This function alone decides its format."""
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 def trace_bytes(trial_id: str, chunks: Sequence[bytes]) -> bytes:
-    """Return a stored trace as one file's bytes: gzip members may simply follow one another."""
+    """Return a stored trace as the bytes of one file: gzip members may be concatenated."""
     if not chunks:
         raise TraceError(f"There is no file and no stored trace named {trial_id!r}.")
     return b"".join(chunks)
 
 
 def differences(old: Computed, new: Computed) -> tuple[Difference, ...]:
-    """Return every value in which two analyses differ; none means that their texts are the same byte for byte."""
+    """Return every value that differs between two analyses; empty if their texts are equal byte for byte."""
     if old.text == new.text:
         return ()
     found = tuple(_differences((), old.document, new.document))
-    # The same values in another order or notation are still not the same bytes.
+    # The same values in another order or notation are not the same bytes.
     return found or (Difference(("text",), "changed", "the same values", "written in another order or form"),)
 
 
 def row_differences(row: TrialResult, document: Mapping[str, Any]) -> tuple[Difference, ...]:
-    """Return in what a trial's row, which tables and comparisons are made of, departs from an analysis of its trace."""
+    """Return the differences between a trial's row (the source of tables) and an analysis of its trace."""
     kept = _row_document(row)
     verdicts = [*document.get("verdicts", ()), *document.get("treatments", ())]
     told = {**document, "verdicts": verdicts}
@@ -84,7 +84,7 @@ def row_differences(row: TrialResult, document: Mapping[str, Any]) -> tuple[Diff
 
 
 def _row_document(row: TrialResult) -> dict[str, Any]:
-    """Return a row in an analysis' words, as far as it has them."""
+    """Return a row in the format of an analysis, as far as the row has its fields."""
     return {
         "submitted_at": format_instant(row.submitted_at) if row.submitted_at else None,
         "ready_at": format_instant(row.ready_at) if row.ready_at else None,
@@ -112,7 +112,7 @@ def _row_document(row: TrialResult) -> dict[str, Any]:
 
 
 def _same_shape(kept: Mapping[str, Any], told: dict[str, Any]) -> dict[str, Any]:
-    """Drop the fields of phases and milestones that a row has no column for."""
+    """Drop the fields of phases and milestones that have no column in a row."""
     for part in ("phases", "milestones"):
         columns = {key for entry in kept[part] for key in entry} or {"name"}
         told[part] = [{key: entry[key] for key in entry if key in columns} for entry in told[part] or ()]
@@ -133,15 +133,15 @@ def _of_entries(path: tuple[str, ...], old: Mapping[str, Any], new: Mapping[str,
         before, after = old.get(key, _ABSENT), new.get(key, _ABSENT)
         here = (*path, key)
         if before is _ABSENT:
-            yield Difference(here, "appeared", None, _gist(path, after))
+            yield Difference(here, "appeared", None, _reported_value(path, after))
         elif after is _ABSENT:
-            yield Difference(here, "vanished", _gist(path, before), None)
+            yield Difference(here, "vanished", _reported_value(path, before), None)
         else:
             yield from _differences(here, before, after)
 
 
 def _keyed(entries: list[Any]) -> dict[str, Any]:
-    """Name a list's entries, so that one that was put in does not look like a change of all that follow."""
+    """Name a list's entries, so that an inserted entry does not appear as a change of all later entries."""
     found: dict[str, Any] = {}
     for entry in entries:
         name = entry.get("name") or entry.get("claim") if isinstance(entry, Mapping) else entry
@@ -153,8 +153,8 @@ def _keyed(entries: list[Any]) -> dict[str, Any]:
     return found
 
 
-def _gist(path: tuple[str, ...], entry: Any) -> Any:
-    if path and isinstance(entry, Mapping) and path[-1] in _GIST:
-        return entry.get(_GIST[path[-1]])
-    # An entry that is its own name has nothing more to say.
+def _reported_value(path: tuple[str, ...], entry: Any) -> Any:
+    if path and isinstance(entry, Mapping) and path[-1] in _REPORTED_FIELD:
+        return entry.get(_REPORTED_FIELD[path[-1]])
+    # An entry that consists of its name has no further value.
     return None if isinstance(entry, str) and path else entry

@@ -1,7 +1,7 @@
-"""A trace as a file that can be given away: what it holds beside the recording, and what makes it the same trace again.
+"""A trace as a file that can be shared: the recording, and one more line with its trial and its result.
 
-An exported file is the recording as it was stored and one line more, RESULT: which trial it was, and what was computed
-from it by which code. So whoever gets it can compute it again and see whether the numbers are the same. Knows no disk.
+An exported file is the recording as stored plus a RESULT line: the trial, the analysis, and the version of the code
+that computed it. A reader can compute the analysis again and compare the numbers. This module knows no disk.
 """
 
 import hashlib
@@ -31,9 +31,11 @@ _SHOWN: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class TraceFile:
-    """A trace file's content. `data`: its bytes; `lines`: the recording, without the RESULT line; `carried`: what was
-    computed from it before, if the file says so; `named`: the trial id in its header or RESULT line; `cut`: why reading
-    ended early, or None; `findings`: what may not be given away.
+    """The content of a trace file.
+
+    `data`: its bytes. `lines`: the recording without the RESULT line. `carried`: the analysis in the file, if any.
+    `named`: the trial id in its header or RESULT line. `cut`: why reading ended early, or None. `findings`: values that
+    must not be shared.
     """
 
     data: bytes
@@ -47,16 +49,16 @@ class TraceFile:
 
     @property
     def trial_id(self) -> str:
-        """The id it is imported under: the same recording, packed or plain, has the same one."""
+        """The id for the import. The same recording has the same id, packed or plain."""
         return f"imported-{content_digest(self.lines)[:12]}"
 
     @property
     def clean(self) -> bool:
-        """Whether nothing in it looks as if it should not be given away; lines that are none cannot be looked into."""
+        """Whether the file has no findings and every line could be checked."""
         return not self.findings and not self.unreadable_lines
 
     def cleaned(self) -> "TraceFile":
-        """Return it without what may not be given away. That it was cut stays told, by a mark as the recorder's."""
+        """Return it without its findings. A mark of the recorder's kind keeps the information that it was cut."""
         kept = [without_secrets(item) for item in self.lines]
         at = parse_instant(kept[-1]["received_at"])
         if self.cut is not None and at is not None:
@@ -66,14 +68,12 @@ class TraceFile:
 
 
 def read_trace_file(data: bytes) -> TraceFile:
-    """Read a trace file, gzip or plain. A TraceError says that it is no trace, or of a newer format."""
+    """Read a trace file, gzip or plain. A TraceError means that the data are no trace, or of a newer format."""
     decoded = decode_trace(data)
     results = [item for item in decoded.lines if is_own(item, RESULT)]
     lines = tuple(item for item in decoded.lines if not is_own(item, RESULT))
     if not lines:
-        raise TraceError(
-            "A trace file was read that has a RESULT line and no recording: nothing can be computed again."
-        )
+        raise TraceError("The trace file has a RESULT line but no recording, so its analysis cannot be recomputed.")
     header = next((mapping(item.get("object")) for item in lines if is_own(item, "HEADER")), {})
     told = mapping(results[-1].get("object")) if results else {}
     named = text(dig(header, "trial", "trial_id")) or text(told.get("trial_id")) or None
@@ -90,13 +90,13 @@ def read_trace_file(data: bytes) -> TraceFile:
 
 
 def carried_result(data: bytes) -> Computed | None:
-    """Return what a trace file says was computed from it, or None. A TraceError as `read_trace_file`."""
+    """Return the analysis that a trace file contains, or None. Raises a TraceError like `read_trace_file`."""
     results = [item for item in decode_trace(data).lines if is_own(item, RESULT)]
     return _carried(mapping(results[-1].get("object"))) if results else None
 
 
 def exported(chunks: Sequence[bytes], trial: Mapping[str, Any], computed: Computed | None) -> bytes:
-    """Return a stored trace as a file's bytes: its chunks as they are, and a RESULT line behind them.
+    """Return a stored trace as the bytes of a file: its chunks unchanged, followed by a RESULT line.
 
     `trial`: the flat row of its trial (`TrialResult.summary`), or empty.
     """
@@ -111,20 +111,20 @@ def exported(chunks: Sequence[bytes], trial: Mapping[str, Any], computed: Comput
 
 
 def refusal(found: TraceFile, doing: str) -> str:
-    """Return one sentence that says why a trace is not given away or taken in, and where what stands in it."""
+    """Return a sentence that names why a trace is not exported or imported, with the places of the findings."""
     told = [str(finding) for finding in found.findings[:_SHOWN]]
     more = len(found.findings) - len(told)
     if found.unreadable_lines:
-        told.append(f"{found.unreadable_lines} lines cannot be read and so cannot be checked")
+        told.append(f"{found.unreadable_lines} lines are unreadable and cannot be checked")
     told += [f"and {more} more"] if more > 0 else []
     return (
-        f"The trace was not {doing}, because it holds what may be secret: {'; '.join(told)}. "
-        "Give --redact to take that out of the copy."
+        f"The trace was not {doing}, because it may contain secrets: {'; '.join(told)}. "
+        "Use --redact to remove them from the copy."
     )
 
 
 def content_digest(lines: Iterable[Line]) -> str:
-    """Return the SHA-256 of a recording's lines, however they were packed."""
+    """Return the SHA-256 of a recording's lines, independent of their packing."""
     digest = hashlib.sha256()
     for item in lines:
         digest.update(encode_line(item))

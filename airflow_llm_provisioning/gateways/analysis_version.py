@@ -1,7 +1,7 @@
-"""Which code computed a result: the package's version and a fingerprint of the sources of its core.
+"""The version of the analysis code: the package's version and a fingerprint of the sources of its core.
 
-A number that somebody must remember to raise would be forgotten; the fingerprint changes by itself with every change of
-the analysis. It changes with a comment too: then a replay says that another version computed the same.
+The fingerprint changes with every change of the sources, so no number has to be raised by hand. A changed comment
+changes it too; a replay then reports that another version computed the same result.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from airflow_llm_provisioning import __version__
 
 @cache
 def analysis_version() -> str:
-    """Return it, as `0.1.0+core.3f9a1c07b2d4`."""
+    """Return the version, as `0.1.0+core.3f9a1c07b2d4`."""
     digest = hashlib.sha256()
     for name, source in sorted(_sources(files("airflow_llm_provisioning").joinpath("core"), "core")):
         digest.update(f"{name}\n{len(source)}\n".encode())

@@ -1,7 +1,6 @@
-"""Everything that can be known to be wrong with a target before a trial costs anything, listed at once and in
-sentences.
+"""Checks a target before a trial costs money, and lists all findings as sentences.
 
-It only looks. What could not be looked at is said as such: silence here means that it is fine.
+The checks only read. A check that could not be made is a finding too, so an empty list means that all checks passed.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -14,7 +13,7 @@ from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.kubernetes.lock import LOCK_NAME, expiry
 
-# What the operators and the recorder do, and so must be allowed to: verb, resource, cluster-wide?
+# The permissions that the operators and the recorder need: verb, resource, cluster-wide?
 RIGHTS: Final[tuple[tuple[str, str, bool], ...]] = (
     *((verb, "rayservices", False) for verb in ("get", "list", "watch", "create", "patch", "delete")),
     *(
@@ -24,13 +23,14 @@ RIGHTS: Final[tuple[tuple[str, str, bool], ...]] = (
     ),
     *((verb, "leases", False) for verb in ("get", "create", "update", "delete")),
     ("get", "pods/log", False),
-    # A GET and a POST through the proxy: Ray's account of itself, and the first completion.
+    # A GET and a POST through the proxy: Ray's state and the first completion.
     ("get", "services/proxy", False),
     ("create", "services/proxy", False),
     *((verb, "nodes", True) for verb in ("get", "list", "watch")),
 )
-# Events since 1.3 and conditions are what the phases are read from; the origin's 1.1 is understood, with wider bounds.
-KUBERAY_UNDERSTOOD: Final = (1, 1)
+# The phases are read from events and conditions of KubeRay 1.3 and later; the origin's 1.1 is supported with wider
+# bounds.
+OLDEST_KUBERAY: Final = (1, 1)
 GPU_PLUGIN_WORDS: Final = ("nvidia-device-plugin", "nvidia-gpu-device-plugin", "gpu-operator")
 
 Level = Literal["error", "note"]
@@ -54,7 +54,7 @@ class Finding:
 
 
 async def check_target(cluster: Cluster, target: Target) -> list[Finding]:
-    """Return every finding about a target on its (entered) cluster. One check that fails does not hide the others."""
+    """Return every finding about a target on its (entered) cluster. A failed check does not prevent the others."""
     checks: tuple[Callable[[Cluster, Target], AsyncIterator[tuple[Level, str]]], ...] = (
         _rights,
         _kuberay,
@@ -81,7 +81,7 @@ async def _rights(cluster: Cluster, target: Target) -> AsyncIterator[tuple[Level
     if missing:
         refused = ", ".join(missing)
         where = f"(namespace {target.namespace}; nodes cluster-wide) on {cluster.name}"
-        yield "error", f"Our user may not {refused} {where}: bind a role that allows it."
+        yield "error", f"The connection's user may not {refused} {where}: bind a role that allows it."
 
 
 async def _kuberay(cluster: Cluster, target: Target) -> AsyncIterator[tuple[Level, str]]:
@@ -94,16 +94,16 @@ async def _kuberay(cluster: Cluster, target: Target) -> AsyncIterator[tuple[Leve
     if not found:
         yield (
             "note",
-            f"No deployment kuberay-operator was found on {cluster.name}; without an operator nothing will start.",
+            f"No deployment kuberay-operator was found on {cluster.name}; without an operator no RayService starts.",
         )
         return
     version = _tag_version(found[0])
     if version is None:
         yield "note", "KubeRay's version cannot be read from its image tag."
-    elif version < KUBERAY_UNDERSTOOD:
+    elif version < OLDEST_KUBERAY:
         yield (
             "error",
-            f"KubeRay {'.'.join(map(str, version))} is older than 1.1, which is the oldest that is understood.",
+            f"KubeRay {'.'.join(map(str, version))} is older than 1.1, the oldest supported version.",
         )
 
 
@@ -112,8 +112,8 @@ async def _gpu_plugin(cluster: Cluster, _target: Target) -> AsyncIterator[tuple[
     names = [item["metadata"]["name"] for item in items]
     if not any(word in name for name in names for word in GPU_PLUGIN_WORDS):
         missing = f"No DaemonSet of a GPU device plugin was found on {cluster.name}"
-        fine = "fine where the node image brings it (Bottlerocket -nvidia, EKS Auto Mode)"
-        yield "note", f"{missing}; {fine}, else no GPU will ever be allocatable."
+        fine = "this is correct if the node image contains it (Bottlerocket -nvidia, EKS Auto Mode)"
+        yield "note", f"{missing}; {fine}; otherwise no GPU becomes allocatable."
 
 
 async def _autoscaler(cluster: Cluster, target: Target) -> AsyncIterator[tuple[Level, str]]:
@@ -133,7 +133,7 @@ async def _autoscaler(cluster: Cluster, target: Target) -> AsyncIterator[tuple[L
 
 
 async def _lock(cluster: Cluster, target: Target) -> AsyncIterator[tuple[Level, str]]:
-    # Looked at, not taken: a trial that begins at this moment must not find it held by us.
+    # The lock is only read, not acquired: a trial that begins at this moment must not find it held by the preflight.
     lease = await cluster.get("leases", LOCK_NAME, target.namespace)
     holder = ((lease or {}).get("spec") or {}).get("holderIdentity")
     if lease is not None and holder and expiry(lease) > cluster.clock():
@@ -148,7 +148,7 @@ async def _left_over(cluster: Cluster, target: Target) -> AsyncIterator[tuple[Le
         name = item["metadata"]["name"]
         yield (
             "note",
-            f"RayService {target.namespace}/{name} is already there; its nodes may make the next trial a warm one.",
+            f"RayService {target.namespace}/{name} already exists; its nodes may make the next trial warm.",
         )
 
 

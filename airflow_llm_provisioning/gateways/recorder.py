@@ -1,8 +1,8 @@
-"""Records one RayService's deployment from a cluster, and says when it ended and how.
+"""Records one RayService's deployment from a cluster, and returns when and how it ended.
 
-The recorder only knows what concerns a trial and how to keep seeing it (`kubernetes.follow`, `recording/`); whether
-what it sees is ready, failed or neither is judged by `core.readiness`. One coroutine a trial, many in one triggerer: no
-polling but of Serve's REST interface, no copy of any object kept.
+The recorder decides what belongs to a trial and keeps watching it (`kubernetes.follow`, `recording/`); `core.readiness`
+decides whether the deployment is ready or failed. One coroutine per trial, many in one triggerer. Only Serve's REST
+interface is polled, and no copy of an object is kept.
 """
 
 import asyncio
@@ -20,32 +20,33 @@ from airflow_llm_provisioning.core.trace import Line, end_line, mark_line
 from airflow_llm_provisioning.exceptions import ForbiddenError, ProvisioningError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.kubernetes.errors import NotFoundError
-from airflow_llm_provisioning.gateways.kubernetes.follow import Listener, Seen, follow
-from airflow_llm_provisioning.gateways.recording.answering import Asking
+from airflow_llm_provisioning.gateways.kubernetes.follow import Listener, ObservedVersion, follow
+from airflow_llm_provisioning.gateways.recording.completion_probe import CompletionProbe
 from airflow_llm_provisioning.gateways.recording.lines import Lines, Sink
 from airflow_llm_provisioning.gateways.recording.pod_logs import collect_pod_logs
+from airflow_llm_provisioning.gateways.recording.previous_recording import PreviousRecording
 from airflow_llm_provisioning.gateways.recording.progress import Progress
 from airflow_llm_provisioning.gateways.recording.ray_api import collect, poll_serve
-from airflow_llm_provisioning.gateways.recording.resuming import Earlier
 from airflow_llm_provisioning.gateways.recording.scope import EVENTS, Scope
 
 log = logging.getLogger(__name__)
 
-# Without these there is nothing to wait for; the others are missed with a mark in the trace.
+# Without these resources there is nothing to wait for. A missing other resource is marked in the trace.
 ESSENTIAL: Final = frozenset({"rayservices", "endpointslices"})
-# Events of nodes and node claims, which have no namespace, are kept in this one.
+# Events of nodes and node claims, which have no namespace, are stored in this namespace.
 CLUSTER_EVENTS_NAMESPACE: Final = "default"
 CLOSING_S: Final = 90.0
-# Kubelets and controllers send their events in the background: so long after the end, late ones are still waited for.
+# Kubelets and controllers send their events in the background, so late events are awaited for this long after the end.
 LATE_CLUSTER_S: Final = 2.0
 TICK_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a recording ended. `reason`: one sentence, None for `ready`.
+    """The end of a recording. `reason`: one sentence, None for `ready`.
 
-    `endpoint_ready_at`, `first_completion_at`: when it reached us (cluster time), upper bounds of the true instants.
+    `endpoint_ready_at`, `first_completion_at`: when the recorder received them (cluster time); upper bounds of the true
+    instants.
     """
 
     outcome: trace.Outcome
@@ -68,36 +69,36 @@ async def record(
     """Record until the endpoint is ready and has answered, the deployment has failed, or `deadline_at` (cluster time).
 
     `subject`: {namespace, name, uid}. `sink` is awaited with encoded trace lines every few seconds and at the end;
-    lines it refuses are handed over again. `completion`: {path, body, expect_model} or None where a ready endpoint is
-    enough. `header`: the trace's first line; `marks`: what was done before (`apply_started`, ...), the next ones.
+    lines that it refuses are passed again. `completion`: {path, body, expect_model}, or None if a ready endpoint is
+    enough. `header`: the trace's first line; `marks`: the next lines, about earlier steps (`apply_started`, ...).
 
-    Cancelled, it hands over what it has and writes no END. Killed, it hands over nothing. A recording that is given
-    what is `stored` of the same subject's trace goes on from there: it watches from the versions in it, stores none
-    twice, and says in a mark when it began again; of a trace that has ended it returns how. Raises ForbiddenError where
-    RayServices or EndpointSlices may not be watched, and what `sink` raises at the very end.
+    After a cancellation the recorded lines are stored and no END line is written. After a kill nothing is stored. With
+    the `stored` lines of the same subject's trace the recording continues: it watches from the stored versions, stores
+    none twice, and writes a mark about the resumption. For a trace that has ended, its outcome is returned. Raises
+    ForbiddenError if RayServices or EndpointSlices may not be watched, and the errors of `sink` at the end.
     """
-    earlier = Earlier(stored, subject["uid"])
-    if earlier.ended is not None:
-        return _ended(earlier)
-    lines = Lines(sink, [header, *(() if earlier.lines else marks)], earlier.lines)
-    recording = _Recording(cluster, subject, lines, completion, earlier)
+    previous = PreviousRecording(stored, subject["uid"])
+    if previous.ended is not None:
+        return _ended(previous)
+    lines = Lines(sink, [header, *(() if previous.lines else marks)], previous.lines)
+    recording = _Recording(cluster, subject, lines, completion, previous)
     try:
         outcome = await recording.run(deadline_at)
         recording.lines.add(end_line(cluster.clock(), outcome.outcome, outcome.reason))
     finally:
-        # A cancelled recording still owns lines that nobody can get again.
-        await asyncio.shield(recording.lines.hand_over())
+        # A cancelled recording still has lines that exist nowhere else.
+        await asyncio.shield(recording.lines.final_flush())
     return outcome
 
 
-def _ended(earlier: Earlier) -> Outcome:
-    """Return how a recording ended that was killed before it could tell anybody but the store."""
-    end = earlier.ended or {}
+def _ended(previous: PreviousRecording) -> Outcome:
+    """Return the outcome of a recording whose process was killed after it had stored the END line."""
+    end = previous.ended or {}
     return Outcome(
         end["outcome"],
         end.get("reason"),
-        earlier.marked_at("endpoint_ready_seen"),
-        earlier.marked_at("first_completion"),
+        previous.marked_at("endpoint_ready_seen"),
+        previous.marked_at("first_completion"),
     )
 
 
@@ -108,10 +109,10 @@ class _Recording:
         subject: Mapping[str, str],
         lines: Lines,
         completion: Mapping[str, Any] | None,
-        earlier: Earlier,
+        previous: PreviousRecording,
     ) -> None:
         self.lines = lines
-        self._earlier = earlier
+        self._previous = previous
         self._cluster = cluster
         self._subject = subject
         self._completion = completion
@@ -120,41 +121,41 @@ class _Recording:
         self._news = asyncio.Event()
 
     async def run(self, deadline_at: datetime) -> Outcome:
-        """Watch, judge, ask, collect."""
-        self._go_on()
+        """Watch, decide, probe the completion, collect."""
+        self._restore_state()
         if not await self._begin():
-            return Outcome("failed", f"{self._title} does not exist (any more): somebody deleted or replaced it.")
-        async with _together(self._watchers()) as watching:
+            return Outcome("failed", f"{self._title} does not exist (any more): it was deleted or replaced.")
+        async with _in_background(self._watchers()) as watching:
             left_s = self._cluster.real_seconds((deadline_at - self._cluster.clock()).total_seconds())
             outcome = await self._ending(watching, left_s)
             await asyncio.gather(self._close(), self._cluster.sleep(LATE_CLUSTER_S))
         return outcome
 
-    def _go_on(self) -> None:
-        """Stand where the earlier recording stood: what is ours, how far the deployment was."""
-        for item in self._earlier.lines:
+    def _restore_state(self) -> None:
+        """Restore the state of the previous recording: the owned objects and the progress of the deployment."""
+        for item in self._previous.lines:
             received_at = parse_instant(item["received_at"])
             if received_at is None or item["resource"] == "trace":
                 continue
             if item.get("type") in ("LISTED", "ADDED", "MODIFIED", "DELETED"):
-                self._scope.own(item["resource"], item["object"])
+                self._scope.add_owned(item["resource"], item["object"])
             self._progress.take(item, received_at)
-        if self._earlier.lines:
-            last = self._earlier.lines[-1]["received_at"]
+        if self._previous.lines:
+            last = self._previous.lines[-1]["received_at"]
             self.lines.add(mark_line(self._cluster.clock(), "recording_resumed", last_received_at=last))
 
     async def _begin(self) -> bool:
-        """Take the RayService itself first: what belongs to it is told by its uid and its age."""
+        """Read the RayService first: its uid and its age decide what belongs to it."""
         found = await self._cluster.get("rayservices", self._subject["name"], self._subject["namespace"])
         if found is None or dig(found, "metadata", "uid") != self._subject["uid"]:
             return False
-        self._take("rayservices", Seen("LISTED", found, self._cluster.clock()))
+        self._take("rayservices", ObservedVersion("LISTED", found, self._cluster.clock()))
         return True
 
     async def _ending(self, watching: "asyncio.Task[Any]", left_s: float) -> Outcome:
-        """Return how it ended: by the judge, by a valid answer, by time, or raise what ended the watching."""
-        asking = self._asking()
-        deciding = asyncio.create_task(self._decide(asking))
+        """Return the outcome: by readiness, by a valid completion or by time; raise an error that ended the watches."""
+        probe = self._completion_probe()
+        deciding = asyncio.create_task(self._decide(probe))
         try:
             done, _ = await asyncio.wait({deciding, watching}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
             if deciding in done:
@@ -165,23 +166,23 @@ class _Recording:
             deciding.cancel()
             with suppress(asyncio.CancelledError):
                 await deciding
-        return Outcome("timed_out", self._unfinished(asking), self._progress.ready_at)
+        return Outcome("timed_out", self._unfinished(probe), self._progress.ready_at)
 
-    def _asking(self) -> Asking | None:
+    def _completion_probe(self) -> CompletionProbe | None:
         if self._completion is None:
             return None
-        return Asking(self._cluster, self._subject["namespace"], self._scope, self._completion)
+        return CompletionProbe(self._cluster, self._subject["namespace"], self._scope, self._completion)
 
-    async def _decide(self, asking: Asking | None) -> Outcome:
+    async def _decide(self, probe: CompletionProbe | None) -> Outcome:
         await self._until(lambda: self._progress.ready_at is not None or self._progress.failure is not None)
         ready_at = self._progress.ready_at
         if ready_at is None:
             return Outcome("failed", self._progress.failure)
-        if self._earlier.marked_at("endpoint_ready_seen") is None:
+        if self._previous.marked_at("endpoint_ready_seen") is None:
             self.lines.add(mark_line(self._cluster.clock(), "endpoint_ready_seen"))
-        if asking is None:
+        if probe is None:
             return Outcome("ready", None, ready_at)
-        first = asyncio.create_task(asking.first_valid(self.lines.add))
+        first = asyncio.create_task(probe.first_valid(self.lines.add))
         failed = asyncio.create_task(self._until(lambda: self._progress.failure is not None))
         try:
             await asyncio.wait({first, failed}, return_when=asyncio.FIRST_COMPLETED)
@@ -193,7 +194,9 @@ class _Recording:
             failed.cancel()
 
     async def _until(self, holds: Callable[[], bool]) -> None:
-        """Return once it holds; looked at after every line and once in a while, because failures ripen."""
+        """Return when the condition holds. It is checked after every line and every second, because failures need a
+        grace period.
+        """
         while not holds():
             self._news.clear()
             with suppress(TimeoutError):
@@ -201,12 +204,12 @@ class _Recording:
                     await self._news.wait()
             self._progress.tick(self._cluster.clock())
 
-    def _unfinished(self, asking: Asking | None) -> str:
-        if self._progress.ready_at is None or asking is None:
-            return f"{self._title} had no ready endpoint when the time was over; it was {self._progress.standing}."
+    def _unfinished(self, probe: CompletionProbe | None) -> str:
+        if self._progress.ready_at is None or probe is None:
+            return f"{self._title} had no ready endpoint at the time limit; it was {self._progress.status}."
         return (
             f"{self._title} had a ready endpoint at {format_instant(self._progress.ready_at)} and no valid completion "
-            f"until the time was over; the last answer had this flaw: {asking.flaw}."
+            f"until the time limit; the last answer was: {probe.flaw}."
         )
 
     def _watchers(self) -> list[Coroutine[Any, Any, None]]:
@@ -230,7 +233,7 @@ class _Recording:
     async def _watch(
         self, resource: str, namespace: str | None = None, *, labels: str | None = None, fields: str | None = None
     ) -> None:
-        known, listener = self._earlier.known(resource, namespace), Listener(self._gap, self._back)
+        known, listener = self._previous.known(resource, namespace), Listener(self._gap, self._back)
         try:
             async for seen in follow(
                 self._cluster, resource, namespace, labels, fields, known=known, listener=listener
@@ -240,22 +243,22 @@ class _Recording:
         except (ForbiddenError, NotFoundError) as error:
             if resource in ESSENTIAL:
                 raise
-            log.warning("The trace will lack %s: %s", resource, error)
+            log.warning("The trace will not contain %s: %s", resource, error)
             self.lines.add(mark_line(self._cluster.clock(), "not_recorded", what=resource, why=str(error)))
 
-    def _take(self, resource: str, seen: Seen) -> None:
+    def _take(self, resource: str, seen: ObservedVersion) -> None:
         if seen.type == "VANISHED":
             self._vanished(resource, seen)
             return
         if resource in EVENTS and seen.type == "DELETED":
-            return  # an event that expires says nothing
-        for admitted, ours in self._scope.admit(resource, seen):
-            kept = self.lines.add_seen(admitted, ours)
+            return  # an expired event is no information
+        for admitted, version in self._scope.admit(resource, seen):
+            kept = self.lines.add_seen(admitted, version)
             if kept is not None:
-                self._progress.take(kept, ours.received_at)
+                self._progress.take(kept, version.received_at)
         self._news.set()
 
-    def _vanished(self, resource: str, seen: Seen) -> None:
+    def _vanished(self, resource: str, seen: ObservedVersion) -> None:
         if resource in EVENTS:
             return
         metadata = seen.object["metadata"]
@@ -277,7 +280,7 @@ class _Recording:
         )
 
     async def _close(self) -> None:
-        """Read what only the living deployment can tell; what takes too long is missing, and said so."""
+        """Collect what only the running deployment can provide; missing parts are marked."""
         namespace, name = self._subject["namespace"], self._subject["name"]
         try:
             async with asyncio.timeout(CLOSING_S):
@@ -295,8 +298,8 @@ class _Recording:
 
 
 @asynccontextmanager
-async def _together(work: list[Coroutine[Any, Any, None]]) -> AsyncIterator["asyncio.Task[Any]"]:
-    """Run coroutines in the background; the task yielded ends only when one of them failed or all have ended."""
+async def _in_background(work: list[Coroutine[Any, Any, None]]) -> AsyncIterator["asyncio.Task[Any]"]:
+    """Run coroutines in the background; the yielded task ends only when one of them failed or all have ended."""
     tasks = [asyncio.create_task(one) for one in work]
     both = asyncio.ensure_future(_gathered(tasks))
     try:

@@ -1,7 +1,7 @@
-"""Traces in the results database: their chunks, what was computed from them, and where imported ones came from.
+"""Traces in the results database: their chunks, their analyses, and the origin of imported ones.
 
-Knows nothing of what a trace says. An imported trace has an id of its own and no row among the trials, so no table,
-report or comparison can count it by accident.
+This module does not know the content of a trace. An imported trace has its own id and no row among the trials, so no
+table, report or comparison counts it.
 """
 
 import gzip
@@ -24,8 +24,8 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, slots=True)
 class ImportedTrace:
-    """Where an imported trace came from. `origin`: `measured`, `simulated` or `not stated`, as the trace says; `named`:
-    the trial id in its header, if it has one; `redacted`: how many values were taken out of it on the way in.
+    """The origin of an imported trace. `origin`: `measured`, `simulated` or `not stated`, as in the trace; `named`: the
+    trial id in its header, if any; `redacted`: number of values that were removed during the import.
     """
 
     trial_id: str
@@ -38,7 +38,7 @@ class ImportedTrace:
 
 @dataclass(frozen=True, slots=True)
 class StoredTrace:
-    """One trace of the store. `size_bytes`: compressed; `imported`: None for one of our own trials."""
+    """One trace of the store. `size_bytes`: compressed; `imported`: None for a trial of this store."""
 
     trial_id: str
     size_bytes: int
@@ -60,14 +60,14 @@ class SqlTraces:
             _append(connection, trial_id, [data], self._clock())
 
     def chunks(self, trial_id: str) -> list[bytes]:
-        """Return the chunks of a trace in order; empty where there is none."""
+        """Return the chunks of a trace in order; empty if there is none."""
         table = tables.traces
         query = select(table.c.data).where(table.c.trial_id == trial_id).order_by(table.c.position)
         with read_from(self._engine) as connection:
             return list(connection.scalars(query))
 
     def analysis(self, trial_id: str) -> Computed | None:
-        """Return what was computed from a trace when its row was written (or what its file said), if it is kept."""
+        """Return the stored analysis of a trace, from its trial's row or its file, or None."""
         table = tables.analyses
         query = select(table.c.analysis_version, table.c.document).where(table.c.trial_id == trial_id)
         with read_from(self._engine) as connection:
@@ -75,14 +75,14 @@ class SqlTraces:
         return None if row is None else Computed(row[0], gzip.decompress(row[1]).decode("utf-8", "surrogatepass"))
 
     def imported(self, trial_id: str) -> ImportedTrace | None:
-        """Return where an imported trace came from; None for one of our own trials, and for none."""
+        """Return the origin of an imported trace; None for a trial of this store and for an unknown id."""
         table = tables.imports
         with read_from(self._engine) as connection:
             row = connection.execute(select(table).where(table.c.trial_id == trial_id)).mappings().one_or_none()
         return None if row is None else ImportedTrace(**row)
 
     def add_imported(self, found: ImportedTrace, data: bytes, analysis: Computed | None) -> bool:
-        """Keep a trace from elsewhere, and what was computed from it there; False if it is here already."""
+        """Store a trace from elsewhere with the analysis in its file; False if it is already stored."""
         table = tables.imports
         with write_to(self._engine, f"imported trace {found.trial_id}") as connection:
             known = connection.scalar(select(table.c.trial_id).where(table.c.trial_id == found.trial_id))
@@ -110,17 +110,17 @@ class SqlTraces:
             .group_by(chunks.c.trial_id)
         )
         with read_from(self._engine) as connection:
-            came = {
+            imports = {
                 row["trial_id"]: ImportedTrace(**row) for row in connection.execute(select(tables.imports)).mappings()
             }
             rows = [
-                StoredTrace(key, int(size), at, by, came.get(key)) for key, size, at, by in connection.execute(query)
+                StoredTrace(key, int(size), at, by, imports.get(key)) for key, size, at, by in connection.execute(query)
             ]
         return sorted(rows, key=lambda item: (item.written_at, item.trial_id))
 
 
 def insert_analysis(connection: Connection, trial_id: str, version: str | None, text: str | None, at: datetime) -> None:
-    """Keep what was computed from a trace, in place of what was kept; without a text nothing is kept."""
+    """Store the analysis of a trace, replacing an earlier one; without a text nothing is stored."""
     table = tables.analyses
     connection.execute(delete(table).where(table.c.trial_id == trial_id))
     if text is not None and version is not None:

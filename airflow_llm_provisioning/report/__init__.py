@@ -1,3 +1,1 @@
-"""Results as people read them: tables, CSV, JSON and a page that opens offline. Reads the results store, nothing
-else.
-"""
+"""Results for readers: tables, CSV, JSON and a page that opens offline. Reads the results store only."""

@@ -1,6 +1,6 @@
-"""The report's charts as inline SVG, drawn without a browser. Their ink is the page's, so dark paper is fine.
+"""The report's charts as inline SVG, drawn without a browser. They use the page's colour, so a dark page works too.
 
-Knows rows of plain values; what they mean stands in the page.
+This module knows rows of plain values; the page explains their meaning.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,11 @@ from types import ModuleType
 from typing import Any, Final
 
 from airflow_llm_provisioning.exceptions import MissingExtraError
-from airflow_llm_provisioning.report.phase_groups import GROUPS, NOT_TOLD_APART
+from airflow_llm_provisioning.report.phase_groups import GROUPS, UNSEPARATED
 
 Row = Mapping[str, Any]
 
-# The SVG is part of the page: its text and lines take the page's colour, in light and in dark.
+# The SVG is part of the page: its text and lines use the page's colour, in light and dark mode.
 _INK: Final = "currentColor"
 _FONT: Final = "Helvetica Neue, Helvetica, Arial, sans-serif"
 _BAR: Final = 30
@@ -20,7 +20,7 @@ _BAR: Final = 30
 _LEAST_NAME: Final = 110
 _LETTER: Final = 7
 _INSTANTS_READ: Final = (
-    "seconds from submission; dot: likeliest instant, bar: its bounds; red: on the way that decided, blue: beside it"
+    "seconds from submission; dot: likeliest instant, bar: its bounds; red: on the deciding path, blue: off the path"
 )
 _LOW: Final = "#7fb2e5"
 _HIGH: Final = "#d1495b"
@@ -31,7 +31,7 @@ def phase_chart(rows: Sequence[Row], bars: Sequence[str], longest_s: float) -> s
     axis reaches to `longest_s`, so that charts beside each other compare.
     """
     alt = _altair()
-    palette = {group.title: group.colour for group in (*GROUPS, NOT_TOLD_APART)}
+    palette = {group.title: group.colour for group in (*GROUPS, UNSEPARATED)}
     ends = {bar: max(row["end_s"] for row in rows if row["bar"] == bar) for bar in bars}
     totals = [{"bar": name, "end_s": end, "text": f"{end:.0f} s"} for name, end in ends.items()]
     room = max(_LEAST_NAME, _LETTER * max(map(len, bars)))
@@ -61,8 +61,10 @@ def phase_chart(rows: Sequence[Row], bars: Sequence[str], longest_s: float) -> s
 
 
 def tornado_chart(rows: Sequence[Row], base_pct: float, published_pct: float | None) -> str:
-    """Return one bar per number, from the change at its lower end to that at its upper: rows of {name, low_pct,
-    high_pct}, the widest first. Vertical lines: at the profile's values, and (dashed) what was published.
+    """Return one bar per number, from the change at its lower end to the change at its upper end.
+
+    Rows of {name, low_pct, high_pct}, the widest first. Vertical lines: the profile's values, and (dashed) the
+    published value.
     """
     alt = _altair()
     order = [row["name"] for row in rows]
@@ -92,13 +94,15 @@ def tornado_chart(rows: Sequence[Row], base_pct: float, published_pct: float | N
 
 
 def staircase_chart(phases: Sequence[Row], milestones: Sequence[Row], *, title: str, subtitle: str) -> str:
-    """Return one trial: above its phases, one row each (rows of {name, group, start_s, end_s, label}); below its
-    milestones with their bounds (rows of {name, at_s, earliest_s, latest_s, where, label}), on the same axis.
+    """Return the chart of one trial: its phases above its milestones, on the same axis.
+
+    Phases, one row each: rows of {name, group, start_s, end_s, label}. Milestones with their bounds: rows of {name,
+    at_s, earliest_s, latest_s, where, label}.
     """
     alt = _altair()
     first_s = min([0.0, *(row["earliest_s"] for row in milestones)])
     last_s = max([1.0, *(row["latest_s"] for row in milestones), *(row["end_s"] for row in phases)])
-    # Room for the words behind the last bar.
+    # Space for the text after the last bar.
     seconds = alt.Scale(domain=[first_s, last_s + 0.3 * (last_s - first_s)], nice=False)
     panels = [_steps(alt, phases, seconds)] if phases else []
     drawn = alt.vconcat(*panels, _instants(alt, milestones, seconds), spacing=24).resolve_scale(color="independent")
@@ -107,7 +111,7 @@ def staircase_chart(phases: Sequence[Row], milestones: Sequence[Row], *, title: 
 
 
 def _steps(alt: ModuleType, rows: Sequence[Row], seconds: Any) -> Any:
-    palette = {group.title: group.colour for group in (*GROUPS, NOT_TOLD_APART)}
+    palette = {group.title: group.colour for group in (*GROUPS, UNSEPARATED)}
     y = alt.Y("name:N", sort=[row["name"] for row in rows], title=None, axis=_names_axis(alt, 270))
     base = alt.Chart(alt.Data(values=list(rows)))
     bars = base.mark_bar(height=12).encode(
@@ -127,7 +131,7 @@ def _instants(alt: ModuleType, rows: Sequence[Row], seconds: Any) -> Any:
     y = alt.Y("name:N", sort=[row["name"] for row in rows], title=None, axis=_names_axis(alt, 270))
     shade = alt.Color(
         "where:N",
-        scale=alt.Scale(domain=["on the way that decided", "beside it"], range=["#d1495b", "#3b6fb6"]),
+        scale=alt.Scale(domain=["on the deciding path", "off the path"], range=["#d1495b", "#3b6fb6"]),
         legend=None,
     )
     base = alt.Chart(alt.Data(values=list(rows)))

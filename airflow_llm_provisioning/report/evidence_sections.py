@@ -1,5 +1,5 @@
-"""The report's way from a number to what it rests on, trial by trial: phases, milestones with bounds and sources,
-verdicts with evidence, flags, and the command that computes it all again.
+"""The evidence for each trial: phases, milestones with bounds and sources, verdicts with evidence, flags, and the
+command that computes everything again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,13 +17,13 @@ _MILESTONES: Final = {
     "earliest_s": "earliest (s)",
     "latest_s": "latest (s)",
     "width_s": "width (s)",
-    "source": "read in",
+    "source": "source",
 }
 _VERDICTS: Final = {"claim": "claim", "value": "verdict", "evidence": "evidence"}
 
 
 def evidence_section(trials: Sequence[TrialResult]) -> Markup:
-    """Return one fold per trial."""
+    """Return one foldable section per trial."""
     return html([_of_trial(trial) for trial in trials])
 
 
@@ -54,9 +54,9 @@ def _title(trial: TrialResult) -> str:
 def _told(trial: TrialResult) -> Iterator[Markup]:
     if trial.phases:
         rows = [{"phase": p.name, "s": p.duration_s, "low_s": p.low_s, "high_s": p.high_s} for p in trial.phases]
-        yield table(_PHASES, rows, "Phases of the way that decided; they sum to the total")
+        yield table(_PHASES, rows, "Phases of the deciding path; they sum to the total")
     if trial.milestones:
-        zero = trial.submitted_at or min(stone.earliest_at for stone in trial.milestones)
+        zero = trial.submitted_at or min(milestone.earliest_at for milestone in trial.milestones)
         yield table(_MILESTONES, _milestones(trial, zero), "Milestones, in seconds after the submission")
     if trial.verdicts:
         rows = [
@@ -70,13 +70,13 @@ def _told(trial: TrialResult) -> Iterator[Markup]:
 def _milestones(trial: TrialResult, zero: datetime) -> list[Row]:
     return [
         {
-            "milestone": stone.name,
-            "earliest_s": (stone.earliest_at - zero).total_seconds(),
-            "latest_s": (stone.latest_at - zero).total_seconds(),
-            "width_s": (stone.latest_at - stone.earliest_at).total_seconds(),
-            "source": stone.source,
+            "milestone": milestone.name,
+            "earliest_s": (milestone.earliest_at - zero).total_seconds(),
+            "latest_s": (milestone.latest_at - zero).total_seconds(),
+            "width_s": (milestone.latest_at - milestone.earliest_at).total_seconds(),
+            "source": milestone.source,
         }
-        for stone in sorted(trial.milestones, key=lambda stone: (stone.latest_at, stone.earliest_at))
+        for milestone in sorted(trial.milestones, key=lambda milestone: (milestone.latest_at, milestone.earliest_at))
     ]
 
 

@@ -1,4 +1,4 @@
-"""HTML from plain values. Whatever is not `Markup` is text and is escaped: names come from clusters and from users."""
+"""HTML from plain values. Every value that is not `Markup` is escaped, because names come from clusters and users."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -10,13 +10,13 @@ SHORT: Final = 14
 
 
 class Markup(str):
-    """HTML that is ready to be put into a page."""
+    """HTML that can be inserted into a page."""
 
     __slots__ = ()
 
 
 def html(content: Any) -> Markup:
-    """Return content as HTML: Markup as it is, sequences of it one after the other, anything else as escaped text."""
+    """Return content as HTML: Markup unchanged, sequences concatenated, other values as escaped text."""
     if isinstance(content, Markup):
         return content
     if isinstance(content, (list, tuple)):
@@ -25,13 +25,13 @@ def html(content: Any) -> Markup:
 
 
 def element(name: str, content: Any = "", /, **attributes: str) -> Markup:
-    """Return `<name class="..">content</name>`; an attribute that is a Python word ends in `_`."""
+    """Return `<name class="..">content</name>`; an attribute whose name is a Python keyword ends in `_`."""
     written = "".join(f' {key.rstrip("_")}="{escape(value)}"' for key, value in attributes.items())
     return Markup(f"<{name}{written}>{html(content)}</{name}>")
 
 
 def table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], caption: str = "") -> Markup:
-    """Return rows as a table; `columns`: key -> heading. Numbers stand to the right; missing values are empty cells."""
+    """Return rows as a table; `columns`: key -> heading. Numbers are right-aligned; missing values are empty cells."""
     classes = {key: _class_of([row.get(key) for row in rows]) for key in columns}
 
     def one(name: str, key: str, content: Any) -> Markup:
@@ -45,12 +45,12 @@ def table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], caption
 
 
 def folded(title: str, content: Any) -> Markup:
-    """Return content that a reader opens; it is printed open."""
+    """Return content in a closed fold; it is printed open."""
     return element("details", [element("summary", title), html(content)])
 
 
 def _class_of(values: Sequence[Any]) -> str:
-    """Return the class of a column: `n` for numbers (some perhaps with a remark behind them), `s` for short texts."""
+    """Return the class of a column: `n` for numbers (possibly followed by a remark), `s` for short texts."""
     known = [value for value in values if value is not None]
     numbers = [value for value in known if isinstance(value, (int, float))]
     if numbers and all(value in numbers or str(value)[:1].isdigit() for value in known):

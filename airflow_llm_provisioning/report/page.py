@@ -1,4 +1,4 @@
-"""The HTML report: one file that opens offline, with everything a reader needs to trust the figures or set them aside.
+"""The HTML report: one file that opens offline, with everything that a reader needs to trust or reject the numbers.
 
 Reads the results store and optional sweep data only.
 """
@@ -34,13 +34,13 @@ def write_report(
     """Write the report of the trials whose columns equal the selection. Raises MissingExtraError without [report]."""
     trials = store.trials(**selection)
     main = [
-        *_head(trials, sweep),
+        *_introduction(trials, sweep),
         *([overview(trials), *_phases_intro(), *cloud_sections(trials)] if trials else []),
         _section("Not counted", excluded_section(trials)),
         _section("Preparation", [element("p", wording.PREPARATION), preparations_section(_prepared(store, trials))]),
         *_sweep(sweep),
         _section("Environment", environment_section(trials)),
-        _section("Every trial and what it rests on", [element("p", wording.EVIDENCE), evidence_section(trials)]),
+        _section("Every trial and its evidence", [element("p", wording.EVIDENCE), evidence_section(trials)]),
         _section("How to read it", [element("p", text) for text in wording.READING.split("\n\n")]),
         element("footer", f"airflow-llm-provisioning {__version__}"),
     ]
@@ -49,8 +49,10 @@ def write_report(
 
 
 def _prepared(store: ResultsStore, trials: Sequence[TrialResult]) -> list[Preparation]:
-    """Return what the trials found prepared: of each step of their targets the last one that made something before the
-    last trial, and the last that found it made. Targets are prepared by another DAG run than the trials'.
+    """Return the preparations that the trials used.
+
+    For each step of their targets: the last one before the last trial that created something, and the last one that
+    reused it. Targets are prepared in another DAG run than the trials.
     """
     targets = {item.trial.target for item in trials}
     last_at = max((trial.closed_at for trial in trials), default=None)
@@ -72,7 +74,7 @@ def _document(main: Sequence[Markup]) -> str:
     return f"<!doctype html>\n{page}\n"
 
 
-def _head(trials: Sequence[TrialResult], sweep: Mapping[str, Any] | None) -> Iterator[Markup]:
+def _introduction(trials: Sequence[TrialResult], sweep: Mapping[str, Any] | None) -> Iterator[Markup]:
     yield element("h1", TITLE)
     simulated = sum(trial.origin == SIMULATED for trial in trials)
     if simulated:
@@ -82,12 +84,12 @@ def _head(trials: Sequence[TrialResult], sweep: Mapping[str, Any] | None) -> Ite
     if not trials:
         yield element("p", "There are no results for this selection.")
         return
-    yield element("p", _what(trials), class_="lead")
+    yield element("p", _summary(trials), class_="lead")
     if sweep is None and simulated:
         yield element("p", wording.NO_SWEEP, class_="quiet")
 
 
-def _what(trials: Sequence[TrialResult]) -> str:
+def _summary(trials: Sequence[TrialResult]) -> str:
     first, last = min(trial.opened_at for trial in trials), max(trial.closed_at for trial in trials)
     names = ", ".join(sorted({item.trial.slot.experiment for item in trials}))
     runs = ", ".join(sorted({item.trial.slot.run_id for item in trials}))
@@ -103,7 +105,7 @@ def _phases_intro() -> Iterator[Markup]:
 def _sweep(sweep: Mapping[str, Any] | None) -> Iterator[Markup]:
     if sweep is not None:
         label = element("p", [element("strong", "SIMULATED"), f" {wording.SWEEP}"], class_="alarm", role="note")
-        yield _section("How much rests on assumptions", [label, sweep_section(sweep)])
+        yield _section("Influence of the assumptions", [label, sweep_section(sweep)])
 
 
 def _section(title: str, content: Any) -> Markup:

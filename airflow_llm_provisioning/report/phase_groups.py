@@ -1,4 +1,4 @@
-"""Thirty-odd phases in a dozen groups, so that a chart can be read. Names and colours only."""
+"""Groups about thirty phases into a dozen groups for the charts. Names and colours only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from airflow_llm_provisioning.core.timing.milestones import PHASES
 
 @dataclass(frozen=True, slots=True)
 class PhaseGroup:
-    """Phases that a reader takes as one. `names`: without the role; head and worker pass the same ones."""
+    """Phases that are shown as one. `names`: without the role, because head and worker have the same phases."""
 
     title: str
     colour: str
     names: frozenset[str]
 
 
-# Colours keep apart on white and on near-black paper, and the neighbours of a deployment's course differ in lightness.
+# The colours differ on white and on near-black pages, and groups that follow each other differ in lightness.
 GROUPS: Final = (
     PhaseGroup("operator and scheduling", "#8c8c94", frozenset({"operator_start", "pod_creation", "scheduling"})),
     PhaseGroup("node", "#3b6fb6", frozenset({"node_request", "node_boot", "node_setup"})),
@@ -48,21 +48,24 @@ GROUPS: Final = (
     PhaseGroup("compilation and graphs", "#9a7b4f", frozenset({"compile", "graph_capture"})),
     PhaseGroup("service", "#5c5470", frozenset({"service_creation", "endpoint_publish"})),
 )
-NOT_TOLD_APART: Final = PhaseGroup("not told apart", "#c9c9c9", frozenset())
+UNSEPARATED: Final = PhaseGroup("not separable", "#c9c9c9", frozenset())
 
 _ROLES: Final = ("head_", "worker_")
 
 
 def group_of(phase: str) -> PhaseGroup:
-    """Return a phase's group; a joined phase (`a+b`, the instant between them was not seen) belongs to a group only if
-    all its parts do.
+    """Return a phase's group.
+
+    A joined phase (`a+b`, the milestone between them is missing) belongs to a group only if all its parts do.
     """
-    groups = {_GROUP_OF.get(_plain(part), NOT_TOLD_APART) for part in phase.split("+")}
-    return groups.pop() if len(groups) == 1 else NOT_TOLD_APART
+    groups = {_GROUP_OF.get(_plain(part), UNSEPARATED) for part in phase.split("+")}
+    return groups.pop() if len(groups) == 1 else UNSEPARATED
 
 
 def position(phase: str) -> int:
-    """Return where a phase stands on the way to the ready endpoint; a joined one stands where its first part does."""
+    """Return the position of a phase on the path to the ready endpoint; a joined one has the position of its first
+    part.
+    """
     first = phase.split("+")[0]
     return _POSITION.get(first, len(_POSITION))
 

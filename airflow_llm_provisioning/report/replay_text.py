@@ -1,6 +1,6 @@
-"""A computed trial as a person reads it in a terminal: every number with its bounds and the place it was read in.
+"""A computed trial as text for a terminal: every number with its bounds and its source.
 
-It knows an analysis' result as plain values (`core.judging.Judgement.as_dict`), and nothing of traces or stores.
+It knows the result of an analysis as plain values (`core.judging.Judgement.as_dict`), and no traces or stores.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ _MISSING: Final = "-"
 
 
 def result_lines(document: Document) -> Iterator[str]:
-    """Yield a whole result: what ended how, total, phases, milestones, verdicts, flags, clocks."""
+    """Yield a whole result: outcome, total, phases, milestones, verdicts, flags, clocks."""
     yield from _summary(document)
     yield from _phases(document)
     yield from _milestones(document)
@@ -26,7 +26,7 @@ def result_lines(document: Document) -> Iterator[str]:
 
 
 def difference_lines(found: Sequence[Difference]) -> Iterator[str]:
-    """Yield differences, one a line, under the part of the result they belong to."""
+    """Yield the differences, one per line, below the part of the result they belong to."""
     part = ""
     for item in found:
         if item.path[0] != part:
@@ -36,7 +36,7 @@ def difference_lines(found: Sequence[Difference]) -> Iterator[str]:
 
 
 def total_text(document: Document) -> str:
-    """Return a total with its bounds: `47.623 s (47.500 to 47.712)`, or that there is none."""
+    """Return a total with its bounds: `47.623 s (47.500 to 47.712)`, or `no total`."""
     if document.get("total_s") is None:
         return "no total"
     return f"{document['total_s']:.3f} s ({document['total_low_s']:.3f} to {document['total_high_s']:.3f})"
@@ -50,7 +50,7 @@ def _summary(document: Document) -> Iterator[str]:
     yield f"TOTAL     {total_text(document)}, submission to the first ready endpoint"
     if document.get("completion_s") is not None:
         yield f"ANSWERED  {document['completion_s']:.3f} s, submission to the first valid completion"
-    yield f"SET-UP    {document.get('setup') or 'not seen'}; start {document.get('start')}"
+    yield f"SET-UP    {document.get('setup') or 'unknown'}; start {document.get('start')}"
     yield f"TREATED   {document.get('applied', _MISSING)}"
     yield from _environment(document.get("environment") or {})
 
@@ -72,7 +72,7 @@ def _phases(document: Document) -> Iterator[str]:
     if not phases:
         return
     yield ""
-    yield "PHASES of the way that decided; they sum to the total"
+    yield "PHASES of the deciding path; they sum to the total"
     yield f"  {'seconds':>9} {'at least':>9} {'at most':>9}  phase"
     for phase in phases:
         figures = " ".join(f"{phase[key]:>9.3f}" for key in ("duration_s", "shortest_s", "longest_s"))
@@ -85,7 +85,7 @@ def _milestones(document: Document) -> Iterator[str]:
         return
     zero = zero_at(document)
     yield ""
-    yield f"MILESTONES in seconds after {'the submission' if document.get('submitted_at') else 'the first of them'}"
+    yield f"MILESTONES in seconds after {'the submission' if document.get('submitted_at') else 'the first milestone'}"
     yield f"  {'at':>9} {'earliest':>9} {'latest':>9}  {'milestone':<26} source"
     for milestone in sorted(milestones, key=lambda item: str(item["at"])):
         figures = " ".join(_after(milestone[key], zero) for key in ("at", "earliest_at", "latest_at"))
@@ -93,7 +93,7 @@ def _milestones(document: Document) -> Iterator[str]:
 
 
 def zero_at(document: Document) -> datetime | None:
-    """Return the instant that a result's milestones are counted from: the submission, else the first of them."""
+    """Return the zero of a result's milestones: the submission, else the first milestone."""
     submitted = parse_instant(document.get("submitted_at"))
     instants = [at for item in document.get("milestones") or () if (at := parse_instant(item["at"]))]
     return submitted or min(instants, default=None)
@@ -120,10 +120,10 @@ def _clocks(document: Document) -> Iterator[str]:
     clocks = document.get("clocks") or {}
     if clocks:
         rows = [
-            f"{name}: {lead['likely_s']:+.3f} s (between {lead['low_s']:+.3f} and {lead['high_s']:+.3f})"
-            for name, lead in clocks.items()
+            f"{name}: {offset['likely_s']:+.3f} s (between {offset['low_s']:+.3f} and {offset['high_s']:+.3f})"
+            for name, offset in clocks.items()
         ]
-        yield from _listed("CLOCKS, ahead of the recorder's", rows)
+        yield from _listed("CLOCKS, offset from the recorder's clock (positive: ahead)", rows)
 
 
 def _difference(item: Difference) -> str:

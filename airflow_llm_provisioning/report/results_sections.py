@@ -14,7 +14,7 @@ from airflow_llm_provisioning.report.charts import phase_chart
 from airflow_llm_provisioning.report.evidence_sections import short_name, trial_link
 from airflow_llm_provisioning.report.families import OLD_ROWS, by_family, differing_facts, is_old, named_variants
 from airflow_llm_provisioning.report.markup import Markup, element, folded, html, table
-from airflow_llm_provisioning.report.phase_groups import GROUPS, NOT_TOLD_APART, group_of, position
+from airflow_llm_provisioning.report.phase_groups import GROUPS, UNSEPARATED, group_of, position
 from airflow_llm_provisioning.report.tables import SHOWN, cell, shown
 
 Row = dict[str, Any]
@@ -60,7 +60,7 @@ def legend() -> Markup:
     """Return the colours of the phase groups and the phases in each."""
     items = [
         element("li", [_swatch(group.colour), f" {group.title}"], title=", ".join(sorted(group.names)))
-        for group in (*GROUPS, NOT_TOLD_APART)
+        for group in (*GROUPS, UNSEPARATED)
     ]
     return element("ul", items, class_="legend")
 

@@ -1,6 +1,6 @@
-"""The report's part about a sweep of the simulator: how each reduction moves over every range that is uncertain.
+"""The report's section about a sweep of the simulator: how each reduction depends on every uncertain number.
 
-It reads the sweep's plain data; the simulator itself is not needed, and a sweep of another day can be shown.
+It reads the sweep's plain data. The simulator is not needed, and an older sweep can be shown.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,14 +16,14 @@ CHARTED: Final = 10
 
 
 def sweep_section(sweep: Mapping[str, Any]) -> Markup:
-    """Return charts per cloud and set-up and the numbers behind them, from a sweep's {cells, rows, unread}."""
+    """Return charts per cloud and set-up and their numbers, from a sweep's {cells, rows, unread}."""
     clouds = []
     for cloud, group in groupby(sweep["cells"], key=lambda cell: cell["cloud"]):
         figures = [_figure(cell, _of(sweep["rows"], cell)) for cell in group]
         clouds.append(element("section", [element("h3", cloud.upper()), element("div", figures, class_="pair")]))
     tables = [
-        folded("Every number that was moved, and both reductions", _moved(sweep["rows"])),
-        folded("Where the numbers come from", _sources(sweep["rows"])),
+        folded("Every varied number, and both reductions", _varied_numbers(sweep["rows"])),
+        folded("Sources of the numbers", _sources(sweep["rows"])),
     ]
     return html([*clouds, *tables, *_unread(sweep.get("unread") or {})])
 
@@ -38,7 +38,7 @@ def _figure(cell: Row, rows: Sequence[Row]) -> Markup:
     complete = [row for row in rows if _span(row) is not None]
     widest = sorted(complete, key=lambda row: (-(_span(row) or 0.0), row["quantity"]))[:CHARTED]
     if base is None or not widest:
-        return element("figure", [element("figcaption", caption), element("p", "There is nothing to draw.")])
+        return element("figure", [element("figcaption", caption), element("p", "There are no figures for a chart.")])
     drawn = tornado_chart(
         [
             {
@@ -54,7 +54,7 @@ def _figure(cell: Row, rows: Sequence[Row]) -> Markup:
     return element("figure", [element("figcaption", caption), Markup(drawn)])
 
 
-def _moved(rows: Sequence[Row]) -> Markup:
+def _varied_numbers(rows: Sequence[Row]) -> Markup:
     shown = [
         {
             "cell": f"{row['cloud']} {row['setup']}",
@@ -68,7 +68,9 @@ def _moved(rows: Sequence[Row]) -> Markup:
         for row in sorted(rows, key=lambda row: -(_span(row) or 0.0))
     ]
     columns = {"cell": "cell", "quantity": "number", "range": "from .. to", "low": "at its lower end"}
-    return table(columns | {"value": "as it is", "high": "at its upper end", "span": "points between"}, shown)
+    return table(
+        columns | {"value": "at the profile's value", "high": "at its upper end", "span": "difference in points"}, shown
+    )
 
 
 def _sources(rows: Sequence[Row]) -> Markup:
@@ -97,7 +99,7 @@ def _sources(rows: Sequence[Row]) -> Markup:
 def _unread(unread: Mapping[str, Sequence[str]]) -> Iterator[Markup]:
     for cloud, names in unread.items():
         if names:
-            yield element("p", f"{cloud.upper()}: uncertain, but read by no trial: {', '.join(names)}.", class_="quiet")
+            yield element("p", f"{cloud.upper()}: uncertain, but used by no trial: {', '.join(names)}.", class_="quiet")
 
 
 def _of(rows: Sequence[Row], cell: Row) -> list[Row]:
@@ -105,7 +107,7 @@ def _of(rows: Sequence[Row], cell: Row) -> list[Row]:
 
 
 def _span(row: Row) -> float | None:
-    """Return the points between the ends, or None where a trial at one of them never became ready."""
+    """Return the percentage points between the ends, or None if a trial at one of them never became ready."""
     ends = [row["reduction_at_low_pct"], row["reduction_pct"], row["reduction_at_high_pct"]]
     return None if any(end is None for end in ends) else float(max(ends) - min(ends))
 

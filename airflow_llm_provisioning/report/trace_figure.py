@@ -1,7 +1,7 @@
-"""One trial as a figure: its phases as a staircase from submission to ready endpoint, and every milestone with bounds.
+"""One trial as a figure: its phases in a staircase from submission to ready endpoint, and every milestone with bounds.
 
-A file of its own, so it brings its paper with it: unlike the report's charts it is not part of a page. Knows an
-analysis' result as plain values (`core.judging.Judgement.as_dict`).
+The figure is a separate file with its own background; the report's charts use the page's. This module knows the result
+of an analysis as plain values (`core.judging.Judgement.as_dict`).
 """
 
 from collections.abc import Mapping
@@ -22,18 +22,19 @@ _INK: Final = "#1c1d21"
 
 
 def trace_figure(document: Document, name: str) -> str:
-    """Return the figure as an SVG document. Raises TraceError where there is nothing to draw, MissingExtraError without
-    [report].
+    """Return the figure as an SVG document.
+
+    Raises TraceError if there is nothing to draw, MissingExtraError without [report].
     """
     zero = zero_at(document)
     if zero is None:
-        raise TraceError(f"The figure of {name} cannot be drawn: not one instant of the trial was seen.")
+        raise TraceError(f"The figure of {name} cannot be drawn: the trial has no milestone.")
     origin = str(document.get("origin") or "not stated")
     ending = {phase["end"] for phase in document.get("phases") or ()}
     svg = staircase_chart(
         [_phase(phase, zero) for phase in document.get("phases") or ()],
         [_milestone(item, zero, ending) for item in _ordered(document)],
-        title=f"{name}: {total_text(document)}, {document.get('setup') or 'set-up not seen'}, {document.get('start')}",
+        title=f"{name}: {total_text(document)}, {document.get('setup') or 'set-up unknown'}, {document.get('start')}",
         subtitle=f"origin: {origin.upper() if origin == 'simulated' else origin}",
     )
     return svg.replace("<svg ", f'<svg style="background:{_PAPER};color:{_INK}" ', 1) + "\n"
@@ -61,7 +62,7 @@ def _milestone(item: Mapping[str, Any], zero: datetime, ending: set[str]) -> Row
         "at_s": _after(item["at"], zero),
         "earliest_s": _after(item["earliest_at"], zero),
         "latest_s": _after(item["latest_at"], zero),
-        "where": "on the way that decided" if decided else "beside it",
+        "where": "on the deciding path" if decided else "off the path",
         "label": f"{item['name']}: {item['source']}",
     }
 

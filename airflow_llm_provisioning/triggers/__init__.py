@@ -1,3 +1,3 @@
-"""Waits. A trigger carries names, never tokens; it opens its gateway itself and ends with one event, also when it
-fails.
+"""Waits. A trigger stores names, never tokens; it opens its gateway itself and ends with one event, also after a
+failure.
 """

@@ -1,4 +1,4 @@
-"""What every wait here has in common: it can be stored, and what goes wrong arrives as its event, in words."""
+"""Base of all waits: it can be serialised, and errors arrive as its event, in words."""
 
 import asyncio
 import time
@@ -12,18 +12,17 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_llm_provisioning import exceptions
 from airflow_llm_provisioning.exceptions import ProvisioningError
 
-# In a triggerer: an event that comes before the scheduler has seen the worker leave makes it believe that the task
-# was lost
-# (Airflow 3.3: "finished with state success, but the task instance's state attribute is queued").
+# Shortest duration in a triggerer. If the event comes before the scheduler has seen the worker's end, the scheduler
+# marks the task as lost (Airflow 3.3: "finished with state success, but the task instance's state attribute is
+# queued").
 SETTLED_S: Final = 3.0
 
 
 class Wait(BaseTrigger):
     """A wait with one outcome.
 
-    Its arguments are JSON and are kept as given: a triggerer that was killed begins again with the same ones. The
-    event is
-    what `outcome` returns, or {"error": sentence, "error_type": class name}.
+    Its arguments are JSON and are stored unchanged: after a triggerer was killed, the wait begins again with them. The
+    event is the result of `outcome`, or {"error": sentence, "error_type": class name}.
     """
 
     def __init__(self, **arguments: Any) -> None:
@@ -31,11 +30,11 @@ class Wait(BaseTrigger):
         self.arguments = arguments
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class and the arguments it was made with."""
+        """Return the class and its arguments."""
         return f"{type(self).__module__}.{type(self).__qualname__}", self.arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, then say once what came of it."""
+        """Wait, then yield the outcome once."""
         began = time.monotonic()
         try:
             payload = await self.outcome()
@@ -51,14 +50,14 @@ class Wait(BaseTrigger):
 
 
 def default_deferrable() -> bool:
-    """Return Airflow's own setting."""
+    """Return Airflow's setting."""
     from airflow.sdk import conf
 
     return conf.getboolean("operators", "default_deferrable", fallback=False)
 
 
 async def first_event(wait: Wait, at_most: timedelta) -> dict[str, Any]:
-    """Return a wait's outcome here and now."""
+    """Return a wait's outcome without a triggerer."""
     async with asyncio.timeout(at_most.total_seconds()):
         async for event in wait.run():
             payload: dict[str, Any] = event.payload
@@ -67,6 +66,6 @@ async def first_event(wait: Wait, at_most: timedelta) -> dict[str, Any]:
 
 
 def raise_error(event: dict[str, Any]) -> None:
-    """Raise the error a wait reported, as the class it was."""
+    """Raise the error that a wait reported, with its original class."""
     if "error" in event:
         raise getattr(exceptions, event.get("error_type", ""), exceptions.ProvisioningError)(event["error"])

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.clouds.base import Cloud
     from airflow_llm_provisioning.gateways.kubernetes.clock import ClusterClock
 
-# However fast a simulated cloud's clock runs, a look costs real time.
+# However fast a simulated cloud's clock is, a poll costs real time.
 MIN_POLL_S: Final = 0.2
 
 

@@ -1,7 +1,7 @@
-"""Nodes that come after their pods were deleted: a node autoscaler was asked and does not take the request back.
+"""Nodes that appear after their pods were deleted, because a node autoscaler does not cancel its request.
 
-No pod was ever on such a node, so only the autoscaler's own mark tells that it is one of its nodes, and its age that it
-was made during the trial. Nothing is deleted here: whoever made a node takes it away when it stays empty.
+No pod was ever on such a node. The autoscaler's label identifies it, and its age shows that it was created during the
+trial. Nothing is deleted here: the autoscaler removes its empty nodes.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_llm_provisioning.triggers.gone import Patience
+from airflow_llm_provisioning.triggers.deadline import Deadline
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.kubernetes import Cluster
@@ -18,20 +18,21 @@ LOOK_EVERY_S = 5.0
 
 
 async def late_nodes(
-    cluster: "Cluster", late: Mapping[str, Any], known: Collection[str], patience: Patience
+    cluster: "Cluster", late: Mapping[str, Any], known: Collection[str], deadline: Deadline
 ) -> dict[str, Any]:
-    """Wait for the nodes that may still come, and for those that came to go again.
+    """Wait for the nodes that may still appear, and for the end of those that appeared.
 
-    `late`: {selector: of the autoscaler's nodes, or None where no label tells them; since: ISO instant before which
-    none was asked for; pods: names of the pods that had no node; limit_s: how long after the delete a node may still
-    come}. `known`: nodes that are waited for anyway.
+    `late`: {selector: of the autoscaler's nodes, or None if no label identifies them; since: ISO instant before which
+    no node was requested; pods: names of the pods without a node; limit_s: how long after the delete a node may still
+    appear}. `known`: nodes that another wait covers.
 
-    Returns {pods, limit_s, nodes: {name: seconds after the delete when it was made, negative before}, gone}; `gone`:
-    whether all of them were gone when `patience` ended. Without a selector nobody can tell: both are None, at once.
+    Returns {pods, limit_s, nodes: {name: seconds from the delete to its creation, negative before it}, gone}; `gone`:
+    whether all of them were gone at the end of `deadline`. Without a selector `nodes` and `gone` are None at once,
+    because they are unknown.
     """
     if late["selector"] is None:
         return {"pods": list(late["pods"]), "limit_s": 0.0, "nodes": None, "gone": None}
-    coming = Patience(cluster, patience.started_at, min(float(late["limit_s"]), patience.limit_s))
+    coming = Deadline(cluster, deadline.started_at, min(float(late["limit_s"]), deadline.limit_s))
     since = datetime.fromisoformat(late["since"]).replace(microsecond=0)
     came: dict[str, dict[str, Any]] = {}
     while True:
@@ -41,16 +42,16 @@ async def late_nodes(
             for node in listed
             if node["metadata"]["name"] not in known and _made_at(node["metadata"]) >= since
         }
-        # One for each pod at most: then none is missing.
+        # At most one node per pod, so none is missing then.
         if len(came) >= len(late["pods"]) or coming.left_s() <= 0:
             break
         await asyncio.sleep(max(0.05, cluster.real_seconds(min(LOOK_EVERY_S, coming.left_s()))))
-    gone = await patience.gone("nodes", {name: metadata["uid"] for name, metadata in came.items()})
+    gone = await deadline.gone("nodes", {name: metadata["uid"] for name, metadata in came.items()})
     return {
         "pods": list(late["pods"]),
         "limit_s": coming.limit_s,
         "nodes": {
-            name: round((_made_at(metadata) - patience.started_at).total_seconds(), 3)
+            name: round((_made_at(metadata) - deadline.started_at).total_seconds(), 3)
             for name, metadata in came.items()
         },
         "gone": gone,

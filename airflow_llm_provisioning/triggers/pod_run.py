@@ -1,6 +1,4 @@
-"""The wait for a pod that runs once: until it has ended, is deleted, and the node it made the autoscaler add is
-gone.
-"""
+"""The wait for a pod that runs once: until it has ended, is deleted, and its new node is gone."""
 
 import asyncio
 from datetime import datetime
@@ -8,12 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.exceptions import ClusterError
 from airflow_llm_provisioning.triggers.base import Wait
-from airflow_llm_provisioning.triggers.gone import Patience
+from airflow_llm_provisioning.triggers.deadline import Deadline
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.kubernetes import Cluster
 
-# However late the pod ended, it and its node get this long to go, in the cluster's clock.
+# However late the pod ended, it and its node have this long to end, in the cluster's clock.
 LEAVING_S: Final = 60.0
 
 
@@ -21,7 +19,7 @@ class PodRunWait(Wait):
     """Waits for one pod's end, deletes it, and waits for its node to go.
 
     :param started_at: ISO instant in the cluster's clock; `timeout_s` counts from there, also after a restart.
-    :param ledger_entry: carried through to whoever closes it.
+    :param ledger_entry: returned unchanged, so that the caller can close it.
     """
 
     def __init__(
@@ -55,17 +53,17 @@ class PodRunWait(Wait):
     async def outcome(self) -> dict[str, Any]:
         """Return {pod, node, instance_type, region, pulled_s, seconds, node_s, ended_at, ledger_entry, pod_gone}.
 
-        `node_s`: what the node ran for this pod's sake, until it was gone (or is still there); None without a node.
-        Where the pod did not end well, `error` and `error_type` stand beside `ledger_entry` and `pod_gone`.
+        `node_s`: how long the node ran for this pod, until it was gone (or until now); None without a node. If the pod
+        did not succeed, the result is `error` and `error_type` with `ledger_entry` and `pod_gone`.
         """
         from airflow_llm_provisioning.connections import open_cluster
 
         async with open_cluster(self.cluster) as cluster:
-            running = Patience(cluster, self.started_at, self.timeout_s)
+            running = Deadline(cluster, self.started_at, self.timeout_s)
             pod, why = await self._ended(cluster, running)
             ran_s = running.waited_s()
             await cluster.delete("pods", self.name, self.namespace, uid=self.uid, grace_s=0)
-            leaving = Patience(cluster, cluster.clock(), max(LEAVING_S, running.left_s()))
+            leaving = Deadline(cluster, cluster.clock(), max(LEAVING_S, running.left_s()))
             gone = await leaving.gone("pods", {self.name: self.uid}, self.namespace)
             known = {"ledger_entry": self.ledger_entry, "pod_gone": gone}
             node = (pod or {}).get("spec", {}).get("nodeName")
@@ -86,13 +84,13 @@ class PodRunWait(Wait):
                 **known,
             }
 
-    async def _node_ran(self, cluster: "Cluster", name: str, leaving: Patience) -> dict[str, Any]:
+    async def _node_ran(self, cluster: "Cluster", name: str, leaving: Deadline) -> dict[str, Any]:
         """Wait until a node is gone; return {instance_type, region, node_s}."""
         metadata = (await cluster.get("nodes", name) or {}).get("metadata") or {}
         labels = metadata.get("labels") or {}
         await leaving.gone("nodes", {name: metadata.get("uid")})
         created = metadata.get("creationTimestamp")
-        # A node that was there before runs for others too: it counts from this pod's beginning.
+        # A node that existed before also runs for other pods: it counts from the start of this pod.
         since = max(datetime.fromisoformat(created), self.started_at) if created else self.started_at
         return {
             "instance_type": labels.get("node.kubernetes.io/instance-type"),
@@ -100,26 +98,24 @@ class PodRunWait(Wait):
             "node_s": round((cluster.clock() - since).total_seconds(), 3),
         }
 
-    async def _ended(self, cluster: "Cluster", running: Patience) -> tuple[dict[str, Any] | None, str | None]:
-        """Return the pod as it was last seen, and why it did not end well (None: it did)."""
+    async def _ended(self, cluster: "Cluster", running: Deadline) -> tuple[dict[str, Any] | None, str | None]:
+        """Return the last version of the pod, and why it did not succeed (None: it did)."""
         pod = None
         while running.left_s() > 0:
             pod = await cluster.get("pods", self.name, self.namespace)
             phase = (pod or {}).get("status", {}).get("phase")
             if pod is None:
-                return None, "was deleted by somebody else before it had pulled the image"
+                return None, "was deleted by something else before it had pulled the image"
             if phase == "Failed":
                 return pod, "failed before it had pulled the image"
             if phase == "Succeeded":
                 return pod, None
             await asyncio.sleep(max(0.2, cluster.real_seconds(5)))
-        return pod, f"did not end within {self.timeout_s:.0f} s: no node came, or the image could not be pulled"
+        return pod, f"did not end within {self.timeout_s:.0f} s: no node appeared, or the image could not be pulled"
 
 
 def _pulled_s(pod: dict[str, Any]) -> float | None:
-    """Return the seconds from being scheduled to the container's start: pull and mount; None where a stamp is
-    missing.
-    """
+    """Return the seconds from scheduling to the container's start: pull and mount; None without one of the stamps."""
     conditions = {item["type"]: item for item in pod["status"].get("conditions", ())}
     scheduled = conditions.get("PodScheduled", {}).get("lastTransitionTime")
     statuses = pod["status"].get("containerStatuses") or [{}]

@@ -1,12 +1,10 @@
-"""The wait after a delete: objects vanish at once, pods when their grace has ended, nodes when their autoscaler lets
-go.
-"""
+"""The wait after a delete: until the grace period of the pods ends and the autoscaler removes the nodes."""
 
 from datetime import datetime
 from typing import Any
 
 from airflow_llm_provisioning.triggers.base import Wait
-from airflow_llm_provisioning.triggers.gone import Patience
+from airflow_llm_provisioning.triggers.deadline import Deadline
 from airflow_llm_provisioning.triggers.late_nodes import late_nodes
 
 
@@ -16,7 +14,7 @@ class PodsGoneWait(Wait):
     :param cluster: the cluster's reference.
     :param pods: name -> uid. :param nodes: name -> uid; None: nodes are not waited for.
     :param started_at: ISO instant in the cluster's clock; `timeout_s` counts from there, also after a restart.
-    :param late: nodes that may still come, as `late_nodes` takes them; None: there are none to wait for.
+    :param late: nodes that may still appear, in the format of `late_nodes`; None: no such nodes.
     """
 
     def __init__(
@@ -51,16 +49,16 @@ class PodsGoneWait(Wait):
         self.late = late
 
     async def outcome(self) -> dict[str, Any]:
-        """Return {deleted, pods_gone, nodes_gone, waited_s}, and `late` where nodes might still come."""
+        """Return {deleted, pods_gone, nodes_gone, waited_s}, and `late` if nodes might still appear."""
         from airflow_llm_provisioning.connections import open_cluster
 
         async with open_cluster(self.cluster) as cluster:
-            patience = Patience(cluster, self.started_at, self.timeout_s)
+            deadline = Deadline(cluster, self.started_at, self.timeout_s)
             outcome: dict[str, Any] = {
                 "deleted": self.deleted,
-                "pods_gone": await patience.gone("pods", self.pods, self.namespace),
-                "nodes_gone": None if self.nodes is None else await patience.gone("nodes", self.nodes),
+                "pods_gone": await deadline.gone("pods", self.pods, self.namespace),
+                "nodes_gone": None if self.nodes is None else await deadline.gone("nodes", self.nodes),
             }
             if self.late is not None:
-                outcome["late"] = await late_nodes(cluster, self.late, self.nodes or (), patience)
-            return outcome | {"waited_s": round(patience.waited_s(), 3)}
+                outcome["late"] = await late_nodes(cluster, self.late, self.nodes or (), deadline)
+            return outcome | {"waited_s": round(deadline.waited_s(), 3)}

@@ -1,4 +1,4 @@
-"""The wait of a trial: the recorder runs here, and the trace reaches the results store as it grows."""
+"""The wait of a trial: it runs the recorder, and stores the trace in the results store as it grows."""
 
 import gc
 from collections.abc import Mapping
@@ -7,25 +7,25 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.triggers.base import Wait
-from airflow_llm_provisioning.triggers.trace_keeping import keeping
+from airflow_llm_provisioning.triggers.trace_sink import open_trace_sink
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.kubernetes import Cluster
 
 
-# CPython's are 10 and 10: with 200 waits at 1,000 events a second a full collection of 0.3 s every 8 s. With these it
-# comes every four minutes, and the middle generation's, of 0.03 s, every 4 s.
+# CPython's defaults are 10 and 10: with 200 waits at 1,000 events a second a full collection takes 0.3 s every 8 s.
+# With these values it runs every four minutes, and the middle generation's collection of 0.03 s every 4 s.
 OLDER_GENERATIONS: Final = (50, 50)
 
 
 class ServeEndpointWait(Wait):
-    """Records one RayService until its endpoint is ready (and has answered), it has failed, or its time is over.
+    """Records one RayService until its endpoint is ready (and has answered), it has failed, or the time limit.
 
     :param rayservice: as `ApplyRayService` returns it.
     :param timeout_s: counted in the cluster's clock from the moment the manifest was applied, also after a restart.
     :param completion: {path, body, expect_model} or None.
-    :param trial: what the trace's header says of the trial; None outside every experiment.
-    :param results_conn_id: where the trace is kept; None: it is not kept.
+    :param trial: the trial's description for the trace's header; None outside an experiment.
+    :param results_conn_id: the store of the trace; None: it is not stored.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ServeEndpointWait(Wait):
         from airflow_llm_provisioning.gateways.recorder import record
 
         async with (
-            keeping(self.results_conn_id, str((self.trial or {}).get("trial_id") or "")) as kept,
+            open_trace_sink(self.results_conn_id, str((self.trial or {}).get("trial_id") or "")) as kept,
             open_cluster(self.rayservice["cluster"]) as cluster,
         ):
             _settle()
@@ -100,7 +100,7 @@ class ServeEndpointWait(Wait):
         )
 
     def _marks(self) -> list[Mapping[str, Any]]:
-        """Return when the manifest went out and when the answer came: they bound the submission."""
+        """Return marks for the times of the apply request and its answer; they bound the submission."""
         from airflow_llm_provisioning.core.trace import mark_line
 
         told = (("apply_started", self.rayservice.get("applied_at")), ("apply_replied", self.rayservice["replied_at"]))
@@ -109,12 +109,12 @@ class ServeEndpointWait(Wait):
 
 @cache
 def _settle() -> None:
-    """Let full garbage collections be short and rare, once in a process: in each all its waits stand still.
+    """Make full garbage collections short and rare, once per process, because all its waits stop during them.
 
-    Airflow and its providers are some 260,000 objects that never go: out of the collector's sight they cost nothing,
-    in it 0.2 s each time. Airflow's own executor and DAG processor do the same before they fork (airflow 3.3,
-    local_executor.py). What hundreds of waits have in hand at a moment brings the next full collection nearer each time
-    a younger generation is collected: both happen less often.
+    Airflow and its providers are some 260,000 objects that are never freed. Frozen, they cost nothing; otherwise each
+    collection takes 0.2 s. Airflow's executor and DAG processor do the same before they fork (airflow 3.3,
+    local_executor.py). Every collection of a younger generation counts the objects that hundreds of waits use at that
+    moment, which brings the next full collection nearer. Therefore both run less often.
     """
     gc.collect()
     gc.freeze()

@@ -1,13 +1,13 @@
-"""The proofs behind the measurement's claims, one module each; `benchmarks/measurement.py` runs them.
+"""The proofs behind the claims about the measurement, one module each; `benchmarks/measurement.py` runs them.
 
 A proof is a module `proof.<name>` with one public function
 
     def prove(size: Size) -> dict[str, Any]: ...
 
-that returns its figures by the names `FIGURES[name]` gives them, and may return more: what is beside those names is
-detail (how a figure grows, what fell short) that is printed on stderr and kept by `--details`. A figure that could not
-be had is None, never 0. A proof is deterministic by `size.seed`, says its progress on stderr, stops by itself, raises
-only when it is broken, and never when a claim falls short: judging is the tests' part (`tests/proof`).
+that returns its figures by the names in `FIGURES[name]`. Further entries are details (how a figure grows, what was
+missed) that are printed on stderr and stored by `--details`. An unknown figure is None, never 0. A proof is
+deterministic by `size.seed`, reports its progress on stderr and stops by itself. It raises only if it fails itself,
+never if a claim is wrong: the tests check the claims (`tests/proof`).
 """
 
 from dataclasses import dataclass
@@ -27,17 +27,16 @@ FIGURES: Final[dict[str, tuple[str, ...]]] = {
     "servers": ("bad_servers", "false_ready"),
     "concurrency": ("concurrent_trials", "events_lost", "cpu_s_per_trial", "rss_mb_per_trial", "ready_lag_ms_p99"),
 }
-"""The figures of every proof, in the order they are printed in."""
+"""The figures of every proof, in the order in which they are printed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How much is tried.
+    """The size of the proofs.
 
-    `deployments`: generated deployments. `valid_trials`: trials without a fault, none of which may raise an alarm.
-    `concurrent_trials`: trials recorded at once by one process, each on a cluster of its own; `events_per_s`: what the
-    clusters together tell meanwhile, for `recording_s` seconds. `processes`: processes side by side where a proof can
-    use them.
+    `deployments`: number of generated deployments. `valid_trials`: trials without a fault; none of them may raise an
+    alarm. `concurrent_trials`: trials that one process records at once, each on its own cluster; `events_per_s`: events
+    of all clusters together, for `recording_s` seconds. `processes`: parallel processes, if a proof can use them.
     """
 
     deployments: int = 10_000
@@ -51,4 +50,4 @@ class Size:
 
 FULL: Final = Size()
 SHORT: Final = Size(deployments=100, valid_trials=20, concurrent_trials=10, events_per_s=100, recording_s=2.0)
-"""What runs with every change: seconds, not minutes."""
+"""The size for every change: seconds, not minutes."""

@@ -1,7 +1,7 @@
-"""What the clouds answer about a simulated trial: the gateways' own questions, put to clients that read the World.
+"""The clouds' answers about a simulated trial: the gateways' real queries, sent to clients that read the World.
 
-The stand-ins over HTTP give the same answers (tests/earned, tests/contract); here they are given in memory, because in
-virtual time nothing may wait for a socket. Only what the real APIs would show is read: a node's volume, a project's
+The HTTP stand-ins give the same answers (tests/earned, tests/contract). Here they are given in memory, because a wait
+for a socket is not possible in virtual time. Only data that the real APIs show are read: a node's volume, a project's
 switches, a registry's referrers; never how an image reached a node.
 """
 
@@ -17,7 +17,7 @@ from llm_provisioning_simulator.world import CloudCluster, NodeSpec, World, norm
 def answers(
     world: World, cluster: CloudCluster, claims: Sequence[str], facts: Mapping[str, Any], *, now: datetime
 ) -> list[Evidence]:
-    """Return what the cluster's cloud says to each claim at this instant."""
+    """Return the answers of the cluster's cloud to each claim at this instant."""
     if not claims:
         return []
     match cluster.cloud:
@@ -38,22 +38,22 @@ def _aws(world: World, claims: Sequence[str], facts: Mapping[str, Any]) -> list[
 
 
 class _Ec2:
-    """DescribeInstances and DescribeVolumes over the machines that run."""
+    """DescribeInstances and DescribeVolumes of the running machines."""
 
     def __init__(self, world: World) -> None:
         self._machines = {provider_id.rpartition("/")[2]: spec for provider_id, spec in world.nodes.items()}
 
     def get_paginator(self, _operation: str) -> Any:
-        """Return the pages of describe_instances: one."""
+        """Return the only page of describe_instances."""
         return SimpleNamespace(paginate=self._instances)
 
     def describe_volumes(self, *, Filters: Sequence[Mapping[str, Any]]) -> dict[str, Any]:  # noqa: N803 - boto3's name
-        """Return the data volumes asked for by id."""
+        """Return the requested data volumes."""
         wanted = Filters[0]["Values"]
         return {"Volumes": [_volume(name, spec) for name, spec in self._machines.items() if f"vol-{name}" in wanted]}
 
     def describe_images(self, **_: Any) -> dict[str, Any]:
-        """Return the image every node here boots."""
+        """Return the image that every node here boots."""
         return {"Images": [{"ImageId": "ami-0proof", "Name": "bottlerocket-aws-k8s-1.34-nvidia-x86_64-proof"}]}
 
     def _instances(self, *, Filters: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:  # noqa: N803 - boto3's name
@@ -86,7 +86,7 @@ def _google(world: World, cluster: CloudCluster, claims: Sequence[str], facts: M
 
 
 def _described(cluster: CloudCluster) -> Any:
-    """Return the cluster as container v1 describes it, as far as it is asked."""
+    """Return the cluster as container v1 describes it, with the fields that are read."""
     pools = [
         SimpleNamespace(
             name=pool.name,
@@ -150,11 +150,11 @@ class _Registry:
         return found.digest if found else None
 
     def streaming_artifacts(self, repository: str, digest: str) -> list[str]:
-        """Return the referrers of the streaming kind: there once the conversion is complete."""
+        """Return the referrers of the streaming kind; they exist after the conversion is complete."""
         return [f"{digest}-streaming"] if (repository, digest) in self._made else []
 
     def manifest_attributes(self, repository: str, artifact: str) -> dict[str, Any] | None:
-        """Return when an artifact was made."""
+        """Return when an artifact was created."""
         made_at = self._made.get((repository, artifact.removesuffix("-streaming")))
         return {"createdTime": made_at.isoformat()} if made_at else None
 

@@ -1,19 +1,18 @@
-"""Proof: one triggerer records many trials at once, loses no event of them, and acts at once when an endpoint is ready.
+"""Proof: one triggerer records many trials at once, loses none of their events, and reacts at once to a ready endpoint.
 
-Two processes of their own beside this one: `concurrency_clusters`, as many small API servers as there are trials, by
-HTTPS as real ones, and `concurrency_triggerer`, the real trigger with the real recorder and a results store on SQLite.
-This one reads the second's processor time and memory from /proc, and holds what the first says it sent against what
-stands in the store.
+There are two further processes. `concurrency_clusters` runs one small HTTPS API server per trial.
+`concurrency_triggerer` runs the real trigger with the real recorder and a results store on SQLite. This process reads
+the processor time and memory of the triggerer from /proc, and compares the sent versions with the store.
 
 The figures:
-- `events_lost`: versions sent on a watch while all were recorded, less those that stand in their trial's trace exactly
-  once and in their object's order. Watches end and begin again meanwhile, as they do on a real server.
-- `cpu_s_per_trial`: processor time of the recording process for the whole of a trial (connecting, `recording_s` seconds
-  of recording, the closing collection), the server's not counted.
-- `rss_mb_per_trial`: memory of that process (PSS) at its highest while all are recorded, less what it had after a first
-  trial alone, by the number of trials.
-- `ready_lag_ms_p99`: from the instant the server has the ready endpoint to send until the trial's first request to the
-  model arrives there, in the server's clock: both ways of the network and the server's own queue included.
+- `events_lost`: versions sent on a watch during the recording, minus those that are in their trial's trace exactly once
+  and in their object's order. Watches end and begin again meanwhile, as on a real server.
+- `cpu_s_per_trial`: processor time of the recording process for a whole trial (connecting, `recording_s` seconds of
+  recording, the closing collection), without the server.
+- `rss_mb_per_trial`: highest memory of that process (PSS) during the recording, minus its memory after one first trial,
+  divided by the number of trials.
+- `ready_lag_ms_p99`: from the instant the server has the ready endpoint until the trial's first request to the model
+  arrives there, in the server's clock. It includes both ways of the network and the server's queue.
 """
 
 import json
@@ -41,19 +40,19 @@ from proof.concurrency_clusters import Plan
 from proof.concurrency_triggerer import trial_id
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-# With fewer trials than this a smaller number beside it tells nothing.
-LEAST_FOR_GROWTH: Final = 100
+# With fewer trials than this, a smaller number for comparison proves nothing.
+MIN_TRIALS_FOR_GROWTH: Final = 100
 SAMPLE_S: Final = 0.5
-PATIENCE_S: Final = 240.0
+STEP_TIMEOUT_S: Final = 240.0
 
 
 def prove(size: Size) -> dict[str, Any]:
-    """Record `size.concurrent_trials` at once, and fewer before, each at the same rate of events a trial.
+    """Record `size.concurrent_trials` at once, and fewer before that, each at the same rate of events per trial.
 
-    `growth`: the figures of each number of trials, more of them than the proof asks for.
+    `growth`: the figures for each number of trials, with more of them than the proof needs.
     """
     most = size.concurrent_trials
-    numbers = [most // 8, most // 4, most // 2, most] if most >= LEAST_FOR_GROWTH else [most]
+    numbers = [most // 8, most // 4, most // 2, most] if most >= MIN_TRIALS_FOR_GROWTH else [most]
     growth = []
     for number in numbers:
         plan = Plan(
@@ -70,12 +69,12 @@ def prove(size: Size) -> dict[str, Any]:
 
 
 def measured(plan: Plan) -> dict[str, Any]:
-    """Record all clusters of a plan at once and return what it cost and what is there."""
+    """Record all clusters of a plan at once and return the cost and the stored data."""
     with tempfile.TemporaryDirectory(prefix="llm-provisioning-proof-") as folder:
         store = Path(folder, "results.db")
         certificate = Path(folder, "api.pem")
         certificate.write_bytes(self_signed())
-        with Started("proof.concurrency_clusters", [json.dumps(asdict(plan)), str(certificate)], {}) as clusters:
+        with Child("proof.concurrency_clusters", [json.dumps(asdict(plan)), str(certificate)], {}) as clusters:
             url = clusters.step("serving")["url"]
             environment = {
                 "AIRFLOW_HOME": folder,
@@ -84,13 +83,13 @@ def measured(plan: Plan) -> dict[str, Any]:
                 "AIRFLOW_CONN_RESULTS": json.dumps({"conn_type": "sqlite", "host": str(store)}),
             }
             arguments = [url, str(plan.clusters), str(certificate)]
-            with Started("proof.concurrency_triggerer", arguments, environment) as triggerer:
+            with Child("proof.concurrency_triggerer", arguments, environment) as triggerer:
                 figures, told = _watched(plan, clusters, triggerer)
         return {**figures, **_kept(store, told["sent"])}
 
 
 def self_signed() -> bytes:
-    """Return key and certificate of a server on 127.0.0.1, which is its own authority."""
+    """Return key and certificate of a server on 127.0.0.1; the certificate is self-signed."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "concurrency")])
     now = datetime.now(UTC)
@@ -111,7 +110,7 @@ def self_signed() -> bytes:
     return secret + certificate.public_bytes(pem)
 
 
-def _watched(plan: Plan, clusters: "Started", triggerer: "Started") -> tuple[dict[str, Any], dict[str, Any]]:
+def _watched(plan: Plan, clusters: "Child", triggerer: "Child") -> tuple[dict[str, Any], dict[str, Any]]:
     triggerer.step("warm")
     alone_mb, cpu_s = triggerer.memory_mb(), [triggerer.cpu_s()]
     begins = clusters.step("load_begins")
@@ -136,11 +135,11 @@ def _watched(plan: Plan, clusters: "Started", triggerer: "Started") -> tuple[dic
         "cpu_s_per_trial_and_minute": round((cpu_s[2] - cpu_s[1]) / plan.clusters / ends["seconds"] * 60, 3),
         "cores_while_recording": round((cpu_s[2] - cpu_s[1]) / ends["seconds"], 3),
         "cores_of_the_servers": round(server_s / ends["seconds"], 3),
-        # How busy the machine was with other things: on a quiet one some hundredths, and only then the lag is ours.
+        # The load by other processes: some hundredths on a quiet machine. Only then the lag is the recorder's.
         "share_of_time_without_a_core": round(queued_s / ends["seconds"], 3),
         "rss_mb": round(highest_mb, 1),
         "rss_mb_per_trial": round((highest_mb - alone_mb) / plan.clusters, 3),
-        # A trial that never acted has no lag; its absence must not make the rest look good.
+        # A trial without a reaction has no lag; its absence must not improve the other figures.
         "ready_lag_ms_p50": _quantile(lags_ms, 0.5) if len(lags_ms) == plan.clusters else None,
         "ready_lag_ms_p99": _quantile(lags_ms, 0.99) if len(lags_ms) == plan.clusters else None,
         "ready_lag_ms_max": round(lags_ms[-1], 1) if len(lags_ms) == plan.clusters else None,
@@ -149,21 +148,21 @@ def _watched(plan: Plan, clusters: "Started", triggerer: "Started") -> tuple[dic
     return figures, told
 
 
-def _highest_mb(triggerer: "Started", clusters: "Started") -> float:
+def _highest_mb(triggerer: "Child", clusters: "Child") -> float:
     highest = 0.0
-    while not clusters.said:
+    while not clusters.messages:
         highest = max(highest, triggerer.memory_mb())
         time.sleep(SAMPLE_S)
     return max(highest, triggerer.memory_mb())
 
 
 def _quantile(ascending: Sequence[float], share: float) -> float:
-    """Return the smallest value that so many do not exceed."""
+    """Return the smallest value that is at least as large as this share of the values."""
     return round(ascending[max(0, ceil(share * len(ascending)) - 1)], 1)
 
 
 def _kept(store: Path, sent: Sequence[Sequence[Sequence[str]]]) -> dict[str, int]:
-    """Hold what was sent against the store: {events_sent, events_lost, trace_bytes}."""
+    """Compare the sent versions with the store: {events_sent, events_lost, trace_bytes}."""
     from airflow_llm_provisioning.core.trace import decode_trace
     from airflow_llm_provisioning.gateways.store import ResultsStore
 
@@ -185,7 +184,7 @@ def _kept(store: Path, sent: Sequence[Sequence[Sequence[str]]]) -> dict[str, int
 
 
 def _lost(told: Sequence[Sequence[str]], lines: Sequence[Mapping[str, Any]]) -> int:
-    """Count what was told and does not stand in a trace exactly once and after its object's earlier versions."""
+    """Count the sent versions that are not in a trace exactly once and after their object's earlier versions."""
     found: dict[tuple[str, str], list[int]] = {}
     for line in lines:
         if line["resource"] != "trace" and line.get("type") in ("LISTED", "ADDED", "MODIFIED"):
@@ -200,11 +199,11 @@ def _lost(told: Sequence[Sequence[str]], lines: Sequence[Mapping[str, Any]]) -> 
     return lost
 
 
-class Started:
-    """A process that says JSON lines; it ends when its standard input closes, and is killed where it does not."""
+class Child:
+    """A process that prints JSON lines. It ends when its standard input closes; otherwise it is killed."""
 
     def __init__(self, module: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-        self.said: list[dict[str, Any]] = []
+        self.messages: list[dict[str, Any]] = []
         self._module = module
         self._more = threading.Condition()
         self._process = subprocess.Popen(
@@ -218,7 +217,7 @@ class Started:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def __enter__(self) -> "Started":
+    def __enter__(self) -> "Child":
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -232,21 +231,21 @@ class Started:
         self._reader.join()
 
     def step(self, name: str) -> dict[str, Any]:
-        """Wait for the next step and return what was said with it."""
+        """Wait for the next step and return its data."""
         with self._more:
-            if not self._more.wait_for(lambda: self.said or not self._reader.is_alive(), timeout=PATIENCE_S):
-                raise RuntimeError(f"{self._module} did not come to {name!r} within {PATIENCE_S:.0f} s")
-            if not self.said or self.said[0]["step"] != name:
-                raise RuntimeError(f"{self._module} came to {self.said[:1] or 'its end'} instead of {name!r}")
-            return self.said.pop(0)
+            if not self._more.wait_for(lambda: self.messages or not self._reader.is_alive(), timeout=STEP_TIMEOUT_S):
+                raise RuntimeError(f"{self._module} did not reach {name!r} within {STEP_TIMEOUT_S:.0f} s")
+            if not self.messages or self.messages[0]["step"] != name:
+                raise RuntimeError(f"{self._module} reached {self.messages[:1] or 'its end'} instead of {name!r}")
+            return self.messages.pop(0)
 
     def cpu_s(self) -> float:
-        """Return the processor time it has had."""
+        """Return its processor time."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def queued_s(self) -> float:
-        """Return how long its main thread could have run and had to wait for a core (Linux, schedstat)."""
+        """Return how long its main thread waited for a core (Linux, schedstat)."""
         return int(Path(f"/proc/{self._process.pid}/schedstat").read_text().split()[1]) / 1e9
 
     def memory_mb(self) -> float:
@@ -259,9 +258,9 @@ class Started:
             return
         with self._process.stdout as lines:
             for line in lines:
-                if line.startswith("{"):  # Airflow may say something of its own
+                if line.startswith("{"):  # Airflow may print other lines
                     with self._more:
-                        self.said.append(json.loads(line))
+                        self.messages.append(json.loads(line))
                         self._more.notify_all()
         with self._more:
             self._more.notify_all()

@@ -1,12 +1,12 @@
-"""Many small API servers in one process: what `proof.concurrency` lets one triggerer record at once.
+"""Many small API servers in one process, which `proof.concurrency` lets one triggerer record at once.
 
-They speak list, watch and the service proxy as a real API server does (chunked JSON lines, a resourceVersion that
-grows, `timeoutSeconds`, a backlog for whoever comes back), and do nothing else: no controller, no clock of their own.
-The objects are made up, in the shapes and sizes of the recordings of KubeRay 1.7 on Kubernetes 1.34 (a pod 8 kB, an
-event 0.9 kB). It must not know the recorder: it keeps what it sent, and whoever compares asks it.
+They support list, watch and the service proxy like a real API server (chunked JSON lines, a growing resourceVersion,
+`timeoutSeconds`, a backlog for reconnecting clients), and nothing else: no controller and no clock. The objects are
+generated, with the formats and sizes of the recordings of KubeRay 1.7 on Kubernetes 1.34 (a pod 8 kB, an event 0.9 kB).
+This module must not know the recorder: it stores what it sent, for the comparison.
 
-Runs as `python -m proof.concurrency_clusters PLAN CERTIFICATE`: a `Plan` as JSON, a PEM file with key. Says one JSON
-line on standard output for each step of its life, and goes when standard input closes.
+Runs as `python -m proof.concurrency_clusters PLAN CERTIFICATE`: a `Plan` as JSON, a PEM file with key. It prints one
+JSON line on standard output for each step, and ends when standard input closes.
 """
 
 import asyncio
@@ -25,20 +25,20 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from proof.concurrency_objects import KINDS, Tale, endpoint_slice, paths
+from proof.concurrency_objects import KINDS, ObjectSequence, endpoint_slice, paths
 
 HOLD_S: Final = 55.0
 TICK_S: Final = 0.01
-# Of a recorder outside the namespace `default`: rayservices, rayclusters, pods, services, endpointslices, both events
-# there and in `default`, nodes (node claims are absent here).
+# Watches of a recorder outside the namespace `default`: rayservices, rayclusters, pods, services, endpointslices, both
+# events there and in `default`, nodes (node claims are absent here).
 WATCHES: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What happens: `clusters` are recorded at once, and `events_per_s` told by all of them for `recording_s`.
+    """The load: `clusters` are recorded at once, and send `events_per_s` together for `recording_s`.
 
-    One more cluster, the last, becomes ready at once: whoever measures warms up on it.
+    One more cluster, the last, becomes ready at once, for a warm-up.
     """
 
     clusters: int
@@ -49,18 +49,18 @@ class Plan:
 
 @dataclass(slots=True, eq=False)
 class Watch:
-    """One open watch; `wake` is set when there is more to tell."""
+    """One open watch; `wake` is set when there are new versions."""
 
     path: str
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Cluster:
-    """One API server: `sent` is every version it told since the load began, in order."""
+    """One API server; `sent` is every version that it sent since the start of the load, in order."""
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.tale = Tale(number)
+        self.objects_of_deployment = ObjectSequence(number)
         self.history: dict[str, list[tuple[int, bytes]]] = {path: [] for path in paths()}
         self.sent: list[tuple[str, str, str]] = []
         self.watches: set[Watch] = set()
@@ -69,11 +69,11 @@ class Cluster:
         self.released = asyncio.Event()
         self.version = 100
         self.objects: dict[str, dict[str, dict[str, Any]]] = {path: {} for path in paths()}
-        for resource, item in self.tale.beginning():
-            self.tell(resource, item, counted=False)
+        for resource, item in self.objects_of_deployment.initial():
+            self.send(resource, item, counted=False)
 
-    def tell(self, resource: str, item: dict[str, Any], *, counted: bool = True) -> None:
-        """Write an object and tell whoever watches."""
+    def send(self, resource: str, item: dict[str, Any], *, counted: bool = True) -> None:
+        """Store an object and send it to its watches."""
         self.version += 1
         path = KINDS[resource].path(item["metadata"].get("namespace"))
         item["metadata"]["resourceVersion"] = str(self.version)
@@ -88,14 +88,14 @@ class Cluster:
                 watch.wake.set()
 
     def become_ready(self) -> None:
-        """Publish the ready endpoint; the clock of the lag starts."""
+        """Publish the ready endpoint; the measurement of the lag starts."""
         slice_ = endpoint_slice(self.number, datetime.now(UTC))
         self.ready_at = time.monotonic()
-        self.tell("endpointslices", slice_)
+        self.send("endpointslices", slice_)
 
 
 class Clusters:
-    """All of them behind one port, by the first part of the path."""
+    """All servers behind one port, selected by the first part of the path."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -109,13 +109,13 @@ class Clusters:
         first, _, rest = request.path.lstrip("/").partition("/")
         cluster, path = self.all[int(first)], f"/{rest}"
         if path == "/version":
-            # It is no real cluster, and its clock is the machine's.
+            # It is not a real cluster, and its clock is the machine's.
             return web.json_response({"gitVersion": "v1.34.0", "simulated": {"name": "concurrency"}})
         if path in cluster.history:
             return await self._collection(request, cluster, path)
         if "/proxy/" in path:
             return await self._proxied(cluster, path, arrived_at)
-        found = cluster.tale.named(path)
+        found = cluster.objects_of_deployment.named(path)
         if found is not None:
             return web.json_response(cluster.objects[found[0]][found[1]])
         return web.json_response({"kind": "Status", "code": 404, "message": "not found"}, status=404)
@@ -131,13 +131,13 @@ class Clusters:
         try:
             await self._stream(response, cluster, watch, request.query)
         except (ConnectionError, RuntimeError):
-            pass  # the recorder went
+            pass  # the recorder disconnected
         finally:
             cluster.watches.discard(watch)
         return response
 
     async def _stream(self, response: web.StreamResponse, cluster: Cluster, watch: Watch, query: Any) -> None:
-        """Tell the backlog and what comes until the watch's time is over; a real server ends each at another moment."""
+        """Send the backlog and new versions until the watch ends. A real server ends each watch at another time."""
         version = int(query["resourceVersion"])
         ends_at = time.monotonic() + float(query["timeoutSeconds"]) * self.random.uniform(0.2, 1.0)
         history, position = cluster.history[watch.path], 0
@@ -159,9 +159,11 @@ class Clusters:
                     await watch.wake.wait()
 
     async def _proxied(self, cluster: Cluster, path: str, arrived_at: float) -> web.Response:
-        """Serve's REST says the same for ever; the model's first answer takes until the load is over."""
+        """Serve's REST answer never changes; the model's first answer comes after the end of the load."""
         if not path.endswith("/chat/completions"):
-            return web.json_response(cluster.tale.serve_answer() if "serve/applications" in path else {})
+            return web.json_response(
+                cluster.objects_of_deployment.serve_answer() if "serve/applications" in path else {}
+            )
         if cluster.asked_at is None:
             cluster.asked_at = arrived_at
         with contextlib.suppress(TimeoutError):
@@ -172,7 +174,7 @@ class Clusters:
         )
 
     async def load(self) -> None:
-        """Tell `events_per_s` for `recording_s`, drawn over all clusters; each becomes ready once, at any moment."""
+        """Send `events_per_s` for `recording_s`, drawn over all clusters; each becomes ready once, at a random time."""
         recorded = self.all[:-1]
         begun = time.monotonic()
         due_ready = deque(
@@ -190,16 +192,16 @@ class Clusters:
             self.all[number].become_ready()
 
     def _turns(self, recorded: list[Cluster]) -> Iterator[int]:
-        """Let one cluster after the other tell its next story; yields how many watch events that made."""
+        """Let one cluster after the other send its next change; yield the number of its watch events."""
         while True:
             for cluster in self.random.sample(recorded, len(recorded)):
                 before = len(cluster.sent)
-                for resource, item in cluster.tale.go_on(self.random):
-                    cluster.tell(resource, item)
+                for resource, item in cluster.objects_of_deployment.next_versions(self.random):
+                    cluster.send(resource, item)
                 yield len(cluster.sent) - before
 
-    async def until_watched(self) -> bool:
-        """Wait until every recorded cluster has all its watches; False where that does not come."""
+    async def wait_for_watches(self) -> bool:
+        """Wait until every recorded cluster has all its watches; return False if that does not happen."""
         for _ in range(6000):
             if all(len(one.watches) >= WATCHES for one in self.all[:-1]):
                 return True
@@ -207,15 +209,15 @@ class Clusters:
         return False
 
 
-def say(step: str, **detail: Any) -> None:
-    """Tell whoever started this."""
+def report_step(step: str, **detail: Any) -> None:
+    """Send a message to the parent process."""
     sys.stdout.write(json.dumps({"step": step, **detail}) + "\n")
     sys.stdout.flush()
 
 
 async def serve(plan: Plan, certificate: str) -> None:
-    """Live: serve, wait for the watches, tell, let the models answer, report, wait for the end."""
-    # A trial that ends hangs up in the middle of its watches: no error here.
+    """Run all steps: serve, wait for the watches, send the load, let the models answer, report, wait for the end."""
+    # A trial that ends closes its watches in the middle; this is no error here.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
@@ -228,31 +230,31 @@ async def serve(plan: Plan, certificate: str) -> None:
     await site.start()
     clusters.all[-1].become_ready()
     clusters.all[-1].released.set()
-    say("serving", url=f"https://127.0.0.1:{runner.addresses[0][1]}")
+    report_step("serving", url=f"https://127.0.0.1:{runner.addresses[0][1]}")
     ended = asyncio.ensure_future(asyncio.to_thread(sys.stdin.read))
-    living = asyncio.ensure_future(_live(clusters))
-    await asyncio.wait({ended, living}, return_when=asyncio.FIRST_COMPLETED)
-    if living.done():
-        living.result()
+    steps = asyncio.ensure_future(_run_steps(clusters))
+    await asyncio.wait({ended, steps}, return_when=asyncio.FIRST_COMPLETED)
+    if steps.done():
+        steps.result()
     await ended
-    living.cancel()
+    steps.cancel()
     clusters.stopping = True
     await runner.cleanup()
 
 
-async def _live(clusters: Clusters) -> None:
-    watched = await clusters.until_watched()
-    say("load_begins", watched=watched)
+async def _run_steps(clusters: Clusters) -> None:
+    watched = await clusters.wait_for_watches()
+    report_step("load_begins", watched=watched)
     begun = time.monotonic()
     await clusters.load()
-    say("load_ends", seconds=time.monotonic() - begun, sent=sum(len(one.sent) for one in clusters.all[:-1]))
-    # What was told last is on its way; then the models answer and the trials end.
+    report_step("load_ends", seconds=time.monotonic() - begun, sent=sum(len(one.sent) for one in clusters.all[:-1]))
+    # The last versions are in transit; afterwards the models answer and the trials end.
     for _ in range(round(HOLD_S / 2 / TICK_S)):
         if all(one.asked_at is not None for one in clusters.all[:-1]):
             break
         await asyncio.sleep(TICK_S)
     await asyncio.sleep(1.0)
-    say(
+    report_step(
         "told",
         sent=[one.sent for one in clusters.all[:-1]],
         lags_s=[

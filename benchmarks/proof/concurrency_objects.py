@@ -1,6 +1,7 @@
-"""What one made-up cluster tells of one deployment: objects in the shapes and sizes of the recordings.
+"""The objects of one generated deployment, in the formats and sizes of the recordings.
 
-Made up, not simulated: nothing follows from anything, and no phase is to be read from it. It must not know who listens.
+They are generated, not simulated: they have no causal order, and no phase can be read from them. This module must not
+know its readers.
 """
 
 import json
@@ -34,7 +35,7 @@ _SCRIPT: Final = "while true; do ray health-check --address head:6379 && break; 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Where a resource lives in the API."""
+    """The API path of a resource."""
 
     api: str
     kind: str
@@ -57,7 +58,7 @@ KINDS: Final = {
     "events": Kind("v1", "Event", "events"),
     "events.events.k8s.io": Kind("events.k8s.io/v1", "Event", "events"),
 }
-# One story in so many: what a deployment of the recordings tells, its events in both APIs being one story.
+# Relative frequency of the changes in a deployment of the recordings; an event in both APIs is one change.
 _WEIGHTS: Final = {"event": 60, "pods": 24, "rayservices": 6, "rayclusters": 6, "nodes": 8, "services": 3}
 
 
@@ -72,16 +73,16 @@ def uid_of(number: int) -> str:
     return f"rs-{number:04d}-6c06-4027-8ccd-27283c713915"
 
 
-class Tale:
-    """One cluster's objects: how they begin and how they go on."""
+class ObjectSequence:
+    """The objects of one cluster: their first versions and their changes."""
 
     def __init__(self, number: int) -> None:
         self._number = number
         self._uid = uid_of(number)
         self._step = 0
 
-    def beginning(self) -> Iterator[tuple[str, Object]]:
-        """Yield what is there before anybody looks."""
+    def initial(self) -> Iterator[tuple[str, Object]]:
+        """Yield the objects that exist before the first request."""
         yield "rayservices", self._rayservice()
         yield "rayclusters", self._raycluster()
         for role in ("head", "worker"):
@@ -89,8 +90,8 @@ class Tale:
             yield "pods", self._pod(role)
         yield "services", self._service()
 
-    def go_on(self, chance: random.Random) -> Iterator[tuple[str, Object]]:
-        """Yield the versions of the next story, one or two."""
+    def next_versions(self, chance: random.Random) -> Iterator[tuple[str, Object]]:
+        """Yield the versions of the next change, one or two."""
         self._step += 1
         role = chance.choice(("head", "worker"))
         match chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]:
@@ -108,12 +109,12 @@ class Tale:
                 yield "services", self._service()
 
     def named(self, path: str) -> tuple[str, str] | None:
-        """Return collection path and uid of the one object that is asked for by name: the RayService."""
+        """Return collection path and uid of the only object that is requested by name: the RayService."""
         collection = KINDS["rayservices"].path(NAMESPACE)
         return (collection, self._uid) if path == f"{collection}/{NAME}" else None
 
     def serve_answer(self) -> Object:
-        """Return what Serve's REST interface says."""
+        """Return the answer of Serve's REST interface."""
         replica = {"state": "RUNNING", "node_id": "b", "start_time_s": 1.0, "log_file_path": "/serve/replica_x.log"}
         deployment = {"status": "HEALTHY", "message": "", "replicas": [replica]}
         return {"applications": {"llm": {"status": "RUNNING", "deployments": {"LLM": deployment}}}}

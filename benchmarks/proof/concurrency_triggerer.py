@@ -1,8 +1,8 @@
-"""What a triggerer runs, and nothing else: many `ServeEndpointWait`s in one event loop, with one results store.
+"""The work of a triggerer: many `ServeEndpointWait`s in one event loop, with one results store.
 
-Runs as `python -m proof.concurrency_triggerer URL TRIALS CERTIFICATE`: one wait on the last cluster first, so
-that what is loaded once is loaded; then as many at once as TRIALS. Says a JSON line for each step. It measures nothing
-itself: whoever started it looks at the process from outside. AIRFLOW_CONN_RESULTS leads to the store.
+Runs as `python -m proof.concurrency_triggerer URL TRIALS CERTIFICATE`. First one wait on the last cluster, so that
+everything is imported; then TRIALS waits at once. It prints a JSON line for each step. It measures nothing: the parent
+process measures it. AIRFLOW_CONN_RESULTS is the connection of the store.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ CHAT = {"path": "/v1/chat/completions", "body": {"model": "phi"}, "expect_model"
 
 
 def trial_id(number: int) -> str:
-    """Return the trial that is recorded on a cluster."""
+    """Return the id of the trial that is recorded on a cluster."""
     return f"concurrency-{number:04d}"
 
 
 def connect(url: str, number: int, certificate: Path) -> str:
-    """Define the Airflow connection of a cluster, a kubeconfig file as on any machine, and return its id."""
+    """Define the Airflow connection of a cluster, with a kubeconfig file, and return its id."""
     config = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -46,7 +46,7 @@ def connect(url: str, number: int, certificate: Path) -> str:
 
 
 async def waited(conn_id: str, number: int) -> dict[str, Any]:
-    """Run one wait to its event, as the triggerer does."""
+    """Run one wait until its event, as the triggerer does."""
     from airflow_llm_provisioning.triggers.serve_endpoint import ServeEndpointWait
 
     now = datetime.now(UTC).isoformat()
@@ -70,27 +70,27 @@ async def waited(conn_id: str, number: int) -> dict[str, Any]:
     raise RuntimeError("a wait ended without its event")
 
 
-def say(step: str, **detail: Any) -> None:
-    """Tell whoever started this."""
+def report_step(step: str, **detail: Any) -> None:
+    """Send a message to the parent process."""
     sys.stdout.write(json.dumps({"step": step, **detail}) + "\n")
     sys.stdout.flush()
 
 
 async def run(url: str, trials: int, certificate: Path) -> None:
-    """Warm up, wait for all, and tell how each ended."""
+    """Warm up, run all waits, and report their outcomes."""
     conn_ids = [connect(url, number, certificate) for number in range(trials + 1)]
     await waited(conn_ids[trials], trials)
-    say("warm")
-    # Whoever looks at the process takes its figures now.
+    report_step("warm")
+    # The parent process reads its figures now.
     await asyncio.sleep(0.5)
     ends = await asyncio.gather(*(waited(conn_ids[number], number) for number in range(trials)))
-    say("ended", outcomes=[end.get("outcome") or end.get("error") for end in ends])
+    report_step("ended", outcomes=[end.get("outcome") or end.get("error") for end in ends])
 
 
 if __name__ == "__main__":
     import resource as limits
 
-    # Ten watches a trial: more files than the usual 1,024 where there are hundreds of trials.
+    # Ten watches per trial: hundreds of trials need more files than the usual 1,024.
     _, most = limits.getrlimit(limits.RLIMIT_NOFILE)
     limits.setrlimit(limits.RLIMIT_NOFILE, (most, most))
     asyncio.run(run(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])))

@@ -1,13 +1,12 @@
-"""Made-up deployments with a known truth, analysed: do the numbers hold what they claim?
+"""Proof: the analysis of generated deployments agrees with their known true instants.
 
-For each of `size.deployments` a scenario and a distortion are drawn, the trace is analysed, and what is said of it is
-held against the truth; then the trace is spoiled in an impossible way and must be flagged. The figures:
+For each of `size.deployments` a scenario and a distortion are drawn, the trace is analysed, and the result is compared
+with the truth. Then the trace is changed in an impossible way and must be flagged. The figures:
 
-`sum_mismatches`: deployments whose phases do not sum to the total, or that have no total though an endpoint was ready.
-`inside_bounds_ratio`: of all milestones told, those whose true instant lies within the stated bounds.
-`median_width_s`: of those told by a stamp, how far apart the bounds are, with whatever skew was drawn.
-`joined_ratio_undistorted`: joined phases among all, where nothing stood between truth and trace but the stamps' own
-resolution. `negative_phases`. `impossible_flagged_ratio`.
+`sum_mismatches`: deployments whose phases do not sum to the total, or without a total although an endpoint was ready.
+`inside_bounds_ratio`: share of the milestones whose true instant is within the stated bounds. `median_width_s`: width
+of the bounds of milestones with a stamp, with every drawn skew. `joined_ratio_undistorted`: share of joined phases in
+traces that only the resolution of the stamps distorts. `negative_phases`. `impossible_flagged_ratio`.
 """
 
 import multiprocessing
@@ -25,7 +24,7 @@ from proof import Size
 from proof.generated import Deployment, draw_distortion, draw_scenario, generate
 from proof.generated.impossible import spoil
 
-# What an analysis says of input that cannot be.
+# The kinds of flags for impossible input.
 ALARMS: Final = frozenset({"contradiction", "disagreement", "clock", "log_time"})
 _CHUNK: Final = 50
 _CLOCKS: Final = {"api-server": "api", "kuberay-operator": "operator"}
@@ -33,7 +32,7 @@ _CLOCKS: Final = {"api-server": "api", "kuberay-operator": "operator"}
 
 @dataclass
 class Tally:
-    """What was counted over some deployments; tallies add up."""
+    """The counts over some deployments; tallies can be added."""
 
     deployments: int = 0
     undistorted: int = 0
@@ -49,7 +48,7 @@ class Tally:
     examples: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: "Tally") -> None:
-        """Add what another one counted."""
+        """Add the counts of another tally."""
         self.deployments += other.deployments
         self.undistorted += other.undistorted
         self.mismatches += other.mismatches
@@ -83,11 +82,11 @@ def _tallies(chunks: list[list[int]], processes: int) -> Iterator[Tally]:
 def _count(seeds: Iterable[int]) -> Tally:
     tally = Tally()
     for seed in seeds:
-        _try(seed, tally)
+        _check_deployment(seed, tally)
     return tally
 
 
-def _try(seed: int, tally: Tally) -> None:
+def _check_deployment(seed: int, tally: Tally) -> None:
     rng = random.Random(seed)
     scenario, distortion = draw_scenario(rng), draw_distortion(rng)
     deployment = generate(seed, distortion, scenario)
@@ -96,7 +95,7 @@ def _try(seed: int, tally: Tally) -> None:
     _partition(seed, analysis, tally)
     for milestone in analysis.milestones:
         if milestone.name in deployment.truth:
-            _hold(seed, milestone, deployment, tally)
+            _check_milestone(seed, milestone, deployment, tally)
     tally.alarms.update(flag.kind for flag in analysis.flags if flag.kind in ALARMS)
     if distortion.none:
         tally.undistorted += 1
@@ -119,7 +118,7 @@ def _partition(seed: int, analysis: Analysis, tally: Tally) -> None:
         tally.examples.setdefault("mismatch", seed)
 
 
-def _hold(seed: int, milestone: Milestone, deployment: Deployment, tally: Tally) -> None:
+def _check_milestone(seed: int, milestone: Milestone, deployment: Deployment, tally: Tally) -> None:
     tally.told[milestone.name] += 1
     if not milestone.earliest_at <= deployment.truth[milestone.name] <= milestone.latest_at:
         tally.outside[milestone.name] += 1
@@ -130,7 +129,7 @@ def _hold(seed: int, milestone: Milestone, deployment: Deployment, tally: Tally)
 
 
 def _source(clock: str) -> str:
-    """Return the name by which the generator drew a clock's skew."""
+    """Return the generator's name of a clock."""
     kind, _, whose = clock.partition(" ")
     if kind == "node":
         return whose
@@ -152,8 +151,8 @@ def _figures(total: Tally) -> dict[str, Any]:
 
 
 def _details(total: Tally) -> dict[str, Any]:
-    """Return what a sceptic asks next: which milestones, whose clocks, which joins, and how often a valid trace was
-    flagged as impossible.
+    """Return details: which milestones, clocks and joined phases, and how often a valid trace was flagged as
+    impossible.
     """
     kinds = sorted({kind for kind, _, _ in total.widths})
     by_kind = {kind: [(width, skew) for k, width, skew in total.widths if k == kind] for kind in kinds}

@@ -1,7 +1,7 @@
 """A simulated cluster without sockets: the real cluster gateway over a transport that calls the simulated API directly.
 
-In virtual time nothing may wait for a socket. Everything above the bytes is the shipped code: gateway, watches,
-recorder; everything below is the simulator's API modules, which its HTTP server calls in the same way.
+In virtual time nothing may wait for a socket. Gateway, watches and recorder are the shipped code. Below them are the
+simulator's API modules, which its HTTP server calls in the same way.
 """
 
 import json
@@ -30,10 +30,10 @@ _JSON = {"Content-Type": "application/json"}
 
 
 class InProcessCluster(Cluster):
-    """The cluster gateway of one simulated cluster, on that cluster's own clock."""
+    """The cluster gateway of one simulated cluster, with the clock of that cluster."""
 
     def __init__(self, simulated: SimulatedCluster) -> None:
-        super().__init__(_never, name=simulated.description.name)
+        super().__init__(_no_connection, name=simulated.description.name)
         self._transport = _InProcess(simulated)
         self._simulated_clock = simulated.store.clock
 
@@ -42,15 +42,15 @@ class InProcessCluster(Cluster):
         return self._simulated_clock.now()
 
     def real_seconds(self, cluster_seconds: float) -> float:
-        """Return the seconds of the loop, which are the cluster's."""
+        """Return the loop's seconds, which are the cluster's seconds."""
         return max(0.0, cluster_seconds)
 
 
 class _InProcess(Transport):
-    """Answers a call as the simulated API server does, without HTTP between them."""
+    """Answers a call like the simulated API server, without HTTP."""
 
     def __init__(self, simulated: SimulatedCluster) -> None:
-        super().__init__(_never, name=simulated.description.name)
+        super().__init__(_no_connection, name=simulated.description.name)
         self._simulated = simulated
         self._store = simulated.store
 
@@ -69,7 +69,7 @@ class _InProcess(Transport):
         if found := discovery.document(self._store.resources, tuple(call.path.split("/")[1:]), "in-process"):
             return Reply(200, _JSON, encode(found))
         try:
-            return await self._answer(self._understood(call))
+            return await self._answer(self._server_call(call))
         except StatusError as error:
             return Reply(error.code, _JSON, encode(error.body()))
 
@@ -77,18 +77,18 @@ class _InProcess(Transport):
     async def stream(self, call: Call) -> AsyncIterator[Any]:
         """Open a watch and return its lines."""
         try:
-            understood = self._understood(call)
-            check_allowed(understood, self._simulated.faults)
+            server_call = self._server_call(call)
+            check_allowed(server_call, self._simulated.faults)
         except StatusError as error:
             raise error_for(error.code, encode(error.body()), call.attempt) from error
-        lines = watch(understood, self._store, self._simulated.faults)
+        lines = watch(server_call, self._store, self._simulated.faults)
         try:
             yield lines
         finally:
             if isinstance(lines, AsyncGenerator):
                 await lines.aclose()
 
-    def _understood(self, call: Call) -> ServerCall:
+    def _server_call(self, call: Call) -> ServerCall:
         split = urlsplit(call.path)
         place = locate(self._store.resources, split.path)
         if place is None:
@@ -145,5 +145,5 @@ async def _whole(answer: bytes | AsyncIterator[bytes]) -> bytes:
     return answer if isinstance(answer, bytes) else b"".join([piece async for piece in answer])
 
 
-async def _never() -> Any:
+async def _no_connection() -> Any:
     raise AssertionError("an in-process cluster opens no connection")

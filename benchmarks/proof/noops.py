@@ -1,8 +1,8 @@
-"""The proof of the verdicts: every silent no-op of the catalogue is caught, and no valid trial raises an alarm.
+"""Proof of the verdicts: every silent no-op of the catalogue is caught, and no valid trial raises an alarm.
 
-Both sides are made by the simulator's mechanism in virtual time and judged from what the shipped recorder wrote
-(`proof.recorded_trial`). An entry that no cluster could show, because its truth cannot be seen from outside, counts as
-caught when it is said to be unknown: `unseen` names those, with the reason. Everything else must be said.
+The simulator produces both in virtual time, and they are judged from the shipped recorder's trace
+(`proof.recorded_trial`). Some entries cannot be observed on any cluster. They count as caught if the verdict is
+unknown; `unseen` names them with the reason. All other entries need their verdict.
 """
 
 import gc
@@ -21,24 +21,24 @@ from proof.catalogue import CATALOGUE, NoOp
 from proof.recorded_trial import Scenario, run
 from proof.valid_trials import alarm, scenarios
 
-_SAYS: Final = {"not applied": "no", "excluded": None, "unknown": "unknown"}
+_VERDICT_OF: Final = {"not applied": "no", "excluded": None, "unknown": "unknown"}
 
 
 def prove(size: Size) -> dict[str, Any]:
-    """Run catalogue and valid trials; returns the figures, and {missed: {name: why}, unseen: {name: why}, alarms}."""
+    """Run catalogue and valid trials; return the figures and {missed: {name: why}, unseen: {name: why}, alarms}."""
     chosen = tried(size)
     with _workers(size.processes) as pool:
         found = {
             CATALOGUE[place].name: why for place, why in zip(chosen, pool.map(_missed, chosen), strict=True) if why
         }
-        _say(f"noops: {len(chosen) - len(found)} of {len(chosen)} caught")
+        _report(f"noops: {len(chosen) - len(found)} of {len(chosen)} caught")
         alarms = []
         places = range(size.valid_trials)
         raised = pool.map(_alarm, places, repeat(size.valid_trials), repeat(size.seed), chunksize=5)
         for done, told in enumerate(raised, start=1):
             alarms += [told] if told else []
             if done % 100 == 0:
-                _say(f"noops: {done} of {size.valid_trials} valid trials, {len(alarms)} alarms")
+                _report(f"noops: {done} of {size.valid_trials} valid trials, {len(alarms)} alarms")
     return {
         "noops_total": len(chosen),
         "noops_caught": len(chosen) - len(found),
@@ -51,21 +51,21 @@ def prove(size: Size) -> dict[str, Any]:
 
 
 def tried(size: Size) -> range:
-    """Return which entries of the catalogue are tried: all, or in a short run every fifth."""
+    """Return the tested entries of the catalogue: all, or in a short run every fifth."""
     return range(len(CATALOGUE)) if size.valid_trials >= len(CATALOGUE) else range(size.seed % 5, len(CATALOGUE), 5)
 
 
 def missed(entry: NoOp) -> str | None:
-    """Make a no-op; return how it was told instead of as what it is, or None when it was caught."""
+    """Run a no-op; return how its verdict is wrong, or None if it was caught."""
     rows = [finished.row for finished in run(entry.scenario)]
     row = rows[-1]
     reasons = excluded(rows)
     reason = reasons.get(row.trial_id)
     if reason is None:
         return f"it counts: {row.applied}, start {row.start}"
-    wanted = _SAYS[entry.truth]
+    wanted = _VERDICT_OF[entry.truth]
     if wanted is None:
-        return None if reason == entry.reason else f"it is left out as {reason!r} instead of {entry.reason!r}"
+        return None if reason == entry.reason else f"it is excluded as {reason!r} instead of {entry.reason!r}"
     value, evidence = _told(row, entry.claim)
     if value != wanted:
         return f"{entry.claim} says {value}: {evidence}"
@@ -78,7 +78,7 @@ def _told(row: TrialResult, claim: str) -> tuple[str, Sequence[str]]:
 
 
 def _missed(position: int) -> str | None:
-    # By position: an entry holds functions, which do not travel between processes.
+    # By position, because an entry contains functions, which cannot be passed between processes.
     return missed(CATALOGUE[position])
 
 
@@ -96,11 +96,11 @@ def _workers(processes: int) -> ProcessPoolExecutor:
 
 
 def _collect_less() -> None:
-    """Let a worker look for garbage rarely: a trial makes many small objects and few cycles."""
+    """Make garbage collections in a worker rare: a trial creates many small objects and few cycles."""
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     sys.stderr.write(text + "\n")
     sys.stderr.flush()

@@ -1,8 +1,7 @@
-"""A whole trial in virtual time: prepared, deployed, recorded by the shipped recorder, judged as its teardown would.
+"""A whole trial in virtual time: prepared, deployed, recorded by the shipped recorder, and judged like a real one.
 
-The simulator makes what happens; what is kept of it is what the recorder wrote, redaction included; the clouds are
-asked by the gateways' own code; the judge gets the trace and the plan and nothing else. One trial takes a fraction of a
-second.
+The simulator produces the events. The trace contains what the recorder wrote, after redaction. The gateways' code
+queries the clouds. The judge receives the trace and the plan only. One trial takes a fraction of a second.
 """
 
 import random
@@ -32,25 +31,25 @@ from proof.in_process import InProcessCluster
 
 Manifest = dict[str, Any]
 LIMIT: Final = timedelta(hours=2)
-# Longer than any autoscaler takes to read its configuration anew.
+# Longer than any autoscaler needs to read its configuration again.
 SETTLED_S: Final = 120.0
-# Longer than any autoscaler keeps an empty node (Luna's five minutes, the cluster autoscaler's ten).
+# Longer than any autoscaler keeps an empty node (Luna five minutes, the cluster autoscaler ten).
 NODES_GONE_S: Final = 1800.0
 PODS_GONE_S: Final = 90.0
 
 
-def _nothing(_: Any) -> None:
+def _no_change(_: Any) -> None:
     return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """One trial, and what somebody did to it.
+    """One trial, and the changes to it.
 
-    `declared`: the workload as the plan has it. `nodes`: the target as its nodes were really set up, where that is not
-    the plan's. `after_preparation`: changes the clouds' memory, or what was noted as prepared, once the preparation is
-    done. `manifest`: alters what is deployed. `image`: serves another image, from what was prepared. `earlier`: trials
-    of the same manifest before this one; `pause_s` after each. `noise`: False for the profile's numbers as they stand.
+    `declared`: the workload of the plan. `nodes`: the target with its real nodes, if they differ from the plan.
+    `after_preparation`: changes the clouds' state, or the noted preparation, after the preparation. `manifest`: changes
+    the manifest. `image`: serves another image, computed from the preparation. `earlier`: number of trials of the same
+    manifest before this one; `pause_s` after each. `noise`: False for the profile's values without noise.
     """
 
     target: Target
@@ -60,9 +59,9 @@ class Scenario:
     seed: int = 1
     nodes: Target | None = None
     after_preparation: "Callable[[Stage, Prepared], Prepared | None]" = field(default=lambda _on, _prepared: None)
-    manifest: Callable[[Manifest], object] = _nothing
-    image: Callable[[Prepared], str | None] = _nothing
-    before_submission: Callable[[Stage], object] = _nothing
+    manifest: Callable[[Manifest], object] = _no_change
+    image: Callable[[Prepared], str | None] = _no_change
+    before_submission: Callable[[Stage], object] = _no_change
     earlier: int = 0
     pause_s: float = PODS_GONE_S
     noise: bool = True
@@ -70,17 +69,18 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The row, and its trace as it would be stored."""
+    """The row of a trial and its stored trace."""
 
     row: TrialResult
     chunks: tuple[bytes, ...]
 
 
 def run(scenario: Scenario) -> list[Finished]:
-    """Run a scenario; the result of every trial in it, in their order. The same scenario gives the same trial, to
-    within what the order of equal instants leaves open (less than a millisecond).
+    """Run a scenario; return the result of every trial in order.
+
+    The same scenario gives the same trial, except for the order of equal instants (less than a millisecond).
     """
-    # What the API server and the watches draw among equals (an endpoint, a pause) comes from the module's generator.
+    # The API server and the watches draw random choices (an endpoint, a pause) from the module's generator.
     random.seed(scenario.seed)
     return run_at_once(_run(scenario))
 
@@ -108,7 +108,7 @@ async def _run(scenario: Scenario) -> list[Finished]:
 
 
 def _trial(scenario: Scenario, cluster: InProcessCluster, prepared: Prepared) -> dict[str, Any]:
-    """Return the trial as `OpenTrial` would, as far as recorder, judge and row read it."""
+    """Return the trial like `OpenTrial`, with the fields that recorder, judge and row read."""
     target = scenario.target
     plan = plan_serving(scenario.declared, scenario.variant, target.cloud)
     override = scenario.image(prepared)
@@ -167,7 +167,7 @@ def _trial(scenario: Scenario, cluster: InProcessCluster, prepared: Prepared) ->
 
 
 async def _deployed(cluster: InProcessCluster, on: Stage, trial: dict[str, Any]) -> Finished:
-    """Apply, record, ask the cloud, judge."""
+    """Apply, record, query the cloud, judge."""
     chunks: list[bytes] = []
     applied_at = cluster.clock()
     created = await cluster.create(trial["manifest"])
@@ -198,8 +198,8 @@ async def _deployed(cluster: InProcessCluster, on: Stage, trial: dict[str, Any])
     claims = [claim for item in TREATMENTS if item.name in trial["treatments"] for claim in item.claims]
     nodes = await cluster.nodes(trial["rayservice"], trial["namespace"])
     facts = trial_facts(told, nodes, chunks)
-    said = answers(on.world, on.description, claims, facts, now=cluster.clock())
-    chunks.append(encode_chunk([evidence_line(cluster.clock(), **item.as_dict()) for item in said]))
+    cloud_evidence = answers(on.world, on.description, claims, facts, now=cluster.clock())
+    chunks.append(encode_chunk([evidence_line(cluster.clock(), **item.as_dict()) for item in cloud_evidence]))
     row = trial_row(
         told,
         judge_trace(chunks, trial["treatments"]),
@@ -211,7 +211,7 @@ async def _deployed(cluster: InProcessCluster, on: Stage, trial: dict[str, Any])
 
 
 async def _set_up_nodes(cluster: InProcessCluster, on: Stage, target: Target, prepared: Prepared) -> None:
-    """Tell the node autoscaler what `SetUpNodes` tells it."""
+    """Give the node autoscaler the same configuration as `SetUpNodes`."""
     nodes = target.nodes
     if nodes.snapshot and prepared.snapshot_id:
         nodes = replace(nodes, snapshot_id=prepared.snapshot_id)
@@ -225,7 +225,7 @@ async def _set_up_nodes(cluster: InProcessCluster, on: Stage, target: Target, pr
 
 
 def _pool(cloud: str, asked: Mapping[str, Any]) -> NodePool:
-    """Return a pool as the cloud's API leaves it."""
+    """Return a pool as the cloud's API creates it."""
     own = {"gke": "cloud.google.com/gke-nodepool", "aks": "kubernetes.azure.com/agentpool"}[cloud]
     sku = asked.get("gpu_sku")
     return NodePool(

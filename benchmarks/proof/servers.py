@@ -1,7 +1,7 @@
-"""The proof of true readiness: no misbehaving server passes for ready, and every right one does.
+"""Proof of readiness: no misbehaving server counts as ready, and every correct one does.
 
-Each server stands behind an API server of its own, over HTTP, and is asked by the shipped prober through that API
-server's service proxy, all at once. A stalling server is asked for longer than one attempt may last.
+Each server is behind its own API server, over HTTP. The shipped prober sends requests through that API server's service
+proxy, to all servers at once. A stalling server is probed for longer than one attempt.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
-from airflow_llm_provisioning.gateways.recording.answering import Asking
+from airflow_llm_provisioning.gateways.recording.completion_probe import CompletionProbe
 from airflow_llm_provisioning.gateways.recording.scope import Scope
 from llm_provisioning_simulator.app.costs import Costs
 from llm_provisioning_simulator.app.openai import MISBEHAVIOURS, SOME_REPLICAS, WELL_BEHAVED, OpenAiServer
@@ -27,30 +27,32 @@ from proof import Size
 MODEL: Final = "microsoft/Phi-3-mini-4k-instruct"
 RAYSERVICE: Final = "llm-model-serve"
 NAMESPACE: Final = "default"
-# The servers' clock; one attempt lasts a minute of it, and never less than five real seconds.
+# The servers' clock; one attempt lasts one minute of it, and at least five real seconds.
 SPEED: Final = 20.0
-LEAST_S: Final = 8.0
-# A right server passes in a second or two; a busy machine must not make it a wrong one.
-PATIENCE_S: Final = 60.0
+MIN_LIMIT_S: Final = 8.0
+# A correct server passes in a second or two; a busy machine must not make it fail.
+GOOD_LIMIT_S: Final = 60.0
 USUAL: Final = ""
 
 
 def prove(size: Size) -> dict[str, Any]:
-    """Ask every server; returns the figures, of the bad ones {passed: [name], flaws: {name: flaw}}, of the good ones
-    {good_servers, good_refused, refused: {name: flaw}}.
+    """Probe every server; return the figures, {passed: [name], flaws: {name: flaw}} of the bad servers and
+    {good_servers, good_refused, refused: {name: flaw}} of the good ones.
     """
-    return asyncio.run(_prove(max(LEAST_S, min(size.recording_s, 20.0)), size.seed))
+    return asyncio.run(_prove(max(MIN_LIMIT_S, min(size.recording_s, 20.0)), size.seed))
 
 
 async def _prove(limit_s: float, seed: int) -> dict[str, Any]:
     bad = (*MISBEHAVIOURS, *SOME_REPLICAS)
     good = (USUAL, *WELL_BEHAVED)
-    limits = {**dict.fromkeys(bad, limit_s), **dict.fromkeys(good, PATIENCE_S)}
-    found = await asyncio.gather(*(asked(name, limit, seed) for name, limit in limits.items()))
+    limits = {**dict.fromkeys(bad, limit_s), **dict.fromkeys(good, GOOD_LIMIT_S)}
+    found = await asyncio.gather(*(probe_server(name, limit, seed) for name, limit in limits.items()))
     told = dict(zip((*bad, *good), found, strict=True))
     passed = [name for name in bad if told[name] is None]
     refused = {name or "usual": str(told[name]) for name in good if told[name] is not None}
-    sys.stderr.write(f"servers: {len(bad)} misbehaving, {len(passed)} passed; {len(good)} right, {len(refused)} not\n")
+    sys.stderr.write(
+        f"servers: {len(bad)} misbehaving, {len(passed)} passed; {len(good)} correct, {len(refused)} refused\n"
+    )
     return {
         "bad_servers": len(bad),
         "false_ready": len(passed),
@@ -62,8 +64,8 @@ async def _prove(limit_s: float, seed: int) -> dict[str, Any]:
     }
 
 
-async def asked(name: str, limit_s: float, seed: int) -> str | None:
-    """Ask one server for so long; return None if it passed for ready, else what was wrong with it at last."""
+async def probe_server(name: str, limit_s: float, seed: int) -> str | None:
+    """Probe one server until the limit; return None if it counted as ready, else its last flaw."""
     clock = SimClock.start(SPEED)
     store = ObjectStore(clock, seed=seed)
     faults = Faults(completion=name)
@@ -73,19 +75,19 @@ async def asked(name: str, limit_s: float, seed: int) -> str | None:
         _serve(store)
         async with Cluster.from_access(lambda: ClusterAccess(url), name=name) as cluster:
             scope = Scope({"namespace": NAMESPACE, "name": RAYSERVICE, "uid": "proof"})
-            asking = Asking(cluster, NAMESPACE, scope, _completion(SOME_REPLICAS.get(name, 1)))
+            probe = CompletionProbe(cluster, NAMESPACE, scope, _completion(SOME_REPLICAS.get(name, 1)))
             try:
                 async with asyncio.timeout(limit_s):
-                    await asking.first_valid(lambda _line: None)
+                    await probe.first_valid(lambda _line: None)
             except TimeoutError:
-                return asking.flaw
+                return probe.flaw
             return None
     finally:
         await server.stop()
 
 
 class _OnePod:
-    """The processes of the one pod there is: a completion server behind port 8000."""
+    """The processes of the only pod: a completion server on port 8000."""
 
     def __init__(self, clock: SimClock, faults: Faults, seed: int) -> None:
         self._server = OpenAiServer(MODEL, clock, Costs(load_profile("eks", "luna"), Random(seed)))
@@ -101,11 +103,11 @@ class _OnePod:
         headers: Mapping[str, str],
         body: bytes,
     ) -> Answer:
-        """Answer as the server that the fault names."""
+        """Answer like the server that the fault names."""
         return await self._server.request(method, path, body, self._faults.completion or None)
 
     def logs(self, pod: dict[str, Any], container: str) -> list[Any]:
-        """Return nothing: nobody asks."""
+        """Return no logs; they are not read here."""
         return []
 
 
@@ -115,7 +117,7 @@ def _completion(replicas: int) -> dict[str, Any]:
 
 
 def _serve(store: ObjectStore) -> None:
-    """Put the Service, its one pod and their EndpointSlice into the cluster."""
+    """Create the Service, its pod and their EndpointSlice in the cluster."""
     service, pod = f"{RAYSERVICE}-serve-svc", f"{RAYSERVICE}-head"
     port = {"name": "serve", "port": 8000, "protocol": "TCP"}
     container = {"name": "ray-head", "image": "proof", "ports": [{"containerPort": 8000, "name": "serve"}]}

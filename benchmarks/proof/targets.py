@@ -28,14 +28,14 @@ _NODES: Final[dict[tuple[CloudName, str], dict[str, Any]]] = {
     },
 }
 KINDS: Final = tuple(_NODES)
-# The cluster's streaming or the snapshot is there for these alone.
+# The clusters' streaming and the snapshot exist for these variants only.
 PLAIN: Final = ("baseline", "fast_download", "baked_image")
 FAST: Final = ("image_delivery", "improved")
 
 
 def target(cloud: CloudName, kind: str = "plain", autoscaler: str = "luna", **nodes: Any) -> Target:
-    """Return a target: `plain` for what pulls its image, `fast` for what has it delivered. `nodes`: other fields of its
-    node profile.
+    """Return a target: `plain` for variants that pull the image, `fast` for variants with a delivered image. `nodes`:
+    other fields of its node profile.
     """
     fast = kind == "fast"
     delivered = {"snapshot": fast and cloud == "eks", "streaming": fast and cloud != "eks"}
@@ -55,6 +55,6 @@ def target(cloud: CloudName, kind: str = "plain", autoscaler: str = "luna", **no
     )
 
 
-def nodes_otherwise(of: Target, **fields: Any) -> Target:
-    """Return a target with other nodes than its plan names."""
+def with_other_nodes(of: Target, **fields: Any) -> Target:
+    """Return a target with other nodes than planned."""
     return replace(of, nodes=replace(of.nodes, **fields))

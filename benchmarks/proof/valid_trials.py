@@ -1,7 +1,7 @@
-"""Trials in which everything was done as it should be: nothing may be called not applied, warm or contradictory.
+"""Valid trials: none may be judged as not applied, warm or contradictory.
 
-Every cloud with every node autoscaler, both set-ups, every variant the target is for, both workload profiles; and with
-each seed another draw of the profiles' noise: boots, pulls, downloads, every step of the controllers.
+Every cloud with every node autoscaler, both set-ups, every variant of the target, both workload profiles; each seed is
+another draw of the profiles' noise: boots, pulls, downloads, every step of the controllers.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ Cell = tuple[Target, ScalingSetup, str, Workload]
 
 
 def cells() -> tuple[Cell, ...]:
-    """Return every cell once, so that neighbours differ in cloud, kind and profile."""
+    """Return every cell once; neighbours differ in cloud, kind and profile."""
     targets = [target(cloud, kind, autoscaler) for kind in ("plain", "fast") for cloud, autoscaler in KINDS]
     targets.append(target("eks", "fast", volume_initialization_rate_mib_s=300))
     every = [
@@ -31,14 +31,14 @@ def cells() -> tuple[Cell, ...]:
 
 
 def scenarios(number: int, seed: int) -> Iterator[Scenario]:
-    """Yield so many scenarios, cell by cell and then again with other noise."""
+    """Yield this many scenarios: all cells, then all cells again with other noise."""
     drawn = ((cell, seed * 1_000_003 + turn) for turn in count() for cell in cells())
     for (where, setup, variant, served), noise in islice(drawn, number):
         yield Scenario(target=where, declared=served, setup=setup, variant=variant, seed=noise)
 
 
 def alarm(scenario: Scenario) -> str | None:
-    """Run a valid trial; return what was wrongly said of it, or None."""
+    """Run a valid trial; return the wrong statement about it, or None."""
     row = run(scenario)[-1].row
     wrong = _wrong(row, declared=bool(row.arm.treatments))
     if wrong is None:
@@ -58,7 +58,7 @@ def _wrong(row: TrialResult, *, declared: bool) -> str | None:
     return f"flags {told}" if told else None
 
 
-# What may be noted of a valid trial: nothing.
+# Flags that a valid trial may have: none.
 _HARMLESS: Final[tuple[str, ...]] = ()
 
 

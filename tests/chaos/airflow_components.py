@@ -1,4 +1,6 @@
-"""A real Airflow of separate processes, each of which can be killed and started again; what REST says of its tasks."""
+"""A real Airflow of separate processes, each of which can be killed and restarted; task states are read from its REST
+API.
+"""
 
 import json
 import os
@@ -22,13 +24,13 @@ DAGS: Final = Path(__file__).parent / "dags"
 BIN: Final = Path(sys.prefix) / "bin"
 COMPONENTS: Final = ("api-server", "scheduler", "dag-processor", "triggerer")
 START_LIMIT_S: Final = 180.0
-# Dead workers and triggerers are noticed after so many seconds; Airflow's own values are 300 and 30. Less would take
-# the living for dead on a busy machine.
+# Dead workers and triggerers are detected after this many seconds; Airflow's defaults are 300 and 30. With lower values
+# a busy machine's living processes would count as dead.
 NOTICED_S: Final = 20
 
 
 class AirflowComponents:
-    """Airflow in a folder of its own. `connections`: more environment, by which it reaches clusters."""
+    """Airflow in its own folder. `connections`: environment variables for its connections to clusters."""
 
     def __init__(self, home: Path, connections: Mapping[str, str]) -> None:
         self.home = home
@@ -59,11 +61,11 @@ class AirflowComponents:
         self.stop()
 
     def start(self, component: str) -> None:
-        """Start one component, in a session of its own."""
+        """Start one component in its own session."""
         self._running[component] = self._command(component)
 
     def kill(self, component: str) -> None:
-        """Kill one component and all processes it started, without a chance to say anything."""
+        """Kill one component and all its child processes with SIGKILL."""
         process = self._running.pop(component)
         groups = {os.getpgid(child) for child in [process.pid, *_descendants(process.pid)]}
         for group in groups:
@@ -72,11 +74,11 @@ class AirflowComponents:
         process.wait(timeout=15)
 
     def kill_task(self, task: Mapping[str, Any]) -> None:
-        """Kill the process group of a task instance; its worker lives and sees it."""
+        """Kill the process group of a task instance; its worker stays alive and notices it."""
         os.killpg(_task_process(task), signal.SIGKILL)
 
     def kill_worker(self, task: Mapping[str, Any]) -> None:
-        """Kill the worker that runs a task instance, and the task's process group: nobody is left to tell."""
+        """Kill the worker of a task instance and the task's process group, so that no process reports the death."""
         child = _task_process(task)
         supervisor = _parent(child)
         if not _command_line(supervisor).startswith("airflow worker -- LocalExecutor"):
@@ -86,12 +88,12 @@ class AirflowComponents:
         os.killpg(child, signal.SIGKILL)
 
     def stop(self) -> None:
-        """End everything."""
+        """Stop all components."""
         for component in list(self._running):
             self.kill(component)
 
     def trigger(self, dag_id: str) -> str:
-        """Start a DAG run as soon as the DAG is known; return the run's id."""
+        """Start a DAG run when the DAG is known; return the run's id."""
         until(lambda: self._knows(dag_id), START_LIMIT_S, f"DAG {dag_id} is known")
         started = self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": {}})
         return str(started["dag_run_id"])
@@ -163,7 +165,7 @@ class AirflowComponents:
 
 
 def until(holds: Callable[[], Any], limit_s: float, what: str) -> None:
-    """Wait until something holds."""
+    """Wait until a condition is true."""
     ends = time.monotonic() + limit_s
     while not holds():
         if time.monotonic() > ends:
@@ -172,7 +174,9 @@ def until(holds: Callable[[], Any], limit_s: float, what: str) -> None:
 
 
 def _settings(home: Path, port: int) -> dict[str, str]:
-    """Return the settings: its own folder, this machine only, no login, few processes, deaths noticed early."""
+    """Return the settings: its own folder, this machine only, no login, few processes, early detection of dead
+    processes.
+    """
     sections = {
         "API": {"HOST": "127.0.0.1", "PORT": port, "WORKERS": 1},
         "API_AUTH": {"JWT_SECRET": "made-up-secret-of-a-test-that-is-long-enough-for-every-hash-there-is"},
@@ -229,7 +233,7 @@ def _command_line(pid: int) -> str:
 
 
 def _parent(pid: int) -> int:
-    # The command's name stands in parentheses and may hold anything.
+    # The command's name is in parentheses and may contain any character.
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 

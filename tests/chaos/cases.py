@@ -1,6 +1,6 @@
-"""What is done to Airflow while trials run, each case on a cluster of its own; then everything is left to itself.
+"""The disturbances of Airflow while trials run, each on its own cluster.
 
-A case acts and waits for what it needs to act again; what must hold afterwards is claimed in `test_recovery`.
+A case acts and waits for what it needs for its next action. `test_recovery` checks the result.
 """
 
 import json
@@ -18,13 +18,13 @@ from watched_cluster import WatchedCluster
 
 from airflow_llm_provisioning.core.result import TrialResult
 
-PATIENCE_S: Final = 240.0
+TIMEOUT_S: Final = 240.0
 FINISHED: Final = ("success", "failed")
 Say = Callable[[str], None]
 
 
 @dataclass
-class Night:
+class ChaosRun:
     """Clusters, Airflow, and the DAG runs on them, by DAG."""
 
     airflow: AirflowComponents
@@ -43,7 +43,7 @@ class Night:
         return self.airflow.task(dag_id, self.runs[dag_id][-1], f"{cluster}.trial_{slot:02d}.{task}")
 
     def trial(self, dag_id: str, cluster: str, slot: int) -> dict[str, Any]:
-        """Return what a slot's `open` returned."""
+        """Return the result of a slot's `open` task."""
         task_id = f"{cluster}.trial_{slot:02d}.open"
         found: dict[str, Any] = self.airflow.xcom(dag_id, self.runs[dag_id][-1], task_id)
         return found
@@ -51,7 +51,7 @@ class Night:
     def until_finished(self, dag_id: str) -> None:
         """Wait until the DAG's latest run has ended."""
         run_id = self.runs[dag_id][-1]
-        until(lambda: self.airflow.run_state(dag_id, run_id) in FINISHED, 2 * PATIENCE_S, f"{dag_id} {run_id} ended")
+        until(lambda: self.airflow.run_state(dag_id, run_id) in FINISHED, 2 * TIMEOUT_S, f"{dag_id} {run_id} ended")
 
     def until_recording(self, dag_id: str, cluster: str, slot: int = 0) -> str:
         """Wait until a slot's wait is in the triggerer and its trace has begun; return the trial's id."""
@@ -59,11 +59,11 @@ class Night:
         def state() -> str:
             return str(self.task(dag_id, cluster, slot, "wait")["state"])
 
-        until(lambda: state() in ("deferred", *FINISHED), PATIENCE_S, f"{cluster}'s wait is deferred")
+        until(lambda: state() in ("deferred", *FINISHED), TIMEOUT_S, f"{cluster}'s wait is deferred")
         if state() != "deferred":
             raise RuntimeError(f"the wait on {cluster} is {state()} before anything happened to it")
         trial_id = str(self.trial(dag_id, cluster, slot)["trial_id"])
-        until(lambda: self.trace(trial_id), PATIENCE_S, f"{cluster} is recorded")
+        until(lambda: self.trace(trial_id), TIMEOUT_S, f"{cluster} is recorded")
         return trial_id
 
     def trace(self, trial_id: str) -> list[bytes]:
@@ -75,7 +75,7 @@ class Night:
             store.close()
 
     def rows(self, cluster: str) -> list[TrialResult]:
-        """Return the rows of a cluster's trials, in the order they were opened."""
+        """Return the rows of a cluster's trials, in the order of their opening."""
         store = self.airflow.store()
         try:
             return store.trials(cluster=cluster)
@@ -83,7 +83,7 @@ class Night:
             store.close()
 
     def open_entries(self) -> list[str]:
-        """Return what the ledger holds open."""
+        """Return the open entries of the ledger."""
         store = self.airflow.store()
         try:
             return [f"{entry.place} {entry.name}" for entry in store.ledger.open_entries()]
@@ -91,85 +91,86 @@ class Night:
             store.close()
 
 
-def kill_worker_before_the_reply(night: Night, came: Callable[[], bool]) -> None:
-    """The create has reached the API server, its reply has not come back, and the worker dies."""
-    until(came, PATIENCE_S, "the create came")
-    night.airflow.kill_worker(night.task("chaos_night", "worker", 0, "apply"))
-    night.say("worker: killed between the create and its reply")
+def kill_worker_before_the_reply(run: ChaosRun, arrived: Callable[[], bool]) -> None:
+    """Kill the worker when its create request has reached the API server and before the reply."""
+    until(arrived, TIMEOUT_S, "the create arrived")
+    run.airflow.kill_worker(run.task("chaos_night", "worker", 0, "apply"))
+    run.say("worker: killed between the create and its reply")
 
 
-def mark_wait_failed(night: Night) -> None:
-    """The user marks the waiting task failed."""
-    night.until_recording("chaos_night", "user")
-    run_id = night.runs["chaos_night"][-1]
+def mark_wait_failed(run: ChaosRun) -> None:
+    """Mark the waiting task failed."""
+    run.until_recording("chaos_night", "user")
+    run_id = run.runs["chaos_night"][-1]
     path = f"/api/v2/dags/chaos_night/dagRuns/{run_id}/taskInstances/user.trial_00.wait"
-    night.airflow.call("PATCH", path, {"new_state": "failed"})
-    night.say("user: the wait was marked failed")
+    run.airflow.call("PATCH", path, {"new_state": "failed"})
+    run.say("user: the wait was marked failed")
 
 
-def kill_triggerer(night: Night) -> None:
-    """The triggerer dies in mid-wait and comes back."""
-    night.until_recording("chaos_night", "triggerer")
-    night.airflow.kill("triggerer")
-    night.say("triggerer: killed in mid-wait")
-    night.airflow.start("triggerer")
+def kill_triggerer(run: ChaosRun) -> None:
+    """Kill the triggerer during the wait and restart it."""
+    run.until_recording("chaos_night", "triggerer")
+    run.airflow.kill("triggerer")
+    run.say("triggerer: killed in mid-wait")
+    run.airflow.start("triggerer")
 
 
-def mark_wait_then_kill_triggerer(night: Night) -> None:
-    """One after the other: a wait that its user gives up must not have ended while its triggerer was away."""
-    mark_wait_failed(night)
-    kill_triggerer(night)
+def mark_wait_then_kill_triggerer(run: ChaosRun) -> None:
+    """Mark a wait failed, then kill its triggerer: a wait must not end while its triggerer is away."""
+    mark_wait_failed(run)
+    kill_triggerer(run)
 
 
-def kill_closing(night: Night, deleted: Callable[[], bool]) -> None:
-    """A teardown dies with its worker after the delete, the next trial's alone after the row was written; then a setup
-    dies with its worker once it has the lock.
+def kill_closing(run: ChaosRun, deleted: Callable[[], bool]) -> None:
+    """Kill a teardown with its worker after the delete, the next trial's teardown after the row was written, and then a
+    setup with its worker when it holds the lock.
     """
-    cluster = night.clusters["closing"]
+    cluster = run.clusters["closing"]
 
     def state_of(task: str, slot: int) -> str:
-        return str(night.task("chaos_closing", "closing", slot, task)["state"])
+        return str(run.task("chaos_closing", "closing", slot, task)["state"])
 
-    until(deleted, PATIENCE_S, "the RayService is deleted")
-    night.airflow.kill_worker(night.task("chaos_closing", "closing", 0, "close"))
-    night.say("closing: killed after the delete")
-    until(lambda: state_of("apply", 1) == "success", PATIENCE_S, "the next trial is under way")
+    until(deleted, TIMEOUT_S, "the RayService is deleted")
+    run.airflow.kill_worker(run.task("chaos_closing", "closing", 0, "close"))
+    run.say("closing: killed after the delete")
+    until(lambda: state_of("apply", 1) == "success", TIMEOUT_S, "the next trial is under way")
     unlocked = cluster.hold("delete:leases")
-    until(unlocked, PATIENCE_S, "the lock is given back")
-    night.airflow.kill_task(night.task("chaos_closing", "closing", 1, "close"))
-    night.say("closing: killed before the answer to the unlock")
+    until(unlocked, TIMEOUT_S, "the lock is given back")
+    run.airflow.kill_task(run.task("chaos_closing", "closing", 1, "close"))
+    run.say("closing: killed before the answer to the unlock")
     locked = cluster.hold("create:leases")
-    until(locked, PATIENCE_S, "the next trial has the lock")
-    night.airflow.kill_worker(night.task("chaos_closing", "closing", 2, "open"))
-    night.say("closing: the next trial's setup was killed")
+    until(locked, TIMEOUT_S, "the next trial has the lock")
+    run.airflow.kill_worker(run.task("chaos_closing", "closing", 2, "open"))
+    run.say("closing: the next trial's setup was killed")
 
 
-def cancel_the_run(night: Night) -> None:
-    """The user marks the whole DAG run failed, and starts another one."""
-    night.until_recording("chaos_cancelled", "cancelled")
-    run_id = night.runs["chaos_cancelled"][-1]
-    night.airflow.call("PATCH", f"/api/v2/dags/chaos_cancelled/dagRuns/{run_id}", {"state": "failed"})
-    night.say("cancelled: the DAG run was marked failed")
-    until(lambda: night.rows("cancelled"), PATIENCE_S, "the cancelled trial has its row")
-    night.begin("chaos_cancelled")
-    night.until_finished("chaos_cancelled")
+def cancel_the_run(run: ChaosRun) -> None:
+    """Mark the whole DAG run failed, and start another one."""
+    run.until_recording("chaos_cancelled", "cancelled")
+    run_id = run.runs["chaos_cancelled"][-1]
+    run.airflow.call("PATCH", f"/api/v2/dags/chaos_cancelled/dagRuns/{run_id}", {"state": "failed"})
+    run.say("cancelled: the DAG run was marked failed")
+    until(lambda: run.rows("cancelled"), TIMEOUT_S, "the cancelled trial has its row")
+    run.begin("chaos_cancelled")
+    run.until_finished("chaos_cancelled")
 
 
-def kill_scheduler(night: Night) -> None:
-    """The scheduler dies with all its workers, and comes back."""
-    night.until_recording("chaos_restarted", "restarted")
-    night.airflow.kill("scheduler")
-    night.say("restarted: the scheduler and its workers were killed")
-    night.airflow.start("scheduler")
+def kill_scheduler(run: ChaosRun) -> None:
+    """Kill the scheduler with all its workers, and restart it."""
+    run.until_recording("chaos_restarted", "restarted")
+    run.airflow.kill("scheduler")
+    run.say("restarted: the scheduler and its workers were killed")
+    run.airflow.start("scheduler")
 
 
 @contextmanager
-def lived_through(home: Path, say: Say, *, everything: bool) -> Iterator[Night]:
-    """Run the night with its cases (`everything`: all of them) and yield it when all DAG runs have ended.
+def run_with_cases(home: Path, say: Say, *, everything: bool) -> Iterator[ChaosRun]:
+    """Run all DAGs with the cases (`everything`: all of them) and yield the state when all DAG runs have ended.
 
     `home`: a new folder for logs and databases.
     """
-    # Name -> cloud and virtual seconds the engine needs: a wait killed in the middle must still be one afterwards.
+    # Name -> cloud and virtual seconds that the engine needs: a wait killed in the middle must still be waiting
+    # afterwards.
     wanted: dict[str, tuple[str, float]] = {"worker": ("eks", 2), "triggerer": ("gke", 150), "user": ("aks", 60)}
     if everything:
         wanted |= {"closing": ("eks", 2), "cancelled": ("gke", 60), "restarted": ("aks", 100)}
@@ -182,37 +183,37 @@ def lived_through(home: Path, say: Say, *, everything: bool) -> Iterator[Night]:
             f"AIRFLOW_CONN_CHAOS_{name.upper()}": kubernetes_connection(cluster.cluster.url)
             for name, cluster in clusters.items()
         }
-        # Nobody answers there: the model's pinned revision serves.
+        # No server listens there, so the model's pinned revision is used.
         airflow = stack.enter_context(AirflowComponents(home, connections | {"HF_ENDPOINT": "http://127.0.0.1:9"}))
-        night = Night(airflow, clusters, say)
-        _live_through(night, everything=everything)
-        say(_described(night))
-        yield night
+        run = ChaosRun(airflow, clusters, say)
+        _run_cases(run, everything=everything)
+        say(_described(run))
+        yield run
 
 
-def _live_through(night: Night, *, everything: bool) -> None:
+def _run_cases(run: ChaosRun, *, everything: bool) -> None:
     began = time.monotonic()
-    night.say("Airflow is up")
-    created = night.clusters["worker"].hold("create:rayservices")
-    night.begin("chaos_night")
+    run.say("Airflow is up")
+    created = run.clusters["worker"].hold("create:rayservices")
+    run.begin("chaos_night")
     cases: list[Callable[[], None]] = [
-        lambda: kill_worker_before_the_reply(night, created),
-        lambda: mark_wait_then_kill_triggerer(night),
+        lambda: kill_worker_before_the_reply(run, created),
+        lambda: mark_wait_then_kill_triggerer(run),
     ]
     _side_by_side(cases)
-    night.until_finished("chaos_night")
-    night.say(f"the night is over after {time.monotonic() - began:.0f} s")
+    run.until_finished("chaos_night")
+    run.say(f"the run is over after {time.monotonic() - began:.0f} s")
     if not everything:
         return
-    deleted = night.clusters["closing"].hold("delete:rayservices")
-    night.begin("chaos_closing")
-    night.begin("chaos_cancelled")
-    _side_by_side([lambda: kill_closing(night, deleted), lambda: cancel_the_run(night)])
-    night.until_finished("chaos_closing")
-    night.begin("chaos_restarted")
-    kill_scheduler(night)
-    night.until_finished("chaos_restarted")
-    night.say(f"all is over after {time.monotonic() - began:.0f} s")
+    deleted = run.clusters["closing"].hold("delete:rayservices")
+    run.begin("chaos_closing")
+    run.begin("chaos_cancelled")
+    _side_by_side([lambda: kill_closing(run, deleted), lambda: cancel_the_run(run)])
+    run.until_finished("chaos_closing")
+    run.begin("chaos_restarted")
+    kill_scheduler(run)
+    run.until_finished("chaos_restarted")
+    run.say(f"all is over after {time.monotonic() - began:.0f} s")
 
 
 def _side_by_side(cases: list[Callable[[], None]]) -> None:
@@ -221,12 +222,12 @@ def _side_by_side(cases: list[Callable[[], None]]) -> None:
             done.result()
 
 
-def _described(night: Night) -> str:
+def _described(run: ChaosRun) -> str:
     lines = []
-    for name, cluster in night.clusters.items():
-        for row in night.rows(name):
+    for name, cluster in run.clusters.items():
+        for row in run.rows(name):
             total = "-" if row.total_s is None else f"{row.total_s:.1f} s"
             lines.append(f"{name:10} slot {row.slot} {row.status:10} {total:>9} {row.start:8} {row.reason or ''}")
             lines += [f"{'':10}   {flag}" for flag in row.flags]
         lines.append(f"{name:10} RayServices {json.dumps(cluster.of_each_trial())}, left: {cluster.left()}")
-    return "\n".join([*lines, f"open ledger entries: {night.open_entries()}"])
+    return "\n".join([*lines, f"open ledger entries: {run.open_entries()}"])

@@ -1,4 +1,4 @@
-"""A simulated cluster for one case: slow enough to be disturbed, quick enough to wait for, and watched from outside."""
+"""A simulated cluster for one case: slow enough for a disturbance, fast enough for a test, and watched from outside."""
 
 import json
 import threading
@@ -15,16 +15,16 @@ from airflow_llm_provisioning.core.names import LABEL_TRIAL
 from llm_provisioning_simulator.profiles import Profile
 
 SPEED: Final = 5.0
-# Minutes of booting, pulling and installing are not what is tested here.
+# Minutes of booting, pulling and installing are not tested here.
 QUICKER: Final = 10.0
 LONGEST_NODE_IDLE_S: Final = 20.0
 RESOURCES_OF_A_TRIAL: Final = ("rayservices", "rayclusters", "pods", "leases")
 
 
 class WatchedCluster:
-    """One cluster. `compile_s`: virtual seconds that the engine takes to start, most of a trial here.
+    """One cluster. `compile_s`: virtual seconds of the engine's start, most of a trial here.
 
-    Every RayService that ever existed is known, from a watch of its own through the API.
+    Its own watch through the API records every RayService.
     """
 
     def __init__(self, name: str, cloud: str, *, compile_s: float) -> None:
@@ -44,15 +44,15 @@ class WatchedCluster:
         self._thread.__exit__(kind, error, trace)
 
     def seen(self) -> int:
-        """Return how many RayServices ever existed."""
+        """Return how many RayServices have existed."""
         return len(self._uids)
 
     def of_each_trial(self) -> Counter[str]:
-        """Return how many RayServices every trial ever had."""
+        """Return the number of RayServices per trial."""
         return Counter(self._uids.values())
 
     def left(self) -> list[str]:
-        """Return what of any trial still exists: objects, its lock, nodes made for it."""
+        """Return everything of any trial that still exists: objects, its lock, its nodes."""
         found = [
             f"{resource}/{item['metadata']['name']}"
             for resource in RESOURCES_OF_A_TRIAL
@@ -62,17 +62,19 @@ class WatchedCluster:
         return found + [f"nodes/{name}" for name in self.nodes_made()]
 
     def nodes_made(self) -> list[str]:
-        """Return the nodes that were not there in the beginning."""
+        """Return the nodes that did not exist at the beginning."""
         return sorted(set(self.cluster.names("nodes")) - self._nodes_before)
 
     def hold(self, request: str) -> Callable[[], bool]:
-        """Leave the next such request (`delete:leases`) without an answer; return what tells whether it came."""
+        """Leave the next such request (`delete:leases`) without an answer; return a function that reports whether it
+        arrived.
+        """
         self.cluster.fault("held_reply", {request: 1})
         return lambda: self.cluster.call(lambda: self.cluster.simulated.faults.held_reply)[request] == 0
 
     def _watch(self) -> None:
         url = f"{self.cluster.url}/apis/ray.io/v1/rayservices?watch=true&timeoutSeconds=7200"
-        # It ends with the server.
+        # The watch ends with the server.
         with suppress(OSError), urllib.request.urlopen(url, timeout=7200) as lines:  # noqa: S310 - our own http address
             for line in lines:
                 self._note(json.loads(line))

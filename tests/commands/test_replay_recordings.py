@@ -1,4 +1,4 @@
-"""The recordings of real deployments, through replay, export and import as a user would send them."""
+"""The recordings of real deployments: replay, export and import on the command line."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def name_of(recording: Path) -> str:
 
 
 def test_a_recording_replays_to_its_total(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 0, nothing to compare with, and the README's figure inside the printed bounds."""
+    """The exit code is 0, there is no earlier result, and the README's figure is inside the printed bounds."""
     assert cli.main(["replay", str(recording), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["verdict"] == "computed"
@@ -35,10 +35,10 @@ def test_a_recording_replays_to_its_total(recording: Path, capsys: pytest.Captur
         assert result["total_s"] == pytest.approx(expected_s, abs=0.02)
 
 
-def test_a_raw_recording_is_not_taken_in_but_its_redacted_copy_says_the_same(
+def test_a_raw_recording_is_refused_and_its_redacted_copy_gives_the_same_numbers(
     recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Environment values stay outside; the numbers do not change; what comes out again replays the same."""
+    """Environment values are removed; the numbers do not change; the exported copy replays the same."""
     monkeypatch.setenv("LLM_PROVISIONING_STORE", f"sqlite:///{tmp_path}/s.db")
     assert cli.main(["trace", "import", str(recording)]) == 3
     assert cli.main(["trace", "import", str(recording), "--redact"]) == 0
@@ -51,7 +51,7 @@ def test_a_raw_recording_is_not_taken_in_but_its_redacted_copy_says_the_same(
 
 
 def test_no_recording_looks_like_a_leak(recording: Path) -> None:
-    """All that is found in real software's output is what redaction drops: the patterns raise no false alarm."""
+    """All findings in real output are values that redaction drops: the patterns raise no false alarm."""
     found = read_trace_file(recording.read_bytes())
     assert {finding.what for finding in found.findings} == {"a value that redaction drops"}
     assert found.cleaned().clean
@@ -71,9 +71,9 @@ def test_a_recording_with_its_result_is_the_same_later(
 def test_a_recording_cut_in_the_middle_is_replayed_up_to_there(
     recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And says so."""
+    """A truncated recording is replayed up to its end, and the output says so."""
     cut = tmp_path / "cut.jsonl.gz"
     data = recording.read_bytes()
     cut.write_bytes(data[: len(data) // 2])
     assert cli.main(["replay", str(cut)]) == 0
-    assert "computed up to the cut" in capsys.readouterr().out
+    assert "computed up to the end of a truncated trace" in capsys.readouterr().out

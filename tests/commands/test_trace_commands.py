@@ -1,4 +1,4 @@
-"""`replay` and `trace` on the command line: what they print, and the exit code a script can trust."""
+"""`replay` and `trace` on the command line: output and exit codes."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def run(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command on a store of this test's own: exit code, output, errors."""
+    """Run a command on this test's own store: exit code, output, errors."""
     monkeypatch.setenv("LLM_PROVISIONING_STORE", url)
 
     def command(*words: object) -> tuple[int, str, str]:
@@ -44,7 +44,7 @@ def run(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
 
 
 def save(url: str, trial_id: str = "night-1", *, by: str | None = None, **changes: Any) -> None:
-    """Record and close a trial, as the teardown does; `changes` are made to its row afterwards."""
+    """Record and close a trial like the teardown; `changes` are applied to its row afterwards."""
     store = ResultsStore.open(url)
     for chunk in small_chunks(trial_id=trial_id):
         store.append_trace(trial_id, chunk)
@@ -59,7 +59,7 @@ def save(url: str, trial_id: str = "night-1", *, by: str | None = None, **change
     )
     document = judgement.as_dict()
     if by is not None:
-        # As an earlier version might have it: it knew nothing of a phase, and took another instant for another.
+        # As an earlier version might have it: without one phase, and with another instant.
         document["total_s"] = 50.0
         document["phases"] = document["phases"][1:]
         row = replace(row, total_s=50.0, phases=row.phases[1:])
@@ -68,7 +68,7 @@ def save(url: str, trial_id: str = "night-1", *, by: str | None = None, **change
 
 
 def test_a_stored_trial_replays_the_same_byte_for_byte(run: Run, url: str) -> None:
-    """Exit code 0; every number stands there with its bounds and its source."""
+    """The exit code is 0; every number is printed with its bounds and its source."""
     save(url)
     code, out, _ = run("replay", "night-1")
     assert code == 0
@@ -79,7 +79,7 @@ def test_a_stored_trial_replays_the_same_byte_for_byte(run: Run, url: str) -> No
 
 
 def test_another_version_shows_what_differs(run: Run, url: str) -> None:
-    """Exit code 1; total, phases and who computed which."""
+    """The exit code is 1; total, phases and both versions are printed."""
     save(url, by="0.0.9+core.old")
     code, out, _ = run("replay", "night-1")
     assert code == 1
@@ -89,17 +89,17 @@ def test_another_version_shows_what_differs(run: Run, url: str) -> None:
     assert "the trial's row" not in out
 
 
-def test_a_row_that_was_changed_is_found_out(run: Run, url: str) -> None:
-    """The number in the tables must be the one that was computed."""
+def test_a_changed_row_is_reported(run: Run, url: str) -> None:
+    """The number in the tables must be the computed one."""
     save(url, completion_s=1.0)
     code, out, _ = run("replay", "night-1")
     assert code == 1
-    assert "the trial's row is not what was computed" in out
+    assert "the trial's row differs from its analysis" in out
     assert "completion_s: 1.0 -> none" in out
 
 
 def test_a_row_without_a_kept_result_is_compared_itself(run: Run, url: str) -> None:
-    """As stores of the first schema have it."""
+    """A row of the first schema, without a stored result, is compared itself."""
     save(url, analysis_version=None)
     code, out, _ = run("replay", "night-1")
     assert code == 0
@@ -111,7 +111,7 @@ def test_a_row_without_a_kept_result_is_compared_itself(run: Run, url: str) -> N
 
 
 def test_every_trace_of_a_store_at_once(run: Run, url: str) -> None:
-    """One line each, what differs below, and the worst of the exit codes."""
+    """There is one line per trace with its differences, and the worst exit code."""
     save(url)
     save(url, "night-2", by="0.0.9+core.old")
     code, out, _ = run("replay", "--all")
@@ -124,8 +124,8 @@ def test_every_trace_of_a_store_at_once(run: Run, url: str) -> None:
     assert "nobody: cannot read" in out
 
 
-def test_json_says_the_same(run: Run, url: str) -> None:
-    """Verdict, versions, differences, and the whole result."""
+def test_json_has_the_same_content(run: Run, url: str) -> None:
+    """It contains verdict, versions, differences, and the whole result."""
     save(url, by="0.0.9+core.old")
     code, out, _ = run("replay", "night-1", "--json")
     told = json.loads(out)
@@ -138,12 +138,12 @@ def test_json_says_the_same(run: Run, url: str) -> None:
 
 
 def test_a_file_is_compared_with_an_earlier_output(run: Run, tmp_path: Path) -> None:
-    """Without a store: computed, then the same, then different."""
+    """Without a store the trace is computed, then equal, then different."""
     trace, earlier = tmp_path / "t.jsonl.gz", tmp_path / "earlier.json"
     trace.write_bytes(encode_chunk(small_trace()))
     code, out, _ = run("replay", trace)
     assert code == 0
-    assert "nothing was computed before to compare it with" in out
+    assert "there is no earlier result to compare with" in out
     earlier.write_text(run("replay", trace, "--json")[1], encoding="utf-8")
     assert run("replay", trace, "--against", earlier)[0] == 0
     trace.write_bytes(encode_chunk(small_trace()[:-1]))
@@ -153,23 +153,23 @@ def test_a_file_is_compared_with_an_earlier_output(run: Run, tmp_path: Path) -> 
     earlier.write_text("[]", encoding="utf-8")
     code, _, err = run("replay", trace, "--against", earlier)
     assert code == 2
-    assert "no output of `replay --json`" in err
+    assert "not the output of `replay --json`" in err
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "not one line of it is ours"),
-        (b"\x89PNG\r\n\x1a\n", "not one line of it is ours"),
-        (encode_line({**small_trace()[0], "object": {"format": 99}}), "format 99 was read"),
-        (encode_line({**small_trace()[0], "object": {"format": "x"}}), "damaged or not ours"),
+        (b"", "is a trace line"),
+        (b"\x89PNG\r\n\x1a\n", "is a trace line"),
+        (encode_line({**small_trace()[0], "object": {"format": 99}}), "has the format 99"),
+        (encode_line({**small_trace()[0], "object": {"format": "x"}}), "damaged or is not from this recorder"),
     ],
 )
 @pytest.mark.parametrize("command", [("replay",), ("trace", "import")])
 def test_what_cannot_be_read_is_one_sentence(
     run: Run, tmp_path: Path, command: tuple[str, ...], data: bytes, words: str
 ) -> None:
-    """On stderr, with exit code 2, and nothing on stdout."""
+    """The sentence is on stderr, the exit code is 2, and stdout is empty."""
     path = tmp_path / "x.jsonl"
     path.write_bytes(data)
     code, out, err = run(*command, path)
@@ -179,36 +179,38 @@ def test_what_cannot_be_read_is_one_sentence(
     assert "Traceback" not in err
 
 
-def test_a_cut_trace_says_up_to_where(run: Run, tmp_path: Path) -> None:
-    """It is computed, and nobody takes it for whole."""
+def test_a_truncated_trace_is_reported(run: Run, tmp_path: Path) -> None:
+    """A truncated trace is computed, and the output says that it is truncated."""
     path = tmp_path / "cut.jsonl.gz"
     first, second = small_chunks()
     path.write_bytes(first + second[: len(second) // 2])
     code, out, _ = run("replay", path)
     assert code == 0
-    assert "computed up to the cut: the last compressed chunk stops in the middle" in out
+    assert "computed up to the end of a truncated trace: the last compressed chunk is incomplete" in out
 
 
 @pytest.mark.parametrize("words", [("replay",), ("replay", "--all", "x"), ("replay", "x", "y", "--svg", "f")])
-def test_a_command_that_cannot_be_meant_is_refused(run: Run, words: tuple[str, ...]) -> None:
-    """With what to give instead."""
+def test_an_ambiguous_command_is_refused(run: Run, words: tuple[str, ...]) -> None:
+    """The message says what to give instead."""
     code, out, err = run(*words)
     assert (code, out) == (2, "")
     assert err.startswith("llm-provisioning replay: ")
 
 
-def test_a_trial_that_was_never_recorded_is_told_from_one_that_is_not_there(run: Run, url: str) -> None:
-    """A row and no trace; neither."""
+def test_an_unrecorded_trial_is_distinguished_from_an_unknown_one(run: Run, url: str) -> None:
+    """A row without a trace, and neither row nor trace, give different messages."""
     save(url)
     store = ResultsStore.open(url)
     store.save_trial(a_result("refused"))
     store.close()
-    assert "has a row and no recording" in run("replay", "refused")[2]
+    assert "has a row but no recording" in run("replay", "refused")[2]
     assert "no stored trace named 'nobody'" in run("replay", "nobody")[2]
 
 
-def test_a_trace_travels_and_is_never_mixed_with_own_trials(run: Run, url: str, tmp_path: Path) -> None:
-    """Exported here, imported there: marked, comparable with what its file says, and no row among the trials."""
+def test_an_imported_trace_is_separate_from_own_trials(run: Run, url: str, tmp_path: Path) -> None:
+    """An exported and imported trace is marked, can be compared with the result in its file, and has no row among the
+    trials.
+    """
     save(url, by="0.0.9+core.old")
     path, there = tmp_path / "given.jsonl.gz", f"sqlite:///{tmp_path}/there.db"
     code, out, _ = run("trace", "export", "night-1", path)
@@ -218,7 +220,7 @@ def test_a_trace_travels_and_is_never_mixed_with_own_trials(run: Run, url: str, 
     code, out, _ = run("trace", "import", path, "--store", there)
     trial_id = out.partition(":")[0]
     assert (code, trial_id[:9]) == (0, "imported-")
-    assert run("trace", "import", path, "--store", there)[1].startswith(f"{trial_id}: here already")
+    assert run("trace", "import", path, "--store", there)[1].startswith(f"{trial_id}: already in the store")
     code, out, _ = run("replay", trial_id, "--store", there)
     assert code == 1
     assert "0.0.9+core.old ->" in out
@@ -229,23 +231,23 @@ def test_a_trace_travels_and_is_never_mixed_with_own_trials(run: Run, url: str, 
     assert again.read_bytes() == path.read_bytes()
 
 
-def test_an_import_beside_its_own_trial_says_so(run: Run, url: str, tmp_path: Path) -> None:
-    """The trial of that name is left alone."""
+def test_an_import_next_to_its_own_trial_is_reported(run: Run, url: str, tmp_path: Path) -> None:
+    """The trial of that name is not changed."""
     save(url)
     path = tmp_path / "plain.jsonl"
     path.write_bytes(b"".join(map(encode_line, small_trace())))
     code, out, _ = run("trace", "import", path)
     assert code == 0
-    assert "this store has a trial night-1 of its own" in out
-    assert "no result in it to compare with" in out
+    assert "this store has another trial night-1" in out
+    assert "without a result to compare with" in out
     assert run("replay", "night-1")[0] == 0
     listed = run("trace", "list")[1].splitlines()
     assert [("own trial" in line, "imported" in line) for line in listed].count((True, False)) == 1
     assert len(listed) == 2
 
 
-def test_a_secret_neither_leaves_nor_enters(run: Run, url: str, tmp_path: Path) -> None:
-    """Exit code 3, its place and not its text, and nothing is written; --redact takes it out."""
+def test_a_secret_is_neither_exported_nor_imported(run: Run, url: str, tmp_path: Path) -> None:
+    """The exit code is 3, the message contains only the place, and nothing is written; --redact removes it."""
     log = {"received_at": small_trace()[-1]["received_at"], "resource": "pod-log", "path": "", "object": SECRET}
     store = ResultsStore.open(url)
     store.append_trace("leaky", encode_chunk([*small_trace(), log]))
@@ -260,11 +262,11 @@ def test_a_secret_neither_leaves_nor_enters(run: Run, url: str, tmp_path: Path) 
     assert run("trace", "import", path)[0] == 0
     path.write_bytes(encode_chunk([*small_trace(), log]))
     assert run("trace", "import", path)[0] == 3
-    assert "1 values taken out" in run("trace", "import", path, "--redact")[1]
+    assert "1 values removed" in run("trace", "import", path, "--redact")[1]
 
 
 def test_a_figure_of_a_trace(run: Run, tmp_path: Path) -> None:
-    """An SVG with its own paper, phases and milestones in it, and the label no simulated figure goes without."""
+    """The figure is an SVG with its own background, its phases and milestones, and the SIMULATED label."""
     trace, figure = tmp_path / "t.jsonl.gz", tmp_path / "t.svg"
     trace.write_bytes(encode_chunk(small_trace()))
     code, _, _ = run("replay", trace, "--svg", figure)
@@ -275,8 +277,8 @@ def test_a_figure_of_a_trace(run: Run, tmp_path: Path) -> None:
         assert word in told, word
 
 
-def test_a_store_or_a_figure_that_cannot_be_had_is_not_called_a_difference(run: Run, tmp_path: Path) -> None:
-    """Exit code 2 and one sentence: a script must not take it for 1."""
+def test_an_unusable_store_or_figure_is_no_difference(run: Run, tmp_path: Path) -> None:
+    """The exit code is 2 with one sentence, so that a script does not take it for 1."""
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     code, _, err = run("replay", "night-1", "--store", f"sqlite:///{tmp_path}/file/x.db")
     assert code == 2
@@ -285,12 +287,12 @@ def test_a_store_or_a_figure_that_cannot_be_had_is_not_called_a_difference(run: 
     trace.write_bytes(encode_line(small_trace()[0]))
     code, _, err = run("replay", trace, "--svg", tmp_path / "x.svg")
     assert code == 2
-    assert "not one instant of the trial was seen" in err
+    assert "the trial has no milestone" in err
 
 
 @pytest.mark.parametrize("words", [("replay",), ("trace", "export"), ("trace", "import"), ("trace", "list")])
 def test_help_is_complete(words: tuple[str, ...]) -> None:
-    """Every argument and option has its sentence, and exit codes stand there where there are several."""
+    """Every argument and option has a description, and the exit codes are listed if there are several."""
     parser = cli._parser()
     for word in words:
         (inner,) = [action for action in parser._actions if isinstance(action.choices, dict)]

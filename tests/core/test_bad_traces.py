@@ -1,4 +1,4 @@
-"""Traces that are cut, foreign, impossible or simply wrong: each has a stated outcome, and none raises."""
+"""Traces that are truncated, foreign, impossible or wrong: each has a defined outcome, and none raises."""
 
 import copy
 import gzip
@@ -38,8 +38,8 @@ def changed(deployment: Deployment, resource: str, change: Any) -> list[dict[str
     return lines
 
 
-def test_a_trace_cut_in_the_middle_says_so() -> None:
-    """What was written before the cut is analysed; the cut is a flag."""
+def test_a_truncated_trace_is_flagged() -> None:
+    """The lines before the truncation are analysed, and a flag reports it."""
     lines = generate(1).lines
     chunks = [encode_chunk(lines[:20]), encode_chunk(lines[20:])]
     whole = b"".join(chunks)
@@ -51,7 +51,7 @@ def test_a_trace_cut_in_the_middle_says_so() -> None:
 
 
 def test_a_newer_format_is_unreadable_and_asks_for_an_upgrade() -> None:
-    """A later version's trace is not guessed at."""
+    """The trace of a later format is not interpreted."""
     lines = generate(2).lines
     lines[0] = {**lines[0], "object": {**lines[0]["object"], "format": 99}}
     analysis = analyse_trace(encode_chunk(lines))
@@ -73,21 +73,21 @@ def test_a_newer_format_is_unreadable_and_asks_for_an_upgrade() -> None:
     ],
 )
 def test_another_kind_of_file_is_unreadable(data: bytes) -> None:
-    """What is no trace is named so, with what to give instead."""
+    """The reason says that the data are no trace, and what to give instead."""
     analysis = analyse_trace(data)
     assert analysis.outcome == "unreadable"
     assert analysis.total_us is None
 
 
 def test_a_header_without_its_content_is_unreadable() -> None:
-    """Half a header names no format: nothing is guessed."""
+    """Half a header contains no format, so the trace is not interpreted."""
     lines = generate(2).lines
     analysis = analyse([{key: value for key, value in lines[0].items() if key != "object"}, *lines[1:]])
     assert analysis.outcome == "unreadable"
 
 
 def test_a_recording_of_something_else_has_no_rayservice() -> None:
-    """Lines of a cluster in which no RayService was tried (a plain pod, a RayJob) are no failure of one."""
+    """Lines of a cluster without a RayService (a plain pod, a RayJob) are no failure of one."""
     lines = [line for line in generate(2).lines if line["resource"] in ("pods", "nodes", "events")]
     analysis = analyse(lines)
     assert (analysis.outcome, analysis.total_us, analysis.setup) == ("unfinished", None, None)
@@ -95,7 +95,7 @@ def test_a_recording_of_something_else_has_no_rayservice() -> None:
 
 
 def test_an_endpoint_before_its_submission_is_a_contradiction() -> None:
-    """Impossible times give no total, and say which two instants contradict each other."""
+    """Impossible times give no total, and the flag names the two contradicting milestones."""
     deployment = generate(3)
     lines = [
         {**line, "received_at": "2020-01-01T00:00:00.000000Z"} if line["resource"] == "endpointslices" else line
@@ -107,7 +107,7 @@ def test_an_endpoint_before_its_submission_is_a_contradiction() -> None:
 
 
 def test_lines_of_one_log_that_run_backwards_are_a_contradiction() -> None:
-    """Two seconds fit into the bounds of a clock that nobody carries, and yet one clock cannot say both."""
+    """Two seconds are within the bounds of a clock without samples, but one clock cannot write both stamps."""
     deployment = generate(3)
     early = deployment.truth["replica_initialising"] - timedelta(seconds=2)
 
@@ -125,7 +125,7 @@ def test_lines_of_one_log_that_run_backwards_are_a_contradiction() -> None:
 
 
 def test_a_manifest_without_gpu_is_noted() -> None:
-    """A worker that asks for no GPU is measured, and noted."""
+    """A worker without a GPU request is measured, and flagged."""
     deployment = generate(4)
 
     def without_gpu(pod: dict[str, Any]) -> None:
@@ -138,7 +138,7 @@ def test_a_manifest_without_gpu_is_noted() -> None:
 
 
 def test_several_applications_are_noted() -> None:
-    """With two applications both must be running, and the reader is told."""
+    """With two applications both must be running, and a flag says so."""
     deployment = generate(5)
 
     def second(service: dict[str, Any]) -> None:
@@ -148,7 +148,7 @@ def test_several_applications_are_noted() -> None:
 
 
 def test_all_applications_must_run_before_the_service_comes() -> None:
-    """KubeRay waits for all of them, so the one that runs last is the instant that counts."""
+    """KubeRay waits for all applications, so the last one counts."""
     deployment = generate(5)
     late = deployment.truth["app_running"]
 
@@ -164,7 +164,7 @@ def test_all_applications_must_run_before_the_service_comes() -> None:
 
 
 def test_an_upgrade_in_mid_trial_is_noted() -> None:
-    """A second RayCluster of the same RayService is an upgrade; the first to serve is analysed."""
+    """A second RayCluster of the same RayService is an upgrade; the first that served is analysed."""
     deployment = generate(6)
     first = next(line for line in deployment.lines if line["resource"] == "rayclusters")
     second = copy.deepcopy(first)
@@ -175,8 +175,8 @@ def test_an_upgrade_in_mid_trial_is_noted() -> None:
 
 
 def test_an_upgrade_before_readiness_is_measured_by_the_cluster_that_served() -> None:
-    """Whoever changes the manifest in mid-trial makes KubeRay start a second RayCluster: the first that never served is
-    not what the endpoint waited for.
+    """A changed manifest makes KubeRay start a second RayCluster. The first one, which never served, is not what the
+    endpoint waited for.
     """
     deployment = generate(6)
     lines = copy.deepcopy(deployment.lines)
@@ -200,8 +200,10 @@ def test_an_upgrade_before_readiness_is_measured_by_the_cluster_that_served() ->
 
 
 @pytest.mark.parametrize(("mark", "flagged"), [(None, True), ("delete_started", False)])
-def test_deletion_by_somebody_else_is_noted(mark: str | None, flagged: bool) -> None:
-    """A RayService that goes before it is ready was deleted by somebody else, unless we said that we did."""
+def test_deletion_by_another_actor_is_flagged(mark: str | None, flagged: bool) -> None:
+    """A RayService that disappears before it is ready was deleted by something else, unless a mark says that the trial
+    deleted it.
+    """
     deployment = generate(7)
     lines = [line for line in deployment.lines if line["resource"] not in ("endpointslices", "services")]
     service = copy.deepcopy(next(line for line in lines if line["resource"] == "rayservices"))
@@ -213,9 +215,9 @@ def test_deletion_by_somebody_else_is_noted(mark: str | None, flagged: bool) -> 
 
 
 @pytest.mark.parametrize(("mark_s", "outcome"), [(0.0, "unfinished"), (5.0, "failed"), (None, "failed")])
-def test_our_own_delete_is_no_failure_of_the_deployment(mark_s: float | None, outcome: str) -> None:
-    """A teardown that deletes while the recorder still runs: the END calls it somebody else's, the mark before it says
-    whose it was. A failure that came first stays one.
+def test_a_delete_by_the_trial_is_no_failure_of_the_deployment(mark_s: float | None, outcome: str) -> None:
+    """A teardown may delete while the recorder runs. The END line then reports a failure, and the mark before it says
+    that the trial deleted. An earlier failure stays a failure.
     """
     gone_at = datetime(2026, 5, 4, 13, 30, tzinfo=UTC)
     lines = [line for line in generate(7).lines if line["resource"] not in ("endpointslices", "services")]
@@ -223,14 +225,14 @@ def test_our_own_delete_is_no_failure_of_the_deployment(mark_s: float | None, ou
     service = copy.deepcopy(next(line for line in lines if line["resource"] == "rayservices"))
     service["object"]["metadata"] |= {"deletionTimestamp": "2026-05-04T13:30:00Z", "resourceVersion": "9999"}
     lines.append({**service, "type": "MODIFIED", "received_at": "2026-05-04T13:30:00.100000Z"})
-    lines.append(end_line(gone_at + timedelta(seconds=1), "failed", "deleted by somebody else"))
+    lines.append(end_line(gone_at + timedelta(seconds=1), "failed", "deleted by another actor"))
     if mark_s is not None:
         lines.append(mark_line(gone_at + timedelta(seconds=mark_s), "delete_started"))
     assert analyse(lines).outcome == outcome
 
 
 def test_an_operator_that_never_writes_status_is_noted() -> None:
-    """No status at all is said, not taken for a status of zeroes."""
+    """A missing status is flagged, and not read as a status of zeros."""
     deployment = generate(8)
     lines = [line for line in deployment.lines if line["resource"] in ("trace", "rayservices")]
     analysis = analyse([line for line in lines if "status" not in line["object"]])
@@ -240,7 +242,7 @@ def test_an_operator_that_never_writes_status_is_noted() -> None:
 
 @pytest.mark.parametrize(("outcome", "reason"), [("timed_out", "1800 s are over"), ("aborted", None), ("failed", "x")])
 def test_the_end_line_decides_the_outcome(outcome: str, reason: str | None) -> None:
-    """What the recorder wrote at the end stands, with its reason; a claimed readiness without endpoint is flagged."""
+    """The recorder's outcome at the end counts, with its reason; a claimed readiness without an endpoint is flagged."""
     lines = [line for line in generate(9).lines if line["resource"] != "endpointslices"]
     end = {"received_at": lines[-1]["received_at"], "resource": "trace", "type": "END"}
     analysis = analyse([*lines, {**end, "object": {"outcome": outcome, "reason": reason}}])
@@ -250,13 +252,13 @@ def test_the_end_line_decides_the_outcome(outcome: str, reason: str | None) -> N
 
 
 def test_a_recording_without_an_end_is_unfinished() -> None:
-    """The recorder always writes how it ended; without that a ready endpoint is no success, though its time is told."""
+    """The recorder always writes its outcome. Without it a ready endpoint is no success; its time is reported."""
     analysis = analyse(generate(9).lines)
     assert analysis.outcome == "unfinished"
     assert analysis.total_us is not None
 
 
-def test_an_older_namesake_is_somebody_else() -> None:
+def test_an_older_rayservice_of_the_same_name_is_ignored() -> None:
     """Objects and events of an earlier RayService of the same name change nothing."""
     deployment = generate(10)
     before = analyse(deployment.lines).as_dict()
@@ -280,8 +282,8 @@ def test_an_older_namesake_is_somebody_else() -> None:
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 2**32))
 def test_no_content_makes_the_analysis_raise(seed: int) -> None:
-    """Whatever stands where a field should be, in a trace of any kind and distortion, analysis, view, judge and
-    redaction end with a result, and its numbers keep their order.
+    """For any value in any field, in a trace of any kind and distortion, analysis, view, judge and redaction end with a
+    result, and its numbers stay in order.
     """
     rng = random.Random(seed)
     lines: list[Any] = copy.deepcopy(generate(seed % 500, draw_distortion(rng), draw_scenario(rng)).lines)
@@ -308,7 +310,7 @@ def test_no_content_makes_the_analysis_raise(seed: int) -> None:
 
 
 def spoil(rng: random.Random, lines: list[Any]) -> None:
-    """Spoil one thing: leave out, repeat or move a line, or put something else at a random depth of one."""
+    """Change one thing: drop, repeat or move a line, or put another value at a random depth of a line."""
     at = rng.randrange(len(lines))
     kind = rng.random()
     if kind < 0.1 and len(lines) > 1:
@@ -318,10 +320,10 @@ def spoil(rng: random.Random, lines: list[Any]) -> None:
     elif kind < 0.2:
         lines.append(lines.pop(at))
     else:
-        _put_something_else(rng, lines, at)
+        _replace_at_random_depth(rng, lines, at)
 
 
-def _put_something_else(rng: random.Random, holder: Any, key: Any) -> None:
+def _replace_at_random_depth(rng: random.Random, holder: Any, key: Any) -> None:
     while rng.random() < 0.9:
         inner = holder[key]
         if not isinstance(inner, (dict, list)) or not inner:
@@ -337,7 +339,7 @@ def _put_something_else(rng: random.Random, holder: Any, key: Any) -> None:
 
 
 def _other_digits(rng: random.Random, told: str) -> str:
-    """Change the numbers in a text: other instants, durations, sizes; some of them absurd."""
+    """Change the numbers in a text: other instants, durations, sizes, also absurd ones."""
     if rng.random() < 0.6:
         return "".join(rng.choice("0123456789") if c.isdigit() and rng.random() < 0.3 else c for c in told)
     return re.sub(r"\d+", lambda found: rng.choice(("0", "9" * rng.randint(1, 400), found.group())), told)
@@ -346,7 +348,7 @@ def _other_digits(rng: random.Random, told: str) -> str:
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 2**32))
 def test_no_bytes_make_reading_raise(seed: int) -> None:
-    """Bytes that are cut, changed, doubled or left out, packed or not: a stated outcome."""
+    """Truncated, changed, repeated or dropped bytes, packed or not, give a defined outcome."""
     rng = random.Random(seed)
     lines = generate(seed % 20).lines
     if rng.random() < 0.5:
@@ -361,8 +363,8 @@ def test_no_bytes_make_reading_raise(seed: int) -> None:
     assert analysis.outcome in ("ready", "unfinished", "unreadable")
 
 
-def test_what_the_recorder_missed_is_told() -> None:
-    """A watch that was refused or broke is in the flags; NodeClaims that do not exist are no loss."""
+def test_gaps_of_the_recording_are_flagged() -> None:
+    """A refused or interrupted watch is flagged; missing NodeClaims are no gap."""
     lines = generate(11).lines
 
     def mark(name: str, **detail: str) -> dict[str, Any]:
@@ -382,8 +384,8 @@ def test_what_the_recorder_missed_is_told() -> None:
 
 @pytest.mark.parametrize("stored", [True, False])
 def test_a_listed_endpoint_is_bounded_by_its_creation_and_its_last_write(stored: bool) -> None:
-    """A recorder that began long after readiness knows that the endpoint came between the slice's creation and the
-    last write to it; where no write is stamped, only that it came before the receipt.
+    """A recorder that began long after readiness bounds the endpoint by the slice's creation and its last write;
+    without a stamp on that write, only by the receipt.
     """
     deployment = generate(12)
     lines = copy.deepcopy(deployment.lines)
@@ -400,7 +402,7 @@ def test_a_listed_endpoint_is_bounded_by_its_creation_and_its_last_write(stored:
 
 
 def test_a_repeated_apply_does_not_move_the_submission() -> None:
-    """After a crash the second apply finds the RayService there: its marks are later than the creation, and ignored."""
+    """After a crash the second apply finds the RayService: its marks are later than the creation, and ignored."""
     deployment = generate(13)
     lines = copy.deepcopy(deployment.lines)
     for line in lines:

@@ -1,4 +1,6 @@
-"""How far each source's clock may be from the recorder's: proven by receipts, polls and causes, never assumed small."""
+"""The offset of each source's clock from the recorder's is proven by receipts, polls and causes, and never assumed
+small.
+"""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,7 +9,7 @@ import pytest
 from proof.generated import Distortion, Scenario, generate
 
 from airflow_llm_provisioning.core.timing.analysis import analyse
-from airflow_llm_provisioning.core.timing.clocks import ALLOWANCE, Clocks
+from airflow_llm_provisioning.core.timing.clocks import DEFAULT_BOUND, Clocks
 from airflow_llm_provisioning.core.trace import TraceView
 
 AT = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -27,7 +29,7 @@ def owned(uid: str, name: str, owner: str, **metadata: Any) -> dict[str, Any]:
 
 
 def objects() -> list[dict[str, Any]]:
-    """Return a RayService, its cluster and its head on a node, none of which stamps anything."""
+    """Return a RayService, its cluster and its head on a node, without any stamps."""
     head = owned("h", "c-head", "c", labels={"ray.io/node-type": "head"})
     told = {
         "rayservices": {"metadata": {"uid": "s", "name": "s"}},
@@ -38,7 +40,7 @@ def objects() -> list[dict[str, Any]]:
 
 
 def poll(after_s: float, deployed_s: float | None, unchanged_s: float | None) -> dict[str, Any]:
-    """Return an answer of Serve's; `deployed_s`: its stamp by Serve's clock, seconds after AT."""
+    """Return an answer of Serve; `deployed_s`: its stamp by Serve's clock, seconds after AT."""
     app = {} if deployed_s is None else {"llm": {"last_deployed_time_s": AT.timestamp() + deployed_s}}
     extra = {} if unchanged_s is None else {"unchanged_until": (AT + seconds(unchanged_s)).isoformat()}
     body = {"applications": app}
@@ -48,27 +50,27 @@ def poll(after_s: float, deployed_s: float | None, unchanged_s: float | None) ->
 
 
 def test_a_poll_bounds_a_clock_from_both_sides() -> None:
-    """A stamp that was not there when one poll began and was in the next one's answer lies between the two."""
+    """A stamp that was absent when one poll began and present in the next answer lies between the two."""
     clocks = Clocks(TraceView([*objects(), poll(10, None, None), poll(12, 14.0, 11.0)]))
-    lead = clocks.lead(SERVE)
-    assert (lead.low, lead.high) == (seconds(2), seconds(3))
+    offset = clocks.offset(SERVE)
+    assert (offset.low, offset.high) == (seconds(2), seconds(3))
 
 
-def test_without_a_word_on_the_last_unchanged_poll_the_one_before_counts() -> None:
-    """Recordings write only what changed: the answer before lacked the stamp, as of when its reply was under way."""
+def test_without_the_last_unchanged_poll_the_one_before_counts() -> None:
+    """Recordings contain only changed answers: the answer before lacked the stamp when its reply was in transit."""
     clocks = Clocks(TraceView([*objects(), poll(10, None, None), poll(12, 14.0, None)]))
-    assert clocks.lead(SERVE).high == seconds(4.25)
+    assert clocks.offset(SERVE).high == seconds(4.25)
 
 
-def test_a_clock_that_was_never_heard_is_believed_within_the_allowance() -> None:
-    """Silence proves nothing: neither that it is right, nor that it is its node's."""
-    lead = Clocks(TraceView(objects())).lead("ray c-head")
-    assert (lead.low, lead.high) == (-ALLOWANCE, ALLOWANCE)
+def test_a_clock_without_samples_has_the_default_bound() -> None:
+    """Without samples neither zero offset nor the offset of the node is proven."""
+    offset = Clocks(TraceView(objects())).offset("ray c-head")
+    assert (offset.low, offset.high) == (-DEFAULT_BOUND, DEFAULT_BOUND)
 
 
 @pytest.mark.parametrize("skew_s", [0.0, 5.0])
 def test_a_pods_clock_is_likely_its_nodes_and_bounded_without_it(skew_s: float) -> None:
-    """Containers read their node's clock, so it is the likeliest; the bounds hold where it is not so."""
+    """Containers read their node's clock, so it is the likeliest; the bounds do not depend on that."""
     deployment = generate(5, Distortion(skew_s=skew_s), Scenario(dynamic=True, fresh=True))
     view = TraceView(deployment.lines)
     clocks = Clocks(view)
@@ -76,34 +78,34 @@ def test_a_pods_clock_is_likely_its_nodes_and_bounded_without_it(skew_s: float) 
         pod = view.head if role == "head" else view.worker
         assert pod is not None
         for program in ("ray", "serve"):
-            lead = clocks.lead(f"{program} {pod.name}")
-            assert lead.low <= seconds(deployment.skews[f"{program}-{role}"]) <= lead.high
-            near = clocks.lead(f"node {node}").likely
-            assert lead.likely == min(max(near, lead.low), lead.high)
+            offset = clocks.offset(f"{program} {pod.name}")
+            assert offset.low <= seconds(deployment.skews[f"{program}-{role}"]) <= offset.high
+            near = clocks.offset(f"node {node}").likely
+            assert offset.likely == min(max(near, offset.low), offset.high)
 
 
 def test_what_an_instant_waited_for_narrows_its_clock() -> None:
-    """The engine's lines have only the container's start before and the controller's word behind: that is enough to
-    leave less than the allowance.
+    """The container's start before and the controller's line after the engine's lines give bounds narrower than the
+    default.
     """
     deployment = generate(5, Distortion(skew_s=5), Scenario(dynamic=True, fresh=True, engine="vllm-0.33"))
     milestone = analyse(deployment.lines).milestone("model_loaded")
     assert milestone is not None
     assert milestone.earliest_at <= deployment.truth["model_loaded"] <= milestone.latest_at
-    assert milestone.width_s < 2 * ALLOWANCE.total_seconds()
+    assert milestone.width_s < 2 * DEFAULT_BOUND.total_seconds()
 
 
-def test_evidence_against_itself_is_told_and_not_used() -> None:
-    """A clock cannot lead by at least three and at most two seconds: what was believed stays, and it is told."""
+def test_contradictory_evidence_is_counted_and_not_used() -> None:
+    """A clock cannot be ahead by at least three and at most two seconds: the earlier bounds stay, and it is counted."""
     clocks = Clocks(TraceView(objects()))
-    before = clocks.lead(SERVE)
+    before = clocks.offset(SERVE)
     assert not clocks.narrow([(SERVE, seconds(3), seconds(9)), (SERVE, seconds(-9), seconds(2))])
-    assert clocks.lead(SERVE) == before
-    assert clocks.odd == {SERVE: 1}
+    assert clocks.offset(SERVE) == before
+    assert clocks.implausible == {SERVE: 1}
 
 
 def test_a_backlog_is_not_taken_for_prompt() -> None:
-    """The one event of a clock came after its watch had been away: it proves no lead of minus nine seconds."""
+    """The only event of a clock came after an interrupted watch, so it proves no offset of minus nine seconds."""
 
     def event(at: datetime) -> dict[str, Any]:
         metadata = {"uid": "e", "resourceVersion": "1"}
@@ -118,5 +120,5 @@ def test_a_backlog_is_not_taken_for_prompt() -> None:
     mark = {"mark": "watch_interrupted", "resource": "events", "why": "away"}
     gap = line(AT - seconds(1), type="MARK", resource="trace", object=mark)
     late = event(AT + seconds(9))
-    assert Clocks(TraceView([late])).lead("some-autoscaler").high < seconds(-7)
-    assert Clocks(TraceView([gap, late])).lead("some-autoscaler").high == ALLOWANCE
+    assert Clocks(TraceView([late])).offset("some-autoscaler").high < seconds(-7)
+    assert Clocks(TraceView([gap, late])).offset("some-autoscaler").high == DEFAULT_BOUND

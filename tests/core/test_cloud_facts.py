@@ -1,4 +1,4 @@
-"""What a cloud is told of a trial."""
+"""The facts that a cloud receives about a trial."""
 
 from proof.generated import generate
 
@@ -12,8 +12,8 @@ TRIAL = {
 }
 
 
-def test_what_was_prepared_and_what_the_trace_shows_is_told() -> None:
-    """Names of the cloud's own, nodes and their labels, the pulls with their figures, the secrets that pods bring."""
+def test_facts_contain_the_preparation_and_the_trace() -> None:
+    """They contain the cloud's names, nodes with labels, pulls with figures, and the pods' pull secrets."""
     lines = generate(1).lines
     for line in lines:
         if line["resource"] == "pods":
@@ -34,8 +34,8 @@ def test_what_was_prepared_and_what_the_trace_shows_is_told() -> None:
     assert facts["pulls"]
 
 
-def test_of_a_trace_without_pods_nothing_is_told() -> None:
-    """Unknown is not none: without pods it is not known whether they brought secrets."""
+def test_a_trace_without_pods_gives_no_facts() -> None:
+    """Unknown is not none: without pods it is unknown whether they had secrets."""
     trial = {**TRIAL, "prepared": {}, "cloud_ref": {"cluster_name": "named"}}
     facts = trial_facts(trial, [], [encode_chunk(generate(1).lines[:1])])
     assert (facts["pulls"], facts["pulled_at"], facts["image_pull_secrets"]) == ([], None, None)

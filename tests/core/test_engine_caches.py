@@ -1,4 +1,4 @@
-"""What an engine found ready, as far as it says."""
+"""Which caches an engine used, from its log."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ CLAIM = {"name": "v", "persistentVolumeClaim": {"claimName": "kept"}}
 def view(
     log: str = "", weight_bytes: int = 7_642_182_880, *volumes: dict[str, Any], path: str = "", env: str = ""
 ) -> TraceView:
-    """Return the view of a worker with volumes, and what its engine wrote."""
+    """Return the view of a worker with volumes and the engine's log."""
 
     def line(resource: str, obj: Any, kind: str = "ADDED", **more: Any) -> dict[str, Any]:
         return {"received_at": AT, "type": kind, "resource": resource, "object": obj, **more}
@@ -47,7 +47,7 @@ def view(
 
 
 def test_weights_that_were_loaded_and_not_downloaded_were_there() -> None:
-    """Seven gigabytes do not come in the half second below which vLLM says nothing."""
+    """Seven gigabytes are not downloaded in the half second below which vLLM logs nothing."""
     told = weights_found(view(SILENT))
     assert told is not None
     assert "7.6 GB" in told
@@ -57,8 +57,10 @@ def test_weights_that_were_loaded_and_not_downloaded_were_there() -> None:
 @pytest.mark.parametrize(
     ("log", "weight_bytes"), [(TOLD, 7_642_182_880), (SILENT, 250_000_000), (OLD, 7_642_182_880), ("", 7_642_182_880)]
 )
-def test_where_nothing_says_so_nothing_was_found(log: str, weight_bytes: int) -> None:
-    """Downloaded; so small that it may have come at once; an engine that never tells; no log."""
+def test_without_evidence_no_cache_is_reported(log: str, weight_bytes: int) -> None:
+    """Downloaded weights, weights small enough for half a second, an engine without such lines, and no log prove
+    nothing.
+    """
     assert weights_found(view(log, weight_bytes)) is None
     assert cache_hits(view(log, weight_bytes)) == ()
 
@@ -72,10 +74,10 @@ def test_where_nothing_says_so_nothing_was_found(log: str, weight_bytes: int) ->
         ((CLAIM,), "/data", "HF_HOME"),
     ],
 )
-def test_a_cache_on_a_lasting_volume_leaves_an_old_engine_in_doubt(
+def test_a_cache_on_a_lasting_volume_is_uncertain_with_an_old_engine(
     volumes: tuple[dict[str, Any], ...], path: str, env: str
 ) -> None:
-    """VLLM 0.5.4 tells neither a download nor that there was none; one that tells leaves none."""
+    """VLLM 0.5.4 logs no downloads, so a cache is uncertain; an engine that logs them leaves no doubt."""
     assert weights_uncertain(view(OLD, 1, *volumes, path=path, env=env)) is not None
     assert weights_uncertain(view(TOLD, 1, *volumes, path=path, env=env)) is None
     assert weights_uncertain(view(SILENT, 1, *volumes, path=path, env=env)) is None
@@ -85,6 +87,6 @@ def test_a_cache_on_a_lasting_volume_leaves_an_old_engine_in_doubt(
     ("volumes", "path"),
     [((), ""), (({"name": "v", "emptyDir": {}},), "/home/ray/.cache"), ((CLAIM,), "/var/log/ray")],
 )
-def test_other_volumes_leave_no_doubt(volumes: tuple[dict[str, Any], ...], path: str) -> None:
-    """None, one that goes with its pod, one for something else."""
+def test_other_volumes_are_no_cache(volumes: tuple[dict[str, Any], ...], path: str) -> None:
+    """No volume, a volume that ends with its pod, and a volume for other data leave no doubt."""
     assert weights_uncertain(view(OLD, 1, *volumes, path=path)) is None

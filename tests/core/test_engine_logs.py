@@ -1,4 +1,4 @@
-"""Log lines of several versions become the same markers; what is unknown is counted, not guessed."""
+"""Log lines of several versions become the same markers; unknown lines are counted."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -41,7 +41,7 @@ def log(text: str, read_at: datetime = READ_AT) -> LogText:
         ),
     ],
 )  # fmt: skip
-def test_every_dialect_is_understood(line: str, marker: str) -> None:
+def test_every_dialect_is_parsed(line: str, marker: str) -> None:
     """One line of each engine and Serve version gives its marker and a stamp within that minute."""
     reading = read_logs([log(line)], SUBMITTED_AT)
     assert [entry.marker for entry in reading.entries] == [marker]
@@ -50,13 +50,13 @@ def test_every_dialect_is_understood(line: str, marker: str) -> None:
 
 
 def test_unknown_lines_are_counted_and_ignored() -> None:
-    """What no dialect matches changes nothing but the count."""
+    """A line of no dialect changes only the count."""
     reading = read_logs([log("something else\n\nTraceback\n")], SUBMITTED_AT)
     assert (reading.entries, reading.unknown_lines) == ((), 2)
 
 
 def test_a_log_across_new_year_gets_the_right_year() -> None:
-    """A line of vLLM has no year; the one nearest to the reading is meant."""
+    """A line of vLLM has no year; the year nearest to the reading is used."""
     read_at = datetime(2027, 1, 1, 0, 5, tzinfo=UTC)
     reading = read_logs(
         [log("INFO 12-31 23:59:58 a.py:1] Starting to load model m", read_at)], read_at - timedelta(hours=1)
@@ -65,7 +65,7 @@ def test_a_log_across_new_year_gets_the_right_year() -> None:
 
 
 def test_a_container_that_does_not_run_in_utc_is_shifted_and_noted() -> None:
-    """A log hours off is read in the zone that puts it between submission and reading, and the reader is told."""
+    """A log in another time zone is read in the zone that puts it between submission and reading, with a note."""
     reading = read_logs([log("INFO 05-04 05:10:00 a.py:1] Starting to load model m")], SUBMITTED_AT)
     assert reading.entries[0].stamp.at == datetime(2026, 5, 4, 12, 10, tzinfo=UTC)
     assert reading.notes
@@ -73,7 +73,7 @@ def test_a_container_that_does_not_run_in_utc_is_shifted_and_noted() -> None:
 
 
 def test_stamps_that_fit_no_zone_are_not_used() -> None:
-    """A log of another day is left out with a note."""
+    """A log of another day is not used, with a note."""
     reading = read_logs([log("INFO 05-01 05:10:00 a.py:1] Starting to load model m")], SUBMITTED_AT)
     assert reading.entries == ()
     assert reading.notes
@@ -87,8 +87,10 @@ def test_stamps_that_fit_no_zone_are_not_used() -> None:
         ("Loading safetensors checkpoint shards:  50% Completed | 1/2 [00:01<00:01,  1.10s/it]", []),
     ],
 )
-def test_a_progress_bar_tells_how_long_it_ran(bar: str, took_s: list[int]) -> None:
-    """It has no stamp; only the finished one says how long the weights' files took, and none is an unknown line."""
+def test_a_progress_bar_gives_its_duration(bar: str, took_s: list[int]) -> None:
+    """The bar has no stamp. Only a finished bar gives the loading time of the weight files, and its lines are no
+    unknown lines.
+    """
     reading = read_logs([log(f"{bar}\n")], SUBMITTED_AT)
     assert [took for _, took in reading.shards_s] == took_s
     assert reading.unknown_lines == 0

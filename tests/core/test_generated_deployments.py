@@ -1,4 +1,4 @@
-"""Made-up deployments with a known truth: what is said of them holds, however their traces were distorted."""
+"""Generated deployments with known true instants: the analysis is correct, also for distorted traces."""
 
 import random
 from datetime import timedelta
@@ -23,7 +23,7 @@ QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCh
 
 
 def bounds_hit(deployment: Deployment, analysis: Analysis) -> tuple[int, int]:
-    """Return how many milestones held the truth, of how many."""
+    """Return how many milestones contained the true instant, and of how many."""
     held = [
         m.earliest_at <= deployment.truth[m.name] <= m.latest_at
         for m in analysis.milestones
@@ -35,7 +35,7 @@ def bounds_hit(deployment: Deployment, analysis: Analysis) -> tuple[int, int]:
 @QUICK
 @given(SEEDS, DISTORTIONS)
 def test_phases_partition_the_total_exactly(seed: int, distortion: Distortion) -> None:
-    """Phases sum to the total to the microsecond, none is negative, each follows the one before."""
+    """Phases sum to the total to the microsecond, none is negative, and each begins where the one before ends."""
     analysis = analyse(generate(seed, distortion).lines)
     assert analysis.total_us is not None
     assert sum(phase.duration_us for phase in analysis.phases) == analysis.total_us
@@ -50,7 +50,7 @@ def test_phases_partition_the_total_exactly(seed: int, distortion: Distortion) -
 @QUICK
 @given(SEEDS, DISTORTIONS)
 def test_the_likeliest_points_lie_in_their_bounds(seed: int, distortion: Distortion) -> None:
-    """Bounds are never inside out, and a phase's own length lies within the bounds printed beside it."""
+    """Bounds are in order, and a phase's duration is within the bounds printed with it."""
     analysis = analyse(generate(seed, distortion).lines)
     assert all(m.earliest_at <= m.at <= m.latest_at for m in analysis.milestones)
     assert all(0 <= p.shortest_s <= p.duration_s <= p.longest_s for p in analysis.phases)
@@ -59,7 +59,7 @@ def test_the_likeliest_points_lie_in_their_bounds(seed: int, distortion: Distort
 @QUICK
 @given(SEEDS, st.sampled_from([0.0, 1.0, 5.0]))
 def test_the_truth_lies_within_the_bounds(seed: int, skew_s: float) -> None:
-    """With every source's clock off by up to five seconds, each true instant lies within its bounds."""
+    """With every clock off by up to five seconds, each true instant is within its bounds."""
     deployment = generate(seed, Distortion(skew_s=skew_s))
     analysis = analyse(deployment.lines)
     inside, of = bounds_hit(deployment, analysis)
@@ -70,7 +70,7 @@ def test_the_truth_lies_within_the_bounds(seed: int, skew_s: float) -> None:
 
 
 def test_bounds_hold_in_distorted_traces_too() -> None:
-    """Late, lost and doubled lines beside skew: at least 99 % of the instants lie within their bounds."""
+    """With late, lost and repeated lines and skew, at least 99 % of the instants are within their bounds."""
     held = total = 0
     for seed in range(150):
         deployment = generate(seed, Distortion(skew_s=5, late=0.1, lost=0.1, doubled=0.2))
@@ -82,13 +82,13 @@ def test_bounds_hold_in_distorted_traces_too() -> None:
 @QUICK
 @given(SEEDS)
 def test_an_undistorted_trace_joins_nothing(seed: int) -> None:
-    """Where every source spoke, no phase is joined."""
+    """If every source was recorded, no phase is joined."""
     analysis = analyse(generate(seed).lines)
     assert not [phase.name for phase in analysis.phases if "+" in phase.name]
 
 
 def test_bounds_are_little_wider_than_the_stamps() -> None:
-    """Stamps of whole seconds, and clocks that must be estimated, leave the median milestone at most 1.2 s of doubt."""
+    """With stamps of whole seconds and estimated clocks, the bounds of the median milestone are at most 1.2 s apart."""
     widths = sorted(m.width_s for seed in range(100) for m in analyse(generate(seed).lines).milestones)
     assert widths[len(widths) // 2] <= 1.2
 
@@ -106,7 +106,7 @@ def test_order_and_repeats_of_lines_do_not_matter(seed: int, rng: random.Random)
 @QUICK
 @given(SEEDS)
 def test_the_path_goes_over_what_was_waited_for(seed: int) -> None:
-    """A dynamic deployment's path passes head, application and worker; a fresh node is on the worker's part."""
+    """A dynamic deployment's path contains head, application and worker; a new node is on the worker's part."""
     deployment = generate(seed)
     analysis = analyse(deployment.lines)
     passed = {phase.end for phase in analysis.phases}
@@ -120,7 +120,7 @@ def test_the_path_goes_over_what_was_waited_for(seed: int) -> None:
 @QUICK
 @given(SEEDS)
 def test_a_missing_event_joins_phases_under_both_names(seed: int) -> None:
-    """Without the events of the pull, its phases appear together, neither as zero nor as a guess."""
+    """Without the events of the pull, its phases are joined, and neither zero nor guessed."""
     deployment = generate(seed)
     lines = [line for line in deployment.lines if not ("events" in line["resource"] and "Pull" in str(line["object"]))]
     phases = {phase.name: phase for phase in analyse(lines).phases}
@@ -132,7 +132,7 @@ def test_a_missing_event_joins_phases_under_both_names(seed: int) -> None:
 @QUICK
 @given(SEEDS, st.sampled_from(["endpointslices", "pods", "services", "rayclusters"]), st.integers(40, 4000))
 def test_impossible_times_are_flagged(seed: int, resource: str, shift_s: int) -> None:
-    """An object created, by its stamp, long after what it caused contradicts its own receipt and is said so."""
+    """An object whose creation stamp is long after its effects contradicts its receipt and is flagged."""
     deployment = generate(seed)
     lines = []
     for line in deployment.lines:

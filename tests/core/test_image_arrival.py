@@ -1,4 +1,4 @@
-"""How an image reached its node: pulled, present, streamed, or nobody knows."""
+"""How an image reached its node: pulled, present, streamed, or unknown."""
 
 import copy
 from typing import Any
@@ -31,18 +31,18 @@ def dict_of(value: Any) -> dict[str, Any]:
     ],
 )
 def test_every_wording_of_pulled_is_read(message: str, figures: tuple[float | None, int | None]) -> None:
-    """Kubelets of three generations, and the image that was there."""
+    """The wordings of three kubelet generations and of a present image are read."""
     assert pulled_figures(message) == figures
 
 
 @pytest.mark.parametrize("text", ["", "5", "s", "1x", "2m 3s"])
 def test_what_is_no_duration_is_none(text: str) -> None:
-    """A duration that cannot be read is missing, not zero."""
+    """An unreadable duration is missing, not zero."""
     assert go_duration_s(text) is None
 
 
 def test_the_workers_pull_is_its_init_containers() -> None:
-    """KubeRay's wait-gcs-ready pulls the worker's image: the arrival is read there."""
+    """KubeRay's wait-gcs-ready pulls the worker's image, so the arrival is read there."""
     view = altered(1, lambda line: line)
     arrival = image_arrival(view, view.worker)
     assert arrival.delivered == "pulled"
@@ -51,7 +51,7 @@ def test_the_workers_pull_is_its_init_containers() -> None:
 
 
 def test_a_pull_too_fast_for_a_network_was_not_pulled() -> None:
-    """Gigabytes in a second were mounted, whatever the kubelet calls it."""
+    """Gigabytes in a second were mounted, even if the kubelet reports a pull."""
 
     def quick(line: dict[str, Any]) -> dict[str, Any]:
         for key in ("message", "note"):
@@ -64,7 +64,7 @@ def test_a_pull_too_fast_for_a_network_was_not_pulled() -> None:
 
 
 def test_a_nodes_streaming_event_names_the_image() -> None:
-    """GKE says on the node which image it streams; another image's event says nothing about ours."""
+    """GKE's node event names the streamed image; an event about another image proves nothing."""
 
     def told(image: str) -> TraceView:
         deployment = generate(1)
@@ -83,13 +83,13 @@ def test_a_nodes_streaming_event_names_the_image() -> None:
 
 
 def test_without_events_the_arrival_is_unknown() -> None:
-    """Lost events are no evidence that an image was there."""
+    """Lost events do not prove that an image was present."""
     view = altered(1, lambda line: None if "events" in line["resource"] else line)
     assert image_arrival(view, view.worker).delivered == "unknown"
 
 
 def test_the_second_container_of_an_image_proves_nothing() -> None:
-    """It finds the image there because the first one pulled it; that event may be lost."""
+    """The second container finds the image because the first one pulled it; that event may be lost."""
 
     def without_the_pull(line: dict[str, Any]) -> dict[str, Any] | None:
         obj = dict_of(line["object"])

@@ -1,58 +1,62 @@
-"""The drawn way from submission to the ready endpoint is sound: no cycle, no orphan, names of their own."""
+"""The causal order of the milestones is sound: it has no cycle, every milestone is connected, and names are unique."""
 
 from airflow_llm_provisioning.core.timing.milestones import (
-    BESIDE_THE_ROUTE,
     ENDPOINT_READY,
     MILESTONES,
     PHASE_OF,
     PHASES,
+    REPORTED_ONLY,
     SUBMITTED,
-    Route,
+    CausalOrder,
 )
 
 
-def test_every_phase_has_a_name_of_its_own() -> None:
-    """Replicates are averaged over these names, so none may stand for two spans."""
+def test_every_phase_has_a_unique_name() -> None:
+    """Replicates are averaged over these names, so none may mean two spans."""
     assert len(set(PHASES)) == len(PHASES)
     assert not any("+" in name for name in PHASES)
-    assert not set(BESIDE_THE_ROUTE) & set(PHASE_OF)
+    assert not set(REPORTED_ONLY) & set(PHASE_OF)
 
 
-def test_every_instant_leads_back_to_the_submission() -> None:
-    """With everything seen, walking back from any instant ends at the submission."""
-    route = Route(PHASE_OF)
+def test_every_milestone_leads_back_to_the_submission() -> None:
+    """With every milestone present, each path back ends at the submission."""
+    order = CausalOrder(PHASE_OF)
     for name in MILESTONES:
         here, steps = name, 0
         while here != SUBMITTED:
-            here = next(arrival.milestone for arrival in route.arrivals(here, MILESTONES) if not arrival.soft)
+            here = next(
+                predecessor.milestone for predecessor in order.predecessors(here, MILESTONES) if not predecessor.soft
+            )
             steps += 1
             assert steps < len(MILESTONES)
 
 
 def test_causes_come_first_in_the_order() -> None:
-    """The order the bounds are narrowed in puts every cause before its effects."""
-    route = Route(PHASE_OF, ready_pod="worker")
+    """The order in which bounds are narrowed puts every cause before its effects."""
+    order = CausalOrder(PHASE_OF, ready_pod="worker")
     for name in MILESTONES:
-        for arrival in route.arrivals(name, MILESTONES):
-            assert route.order[arrival.milestone] < route.order[name]
+        for predecessor in order.predecessors(name, MILESTONES):
+            assert order.rank[predecessor.milestone] < order.rank[name]
 
 
 def test_what_is_missing_is_named_and_what_did_not_occur_is_not() -> None:
-    """An expected instant that is missing lends its phase's name; one that cannot occur lends nothing."""
+    """An expected missing milestone adds its phase's name; one that cannot occur adds nothing."""
     seen = [name for name in MILESTONES if name not in ("app_running", "serve_service_created")]
-    expected = Route(PHASE_OF).arrivals(ENDPOINT_READY, seen)
-    assert ("app_start", "service_creation") in [arrival.names for arrival in expected]
-    without = Route(set(PHASE_OF) - {"app_running"}).arrivals(ENDPOINT_READY, seen)
-    assert ("service_creation",) in [arrival.names for arrival in without]
+    expected = CausalOrder(PHASE_OF).predecessors(ENDPOINT_READY, seen)
+    assert ("app_start", "service_creation") in [predecessor.names for predecessor in expected]
+    without = CausalOrder(set(PHASE_OF) - {"app_running"}).predecessors(ENDPOINT_READY, seen)
+    assert ("service_creation",) in [predecessor.names for predecessor in without]
 
 
 def test_a_static_worker_does_not_wait_for_the_autoscaler() -> None:
-    """Without the autoscaler on the route, a worker's pod follows from the RayCluster alone."""
-    static = Route(set(PHASE_OF) - {"worker_asked"})
-    assert [a.milestone for a in static.arrivals("worker.pod_created", MILESTONES)] == ["raycluster_created"]
+    """Without the autoscaler on the path, a worker's pod follows from the RayCluster alone."""
+    static = CausalOrder(set(PHASE_OF) - {"worker_asked"})
+    assert [a.milestone for a in static.predecessors("worker.pod_created", MILESTONES)] == ["raycluster_created"]
 
 
 def test_what_karpenter_calls_initialised_bounds_the_gpu() -> None:
-    """It waits for the GPU to be allocatable (karpenter nodeclaim_status.go), so the GPU was there by then."""
-    waited_for = Route(PHASE_OF).arrivals("worker.node_initialised", MILESTONES)
+    """The condition waits for the GPU to be allocatable (karpenter nodeclaim_status.go), so it is an upper bound for
+    the GPU.
+    """
+    waited_for = CausalOrder(PHASE_OF).predecessors("worker.node_initialised", MILESTONES)
     assert [a.milestone for a in waited_for if not a.soft and a.milestone == "worker.gpu_allocatable"]

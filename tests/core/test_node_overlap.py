@@ -1,4 +1,4 @@
-"""Whether two nodes were set up one after the other is told from a trace, and not guessed."""
+"""Whether two nodes were set up one after the other is proven from a trace, and not guessed."""
 
 import pytest
 from proof.generated import Distortion, Scenario, generate
@@ -14,8 +14,8 @@ def verdict(analysis: Analysis) -> Verdict | None:
 @pytest.mark.parametrize("autoscaler", ["luna", "karpenter", "cluster-autoscaler"])
 @pytest.mark.parametrize("skew_s", [0.0, 5.0])
 def test_serialised_set_up_shows_on_any_autoscaler(autoscaler: str, skew_s: float) -> None:
-    """Static, both nodes new: one after the other is "no", and is never said of nodes made together. Luna leaves no
-    object of its requests: a node that came late may have booted beside the other.
+    """In a static deployment with two new nodes, one after the other is "no"; nodes created together never are. Luna
+    has no object for its requests, so a late node may have been booting in parallel.
     """
     values: dict[bool, set[str]] = {True: set(), False: set()}
     for seed in range(10):
@@ -38,5 +38,5 @@ def test_serialised_set_up_shows_on_any_autoscaler(autoscaler: str, skew_s: floa
 
 
 def test_a_node_that_was_there_before_was_not_set_up() -> None:
-    """With one new node there is nothing to compare."""
+    """With only one new node there is no verdict."""
     assert verdict(analyse(generate(1, scenario=Scenario(dynamic=False, fresh=True)).lines)) is None

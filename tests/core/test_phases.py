@@ -1,4 +1,4 @@
-"""Phases inside the pods, dialects of every part, and the ways a path can go that the recordings do not show."""
+"""Phases inside the pods, dialects of all components, and paths that the recordings do not contain."""
 
 import copy
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from airflow_llm_provisioning.core.timing.analysis import analyse
 from airflow_llm_provisioning.core.timing.clocks import Clocks
 from airflow_llm_provisioning.core.timing.engine_logs import read_logs
 from airflow_llm_provisioning.core.timing.phases import Phase
-from airflow_llm_provisioning.core.timing.sources import read_sightings
+from airflow_llm_provisioning.core.timing.sources import read_observations
 from airflow_llm_provisioning.core.timing.timeline import Milestone, milestone
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.verdicts import runtime_pip_seen
@@ -20,7 +20,7 @@ Lines = list[dict[str, Any]]
 
 
 def deployed(**told: Any) -> Deployment:
-    """Return a deployment: dynamic, so that everything lies on its path, unless told otherwise."""
+    """Return a deployment; dynamic by default, so that everything is on its path."""
     return generate(7, scenario=Scenario(**{"dynamic": True, "fresh": True, **told}))
 
 
@@ -42,7 +42,7 @@ def changed(lines: Lines, resource: str, change: Callable[[dict[str, Any]], obje
 
 
 def without_entries(lines: Lines, filename: str, *words: str) -> Lines:
-    """Return the lines with the entries of one log left out that have one of these words."""
+    """Return the lines without the entries of one log that contain one of these words."""
 
     def leave_out(line: dict[str, Any]) -> None:
         if line["filename"].endswith(filename):
@@ -70,8 +70,10 @@ def test_a_v1_engine_shows_every_phase() -> None:
         assert phases[name].longest_s - phases[name].shortest_s <= 2.1, "lines of one clock are compared directly"
 
 
-def test_vllm_054_tells_download_from_load_by_its_progress_bar() -> None:
-    """It writes no line when the download ends, but how long it loaded. What it does not do has no phase."""
+def test_vllm_054_separates_download_and_load_by_its_progress_bar() -> None:
+    """VLLM 0.5.4 writes no line at the end of the download, but the loading time. Steps that it does not have give no
+    phase.
+    """
     deployment = deployed(engine="vllm-0.5.4")
     phases = phases_of(deployment.lines)
     truth = took_s(deployment, "load_started", "weights_downloaded")
@@ -82,14 +84,14 @@ def test_vllm_054_tells_download_from_load_by_its_progress_bar() -> None:
 
 
 def test_vllm_054_without_its_progress_bar_joins_download_and_load() -> None:
-    """Loads of other formats print no bar: both phases share a name."""
+    """Loaders of other formats print no bar, so both phases are joined."""
     deployment = deployed(engine="vllm-0.5.4")
     lines = [line for line in deployment.lines if not str(line.get("filename", "")).endswith(".err")]
     assert "weight_download+model_load" in phases_of(lines)
 
 
-def test_a_download_too_short_for_a_line_is_told_by_the_load() -> None:
-    """An engine says nothing of a download below half a second; what its loader took still separates the two."""
+def test_a_download_without_a_line_is_computed_from_the_load() -> None:
+    """An engine logs no download below half a second; the loader's duration still separates the two."""
     deployment = deployed(engine="vllm-0.33")
     lines = without_entries(deployment.lines, ".out", "Time spent downloading")
     assert "weight_download+model_load" in phases_of(lines)
@@ -103,7 +105,7 @@ def test_a_download_too_short_for_a_line_is_told_by_the_load() -> None:
 
 
 def test_an_eager_engine_has_no_compile_and_no_graphs() -> None:
-    """Absence counts where a later line of the same engine was read: `enforce_eager` compiles and captures nothing."""
+    """Absence counts if a later line of the same engine was read: `enforce_eager` compiles and captures nothing."""
     lines = without_entries(deployed(engine="vllm-0.33").lines, ".out", "compile", "Graph")
     names = phases_of(lines)
     assert "engine_init" in names
@@ -111,33 +113,33 @@ def test_an_eager_engine_has_no_compile_and_no_graphs() -> None:
 
 
 def test_an_eager_engine_of_054_captures_nothing() -> None:
-    """The old engine writes no line at its end; the replica's own does."""
+    """The old engine writes no line at its end; the replica does."""
     names = phases_of(without_entries(deployed(engine="vllm-0.5.4").lines, ".out", "Graph"))
     assert not any("graph" in name or "compile" in name for name in names)
 
 
-def test_an_engine_cut_off_joins_what_it_did_not_tell() -> None:
-    """A log that ends early is no evidence that nothing followed."""
+def test_a_truncated_engine_log_joins_the_missing_phases() -> None:
+    """A log that ends early does not prove that nothing followed."""
     lines = without_entries(deployed(engine="vllm-0.33").lines, ".out", "compile", "Graph", "init engine")
     lines = without_entries(lines, ".log", "Finished initializing")
     assert any("compile+graph_capture+engine_init+replica_finish" in name for name in phases_of(lines))
 
 
 def test_pip_is_seen_on_head_and_worker() -> None:
-    """Ray installs twice in series; with its own figures both are phases of the path, in their places."""
+    """Ray installs twice in sequence; with Ray's durations both are phases of the path."""
     deployment = deployed(pip=True)
     phases = phases_of(deployment.lines)
     for role, start in (("head", "serve_config_sent"), ("worker", "worker.ray_started")):
         truth = took_s(deployment, start, f"{role}.runtime_env_ready")
         phase = phases[f"{role}_runtime_env"]
         assert phase.shortest_s <= truth <= phase.longest_s
-        # Ray tells how long it built, not when it began: within moments of what it waited for.
+        # Ray reports the duration of a build, not its start: it begins within moments of its causes.
         assert phase.duration_s == pytest.approx(truth, abs=2.5)
     assert runtime_pip_seen(TraceView(deployment.lines)).value == "yes"
 
 
 def test_pip_without_figures_joins_its_neighbours() -> None:
-    """What was asked for and cannot be timed stays in the name of the phase it is part of."""
+    """A requested step without a time stays in the name of the phase that contains it."""
     lines = [line for line in deployed(pip=True).lines if line["resource"] != "ray-runtime-envs"]
     names = phases_of(lines)
     assert "head_runtime_env+app_build" in names
@@ -145,7 +147,7 @@ def test_pip_without_figures_joins_its_neighbours() -> None:
 
 
 def test_an_endpoint_of_the_worker_waits_for_the_worker() -> None:
-    """With the head kept out of the Service, the path ends with the worker's readiness."""
+    """With the head excluded from the Service, the path ends with the worker's readiness."""
     deployment = deployed(exclude_head=True)
     analysis = analyse(deployment.lines)
     assert [phase.end for phase in analysis.phases][-2:] == ["worker.ready", "endpoint_ready"]
@@ -155,7 +157,7 @@ def test_an_endpoint_of_the_worker_waits_for_the_worker() -> None:
 
 @pytest.mark.parametrize("autoscaler", ["karpenter", "cluster-autoscaler"])
 def test_a_nodeclaim_or_a_scale_up_event_announces_the_node(autoscaler: str) -> None:
-    """Karpenter's NodeClaim, or the cluster autoscaler's event, separates asking from booting."""
+    """Karpenter's NodeClaim, or the cluster autoscaler's event, separates the request from the boot."""
     deployment = deployed(autoscaler=autoscaler)
     phases = phases_of(deployment.lines)
     truth = took_s(deployment, "worker.node_requested", "worker.node_created")
@@ -164,7 +166,7 @@ def test_a_nodeclaim_or_a_scale_up_event_announces_the_node(autoscaler: str) -> 
 
 
 def test_luna_leaves_no_object_so_request_and_boot_are_joined() -> None:
-    """Its first sign is the Node: nothing is guessed in between."""
+    """The Node is the first object: the request is not guessed."""
     assert "worker_node_request+worker_node_boot" in phases_of(deployed(autoscaler="luna").lines)
 
 
@@ -172,9 +174,9 @@ def gpu_in(line: dict[str, Any]) -> bool:
     return "nvidia.com/gpu" in line["object"]["status"]["allocatable"]
 
 
-def test_karpenters_conditions_are_told_and_bound_the_gpu() -> None:
-    """Launched, Registered and Initialized are milestones; where the node's watch broke off, Initialized still says
-    when the GPU was there at the latest.
+def test_karpenters_conditions_are_milestones_and_bound_the_gpu() -> None:
+    """Launched, Registered and Initialized are milestones; after an interrupted watch of the node, Initialized is still
+    an upper bound for the GPU.
     """
     deployment = deployed(autoscaler="karpenter")
     told = ("worker.node_launched", "worker.node_registered", "worker.node_initialised")
@@ -196,7 +198,7 @@ def test_karpenters_conditions_are_told_and_bound_the_gpu() -> None:
 
 
 def test_the_gpu_is_observed_not_assumed() -> None:
-    """Allocatable has no stamp of its own: it came between the last version without it and the first with it."""
+    """Allocatable has no stamp: it changed between the last version without it and the first with it."""
     deployment = deployed()
     milestone = analyse(deployment.lines).milestone("worker.gpu_allocatable")
     assert milestone is not None
@@ -207,7 +209,7 @@ def test_the_gpu_is_observed_not_assumed() -> None:
 
 @pytest.mark.parametrize("pulled", ["plain", "waiting", "sized"])
 def test_every_wording_of_pulled_is_a_pull_of_the_init_container(pulled: str) -> None:
-    """The big pull is that of `wait-gcs-ready`; the main container's image is then present, with or without a tail."""
+    """The large pull is that of `wait-gcs-ready`; the main container's image is then present, in both wordings."""
     deployment = deployed(pulled=pulled)
     phases = phases_of(deployment.lines)
     truth = took_s(deployment, "worker.pull_started", "worker.pull_finished")
@@ -218,14 +220,14 @@ def test_every_wording_of_pulled_is_a_pull_of_the_init_container(pulled: str) ->
 
 @pytest.mark.parametrize("pulled", ["plain", "sized"])
 def test_an_image_that_was_present_has_no_pull(pulled: str) -> None:
-    """Neither a phase of zero nor a joined one, in both wordings."""
+    """A present image gives neither a phase of zero nor a joined one, in both wordings."""
     deployment = deployed(worker_image="present", head_image="present", pulled=pulled)
     assert not any("pull" in name for name in phases_of(deployment.lines))
 
 
 def test_kuberay_1_1_is_read_by_its_legacy_events_and_status() -> None:
-    """The origin's operator: events in whole seconds under other reasons, no conditions, `serviceStatus: Running`, a
-    longer cluster name. The same phases come of it.
+    """The origin's operator has events in whole seconds with other reasons, no conditions, `serviceStatus: Running` and
+    a longer cluster name. The phases are the same.
     """
     old, new = deployed(kuberay="1.1"), deployed(kuberay="1.7")
     analysis = analyse(old.lines)
@@ -243,7 +245,7 @@ def test_kuberay_1_1_is_read_by_its_legacy_events_and_status() -> None:
 
 @pytest.mark.parametrize("api", ["events", "events.events.k8s.io"])
 def test_either_event_api_is_enough(api: str) -> None:
-    """Both tell the same: a trace with one of them alone gives the same phases."""
+    """Both APIs contain the same: a trace with one of them gives the same phases."""
     deployment = deployed()
     other = {"events": "events.events.k8s.io", "events.events.k8s.io": "events"}[api]
     lines = [line for line in deployment.lines if line["resource"] != other]
@@ -251,7 +253,7 @@ def test_either_event_api_is_enough(api: str) -> None:
 
 
 def _endpoint(deployment: Deployment, *, managed: bool, annotated: bool) -> Milestone:
-    """Return the endpoint's milestone by its slice alone, told two hours late, with or without its stamps."""
+    """Return the endpoint's milestone from its slice alone, received two hours late, with or without its stamps."""
 
     def late(line: dict[str, Any]) -> None:
         line["received_at"] = line["received_at"].replace("T12:", "T14:")
@@ -260,15 +262,15 @@ def _endpoint(deployment: Deployment, *, managed: bool, annotated: bool) -> Mile
         metadata |= {"annotations": metadata.get("annotations", {}) if annotated else {}}
 
     view = TraceView(changed(deployment.lines, "endpointslices", late))
-    sighting = read_sightings(view, read_logs((), None))["endpoint_ready"][0]
-    placed = milestone("endpoint_ready", sighting, Clocks(view))
+    observation = read_observations(view, read_logs((), None))["endpoint_ready"][0]
+    placed = milestone("endpoint_ready", observation, Clocks(view))
     assert placed is not None
     return placed
 
 
 def test_stamps_of_managed_fields_and_of_the_trigger_bound_what_has_none() -> None:
-    """An endpoint that was told hours late is bounded on both sides by the write that brought it; without that stamp
-    from below by the change's trigger, which is the worker's Ready; without both by the slice's creation.
+    """An endpoint received hours late is bounded on both sides by the write that brought it. Without that stamp its
+    lower bound is the trigger of the change, the worker's Ready; without both it is the slice's creation.
     """
     deployment = deployed(exclude_head=True)
     truth = deployment.truth["endpoint_ready"]
@@ -282,7 +284,7 @@ def test_stamps_of_managed_fields_and_of_the_trigger_bound_what_has_none() -> No
 
 
 def test_a_trigger_that_is_no_pods_ready_bounds_nothing() -> None:
-    """A Service's creation triggers a slice too, by another clock: it is not taken for a kubelet's word."""
+    """A Service's creation also triggers a slice, by another clock: it is not read as a kubelet's stamp."""
     deployment = deployed(exclude_head=True)
     lines = [line for line in deployment.lines if line["resource"] != "pods"]
     other = Deployment(lines, deployment.truth, deployment.skews, deployment.scenario, deployment.distortion)

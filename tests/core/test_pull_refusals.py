@@ -1,4 +1,4 @@
-"""An image that will never come ends the wait; one that may still come does not."""
+"""An image that cannot be pulled ends the wait; one that may still be pulled does not."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +9,7 @@ from airflow_llm_provisioning.core.pull_refusals import PullRefusals
 from airflow_llm_provisioning.core.readiness import Readiness
 
 BEGIN = datetime(2026, 5, 4, 12, tzinfo=UTC)
-# containerd's words for an absent tag, ECR's for a missing right, and Azure's for a missing role.
+# Messages of containerd for an absent tag, of ECR for a missing permission, and of Azure for a missing role.
 NOT_FOUND = 'failed to resolve reference "r/i:absent": r/i:absent: not found'
 FORBIDDEN = 'failed to resolve reference "r/i:1": unexpected status from HEAD request: 403 Forbidden'
 UNAUTHORIZED = "failed to authorize: failed to fetch anonymous token: unexpected status: 401 Unauthorized"
@@ -33,8 +33,8 @@ def lasting(*seen: tuple[float, dict[str, Any]], asked_s: float, kind: str = "MO
 
 
 @pytest.mark.parametrize("message", [NOT_FOUND, FORBIDDEN, UNAUTHORIZED])
-def test_a_registrys_no_that_lasts_is_final(message: str) -> None:
-    """Both of the kubelet's reasons in turns are one failure, counted from its first sight."""
+def test_a_lasting_refusal_of_a_registry_is_final(message: str) -> None:
+    """The kubelet's two alternating reasons are one failure, counted from the first one."""
     turns = ((0, pod("ErrImagePull", message)), (2, pod("ImagePullBackOff", message)), (12, pod("ErrImagePull")))
     assert lasting(*turns, asked_s=179) is None
     said = lasting(*turns, asked_s=180)
@@ -55,12 +55,12 @@ def test_a_registrys_no_that_lasts_is_final(message: str) -> None:
     ],
 )
 def test_what_may_pass_is_waited_for(passing: dict[str, Any]) -> None:
-    """Throttling, a broken connection, a container that is being made: no verdict, however long."""
+    """Throttling, an interrupted connection and a container being created give no verdict, however long."""
     assert lasting((0, passing), asked_s=4000) is None
 
 
-def test_an_image_that_came_after_all_clears_the_refusal() -> None:
-    """A role that was granted late: the container runs, or its pod is gone."""
+def test_a_late_pull_clears_the_refusal() -> None:
+    """With a role that was granted late the container runs, or its pod is gone."""
     assert lasting((0, pod("ErrImagePull")), (100, pod(None)), asked_s=400) is None
     refusals = PullRefusals()
     refusals.feed(pod("ErrImagePull"), "MODIFIED", BEGIN)
@@ -75,7 +75,7 @@ def line(second: float, resource: str, obj: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("cluster", "state"), [("a-x1", "failed"), ("b-x1", "pending")])
 def test_the_wait_ends_for_a_pod_of_this_rayservice_only(cluster: str, state: str) -> None:
-    """KubeRay says nothing of it: the pod does, and somebody else's pod says nothing about ours."""
+    """KubeRay does not report it: the pod of this RayService does, and pods of others do not count."""
     service = {
         "metadata": {"name": "a", "namespace": "n", "uid": "rs", "creationTimestamp": "2026-05-04T12:00:00Z"},
         "status": {"pendingServiceStatus": {"rayClusterName": "a-x1"}},

@@ -1,4 +1,6 @@
-"""Ready by the serve Service's first endpoint; failed early where waiting is pointless; never by a namesake."""
+"""Ready by the serve Service's first endpoint; failed early if waiting is pointless; objects of the same name do not
+count.
+"""
 
 from typing import Any
 
@@ -48,7 +50,7 @@ def judge(*lines: dict[str, Any], **options: Any) -> Readiness:
 
 @pytest.mark.parametrize("ready", [True, None])
 def test_a_ready_endpoint_is_the_finish_line(ready: bool | None) -> None:
-    """An endpoint whose `ready` is true, or unset, ends the wait; absent means ready in discovery/v1."""
+    """An endpoint whose `ready` is true or unset ends the wait; unset means ready in discovery/v1."""
     assert judge(rayservice(0), endpoints(61, ready=ready)).state == "endpoint_ready"
 
 
@@ -64,18 +66,20 @@ def test_a_ready_endpoint_is_the_finish_line(ready: bool | None) -> None:
     ],
 )
 def test_other_endpoints_are_not_the_finish_line(other: dict[str, Any]) -> None:
-    """Not ready, without address, of another Service, of an earlier namesake, deleted, or nothing at all."""
+    """Endpoints that are not ready, have no address, belong to another Service or to an earlier object of that name, or
+    are deleted, do not count.
+    """
     assert judge(rayservice(0), other).state == "pending"
 
 
-def test_a_slice_of_somebody_elses_service_is_not_ours() -> None:
-    """A Service that another RayService owns does not make ours ready, whatever its name."""
+def test_a_slice_of_a_foreign_service_does_not_count() -> None:
+    """A Service that another RayService owns does not make this one ready."""
     assert judge(rayservice(0), service(1, "svc", "other"), endpoints(61)).state == "pending"
     assert judge(rayservice(0), service(1, "svc", "rs"), endpoints(61)).state == "endpoint_ready"
 
 
 def test_initializing_timeout_fails_at_once() -> None:
-    """KubeRay does not try again after it, so neither do we; the reason says what it said."""
+    """KubeRay does not retry after it, so the wait ends; the reason contains KubeRay's message."""
     condition = {"type": "Ready", "status": "False", "reason": "InitializingTimeout", "message": "took 75s"}
     found = judge(rayservice(80, status={"conditions": [condition]}))
     assert found.state == "failed"
@@ -88,7 +92,7 @@ def status(state: str, message: str = "") -> dict[str, Any]:
 
 
 def test_a_failed_application_ends_the_wait_after_its_grace() -> None:
-    """DEPLOY_FAILED must stay for the grace; time passing is enough, no further line is needed."""
+    """DEPLOY_FAILED must last for the grace period; no further line is needed."""
     readiness = judge(rayservice(20, status=status("DEPLOY_FAILED", "boom")), deploy_failed_grace_s=30)
     assert readiness.state == "pending"
     readiness.feed(line(51, "BOOKMARK", "pods", {}))
@@ -97,7 +101,7 @@ def test_a_failed_application_ends_the_wait_after_its_grace() -> None:
 
 
 def test_a_vanished_status_does_not_clear_a_failure_and_another_does() -> None:
-    """The status may vanish while the head is unready; only a retry that is seen starts the clock again."""
+    """The status may be missing while the head is not ready; only an observed retry restarts the grace period."""
     vanished = judge(
         rayservice(20, status=status("DEPLOY_FAILED")), rayservice(30, status={}), rayservice(60, status={})
     )
@@ -110,8 +114,8 @@ def test_a_vanished_status_does_not_clear_a_failure_and_another_does() -> None:
     assert retried.state == "pending"
 
 
-def test_serve_answers_count_only_from_our_cluster() -> None:
-    """A poll of another RayCluster's dashboard says nothing about ours."""
+def test_serve_answers_of_other_clusters_do_not_count() -> None:
+    """A poll of another RayCluster's dashboard does not count."""
     body = {"applications": {"llm": {"status": "DEPLOY_FAILED", "message": "boom"}}}
     ours = line(20, None, "serve-rest", body, service="c-head-svc", status_code=200)
     foreign = line(20, None, "serve-rest", body, service="d-head-svc", status_code=200)
@@ -121,18 +125,18 @@ def test_serve_answers_count_only_from_our_cluster() -> None:
 
 
 @pytest.mark.parametrize("gone", [{"kind": "DELETED"}, {"metadata": {"deletionTimestamp": "2026-05-04T12:00:30Z"}}])
-def test_deletion_by_somebody_else_fails(gone: dict[str, Any]) -> None:
-    """Whoever deleted it, it will not become ready."""
+def test_deletion_by_another_actor_fails(gone: dict[str, Any]) -> None:
+    """A deleted RayService cannot become ready."""
     assert judge(rayservice(0), rayservice(30, **gone)).state == "failed"
 
 
-def test_a_namesake_with_another_uid_is_ignored() -> None:
-    """Deleting an older RayService of the same name does not end the wait for ours."""
+def test_a_rayservice_with_another_uid_is_ignored() -> None:
+    """Deleting an older RayService of the same name does not end the wait."""
     assert judge(rayservice(0), rayservice(30, kind="DELETED", uid="older"), uid="rs").state == "pending"
 
 
 def test_refusals_are_notes_and_no_failure() -> None:
-    """Quota and capacity refusals are worth telling once; autoscalers go on trying."""
+    """Quota and capacity refusals are noted once; autoscalers retry."""
     event = {
         "reason": "FailedScaleUp", "message": "QUOTA_EXCEEDED: Quota 'NVIDIA_L4_GPUS' exceeded",
         "involvedObject": {"kind": "Pod", "name": "p"}, "metadata": {"creationTimestamp": "2026-05-04T12:00:10Z"},
@@ -149,8 +153,8 @@ def test_refusals_are_notes_and_no_failure() -> None:
 GOOD = b'{"model": "m", "choices": [{"text": "hello", "finish_reason": "stop"}]}'
 
 
-def test_a_whole_answer_of_the_asked_model_is_valid() -> None:
-    """The one reply that counts."""
+def test_a_whole_answer_of_the_requested_model_is_valid() -> None:
+    """This is the only valid reply."""
     assert reply_flaw(200, {"Content-Type": "application/json"}, GOOD, expect_model="m") is None
 
 
@@ -170,5 +174,5 @@ def test_a_whole_answer_of_the_asked_model_is_valid() -> None:
     ],
 )
 def test_servers_that_cannot_answer_are_refused(status_code: int, headers: dict[str, str], body: bytes) -> None:
-    """Healthy but empty, cut, a page, a stream, another model, an error: none is a completion, each says why."""
+    """An empty, truncated, HTML or streamed answer, another model and an error are no completion; each has a reason."""
     assert reply_flaw(status_code, headers, body, expect_model="m")

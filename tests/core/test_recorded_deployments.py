@@ -1,4 +1,4 @@
-"""The four recordings of real deployments: milestones, phases, readiness and verdicts as their README states them."""
+"""The four recordings of real deployments: milestones, phases, readiness and verdicts agree with their README."""
 
 import json
 from datetime import timedelta
@@ -13,7 +13,7 @@ from airflow_llm_provisioning.core.timing.milestones import PHASES
 from airflow_llm_provisioning.core.trace import TraceView, decode_trace, encode_chunk, redact
 
 # Seconds after the first watch line of the RayService, from section 4 of the recordings' README. `init_finished` and
-# `gpu_allocatable` are receipts there; receipts come milliseconds after the server's own instant.
+# `gpu_allocatable` are receipts there; receipts are milliseconds later than the server's instants.
 TABLE = {
     "static": {
         "head.pod_created": 2.16, "head.scheduled": 2.19, "head.pull_started": 2.77, "head.pull_finished": 19.99,
@@ -60,7 +60,7 @@ def analyses(recordings: dict[str, bytes]) -> dict[str, Analysis]:
 
 @pytest.mark.parametrize("name", TABLE)
 def test_milestones_of_the_table_lie_within_their_bounds(name: str, analyses: dict[str, Analysis]) -> None:
-    """Every instant the README names lies between the bounds, and the likeliest point is within a tenth of a second."""
+    """Every instant in the README is between the bounds, and the likeliest point is within a tenth of a second."""
     analysis = analyses[name]
     submitted = analysis.milestone("submitted")
     assert submitted is not None
@@ -75,7 +75,7 @@ def test_milestones_of_the_table_lie_within_their_bounds(name: str, analyses: di
 
 @pytest.mark.parametrize("name", READY)
 def test_phases_of_a_recording_sum_to_its_total(name: str, analyses: dict[str, Analysis]) -> None:
-    """The partition is exact, in order, of known names, and ends where the endpoint became ready."""
+    """The partition is exact, ordered, has known names, and ends at the ready endpoint."""
     analysis = analyses[name]
     assert analysis.outcome == "ready"
     assert analysis.total_s == pytest.approx(READY[name], abs=0.02)
@@ -88,34 +88,34 @@ def test_phases_of_a_recording_sum_to_its_total(name: str, analyses: dict[str, A
 
 
 def test_a_late_node_decides_by_its_gpu(analyses: dict[str, Analysis]) -> None:
-    """Where the node came late the path runs over the worker's node, pull and init container, and not over the head."""
+    """With a late node the path contains the worker's node, pull and init container, and not the head."""
     phases = {phase.name: phase for phase in analyses["node-late"].phases}
     assert phases["worker_gpu_setup"].duration_s == pytest.approx(10.18, abs=0.05)
     assert phases["worker_image_pull"].shortest_s <= 12.122 <= phases["worker_image_pull"].longest_s
     assert phases["worker_image_pull"].duration_s == pytest.approx(12.12, abs=0.05)
-    # Nobody announced the node: what it was asked and booted in cannot be told apart.
+    # The trace has no request of the node, so request and boot cannot be separated.
     assert "worker_node_request+worker_node_boot" in phases
     assert not any(name.startswith("head_") for name in phases)
 
 
 def test_a_dynamic_deployment_waits_for_head_then_autoscaler(analyses: dict[str, Analysis]) -> None:
-    """With workers from zero the head's start comes before the worker's on the same path."""
+    """With workers from zero the head's start precedes the worker's on the same path."""
     names = [phase.name for phase in analyses["dynamic"].phases]
     assert analyses["dynamic"].setup == "dynamic"
     assert names.index("head_readiness") < names.index("ray_autoscaling") < names.index("worker_wait_gcs")
-    # The image was there: no pull is invented.
+    # The image was present, so there is no pull.
     assert not any("pull" in name for name in names)
 
 
 def test_stamps_of_one_log_give_narrow_phases(analyses: dict[str, Analysis]) -> None:
-    """Two lines of one log differ by exactly what is between them, whatever that clock's error."""
+    """Two lines of one log differ by exactly the time between them, independent of that clock's offset."""
     download = next(phase for phase in analyses["static"].phases if phase.name == "weight_download")
     assert download.shortest_s >= 2.99
     assert download.longest_s <= 3.01
 
 
 def test_a_failed_deployment_has_no_total_and_says_why(recordings: dict[str, bytes]) -> None:
-    """DEPLOY_FAILED ends the wait after the grace with the exception in the reason; the analysis invents no total."""
+    """DEPLOY_FAILED ends the wait after the grace period with the exception as reason; the analysis has no total."""
     judge = Readiness("llm-model-serve", "serving", deploy_failed_grace_s=5)
     for line in decode_trace(recordings["failed"]).lines:
         judge.feed(line)
@@ -128,8 +128,8 @@ def test_a_failed_deployment_has_no_total_and_says_why(recordings: dict[str, byt
 
 
 @pytest.mark.parametrize("name", READY)
-def test_readiness_fires_on_the_endpoint_and_not_before(name: str, recordings: dict[str, bytes]) -> None:
-    """The judge turns with the line that brings the first ready endpoint of the serve Service."""
+def test_readiness_begins_with_the_endpoint_and_not_before(name: str, recordings: dict[str, bytes]) -> None:
+    """The state changes with the line of the first ready endpoint of the serve Service."""
     judge = Readiness("llm-model-serve", "serving")
     lines = decode_trace(recordings[name]).lines
     turned = next(line for line in lines if judge.feed(line) != "pending")
@@ -139,7 +139,7 @@ def test_readiness_fires_on_the_endpoint_and_not_before(name: str, recordings: d
 
 
 def test_images_arrive_as_recorded(recordings: dict[str, bytes]) -> None:
-    """The worker's pull is its init container's, with the kubelet's own seconds and bytes; present is not pulled."""
+    """The worker's pull is its init container's, with the kubelet's figures; a present image is not pulled."""
     static = TraceView(decode_trace(recordings["static"]).lines)
     arrival = image_arrival(static, static.worker)
     assert (arrival.delivered, arrival.pull_s, arrival.size_bytes) == ("pulled", 17.427, 160024299)
@@ -148,15 +148,15 @@ def test_images_arrive_as_recorded(recordings: dict[str, bytes]) -> None:
 
 
 def test_nodes_that_were_there_make_a_start_warm(analyses: dict[str, Analysis]) -> None:
-    """All recordings ran on a standing head node, so none may pass for cold."""
+    """All recordings ran on an existing head node, so none may count as cold."""
     assert {analysis.start for name, analysis in analyses.items() if name != "failed"} == {"warm"}
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_a_redacted_trace_tells_the_same(
+def test_a_redacted_trace_gives_the_same_numbers(
     name: str, recordings: dict[str, bytes], analyses: dict[str, Analysis]
 ) -> None:
-    """What the recorder drops is nothing the measurement needs; stored in chunks the numbers stay the same."""
+    """The measurement needs none of the dropped values; stored in chunks the numbers are the same."""
     lines = [
         {**line, "object": redact(line["resource"], line["object"])} for line in decode_trace(recordings[name]).lines
     ]
@@ -168,7 +168,7 @@ def test_a_redacted_trace_tells_the_same(
 
 @pytest.mark.parametrize("name", TABLE)
 def test_a_recording_cut_anywhere_gives_a_stated_outcome(name: str, recordings: dict[str, bytes]) -> None:
-    """A recording that stops early analyses without error, and is ready only if its endpoint was in it."""
+    """A recording that ends early is analysed without an error, and is ready only if it contains the endpoint."""
     data = recordings[name]
     for part in (50, 5, 2):
         analysis = analyse_trace(data[: len(data) // part])

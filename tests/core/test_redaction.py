@@ -1,4 +1,4 @@
-"""What the recorder may keep: switches that decide verdicts, no secret, no repeat."""
+"""What the recorder stores: switches that decide verdicts, no secret, no repeat."""
 
 import json
 
@@ -6,7 +6,7 @@ from airflow_llm_provisioning.core.trace import Deduplicator, redact
 
 
 def test_environment_values_go_and_names_stay() -> None:
-    """A token in a container's environment never reaches a trace; the switches of the download treatment do."""
+    """A token in a container's environment is never stored; the switches of the download treatment are."""
     pod = {
         "spec": {
             "containers": [
@@ -29,7 +29,7 @@ def test_environment_values_go_and_names_stay() -> None:
 
 
 def test_serve_configuration_loses_its_variables_and_keeps_its_packages() -> None:
-    """The configuration is text inside the RayService: its env_vars are redacted, pip stays readable for verdicts."""
+    """The configuration is text inside the RayService: its env_vars are redacted, and pip stays readable."""
     config = "applications:\n- name: llm\n  runtime_env:\n    env_vars:\n      TOKEN: secret\n    pip: [vllm==0.5.4]\n"
     kept = redact("rayservices", {"spec": {"serveConfigV2": config}})["spec"]["serveConfigV2"]
     assert "secret" not in kept
@@ -38,7 +38,7 @@ def test_serve_configuration_loses_its_variables_and_keeps_its_packages() -> Non
 
 
 def test_runtime_environments_in_answers_lose_their_variables() -> None:
-    """Ray's and Serve's own answers repeat the variables, as mappings and as text."""
+    """The answers of Ray and Serve repeat the variables, as mappings and as text."""
     answer = {
         "runtime_env": {"env_vars": {"TOKEN": "secret"}},
         "serialized_runtime_env": '{"env_vars": {"T": "secret"}}',
@@ -47,7 +47,7 @@ def test_runtime_environments_in_answers_lose_their_variables() -> None:
 
 
 def test_bulk_and_copies_go() -> None:
-    """The copy of kubectl, managed fields' contents, secrets' data and Serve's ever-changing metrics are not kept."""
+    """The copy of kubectl, managed fields' content, the data of secrets and Serve's metrics are not stored."""
     obj = {
         "metadata": {
             "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "all of it", "a": "b"},
@@ -63,9 +63,9 @@ def test_bulk_and_copies_go() -> None:
     assert "data" not in redact("configmaps", obj)
 
 
-def test_a_version_is_news_once() -> None:
-    """The same version again, or an older one after a re-list, is no news; a newer one, a deletion and a bookmark are
-    told apart.
+def test_a_version_is_new_once() -> None:
+    """A repeated version, or an older one after a new list, is not new; a newer one, a deletion and a bookmark are
+    distinguished.
     """
 
     def obj(version: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""A replay is the same text or names every value that is not."""
+"""A replay gives the same text, or names every changed value."""
 
 import json
 from dataclasses import replace as with_values
@@ -42,8 +42,8 @@ def told(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, str, Any, 
     return [(item.change, " ".join(item.path), item.old, item.new) for item in found]
 
 
-def test_the_same_trace_gives_the_same_bytes_in_whatever_chunks() -> None:
-    """Stored in chunks, in one file, or plain: one text."""
+def test_the_same_trace_gives_the_same_bytes_in_all_chunks() -> None:
+    """Stored in chunks, in one file, or plain, a trace gives one text."""
     lines = small_trace()
     plain = b"".join(json.dumps(item).encode() + b"\n" for item in lines)
     texts = {replay(small_chunks()), replay(encode_chunk(lines)), replay(plain)}
@@ -53,20 +53,20 @@ def test_the_same_trace_gives_the_same_bytes_in_whatever_chunks() -> None:
 
 @given(DOCUMENTS, DOCUMENTS)
 def test_two_results_differ_exactly_if_their_texts_do(old: dict[str, Any], new: dict[str, Any]) -> None:
-    """No difference means the same bytes, and other bytes always have a difference to show."""
+    """No difference means the same bytes, and different bytes always have a difference."""
     found = differences(computed(old), computed(new))
     assert bool(found) == (result_text(old) != result_text(new))
 
 
 def test_a_changed_value_is_named_with_old_and_new() -> None:
-    """The number itself, and where it stands."""
+    """The old and new value are named with their place."""
     old = {"total_s": 10.0, "phases": [{"name": "pull", "duration_s": 4.0, "longest_s": 5.0}]}
     new = {"total_s": 10.5, "phases": [{"name": "pull", "duration_s": 4.5, "longest_s": 5.0}]}
     assert told(old, new) == [("changed", "total_s", 10.0, 10.5), ("changed", "phases pull duration_s", 4.0, 4.5)]
 
 
 def test_a_phase_that_was_put_in_changes_no_other() -> None:
-    """Entries are compared by name, not by place."""
+    """Entries are compared by name, not by position."""
     old = {"phases": [{"name": "a", "duration_s": 1.0}, {"name": "c", "duration_s": 3.0}]}
     new = {"phases": [{"name": "a", "duration_s": 1.0}, {"name": "b", "duration_s": 2.0}, *old["phases"][1:]]}
     assert told(old, new) == [("appeared", "phases b", None, 2.0)]
@@ -74,7 +74,7 @@ def test_a_phase_that_was_put_in_changes_no_other() -> None:
 
 
 def test_flags_and_evidence_come_and_go_whole() -> None:
-    """A sentence that changed is one gone and one come."""
+    """A changed sentence is one that vanished and one that appeared."""
     old = {"flags": ["clock: off by 3 s"], "verdicts": [{"claim": "cold_start", "value": "yes", "evidence": ["a"]}]}
     new = {"flags": [], "verdicts": [{"claim": "cold_start", "value": "no", "evidence": ["b"]}]}
     assert told(old, new) == [
@@ -86,17 +86,17 @@ def test_flags_and_evidence_come_and_go_whole() -> None:
 
 
 def test_true_is_not_one() -> None:
-    """Python calls them equal; they are not the same bytes."""
+    """Python treats them as equal, but their bytes differ."""
     assert told({"x": True}, {"x": 1}) == [("changed", "x", True, 1)]
 
 
 def test_another_order_is_a_difference_too() -> None:
-    """Byte for byte means it."""
+    """Values in another order are not the same bytes."""
     assert [item.path for item in differences(computed({"a": 1, "b": 2}), computed({"b": 2, "a": 1}))] == [("text",)]
 
 
 def test_a_row_agrees_with_the_analysis_it_was_made_of() -> None:
-    """And a row that was changed afterwards is found out, value by value."""
+    """A row that was changed afterwards is reported, value by value."""
     judgement = judge_trace(small_chunks(), [])
     closed_at = datetime(2026, 5, 4, 13, tzinfo=UTC)
     row = trial_row(a_planned_trial("night-1"), judgement, outcomes=(), wait_state=None, closed_at=closed_at)
@@ -113,13 +113,13 @@ def test_a_row_agrees_with_the_analysis_it_was_made_of() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"hello\n", b"\x89PNG\r\n", b"[1]\n"])
 def test_what_is_no_trace_is_refused(data: bytes) -> None:
-    """With what to give instead."""
-    with pytest.raises(TraceError, match=r"not one line of it is ours"):
+    """The message says what to give instead."""
+    with pytest.raises(TraceError, match=r"is a trace line"):
         replay(data)
 
 
 def test_a_newer_format_is_refused() -> None:
-    """It is not guessed at."""
+    """A newer format is not interpreted."""
     header, *lines = small_trace()
     header["object"]["format"] = 99
     with pytest.raises(TraceError, match=r"format 99.*upgrade"):
@@ -127,21 +127,21 @@ def test_a_newer_format_is_refused() -> None:
 
 
 def test_a_cut_trace_is_computed_up_to_the_cut() -> None:
-    """What came before it counts, and the result says so."""
+    """The lines before the truncation count, and the result says so."""
     first, second = small_chunks()
     document = json.loads(replay(first + second[: len(second) // 2]))
     assert document["milestones"]
     assert [flag.partition(":")[0] for flag in document["flags"]].count("cut") == 1
 
 
-def test_a_trace_of_nobody_is_named() -> None:
-    """Neither a file nor in the store."""
+def test_an_unknown_trace_is_named() -> None:
+    """The message names an id that is neither a file nor in the store."""
     with pytest.raises(TraceError, match="no stored trace named 'nobody'"):
         trace_bytes("nobody", [])
 
 
 def test_a_result_that_is_none_is_refused() -> None:
-    """A damaged text of an earlier result is no result of zeroes."""
+    """A damaged text of an earlier result is no result of zeros."""
     with pytest.raises(TraceError, match="no JSON"):
         differences(Computed("1", "{"), computed({}))
     with pytest.raises(TraceError, match="no object"):
@@ -149,7 +149,7 @@ def test_a_result_that_is_none_is_refused() -> None:
 
 
 def test_a_difference_is_json() -> None:
-    """For `--json`."""
+    """Differences can be printed with `--json`."""
     assert Difference(("a", "b"), "changed", 1, 2).as_dict() == {
         "path": ["a", "b"], "change": "changed", "old": 1, "new": 2
     }  # fmt: skip

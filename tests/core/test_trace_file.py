@@ -1,4 +1,4 @@
-"""A trace that is given away: what it carries, what it must not hold, and that it stays the same trace."""
+"""An exported trace: its content, what it must not contain, and that it stays the same trace."""
 
 import contextlib
 import gzip
@@ -16,7 +16,7 @@ from airflow_llm_provisioning.core.trace.secrets import find_secrets, without_se
 from airflow_llm_provisioning.core.trace_file import exported, read_trace_file, refusal
 from airflow_llm_provisioning.exceptions import TraceError
 
-# Put together here, so that no scanner takes this file for a leak.
+# Assembled here, so that no scanner takes this file for a leak.
 SECRETS = {
     "a private key": "-----BEGIN RSA " + "PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----",
     "a JSON web token": "ey" + "JhbGciOiJIUzI1NiJ9.ey" + "JzdWIiOiIxMjM0In0.c2lnbmF0dXJl",
@@ -42,7 +42,7 @@ def with_log(text: str) -> list[dict[str, Any]]:
 
 
 def test_an_exported_trace_replays_as_before_and_carries_what_was_computed() -> None:
-    """The file is enough: recording, trial and result by which version."""
+    """The file is sufficient: recording, trial, and result with its version."""
     chunks = small_chunks()
     before = Computed("0.1+x", replay(chunks))
     found = read_trace_file(exported(chunks, {"trial_id": "night-1", "total_s": 61.0}, before))
@@ -53,13 +53,13 @@ def test_an_exported_trace_replays_as_before_and_carries_what_was_computed() -> 
 
 
 def test_exporting_an_exported_trace_adds_nothing() -> None:
-    """The result it came with stays the one it carries."""
+    """The result in the file stays unchanged."""
     once = exported(small_chunks(), {"trial_id": "a"}, Computed("1", "{}\n"))
     assert exported([once], {"trial_id": "b"}, Computed("2", "{}\n")) == once
 
 
 def test_the_same_recording_has_one_id_however_it_is_packed() -> None:
-    """Packed or plain, with a result or without; another recording has another."""
+    """Packed or plain, with a result or without, the id is the same; another recording has another id."""
     lines = small_trace()
     plain = b"".join(map(encode_line, lines))
     files = [plain, gzip.compress(plain), b"".join(small_chunks()), exported(small_chunks(), {}, Computed("1", "{}\n"))]
@@ -68,13 +68,13 @@ def test_the_same_recording_has_one_id_however_it_is_packed() -> None:
 
 
 def test_every_shape_has_its_example() -> None:
-    """None is listed that nothing shows to work."""
+    """Every listed format has an example that shows that it works."""
     assert {shape.what for shape in SHAPES} == set(SECRETS)
 
 
 @pytest.mark.parametrize("what", SECRETS)
 def test_a_credential_in_a_log_is_found_named_by_its_place_and_taken_out(what: str) -> None:
-    """The sentence says where, and never what it says."""
+    """The sentence names the place, and never the content."""
     lines = with_log(f"starting\n{SECRETS[what]} and so on\n")
     found = read_trace_file(encode_chunk(lines))
     assert [(item.line, item.resource, item.place, item.what) for item in found.findings] == [
@@ -90,7 +90,7 @@ def test_a_credential_in_a_log_is_found_named_by_its_place_and_taken_out(what: s
 
 
 def test_what_redaction_drops_is_found_too() -> None:
-    """A recording that was never redacted holds the values of its environment."""
+    """A recording without redaction contains the values of its environment."""
     pod = {"metadata": {"uid": "p"}, "spec": {"containers": [{"env": [{"name": "X", "value": "y"}]}]}}
     lines = [*small_trace(), line(AT, "ADDED", "pods", pod)]
     (found,) = find_secrets(lines)
@@ -111,22 +111,22 @@ def test_what_redaction_drops_is_found_too() -> None:
     ],
 )
 def test_what_is_no_credential_passes(harmless: str) -> None:
-    """A check that cries wolf would be switched off."""
+    """A check with false alarms would be switched off."""
     assert find_secrets(with_log(harmless)) == ()
 
 
 def test_lines_that_cannot_be_read_cannot_be_checked() -> None:
-    """So they do not leave."""
+    """Unreadable lines are not exported."""
     found = read_trace_file(
         b"".join(map(encode_line, small_trace()[:-1])) + b"rubbish\n" + encode_line(small_trace()[-1])
     )
     assert not found.clean
-    assert "1 lines cannot be read" in refusal(found, "exported")
+    assert "1 lines are unreadable" in refusal(found, "exported")
     assert found.cleaned().clean
 
 
-def test_a_cut_stays_told_when_secrets_are_taken_out() -> None:
-    """The copy is whole gzip, so a mark says what the cut said before."""
+def test_a_truncation_is_still_reported_after_redaction() -> None:
+    """The copy is complete gzip, so a mark keeps the information about the truncation."""
     lines = with_log(SECRETS["an AWS access key"])
     whole = b"".join(map(encode_line, lines))
     found = read_trace_file(whole[:-30])
@@ -134,11 +134,11 @@ def test_a_cut_stays_told_when_secrets_are_taken_out() -> None:
     cleaned = found.cleaned()
     assert cleaned.clean
     flags = json.loads(replay(cleaned.data))["flags"]
-    assert [flag for flag in flags if "the rest of the trace" in flag and "stops in the middle" in flag]
+    assert [flag for flag in flags if "the rest of the trace" in flag and "is incomplete" in flag]
 
 
 def test_a_result_without_its_recording_is_no_trace() -> None:
-    """There is nothing to compute again."""
+    """Without a recording nothing can be computed again."""
     result = encode_line(line(AT, "RESULT", "trace", {"analysis": "{}"}))
     with pytest.raises(TraceError, match="no recording"):
         read_trace_file(result)
@@ -146,8 +146,8 @@ def test_a_result_without_its_recording_is_no_trace() -> None:
 
 @pytest.mark.parametrize("kind", ["HEADER", "RESULT", "END"])
 @pytest.mark.parametrize("broken", [{}, {"object": None}, {"object": []}, {"object": {"analysis": 3, "trial": "x"}}])
-def test_a_damaged_line_of_ours_ends_in_a_result_or_a_sentence(kind: str, broken: dict[str, Any]) -> None:
-    """No content of a file is an exception of another kind."""
+def test_a_damaged_result_line_gives_a_result_or_a_sentence(kind: str, broken: dict[str, Any]) -> None:
+    """No content of a file raises an exception of another kind."""
     item = {"received_at": "2026-05-04T12:00:00Z", "type": kind, "resource": "trace", **broken}
     data = b"".join(map(encode_line, [*small_trace()[1:], item]))
     with contextlib.suppress(TraceError):

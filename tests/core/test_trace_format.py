@@ -1,4 +1,4 @@
-"""The trace's format: what is written is read again, byte for byte, in any chunks."""
+"""The trace's format: written lines are read again, byte for byte, in any chunks."""
 
 import json
 from datetime import UTC, datetime
@@ -38,7 +38,7 @@ LINES = st.builds(
 
 @given(st.lists(LINES, min_size=1, max_size=8), st.integers(1, 8))
 def test_lines_survive_writing_in_any_chunks(lines: list[dict[str, object]], size: int) -> None:
-    """Chunks of any size, put together, give the same lines; the same lines give the same bytes."""
+    """Chunks of any size, concatenated, give the same lines; the same lines give the same bytes."""
     chunks = [encode_chunk(lines[start : start + size]) for start in range(0, len(lines), size)]
     decoded = decode_trace(chunks)
     assert list(decoded.lines) == json.loads(json.dumps(lines))
@@ -48,14 +48,14 @@ def test_lines_survive_writing_in_any_chunks(lines: list[dict[str, object]], siz
 
 @given(LINES)
 def test_a_line_is_one_line(item: dict[str, object]) -> None:
-    """No content breaks a line in two, not even one with line separators in it."""
+    """No content splits a line, not even one with line separators."""
     data = encode_line(item)
     assert data.count(b"\n") == 1
     assert decode_line(data) == json.loads(data)
 
 
 def test_own_lines_are_found_again() -> None:
-    """Header, marks, evidence and end are what the view answers with."""
+    """The view returns header, marks, evidence and end."""
     view = TraceView(
         [
             header_line(AT, origin="measured", namespace="a", name="b", uid="u", trial={"variant": "baseline"}),
@@ -72,13 +72,13 @@ def test_own_lines_are_found_again() -> None:
 
 @pytest.mark.parametrize("bad", [b"{", b"[]", b'{"received_at": "soon", "resource": "pods"}', b'{"resource": "pods"}'])
 def test_a_line_that_is_none_is_refused(bad: bytes) -> None:
-    """Without an instant and a resource there is no line of a trace."""
+    """Without an instant and a resource it is no trace line."""
     with pytest.raises(TraceError):
         decode_line(bad)
 
 
 def test_foreign_lines_in_between_are_counted() -> None:
-    """A trace with rubbish in it is read without the rubbish, and says how much there was."""
+    """Foreign lines in a trace are skipped and counted."""
     good = encode_line(mark_line(AT, "x"))
     decoded = decode_trace(good + b"rubbish\n" + good)
     assert (len(decoded.lines), decoded.unreadable_lines) == (2, 1)
@@ -86,7 +86,7 @@ def test_foreign_lines_in_between_are_counted() -> None:
 
 @pytest.mark.parametrize("version", [0, True, "1", None, 1.5])
 def test_a_header_without_a_format_number_is_damaged(version: object) -> None:
-    """The format is a whole number from 1; anything else is not guessed at."""
+    """The format is a whole number from 1; other values are not interpreted."""
     header = header_line(AT, origin="measured", namespace="a", name="b")
     header["object"]["format"] = version
     with pytest.raises(TraceError, match="format"):

@@ -296,8 +296,11 @@ HONOURED = ("huggingface_hub==0.25.2", "hf_transfer==0.1.9")
             {"variables": {"HF_HUB_ENABLE_HF_TRANSFER": "0"}},
             "The application's runtime_env has HF_HUB_ENABLE_HF_TRANSFER=0",
         ),
-        ({"args": {"load-format": "dummy"}}, "makes its weights up"),
-        ({"args": {"llm_configs": [{"engine_kwargs": {"load_format": "tensorizer"}}]}}, "files of its own"),
+        ({"args": {"load-format": "dummy"}}, "generates random weights"),
+        (
+            {"args": {"llm_configs": [{"engine_kwargs": {"load_format": "tensorizer"}}]}},
+            "reads other files than the hub's",
+        ),
         ({"args": {"model": "/models/phi"}}, "read from /models/phi"),
         (
             {"args": {"llm_configs": [{"model_loading_config": {"model_source": {"bucket_uri": "s3://b/m"}}}]}},
@@ -333,7 +336,7 @@ def test_a_log_that_does_not_say_so_takes_no_download_away(log: str) -> None:
         ((), {"env": XET}, "HF_XET_HIGH_PERFORMANCE=1"),
         ((), {"variables": TRANSFER}, "HF_HUB_ENABLE_HF_TRANSFER=1"),
         ((), {"pip": ("vllm==0.5.4", *HONOURED)}, "vLLM switches it on by itself"),
-        (("bake_packages",), {"pulled": "QUICK"}, "were not moved over a network"),
+        (("bake_packages",), {"pulled": "QUICK"}, "are too fast for a network"),
         (("bake_packages",), {"pulled": "PRESENT", "young": True}, "already present"),
         (("fast_download",), {"env": TRANSFER, "pip": HONOURED}, ""),
         (("bottlerocket_snapshot",), {"pulled": "PRESENT", "young": True}, ""),

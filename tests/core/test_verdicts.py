@@ -20,7 +20,7 @@ from airflow_llm_provisioning.core.verdicts import (
 
 
 def fresh_seed() -> int:
-    """Return a seed whose worker got a new node."""
+    """Return a seed whose worker has a new node."""
     return next(seed for seed in range(50) if "worker.node_created" in generate(seed).truth)
 
 
@@ -31,7 +31,7 @@ def altered(seed: int, change: Any) -> TraceView:
 
 
 def test_a_standing_node_is_warm_and_a_young_one_cold() -> None:
-    """The generator's head stands for an hour; made young like the worker's, the start is cold."""
+    """The generator's head is an hour old; with a new head and worker the start is cold."""
     seed = fresh_seed()
     assert cold_start(altered(seed, lambda line: line)).value == "no"
 
@@ -46,7 +46,7 @@ def test_a_standing_node_is_warm_and_a_young_one_cold() -> None:
 
 
 def test_a_switch_must_be_on_in_both_pods() -> None:
-    """On in one pod only is off; a redacted or absent value is not on."""
+    """A switch in one pod only is off; a redacted or absent value is not on."""
 
     def with_env(*names: str) -> TraceView:
         def change(line: dict[str, Any]) -> dict[str, Any]:
@@ -77,8 +77,8 @@ def evidence(*answers: bool | None) -> TraceView:
         ((True, False), "unknown"),
     ],
 )  # fmt: skip
-def test_what_clouds_say_is_weighed(answers: tuple[bool | None, ...], value: str) -> None:
-    """Silence is unknown, contradiction is unknown."""
+def test_statements_of_clouds_decide_the_verdict(answers: tuple[bool | None, ...], value: str) -> None:
+    """Without a statement, and with a contradiction, the verdict is unknown."""
     assert cloud_says(evidence(*answers), "c").value == value
 
 
@@ -87,7 +87,7 @@ def test_what_clouds_say_is_weighed(answers: tuple[bool | None, ...], value: str
     [((), "unknown"), (("yes", "yes"), "yes"), (("yes", "unknown"), "unknown"), (("unknown", "no"), "no")],
 )
 def test_all_of_needs_every_yes(values: tuple[Any, ...], value: str) -> None:
-    """One no is no; anything short of every yes is unknown; of nothing nothing is known."""
+    """One no gives no; otherwise anything but every yes is unknown; without claims the verdict is unknown."""
     assert all_of("c", [Verdict("c", item) for item in values]).value == value
 
 
@@ -114,8 +114,10 @@ def dict_of(value: Any) -> dict[str, Any]:
         ("", "unknown"),
     ],
 )
-def test_an_image_of_somebodys_own_is_not_the_variants(served: str, value: str) -> None:
-    """The recipe's base and what was prepared are the variant's; anything else may hold what a baseline lacks."""
+def test_another_image_is_not_the_variants(served: str, value: str) -> None:
+    """The recipe's base and the prepared image belong to the variant; any other image may contain what a baseline
+    lacks.
+    """
     trial = {
         "image": served,
         "recipe": {"base": "base:1", "base_digest": None, "pip": []},
@@ -132,7 +134,7 @@ def test_an_image_of_somebodys_own_is_not_the_variants(served: str, value: str) 
 
 @pytest.mark.parametrize(("ran", "value"), [("sha256:a", "yes"), ("sha256:b", "no")])
 def test_another_digest_under_the_prepared_reference_is_another_image(ran: str, value: str) -> None:
-    """A tag that moved, or a snapshot of what it led to before."""
+    """A tag that moved, or a snapshot of its earlier image, gives another image."""
     trial = {
         "image": "ours:r-1",
         "recipe": {"base": "base:1", "base_digest": None, "pip": []},
@@ -150,7 +152,7 @@ def test_another_digest_under_the_prepared_reference_is_another_image(ran: str, 
 
 
 def test_what_the_engine_found_ready_makes_a_start_warm() -> None:
-    """Compiled graphs from a cache, on nodes that are as young as can be."""
+    """Compiled graphs from a cache make a start warm, even on new nodes."""
     seed = fresh_seed()
     line = "(EngineCore pid=9) INFO 05-04 12:00:01 [backends.py:256] Directly load the compiled graph(s) from the cache"
 

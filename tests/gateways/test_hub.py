@@ -1,4 +1,4 @@
-"""Resolving a model at the hub, over HTTP against the stand-in hub."""
+"""Resolving a model at the hub, over HTTP with the simulated hub."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from llm_provisioning_simulator.hub import PHI3, HubModel, HubServer
 
 @pytest.fixture
 async def hub(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[HubServer]:
-    """Serve the stand-in hub and point HF_ENDPOINT at it."""
+    """Serve the simulated hub and point HF_ENDPOINT to it."""
     server = HubServer()
     monkeypatch.setenv("HF_ENDPOINT", await server.start())
     monkeypatch.delenv("HF_TOKEN", raising=False)
@@ -28,7 +28,7 @@ async def resolve(*arguments: Any) -> Any:
 
 
 async def test_the_default_branch_becomes_a_commit_with_its_weights(hub: HubServer) -> None:
-    """What the hub says of Phi-3 is what the profile pins, and says that the hub was asked."""
+    """The hub's data of Phi-3 equal the profile's pinned values, and their source is the hub."""
     assert await resolve(PINNED.model_id) == replace(PINNED, source="hub")
 
 
@@ -51,21 +51,21 @@ async def test_only_one_copy_of_the_weights_counts(hub: HubServer) -> None:
     [
         ("nobody/nothing", None, "does not show nobody/nothing"),
         (PHI3.model_id, "no-such-branch", "no such revision"),
-        ("not a name!", None, "no name of a model"),
+        ("not a name!", None, "not a model name"),
         ("acme/notes", None, "no weight files"),
     ],
 )
 async def test_what_the_hub_does_not_know_is_one_sentence(
     hub: HubServer, model_id: str, revision: str | None, words: str
 ) -> None:
-    """Model, revision and hub are named, and what to do."""
+    """The message names model, revision and hub, and what to do."""
     hub.models["acme/notes"] = HubModel("acme/notes", "c0ffee", {"README.md": 3})
     with pytest.raises(HubError, match=words):
         await resolve(model_id, revision)
 
 
-async def test_a_hub_that_is_away_is_one_sentence(monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int) -> None:
-    """Nobody listens: the endpoint is named, so that a caller can fall back on pinned values."""
+async def test_an_unreachable_hub_is_one_sentence(monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int) -> None:
+    """No server listens: the message names the endpoint, so that a caller can use pinned values."""
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{unused_tcp_port}")
-    with pytest.raises(HubError, match=rf"127.0.0.1:{unused_tcp_port} could not be asked"):
+    with pytest.raises(HubError, match=rf"127.0.0.1:{unused_tcp_port} could not be queried"):
         await resolve(PINNED.model_id)

@@ -38,7 +38,7 @@ def config_map(name: str = "settings", **data: str) -> dict[str, Any]:
 
 
 async def test_create_then_get_then_delete_round_trips(cluster: Cluster) -> None:
-    """What was created can be read, and after its deletion nothing is there."""
+    """A created object can be read, and is gone after its deletion."""
     created = await cluster.create(config_map(a="1"))
     found = await cluster.get("configmaps", "settings", "default")
     assert found is not None
@@ -49,12 +49,12 @@ async def test_create_then_get_then_delete_round_trips(cluster: Cluster) -> None
 
 
 async def test_deleting_what_is_gone_succeeds(cluster: Cluster) -> None:
-    """A 404 on delete is success, told apart by False."""
+    """A 404 on delete is a success; False distinguishes it."""
     assert await cluster.delete("configmaps", "never", "default") is False
 
 
 async def test_delete_with_another_uid_is_refused(cluster: Cluster) -> None:
-    """A uid precondition protects somebody else's object of the same name."""
+    """A uid precondition protects another object of the same name."""
     await cluster.create(config_map())
     with pytest.raises(ConflictError, match="default/settings"):
         await cluster.delete("configmaps", "settings", "default", uid="not-this-one")
@@ -62,7 +62,7 @@ async def test_delete_with_another_uid_is_refused(cluster: Cluster) -> None:
 
 
 async def test_delete_sends_grace_and_propagation(api: FakeApi, cluster: Cluster) -> None:
-    """The options of a delete travel in DeleteOptions."""
+    """The options of a delete are sent in DeleteOptions."""
     await cluster.create(config_map())
     await cluster.delete("configmaps", "settings", "default", grace_s=0, propagation="Foreground")
     assert api.bodies[-1] == {
@@ -74,7 +74,7 @@ async def test_delete_sends_grace_and_propagation(api: FakeApi, cluster: Cluster
 
 
 async def test_create_of_an_existing_name_conflicts(cluster: Cluster) -> None:
-    """409 AlreadyExists is a ConflictError naming the object and the cluster."""
+    """409 AlreadyExists is a ConflictError that names the object and the cluster."""
     await cluster.create(config_map())
     with pytest.raises(ConflictError, match=r"create configmaps default/settings on cluster test.*already exists"):
         await cluster.create(config_map())
@@ -89,7 +89,7 @@ async def test_apply_is_server_side(api: FakeApi, cluster: Cluster) -> None:
 
 
 async def test_list_reads_all_pages_and_names_the_kind(api: FakeApi, cluster: Cluster) -> None:
-    """More objects than one page holds come as one list, each with its kind."""
+    """More objects than one page holds are one list, each with its kind."""
     for number in range(1, 504):
         api.objects["pods", "default", f"p{number}"] = {"metadata": {"name": f"p{number}", "uid": str(number)}}
     items, version = await cluster.list("pods", "default")
@@ -109,7 +109,7 @@ async def test_list_starts_over_when_its_snapshot_expires(api: FakeApi, cluster:
 
 
 async def test_an_optional_resource_may_be_absent(api: FakeApi, cluster: Cluster) -> None:
-    """A cluster without Karpenter has no nodeclaims and that is no error; without pods it would be."""
+    """A cluster without Karpenter has no nodeclaims, which is no error; without pods it would be one."""
     api.absent = {"nodeclaims", "rayservices"}
     assert await cluster.list("nodeclaims") == ([], None)
     with pytest.raises(ClusterError, match="rayservices"):
@@ -117,13 +117,13 @@ async def test_an_optional_resource_may_be_absent(api: FakeApi, cluster: Cluster
 
 
 async def test_an_unknown_resource_is_named(cluster: Cluster) -> None:
-    """A typing mistake in a resource's name is said, with what there is."""
+    """The message names the misspelled resource and the known ones."""
     with pytest.raises(ManifestError, match=r"'podz'.*pods"):
         await cluster.get("podz", "x")
 
 
 async def test_a_kind_outside_the_table_is_found_by_discovery(api: FakeApi, cluster: Cluster) -> None:
-    """Kinds we do not know are looked up in the cluster, once."""
+    """Unknown kinds are looked up in the cluster, once."""
 
     async def kinds(_: web.Request) -> web.Response:
         return web.json_response({"resources": [{"name": "widgets", "kind": "Widget", "namespaced": True}]})
@@ -148,14 +148,14 @@ async def _created(request: web.Request) -> web.Response:
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_passing_faults_of_a_read_are_waited_out(api: FakeApi, cluster: Cluster, status: int) -> None:
-    """429, 500 and 503 on a read are tried again until it works."""
+    """429, 500 and 503 on a read are retried until it succeeds."""
     await cluster.create(config_map())
     api.faults.append(Fault("GET /api/v1/namespaces/default/configmaps", status=status, times=2))
     assert await cluster.get("configmaps", "settings", "default") is not None
 
 
 async def test_retry_after_is_obeyed(api: FakeApi, cluster: Cluster) -> None:
-    """A 429 says when to come back, and we do not come earlier."""
+    """A 429 gives the time of the retry, and no earlier request is sent."""
     api.faults.append(Fault("GET /api/v1/nodes", status=429, headers={"Retry-After": "1"}))
     began = asyncio.get_running_loop().time()
     await cluster.list("nodes")
@@ -163,13 +163,13 @@ async def test_retry_after_is_obeyed(api: FakeApi, cluster: Cluster) -> None:
 
 
 async def test_a_reset_connection_is_tried_again_for_a_read(api: FakeApi, cluster: Cluster) -> None:
-    """A connection cut in mid-request does not fail what can be repeated."""
+    """A connection that is reset during a request does not fail a repeatable call."""
     api.faults.append(Fault("GET /api/v1/nodes", cut=True, times=2))
     assert (await cluster.list("nodes"))[0] == []
 
 
 async def test_a_create_whose_reply_is_lost_is_not_repeated(api: FakeApi, cluster: Cluster) -> None:
-    """After a lost reply the object exists once, the error says so, and a get can find the caller's mark."""
+    """After a lost reply the object exists once, the error says so, and a get finds the caller's label."""
     api.faults.append(Fault("POST", lost=True))
     with pytest.raises(ClusterUnreachableError, match="create configmaps default/settings"):
         await cluster.create(config_map(mark="mine"))
@@ -180,7 +180,7 @@ async def test_a_create_whose_reply_is_lost_is_not_repeated(api: FakeApi, cluste
 
 
 async def test_a_create_refused_by_429_is_repeated(api: FakeApi, cluster: Cluster) -> None:
-    """429 means it was not done, so even a create may be tried again; a 500 leaves that open, so it may not."""
+    """A 429 was not executed, so even a create may be retried; after a 500 this is unknown, so it may not."""
     api.faults.append(Fault("POST", status=429))
     await cluster.create(config_map())
     api.faults.append(Fault("POST", status=500))
@@ -188,16 +188,16 @@ async def test_a_create_refused_by_429_is_repeated(api: FakeApi, cluster: Cluste
         await cluster.create(config_map("other"))
 
 
-async def test_patience_ends(api: FakeApi) -> None:
-    """A server that stays ill is given up after the patience, with its last words."""
-    async with Cluster(Cluster.from_access(api.access())._transport._connect, patience_s=0.5) as cluster:
+async def test_retries_end(api: FakeApi) -> None:
+    """A server that keeps failing is given up after the retry time, with its last message."""
+    async with Cluster(Cluster.from_access(api.access())._transport._connect, retry_s=0.5) as cluster:
         api.faults.append(Fault("GET /api/v1/nodes", status=503, message="etcd is on fire", times=100))
         with pytest.raises(ClusterUnreachableError, match="etcd is on fire"):
             await cluster.list("nodes")
 
 
 async def test_forbidden_names_verb_resource_and_user(api: FakeApi, cluster: Cluster) -> None:
-    """RBAC's refusal says who may not do what, and is not tried again."""
+    """RBAC's refusal names the user and the permission, and is not retried."""
     words = 'nodes is forbidden: User "system:serviceaccount:ml:trial" cannot list resource "nodes" in API group ""'
     api.faults.append(Fault("GET /api/v1/nodes", status=403, message=words))
     with pytest.raises(ForbiddenError, match="'system:serviceaccount:ml:trial' may not list nodes"):
@@ -206,28 +206,28 @@ async def test_forbidden_names_verb_resource_and_user(api: FakeApi, cluster: Clu
 
 
 async def test_an_unreachable_server_is_one_sentence(unused_tcp_port: int) -> None:
-    """Nobody listens: entering says what was attempted and where."""
+    """No server listens: the message says what was attempted and where."""
     access = ClusterAccess(f"http://127.0.0.1:{unused_tcp_port}")
-    cluster = Cluster(Cluster.from_access(lambda: access)._transport._connect, name="eks-1", patience_s=0.1)
+    cluster = Cluster(Cluster.from_access(lambda: access)._transport._connect, name="eks-1", retry_s=0.1)
     with pytest.raises(ClusterUnreachableError, match=r"get /version on cluster eks-1: no answer"):
         async with cluster:
             pass
 
 
-async def test_a_server_that_is_no_api_server_is_said(api: FakeApi) -> None:
+async def test_a_server_that_is_no_api_server_is_reported(api: FakeApi) -> None:
     """A login page instead of /version is named, not parsed."""
 
     async def page(_: web.Request) -> web.Response:
         return web.Response(text="<html>Sign in</html>", content_type="text/html")
 
     api.handlers["/version"] = page
-    with pytest.raises(ClusterError, match=r"no JSON.*Sign in"):
+    with pytest.raises(ClusterError, match=r"not JSON.*Sign in"):
         async with Cluster.from_access(api.access(), name="portal"):
             pass
 
 
 async def test_a_token_is_renewed_before_it_ends(api: FakeApi) -> None:
-    """During a long wait every request carries a token that is still valid."""
+    """During a long wait every request carries a valid token."""
     minted: list[str] = []
 
     def mint() -> ClusterAccess:
@@ -243,7 +243,7 @@ async def test_a_token_is_renewed_before_it_ends(api: FakeApi) -> None:
 
 
 async def test_a_401_renews_the_token_at_once(api: FakeApi) -> None:
-    """A token revoked early is minted again, and the request succeeds."""
+    """A token that was revoked early is renewed, and the request succeeds."""
     tokens = iter(["old", "new"])
     async with Cluster.from_access(lambda: ClusterAccess(api.url, token=next(tokens))) as cluster:
         api.accepted_token = "new"
@@ -252,7 +252,7 @@ async def test_a_401_renews_the_token_at_once(api: FakeApi) -> None:
 
 
 async def test_a_401_of_a_proxied_service_mints_no_token(api: FakeApi) -> None:
-    """A service that wants its own password does not cost a new token at every poll."""
+    """A service that requires its own password does not cause a new token at every poll."""
     minted: list[str] = []
 
     def mint() -> ClusterAccess:
@@ -268,7 +268,7 @@ async def test_a_401_of_a_proxied_service_mints_no_token(api: FakeApi) -> None:
     assert minted == ["t"]
 
 
-async def test_credentials_that_stay_refused_are_said(api: FakeApi) -> None:
+async def test_permanently_refused_credentials_are_reported(api: FakeApi) -> None:
     """A token that is refused twice ends in a sentence about credentials."""
     api.accepted_token = "another"
     with pytest.raises(ClusterError, match="does not accept the credentials"):
@@ -276,8 +276,8 @@ async def test_credentials_that_stay_refused_are_said(api: FakeApi) -> None:
             pass
 
 
-async def test_watch_tells_changes_and_410(api: FakeApi, cluster: Cluster) -> None:
-    """A watch yields what changes after a version; from a version that is no longer kept it raises ExpiredError."""
+async def test_watch_yields_changes_and_410(api: FakeApi, cluster: Cluster) -> None:
+    """A watch yields the changes after a version; for an expired version it raises ExpiredError."""
     first = await api.put("pods", "a")
     version = first["metadata"]["resourceVersion"]
     await api.put("pods", "a", status={"phase": "Running"})
@@ -290,7 +290,7 @@ async def test_watch_tells_changes_and_410(api: FakeApi, cluster: Cluster) -> No
 
 
 async def test_proxy_passes_status_and_body_through(api: FakeApi, cluster: Cluster) -> None:
-    """A 503 of the proxy is an answer, not an error; a body and a query reach the service."""
+    """A 503 of the proxy is an answer, not an error; body and query reach the service."""
     seen: list[Any] = []
 
     async def service(request: web.Request) -> web.Response:
@@ -316,7 +316,7 @@ async def test_a_proxy_call_that_stalls_ends(api: FakeApi, cluster: Cluster) -> 
 
 
 async def test_what_belongs_to_a_rayservice_is_found_through_its_raycluster(api: FakeApi, cluster: Cluster) -> None:
-    """Pods are asked by the RayCluster's name, nodes by where the pods are; a node that left is left out."""
+    """Pods are found by the RayCluster's name, nodes by the pods; a deleted node is omitted."""
     await api.put("rayclusters", "llm-abc12", metadata={"labels": {"ray.io/originated-from-cr-name": "llm"}})
     await api.put("pods", "llm-abc12-head", spec={"nodeName": "n1"})
     await api.put("pods", "llm-abc12-worker", spec={"nodeName": "n2"})
@@ -329,7 +329,7 @@ async def test_what_belongs_to_a_rayservice_is_found_through_its_raycluster(api:
     assert "labelSelector=ray.io/cluster+in+(llm-abc12)" in asked
 
 
-async def test_the_clock_is_what_a_simulator_declares(api: FakeApi) -> None:
+async def test_the_clock_is_the_simulators(api: FakeApi) -> None:
     """Cluster time follows the declared epoch and speed, and the origin is simulated."""
     declared = {"speed": 60.0, "wall_epoch": datetime.now(UTC).timestamp(), "virtual_epoch": "2030-01-01T00:00:00Z"}
     api.version = {"gitVersion": "v1.34.0", "simulated": {"clock": declared}}
@@ -339,14 +339,14 @@ async def test_the_clock_is_what_a_simulator_declares(api: FakeApi) -> None:
         assert cluster.real_seconds(120) == 2.0
 
 
-async def test_a_real_cluster_has_our_clock(cluster: Cluster) -> None:
+async def test_a_real_cluster_has_utc(cluster: Cluster) -> None:
     """Without a declaration cluster time is UTC and the origin is measured."""
     assert cluster.origin() == "measured"
     assert abs(cluster.clock() - datetime.now(UTC)) < timedelta(seconds=5)
 
 
-async def test_wait_gone_tells_gone_from_replaced_from_still_there(api: FakeApi, cluster: Cluster) -> None:
-    """Gone is True, also where another object took the name; still there after the time limit is False."""
+async def test_wait_gone_distinguishes_gone_replaced_and_existing(api: FakeApi, cluster: Cluster) -> None:
+    """Gone is True, also if another object has the name; still existing after the time limit is False."""
     node = await api.put("nodes", "n1", None)
     uid = node["metadata"]["uid"]
     assert await cluster.wait_gone("nodes", "n1", uid=uid, timeout_s=0.1) is False
@@ -379,7 +379,7 @@ async def test_restart_changes_the_template_of_a_deployment(api: FakeApi, cluste
 
 
 async def test_logs_of_a_pod_that_is_not_there_are_missing(api: FakeApi, cluster: Cluster) -> None:
-    """Missing is None; a log is text with times."""
+    """A missing log is None; a log is text with times."""
 
     async def log(request: web.Request) -> web.Response:
         assert request.query["timestamps"] == "true"

@@ -1,4 +1,4 @@
-"""What of the machine's environment reaches a cluster's client: proxies, and no credentials but the connection's."""
+"""What a cluster's client takes from the machine's environment: proxies, and no credentials."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -25,7 +25,7 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_netrc_changes_nothing(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An entry for the API server's host is somebody else's: our token goes out, and no request is refused for it."""
+    """An entry for the API server's host is ignored: the connection's token is sent, and no request is refused."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login jane password hers\n")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -35,7 +35,7 @@ async def test_a_netrc_changes_nothing(api: FakeApi, tmp_path: Path, monkeypatch
 
 
 async def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behind a company's proxy the API server is reached through it, and directly where it says so."""
+    """A proxy in the environment is used for the API server, and not used for excluded hosts."""
     asked: list[str] = []
 
     async def forward(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Following a resource through everything that can interrupt a watch."""
+"""Following a resource through every interruption of a watch."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from kube_fake_api import FakeApi, Fault, fake_api
 from airflow_llm_provisioning.exceptions import ForbiddenError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.kubernetes import follow as module
-from airflow_llm_provisioning.gateways.kubernetes.follow import Known, Listener, Seen, follow
+from airflow_llm_provisioning.gateways.kubernetes.follow import Listener, ObservedVersion, ResumePoint, follow
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ async def cluster(api: FakeApi) -> AsyncIterator[Cluster]:
 
 @pytest.fixture(autouse=True)
 def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However slow the machine: no silence is long but where a test says so, and what follows one is known for it."""
+    """Make every silence short unless a test says otherwise, however slow the machine is."""
     monkeypatch.setattr(module, "PROMPT_S", 30.0)
     monkeypatch.setattr(module, "CATCH_UP_S", 30.0)
 
@@ -34,8 +34,8 @@ def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
 class Follower:
     """Collects what `follow` yields in the background."""
 
-    def __init__(self, cluster: Cluster, resource: str = "pods", known: Known | None = None) -> None:
-        self.seen: list[Seen] = []
+    def __init__(self, cluster: Cluster, resource: str = "pods", known: ResumePoint | None = None) -> None:
+        self.seen: list[ObservedVersion] = []
         self.gaps: list[str] = []
         self.silences: list[float] = []
         self._more = asyncio.Event()
@@ -60,8 +60,8 @@ class Follower:
         await asyncio.gather(self._task, return_exceptions=True)
 
 
-async def test_what_was_there_and_what_changes_comes_in_order(api: FakeApi, cluster: Cluster) -> None:
-    """The list first, then every change, with its version, once."""
+async def test_existing_objects_and_changes_come_in_order(api: FakeApi, cluster: Cluster) -> None:
+    """The list comes first, then every change once, with its version."""
     await api.put("pods", "a")
     follower = Follower(cluster)
     await follower.until(1)
@@ -73,7 +73,7 @@ async def test_what_was_there_and_what_changes_comes_in_order(api: FakeApi, clus
 
 
 async def test_a_dropped_watch_loses_and_repeats_nothing(api: FakeApi, cluster: Cluster) -> None:
-    """After a drop the watch goes on where it was."""
+    """After an interruption the watch continues where it stopped."""
     follower = Follower(cluster)
     for number in range(6):
         await api.put("pods", f"p{number}")
@@ -85,8 +85,8 @@ async def test_a_dropped_watch_loses_and_repeats_nothing(api: FakeApi, cluster: 
     await follower.stop()
 
 
-async def test_after_410_it_lists_again_and_tells_what_vanished(api: FakeApi, cluster: Cluster) -> None:
-    """History is gone: new versions come as LISTED, unchanged ones not again, and the lost deletion is found."""
+async def test_after_410_it_lists_again_and_reports_vanished_objects(api: FakeApi, cluster: Cluster) -> None:
+    """The history is gone: new versions are LISTED, unchanged ones are not repeated, and the lost deletion is found."""
     await api.put("pods", "stays")
     await api.put("pods", "goes")
     follower = Follower(cluster)
@@ -103,10 +103,10 @@ async def test_after_410_it_lists_again_and_tells_what_vanished(api: FakeApi, cl
 
 
 @pytest.mark.parametrize("fault", [Fault("GET.*pods", status=500, times=6), Fault("GET.*pods", cut=True, times=6)])
-async def test_an_ill_server_is_waited_out(
+async def test_faults_of_a_server_are_retried(
     api: FakeApi, cluster: Cluster, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """500s and resets on list and watch delay the news and lose none; what comes late says that it may be old."""
+    """500s and resets on list and watch delay the changes and lose none; late versions are marked as possibly old."""
     monkeypatch.setattr(module, "PROMPT_S", 0.0)
     follower = Follower(cluster)
     await api.put("pods", "a")
@@ -118,8 +118,8 @@ async def test_an_ill_server_is_waited_out(
     await follower.stop()
 
 
-async def test_an_interruption_is_told_once_and_its_end_too(api: FakeApi, cluster: Cluster) -> None:
-    """However often the server refuses meanwhile: one beginning, one end, with the seconds of silence between."""
+async def test_an_interruption_and_its_end_are_reported_once(api: FakeApi, cluster: Cluster) -> None:
+    """However often the server refuses, one beginning and one end are reported, with the silence in seconds."""
     await api.put("pods", "a")
     follower = Follower(cluster)
     await follower.until(1)
@@ -132,8 +132,8 @@ async def test_an_interruption_is_told_once_and_its_end_too(api: FakeApi, cluste
     await follower.stop()
 
 
-async def test_what_comes_soon_after_a_short_break_happened_just_now(api: FakeApi, cluster: Cluster) -> None:
-    """The end of a watch is everyday: what the next one tells is as prompt as before."""
+async def test_versions_after_a_short_interruption_are_prompt(api: FakeApi, cluster: Cluster) -> None:
+    """The end of a watch is normal: the versions of the next one are prompt."""
     await api.put("pods", "a")
     follower = Follower(cluster)
     await follower.until(1)
@@ -143,12 +143,12 @@ async def test_what_comes_soon_after_a_short_break_happened_just_now(api: FakeAp
     await follower.stop()
 
 
-async def test_it_goes_on_where_another_stood(api: FakeApi, cluster: Cluster) -> None:
-    """Without a list: every version since, deletions too, each marked as possibly old."""
+async def test_it_continues_at_the_position_of_another_process(api: FakeApi, cluster: Cluster) -> None:
+    """Without a list, every version since then is yielded, deletions too, each marked as possibly old."""
     await api.put("pods", "stays")
     gone = await api.put("pods", "goes")
     last = gone["metadata"]
-    known = Known(last["resourceVersion"], {last["uid"]: (last["resourceVersion"], "goes", "default")})
+    known = ResumePoint(last["resourceVersion"], {last["uid"]: (last["resourceVersion"], "goes", "default")})
     await api.put("pods", "comes")
     await api.put("pods", "comes", status={"phase": "Running"})
     await api.remove("pods", "goes")
@@ -159,10 +159,10 @@ async def test_it_goes_on_where_another_stood(api: FakeApi, cluster: Cluster) ->
     await follower.stop()
 
 
-async def test_where_another_stood_too_long_ago_it_lists_and_says_so(api: FakeApi, cluster: Cluster) -> None:
-    """History is gone: the gap is told, what vanished in it too."""
+async def test_an_expired_position_lists_again_and_reports_the_gap(api: FakeApi, cluster: Cluster) -> None:
+    """The history is gone: the gap and the objects that vanished in it are reported."""
     gone = (await api.put("pods", "goes"))["metadata"]
-    known = Known(gone["resourceVersion"], {gone["uid"]: (gone["resourceVersion"], "goes", "default")})
+    known = ResumePoint(gone["resourceVersion"], {gone["uid"]: (gone["resourceVersion"], "goes", "default")})
     await api.remove("pods", "goes")
     await api.put("pods", "comes")
     await api.compact()
@@ -173,8 +173,8 @@ async def test_where_another_stood_too_long_ago_it_lists_and_says_so(api: FakeAp
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-async def test_a_starting_server_may_refuse_what_went_well(api: FakeApi, cluster: Cluster, status: int) -> None:
-    """Its authorizer and its CRDs come after its port: a refusal is waited out, in a recording that was allowed."""
+async def test_refusals_of_a_starting_server_are_retried(api: FakeApi, cluster: Cluster, status: int) -> None:
+    """The authorizer and the CRDs load after the port opens: a refusal is retried if requests succeeded before."""
     await api.put("pods", "a")
     follower = Follower(cluster)
     await follower.until(1)
@@ -186,7 +186,7 @@ async def test_a_starting_server_may_refuse_what_went_well(api: FakeApi, cluster
 
 
 async def test_a_refusal_that_stays_is_raised(api: FakeApi, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A right that was taken away does not come back by waiting."""
+    """A removed permission does not return by waiting."""
     monkeypatch.setattr(module, "REFUSED_S", 0.0)
     await api.put("pods", "a")
     following = follow(cluster, "pods", "default")
@@ -197,8 +197,8 @@ async def test_a_refusal_that_stays_is_raised(api: FakeApi, cluster: Cluster, mo
         await anext(following)
 
 
-async def test_a_server_that_is_behind_us_is_listed_again(api: FakeApi, cluster: Cluster) -> None:
-    """Restored from a backup, it answers our version with 504 for ever; a list is the way out."""
+async def test_a_server_behind_the_client_is_listed_again(api: FakeApi, cluster: Cluster) -> None:
+    """A server restored from a backup answers the client's version with 504 permanently; a new list solves it."""
     await api.put("pods", "a")
     follower = Follower(cluster)
     await follower.until(1)
@@ -213,13 +213,13 @@ async def test_a_server_that_is_behind_us_is_listed_again(api: FakeApi, cluster:
 
 
 async def test_a_resource_that_is_not_served_ends_quietly(api: FakeApi, cluster: Cluster) -> None:
-    """No Karpenter, nothing to follow."""
+    """Without Karpenter there is nothing to follow."""
     api.absent = {"nodeclaims"}
     assert [seen async for seen in follow(cluster, "nodeclaims")] == []
 
 
 async def test_forbidden_is_raised(api: FakeApi, cluster: Cluster) -> None:
-    """What waiting cannot mend is told at once."""
+    """Errors that waiting does not fix are raised at once."""
     api.faults.append(Fault("pods", status=403))
     with pytest.raises(ForbiddenError):
         await anext(follow(cluster, "pods", "default"))

@@ -1,4 +1,4 @@
-"""The trial lock: one holder, whatever the timing."""
+"""The trial lock: one holder, for every timing."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,14 +27,14 @@ async def cluster(api: FakeApi) -> AsyncIterator[Cluster]:
 
 
 async def test_a_held_lock_names_holder_and_end(cluster: Cluster) -> None:
-    """The second trial is told who holds the cluster and until when."""
+    """The message for the second trial names the holder and the expiry."""
     ends_at = await cluster.acquire_lock("trial-a", namespace="ml", duration_s=600)
     with pytest.raises(LockHeldError, match=rf"'trial-a' until {ends_at:%Y-%m-%d %H:%M}"):
         await cluster.acquire_lock("trial-b", namespace="ml", duration_s=600)
 
 
-async def test_the_same_holder_enters_again_and_prolongs(cluster: Cluster) -> None:
-    """A restarted trial takes its own lock again, and its end moves on."""
+async def test_the_same_holder_acquires_again_and_extends(cluster: Cluster) -> None:
+    """A restarted trial acquires its own lock again, with a later expiry."""
     first = await cluster.acquire_lock("trial-a", namespace="ml", duration_s=60)
     again = await cluster.acquire_lock("trial-a", namespace="ml", duration_s=600)
     assert again - first > timedelta(seconds=500)
@@ -44,7 +44,7 @@ async def test_the_same_holder_enters_again_and_prolongs(cluster: Cluster) -> No
 
 
 async def test_an_expired_lock_is_taken_over(cluster: Cluster) -> None:
-    """A holder that stopped renewing loses the cluster, and notices at its next renewal."""
+    """A holder that stopped renewing loses the lock, and its next renewal fails."""
     await cluster.acquire_lock("dead", namespace="ml", duration_s=600)
     lease = await cluster.get(*LEASE)
     assert lease is not None
@@ -59,13 +59,13 @@ async def test_an_expired_lock_is_taken_over(cluster: Cluster) -> None:
 
 
 async def test_renewal_moves_the_end(cluster: Cluster) -> None:
-    """Renewing prolongs from now."""
+    """A renewal counts from now."""
     first = await cluster.acquire_lock("trial-a", namespace="ml", duration_s=60)
     assert await cluster.renew_lock("trial-a", namespace="ml", duration_s=120) > first
 
 
-async def test_release_leaves_nothing_and_only_touches_our_own(cluster: Cluster) -> None:
-    """Release deletes the Lease; a stranger's release changes nothing."""
+async def test_release_deletes_only_the_holders_lease(cluster: Cluster) -> None:
+    """A release deletes the Lease; the release of another holder changes nothing."""
     await cluster.acquire_lock("trial-a", namespace="ml", duration_s=60)
     assert await cluster.release_lock("trial-b", namespace="ml") is False
     assert await cluster.get(*LEASE) is not None
@@ -75,7 +75,7 @@ async def test_release_leaves_nothing_and_only_touches_our_own(cluster: Cluster)
 
 
 async def test_of_many_contenders_exactly_one_wins(api: FakeApi) -> None:
-    """However they race, for a fresh and for an expired lease, one holds it and the others are told."""
+    """For a new and for an expired lease, exactly one contender gets it and the others get an error."""
     async with AsyncExitStack() as stack:
         clusters = [await stack.enter_async_context(Cluster.from_access(api.access())) for _ in range(8)]
         for _ in range(2):
@@ -93,7 +93,7 @@ async def test_of_many_contenders_exactly_one_wins(api: FakeApi) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 async def test_a_lost_reply_does_not_lose_the_lock(api: FakeApi, cluster: Cluster, method: str) -> None:
-    """The write reached the server and its reply did not: the holder finds itself in the lease."""
+    """The write reached the server but its reply was lost: the holder finds itself in the lease."""
     if method == "PUT":
         await cluster.acquire_lock("trial-a", namespace="ml", duration_s=60)
     api.faults.append(Fault(method, lost=True))

@@ -1,4 +1,4 @@
-"""The cluster gateway against the simulator's API server: the same claims, held by an independent implementation."""
+"""The cluster gateway and the simulator's API server: the same claims, with an independent implementation."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -52,8 +52,8 @@ def rayservice(name: str = "llm", **labels: str) -> dict[str, Any]:
     )
 
 
-async def test_a_rayservice_lives_through_the_gateway(cluster: Cluster) -> None:
-    """Create, read, list by label, change, and delete of exactly that one."""
+async def test_a_rayservice_is_created_changed_and_deleted(cluster: Cluster) -> None:
+    """Create, read, list by label, change, and delete exactly that one."""
     made = await cluster.create(rayservice(trial="t1"))
     uid = made["metadata"]["uid"]
     items, version = await cluster.list("rayservices", "default", labels="trial=t1")
@@ -91,14 +91,14 @@ async def test_a_second_create_conflicts(cluster: Cluster) -> None:
         await cluster.create(rayservice())
 
 
-async def test_what_admission_refuses_is_told(cluster: Cluster) -> None:
-    """A manifest that the API server finds invalid ends in its own words."""
+async def test_a_refusal_by_admission_is_reported(cluster: Cluster) -> None:
+    """The refusal of an invalid manifest contains the API server's message."""
     with pytest.raises(ClusterError, match="create rayservices default/Not_A_Name"):
         await cluster.create({**rayservice(), "metadata": {"name": "Not_A_Name", "namespace": "default"}})
 
 
 async def test_a_lost_reply_leaves_one_object_that_its_label_identifies(server: KubeServer, cluster: Cluster) -> None:
-    """The create reached the server, its reply did not: once there, and recognisable."""
+    """The create reached the server, its reply was lost: the object exists once and is identified by its label."""
     server.faults.switch("lost_reply", {"rayservices": 1})
     with pytest.raises(ClusterUnreachableError):
         await cluster.create(rayservice(trial="t1"))
@@ -106,7 +106,7 @@ async def test_a_lost_reply_leaves_one_object_that_its_label_identifies(server: 
     assert len(items) == 1
 
 
-async def test_passing_faults_are_waited_out(server: KubeServer, cluster: Cluster) -> None:
+async def test_transient_faults_are_retried(server: KubeServer, cluster: Cluster) -> None:
     """429 and 500 delay a read and a delete."""
     await cluster.create(rayservice())
     server.faults.switch("too_many_requests_429", 1)
@@ -116,8 +116,8 @@ async def test_passing_faults_are_waited_out(server: KubeServer, cluster: Cluste
     assert await cluster.delete("rayservices", "llm", "default")
 
 
-async def test_forbidden_is_told_with_its_verb(server: KubeServer, cluster: Cluster) -> None:
-    """A refusal by RBAC names what may not be done; can_i says so beforehand."""
+async def test_forbidden_names_its_verb(server: KubeServer, cluster: Cluster) -> None:
+    """A refusal by RBAC names the permission; can_i reports it beforehand."""
     server.faults.switch("forbidden", ["list:nodes"])
     assert await cluster.can_i("list", "nodes") is False
     assert await cluster.can_i("get", "nodes") is True
@@ -132,14 +132,14 @@ async def test_karpenters_absence_is_no_error(cluster: Cluster) -> None:
 
 
 async def test_time_and_origin_are_the_simulators(server: KubeServer, cluster: Cluster) -> None:
-    """The clock is the simulator's to a fraction of a second, and the cluster calls itself simulated."""
+    """The clock is the simulator's to a fraction of a second, and the cluster's origin is simulated."""
     assert cluster.origin() == "simulated"
     assert abs(cluster.clock() - server.store.clock.now()) < timedelta(seconds=2)
     assert cluster.real_seconds(20) == 1.0
 
 
 async def test_of_many_contenders_exactly_one_wins(server: KubeServer) -> None:
-    """Eight trials want the cluster at once: one gets it, and again after it has expired."""
+    """Of eight trials one gets the lock, and one again after it has expired."""
     async with AsyncExitStack() as stack:
         clusters = [await stack.enter_async_context(reach(server)) for _ in range(8)]
         for duration_s in (2.0, 600.0):
@@ -154,8 +154,8 @@ async def test_of_many_contenders_exactly_one_wins(server: KubeServer) -> None:
         assert await clusters[0].get("leases", "llm-provisioning-trial", "default") is None
 
 
-async def test_a_watch_goes_on_after_drops_and_410(server: KubeServer, cluster: Cluster) -> None:
-    """Whatever happens to its watches, a follower tells each object's creation once."""
+async def test_a_watch_continues_after_interruptions_and_410(server: KubeServer, cluster: Cluster) -> None:
+    """However its watches are interrupted, a follower yields each object's creation once."""
     names: list[str] = []
     more = asyncio.Event()
 
@@ -193,7 +193,7 @@ async def test_an_old_version_is_expired(server: KubeServer, cluster: Cluster) -
 
 
 async def test_a_service_without_pods_answers_503_through_the_proxy(cluster: Cluster) -> None:
-    """Status and body of the API server's own proxy reach the caller."""
+    """Status and body of the API server's proxy reach the caller."""
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "default"}}
     await cluster.create({**service, "spec": {"ports": [{"name": "serve", "port": 8000}], "selector": {"a": "b"}}})
     status, _, body = await cluster.proxy("s", 8000, "/", namespace="default")

@@ -1,4 +1,4 @@
-"""A cluster behind TLS: its own certificate authority is believed, another is not."""
+"""A cluster with TLS: its own certificate authority is trusted, another is not."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -62,7 +62,7 @@ async def server(tmp_path: Path) -> AsyncIterator[tuple[str, Path]]:
     await runner.cleanup()
 
 
-async def test_the_clusters_own_authority_is_believed(server: tuple[str, Path]) -> None:
+async def test_the_clusters_own_authority_is_trusted(server: tuple[str, Path]) -> None:
     """A certificate given as text verifies the server."""
     url, file = server
     async with Cluster.from_access(lambda: ClusterAccess(url, ca_pem=file.read_text())) as cluster:
@@ -70,10 +70,10 @@ async def test_the_clusters_own_authority_is_believed(server: tuple[str, Path]) 
 
 
 async def test_another_authority_is_not(server: tuple[str, Path], tmp_path: Path) -> None:
-    """A server that somebody else vouches for gets no token: the connection fails, in one sentence."""
+    """A server with a certificate of another authority gets no token: the connection fails, in one sentence."""
     url, _ = server
     other = self_signed(tmp_path, "other").read_text()
     connect = from_access(lambda: ClusterAccess(url, ca_pem=other, token="secret"))
     with pytest.raises(ClusterUnreachableError, match="certificate verify failed"):
-        async with Cluster(connect, patience_s=0.1):
+        async with Cluster(connect, retry_s=0.1):
             pass

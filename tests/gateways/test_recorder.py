@@ -1,4 +1,4 @@
-"""The recorder over real HTTP: recordings of real deployments played back, and what can go wrong meanwhile."""
+"""The recorder over real HTTP: replayed recordings of real deployments, and faults during the recording."""
 
 import asyncio
 import gzip
@@ -32,17 +32,17 @@ async def api() -> AsyncIterator[FakeApi]:
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks come often and a lost store is given up soon, so that tests are short."""
+    """Make chunks frequent and the retries of a lost store short, so that tests are short."""
     monkeypatch.setattr(recording_lines, "FLUSH_S", 0.05)
     monkeypatch.setattr(recording_lines, "LAST_FLUSH_S", 0.4)
     monkeypatch.setattr(recording_lines, "LAST_PAUSE_S", 0.1)
     monkeypatch.setattr(recorder, "LATE_CLUSTER_S", 0.0)
-    # However slow the machine, what is caught up with is known for it.
+    # Versions after an interruption are recognised as late, however slow the machine is.
     monkeypatch.setattr(follow, "CATCH_UP_S", 30.0)
 
 
 class Recording:
-    """One recording in the background and what its sink got."""
+    """One recording in the background and the lines of its sink."""
 
     def __init__(
         self,
@@ -97,14 +97,14 @@ class Recording:
 
 
 async def deploy(api: FakeApi) -> None:
-    """Create a RayService with its RayCluster and head, as the operator would."""
+    """Create a RayService with its RayCluster and head, like the operator."""
     await api.put("rayservices", "llm", "ml")
     api.objects["rayservices", "ml", "llm"]["metadata"]["uid"] = "uid-rs"
     await api.put("rayclusters", "llm-abc", "ml", metadata={"ownerReferences": [{"uid": "uid-rs"}]})
 
 
 async def make_ready(api: FakeApi, ready: bool = True) -> None:
-    """Create the serve Service and its EndpointSlice, as KubeRay and the cluster would."""
+    """Create the serve Service and its EndpointSlice, like KubeRay and the cluster."""
     service = await api.put("services", "llm-serve-svc", "ml", metadata={"ownerReferences": [{"uid": "uid-rs"}]})
     await api.put(
         "endpointslices",
@@ -119,7 +119,7 @@ async def make_ready(api: FakeApi, ready: bool = True) -> None:
 
 
 def serve(api: FakeApi, *answers: web.Response | Callable[[], Any]) -> list[datetime]:
-    """Let the serve Service answer these in turn, the last one for ever; return when it was asked."""
+    """Let the serve Service give these answers in turn, and repeat the last one; return the times of the requests."""
     asked: list[datetime] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -137,7 +137,7 @@ def completion(model: str = "phi", text: str = "Hello") -> web.Response:
 
 
 async def test_ready_endpoint_and_first_valid_completion_end_the_recording(api: FakeApi) -> None:
-    """The endpoint's receipt and the first valid answer are the outcome; flawed answers are marked, not believed."""
+    """The endpoint's receipt and the first valid answer are the outcome; invalid answers are marked."""
     await deploy(api)
     serve(api, web.Response(status=503), completion(model="other"), completion(text=" "), completion())
     recording = Recording(api, completion=CHAT)
@@ -154,14 +154,14 @@ async def test_ready_endpoint_and_first_valid_completion_end_the_recording(api: 
     assert [mark["why"] for mark in recording.marks("completion_refused")] == [
         "status 503",
         "written by 'other' instead of 'phi'",
-        "no text in it",
+        "no generated text",
     ]
     assert recording.lines[0]["type"] == "HEADER"
     assert recording.lines[-1]["object"] == {"outcome": "ready", "reason": None}
 
 
 async def test_the_ready_endpoint_is_acted_on_at_once(api: FakeApi) -> None:
-    """Between the watch event and the first question to the model lie less than 250 ms."""
+    """Less than 250 ms are between the watch event and the first request to the model."""
     await deploy(api)
     asked = serve(api, completion())
     recording = Recording(api, completion=CHAT)
@@ -173,15 +173,15 @@ async def test_the_ready_endpoint_is_acted_on_at_once(api: FakeApi) -> None:
 
 
 async def test_without_a_completion_a_ready_endpoint_is_enough(api: FakeApi) -> None:
-    """Used alone on any RayService, the origin's finish line ends the wait."""
+    """Without an experiment, a ready endpoint ends the wait."""
     await deploy(api)
     await make_ready(api)
     outcome = await Recording(api).task
     assert (outcome.outcome, outcome.first_completion_at) == ("ready", None)
 
 
-async def test_another_services_endpoint_is_not_ours(api: FakeApi) -> None:
-    """Ready endpoints of other Services, and of another RayService whose name begins the same, end nothing."""
+async def test_another_services_endpoint_does_not_count(api: FakeApi) -> None:
+    """Ready endpoints of other Services, and of another RayService with the same name prefix, do not count."""
     await deploy(api)
     for name in ("llm-head-svc", "llm-b-serve-svc"):
         await api.put(
@@ -196,8 +196,8 @@ async def test_another_services_endpoint_is_not_ours(api: FakeApi) -> None:
     assert outcome.endpoint_ready_at is None
 
 
-async def test_time_over_says_where_the_deployment_stood(api: FakeApi) -> None:
-    """A time-out names the last known state."""
+async def test_a_time_out_contains_the_last_state(api: FakeApi) -> None:
+    """A time-out contains the last known state."""
     await deploy(api)
     condition = {"type": "Ready", "status": "False", "reason": "Initializing", "message": "RayService is initializing"}
     await api.put("rayservices", "llm", "ml", status={"conditions": [condition]})
@@ -211,7 +211,7 @@ async def test_time_over_says_where_the_deployment_stood(api: FakeApi) -> None:
 
 
 async def test_an_endpoint_that_never_answers_validly_is_no_success(api: FakeApi) -> None:
-    """Ready but mute is timed out, with the flaw and the instant of readiness."""
+    """A ready endpoint without a valid answer is timed out, with the fault and the instant of readiness."""
     await deploy(api)
     await make_ready(api)
     serve(api, web.Response(body=b"<html>", content_type="text/html"))
@@ -221,8 +221,8 @@ async def test_an_endpoint_that_never_answers_validly_is_no_success(api: FakeApi
     assert "an HTML page" in (outcome.reason or "")
 
 
-async def test_a_failed_application_ends_it_with_its_words(api: FakeApi) -> None:
-    """A DEPLOY_FAILED that stays ends the recording, after Ray's own account was collected."""
+async def test_a_failed_application_ends_it_with_its_message(api: FakeApi) -> None:
+    """A lasting DEPLOY_FAILED ends the recording, after the collection of Ray's state."""
     api.version = {"simulated": {"clock": _fast_clock(60)}}
     await deploy(api)
     await api.put("rayservices", "llm", "ml", status={"pendingServiceStatus": {"rayClusterName": "llm-abc"}})
@@ -241,8 +241,8 @@ async def test_a_failed_application_ends_it_with_its_words(api: FakeApi) -> None
     assert recording.of("ray-nodes")
 
 
-async def test_deletion_by_somebody_else_ends_it(api: FakeApi) -> None:
-    """A RayService deleted under the wait ends the recording, also when the deletion itself was missed."""
+async def test_deletion_by_another_actor_ends_it(api: FakeApi) -> None:
+    """A RayService that is deleted during the wait ends the recording, also if the deletion itself was missed."""
     await deploy(api)
     recording = Recording(api)
     await recording.until(lambda r: bool(r.of("rayclusters")))
@@ -256,14 +256,14 @@ async def test_deletion_by_somebody_else_ends_it(api: FakeApi) -> None:
 
 
 async def test_a_rayservice_that_was_replaced_is_not_recorded(api: FakeApi) -> None:
-    """Another uid under the same name is somebody else's."""
+    """An object with another uid and the same name is not recorded."""
     await api.put("rayservices", "llm", "ml")
     outcome = await Recording(api).task
     assert outcome.outcome == "failed"
 
 
 async def test_events_are_kept_by_uid_and_wait_for_their_objects(api: FakeApi) -> None:
-    """An event that overtakes its pod is kept, one of an earlier RayService of the same name is not."""
+    """An event that arrives before its pod is stored; one of an earlier RayService of the same name is not."""
     await deploy(api)
     owner = api.objects["rayclusters", "ml", "llm-abc"]["metadata"]["uid"]
     recording = Recording(api)
@@ -292,7 +292,7 @@ async def test_events_are_kept_by_uid_and_wait_for_their_objects(api: FakeApi) -
 
 
 async def test_faults_lose_and_repeat_nothing(api: FakeApi) -> None:
-    """Dropped watches, 410, 500 and resets all through a deployment: each version of each object is kept once."""
+    """With interrupted watches, 410, 500 and resets during a deployment, each version of each object is stored once."""
     await deploy(api)
     owner = {"ownerReferences": [{"uid": api.objects["rayclusters", "ml", "llm-abc"]["metadata"]["uid"]}]}
     recording = Recording(api)
@@ -313,8 +313,8 @@ async def test_faults_lose_and_repeat_nothing(api: FakeApi) -> None:
     assert recording.marks("watch_interrupted")
 
 
-def ours(api: FakeApi, resource: str) -> dict[str, Any]:
-    """Return the metadata that makes an object of this resource belong to the RayService."""
+def owned_metadata(api: FakeApi, resource: str) -> dict[str, Any]:
+    """Return the metadata of an object of this resource that belongs to the RayService."""
     cluster = api.objects["rayclusters", "ml", "llm-abc"]["metadata"]["uid"]
     return {"ownerReferences": [{"uid": cluster if resource == "pods" else "uid-rs"}]}
 
@@ -324,13 +324,13 @@ WATCHED = ("rayservices", "rayclusters", "pods", "services", "endpointslices", "
 
 @pytest.mark.parametrize("resource", WATCHED)
 async def test_every_resource_is_listed_and_then_watched(api: FakeApi, resource: str) -> None:
-    """What was there is in the trace as LISTED, and what changed later as it came, in order."""
+    """Existing objects are LISTED in the trace, and later changes follow in order."""
     api.absent = set()
     await deploy(api)
     name, namespace = {"rayservices": "llm", "rayclusters": "llm-abc"}.get(resource, "llm-x"), "ml"
     if resource in ("nodes", "nodeclaims"):
         namespace = ""
-    metadata = {} if resource == "rayservices" else ours(api, resource)
+    metadata = {} if resource == "rayservices" else owned_metadata(api, resource)
     await api.put(resource, name, namespace or None, metadata=dict(metadata), spec={"n": 1})
     api.objects[resource, namespace, name]["metadata"]["uid"] = "uid-rs" if resource == "rayservices" else "uid-x"
     recording = Recording(api)
@@ -347,16 +347,16 @@ async def test_every_resource_is_listed_and_then_watched(api: FakeApi, resource:
 @pytest.mark.parametrize("events", ["events", "events.events.k8s.io"])
 @pytest.mark.parametrize("namespace", ["ml", "default"])
 async def test_events_of_both_apis_are_listed_and_then_watched(api: FakeApi, events: str, namespace: str) -> None:
-    """In the RayService's namespace, and in the one where events of nodes are kept; each by its own words."""
+    """Events of both APIs are recorded in the RayService's namespace and in that of node events."""
     await deploy(api)
     about = {"kind": "RayService", "name": "llm", "uid": "uid-rs"}
     if namespace == "default":
         about = {"kind": "Node", "name": "n1", "uid": "n1"}
-    said = {"involvedObject" if events == "events" else "regarding": about}
-    await api.put(events, "before", namespace, **said)
+    involved = {"involvedObject" if events == "events" else "regarding": about}
+    await api.put(events, "before", namespace, **involved)
     recording = Recording(api)
     await recording.until(lambda r: bool(r.of(events)))
-    await api.put(events, "after", namespace, **said)
+    await api.put(events, "after", namespace, **involved)
     await recording.until(lambda r: len(r.of(events)) > 1)
     await make_ready(api)
     await recording.task
@@ -378,7 +378,7 @@ async def test_a_late_event_is_still_taken(api: FakeApi, monkeypatch: pytest.Mon
 
 
 async def test_without_any_event_the_objects_are_enough(api: FakeApi) -> None:
-    """Events may be lost or forbidden, all of them: it still ends, and the trace says what it lacks."""
+    """All events may be lost or forbidden: the recording still ends, and the trace names the gap."""
     await deploy(api)
     api.faults.append(Fault("/events", status=403, times=999))
     await make_ready(api)
@@ -387,13 +387,15 @@ async def test_without_any_event_the_objects_are_enough(api: FakeApi) -> None:
     assert {mark["what"] for mark in recording.marks("not_recorded")} == {"events", "events.events.k8s.io"}
 
 
-async def test_a_version_that_comes_twice_is_kept_once(api: FakeApi) -> None:
-    """Duplicates and versions that come after newer ones of the same object: no line of theirs."""
+async def test_a_repeated_version_is_stored_once(api: FakeApi) -> None:
+    """Repeated versions, and versions after newer ones of the same object, are not stored."""
     await deploy(api)
-    pod = await api.put("pods", "llm-abc-head", "ml", metadata=ours(api, "pods"))
+    pod = await api.put("pods", "llm-abc-head", "ml", metadata=owned_metadata(api, "pods"))
     recording = Recording(api)
     await recording.until(lambda r: bool(r.of("pods")))
-    newer = await api.put("pods", "llm-abc-head", "ml", metadata=ours(api, "pods"), status={"phase": "Running"})
+    newer = await api.put(
+        "pods", "llm-abc-head", "ml", metadata=owned_metadata(api, "pods"), status={"phase": "Running"}
+    )
     for again in (newer, pod, newer):
         await api.replay("MODIFIED", "pods", again)
     await api.put("nodes", "n1", None)
@@ -408,17 +410,17 @@ async def test_a_version_that_comes_twice_is_kept_once(api: FakeApi) -> None:
 
 @pytest.mark.parametrize("forgets", [False, True])
 async def test_an_api_server_restart_is_survived(api: FakeApi, forgets: bool) -> None:
-    """It is away for a while in mid-recording and comes back, with or without its history: what was written last by
-    then is in the trace once, the outage has a beginning and an end in it, and the trial ends ready.
+    """The API server is away for a while and returns, with or without its history. The last writes are in the trace
+    once, the outage has a beginning and an end in it, and the trial ends ready.
     """
     await deploy(api)
-    await api.put("pods", "llm-abc-head", "ml", metadata=ours(api, "pods"))
+    await api.put("pods", "llm-abc-head", "ml", metadata=owned_metadata(api, "pods"))
     recording = Recording(api)
     await recording.until(lambda r: bool(r.of("pods")))
     await api.stop()
-    # What others wrote through another API server of the same cluster.
-    await api.put("pods", "llm-abc-head", "ml", metadata=ours(api, "pods"), status={"phase": "Running"})
-    await api.put("pods", "llm-abc-w", "ml", metadata=ours(api, "pods"))
+    # Written through another API server of the same cluster.
+    await api.put("pods", "llm-abc-head", "ml", metadata=owned_metadata(api, "pods"), status={"phase": "Running"})
+    await api.put("pods", "llm-abc-w", "ml", metadata=owned_metadata(api, "pods"))
     await asyncio.sleep(0.6)
     if forgets:
         await api.compact()
@@ -435,19 +437,19 @@ async def test_an_api_server_restart_is_survived(api: FakeApi, forgets: bool) ->
     assert all(one["silent_s"] > 0.25 for one in recording.marks("watch_resumed") if one["resource"] == "pods")
 
 
-async def test_a_killed_recording_goes_on_from_the_store(api: FakeApi) -> None:
-    """The next process is given what was stored: it misses nothing of what happened between, stores nothing twice, and
-    says when it began again.
+async def test_a_killed_recording_continues_from_the_store(api: FakeApi) -> None:
+    """The next process receives the stored lines: it misses nothing in between, stores nothing twice, and marks the
+    resumption.
     """
     await deploy(api)
-    await api.put("pods", "llm-abc-head", "ml", metadata=ours(api, "pods"))
-    await api.put("pods", "llm-abc-gone", "ml", metadata=ours(api, "pods"))
+    await api.put("pods", "llm-abc-head", "ml", metadata=owned_metadata(api, "pods"))
+    await api.put("pods", "llm-abc-gone", "ml", metadata=owned_metadata(api, "pods"))
     first = Recording(api)
     await first.until(lambda r: len(r.of("pods")) == 2)
     first.task.cancel()
     await asyncio.gather(first.task, return_exceptions=True)
     for phase in ("Pending", "Running"):
-        await api.put("pods", "llm-abc-head", "ml", metadata=ours(api, "pods"), status={"phase": phase})
+        await api.put("pods", "llm-abc-head", "ml", metadata=owned_metadata(api, "pods"), status={"phase": phase})
     await api.remove("pods", "llm-abc-gone", "ml")
     second = Recording(api, stored=first.lines)
     await second.until(lambda r: len(r.of("pods")) == 3)
@@ -467,10 +469,12 @@ async def test_a_killed_recording_goes_on_from_the_store(api: FakeApi) -> None:
     assert not second.marks("watch_interrupted")
 
 
-async def test_a_killed_recording_whose_history_is_gone_says_so(api: FakeApi) -> None:
-    """After more than the API server remembers, the trace goes on with what is there and names the gap."""
+async def test_a_killed_recording_without_history_names_the_gap(api: FakeApi) -> None:
+    """If the API server has no history of the time in between, the trace continues with the current objects and names
+    the gap.
+    """
     await deploy(api)
-    await api.put("pods", "llm-abc-head", "ml", metadata=ours(api, "pods"))
+    await api.put("pods", "llm-abc-head", "ml", metadata=owned_metadata(api, "pods"))
     first = Recording(api)
     await first.until(lambda r: bool(r.of("pods")))
     first.task.cancel()
@@ -486,7 +490,9 @@ async def test_a_killed_recording_whose_history_is_gone_says_so(api: FakeApi) ->
 
 
 async def test_a_recording_that_had_ended_is_not_begun_again(api: FakeApi) -> None:
-    """Killed between its last chunk and its event, it says how it ended, from the store."""
+    """If the process was killed after its last chunk and before its event, the next one reads the outcome from the
+    store.
+    """
     await deploy(api)
     await make_ready(api)
     serve(api, completion())
@@ -501,7 +507,7 @@ async def test_a_recording_that_had_ended_is_not_begun_again(api: FakeApi) -> No
 
 
 async def test_the_trace_of_another_rayservice_is_not_continued(api: FakeApi) -> None:
-    """Another uid in the stored header: this recording begins at its own beginning."""
+    """A stored header with another uid means that this recording starts again."""
     await deploy(api)
     await make_ready(api)
     foreign = [header_line(datetime.now(UTC), origin="measured", namespace="ml", name="llm", uid="another")]
@@ -511,9 +517,9 @@ async def test_the_trace_of_another_rayservice_is_not_continued(api: FakeApi) ->
     assert not recording.marks("recording_resumed")
 
 
-async def test_old_nodes_of_others_are_kept_as_they_were_found(api: FakeApi) -> None:
-    """In a shared cluster hundreds report all the time: one older than the RayService is followed once it hosts a pod
-    of ours, and only then; a new one from its first version on.
+async def test_old_foreign_nodes_are_recorded_once(api: FakeApi) -> None:
+    """In a shared cluster hundreds of nodes report all the time. A node that is older than the RayService is followed
+    only after it hosts a pod of the trial; a new one from its first version.
     """
     await deploy(api)
     for name in ("theirs", "host"):
@@ -521,7 +527,7 @@ async def test_old_nodes_of_others_are_kept_as_they_were_found(api: FakeApi) -> 
         api.objects["nodes", "", name]["metadata"]["creationTimestamp"] = "2020-01-01T00:00:00Z"
     recording = Recording(api)
     await recording.until(lambda r: len(r.of("nodes")) == 2)
-    await api.put("pods", "llm-abc-w", "ml", metadata=ours(api, "pods"), spec={"nodeName": "host"})
+    await api.put("pods", "llm-abc-w", "ml", metadata=owned_metadata(api, "pods"), spec={"nodeName": "host"})
     await recording.until(lambda r: bool(r.of("pods")))
     for name in ("theirs", "host", "new"):
         await api.put("nodes", name, None, n=2)
@@ -536,8 +542,8 @@ async def test_old_nodes_of_others_are_kept_as_they_were_found(api: FakeApi) -> 
     ]
 
 
-async def test_a_store_that_is_away_loses_no_line(api: FakeApi) -> None:
-    """Chunks the sink refuses come again, in order, once."""
+async def test_an_outage_of_the_store_loses_no_line(api: FakeApi) -> None:
+    """Chunks that the sink refuses are passed again, in order, once."""
     await deploy(api)
     refusals = iter([True, True, True])
     recording = Recording(api, refuse=lambda: next(refusals, False))
@@ -548,16 +554,16 @@ async def test_a_store_that_is_away_loses_no_line(api: FakeApi) -> None:
     assert len(recording.of("rayservices")) == 1
 
 
-async def test_a_store_that_stays_away_is_said(api: FakeApi) -> None:
-    """The last lines cannot be handed over: one sentence, not silence."""
+async def test_a_permanent_failure_of_the_store_is_reported(api: FakeApi) -> None:
+    """If the last lines cannot be stored, one sentence reports it."""
     await deploy(api)
     await make_ready(api)
     with pytest.raises(StoreError, match="the store is away"):
         await Recording(api, refuse=lambda: True).task
 
 
-async def test_a_cancelled_recording_hands_over_what_it_has(api: FakeApi) -> None:
-    """A triggerer that shuts down loses no line, and the trace has no END, so a restarted recording continues it."""
+async def test_a_cancelled_recording_stores_its_lines(api: FakeApi) -> None:
+    """A triggerer that shuts down loses no line; without an END line a restarted recording continues the trace."""
     await deploy(api)
     recording = Recording(api)
     await recording.until(lambda r: bool(r.of("rayclusters")))
@@ -571,7 +577,7 @@ async def test_a_cancelled_recording_hands_over_what_it_has(api: FakeApi) -> Non
 
 
 async def test_forbidden_nodes_are_missed_with_a_mark_and_forbidden_endpoints_fail(api: FakeApi) -> None:
-    """What is not essential is missing from the trace, with a mark; without endpoints there is nothing to wait for."""
+    """Missing non-essential resources are marked in the trace; without endpoints there is nothing to wait for."""
     await deploy(api)
     await make_ready(api)
     api.faults.append(Fault("GET /api/v1/nodes", status=403, times=99))
@@ -584,7 +590,7 @@ async def test_forbidden_nodes_are_missed_with_a_mark_and_forbidden_endpoints_fa
 
 
 async def test_serve_answers_are_kept_when_they_change(api: FakeApi) -> None:
-    """Polls that say the same are kept once; a change says until when the old answer was seen."""
+    """Equal polls are stored once; a change contains the time of the last equal poll."""
     await deploy(api)
     polls = 0
 
@@ -612,8 +618,10 @@ def _fast_clock(speed: float) -> dict[str, Any]:
     return {"speed": speed, "wall_epoch": now.timestamp(), "virtual_epoch": now.isoformat()}
 
 
-async def test_the_closing_collection_reads_rays_own_account(api: FakeApi) -> None:
-    """Nodes, environments, Serve's logs of every node, the output of the workers with replicas; without tokens."""
+async def test_the_closing_collection_reads_rays_state(api: FakeApi) -> None:
+    """Nodes, environments, Serve's logs of every node and the output of the workers with replicas are collected,
+    without tokens.
+    """
     await deploy(api)
     await make_ready(api)
 
@@ -663,7 +671,7 @@ def played(recordings_folder: Path, name: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", ["static", "node-late", "dynamic"])
 async def test_a_real_deployment_is_recorded_whole(api: FakeApi, recordings_folder: Path, name: str) -> None:
-    """Played from a recording, every version of every object that concerns the trial is kept, and it ends ready."""
+    """From a replayed recording, every version of every object of the trial is stored, and it ends ready."""
     recorded = played(recordings_folder, name)
     begins = next(n for n, one in enumerate(recorded) if one["resource"] == "rayservices" and one["type"] == "ADDED")
     ready = next(

@@ -1,4 +1,6 @@
-"""A whole simulated trial, recorded over HTTP: nothing lost without faults, and still right with every fault."""
+"""A whole simulated trial, recorded over HTTP: nothing is lost without faults, and the result is correct with every
+fault.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -45,7 +47,7 @@ async def simulated() -> AsyncIterator[SimulatedCluster]:
 
 
 async def deploy(cluster: Cluster) -> dict[str, str]:
-    """Set up the nodes, create a RayService of the origin's shape and return {namespace, name, uid}."""
+    """Set up the nodes, create a RayService like the origin's and return {namespace, name, uid}."""
     luna = AUTOSCALERS["luna"]
     for manifest in luna.setup(NODES).manifests:
         await cluster.apply(manifest, force=True)
@@ -85,7 +87,7 @@ def versions(lines: list[Any], *resources: str) -> list[tuple[str, str, str]]:
 
 
 def expected_of(written: list[tuple[str, str, str]], kept: list[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
-    """Return what a recorder must have seen: each object's versions from the one that its first list showed."""
+    """Return what a recorder must have received: each object's versions from its first list on."""
     first: dict[tuple[str, str], int] = {}
     for resource, name, version in kept:
         first[resource, name] = min(int(version), first.get((resource, name), int(version)))
@@ -93,7 +95,7 @@ def expected_of(written: list[tuple[str, str, str]], kept: list[tuple[str, str, 
 
 
 async def test_nothing_of_a_trial_is_lost(simulated: SimulatedCluster) -> None:
-    """Every version of every object and every event of them is in the trace once, and the view reads it whole."""
+    """Every version of every object and every event of them is in the trace once, and the view is complete."""
     written: list[tuple[str, str, str]] = []
 
     async def listen() -> None:
@@ -122,7 +124,9 @@ async def test_nothing_of_a_trial_is_lost(simulated: SimulatedCluster) -> None:
 
 
 async def test_every_fault_at_once_delays_and_breaks_nothing(simulated: SimulatedCluster) -> None:
-    """Dropped watches, 410, 429 and 500 all through a trial: it still ends ready, answered, and each version once."""
+    """With interrupted watches, 410, 429 and 500 during a trial, it ends ready and answered, and each version is stored
+    once.
+    """
     lines: list[Any] = []
 
     async def trouble() -> None:

@@ -1,4 +1,4 @@
-"""The way of a recording's lines to the store."""
+"""The lines of a recording on their way to the store."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import pytest
 
 from airflow_llm_provisioning.core.trace import decode_line, encode_line, end_line, line, mark_line
 from airflow_llm_provisioning.core.trace.secrets import find_secrets
-from airflow_llm_provisioning.gateways.kubernetes.follow import Seen
+from airflow_llm_provisioning.gateways.kubernetes.follow import ObservedVersion
 from airflow_llm_provisioning.gateways.recording import lines as module
 from airflow_llm_provisioning.gateways.recording.lines import Lines
 
@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 
 class Store:
-    """A sink that keeps what it gets."""
+    """A sink that stores its lines."""
 
     def __init__(self) -> None:
         self.lines: list[Any] = []
@@ -35,25 +35,25 @@ async def test_no_value_of_an_environment_reaches_the_store() -> None:
     """Objects are redacted before they wait."""
     store = Store()
     lines = Lines(store)
-    lines.add_seen("pods", Seen("ADDED", pod(1, HF_TOKEN="hf_secret"), NOW))
+    lines.add_seen("pods", ObservedVersion("ADDED", pod(1, HF_TOKEN="hf_secret"), NOW))
     await lines.flush()
     assert "hf_secret" not in str(store.lines)
 
 
 async def test_a_version_is_kept_once_and_chunks_are_in_order_of_receipt() -> None:
-    """Repeats are dropped; what was held is sorted in where it was received."""
+    """Repeats are dropped; held lines are sorted by their receipt."""
     store = Store()
     lines = Lines(store)
     later = NOW.replace(second=5)
-    assert lines.add_seen("pods", Seen("ADDED", pod(2), later)) is not None
-    assert lines.add_seen("pods", Seen("LISTED", pod(2), later)) is None
+    assert lines.add_seen("pods", ObservedVersion("ADDED", pod(2), later)) is not None
+    assert lines.add_seen("pods", ObservedVersion("LISTED", pod(2), later)) is None
     lines.add(line(NOW, "MARK", "trace", {"mark": "x"}))
     await lines.flush()
     assert [one["resource"] for one in store.lines] == ["trace", "pods"]
 
 
 class SlowStore(Store):
-    """A sink that takes its time and, like a thread, finishes what it began; `fails`: how often it then fails."""
+    """A slow sink that, like a thread, finishes its work; `fails`: how often it then fails."""
 
     def __init__(self, fails: int = 0) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class SlowStore(Store):
 
 @pytest.mark.parametrize("fails", [0, 1])
 async def test_a_flush_cancelled_in_the_middle_stores_once(fails: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A recording ends while a chunk is being written: it is in the store once, whether that write went well or not."""
+    """A recording ends while a chunk is being written: it is in the store once, whether that write succeeded or not."""
     monkeypatch.setattr(module, "LAST_PAUSE_S", 0.01)
     store = SlowStore(fails)
     lines = Lines(store)
@@ -85,7 +85,7 @@ async def test_a_flush_cancelled_in_the_middle_stores_once(fails: int, monkeypat
     flushing.cancel()
     await asyncio.gather(flushing, return_exceptions=True)
     lines.add(mark_line(NOW, "second"))
-    ending = asyncio.create_task(lines.hand_over())
+    ending = asyncio.create_task(lines.final_flush())
     await asyncio.sleep(0)
     store.may_end.set()
     await ending
@@ -96,9 +96,9 @@ def padded(resource: str, number: int, size: int = 900) -> dict[str, Any]:
     return line(NOW, "ADDED", resource, {"metadata": {"uid": f"{resource}-{number}"}, "pad": "x" * size})
 
 
-async def test_over_the_budget_what_is_least_missed_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A flood of each kind in turn: the repeated events first, then events, nodes, pods; endpoints and END always come,
-    each cut is marked once, and the whole stays within the budget.
+async def test_over_the_budget_the_least_important_lines_are_dropped_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With too many lines of each kind, the repeated events are dropped first, then events, nodes, pods; endpoints and
+    END are always stored, each truncation is marked once, and the whole stays within the budget.
     """
     monkeypatch.setattr(module, "BUDGET_BYTES", 100_000)
     store = Store()
@@ -119,8 +119,8 @@ async def test_over_the_budget_what_is_least_missed_goes_first(monkeypatch: pyte
     assert sum(len(encode_line(one)) for one in store.lines) <= 100_000
 
 
-async def test_a_full_trace_still_says_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even what decides goes on for ever, nor our own marks; END does not count."""
+async def test_a_full_trace_still_has_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Essential lines and marks are limited too; END does not count."""
     monkeypatch.setattr(module, "BUDGET_BYTES", 5_000)
     store = Store()
     lines = Lines(store)
@@ -135,14 +135,14 @@ async def test_a_full_trace_still_says_how_it_ended(monkeypatch: pytest.MonkeyPa
     assert store.lines[-1]["type"] == "END"
 
 
-async def test_the_judge_sees_what_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A budget shortens the trace and never the judgement: a line that is not stored is returned all the same."""
+async def test_the_judge_receives_lines_that_are_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The budget shortens the trace and never the judgement: a line that is not stored is still returned."""
     monkeypatch.setattr(module, "BUDGET_BYTES", 0)
-    assert Lines(Store()).add_seen("pods", Seen("ADDED", pod(1), NOW)) is not None
+    assert Lines(Store()).add_seen("pods", ObservedVersion("ADDED", pod(1), NOW)) is not None
 
 
 async def test_the_budget_counts_what_was_stored_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trial whose triggerer is killed again and again has one budget."""
+    """A trial whose triggerer is killed repeatedly has one budget."""
     monkeypatch.setattr(module, "BUDGET_BYTES", 10_000)
     store = Store()
     lines = Lines(store, stored=[padded("pods", number) for number in range(9)])
@@ -151,8 +151,8 @@ async def test_the_budget_counts_what_was_stored_before(monkeypatch: pytest.Monk
     assert [one["object"].get("mark") for one in store.lines] == ["cut_short"]
 
 
-async def test_the_opening_comes_first_whatever_its_instants() -> None:
-    """The header heads the trace; what was done before it was made comes next, then what was received."""
+async def test_the_opening_lines_are_first_for_all_instants() -> None:
+    """The header is the first line; marks of earlier steps follow, then received lines."""
     store = Store()
     lines = Lines(
         store, opening=[line(NOW, "HEADER", "trace", {}), mark_line(NOW - timedelta(hours=1), "apply_started")]
@@ -163,12 +163,12 @@ async def test_the_opening_comes_first_whatever_its_instants() -> None:
 
 
 async def test_what_an_earlier_process_stored_is_not_taken_again() -> None:
-    """A version that stands in the store is no news."""
+    """A stored version is not new."""
     stored = [line(NOW, "ADDED", "pods", pod(2))]
     lines = Lines(Store(), stored=stored)
-    assert lines.add_seen("pods", Seen("LISTED", pod(2), NOW)) is None
-    assert lines.add_seen("pods", Seen("LISTED", pod(1), NOW)) is None
-    assert lines.add_seen("pods", Seen("MODIFIED", pod(3), NOW)) is not None
+    assert lines.add_seen("pods", ObservedVersion("LISTED", pod(2), NOW)) is None
+    assert lines.add_seen("pods", ObservedVersion("LISTED", pod(1), NOW)) is None
+    assert lines.add_seen("pods", ObservedVersion("MODIFIED", pod(3), NOW)) is not None
 
 
 SECRETS = {
@@ -193,7 +193,9 @@ TELLING = ("aB3aB3", "ABCDEFGH1234", "c2lnbmF0dXJl", "a1B2a1B2", "0123456789abcd
 @pytest.mark.parametrize("what", sorted(SECRETS))
 @pytest.mark.parametrize("resource", ["pods", "events", "ray-log-file", "serve-rest"])
 async def test_what_looks_like_a_secret_is_not_stored(resource: str, what: str) -> None:
-    """Wherever it strayed: into arguments, messages, logs, answers. What stands around it stays, and the line reads."""
+    """Secrets are removed from arguments, messages, logs and answers. The text around them stays, and the line is
+    readable.
+    """
     store = Store()
     lines = Lines(store)
     text = f'before {SECRETS[what]} after "quoted" \n'
@@ -208,7 +210,7 @@ async def test_what_looks_like_a_secret_is_not_stored(resource: str, what: str) 
 
 
 async def test_what_is_no_secret_is_stored_as_it_is() -> None:
-    """Digests, addresses, flags without secrets, mail addresses and Kubernetes names pass."""
+    """Digests, addresses, flags without secrets, mail addresses and Kubernetes names are not changed."""
     store = Store()
     lines = Lines(store)
     text = (

@@ -1,4 +1,4 @@
-"""One question to a registry, over HTTP: yes, no, or why it is not known."""
+"""One query to a registry, over HTTP: yes, no, or an error with the reason."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,7 +14,7 @@ DIGEST = "sha256:" + "a" * 64
 
 @pytest.fixture
 async def registry() -> AsyncIterator[dict[str, Any]]:
-    """Serve the distribution protocol's manifests: `open/*` to anybody, `token/*` to who has a token, else 401."""
+    """Serve the distribution protocol's manifests: `open/*` without a token, `token/*` with a token, else 401."""
     seen: dict[str, Any] = {"asked": [], "scheme": "Bearer"}
 
     async def manifest(request: web.Request) -> web.Response:
@@ -48,8 +48,8 @@ async def registry() -> AsyncIterator[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("name", "there"), [("open/a/b:1", True), ("open/a/b:2", False), ("open/a", False), (f"open/a:2@{DIGEST}", True)]
 )
-async def test_an_open_registry_says_yes_or_no(registry: dict[str, Any], name: str, there: bool) -> None:
-    """By tag, by the default tag, by digest; nothing is downloaded, and image indexes are accepted."""
+async def test_an_open_registry_answers_yes_or_no(registry: dict[str, Any], name: str, there: bool) -> None:
+    """Queries by tag, by the default tag and by digest work; nothing is downloaded, and image indexes are accepted."""
     assert await image_exists(f"{registry['host']}/{name}") is there
     method, _, _, accept = registry["asked"][-1]
     assert method == "HEAD"
@@ -57,14 +57,16 @@ async def test_an_open_registry_says_yes_or_no(registry: dict[str, Any], name: s
 
 
 async def test_a_challenge_is_answered_with_the_token_it_asks_for(registry: dict[str, Any]) -> None:
-    """Anonymous token for the very scope of the challenge, commas and all."""
+    """An anonymous token is requested for exactly the scope of the challenge, including its commas."""
     assert await image_exists(f"{registry['host']}/token/a:1")
     assert registry["query"] == {"service": "reg", "scope": "repository:token/a:pull,push"}
     assert not await image_exists(f"{registry['host']}/token/a:2")
 
 
 async def test_what_is_not_known_is_not_no(registry: dict[str, Any]) -> None:
-    """Refused in spite of a token, asked for a password, too busy: an error that names registry and answer."""
+    """A refusal in spite of a token, a password request and an overloaded server give an error with registry and
+    answer.
+    """
     registry["token"] = "wrong"
     for name in ("token/a:1", "busy/a:1"):
         with pytest.raises(ProvisioningError, match=r"answered (401|429) for .*/a to a question without credentials"):
@@ -75,7 +77,7 @@ async def test_what_is_not_known_is_not_no(registry: dict[str, Any]) -> None:
 
 
 async def test_an_unreachable_registry_is_named() -> None:
-    """Nobody listens there."""
+    """No server listens there."""
     with pytest.raises(ProvisioningError, match=r"Registry 127\.0\.0\.1:9 could not be asked"):
         await image_exists("127.0.0.1:9/a:1")
 
@@ -95,5 +97,5 @@ async def test_an_unreachable_registry_is_named() -> None:
     ],
 )
 def test_references_are_spelled_out(reference: str, parts: tuple[str, str, str]) -> None:
-    """As Docker reads them; the digest wins over the tag."""
+    """References are parsed like Docker's; the digest has priority over the tag."""
     assert split_reference(reference) == parts

@@ -1,4 +1,4 @@
-"""Traces in the store: chunks, what was computed from them, and imported ones that mix with nothing."""
+"""Traces in the store: chunks, analyses, and imported traces that are not mixed with trials."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -24,8 +24,8 @@ def store(tmp_path: Path) -> Iterator[ResultsStore]:
     opened.close()
 
 
-def test_an_imported_trace_comes_once_and_is_no_trial(store: ResultsStore) -> None:
-    """Its bytes and its result come back as they came; nobody's table has a row of it."""
+def test_an_imported_trace_is_stored_once_and_is_no_trial(store: ResultsStore) -> None:
+    """Its bytes and its analysis are returned unchanged; no table has a row of it."""
     data = b"".join(small_chunks()) * (CHUNK_BYTES // 200)
     assert len(data) > 2 * CHUNK_BYTES
     computed = Computed("0.1+x", '{"total_s": 1.5}\n')
@@ -37,8 +37,8 @@ def test_an_imported_trace_comes_once_and_is_no_trial(store: ResultsStore) -> No
     assert store.trials() == []
 
 
-def test_own_and_imported_traces_are_told_apart(store: ResultsStore) -> None:
-    """The list says whose each is."""
+def test_own_and_imported_traces_are_distinguished(store: ResultsStore) -> None:
+    """The list shows which traces are imported."""
     store.append_trace("night-1", b"chunk")
     store.append_trace("night-1", b"chunk")
     store.traces.add_imported(FOUND, b"data", None)
@@ -51,20 +51,20 @@ def test_own_and_imported_traces_are_told_apart(store: ResultsStore) -> None:
 
 
 def test_a_trace_without_a_kept_result_has_none(store: ResultsStore) -> None:
-    """Not an empty one."""
+    """The missing result is None, not empty."""
     store.append_trace("night-1", b"chunk")
     assert store.traces.analysis("night-1") is None
 
 
 def test_a_result_keeps_every_character(store: ResultsStore) -> None:
-    """Half a surrogate pair out of a log among them: byte for byte means it."""
+    """Even half a surrogate pair from a log is kept: the comparison is byte for byte."""
     computed = Computed("1", '{"x": "µ \ud800"}\n')
     store.traces.add_imported(FOUND, b"data", computed)
     assert store.traces.analysis("imported-1") == computed
 
 
 def test_a_store_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
-    """Rows that were there keep everything; what was not kept then is missing, not invented."""
+    """Existing rows keep everything; values that were not stored then are missing."""
     from alembic import command
     from alembic.config import Config
 
@@ -90,7 +90,7 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> No
 
 
 def test_the_analysis_names_its_own_code() -> None:
-    """The package's version and what its core is made of, the same every time."""
+    """The version contains the package's version and a fingerprint of its core, the same every time."""
     version, _, fingerprint = analysis_version().partition("+core.")
     assert version
     assert len(fingerprint) == 12

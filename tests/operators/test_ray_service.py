@@ -181,7 +181,7 @@ def test_an_unreachable_cluster_is_one_sentence(monkeypatch: pytest.MonkeyPatch)
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     monkeypatch.setenv("AIRFLOW_CONN_SIM", kubernetes_connection(f"http://127.0.0.1:{port}"))
-    monkeypatch.setitem(Cluster.__init__.__kwdefaults__, "patience_s", 0.3)
+    monkeypatch.setitem(Cluster.__init__.__kwdefaults__, "retry_s", 0.3)
     with pytest.raises(ClusterUnreachableError, match="sim") as raised:
         apply(manifest=manifest())
     assert "\n" not in str(raised.value)

@@ -139,7 +139,7 @@ def test_the_same_slot_is_the_same_trial_until_its_row_is_written(
 def test_an_unreachable_cluster_is_a_row(monkeypatch: pytest.MonkeyPatch, store: ResultsStore) -> None:
     """Nothing answers: the trial is recorded as failed with the reason, of unknown origin."""
     monkeypatch.setenv("AIRFLOW_CONN_SIM", kubernetes_connection("http://127.0.0.1:9"))
-    monkeypatch.setitem(Cluster.__init__.__kwdefaults__, "patience_s", 0.5)
+    monkeypatch.setitem(Cluster.__init__.__kwdefaults__, "retry_s", 0.5)
     with pytest.raises(ClusterUnreachableError):
         open_trial()
     row = the_row(store)

@@ -88,7 +88,7 @@ def test_everything_wrong_is_listed_together(simulated: BackgroundCluster, tmp_p
     ):
         assert words in told
     notes = "\n".join(str(item) for item in found if not item.blocks)
-    assert "RayService default/llm-model-serve is already there" in notes
+    assert "RayService default/llm-model-serve already exists" in notes
 
 
 def _opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def test_an_expired_lock_is_no_obstacle(simulated: BackgroundCluster) -> None:
 def test_an_unreachable_cluster_is_one_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing further can be said of it."""
     monkeypatch.setenv("AIRFLOW_CONN_SIM", kubernetes_connection("http://127.0.0.1:9"))
-    monkeypatch.setitem(Cluster.__init__.__kwdefaults__, "patience_s", 0.3)
+    monkeypatch.setitem(Cluster.__init__.__kwdefaults__, "retry_s", 0.3)
     (finding,) = look(simulated_target())
     assert finding.blocks
     assert "sim" in finding.sentence

@@ -1,4 +1,4 @@
-"""Many trials recorded at once by one process, in a size that a busy machine bears; `make proof` has the full one."""
+"""Many trials recorded at once by one process, in a size for a busy machine; `make proof` has the full size."""
 
 from typing import Any
 
@@ -11,14 +11,12 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture(scope="module")
 def figures() -> dict[str, Any]:
-    """Prove it once."""
+    """Run the proof once."""
     return prove(SHORT)
 
 
 def test_no_event_is_lost(figures: dict[str, Any]) -> None:
-    """Every version sent stands in its trial's trace in the store, exactly once and in order, and every trial ended
-    ready.
-    """
+    """Every sent version is in its trial's stored trace, exactly once and in order; every trial ended ready."""
     (told,) = figures["growth"]
     assert told["events_sent"] >= SHORT.events_per_s * SHORT.recording_s
     assert figures["events_lost"] == 0
@@ -26,7 +24,7 @@ def test_no_event_is_lost(figures: dict[str, Any]) -> None:
 
 
 def test_every_figure_is_there(figures: dict[str, Any]) -> None:
-    """What a run could not measure would be None."""
+    """A figure that could not be measured would be None."""
     assert set(FIGURES["concurrency"]) <= set(figures)
     assert all(figures[name] is not None for name in FIGURES["concurrency"])
     assert figures["concurrent_trials"] == SHORT.concurrent_trials
@@ -35,7 +33,7 @@ def test_every_figure_is_there(figures: dict[str, Any]) -> None:
 
 
 def test_a_ready_endpoint_is_acted_on(figures: dict[str, Any]) -> None:
-    """No claim about milliseconds on a machine that does other things: the full run has the figure."""
+    """There is no claim about milliseconds on a busy machine: the full run has the figure."""
     assert 0 < figures["ready_lag_ms_p99"] < 20_000
 
 
@@ -56,8 +54,8 @@ def line(version: int, uid: str = "u") -> dict[str, Any]:
     ],
     ids=["whole", "missing", "twice", "out of order", "none"],
 )
-def test_the_count_of_losses_would_see_one(stored: list[int], lost: int) -> None:
-    """Missing, stored twice, or before an older version: each counts as lost; other objects do not matter."""
+def test_the_count_of_losses_finds_one(stored: list[int], lost: int) -> None:
+    """A missing, repeated or misordered version counts as lost; other objects do not matter."""
     told = [["pods", "u", str(version)] for version in (1, 2, 3)]
     lines = [line(9, "other"), *(line(version) for version in stored)]
     assert _lost(told, lines) == lost

@@ -1,4 +1,4 @@
-"""The proof on made-up deployments, shortened: its claims hold, and it would say so if they did not."""
+"""The proof on generated deployments, shortened: its claims are true, and it fails with a worse analysis."""
 
 import ast
 import random
@@ -24,7 +24,9 @@ def figures() -> dict[str, Any]:
 
 
 def test_the_claims_hold(figures: dict[str, Any]) -> None:
-    """Sums are exact, bounds hold the truth and are narrow, little is joined, and what cannot be is seen."""
+    """Sums are exact, bounds contain the truth and are narrow, few phases are joined, and impossible traces are
+    flagged.
+    """
     assert figures["deployments"] == SHORT.deployments
     assert figures["sum_mismatches"] == 0
     assert figures["inside_bounds_ratio"] >= 0.99
@@ -36,7 +38,7 @@ def test_the_claims_hold(figures: dict[str, Any]) -> None:
 
 
 def test_valid_traces_are_not_called_impossible(figures: dict[str, Any]) -> None:
-    """An alarm that always rings would flag everything: it does not ring on traces that are merely distorted."""
+    """Distorted but possible traces raise no alarm."""
     assert sum(figures["alarms_on_valid_traces"].values()) <= 0.01 * SHORT.deployments
 
 
@@ -48,17 +50,17 @@ def _narrowed(analysis: Analysis) -> Analysis:
 
 
 def _shifted(analysis: Analysis) -> Analysis:
-    """An analysis whose total is not that of its phases."""
+    """An analysis whose total is not the sum of its phases."""
     return replace(analysis, total_us=(analysis.total_us or 0) + 1)
 
 
-def _unworried(analysis: Analysis) -> Analysis:
-    """An analysis that finds nothing strange."""
+def _without_flags(analysis: Analysis) -> Analysis:
+    """An analysis that flags nothing."""
     return replace(analysis, flags=())
 
 
 def _joining(analysis: Analysis) -> Analysis:
-    """An analysis that cannot tell its phases apart."""
+    """An analysis that cannot separate its phases."""
     return replace(analysis, phases=tuple(replace(phase, name=f"{phase.name}+x") for phase in analysis.phases))
 
 
@@ -67,7 +69,7 @@ def _joining(analysis: Analysis) -> Analysis:
     [
         (_narrowed, "inside_bounds_ratio", lambda value: value >= 0.99),
         (_shifted, "sum_mismatches", lambda value: value == 0),
-        (_unworried, "impossible_flagged_ratio", lambda value: value == 1),
+        (_without_flags, "impossible_flagged_ratio", lambda value: value == 1),
         (_joining, "joined_ratio_undistorted", lambda value: value <= 0.02),
     ],
 )
@@ -77,13 +79,13 @@ def test_a_worse_analysis_fails_the_proof(
     holds: Callable[[float], bool],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each claim has an analysis that breaks it, and the figure shows it."""
+    """For each claim there is an analysis that breaks it, and the figure shows it."""
     monkeypatch.setattr(deployments, "analyse", lambda lines: broken(analyse(lines)))
     assert not holds(deployments.prove(replace(ALONE, deployments=12))[figure])
 
 
 def test_the_same_seed_gives_the_same_figures() -> None:
-    """Whoever runs it again gets the same; another seed is another sample."""
+    """The same seed gives the same figures; another seed is another sample."""
     few = replace(ALONE, deployments=8)
     assert deployments.prove(few) == deployments.prove(few)
     assert deployments.prove(few) != deployments.prove(replace(few, seed=2))
@@ -91,7 +93,7 @@ def test_the_same_seed_gives_the_same_figures() -> None:
 
 @pytest.mark.parametrize("name", sorted(SPOILERS))
 def test_every_impossibility_is_flagged(name: str) -> None:
-    """Each kind is made out of some deployment, and flagged."""
+    """Each kind can be made from some deployment, and is flagged."""
     made = 0
     for seed in range(12):
         rng = random.Random(seed)
@@ -104,7 +106,7 @@ def test_every_impossibility_is_flagged(name: str) -> None:
 
 
 def test_the_generator_shares_no_code_with_what_it_tests() -> None:
-    """Nothing of the package is imported by what makes deployments up: it could only agree with itself."""
+    """The generator imports nothing of the package; otherwise the package would be tested with itself."""
     sources = sorted(Path(generated.__file__).parent.glob("*.py"))
     assert len(sources) > 5
     for source in sources:
@@ -114,8 +116,8 @@ def test_the_generator_shares_no_code_with_what_it_tests() -> None:
             assert not [name for name in names if name.startswith("airflow")], source.name
 
 
-def test_every_source_has_a_clock_of_its_own() -> None:
-    """The skews that are drawn differ, and stamps carry them: no two sources agree by construction."""
+def test_every_source_has_its_own_clock() -> None:
+    """The drawn skews differ, and stamps contain them: no two sources agree by construction."""
     deployment = generate(1, Distortion(skew_s=5))
     assert len(set(deployment.skews.values())) == len(deployment.skews)
     assert max(map(abs, deployment.skews.values())) <= 5

@@ -1,4 +1,4 @@
-"""Silent no-ops are caught and valid trials raise no alarm; what the simulator makes is all that tells them apart."""
+"""Silent no-ops are caught and valid trials raise no alarm, although both come from the same simulator."""
 
 from dataclasses import replace
 from typing import Any
@@ -17,24 +17,24 @@ from airflow_llm_provisioning.core.workload import PHI3_2025
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
-    # One process: the tests have their processes already.
+    # One process: the tests already have their processes.
     return prove(replace(SHORT, valid_trials=5, processes=1))
 
 
 def test_every_no_op_that_is_tried_is_caught(found: dict[str, Any]) -> None:
-    """Told as not applied, or left out for the reason that is true; unknown only where nobody can see more."""
+    """The verdict is not applied, or the trial is excluded for the true reason; unknown only if unobservable."""
     assert found["missed"] == {}
     assert found["noops_caught"] == found["noops_total"] >= 9
 
 
 def test_no_valid_trial_raises_an_alarm(found: dict[str, Any]) -> None:
-    """Cold, every treatment applied, nothing flagged."""
+    """Valid trials are cold, have every treatment applied, and no flags."""
     assert found["alarms"] == []
     assert (found["valid_trials"], found["false_alarms"]) == (5, 0)
 
 
 def test_the_catalogue_is_of_different_no_ops() -> None:
-    """At least twenty by name; a full run tries all; what cannot be seen says why, and is the exception."""
+    """There are at least twenty names; a full run tests all; unobservable ones are the exception and have a reason."""
     assert len({entry.name for entry in CATALOGUE}) == len(CATALOGUE) >= 20
     assert len(tried(FULL)) == len(CATALOGUE)
     unseen = [entry for entry in CATALOGUE if entry.truth == "unknown"]
@@ -42,8 +42,8 @@ def test_the_catalogue_is_of_different_no_ops() -> None:
     assert len(unseen) <= 2
 
 
-def test_what_counts_is_missed() -> None:
-    """The proof can fail: a trial in which nothing is wrong is no no-op, and is not called caught."""
+def test_a_trial_without_a_fault_is_not_caught() -> None:
+    """The proof can fail: a trial without a fault is no no-op and does not count as caught."""
     (entry, *_) = DOWNLOADS
     valid = Scenario(target=target("eks"), declared=PHI3_2025, variant="fast_download")
     why = missed(replace(entry, scenario=valid))
@@ -51,8 +51,8 @@ def test_what_counts_is_missed() -> None:
     assert "it counts: applied" in why
 
 
-def test_an_alarm_is_told() -> None:
-    """The other side can fail too: a trial whose download is plain is no valid trial."""
+def test_an_alarm_is_reported() -> None:
+    """The other side can fail too: a trial with a plain download is no valid trial of a fast one."""
     (entry, *_) = DOWNLOADS
     told = alarm(entry.scenario)
     assert told is not None
@@ -80,7 +80,7 @@ def test_valid_trials_cover_every_cell() -> None:
 
 
 def test_the_same_scenario_gives_the_same_trial() -> None:
-    """A figure of the proof can be made again: what waits for the same instant may wake in another order, no more."""
+    """A figure of the proof can be repeated; only the order of equal instants may differ."""
     scenario = Scenario(target=target("eks", "fast"), declared=PHI3_2025)
     one, other = (run(scenario)[-1].row for _ in range(2))
     assert one.total_s == pytest.approx(other.total_s, abs=0.01)

@@ -1,4 +1,4 @@
-"""Trials, preparations and a sweep as a store and a file would hold them: small, plain, every number made up."""
+"""Trials, preparations and a sweep as in a store and a file: small, simple, with invented numbers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -75,7 +75,7 @@ def a_trial(
 
 
 def a_preparation(target: str = "eks-fast", **values: Any) -> Preparation:
-    """A built image whose price is not known."""
+    """A built image with an unknown price."""
     fields: dict[str, Any] = {
         "target": target,
         "cloud": target.partition("-")[0],
@@ -91,7 +91,7 @@ def a_preparation(target: str = "eks-fast", **values: Any) -> Preparation:
 
 
 def a_sweep(cloud: str = "eks", setup: str = "static", *, rows: int = 2) -> dict[str, Any]:
-    """A sweep of one cell; the first number matters most."""
+    """A sweep of one cell; the first number has the most influence."""
     moved = [
         {
             "cloud": cloud,

@@ -1,4 +1,4 @@
-"""A result in a terminal: bounds and sources stand beside every number."""
+"""A result in a terminal: every number has its bounds and source."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ def at(after_s: int) -> str:
     return f"2026-05-04T12:{after_s // 60:02d}:{after_s % 60:02d}.000000Z"
 
 
-def stone(name: str, after_s: int) -> dict[str, Any]:
+def milestone(name: str, after_s: int) -> dict[str, Any]:
     instants = {"earliest_at": at(after_s - 1), "latest_at": at(after_s + 1), "at": at(after_s)}
     return {"name": name, **instants, "source": f"source of {name}"}
 
@@ -22,7 +22,7 @@ def nodes(head: tuple[int, int], worker: tuple[int, int]) -> dict[str, Any]:
     return {
         "submitted_at": SUBMITTED,
         "milestones": [
-            stone(f"{role}.{name}", after_s)
+            milestone(f"{role}.{name}", after_s)
             for role, span in (("head", head), ("worker", worker))
             for name, after_s in zip(("node_created", "node_ready"), span, strict=True)
         ],
@@ -30,7 +30,7 @@ def nodes(head: tuple[int, int], worker: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def test_every_milestone_stands_with_bounds_and_source_in_order() -> None:
+def test_every_milestone_has_bounds_and_source_in_order() -> None:
     """Seconds after the submission, one line each."""
     document = nodes((10, 60), (20, 90)) | {"outcome": "unfinished", "reason": "It stops.", "origin": "simulated"}
     lines = list(result_lines(document))
@@ -45,14 +45,14 @@ def test_every_milestone_stands_with_bounds_and_source_in_order() -> None:
     assert "  none" in lines
 
 
-def test_a_total_never_stands_without_its_bounds() -> None:
-    """And its absence is said."""
+def test_a_total_always_has_its_bounds() -> None:
+    """A missing total is reported."""
     assert total_text({"total_s": 61.5, "total_low_s": 61.0, "total_high_s": 62.25}) == "61.500 s (61.000 to 62.250)"
     assert total_text({"total_s": None}) == "no total"
 
 
-def test_differences_stand_under_what_they_belong_to() -> None:
-    """Changed, come, gone."""
+def test_differences_are_grouped_by_part() -> None:
+    """Changed, added and removed values are listed."""
     found = [
         Difference(("total_s",), "changed", 1.0, None),
         Difference(("phases", "a", "duration_s"), "changed", 1.0, 2.0),

@@ -1,4 +1,4 @@
-"""The HTML report: what it must never leave out, and that it needs nothing but itself."""
+"""The HTML report: what it must contain, and that it needs no other file."""
 
 import re
 import sys
@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> Any:
 
 
 def report(store: ResultsStore, *trials: TrialResult, sweep: dict[str, Any] | None = None, **selection: str) -> str:
-    """Save trials, write the report beside the database, and return its text."""
+    """Save trials, write the report next to the database, and return its text."""
     for trial in trials:
         store.save_trial(trial)
     path = Path(str(store._engine.url.database)).parent / "out" / "report.html"
@@ -42,8 +42,8 @@ def an_arm(variant: str, n: int, **values: Any) -> list[TrialResult]:
     return [a_trial(f"{variant}-{i}", variant=variant, **values) for i in range(n)]
 
 
-def test_it_is_one_file_that_asks_nobody_for_anything(store: ResultsStore) -> None:
-    """No script, style sheet, font or image is fetched: the only addresses are names of SVG's namespaces."""
+def test_it_is_one_file_without_external_resources(store: ResultsStore) -> None:
+    """No script, style sheet, font or image is loaded: the only addresses are SVG's namespaces."""
     page = report(store, *an_arm("baseline", 2), *an_arm("improved", 2, factor=0.5), sweep=a_sweep())
     assert set(re.findall(r"https?://[^\s\"'<]+", page)) <= {
         "http://www.w3.org/2000/svg",
@@ -53,16 +53,16 @@ def test_it_is_one_file_that_asks_nobody_for_anything(store: ResultsStore) -> No
     assert page.count("<svg") == 2
 
 
-def test_a_simulated_page_says_so_loudly(store: ResultsStore) -> None:
-    """The label stands before the first figure, and again at each of them."""
+def test_a_simulated_page_has_a_prominent_label(store: ResultsStore) -> None:
+    """The label is before the first figure, and at each of them."""
     page = report(store, a_trial("one"), a_trial("two", variant="improved"))
     assert text_of(page).index("SIMULATED") < text_of(page).index("%")
     assert "Every trial on this page ran on a simulator" in page
     assert 'class="badge simulated"' in page
 
 
-def test_a_mixed_page_says_how_much_of_it_is_simulated_and_keeps_the_two_apart(store: ResultsStore) -> None:
-    """Measured and simulated trials of one cell never share a table."""
+def test_a_mixed_page_separates_simulated_and_measured_trials(store: ResultsStore) -> None:
+    """Measured and simulated trials of one cell are never in one table."""
     page = text_of(report(store, a_trial("sim"), a_trial("real", origin="measured")))
     assert "1 of 2 trials on this page ran on a simulator" in page
     assert page.count("1 of 1") == 2
@@ -109,19 +109,19 @@ def test_a_row_of_version_0_1_says_so(store: ResultsStore) -> None:
 
 
 def test_a_measured_page_has_no_such_label(store: ResultsStore) -> None:
-    """What was measured is not called simulated."""
+    """A measured trial is not called simulated."""
     assert "SIMULATED" not in text_of(report(store, a_trial("one", origin="measured")))
 
 
-def test_published_reductions_stand_beside_ours(store: ResultsStore) -> None:
-    """EKS static: ours, the origin's -26 %, and that two trials give no interval."""
+def test_published_reductions_are_shown(store: ResultsStore) -> None:
+    """EKS static has this reduction, the origin's -26 %, and the note that two trials give no interval."""
     page = text_of(report(store, *an_arm("baseline", 2), *an_arm("improved", 2, factor=0.4)))
     assert "-60.0 % no interval: n < 3 -26 %" in page
     assert "published: -26 %" in page
 
 
 def test_an_interval_is_printed_where_there_is_one(store: ResultsStore) -> None:
-    """Three trials a side give a 90 % interval, and no note about a missing one."""
+    """Three trials per variant give a 90 % interval, and no note about a missing one."""
     page = text_of(report(store, *an_arm("baseline", 3), *an_arm("improved", 3, factor=0.4)))
     assert "-60.0 % (90%: -60.0 to -60.0)" in page
     assert "no interval: n < 3" not in page
@@ -139,15 +139,15 @@ def test_a_bar_is_one_way_to_the_endpoint_and_ends_at_its_mean_total(store: Resu
 
 
 def test_chart_ink_follows_the_page(store: ResultsStore) -> None:
-    """No text of a chart has a colour of its own, so that it is readable on dark paper as well."""
+    """No text of a chart has its own colour, so that it is readable on a dark page."""
     page = report(store, a_trial("one"), sweep=a_sweep())
     inks = set(re.findall(r'<text [^>]*fill="([^"]+)"', page))
     assert inks == {"currentColor"}
     assert "prefers-color-scheme: dark" in page
 
 
-def test_what_does_not_count_is_listed_with_its_reason(store: ResultsStore) -> None:
-    """A failed trial, a warm one and one whose treatment nobody saw: all three, each with why."""
+def test_excluded_trials_are_listed_with_their_reason(store: ResultsStore) -> None:
+    """A failed trial, a warm one and one with an unverified treatment are all listed with their reasons."""
     doubt = {"claim": "image_streamed", "value": "unknown", "evidence": ["The worker's pull was not seen."]}
     page = text_of(
         report(
@@ -165,8 +165,8 @@ def test_what_does_not_count_is_listed_with_its_reason(store: ResultsStore) -> N
     assert "good eks static" not in listed
 
 
-def test_preparations_say_what_they_cost_or_why_nobody_knows(store: ResultsStore) -> None:
-    """A price, or the reason for its absence; another target's preparation does not belong here."""
+def test_preparations_have_a_price_or_a_reason_for_its_absence(store: ResultsStore) -> None:
+    """A price, or the reason for its absence, is shown; another target's preparation is not."""
     store.save_preparation(a_preparation())
     store.save_preparation(a_preparation(verb="snapshot_image", price_usd=0.5, price_basis="by the hour"))
     store.save_preparation(a_preparation("gke-fast", price_basis="not of these trials"))
@@ -176,9 +176,9 @@ def test_preparations_say_what_they_cost_or_why_nobody_knows(store: ResultsStore
     assert "not of these trials" not in page
 
 
-def test_what_another_dag_run_prepared_stands_beside_the_trials(store: ResultsStore) -> None:
-    """`prepare_targets` has a run of its own: what it made stays, however often it was found again since; what was
-    prepared after the trials is none of theirs.
+def test_preparations_of_another_dag_run_are_shown(store: ResultsStore) -> None:
+    """`prepare_targets` has its own run. A preparation that created something is shown, however often it was reused
+    since; one after the trials is not.
     """
     store.save_preparation(a_preparation(run_id="prepare-1", price_usd=0.25))
     for night in ("prepare-2", "prepare-3"):
@@ -192,8 +192,8 @@ def test_what_another_dag_run_prepared_stands_beside_the_trials(store: ResultsSt
     assert "after the trials" not in page
 
 
-def test_it_says_where_the_trials_ran_but_not_on_which_nodes(store: ResultsStore) -> None:
-    """Instance types, versions and the model's revision are there; names of nodes, new in every trial, are not."""
+def test_it_shows_instance_types_but_no_node_names(store: ResultsStore) -> None:
+    """Instance types, versions and the model's revision are shown; node names, new in every trial, are not."""
     page = text_of(report(store, a_trial("one")))
     environment = page[page.index("Environment") :]
     assert "worker instance type g6.4xlarge" in environment
@@ -202,14 +202,16 @@ def test_it_says_where_the_trials_ran_but_not_on_which_nodes(store: ResultsStore
 
 
 def test_only_the_selected_trials_are_shown(store: ResultsStore) -> None:
-    """Another run of the same store is another report."""
+    """Another run of the same store gives another report."""
     page = report(store, a_trial("mine"), a_trial("theirs", run_id="run-2", cloud="gke"), run_id="run-1")
     assert "EKS" in page
     assert "GKE" not in page
 
 
-def test_every_number_leads_to_what_it_rests_on(store: ResultsStore) -> None:
-    """Per trial: phases and milestones with bounds and source, verdicts with evidence, flags, and how to replay it."""
+def test_every_number_links_to_its_evidence(store: ResultsStore) -> None:
+    """Per trial there are phases and milestones with bounds and source, verdicts with evidence, flags, and the replay
+    command.
+    """
     stone = MilestoneResult(
         "head.ready", OPENED_AT + timedelta(seconds=30.5), OPENED_AT + timedelta(seconds=31.5), "pods h condition Ready"
     )
@@ -225,44 +227,44 @@ def test_every_number_leads_to_what_it_rests_on(store: ResultsStore) -> None:
     assert "cold_start yes Node n1 was created after the submission." in told
     assert "Flags: clock: node n1 is off by 3.0 s." in told
     assert "Computed by 0.1.0+core.abc. Compute it again: llm-provisioning replay one" in told
-    # What was not counted leads there too.
+    # Excluded trials have a link too.
     assert '<a href="#trial-bad">bad</a>' in page
     assert 'id="trial-bad"' in page
 
 
 def test_names_from_outside_are_text(store: ResultsStore) -> None:
-    """What a cluster or a user wrote never becomes markup."""
+    """Texts from a cluster or a user never become markup."""
     page = report(store, a_trial("one", status=TrialStatus.FAILED, reason="<script>alert(1)</script>"))
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
-def test_a_store_without_trials_is_a_page_that_says_so(store: ResultsStore) -> None:
-    """An empty selection is no error and draws nothing."""
+def test_a_store_without_trials_gives_a_page_that_says_so(store: ResultsStore) -> None:
+    """An empty selection is no error and has no figures."""
     page = report(store)
     assert "There are no results for this selection." in page
     assert "<svg" not in page
 
 
 def test_without_the_extra_the_error_names_it(store: ResultsStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever lacks the drawing library is told what to install."""
+    """Without the drawing library the error says what to install."""
     monkeypatch.setitem(sys.modules, "altair", None)
     with pytest.raises(MissingExtraError, match=r"airflow-llm-provisioning\[report\]"):
         report(store, a_trial("one"))
 
 
 def test_a_sweep_shows_every_number_with_its_reason(store: ResultsStore) -> None:
-    """Charted or not, every number stands in the tables with range, both reductions and source; so do unread ones."""
+    """Charted or not, every number is in the tables with range, both reductions and source; unused numbers too."""
     page = text_of(report(store, a_trial("one", origin="measured"), sweep=a_sweep(rows=14)))
     assert "SIMULATED" in page
     assert "number_0_s eks.toml 2 (1 to 4) s of something assumed because of reason 0" in page
     assert "number_13_s eks.toml 2 (1 to 4) s of something sourced because of reason 13" in page
     assert "eks static number_0_s 1 to 4 -42.0 % -50.0 % -56.0 % 14.0" in page
-    assert "EKS: uncertain, but read by no trial: idle_s." in page
+    assert "EKS: uncertain, but used by no trial: idle_s." in page
 
 
-def test_a_sweep_in_which_a_trial_never_became_ready_has_no_figure_there(store: ResultsStore) -> None:
-    """No reduction is made up for it, and the rest is still drawn."""
+def test_a_sweep_with_a_trial_that_never_became_ready_has_no_figure_for_it(store: ResultsStore) -> None:
+    """There is no reduction for it, and the rest is still drawn."""
     sweep = a_sweep()
     sweep["rows"][0]["reduction_at_high_pct"] = None
     page = text_of(report(store, sweep=sweep))
@@ -271,5 +273,5 @@ def test_a_sweep_in_which_a_trial_never_became_ready_has_no_figure_there(store: 
 
 
 def test_a_simulated_page_without_a_sweep_says_how_to_get_one(store: ResultsStore) -> None:
-    """The reader learns that the assumptions were not moved, and by which command they can be."""
+    """The page says that the assumptions were not varied, and names the command for it."""
     assert "llm-provisioning sweep EXPERIMENT" in text_of(report(store, a_trial("one")))

@@ -1,11 +1,11 @@
-"""Nodes that come after the delete: waited for by their autoscaler's mark, within a bound."""
+"""Nodes that appear after the delete are awaited by their autoscaler's label, within a limit."""
 
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow_llm_provisioning.triggers.gone import Patience
+from airflow_llm_provisioning.triggers.deadline import Deadline
 from airflow_llm_provisioning.triggers.late_nodes import LOOK_EVERY_S, late_nodes
 
 DELETED_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -13,7 +13,7 @@ OPENED_AT = DELETED_AT - timedelta(minutes=2)
 
 
 class ScriptedCluster:
-    """A cluster whose nodes are listed as a script says, one entry a look; each look takes its pause and no time."""
+    """A cluster whose node lists follow a script, one entry per request; each request takes its pause and no time."""
 
     def __init__(self, *looks: Sequence[dict[str, Any]], leaves: bool = True) -> None:
         self.looks, self.leaves = list(looks), leaves
@@ -53,12 +53,12 @@ def found(
         "pods": [f"pod-{number}" for number in range(pods)],
         "limit_s": limit_s,
     }
-    patience = Patience(cluster, DELETED_AT, 1800)  # type: ignore[arg-type]
-    return asyncio.run(late_nodes(cluster, late, known, patience))  # type: ignore[arg-type]
+    deadline = Deadline(cluster, DELETED_AT, 1800)  # type: ignore[arg-type]
+    return asyncio.run(late_nodes(cluster, late, known, deadline))  # type: ignore[arg-type]
 
 
-def test_a_node_that_comes_is_named_and_waited_for() -> None:
-    """It came at the third look: its name, when it was made, and that it was gone; nobody looks on after it."""
+def test_a_late_node_is_named_and_awaited() -> None:
+    """It appeared at the third request: its name, its creation and its end are reported, and no request follows."""
     cluster = ScriptedCluster([], [], [node("n1", DELETED_AT + timedelta(seconds=9))])
     assert found(cluster) == {"pods": ["pod-0"], "limit_s": 600, "nodes": {"n1": 9.0}, "gone": True}
     assert cluster.waited_for == [("n1", "uid-n1")]
@@ -66,15 +66,15 @@ def test_a_node_that_comes_is_named_and_waited_for() -> None:
     assert cluster.selectors == {"made-by=luna"}
 
 
-def test_nobody_waits_beyond_the_bound() -> None:
-    """None came: it is said after the bound, and not later."""
+def test_the_wait_ends_at_the_limit() -> None:
+    """None appeared: this is reported after the limit, and not later."""
     cluster = ScriptedCluster()
     assert found(cluster, limit_s=60) == {"pods": ["pod-0"], "limit_s": 60, "nodes": {}, "gone": True}
     assert cluster.at == DELETED_AT + timedelta(seconds=60)
 
 
 def test_nodes_of_before_the_trial_and_its_own_are_not_late() -> None:
-    """Another's node with the autoscaler's mark, and one that a pod of the trial was on: neither is named."""
+    """A foreign node with the autoscaler's label, and one that hosted a pod of the trial, are not named."""
     older, own = node("theirs", OPENED_AT - timedelta(seconds=30)), node("own", OPENED_AT + timedelta(seconds=30))
     cluster = ScriptedCluster([older, own], [older, own])
     assert found(cluster, limit_s=LOOK_EVERY_S, known=["own"])["nodes"] == {}
@@ -82,20 +82,20 @@ def test_nodes_of_before_the_trial_and_its_own_are_not_late() -> None:
 
 
 def test_a_node_that_was_made_before_the_delete_is_late_too() -> None:
-    """It had booted and no pod had reached it yet."""
+    """It had booted and no pod was on it yet."""
     cluster = ScriptedCluster([node("n1", DELETED_AT - timedelta(seconds=20))])
     assert found(cluster)["nodes"] == {"n1": -20.0}
 
 
-def test_one_node_for_two_pods_leaves_the_other_to_the_bound() -> None:
-    """A second one may still come, or both pods would have fitted on one: only the bound tells."""
+def test_one_node_for_two_pods_waits_until_the_limit() -> None:
+    """A second node may still appear, or one node was enough for both pods: only the limit decides."""
     first = node("n1", DELETED_AT)
     cluster = ScriptedCluster([first], [first], [])
     assert list(found(cluster, pods=2, limit_s=20)["nodes"]) == ["n1"]
     assert cluster.at == DELETED_AT + timedelta(seconds=20)
 
 
-def test_a_node_that_stays_is_told() -> None:
-    """The wait ends, and says so."""
+def test_a_remaining_node_is_reported() -> None:
+    """The wait ends and reports it."""
     cluster = ScriptedCluster([node("n1", DELETED_AT)], leaves=False)
     assert found(cluster)["gone"] is False

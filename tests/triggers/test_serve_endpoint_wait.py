@@ -1,4 +1,4 @@
-"""The wait of a trial as a triggerer runs it: its trace in a real store, and what a kill leaves and takes."""
+"""The wait of a trial in a triggerer: its trace in a real store, and its state after a kill."""
 
 import asyncio
 import json
@@ -17,10 +17,10 @@ from airflow_llm_provisioning.core.trace import decode_trace
 from airflow_llm_provisioning.gateways import recorder
 from airflow_llm_provisioning.gateways.recording import lines as recording_lines
 from airflow_llm_provisioning.gateways.store import ResultsStore
-from airflow_llm_provisioning.triggers import trace_keeping
+from airflow_llm_provisioning.triggers import trace_sink
 from airflow_llm_provisioning.triggers.serve_endpoint import ServeEndpointWait
 
-# What a triggerer does with a stored trigger, and nothing else.
+# Does what a triggerer does with a stored trigger, and nothing else.
 TRIGGERER = """
 import asyncio, json, sys
 from airflow_llm_provisioning.gateways.recording import lines
@@ -63,7 +63,7 @@ def store(results_db: Path, api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> Re
 
 
 def owned(api: FakeApi, resource: str, name: str) -> dict[str, Any]:
-    """Return metadata of something that this object owns."""
+    """Return metadata of an object that this object owns."""
     return {"ownerReferences": [{"uid": api.objects[resource, "ml", name]["metadata"]["uid"]}]}
 
 
@@ -97,7 +97,7 @@ def arguments(api: FakeApi, trial_id: str = "t-1") -> dict[str, Any]:
 
 
 def traced(store: ResultsStore, trial_id: str = "t-1") -> list[Any]:
-    """Return the lines that stand in the store now."""
+    """Return the lines in the store."""
     chunks = store.trace(trial_id)
     return list(decode_trace(chunks).lines) if chunks else []
 
@@ -117,7 +117,7 @@ def marks(lines: list[Any]) -> list[str]:
 
 
 async def until(store: ResultsStore, holds: Callable[[list[Any]], bool], trial_id: str = "t-1") -> list[Any]:
-    """Wait until something holds of a stored trace, and return it."""
+    """Wait until a condition of a stored trace is true, and return the trace."""
     for _ in range(1200):
         if holds(lines := await asyncio.to_thread(traced, store, trial_id)):
             return lines
@@ -126,12 +126,14 @@ async def until(store: ResultsStore, holds: Callable[[list[Any]], bool], trial_i
 
 
 def has(resource: str, name: str) -> Callable[[list[Any]], bool]:
-    """Return whether a trace holds this object."""
+    """Return whether a trace contains this object."""
     return lambda lines: (resource, name) in [version[:2] for version in versions(lines)]
 
 
 async def test_the_trace_is_in_the_store_while_the_trial_runs(api: FakeApi, store: ResultsStore) -> None:
-    """Header first, then the marks of the submission, then what was seen, long before the end; END comes last."""
+    """The header comes first, then the marks of the submission, then the received lines, long before the end; END comes
+    last.
+    """
     waiting = asyncio.create_task(event_of(ServeEndpointWait(**arguments(api))))
     begun = await until(store, has("pods", "llm-abc-head"))
     assert begun[0]["type"] == "HEADER"
@@ -145,8 +147,8 @@ async def test_the_trace_is_in_the_store_while_the_trial_runs(api: FakeApi, stor
 
 
 async def test_a_killed_triggerer_leaves_a_trace_that_the_next_continues(api: FakeApi, store: ResultsStore) -> None:
-    """SIGKILL to the process in mid-recording; things go on meanwhile; the next process makes of what is stored a whole
-    trace: every version once, none missing, the deletion too, and the restart named. The analysis flags no gap.
+    """The process is killed during the recording and the deployment continues. The next process completes the stored
+    trace: every version once, none missing, the deletion too, and the restart is marked. The analysis flags no gap.
     """
     stored = arguments(api)
     command = [sys.executable, "-W", "ignore", "-c", TRIGGERER, json.dumps(stored)]
@@ -184,7 +186,7 @@ async def test_a_killed_triggerer_leaves_a_trace_that_the_next_continues(api: Fa
 async def test_waits_of_one_process_share_a_store_and_close_it(
     api: FakeApi, store: ResultsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many trials wait at once, the results database sees one pool of connections, and none afterwards."""
+    """However many trials wait at once, the results database has one pool of connections, and none afterwards."""
     opened: list[ResultsStore] = []
     closed: list[ResultsStore] = []
     really_open, really_close = ResultsStore.open, ResultsStore.close
@@ -212,16 +214,16 @@ async def test_waits_of_one_process_share_a_store_and_close_it(
 async def test_a_wait_that_fails_gives_the_store_back(
     api: FakeApi, store: ResultsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the cluster cannot be reached: a triggerer runs for weeks."""
+    """The store is also closed if the cluster is unreachable, because a triggerer runs for weeks."""
     monkeypatch.delenv("AIRFLOW_CONN_SIM")
     event = await event_of(ServeEndpointWait(**arguments(api)))
     assert event["error_type"] == "ConnectionConfigError"
-    assert trace_keeping._STORES._open == {}
+    assert trace_sink._STORES._open == {}
 
 
 async def test_without_a_trial_nothing_is_kept(api: FakeApi, store: ResultsStore) -> None:
-    """Used alone on any RayService there is no store to write to, and none is opened."""
+    """For a RayService without an experiment there is no store, and none is opened."""
     await make_ready(api)
     alone = arguments(api) | {"trial": None, "results_conn_id": None}
     assert (await event_of(ServeEndpointWait(**alone)))["outcome"] == "ready"
-    assert trace_keeping._STORES._open == {}
+    assert trace_sink._STORES._open == {}

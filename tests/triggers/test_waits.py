@@ -1,4 +1,4 @@
-"""A wait can be stored, begins again with the same arguments, and ends with one event, also when it fails."""
+"""A wait can be serialised, begins again with the same arguments, and ends with one event, also after a failure."""
 
 import asyncio
 from datetime import timedelta
@@ -16,7 +16,7 @@ from airflow_llm_provisioning.triggers.pods_gone import PodsGoneWait
 
 
 class SmallWait(Wait):
-    """Returns what it was told, or fails with it."""
+    """Returns its argument, or fails with it."""
 
     def __init__(self, *, payload: dict[str, Any] | None = None, error: Exception | None = None) -> None:
         super().__init__(payload=payload)
@@ -29,7 +29,7 @@ class SmallWait(Wait):
 
 
 def test_an_outcome_is_the_only_event() -> None:
-    """One, and then the end."""
+    """There is one event, and then the end."""
 
     async def events() -> list[Any]:
         return [event.payload async for event in SmallWait(payload={"a": 1}).run()]
@@ -37,8 +37,10 @@ def test_an_outcome_is_the_only_event() -> None:
     assert asyncio.run(events()) == [{"a": 1}]
 
 
-def test_what_went_wrong_arrives_as_what_it_was() -> None:
-    """The error of the triggerer's process is raised in the task's, class and sentence; an unknown one is ours."""
+def test_an_error_arrives_with_its_class_and_message() -> None:
+    """The error of the triggerer's process is raised in the task's process with class and sentence; an unknown class
+    becomes ProvisioningError.
+    """
     event = asyncio.run(event_of(SmallWait(error=ForbiddenError("may not"))))
     with pytest.raises(ForbiddenError, match="may not"):
         raise_error(event)
@@ -48,24 +50,24 @@ def test_what_went_wrong_arrives_as_what_it_was() -> None:
 
 
 def test_a_bug_is_not_swallowed() -> None:
-    """Only what we raise on purpose becomes an event."""
+    """Only the package's own errors become an event."""
     with pytest.raises(ZeroDivisionError):
         asyncio.run(event_of(SmallWait(error=ZeroDivisionError())))
 
 
 def test_a_wait_in_the_worker_is_bounded_too() -> None:
-    """From outside, in real time."""
+    """The limit applies from outside, in real time."""
 
-    class Forever(SmallWait):
+    class Endless(SmallWait):
         async def outcome(self) -> dict[str, Any]:
             await asyncio.sleep(60)
             return {}
 
     with pytest.raises(TimeoutError):
-        asyncio.run(first_event(Forever(), timedelta(seconds=0.05)))
+        asyncio.run(first_event(Endless(), timedelta(seconds=0.05)))
 
 
-def test_a_store_that_is_gone_does_not_hide_the_failure(
+def test_a_missing_store_does_not_hide_the_failure(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is logged; the caller raises its own error."""
@@ -77,12 +79,12 @@ def test_a_store_that_is_gone_does_not_hide_the_failure(
     monkeypatch.setattr("airflow_llm_provisioning.connections.open_store", broken)
     trial = {"trial_id": "t", "results_conn_id": "r"}
     note_failure(trial, "apply", ClusterError("why"), logging.getLogger("x"))
-    assert "Why apply failed could not be recorded: The results store is gone." in caplog.text
+    assert "The failure of apply could not be recorded: The results store is gone." in caplog.text
     note_failure(None, "apply", ClusterError("why"), logging.getLogger("x"))
 
 
 def test_a_wait_that_begins_again_counts_from_its_first_start(simulated: BackgroundCluster) -> None:
-    """A killed triggerer starts the same arguments anew: the limit does not start with it."""
+    """A killed triggerer starts with the same arguments: the limit does not restart."""
     pod = {
         "metadata": {"name": "stays", "namespace": "default"},
         "spec": {"containers": [{"name": "c", "image": "i"}], "nodeSelector": {"no": "such"}},
@@ -99,7 +101,7 @@ def test_a_wait_that_begins_again_counts_from_its_first_start(simulated: Backgro
 
 
 def test_arguments_survive_the_database(simulated: BackgroundCluster) -> None:
-    """What the triggerer makes of the stored trigger has the very arguments it was made with; only names in them."""
+    """The trigger restored from the database has exactly its original arguments; they contain only names."""
     operator = DeleteRayService(
         task_id="d", rayservice={"cluster": "sim", "name": "x"}, wait_for_nodes=True, deferrable=True
     )

@@ -1,1 +1,1 @@
-"""From a trace to instants with bounds, phases that sum to the total, and what else can be said of a trial."""
+"""Compute bounded instants, the phases that sum to the total, and all other results from a trace."""

@@ -1,7 +1,7 @@
-"""A whole trace -> everything that is said about its trial: milestones, phases, verdicts, flags, environment.
+"""Analyses a whole trace: milestones, phases, verdicts, flags and environment.
 
-Never raises on a trace's content: what cannot be read is an outcome or a flag. The same trace gives the same result,
-byte for byte, so that a stored number can be computed again.
+The content of a trace never raises an exception: unreadable content becomes an outcome or a flag. The same trace gives
+the same result, byte for byte, so a stored number can be computed again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,16 +11,16 @@ from typing import Any
 
 from airflow_llm_provisioning.core.fields import text
 from airflow_llm_provisioning.core.instants import format_instant, microseconds, seconds
+from airflow_llm_provisioning.core.timing.causal_order import causal_order_of
 from airflow_llm_provisioning.core.timing.clocks import Clocks
-from airflow_llm_provisioning.core.timing.doubts import DELETED_BY_US, doubts_of
 from airflow_llm_provisioning.core.timing.engine_logs import LogReading, read_logs
 from airflow_llm_provisioning.core.timing.environment import environment_of
 from airflow_llm_provisioning.core.timing.milestones import ENDPOINT_READY, SUBMITTED
 from airflow_llm_provisioning.core.timing.node_overlap import nodes_in_parallel
 from airflow_llm_provisioning.core.timing.phases import Phase, phases_to
-from airflow_llm_provisioning.core.timing.route import route_of
-from airflow_llm_provisioning.core.timing.sources import read_sightings
+from airflow_llm_provisioning.core.timing.sources import read_observations
 from airflow_llm_provisioning.core.timing.timeline import Flag, Milestone, Timeline, build_timeline, span_between
+from airflow_llm_provisioning.core.timing.trial_flags import DELETED_BY_US, flags_of
 from airflow_llm_provisioning.core.trace.format import OUTCOMES, Line, check_format, decode_trace
 from airflow_llm_provisioning.core.trace.view import TraceView
 from airflow_llm_provisioning.core.verdicts import Verdict, cold_start, runtime_pip_seen
@@ -29,13 +29,13 @@ from airflow_llm_provisioning.exceptions import TraceError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
-    """What a trace says.
+    """The result of one trace.
 
-    `outcome`: what the trace's END says (`ready`, `timed_out`, `failed`, `aborted`), `unfinished` without one; a
-    foreign recording, with neither header nor END, is `ready` if its endpoint became so; `unreadable` if it is no trace
-    this version reads. `origin`: `measured`, `simulated`, None where the trace does not say. `total_us`: submission to
-    the first ready endpoint, exact; None where it cannot be told. `phases` sum to it. `clocks`: each clock's lead over
-    the recorder's in seconds.
+    `outcome`: the outcome of the trace's END line (`ready`, `timed_out`, `failed`, `aborted`); `unfinished` without an
+    END line; `unreadable` for data that this version cannot read as a trace. A foreign recording has neither header nor
+    END line; it is `ready` if its endpoint became ready. `origin`: `measured`, `simulated`, or None if the trace does
+    not state it. `total_us`: exact time from submission to the first ready endpoint; None if it is unknown. The
+    `phases` sum to it. `clocks`: offset of each clock from the recorder's clock in seconds.
     """
 
     outcome: str
@@ -66,21 +66,21 @@ class Analysis:
 
     @property
     def ready_at(self) -> datetime | None:
-        """When the first endpoint was ready; None if that cannot be told."""
+        """When the first endpoint was ready; None if that is unknown."""
         return self._at(ENDPOINT_READY) if self.total_us is not None else None
 
     @property
     def start(self) -> str:
-        """`cold`, `warm` or `unknown`, as a trial's row says it."""
+        """`cold`, `warm` or `unknown`, as in the trial's row."""
         value = next((verdict.value for verdict in self.verdicts if verdict.claim == "cold_start"), "unknown")
         return {"yes": "cold", "no": "warm"}.get(value, "unknown")
 
     def milestone(self, name: str) -> Milestone | None:
-        """Return one milestone, if it was seen."""
+        """Return one milestone, or None if it was not observed."""
         return next((item for item in self.milestones if item.name == name), None)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON, in an order that depends on the trace alone."""
+        """Return it as JSON. The order depends on the trace alone."""
         return {
             "outcome": self.outcome,
             "reason": self.reason,
@@ -98,7 +98,7 @@ class Analysis:
             "verdicts": [verdict.as_dict() for verdict in self.verdicts],
             "flags": [str(flag) for flag in self.flags],
             "environment": dict(self.environment),
-            "clocks": {clock: dict(lead) for clock, lead in self.clocks.items()},
+            "clocks": {clock: dict(offset) for clock, offset in self.clocks.items()},
             "unknown_log_lines": self.unknown_log_lines,
         }
 
@@ -115,12 +115,12 @@ def analyse_trace(data: bytes | Iterable[bytes]) -> Analysis:
         return Analysis(outcome="unreadable", reason=str(error), flags=(Flag("unreadable", str(error)),))
     flags = [Flag("cut", decoded.cut)] if decoded.cut else []
     if decoded.unreadable_lines:
-        flags.append(Flag("unreadable_lines", f"{decoded.unreadable_lines} lines are no lines of a trace"))
+        flags.append(Flag("unreadable_lines", f"{decoded.unreadable_lines} lines are not valid trace lines"))
     return analyse(decoded.lines, flags)
 
 
 def analyse(lines: Iterable[Line], flags: Iterable[Flag] = ()) -> Analysis:
-    """Analyse a trace's lines. `flags`: what is already known to be wrong with them."""
+    """Analyse a trace's lines. `flags`: problems of the lines that are already known."""
     taken = list(lines)
     try:
         check_format(taken)
@@ -130,11 +130,11 @@ def analyse(lines: Iterable[Line], flags: Iterable[Flag] = ()) -> Analysis:
     clocks = Clocks(view)
     created = view.rayservice.created if view.rayservice else None
     logs = read_logs(view.logs, created.at if created else None)
-    sightings = read_sightings(view, logs)
-    route = route_of(view, logs, sightings)
-    timeline = build_timeline(sightings, clocks, route)
-    found = (*flags, *doubts_of(view, clocks, logs, timeline), *timeline.flags)
-    return _result(view, timeline, phases_to(timeline, route), clocks, logs, found)
+    observations = read_observations(view, logs)
+    order = causal_order_of(view, logs, observations)
+    timeline = build_timeline(observations, clocks, order)
+    found = (*flags, *flags_of(view, clocks, logs, timeline), *timeline.flags)
+    return _result(view, timeline, phases_to(timeline, order), clocks, logs, found)
 
 
 def _result(
@@ -170,7 +170,9 @@ def _result(
 
 
 def _deleted_by_us_first(view: TraceView) -> bool:
-    """Whether what the recorder saw end was our own doing: it cannot know, for it asks nobody but the cluster."""
+    """Return whether this trial deleted the RayService before the recording ended. The recorder reads only the cluster,
+    so it reports such a deletion as a failure.
+    """
     service, ended_at = view.rayservice, view.ended_at
     if service is None or not service.deleted or ended_at is None:
         return False
@@ -178,13 +180,13 @@ def _deleted_by_us_first(view: TraceView) -> bool:
 
 
 def _outcome(view: TraceView, *, ready: bool) -> tuple[str, str | None]:
-    said = view.end.get("outcome")
-    if said == "failed" and _deleted_by_us_first(view):
-        return "unfinished", "The trial's own teardown deleted it while it was still recorded."
-    if said in OUTCOMES:
-        return text(said), text(view.end.get("reason")) or None
+    stated = view.end.get("outcome")
+    if stated == "failed" and _deleted_by_us_first(view):
+        return "unfinished", "The trial's teardown deleted the RayService while it was still being recorded."
+    if stated in OUTCOMES:
+        return text(stated), text(view.end.get("reason")) or None
     if view.header:
-        return "unfinished", "The recording stops without saying how the trial ended."
+        return "unfinished", "The recording ends without an END line, so the end of the trial is unknown."
     if ready:
         return "ready", None
-    return "unfinished", "The trace ends before the endpoint was ready and does not say why."
+    return "unfinished", "The trace ends before the endpoint was ready and gives no reason."

@@ -1,7 +1,7 @@
-"""Whose clock wrote a stamp, and every stamp of a trace that says something about its clock.
+"""Which clock wrote a stamp, and every stamp of a trace that bounds the offset of its clock.
 
-A stamp that came with a receipt cannot be later than it; a stamp that was not there yet when a poll began cannot be
-earlier than that. What follows from both stands in `clocks`. Knows nothing of milestones.
+A stamp cannot be later than its receipt. A stamp that was absent when a poll began cannot be earlier than that poll.
+`clocks` computes the offsets from both. This module knows no milestones.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,10 +27,10 @@ OPERATOR: Final = "kuberay-operator"
 SCHEDULER: Final = "scheduler"
 KARPENTER: Final = "karpenter"
 
-# The quickest of a clock's messages takes no longer, nor does a poll's reply. Recordings: operator events arrive 3 to
-# 35 ms after their stamp.
+# The quickest message of a clock, and the reply of a poll, take no longer than this. In recordings, operator events
+# arrive 3 to 35 ms after their stamp.
 _PROMPT: Final = timedelta(seconds=0.25)
-# A simulated clock that runs faster blurs everything anyhow.
+# Upper limit: a simulated clock that runs faster than this makes all bounds useless.
 _FASTEST: Final = 1000.0
 
 _COMPONENTS: Final[Mapping[str, str]] = {
@@ -43,9 +43,9 @@ _STORED: Final = ("rayservices", "rayclusters", "pods", "services", "endpointsli
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A stamp with what the recorder knew of it. `prompt`: it may have come within moments of being written.
+    """A stamp with its receipt. `prompt`: the stamp may have been received within moments of being written.
 
-    `not_before`: it was not there yet then, so it was written later.
+    `not_before`: the stamp was absent then, so it was written later.
     """
 
     stamp: Stamp
@@ -54,34 +54,34 @@ class Sample:
     not_before: datetime | None = None
 
     @property
-    def lead(self) -> timedelta:
-        """How far its clock is ahead of the recorder's, at least."""
+    def offset(self) -> timedelta:
+        """Lower bound of its clock's offset from the recorder's clock."""
         return self.stamp.at - self.received_at
 
     @property
     def most(self) -> timedelta | None:
-        """How far its clock is ahead of the recorder's, at most; None where nothing bounds it."""
+        """Upper bound of its clock's offset from the recorder's clock; None without a bound."""
         return None if self.not_before is None else self.stamp.until - self.not_before
 
 
 def promptness(view: TraceView) -> timedelta:
-    """Return within what time a message or a reply counts as prompt; longer by a simulated clock that runs faster."""
+    """Return the time within which a message or a reply counts as prompt; longer with a faster simulated clock."""
     speed = number(dig(view.header, "clock", "speed")) or 1.0
     return _PROMPT * min(max(1.0, speed), _FASTEST)
 
 
 def node_clock(node_name: str) -> str:
-    """Name the clock of a node, by which its kubelet writes."""
+    """Name the clock of a node; its kubelet uses it."""
     return f"node {node_name}"
 
 
 def ray_clock(pod: History | None) -> str:
-    """Name the clock by which Ray's own processes in a pod write: its raylet, its autoscaler."""
+    """Name the clock of Ray's own processes in a pod: raylet and autoscaler."""
     return f"ray {pod.name}" if pod else "unknown"
 
 
 def serve_clock(pod: History | None) -> str:
-    """Name the clock by which Serve writes in a pod: its controller, a replica, the engine in it."""
+    """Name the clock of Serve's processes in a pod: controller, replica and the engine in it."""
     return f"serve {pod.name}" if pod else "unknown"
 
 
@@ -93,9 +93,10 @@ def event_clock(event: Event) -> str:
 
 
 def nodes_of_clocks(view: TraceView) -> dict[str, str]:
-    """Return the node's clock for every clock in a pod: containers read their node's kernel, so the two are likely one.
+    """Return the node's clock for every clock in a pod.
 
-    Likely is not proven: bounds do not rest on it.
+    Containers read the kernel clock of their node, so the two clocks are probably the same. This is not proven, so no
+    bound depends on it.
     """
     return {
         clock: node_clock(view.node_name_of(pod)) for pod in view.pods for clock in (ray_clock(pod), serve_clock(pod))
@@ -143,10 +144,13 @@ def _claim_samples(view: TraceView) -> Iterator[Sample]:
 
 
 def _kubelet_samples(view: TraceView) -> Iterator[tuple[str, Sample]]:
-    """Yield what kubelets wrote into statuses: written in its own time, so it bounds their clocks from below alone."""
+    """Yield the stamps that kubelets wrote into statuses.
+
+    A kubelet writes statuses with a delay, so these stamps are lower bounds of its clock's offset only.
+    """
     for node in view.objects("nodes"):
         for version in node.versions:
-            # Another status than True may be the node controller's word on a silent kubelet.
+            # The node controller may have written a status other than True when the kubelet was silent.
             ready = parse_stamp(condition(version.object, "Ready").get("lastTransitionTime"))
             if ready is not None and condition_true(version.object, "Ready"):
                 yield node_clock(node.name), Sample(ready, version.received_at, prompt=False)
@@ -166,7 +170,7 @@ def _of_containers(pod: Mapping[str, Any]) -> Iterator[Stamp]:
 
 
 def _polled(polls: Iterable[Answer], reply: timedelta) -> Iterator[Sample]:
-    """Yield each of Serve's stamps with the first answer that had it and the last that had not."""
+    """Yield each of Serve's stamps with the first answer that contained it and the last one that did not."""
     seen: set[datetime] = set()
     without: datetime | None = None
     for answer in polls:

@@ -1,14 +1,14 @@
-"""Every source has its own clock; this says how far each may be from the recorder's, from the trace alone.
+"""Estimates how far each source's clock is from the recorder's clock, from the trace alone.
 
-The reference is the recorder's clock, because it alone saw everything. A stamp cannot be later than its receipt, so
-the largest `stamp - receipt` bounds a clock's lead from below. From above: at least one of a clock's messages arrived
-promptly (within `promptness`), so its lead is not more than that stamp's cut-off fraction and so much beyond. Of n
-stamps of whole seconds in n different seconds, the smallest cut-off fraction exceeds x with probability (1 - x)^n: many
-stamps tighten the bound. A clock that no watch carries (Ray's, Serve's) is bounded by polls that did not have its stamp
-yet, and by what its instants had to wait for (`narrow`). No lead is believed likely until the stamps prove one. It is
-taken as constant for the length of a trial.
+The recorder's clock is the reference, because the recorder received every line. A stamp cannot be later than its
+receipt. So the largest `stamp - receipt` is a lower bound of a clock's offset. The upper bound assumes that at least
+one message of a clock arrived promptly (within `promptness`). The offset is then at most that stamp's truncated
+fraction plus `promptness` more. Of n stamps of whole seconds in n different seconds, the smallest truncated fraction
+exceeds x with probability (1 - x)^n, so many stamps tighten the bound. Ray's and Serve's clocks appear in no watch.
+They are bounded by polls that did not yet contain a stamp, and by the milestones that had to come first (`narrow`). An
+offset is assumed to be zero until stamps prove otherwise, and to be constant during a trial.
 
-Knows nothing of milestones.
+This module knows no milestones.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,19 +20,21 @@ from airflow_llm_provisioning.core.instants import SECOND, Stamp, seconds
 from airflow_llm_provisioning.core.timing.clock_samples import Sample, nodes_of_clocks, promptness, samples_of
 from airflow_llm_provisioning.core.trace.view import TraceView
 
-# A clock does not change by so much within one trial.
+# A clock does not change by this much within one trial.
 IMPLAUSIBLE: Final = timedelta(seconds=60)
-# From so many messages on, one of them can be taken for prompt.
-OFTEN: Final = 3
-# What is believed of a clock of which no message was seen promptly; NTP-kept nodes stay far below.
-ALLOWANCE: Final = timedelta(seconds=5)
-# How sure the tightened bound is.
-_DOUBT: Final = 0.001
+# With at least this many messages, one of them can be assumed to be prompt.
+MIN_PROMPT_SAMPLES: Final = 3
+# Assumed bound for a clock without a prompt message; nodes with NTP stay far below it.
+DEFAULT_BOUND: Final = timedelta(seconds=5)
+# Probability that the tightened bound is wrong.
+_ERROR_PROBABILITY: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class Lead:
-    """How far a clock is ahead of the recorder's: at least `low`, at most `high`, most likely `likely`."""
+class ClockOffset:
+    """Offset of a clock from the recorder's clock: at least `low`, at most `high`, most likely `likely`. Positive means
+    ahead.
+    """
 
     low: timedelta
     high: timedelta
@@ -41,7 +43,7 @@ class Lead:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where an instant lies in the recorder's clock, and the likeliest point."""
+    """Bounds of an instant in the recorder's clock, and its likeliest point."""
 
     earliest: datetime
     latest: datetime
@@ -49,115 +51,123 @@ class Span:
 
 
 class Clocks:
-    """The leads of every clock of a trace. `worst_delay`: the longest a message provably took to reach the recorder.
-    `odd`: how many stamps of a clock cannot be of it, by what the others say; they count for nothing here.
+    """The offsets of all clocks of a trace.
+
+    `worst_delay`: the longest proven delay of a message on its way to the recorder. `implausible`: number of stamps per
+    clock that contradict the clock's other stamps; they are not used here.
     """
 
     def __init__(self, view: TraceView) -> None:
-        self.odd: dict[str, int] = {}
+        self.implausible: dict[str, int] = {}
         self._prompt = promptness(view)
         samples = {clock: self._plausible(clock, taken) for clock, taken in samples_of(view).items()}
-        self._heard = {clock for clock, taken in samples.items() if any(sample.prompt for sample in taken)}
-        often = {clock: taken for clock, taken in samples.items() if sum(s.prompt for s in taken) >= OFTEN}
+        self._with_prompt_sample = {clock for clock, taken in samples.items() if any(sample.prompt for sample in taken)}
+        often = {clock: taken for clock, taken in samples.items() if sum(s.prompt for s in taken) >= MIN_PROMPT_SAMPLES}
         self._settled = frozenset(often)
-        self.leads = {clock: self._lead(taken, self._prompt) for clock, taken in often.items()}
+        self.offsets = {clock: self._offset(taken, self._prompt) for clock, taken in often.items()}
         self.worst_delay = self._prompt + self._longest(often)
-        # Of a clock that was heard once or twice, each message may have been one of the slow ones.
+        # With only one or two messages from a clock, each of them may have been a slow one.
         rarely = {clock: taken for clock, taken in samples.items() if clock not in often}
-        self.leads |= {clock: self._lead(taken, self.worst_delay) for clock, taken in rarely.items()}
-        self.leads = self._by_node(view, dict(sorted(self.leads.items())))
+        self.offsets |= {clock: self._offset(taken, self.worst_delay) for clock, taken in rarely.items()}
+        self.offsets = self._by_node(view, dict(sorted(self.offsets.items())))
         self.worst_delay = self._prompt + self._longest(samples)
 
-    def lead(self, clock: str) -> Lead:
-        """Return the lead of a clock, as wide as the allowance for one never heard of."""
-        return self.leads.get(clock, Lead(-ALLOWANCE, ALLOWANCE, timedelta()))
+    def offset(self, clock: str) -> ClockOffset:
+        """Return the offset of a clock; the default bound for a clock without samples."""
+        return self.offsets.get(clock, ClockOffset(-DEFAULT_BOUND, DEFAULT_BOUND, timedelta()))
 
     def span(self, clock: str, stamp: Stamp) -> Span:
-        """Return where a stamp of this clock lies in the recorder's."""
-        lead = self.lead(clock)
+        """Return the interval of a stamp of this clock in the recorder's clock."""
+        offset = self.offset(clock)
         middle = stamp.at + stamp.resolution // 2 if stamp.resolution >= SECOND else stamp.at
-        return Span(stamp.at - lead.high, stamp.until - lead.low, middle - lead.likely)
+        return Span(stamp.at - offset.high, stamp.until - offset.low, middle - offset.likely)
 
     def narrow(self, evidence: Iterable[tuple[str, timedelta, timedelta]]) -> bool:
-        """Take into account that clocks lead by at least and at most so much; say whether that told anything new.
+        """Tighten offsets by (clock, lower bound, upper bound); return whether an offset changed.
 
-        Clocks that watches carried often are left alone: their own messages say more. Evidence that contradicts itself
-        is counted in `odd` and not used.
+        Clocks with many prompt watch messages stay unchanged, because their own messages are the better evidence.
+        Evidence that contradicts itself is counted in `implausible` and not used.
         """
-        told: dict[str, Lead] = {}
+        told: dict[str, ClockOffset] = {}
         for clock, low, high in evidence:
             if clock not in self._settled:
-                lead = told.get(clock, self.lead(clock))
-                told[clock] = Lead(max(lead.low, low), min(lead.high, high), lead.likely)
+                offset = told.get(clock, self.offset(clock))
+                told[clock] = ClockOffset(max(offset.low, low), min(offset.high, high), offset.likely)
         news = False
-        for clock, lead in told.items():
-            if lead.low > lead.high:
-                self.odd.setdefault(clock, 1)
+        for clock, offset in told.items():
+            if offset.low > offset.high:
+                self.implausible.setdefault(clock, 1)
                 continue
-            likely = min(max(lead.likely, lead.low), lead.high)
-            news = news or self.lead(clock) != Lead(lead.low, lead.high, likely)
-            self.leads[clock] = Lead(lead.low, lead.high, likely)
+            likely = min(max(offset.likely, offset.low), offset.high)
+            news = news or self.offset(clock) != ClockOffset(offset.low, offset.high, likely)
+            self.offsets[clock] = ClockOffset(offset.low, offset.high, likely)
         return news
 
     def as_dict(self) -> dict[str, dict[str, float]]:
-        """Return the leads in seconds, as they are kept with an analysis: of the clocks that were heard promptly."""
+        """Return the offsets in seconds, as stored with an analysis. Only clocks with a prompt message are included."""
         return {
-            clock: {"low_s": seconds(lead.low), "high_s": seconds(lead.high), "likely_s": seconds(lead.likely)}
-            for clock, lead in self.leads.items()
-            if clock in self._heard
+            clock: {"low_s": seconds(offset.low), "high_s": seconds(offset.high), "likely_s": seconds(offset.likely)}
+            for clock, offset in self.offsets.items()
+            if clock in self._with_prompt_sample
         }
 
-    def _by_node(self, view: TraceView, leads: dict[str, Lead]) -> dict[str, Lead]:
-        """Let the clocks in a pod lead as much as their node's, as far as that is possible."""
+    def _by_node(self, view: TraceView, offsets: dict[str, ClockOffset]) -> dict[str, ClockOffset]:
+        """Set the likely offset of the clocks in a pod to the offset of their node, within their own bounds."""
         for clock, node in sorted(nodes_of_clocks(view).items()):
-            lead = leads.get(clock, Lead(-ALLOWANCE, ALLOWANCE, timedelta()))
-            if node in leads:
-                leads[clock] = Lead(lead.low, lead.high, min(max(leads[node].likely, lead.low), lead.high))
-        return leads
+            offset = offsets.get(clock, ClockOffset(-DEFAULT_BOUND, DEFAULT_BOUND, timedelta()))
+            if node in offsets:
+                offsets[clock] = ClockOffset(
+                    offset.low, offset.high, min(max(offsets[node].likely, offset.low), offset.high)
+                )
+        return offsets
 
     def _plausible(self, clock: str, samples: list[Sample]) -> list[Sample]:
-        """Leave out stamps that lie far after their own receipts, compared with this clock's others: a delay only makes
-        a stamp look older, so those are no stamps of this clock, or the recorder's own clock jumped.
+        """Drop stamps that are far later than their receipts, compared with the other stamps of this clock.
+
+        A delay only makes a stamp look older. Such stamps therefore come from another clock, or the recorder's clock
+        jumped.
         """
-        leads = sorted(sample.lead for sample in samples if sample.prompt)
-        if len(leads) < OFTEN:
+        offsets = sorted(sample.offset for sample in samples if sample.prompt)
+        if len(offsets) < MIN_PROMPT_SAMPLES:
             return samples
-        limit = leads[len(leads) // 2] + IMPLAUSIBLE
-        kept = [sample for sample in samples if sample.lead <= limit]
+        limit = offsets[len(offsets) // 2] + IMPLAUSIBLE
+        kept = [sample for sample in samples if sample.offset <= limit]
         if len(kept) < len(samples):
-            self.odd[clock] = len(samples) - len(kept)
+            self.implausible[clock] = len(samples) - len(kept)
         return kept
 
     def _longest(self, samples: Mapping[str, list[Sample]]) -> timedelta:
-        """Return the longest delay that the samples prove, at least zero."""
+        """Return the longest delay that the samples prove; at least zero."""
         proven = (
-            sample.received_at - sample.stamp.until + self.leads[clock].low
+            sample.received_at - sample.stamp.until + self.offsets[clock].low
             for clock, taken in samples.items()
             for sample in taken
             if sample.prompt
         )
         return max([timedelta(), *proven])
 
-    def _lead(self, samples: list[Sample], prompt_within: timedelta) -> Lead:
-        low = max(sample.lead for sample in samples)
+    def _offset(self, samples: list[Sample], prompt_within: timedelta) -> ClockOffset:
+        low = max(sample.offset for sample in samples)
         prompt = [sample for sample in samples if sample.prompt]
         if not prompt:
-            return _unheard(low, min((sample.most for sample in samples if sample.most is not None), default=ALLOWANCE))
+            return _offset_without_prompt_samples(
+                low, min((sample.most for sample in samples if sample.most is not None), default=DEFAULT_BOUND)
+            )
         candidates = []
         for resolution in {sample.stamp.resolution for sample in prompt}:
             alike = [sample for sample in prompt if sample.stamp.resolution == resolution]
-            nearest = max(sample.lead for sample in alike)
+            nearest = max(sample.offset for sample in alike)
             count = len({sample.stamp.at for sample in alike})
-            cut = resolution * (1 - _DOUBT ** (1 / count)) if resolution >= SECOND else resolution
+            cut = resolution * (1 - _ERROR_PROBABILITY ** (1 / count)) if resolution >= SECOND else resolution
             likely = resolution / (count + 1) if resolution >= SECOND else timedelta()
             candidates.append((nearest + cut + prompt_within, nearest + likely))
         high, likely = min(candidates)
         high = max(high, low)
-        return Lead(low, high, timedelta() if low <= timedelta() <= high else min(max(likely, low), high))
+        return ClockOffset(low, high, timedelta() if low <= timedelta() <= high else min(max(likely, low), high))
 
 
-def _unheard(low: timedelta, most: timedelta) -> Lead:
-    """Return the lead of a clock of which no watch told: by its receipts and polls, else within the allowance."""
+def _offset_without_prompt_samples(low: timedelta, most: timedelta) -> ClockOffset:
+    """Return the offset of a clock without watch messages: from receipts and polls, otherwise the default bound."""
     high = max(low, most)
-    low = max(low, min(-ALLOWANCE, high))
-    return Lead(low, high, min(max(timedelta(), low), high))
+    low = max(low, min(-DEFAULT_BOUND, high))
+    return ClockOffset(low, high, min(max(timedelta(), low), high))

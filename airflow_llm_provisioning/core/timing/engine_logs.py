@@ -1,11 +1,11 @@
-"""What Serve's controller, its replicas, the autoscaler and vLLM write into their logs about the start of a model.
+"""Reads the log lines about the start of a model: Serve controller, replicas, autoscaler and vLLM.
 
-Lines of several dialects become (marker, stamp, text); what is in none is counted and otherwise ignored. Stamps
-have no zone (and vLLM's no year): containers run in UTC, and a log that cannot be UTC is shifted by whole quarters of
-an hour.
+Lines of several dialects become (marker, stamp, text). Lines of no known dialect are counted and otherwise ignored. The
+stamps have no time zone, and those of vLLM no year. Containers run in UTC; a log that cannot be in UTC is shifted by
+whole quarters of an hour.
 
-Shapes: Serve controller and replica of ray 2.33 and 2.60; vLLM 0.5.4 (`INFO MM-DD HH:MM:SS file.py:line] msg`), 0.10
-(`[file.py:line] msg`) and 0.33 (the same behind `(EngineCore pid=N)`); recordings of ray 2.60.
+Formats: Serve controller and replica of ray 2.33 and 2.60; vLLM 0.5.4 (`INFO MM-DD HH:MM:SS file.py:line] msg`), 0.10
+(`[file.py:line] msg`) and 0.33 (the same after `(EngineCore pid=N)`); recordings of ray 2.60.
 """
 
 import re
@@ -50,8 +50,8 @@ _RAY = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3})\s+[A-Z]+ \S+ --? (.*)
 _VLLM = re.compile(r"[A-Z]+ (\d\d)-(\d\d) (\d\d:\d\d:\d\d) \[?\S+:\d+\] (.*)", flags=re.DOTALL)
 _REPLICA_ID = re.compile(r"Replica\(id='([^']+)'")
 
-# vLLM's bar of its files (model_loader/weight_utils.py; in the logs of vllm issues #6689 and #6746, of 0.5.3): a line
-# for each, on standard error, without a stamp.
+# vLLM's progress bar of the weight files (model_loader/weight_utils.py; in the logs of vllm issues #6689 and #6746,
+# version 0.5.3): one line per file on standard error, without a stamp.
 _PROGRESS: Final = "Loading safetensors checkpoint shards:"
 _SHARDS = re.compile(rf"{_PROGRESS} 100% Completed \| \d+/\d+ \[(?:(\d{{1,3}}):)?(\d\d):(\d\d)<")
 
@@ -61,9 +61,10 @@ _SLACK: Final = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One line that says something: `stamp` in its container's clock (or its kubelet's), already in UTC.
+    """One log line with a known marker. `stamp` is in UTC, by the clock of its container or its kubelet.
 
-    `dialect`: `serve`, `ray`, `vllm`; `replica_id` where the line names one; `by_kubelet`: whose stamp it is.
+    `dialect`: `serve`, `ray` or `vllm`. `replica_id`: if the line names one. `by_kubelet`: whether the kubelet wrote
+    the stamp.
     """
 
     marker: str
@@ -77,9 +78,10 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class LogReading:
-    """What was read of all logs. `unknown_lines`: lines of no known dialect; `notes`: what had to be assumed.
+    """The entries of all logs. `unknown_lines`: number of lines of no known dialect; `notes`: assumptions that were
+    made.
 
-    `shards_s`: how long the weights' files took to load, by log, in whole seconds, as a progress bar ended.
+    `shards_s`: loading time of the weight files per log, in whole seconds, from the last line of a progress bar.
     """
 
     entries: tuple[LogEntry, ...]
@@ -88,7 +90,7 @@ class LogReading:
     shards_s: tuple[tuple[LogText, int], ...] = ()
 
     def all(self, marker: str) -> list[LogEntry]:
-        """Return every entry of a marker, by stamp."""
+        """Return every entry of a marker, ordered by stamp."""
         return sorted((entry for entry in self.entries if entry.marker == marker), key=lambda entry: entry.stamp.at)
 
 
@@ -101,7 +103,7 @@ class _Line:
 
 
 def read_logs(logs: Iterable[LogText], submitted_at: datetime | None) -> LogReading:
-    """Read every log. `submitted_at`: nothing in them happened before; decides the year and the zone."""
+    """Read every log. `submitted_at`: lower bound of all stamps; it decides the year and the time zone."""
     entries: list[LogEntry] = []
     unknown = 0
     notes: list[str] = []
@@ -113,7 +115,7 @@ def read_logs(logs: Iterable[LogText], submitted_at: datetime | None) -> LogRead
         unknown += sum(1 for line in lines if line.dialect == "")
         shift = _zone_shift(lines, submitted_at, log.received_at)
         if shift is None:
-            notes.append(f"log_time: the stamps of {log.filename or log.pod} fit no time zone and were not used")
+            notes.append(f"log_time: the stamps of {log.filename or log.pod} match no time zone and were not used")
             continue
         if shift:
             notes.append(f"log_time: {log.filename or log.pod} was read as {shift} from UTC")
@@ -122,7 +124,7 @@ def read_logs(logs: Iterable[LogText], submitted_at: datetime | None) -> LogRead
 
 
 def _shards_s(text: str) -> int | None:
-    """Read how long a finished progress bar ran."""
+    """Return the duration of a finished progress bar."""
     match = _SHARDS.search(text)
     if match is None:
         return None
@@ -165,15 +167,17 @@ def _inner(body: str, received_at: datetime) -> _Line:
 
 
 def _with_year(text: str, received_at: datetime) -> Stamp | None:
-    """Add the year that puts the stamp nearest to its reading: a log may cross New Year."""
+    """Add the year that puts the stamp nearest to the time of reading: a log may cross New Year."""
     years = (received_at.year - 1, received_at.year, received_at.year + 1)
     stamps = [stamp for year in years if (stamp := parse_stamp(f"{year}-{text}"))]
     return min(stamps, key=lambda stamp: abs(stamp.at - received_at), default=None)
 
 
 def _zone_shift(lines: Iterable[_Line], submitted_at: datetime | None, read_at: datetime) -> timedelta | None:
-    """Return by how much a log's clock differs from UTC: the smallest shift that puts all of it between submission and
-    reading. Zero where there is nothing to shift, None where nothing fits.
+    """Return the difference of a log's clock from UTC.
+
+    It is the smallest shift that puts all stamps between submission and reading. Zero without stamps or submission;
+    None if no shift fits.
     """
     stamps = [line.stamp.at for line in lines if line.stamp is not None and not line.absolute]
     if not stamps or submitted_at is None:

@@ -1,4 +1,4 @@
-"""What a trial ran on, as far as its trace shows: nodes, versions, zone, images. What was not seen is absent."""
+"""The environment of a trial, from its trace: nodes, versions, zone, images. Unknown values are absent."""
 
 from typing import Any, Final
 
@@ -21,8 +21,10 @@ _NODE_INFO: Final = (
 
 
 def environment_of(view: TraceView) -> dict[str, Any]:
-    """Return {cluster: {...}, kuberay, ray, exclude_head_pod, head: {...}, worker: {...}}; a role has node,
-    provider_id, instance_type, zone, region, gpu, kubelet, os_image, container_runtime, image, image_digest.
+    """Return {cluster: {...}, kuberay, ray, exclude_head_pod, head: {...}, worker: {...}}.
+
+    A role has node, provider_id, instance_type, zone, region, gpu, kubelet, os_image, container_runtime, image and
+    image_digest.
     """
     spec = view.rayservice.first.get("spec") if view.rayservice else None
     found: dict[str, Any] = {

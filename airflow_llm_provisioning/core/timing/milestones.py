@@ -1,10 +1,10 @@
-"""The names of every instant and every phase, and which instant has to wait for which.
+"""The names of all milestones and phases, and the causal order of the milestones.
 
-This is the one page where the way from submission to the ready endpoint is drawn. Of a trial's `Route`, an instant is
-*expected* (then its absence joins two phases under both names) or does not occur in this trial at all (then nothing is
-named after it: a node that was there before has no boot).
+This module alone defines the path from submission to the ready endpoint. In the `CausalOrder` of a trial a milestone is
+expected, or it does not occur. If an expected milestone is missing, two phases are joined under both names. A milestone
+that does not occur gives no name to a phase: an existing node has no boot phase.
 
-Knows nothing of clocks, objects or logs.
+This module knows no clocks, objects or logs.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ def _of(role: str) -> tuple[tuple[str, str], ...]:
     return tuple((f"{role}.{milestone}", f"{role}_{phase}") for milestone, phase in _POD)
 
 
-# (milestone, the phase that ends with it), in the order a static deployment mostly has them.
+# (milestone, the phase that ends with it), in the usual order of a static deployment.
 _STEPS: Final[tuple[tuple[str, str], ...]] = (
     ("raycluster_created", "operator_start"),
     *_of("head"),
@@ -61,9 +61,9 @@ _STEPS: Final[tuple[tuple[str, str], ...]] = (
 
 PHASE_OF: Final[Mapping[str, str]] = dict(_STEPS)
 PHASES: Final[tuple[str, ...]] = tuple(phase for _, phase in _STEPS)
-"""Every phase there is, in order: replicates are averaged over these (and over joined names, `a+b`)."""
+"""All phases in order. Replicates are averaged over these and over joined names (`a+b`)."""
 
-BESIDE_THE_ROUTE: Final = (
+REPORTED_ONLY: Final = (
     "head.unschedulable",
     "worker.unschedulable",
     "head.node_launched",
@@ -77,12 +77,13 @@ BESIDE_THE_ROUTE: Final = (
     "rayservice_ready",
     "first_completion",
 )
-"""Instants that are reported and end no phase."""
+"""Milestones that are reported but end no phase."""
 
-MILESTONES: Final[tuple[str, ...]] = (SUBMITTED, *PHASE_OF, *BESIDE_THE_ROUTE)
+MILESTONES: Final[tuple[str, ...]] = (SUBMITTED, *PHASE_OF, *REPORTED_ONLY)
 
-# What must come before what. A soft pair (`~`) is only followed where it was so, and bounds nothing: a device plugin
-# may register before its node is Ready, and a worker's readiness may or may not wait for the application.
+# The predecessors of each milestone. A soft predecessor (`~`) is followed only if it came first, and it bounds nothing:
+# a device plugin may register before its node is Ready, and a worker's readiness may or may not wait for the
+# application.
 _BEFORE: Final[Mapping[str, tuple[str, ...]]] = {
     "raycluster_created": (SUBMITTED,),
     "head.pod_created": ("raycluster_created",),
@@ -133,16 +134,18 @@ _POD_BEFORE: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """An instant that another had to wait for. `names`: phases in between whose own instants are missing."""
+class Predecessor:
+    """A milestone that another one had to wait for. `names`: phases in between whose milestones are missing."""
 
     milestone: str
     names: tuple[str, ...]
     soft: bool
 
 
-class Route:
-    """The order of one trial. `expected`: the instants it must have passed; others that are not there did not occur."""
+class CausalOrder:
+    """The causal order of one trial's milestones. `expected`: the milestones that must have occurred; other missing
+    ones did not occur.
+    """
 
     def __init__(self, expected: Iterable[str], *, ready_pod: str = "head") -> None:
         self.expected = frozenset(expected)
@@ -154,24 +157,24 @@ class Route:
         if ready_pod == "worker":
             before[ENDPOINT_READY] = ("serve_service_created", "worker.ready")
         self._before = before
-        self.order: Mapping[str, int] = {name: rank for rank, name in enumerate(_topological(before))}
+        self.rank: Mapping[str, int] = {name: rank for rank, name in enumerate(_topological(before))}
 
-    def arrivals(self, milestone: str, present: Sequence[str] | frozenset[str]) -> list[Arrival]:
-        """Return the nearest present instants that `milestone` had to wait for, over the missing ones in between."""
-        found = list(self._arrivals(milestone, frozenset(present), (), soft=False))
+    def predecessors(self, milestone: str, present: Sequence[str] | frozenset[str]) -> list[Predecessor]:
+        """Return the nearest present milestones that `milestone` had to wait for, skipping missing ones."""
+        found = list(self._predecessors(milestone, frozenset(present), (), soft=False))
         return list(dict.fromkeys(found))
 
-    def _arrivals(
+    def _predecessors(
         self, milestone: str, present: frozenset[str], names: tuple[str, ...], *, soft: bool
-    ) -> Iterator[Arrival]:
+    ) -> Iterator[Predecessor]:
         for marked in self._before.get(milestone, ()):
             name = marked.removeprefix("~")
             is_soft = soft or marked != name
             if name in present:
-                yield Arrival(name, names, is_soft)
+                yield Predecessor(name, names, is_soft)
             else:
                 joined = (PHASE_OF[name], *names) if name in self.expected and name in PHASE_OF else names
-                yield from self._arrivals(name, present, joined, soft=is_soft)
+                yield from self._predecessors(name, present, joined, soft=is_soft)
 
 
 def _pod_before(role: str) -> dict[str, tuple[str, ...]]:
@@ -182,7 +185,7 @@ def _pod_before(role: str) -> dict[str, tuple[str, ...]]:
 
 
 def _topological(before: Mapping[str, Sequence[str]]) -> list[str]:
-    """Causes first; `before` has no cycle, by construction (a test says so)."""
+    """Sort causes before effects. `before` has no cycle by construction; a test verifies this."""
     done: dict[str, None] = {}
 
     def visit(name: str) -> None:

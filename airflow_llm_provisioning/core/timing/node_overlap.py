@@ -1,7 +1,7 @@
-"""Were the nodes of head and worker set up beside each other, or one after the other?
+"""Decides whether the nodes of head and worker were set up in parallel or one after the other.
 
-A static deployment asks for both at once; whether its cloud also makes them at once is what the origin could not tell
-for GKE. Asked of the milestones alone.
+A static deployment requests both nodes at once. The origin could not tell whether GKE also creates them at once. The
+verdict uses the milestones alone.
 """
 
 from airflow_llm_provisioning.core.instants import seconds
@@ -13,9 +13,12 @@ _NODE = "node_created"
 
 
 def nodes_in_parallel(timeline: Timeline) -> Verdict | None:
-    """Say whether the later node had begun before the earlier one was Ready, whatever their clocks; None where not both
-    nodes were made for the trial. A node begins with its request. Where nothing tells of that, a Node that is there in
-    time says yes; one that came late may have been booting all the while, and says nothing.
+    """Return whether the later node began before the earlier one was Ready; None unless both nodes were created for the
+    trial.
+
+    The clocks of the nodes do not matter. A node begins with its request. Without a recorded request, a Node object
+    that exists in time means yes. A Node object that appeared late proves nothing, because its machine may have been
+    booting before.
     """
     nodes = [(_began(timeline, role), timeline.get(f"{role}.node_ready")) for role in ("head", "worker")]
     known = [(began, ready) for began, ready in nodes if began is not None and ready is not None]
@@ -30,7 +33,7 @@ def nodes_in_parallel(timeline: Timeline) -> Verdict | None:
         return Verdict(CLAIM, "yes", evidence)
     if second.earliest_at > first_ready.latest_at:
         if second.name.endswith(_NODE):
-            return Verdict(CLAIM, "unknown", (*evidence, "Nothing tells when that node was asked for."))
+            return Verdict(CLAIM, "unknown", (*evidence, "The trace does not show when that node was requested."))
         return Verdict(CLAIM, "no", evidence)
     return Verdict(CLAIM, "unknown", evidence)
 

@@ -1,8 +1,8 @@
-"""Milestones -> phases: the way the ready endpoint really waited for, walked back by last arrival.
+"""Computes phases from milestones: the path that the ready endpoint waited for, followed back by the last predecessor.
 
-Of everything an instant had to wait for, the last to arrive decided; so head and worker, which run beside each other in
-a static deployment, each appear only where the endpoint waited for them. Phases are cut at one point per milestone on a
-grid of microseconds, so they sum to the total exactly. A missing instant joins its neighbours under both names.
+Of all milestones that an instant had to wait for, the last one decided. In a static deployment head and worker start in
+parallel, so each appears only where the endpoint waited for it. Phases are cut at one point per milestone on a grid of
+microseconds, so they sum to the total exactly. A missing milestone joins the adjacent phases under both names.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,13 @@ from datetime import datetime
 from typing import Any
 
 from airflow_llm_provisioning.core.instants import format_instant, microseconds, seconds
-from airflow_llm_provisioning.core.timing.milestones import ENDPOINT_READY, PHASE_OF, SUBMITTED, Arrival, Route
+from airflow_llm_provisioning.core.timing.milestones import (
+    ENDPOINT_READY,
+    PHASE_OF,
+    SUBMITTED,
+    CausalOrder,
+    Predecessor,
+)
 from airflow_llm_provisioning.core.timing.timeline import Milestone, Timeline, span_between
 
 
@@ -18,7 +24,7 @@ from airflow_llm_provisioning.core.timing.timeline import Milestone, Timeline, s
 class Phase:
     """A span of the deciding path. `name` is one of `milestones.PHASES`, or several of them joined by `+`.
 
-    `shortest_s`, `longest_s`: what its milestones' bounds allow. `duration_us` is exact, `duration_s` the nearest
+    `shortest_s`, `longest_s`: the bounds that the milestones allow. `duration_us` is exact, `duration_s` the nearest
     float.
     """
 
@@ -32,12 +38,12 @@ class Phase:
 
     @property
     def duration_us(self) -> int:
-        """Its length in whole microseconds."""
+        """Its duration in whole microseconds."""
         return microseconds(self.end_at - self.start_at)
 
     @property
     def duration_s(self) -> float:
-        """Its length in seconds."""
+        """Its duration in seconds."""
         return self.duration_us / 1_000_000
 
     def as_dict(self) -> dict[str, Any]:
@@ -54,31 +60,33 @@ class Phase:
         }
 
 
-def phases_to(timeline: Timeline, route: Route, end: str = ENDPOINT_READY) -> tuple[Phase, ...]:
-    """Return the phases from submission to `end`, in order; none if either is missing or in contradiction."""
+def phases_to(timeline: Timeline, order: CausalOrder, end: str = ENDPOINT_READY) -> tuple[Phase, ...]:
+    """Return the phases from submission to `end`, in order; none if either end is missing or contradicted."""
     if timeline.get(SUBMITTED) is None or timeline.get(end) is None:
         return ()
-    present = timeline.on_route
+    present = timeline.accepted
     phases: list[Phase] = []
     name = end
     while name != SUBMITTED:
         here = timeline.milestones[name]
-        arrival = _last_arrival(timeline, route.arrivals(name, present), here, route)
-        if arrival is None:
+        predecessor = _last_predecessor(timeline, order.predecessors(name, present), here, order)
+        if predecessor is None:
             return ()
-        phases.append(_phase((*arrival.names, PHASE_OF[name]), timeline.milestones[arrival.milestone], here))
-        name = arrival.milestone
+        phases.append(_phase((*predecessor.names, PHASE_OF[name]), timeline.milestones[predecessor.milestone], here))
+        name = predecessor.milestone
     return tuple(reversed(phases))
 
 
-def _last_arrival(timeline: Timeline, arrivals: list[Arrival], here: Milestone, route: Route) -> Arrival | None:
-    possible = [a for a in arrivals if timeline.milestones[a.milestone].at <= here.at]
-    return max(possible, key=lambda a: (timeline.milestones[a.milestone].at, route.order[a.milestone]), default=None)
+def _last_predecessor(
+    timeline: Timeline, predecessors: list[Predecessor], here: Milestone, order: CausalOrder
+) -> Predecessor | None:
+    possible = [a for a in predecessors if timeline.milestones[a.milestone].at <= here.at]
+    return max(possible, key=lambda a: (timeline.milestones[a.milestone].at, order.rank[a.milestone]), default=None)
 
 
 def _phase(names: tuple[str, ...], start: Milestone, end: Milestone) -> Phase:
     shortest, longest = span_between(start, end)
-    # The likeliest points were put in order afterwards; a bound that excluded them would contradict its own number.
+    # The likeliest points were ordered after the bounds were computed. The bounds must contain the duration.
     shortest, longest = min(shortest, end.at - start.at), max(longest, end.at - start.at)
     return Phase(
         "+".join(names),

@@ -1,4 +1,4 @@
-"""Where the milestones of a Ray pod and its node can be read: placing it, its image, starting its containers."""
+"""Sources of the milestones of a Ray pod and its node: placement, image, container start."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
@@ -8,68 +8,71 @@ from airflow_llm_provisioning.core.fields import dig, mapping, number, objects, 
 from airflow_llm_provisioning.core.image_arrival import pulled_figures
 from airflow_llm_provisioning.core.instants import Stamp, from_epoch_s, parse_stamp
 from airflow_llm_provisioning.core.timing.clock_samples import API, KARPENTER, event_clock, node_clock, ray_clock
-from airflow_llm_provisioning.core.timing.sightings import (
-    Sighting,
-    condition_sighting,
-    creation,
-    event_sighting,
-    published,
+from airflow_llm_provisioning.core.timing.observations import (
+    Observation,
+    condition_observation,
+    creation_observation,
+    event_observation,
+    state_observation,
 )
 from airflow_llm_provisioning.core.trace.objects import History, condition_true, container_statuses
 from airflow_llm_provisioning.core.trace.view import TraceView
 
 
-def placing(view: TraceView, pod: History) -> Iterator[tuple[str, Sighting | None]]:
-    """Yield what led to a pod's place on a node; the node's own instants only if it came for this pod."""
-    yield "pod_created", creation(pod)
+def placement_observations(view: TraceView, pod: History) -> Iterator[tuple[str, Observation | None]]:
+    """Yield the observations of a pod's placement on a node. The node's milestones are included only if it was created
+    for this pod.
+    """
+    yield "pod_created", creation_observation(pod)
     refused = view.events_of(pod, "FailedScheduling")
     if refused:
-        yield "unschedulable", event_sighting(refused[0])
+        yield "unschedulable", event_observation(refused[0])
     node = view.node_of(pod)
     if node is not None and fresh_for(pod, node):
-        yield from _claimed(view, node)
+        yield from _nodeclaim_observations(view, node)
         for reason in ("TriggeredScaleUp", "Nominated"):
             for event in view.events_of(pod, reason)[:1]:
-                yield "node_requested", event_sighting(event)
-        yield "node_created", creation(node)
-        ready = node.first_sight(lambda obj: condition_true(obj, "Ready"))
-        yield "node_ready", condition_sighting(node, "Ready", ready, node_clock(node.name))
+                yield "node_requested", event_observation(event)
+        yield "node_created", creation_observation(node)
+        ready = node.first_match(lambda obj: condition_true(obj, "Ready"))
+        yield "node_ready", condition_observation(node, "Ready", ready, node_clock(node.name))
         resource = gpu_resource(pod)
         if resource:
             yield "gpu_allocatable", _allocatable(node, resource)
     for event in view.events_of(pod, "Scheduled")[:1]:
-        yield "scheduled", event_sighting(event)
-    bound = pod.first_sight(lambda obj: condition_true(obj, "PodScheduled"))
-    # The binding's registry call sets this condition, so its clock is the API server's (kubernetes pod storage).
-    yield "scheduled", condition_sighting(pod, "PodScheduled", bound, API)
+        yield "scheduled", event_observation(event)
+    bound = pod.first_match(lambda obj: condition_true(obj, "PodScheduled"))
+    # The registry sets this condition when it handles the binding, so the clock is the API server's (kubernetes, pod
+    # storage).
+    yield "scheduled", condition_observation(pod, "PodScheduled", bound, API)
 
 
-def starting(view: TraceView, pod: History) -> Iterator[tuple[str, Sighting | None]]:
-    """Yield what happened to a pod on its node: pull, init container, container, raylet, readiness."""
+def start_observations(view: TraceView, pod: History) -> Iterator[tuple[str, Observation | None]]:
+    """Yield the observations of a pod on its node: image pull, init container, container, raylet, readiness."""
     clock = node_clock(view.node_name_of(pod))
-    yield from _pulling(view, pod)
+    yield from _pull_observations(view, pod)
     init = init_container(pod)
     if init:
         for event in view.events_of(pod, "Started", init)[:1]:
-            yield "init_started", event_sighting(event)
+            yield "init_started", event_observation(event)
         yield "init_started", _container(pod, init, clock, "startedAt")
         yield "init_finished", _container(pod, init, clock, "finishedAt")
     main = main_container(pod)
     for event in view.events_of(pod, "Started", main)[:1]:
-        yield "container_started", event_sighting(event)
+        yield "container_started", event_observation(event)
     yield "container_started", _container(pod, main, clock, "startedAt")
     yield "ray_started", raylet(view, pod)
-    ready = pod.first_sight(lambda obj: condition_true(obj, "Ready"))
-    yield "ready", condition_sighting(pod, "Ready", ready, clock)
+    ready = pod.first_match(lambda obj: condition_true(obj, "Ready"))
+    yield "ready", condition_observation(pod, "Ready", ready, clock)
 
 
 def fresh_for(pod: History, node: History) -> bool:
-    """Say whether a node came after a pod asked for one (both stamps are the API server's)."""
+    """Return whether a node was created after the pod that needs it (both stamps are the API server's)."""
     return pod.created is not None and node.created is not None and node.created.at >= pod.created.at
 
 
 def gpu_resource(pod: History | None) -> str:
-    """Return the extended resource a pod asks for as a GPU (`nvidia.com/gpu`), or empty."""
+    """Return the extended resource that a pod requests as a GPU (`nvidia.com/gpu`), or an empty string."""
     for spec in objects(pod.last if pod else None, "spec", "containers"):
         for key in mapping(dig(spec, "resources", "limits")):
             if key.endswith("/gpu"):
@@ -78,19 +81,20 @@ def gpu_resource(pod: History | None) -> str:
 
 
 def init_container(pod: History | None) -> str:
-    """Return the name of a pod's last init container, which its start waits for; empty if it has none."""
+    """Return the name of a pod's last init container, which the pod's start waits for; empty if it has none."""
     specs = objects(pod.last if pod else None, "spec", "initContainers")
     return text(specs[-1].get("name")) if specs else ""
 
 
 def main_container(pod: History | None) -> str:
-    """Return the name of a Ray pod's own container: the first one (KubeRay puts the autoscaler behind it)."""
+    """Return the name of a Ray pod's main container. It is the first one; KubeRay adds the autoscaler after it."""
     specs = objects(pod.last if pod else None, "spec", "containers")
     return text(specs[0].get("name")) if specs else ""
 
 
-# NodeClaim conditions (karpenter pkg/apis/v1/nodeclaim_status.go): launched at the cloud; its Node known; that Node
-# ready with all requested extended resources allocatable, so that the last bounds the GPU's arrival from above.
+# NodeClaim conditions (karpenter, pkg/apis/v1/nodeclaim_status.go). Launched: the cloud launched the machine.
+# Registered: its Node is known. Initialized: that Node is ready and all requested extended resources are allocatable,
+# so it is an upper bound for the GPU.
 _CLAIM_CONDITIONS: Final = (
     ("node_launched", "Launched"),
     ("node_registered", "Registered"),
@@ -98,32 +102,32 @@ _CLAIM_CONDITIONS: Final = (
 )
 
 
-# Longer than any pull; what is told beyond it is no duration.
+# Longer than any pull; a longer figure is no valid duration.
 _LONGEST_S: Final = 86_400.0
 
 
-def _claimed(view: TraceView, node: History) -> Iterator[tuple[str, Sighting | None]]:
-    """Yield what Karpenter says of a node: its claim is the request."""
+def _nodeclaim_observations(view: TraceView, node: History) -> Iterator[tuple[str, Observation | None]]:
+    """Yield Karpenter's observations of a node; the creation of the NodeClaim is the request."""
     for claim in view.objects("nodeclaims"):
         if dig(claim.last, "status", "nodeName") == node.name:
-            yield "node_requested", creation(claim)
+            yield "node_requested", creation_observation(claim)
             for name, kind in _CLAIM_CONDITIONS:
-                yield name, condition_sighting(claim, kind, claim.first_sight(_holds(kind)), KARPENTER)
+                yield name, condition_observation(claim, kind, claim.first_match(_holds(kind)), KARPENTER)
 
 
 def _holds(kind: str) -> Callable[[Mapping[str, Any]], bool]:
     return lambda obj: condition_true(obj, kind)
 
 
-def _allocatable(node: History, resource: str) -> Sighting | None:
+def _allocatable(node: History, resource: str) -> Observation | None:
     def offered(obj: Mapping[str, Any]) -> bool:
         return text(dig(obj, "status", "allocatable", resource)) not in ("", "0")
 
-    sight = node.first_sight(offered)
-    return published(f"nodes {node.name} allocatable {resource}", sight)
+    match = node.first_match(offered)
+    return state_observation(f"nodes {node.name} allocatable {resource}", match)
 
 
-def _pulling(view: TraceView, pod: History) -> Iterator[tuple[str, Sighting | None]]:
+def _pull_observations(view: TraceView, pod: History) -> Iterator[tuple[str, Observation | None]]:
     started = view.events_of(pod, "Pulling")
     pulled = [event for event in view.events_of(pod, "Pulled") if pulled_figures(event.message)[0] is not None]
     if not started and not pulled:
@@ -131,17 +135,17 @@ def _pulling(view: TraceView, pod: History) -> Iterator[tuple[str, Sighting | No
     container = (started or pulled)[0].container
     finished = next((event for event in pulled if event.container == container), None)
     if started:
-        yield "pull_started", event_sighting(started[0])
+        yield "pull_started", event_observation(started[0])
     took = pulled_figures(finished.message)[0] if finished else None
     if finished is not None and finished.first is not None and took is not None and took < _LONGEST_S:
         begun = Stamp(finished.first.at - timedelta(seconds=took), finished.first.resolution)
-        source = f"event Pulled on Pod {pod.name}, less the duration it names"
-        yield "pull_started", Sighting(source, begun, event_clock(finished), finished.received_at)
+        source = f"event Pulled on Pod {pod.name}, minus its stated duration"
+        yield "pull_started", Observation(source, begun, event_clock(finished), finished.received_at)
     if finished is not None:
-        yield "pull_finished", event_sighting(finished)
+        yield "pull_finished", event_observation(finished)
 
 
-def _container(pod: History, name: str, clock: str, field: str) -> Sighting | None:
+def _container(pod: History, name: str, clock: str, field: str) -> Observation | None:
     def stamp_in(obj: Mapping[str, Any]) -> Stamp | None:
         for status in container_statuses(obj):
             if status.get("name") == name:
@@ -151,15 +155,15 @@ def _container(pod: History, name: str, clock: str, field: str) -> Sighting | No
                         return found
         return None
 
-    sight = pod.first_sight(lambda obj: stamp_in(obj) is not None)
-    if sight is None:
+    match = pod.first_match(lambda obj: stamp_in(obj) is not None)
+    if match is None:
         return None
     source = f"pods {pod.name} container {name} {field}"
-    return Sighting(source, stamp_in(sight.version.object), clock, sight.seen_at)
+    return Observation(source, stamp_in(match.version.object), clock, match.seen_at)
 
 
-def raylet(view: TraceView, pod: History) -> Sighting | None:
-    """Return when a pod's raylet joined, from Ray's own list of nodes."""
+def raylet(view: TraceView, pod: History) -> Observation | None:
+    """Return when a pod's raylet joined, from Ray's list of nodes."""
     clock = ray_clock(pod)
     address = dig(pod.last, "status", "podIP")
     for node in objects(view.ray_answer("ray-nodes"), "data", "result", "result"):
@@ -167,7 +171,7 @@ def raylet(view: TraceView, pod: History) -> Sighting | None:
         if address and node.get("node_ip") == address and started_ms is not None:
             stamp = from_epoch_s(started_ms / 1000)
             if stamp:
-                return Sighting(
+                return Observation(
                     f"ray-nodes start_time_ms of {address}", Stamp(stamp.at, timedelta(milliseconds=1)), clock
                 )
     return None

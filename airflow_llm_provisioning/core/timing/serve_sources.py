@@ -1,4 +1,4 @@
-"""Where the milestones of Ray Serve can be read: REST interface, RayService status, logs of Serve and engine."""
+"""Sources of the milestones of Ray Serve: REST interface, RayService status, logs of Serve and engine."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,34 +9,34 @@ from typing import Any
 from airflow_llm_provisioning.core.fields import dig, mapping, number, objects, text
 from airflow_llm_provisioning.core.instants import Stamp, from_epoch_s
 from airflow_llm_provisioning.core.timing.clock_samples import node_clock, promptness, ray_clock, serve_clock
-from airflow_llm_provisioning.core.timing.clocks import ALLOWANCE
+from airflow_llm_provisioning.core.timing.clocks import DEFAULT_BOUND
 from airflow_llm_provisioning.core.timing.engine_logs import LogEntry, LogReading
+from airflow_llm_provisioning.core.timing.observations import Observation, event_observation, state_observation
 from airflow_llm_provisioning.core.timing.pod_sources import raylet
-from airflow_llm_provisioning.core.timing.sightings import Sighting, event_sighting, published
 from airflow_llm_provisioning.core.trace.objects import Answer, History
 from airflow_llm_provisioning.core.trace.view import TraceView, replicas_of
 
 
-def serving(view: TraceView) -> Iterator[tuple[str, Sighting | None]]:
-    """Yield what Serve's REST interface and KubeRay's copy of it tell."""
+def serve_observations(view: TraceView) -> Iterator[tuple[str, Observation | None]]:
+    """Yield the observations from Serve's REST interface and from KubeRay's copy of it."""
     clock = serve_clock(view.head)
     polls = view.polls()
     yield "serve_config_sent", _serve_stamp(polls, _deployed_stamps, "last_deployed_time_s", clock)
-    # KubeRay since 1.3, and before.
+    # The first reason is KubeRay 1.3 and later, the second one earlier versions.
     for reason in ("UpdatedServeApplications", "SubmittedServeDeployment"):
         for event in view.events_of(view.rayservice, reason)[:1]:
-            yield "serve_config_sent", event_sighting(event)
+            yield "serve_config_sent", event_observation(event)
     yield "replica_requested", _serve_stamp(polls, _replica_stamps, "replica start_time_s", clock)
     yield "replica_placed", _polled(view, _placed, "serve-rest replica placed")
     yield "worker_asked", _worker_asked(view)
     yield "app_running", _polled(view, _all_running, "serve-rest applications RUNNING")
     if view.rayservice:
-        sight = view.rayservice.first_sight(_status_running)
-        yield "app_running", published(f"rayservices {view.name} applicationStatuses RUNNING", sight)
+        match = view.rayservice.first_match(_status_running)
+        yield "app_running", state_observation(f"rayservices {view.name} applicationStatuses RUNNING", match)
 
 
-def from_logs(view: TraceView, logs: LogReading) -> Iterator[tuple[str, Sighting | None]]:
-    """Yield what the logs tell of the replica that the application waited for."""
+def log_observations(view: TraceView, logs: LogReading) -> Iterator[tuple[str, Observation | None]]:
+    """Yield the log observations of the replica that the application waited for."""
     replica = deciding_replica(view, logs)
     for milestone, marker in _LOGGED:
         for entry in logs.all(marker)[:1]:
@@ -50,21 +50,21 @@ def from_logs(view: TraceView, logs: LogReading) -> Iterator[tuple[str, Sighting
             yield milestone, _logged(view, entry)
     yield "weights_downloaded", _before_loading(view, logs, replica)
     for entry in [entry for entry in logs.all("replica_initialised") if _of_replica(view, entry, replica)][:1]:
-        # The replica is done; that the controller knows it, which is the milestone, follows.
+        # The replica has finished. The milestone is the controller's knowledge of it, which follows.
         yield "replica_started", _following(_logged(view, entry))
     yield from _runtime_env(view, logs)
 
 
 def deciding_replica(view: TraceView, logs: LogReading) -> str | None:
-    """Return the id of the replica whose start the application waited for: the last to start before its endpoint."""
+    """Return the id of the replica that the application waited for: the last one that started before its endpoint."""
     started = [entry for entry in logs.all("controller_started") if entry.replica_id]
     published_at = [item.created.at for item in view.serve_slices if item.created]
-    in_time = [entry for entry in started if not published_at or entry.stamp.at <= min(published_at) + ALLOWANCE]
+    in_time = [entry for entry in started if not published_at or entry.stamp.at <= min(published_at) + DEFAULT_BOUND]
     return (in_time or started)[-1].replica_id if started else None
 
 
 def pod_of_log(view: TraceView, entry: LogEntry) -> History | None:
-    """Return the pod a log was written in, by its name or its address."""
+    """Return the pod that wrote a log, by its name or its address."""
     for pod in view.pods:
         if entry.log.pod == pod.name or (entry.log.node_ip and dig(pod.last, "status", "podIP") == entry.log.node_ip):
             return pod
@@ -85,13 +85,13 @@ def runtime_env_s(view: TraceView) -> dict[str, float]:
     return found
 
 
-def _serve_stamp(polls: Sequence[Answer], read: Any, what: str, clock: str) -> Sighting | None:
-    """Return the earliest stamp of a kind over all answers, bounded by the first answer that had it."""
+def _serve_stamp(polls: Sequence[Answer], read: Any, what: str, clock: str) -> Observation | None:
+    """Return the earliest stamp of a kind over all answers, bounded by the first answer that contained it."""
     found = [(stamp, answer.received_at) for answer in polls for stamp in read(answer.body)]
     if not found:
         return None
     stamp, received_at = min(found, key=lambda pair: (pair[0].at, pair[1]))
-    return Sighting(f"serve-rest {what}", stamp, clock, received_at)
+    return Observation(f"serve-rest {what}", stamp, clock, received_at)
 
 
 def _deployed_stamps(body: Any) -> list[Stamp]:
@@ -122,17 +122,17 @@ def _status_running(obj: Any) -> bool:
     return False
 
 
-def _polled(view: TraceView, holds: Any, source: str) -> Sighting | None:
+def _polled(view: TraceView, holds: Any, source: str) -> Observation | None:
     polls = view.polls()
     for position, answer in enumerate(polls):
         if holds(answer.body):
-            # What an answer did not show may have happened while it was under way.
+            # The state may have changed after Serve built an answer and before it arrived.
             before = tuple(earlier.received_at - promptness(view) for earlier in polls[:position])
-            return Sighting(source, received_at=answer.received_at, before=before, not_before=answer.unchanged_until)
+            return Observation(source, received_at=answer.received_at, before=before, not_before=answer.unchanged_until)
     return None
 
 
-def _worker_asked(view: TraceView) -> Sighting | None:
+def _worker_asked(view: TraceView) -> Observation | None:
     cluster = view.raycluster
     if cluster is None or not view.dynamic:
         return None
@@ -140,10 +140,10 @@ def _worker_asked(view: TraceView) -> Sighting | None:
     def asked(obj: Mapping[str, Any]) -> bool:
         return any(number(group.get("replicas")) or 0 for group in objects(obj, "spec", "workerGroupSpecs"))
 
-    return published(f"rayclusters {cluster.name} workerGroupSpecs replicas", cluster.first_sight(asked))
+    return state_observation(f"rayclusters {cluster.name} workerGroupSpecs replicas", cluster.first_match(asked))
 
 
-# Longer than any deployment lasts: a figure that is none.
+# Longer than any deployment; such a figure is invalid.
 _LONGEST_S = 86_400.0
 _LOGGED = (
     ("serve_config_sent", "controller_deploying"),
@@ -165,27 +165,31 @@ _IN_REPLICA = (
 
 
 def _of_replica(view: TraceView, entry: LogEntry, replica: str | None) -> bool:
-    """Serve's replica log carries its id in its name; an engine's own output is told by the node it ran on."""
+    """Return whether an entry belongs to a replica.
+
+    The file name of Serve's replica log contains the replica's id. The output of an engine is assigned by its node.
+    """
     if entry.dialect == "serve" and replica is not None:
         return replica in entry.log.filename
     pod = pod_of_log(view, entry)
     return pod is None or view.worker is None or pod.uid == view.worker.uid
 
 
-def _logged(view: TraceView, entry: LogEntry) -> Sighting:
+def _logged(view: TraceView, entry: LogEntry) -> Observation:
     pod = pod_of_log(view, entry)
-    # The autoscaler's own output carries the kubelet's stamp, if the recorder asked for it.
+    # The autoscaler's output has the kubelet's stamp if the recorder requested stamps.
     clock = ray_clock(pod) if entry.dialect == "ray" else serve_clock(pod)
     clock = node_clock(view.node_name_of(pod)) if pod and entry.by_kubelet else clock
     source = f"log {entry.log.filename or entry.log.pod}: {entry.text[:60].strip()}"
-    return Sighting(source, entry.stamp, clock, entry.log.received_at)
+    return Observation(source, entry.stamp, clock, entry.log.received_at)
 
 
-def _before_loading(view: TraceView, logs: LogReading, replica: str | None) -> Sighting | None:
-    """Return when the weights were there at the latest: before the loading that vLLM says took so long.
+def _before_loading(view: TraceView, logs: LogReading, replica: str | None) -> Observation | None:
+    """Return the upper bound of the end of the download: the start of the loading, computed from vLLM's stated
+    duration.
 
-    It says so in a line (0.10 and later: `Loading weights took N seconds`), or by its progress bar (0.5.4), which ends
-    some time before the line that follows.
+    vLLM states the duration in a line (0.10 and later: `Loading weights took N seconds`) or by its progress bar
+    (0.5.4). The progress bar ends some time before the next line.
     """
     for entry in [entry for entry in logs.all("shards_loaded") if _of_replica(view, entry, replica)][-1:]:
         took = _SECONDS.search(entry.text)
@@ -197,16 +201,16 @@ def _before_loading(view: TraceView, logs: LogReading, replica: str | None) -> S
     return None
 
 
-def _preceding(base: Sighting, by_s: float) -> Sighting | None:
+def _preceding(base: Observation, by_s: float) -> Observation | None:
     if base.stamp is None or not by_s < _LONGEST_S:
         return None
     stamp = Stamp(base.stamp.at - timedelta(seconds=by_s), base.stamp.resolution)
-    source = f"{base.source}, less the loading it tells of"
-    return Sighting(source, received_at=base.received_at, settled=((stamp, base.clock),))
+    source = f"{base.source}, minus its stated loading time"
+    return Observation(source, received_at=base.received_at, settled=((stamp, base.clock),))
 
 
-def _following(*bases: Sighting, by_s: float = 0.0, what: str = "") -> Sighting:
-    """Return what came soon after all of `bases`, and after `by_s` seconds more at least."""
+def _following(*bases: Observation, by_s: float = 0.0, what: str = "") -> Observation:
+    """Return an instant soon after all of `bases`, and at least `by_s` seconds after them."""
     written = tuple(
         (Stamp(base.stamp.at + timedelta(seconds=by_s), max(base.stamp.resolution, _MILLISECOND)), base.clock)
         for base in bases
@@ -214,13 +218,15 @@ def _following(*bases: Sighting, by_s: float = 0.0, what: str = "") -> Sighting:
     )
     source = " and ".join(base.source for base in bases)
     received_at = max((base.received_at for base in bases if base.received_at), default=None)
-    return Sighting(f"{source}{what}", received_at=received_at, written=written, soon=True)
+    return Observation(f"{source}{what}", received_at=received_at, written=written, soon=True)
 
 
-def _runtime_env(view: TraceView, logs: LogReading) -> Iterator[tuple[str, Sighting | None]]:
-    """Ray says how long a node took to build its environment, not when. On the head the build begins soon after the
-    deployment (ray 2.60: Serve's build task installs before it imports), on the worker soon after there are both a
-    raylet and a replica to place.
+def _runtime_env(view: TraceView, logs: LogReading) -> Iterator[tuple[str, Observation | None]]:
+    """Yield when the runtime environments were ready.
+
+    Ray reports how long a node took to build its environment, but not when. On the head the build begins soon after the
+    deployment (ray 2.60: Serve's build task installs before it imports). On the worker it begins soon after a raylet
+    has joined and a replica has been requested.
     """
     took = runtime_env_s(view)
     deployed = [_logged(view, entry) for entry in logs.all("controller_building")[:1]]

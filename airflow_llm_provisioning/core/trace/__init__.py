@@ -1,4 +1,4 @@
-"""A trial's trace under one name: how it is written, what may be kept of it, and an index to ask it questions."""
+"""A trial's trace: its format, the redaction, and an index for queries."""
 
 from airflow_llm_provisioning.core.trace.format import (
     FORMAT,
@@ -16,13 +16,14 @@ from airflow_llm_provisioning.core.trace.format import (
     mark_line,
     pack_lines,
 )
-from airflow_llm_provisioning.core.trace.objects import Event, History, LogText, Mark, Observation, Version
+from airflow_llm_provisioning.core.trace.objects import CloudEvidence, Event, History, LogText, Mark, Version
 from airflow_llm_provisioning.core.trace.redaction import KEPT_ENV, Deduplicator, redact
 from airflow_llm_provisioning.core.trace.view import TraceView
 
 __all__ = [
     "FORMAT",
     "KEPT_ENV",
+    "CloudEvidence",
     "DecodedTrace",
     "Deduplicator",
     "Event",
@@ -30,7 +31,6 @@ __all__ = [
     "Line",
     "LogText",
     "Mark",
-    "Observation",
     "Outcome",
     "TraceView",
     "Version",

@@ -1,14 +1,13 @@
-"""How a trace is written: JSON lines in gzip members, the same shape a recording of a real cluster has.
+"""The trace format: JSON lines in gzip members, the same format as a recording of a real cluster.
 
-A line is a plain dict `{"received_at", "type", "resource", "object"}` and what else its source has to tell
-(`date_header`, `status_code`, `service`, `path`, `filename`, `unchanged_until`). `received_at` is the recorder's clock,
-RFC 3339 UTC with microseconds; `unchanged_until`, on a polled answer, is when it was last asked before and had not
-changed yet.
+A line is a plain dict `{"received_at", "type", "resource", "object"}` with further keys of its source (`date_header`,
+`status_code`, `service`, `path`, `filename`, `unchanged_until`). `received_at` is the recorder's clock, RFC 3339 UTC
+with microseconds. `unchanged_until` of a polled answer is the time of the last earlier poll with the same answer.
 
-Our own lines have the resource `trace`: first HEADER, at the end END, between them MARK (something we did) and EVIDENCE
-(what a cloud said about a treatment). A recording without them reads as well.
+Lines of the recorder itself have the resource `trace`: HEADER first, END last, and between them MARK (an action of the
+trial) and EVIDENCE (a cloud's statement about a treatment). A recording without them can be read too.
 
-Chunks are gzip members: whoever concatenates the stored chunks of a trial has a valid .jsonl.gz file.
+Chunks are gzip members: the concatenated chunks of a trial are a valid .jsonl.gz file.
 """
 
 import gzip
@@ -26,7 +25,7 @@ from airflow_llm_provisioning.exceptions import TraceError
 FORMAT: Final = 1
 TRACE_RESOURCE: Final = "trace"
 OUTCOMES: Final = ("ready", "timed_out", "failed", "aborted")
-# A gzip member of one byte can unpack to a thousand; no trial's trace comes near this.
+# A gzip member can expand to a thousand times its size; no trial's trace comes near this limit.
 MAX_UNPACKED_BYTES: Final = 1 << 30
 
 Line = Mapping[str, Any]
@@ -35,7 +34,9 @@ Outcome = Literal["ready", "timed_out", "failed", "aborted"]
 
 @dataclass(frozen=True, slots=True)
 class DecodedTrace:
-    """What could be read of a trace's bytes. `cut`: why reading ended early, or None; `unreadable_lines`: skipped."""
+    """The readable part of a trace. `cut`: why reading ended early, or None; `unreadable_lines`: number of skipped
+    lines.
+    """
 
     lines: tuple[Line, ...]
     cut: str | None = None
@@ -43,7 +44,7 @@ class DecodedTrace:
 
 
 def line(received_at: datetime, kind: str | None, resource: str, obj: Any, **extra: Any) -> dict[str, Any]:
-    """Return a line. `kind`: LISTED, ADDED, MODIFIED, DELETED, BOOKMARK; None for what was polled or read once."""
+    """Return a line. `kind`: LISTED, ADDED, MODIFIED, DELETED, BOOKMARK; None for data that was polled or read once."""
     return {
         "received_at": format_instant(received_at),
         **extra,
@@ -66,8 +67,8 @@ def header_line(
 ) -> dict[str, Any]:
     """Return the first line of a trace.
 
-    `trial`: what was deployed (cell, variant, workload profile, image, ...). `cluster`: version information as the
-    cluster gives it. `clock`: `{"speed": float}` where a simulator's clock runs faster than ours.
+    `trial`: what was deployed (cell, variant, workload profile, image, ...). `cluster`: version information of the
+    cluster. `clock`: `{"speed": float}` if a simulator's clock runs faster than the recorder's.
     """
     rayservice = {"namespace": namespace, "name": name, **({"uid": uid} if uid else {})}
     obj = {
@@ -82,14 +83,14 @@ def header_line(
 
 
 def mark_line(received_at: datetime, mark: str, **detail: Any) -> dict[str, Any]:
-    """Return a mark: something we did or saw ourselves at `received_at` (`apply_started`, `apply_replied`,
+    """Return a mark: an action or observation of the trial itself at `received_at` (`apply_started`, `apply_replied`,
     `first_completion`, `deleted_by_us`, ...).
     """
     return line(received_at, "MARK", TRACE_RESOURCE, {**detail, "mark": mark})
 
 
 def evidence_line(received_at: datetime, *, claim: str, holds: bool | None, detail: str, source: str) -> dict[str, Any]:
-    """Return one observation of a cloud about a treatment."""
+    """Return a cloud's statement about a treatment as a line."""
     return line(
         received_at,
         "EVIDENCE",
@@ -99,30 +100,30 @@ def evidence_line(received_at: datetime, *, claim: str, holds: bool | None, deta
 
 
 def end_line(received_at: datetime, outcome: Outcome, reason: str | None = None) -> dict[str, Any]:
-    """Return the last line of a trace: how the trial ended."""
+    """Return the last line of a trace: the outcome of the trial."""
     return line(received_at, "END", TRACE_RESOURCE, {"outcome": outcome, "reason": reason})
 
 
 def encode_line(item: Line) -> bytes:
-    """Return a line as bytes, its newline included. The same line gives the same bytes."""
+    """Return a line as bytes with its newline. The same line gives the same bytes."""
     return json.dumps(item, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n"
 
 
 def decode_line(data: bytes | str) -> dict[str, Any]:
-    """Read one line; a TraceError says what is wrong with it."""
+    """Parse one line; a TraceError names the fault."""
     try:
         item = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise TraceError(f"A trace line was read that is no JSON: {error}.") from error
+        raise TraceError(f"A trace line is not valid JSON: {error}.") from error
     if not isinstance(item, dict) or parse_instant(item.get("received_at")) is None or "resource" not in item:
         raise TraceError(
-            "A trace line was read that is no object with `received_at` and `resource`: not a trace of ours."
+            "A trace line is not an object with `received_at` and `resource`: the recorder did not write it."
         )
     return item
 
 
 def encode_chunk(lines: Iterable[Line]) -> bytes:
-    """Return lines as one gzip member; the same lines give the same bytes (no time of packing in it)."""
+    """Return lines as one gzip member. The same lines give the same bytes, because no time is stored."""
     return pack_lines(map(encode_line, lines))
 
 
@@ -134,8 +135,8 @@ def pack_lines(lines: Iterable[bytes]) -> bytes:
 def decode_trace(data: bytes | Iterable[bytes]) -> DecodedTrace:
     """Read a whole trace: one or more gzip members, or plain JSON lines.
 
-    A trace cut in mid-line or mid-member gives what could be read, with `cut` saying so. A TraceError is raised for
-    what is no trace at all and for a newer format than this version reads.
+    A trace that ends within a line or member gives its readable part, and `cut` names the reason. A TraceError is
+    raised for data that are no trace and for a format newer than this version.
     """
     packed = data if isinstance(data, bytes) else b"".join(data)
     plain, cut = _unpack(packed)
@@ -149,40 +150,42 @@ def decode_trace(data: bytes | Iterable[bytes]) -> DecodedTrace:
             lines.append(decode_line(item))
         except TraceError:
             if position == len(raw) - 1:
-                cut = cut or f"the last line stops in the middle ({len(item)} bytes of it)"
+                cut = cut or f"the last line is incomplete ({len(item)} bytes of it)"
             else:
                 unreadable += 1
     if not lines:
         raise TraceError(
-            f"A trace was read from {len(packed)} bytes and not one line of it is ours "
-            f"({cut or f'{unreadable} lines of something else'}): give a .jsonl or .jsonl.gz written by the recorder."
+            f"None of the lines in these {len(packed)} bytes is a trace line "
+            f"({cut or f'{unreadable} lines of another format'}): give a .jsonl or .jsonl.gz written by the recorder."
         )
     check_format(lines)
     return DecodedTrace(tuple(lines), cut, unreadable)
 
 
 def check_format(lines: Sequence[Line]) -> None:
-    """Raise a TraceError if the trace's header is of a newer format, or of none."""
+    """Raise a TraceError if the format in the trace's header is newer than this version, or invalid."""
     header = next((item for item in lines if isinstance(item, dict) and is_own(item, "HEADER")), None)
     if header is None:
         return
     version = dig(header, "object", "format")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise TraceError(f"A trace was read whose header names the format {version!r}: it is damaged or not ours.")
+        raise TraceError(
+            f"The trace's header names the format {version!r}: the trace is damaged or is not from this recorder."
+        )
     if version > FORMAT:
         raise TraceError(
-            f"A trace of format {version} was read; this version knows formats up to {FORMAT}: "
+            f"The trace has the format {version}; this version reads formats up to {FORMAT}: "
             "upgrade airflow-llm-provisioning."
         )
 
 
 def is_own(item: Line, kind: str) -> bool:
-    """Say whether a line is one of ours (resource `trace`) of this kind."""
+    """Return whether a line is a line of the recorder itself (resource `trace`) of this kind."""
     return item.get("resource") == TRACE_RESOURCE and item.get("type") == kind
 
 
 def _unpack(packed: bytes) -> tuple[bytes, str | None]:
-    """Return the unpacked bytes and why unpacking ended early: member by member, so that a cut costs only its tail."""
+    """Return the unpacked bytes and why unpacking ended early. Only the damaged tail is lost."""
     if not packed.startswith(b"\x1f\x8b"):
         return packed, None
     parts: list[bytes] = []
@@ -196,7 +199,7 @@ def _unpack(packed: bytes) -> tuple[bytes, str | None]:
         parts.append(part)
         room -= len(part)
         if not member.eof:
-            why = "the last compressed chunk stops in the middle" if room > 0 else "it unpacks to more than 1 GiB"
+            why = "the last compressed chunk is incomplete" if room > 0 else "it unpacks to more than 1 GiB"
             return b"".join(parts), why
         left = member.unused_data.lstrip(b"\0")
     return b"".join(parts), None

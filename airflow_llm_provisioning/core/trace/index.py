@@ -1,6 +1,6 @@
-"""A trace's lines sorted by what they are: objects with histories, events, answers, logs and our own lines.
+"""Sorts a trace's lines by kind: objects with histories, events, answers, logs and the recorder's own lines.
 
-Lines that cannot be read are counted, not raised. Knows nothing of which of them belong to a trial.
+Unreadable lines are counted and raise no error. This module does not know which lines belong to a trial.
 """
 
 from bisect import bisect_left
@@ -22,17 +22,18 @@ from airflow_llm_provisioning.core.trace.objects import (
     build_history,
 )
 
-# A backlog comes within this.
+# A backlog arrives within this time.
 _BURST: Final = timedelta(seconds=1)
 _WATCHED: Final = frozenset({"LISTED", "ADDED", "MODIFIED", "DELETED"})
 _LOGS: Final = frozenset({"ray-log-file", "pod-log"})
 
 
 class TraceIndex:
-    """The lines of a trace by kind; `own`: ours by type, `histories`: objects by resource and uid.
+    """The lines of a trace by kind. `recorder_lines`: the recorder's own lines by type; `histories`: objects by
+    resource and uid.
 
-    `lives`: of each object (resource, uid), every pair (creationTimestamp, deletionTimestamp) that was told, also by
-    repeats of a version.
+    `lifetimes`: per object (resource, uid), every recorded pair (creationTimestamp, deletionTimestamp), including
+    repeated versions.
     """
 
     def __init__(self, lines: Iterable[Line]) -> None:
@@ -41,8 +42,8 @@ class TraceIndex:
         self.last_received_at: datetime | None = None
         self.answers: list[Answer] = []
         self.logs: list[LogText] = []
-        self.own: dict[str, list[tuple[datetime, Mapping[str, Any]]]] = {}
-        self.lives: dict[tuple[str, str], set[tuple[str, str]]] = {}
+        self.recorder_lines: dict[str, list[tuple[datetime, Mapping[str, Any]]]] = {}
+        self.lifetimes: dict[tuple[str, str], set[tuple[str, str]]] = {}
         lines = list(lines)
         self._bursts = _bursts(lines)
         versions: dict[tuple[str, str], list[Version]] = {}
@@ -67,10 +68,10 @@ class TraceIndex:
         self.first_received_at = min(self.first_received_at or received_at, received_at)
         self.last_received_at = max(self.last_received_at or received_at, received_at)
         if resource == TRACE_RESOURCE:
-            self.own.setdefault(text(kind), []).append((received_at, mapping(obj)))
+            self.recorder_lines.setdefault(text(kind), []).append((received_at, mapping(obj)))
         elif kind in _WATCHED:
-            held_up = any(first <= received_at <= last for first, last in self._bursts.get(resource, ()))
-            self._take_version(resource, Version(received_at, text(kind), mapping(obj), held_up), versions, events)
+            after_gap = any(first <= received_at <= last for first, last in self._bursts.get(resource, ()))
+            self._take_version(resource, Version(received_at, text(kind), mapping(obj), after_gap), versions, events)
         elif resource in _LOGS:
             self.logs.append(_log(line, received_at))
         elif kind is None:
@@ -89,13 +90,13 @@ class TraceIndex:
         elif resource not in EVENT_RESOURCES:
             versions.setdefault((resource, uid), []).append(version)
             life = tuple(text(dig(version.object, "metadata", f"{what}Timestamp")) for what in ("creation", "deletion"))
-            self.lives.setdefault((resource, uid), set()).add((life[0], life[1]))
+            self.lifetimes.setdefault((resource, uid), set()).add((life[0], life[1]))
         elif version.kind != "DELETED":
             events.setdefault(uid, []).append(version)
 
 
 def _bursts(lines: Iterable[Any]) -> dict[str, list[tuple[datetime, datetime]]]:
-    """Return by resource when a watch that had broken off went on: what came then may have been written long before."""
+    """Return per resource when an interrupted watch resumed; versions received then may be old."""
     gaps: list[tuple[datetime, str]] = []
     receipts: dict[str, list[datetime]] = {}
     for line in map(mapping, lines):

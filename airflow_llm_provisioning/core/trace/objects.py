@@ -1,6 +1,6 @@
-"""What a trace's lines are grouped into: objects with their history, events of both APIs, answers, logs, marks.
+"""The objects that a trace's lines are grouped into: objects with history, events of both APIs, answers, logs, marks.
 
-Knows Kubernetes' field names, and nothing of RayServices, milestones or treatments.
+This module knows the field names of Kubernetes, and no RayServices, milestones or treatments.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,27 +16,27 @@ EVENT_RESOURCES = frozenset({"events", "events.events.k8s.io"})
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of an object as it reached the recorder. `kind`: LISTED, ADDED, MODIFIED, DELETED.
+    """One version of an object as the recorder received it. `kind`: LISTED, ADDED, MODIFIED, DELETED.
 
-    `held_up`: its watch had broken off, and this was among the first to come when it went on.
+    `after_gap`: its watch had been interrupted, and it was among the first versions after that.
     """
 
     received_at: datetime
     kind: str
     object: Mapping[str, Any]
-    held_up: bool = False
+    after_gap: bool = False
 
     @property
     def prompt(self) -> bool:
-        """Whether it came by watch, moments after it was written; a listed version may be old."""
-        return self.kind != "LISTED" and not self.held_up
+        """Whether it arrived by watch, moments after it was written; a listed version may be old."""
+        return self.kind != "LISTED" and not self.after_gap
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """A fact's first sight: the version that shows it, since when that was known, and the last sight without it.
+class FirstMatch:
+    """The first version that shows a state.
 
-    `seen_at`: the earliest receipt that proves the fact. `before`: the versions without it, oldest first.
+    `seen_at`: the earliest receipt that proves the state. `before`: the versions without it, oldest first.
     """
 
     version: Version
@@ -46,7 +46,7 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """One object (one uid) with its versions in the order they were written."""
+    """One object (one uid) with its versions in the order in which they were written."""
 
     resource: str
     uid: str
@@ -54,12 +54,12 @@ class History:
 
     @property
     def first(self) -> Mapping[str, Any]:
-        """The oldest version seen."""
+        """The oldest version."""
         return self.versions[0].object
 
     @property
     def last(self) -> Mapping[str, Any]:
-        """The newest version seen."""
+        """The newest version."""
         return self.versions[-1].object
 
     @property
@@ -84,14 +84,14 @@ class History:
 
     @property
     def deleted(self) -> Version | None:
-        """The first version that is going or gone, or None."""
-        sight = self.first_sight(lambda obj: bool(dig(obj, "metadata", "deletionTimestamp")))
-        if sight:
-            return sight.version
+        """The first version that is being deleted or is deleted, or None."""
+        match = self.first_match(lambda obj: bool(dig(obj, "metadata", "deletionTimestamp")))
+        if match:
+            return match.version
         return next((version for version in self.versions if version.kind == "DELETED"), None)
 
     def owned_by(self, uid: str) -> bool:
-        """Say whether an ownerReference names this uid."""
+        """Return whether an ownerReference names this uid."""
         return uid in self.owner_uids
 
     @property
@@ -99,12 +99,12 @@ class History:
         """The uids of its owners."""
         return tuple(text(mapping(ref).get("uid")) for ref in items(dig(self.last, "metadata", "ownerReferences")))
 
-    def first_sight(self, holds: Callable[[Mapping[str, Any]], bool]) -> Sight | None:
-        """Return when `holds` was first true of the object, or None if it never was."""
+    def first_match(self, holds: Callable[[Mapping[str, Any]], bool]) -> FirstMatch | None:
+        """Return the first version for which `holds` is true, or None."""
         for position, version in enumerate(self.versions):
             if holds(version.object):
                 seen_at = min(later.received_at for later in self.versions[position:])
-                return Sight(version, seen_at, self.versions[:position])
+                return FirstMatch(version, seen_at, self.versions[:position])
         return None
 
 
@@ -112,7 +112,8 @@ class History:
 class Event:
     """One event, merged from both APIs. `first`, `last`: when it happened, in its component's clock.
 
-    `prompt`: the first receipt was of its first occurrence and by watch, so `received_at` follows `first` by moments.
+    `prompt`: the first receipt came by watch and was of the first occurrence, so `received_at` follows `first` by
+    moments.
     """
 
     uid: str
@@ -136,7 +137,7 @@ class Event:
 class Answer:
     """One answer of Serve's or Ray's REST interface.
 
-    `unchanged_until`: when it was last asked before this and had not changed; None where the recorder did not say.
+    `unchanged_until`: the last earlier poll with the same answer; None if the recorder did not write it.
     """
 
     resource: str
@@ -149,7 +150,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class LogText:
-    """A log file as it was read. `pod`, `container` for a container's own output, `node_ip` for a file of Ray's."""
+    """A log file. `pod`, `container` for the output of a container, `node_ip` for a file of Ray."""
 
     received_at: datetime
     filename: str
@@ -161,7 +162,7 @@ class LogText:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something we did or saw ourselves, in the recorder's clock."""
+    """An action or observation of the trial itself, in the recorder's clock."""
 
     name: str
     at: datetime
@@ -169,8 +170,8 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
-    """What a cloud said about a treatment (`gateways.clouds.base.Evidence`, as it stands in the trace)."""
+class CloudEvidence:
+    """A cloud's statement about a treatment (`gateways.clouds.base.Evidence`, as stored in the trace)."""
 
     claim: str
     holds: bool | None
@@ -179,7 +180,7 @@ class Observation:
 
 
 def build_history(resource: str, uid: str, versions: Sequence[Version]) -> History:
-    """Order an object's versions as they were written (by resourceVersion where those are numbers) and drop repeats."""
+    """Order an object's versions as written (by resourceVersion if those are numbers) and drop repeated ones."""
     kept: dict[tuple[str, bool], Version] = {}
     for version in sorted(versions, key=lambda item: item.received_at):
         key = (text(dig(version.object, "metadata", "resourceVersion")), version.kind == "DELETED")
@@ -191,7 +192,7 @@ def build_history(resource: str, uid: str, versions: Sequence[Version]) -> Histo
 
 
 def build_event(versions: Sequence[Version]) -> Event:
-    """Merge every sight of one event, from both APIs and all its repeats."""
+    """Merge all versions of one event, from both APIs and all its repeats."""
     by_receipt = sorted(versions, key=lambda version: version.received_at)
     first, newest = by_receipt[0], max(by_receipt, key=lambda version: _count(version.object))
     obj = newest.object
@@ -227,7 +228,7 @@ def condition(obj: Any, kind: str) -> Mapping[str, Any]:
 
 
 def condition_true(obj: Any, kind: str) -> bool:
-    """Say whether a condition is there and holds: a condition counts only with `status: "True"`."""
+    """Return whether a condition exists and is true: a condition counts only with `status: "True"`."""
     return condition(obj, kind).get("status") == "True"
 
 
@@ -238,7 +239,7 @@ def container_statuses(pod: Any) -> Iterable[Mapping[str, Any]]:
 
 
 def containers(pod: Any) -> Iterable[Mapping[str, Any]]:
-    """Yield a pod's containers as specified, init containers first."""
+    """Yield the containers of a pod's specification, init containers first."""
     for key in ("initContainers", "containers"):
         yield from map(mapping, items(dig(pod, "spec", key)))
 
@@ -250,7 +251,9 @@ def _count(obj: Any) -> int:
 
 
 def _event_stamps(obj: Mapping[str, Any]) -> tuple[Stamp | None, Stamp | None]:
-    """Read when it happened (eventTime, else firstTimestamp, else the creation) and when it last did."""
+    """Return when the event first happened (eventTime, else firstTimestamp, else the creation) and when it last
+    happened.
+    """
     first = (
         parse_stamp(obj.get("eventTime"))
         or parse_stamp(obj.get("firstTimestamp"))
@@ -266,7 +269,7 @@ def _event_stamps(obj: Mapping[str, Any]) -> tuple[Stamp | None, Stamp | None]:
 
 
 def build_answer(line: Mapping[str, Any], received_at: datetime) -> Answer:
-    """Read a polled answer's line."""
+    """Parse the line of a polled answer."""
     code = line.get("status_code")
     return Answer(
         text(line.get("resource")),

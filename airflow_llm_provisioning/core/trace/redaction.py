@@ -1,9 +1,9 @@
-"""What of an object may be kept in a trace: no secret, no bulk that no verdict reads, no duplicate.
+"""Decides which parts of an object are stored in a trace: no secret, no large data without use, no duplicate.
 
-Pure; the recorder calls it before anything is stored. What is dropped is gone for good, so the rules are few and plain:
-values of environment variables go (their names stay) except a short list of switches that are no secrets and decide
-verdicts; data of Secrets and ConfigMaps go; kubectl's last-applied copy goes (it repeats the environment);
-managedFields keep who wrote, how and when.
+Pure; the recorder calls it before it stores anything. Dropped data are lost, so the rules are few and simple. Values of
+environment variables are dropped and their names kept; a short list of switches that are no secrets and decide verdicts
+is kept. The data of Secrets and ConfigMaps are dropped. kubectl's last-applied copy is dropped, because it repeats the
+environment. managedFields keep manager, operation and time.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,8 @@ from typing import Any, Final
 from airflow_llm_provisioning.core.fields import dig, mapping, objects
 from airflow_llm_provisioning.core.instants import Stamp, parse_stamp
 
-# huggingface_hub constants.py (0.2x to 2.x) reads these; verdicts on the download treatment need their values.
+# huggingface_hub constants.py (0.2x to 2.x) reads these variables; the verdicts on the download treatment need their
+# values.
 KEPT_ENV: Final = frozenset(
     {
         "HF_HUB_ENABLE_HF_TRANSFER",
@@ -29,15 +30,14 @@ _SECRET_RESOURCES: Final = frozenset({"secrets", "configmaps"})
 _SECRET_FIELDS: Final = frozenset({"data", "stringData", "binaryData"})
 _MANAGED_KEPT: Final = ("manager", "operation", "subresource", "time")
 _BULK: Final = frozenset({"controller_health_metrics"})
-# Ray repeats the runtime environment, variables included, as JSON text under these names (state API, ray 2.33 to 2.60).
+# Ray repeats the runtime environment with its variables as JSON text under these names (state API, ray 2.33 to 2.60).
 _SERIALISED_ENV: Final = frozenset({"serialized_runtime_env", "serializedRuntimeEnv"})
 
 
 def redact(resource: str, obj: Any) -> Any:
-    """Return a copy of `obj` without what may not or need not be stored; `obj` itself is left alone.
+    """Return a copy of `obj` without the parts that are not stored; `obj` itself is not changed.
 
-    Log texts (`pod-log`, `ray-log-file`) are
-    strings and pass: which files are read is the recorder's choice.
+    Log texts (`pod-log`, `ray-log-file`) are strings and pass unchanged: the recorder decides which files are read.
     """
     if resource in _SECRET_RESOURCES and isinstance(obj, Mapping):
         obj = {key: value for key, value in obj.items() if key not in _SECRET_FIELDS}
@@ -45,7 +45,7 @@ def redact(resource: str, obj: Any) -> Any:
 
 
 def _walk(value: Any, key: str) -> Any:
-    # What was read off the wire is str, dict and list, and hundreds of objects a second pass here: asking an abstract
+    # Data from the wire are str, dict and list, and hundreds of objects a second pass here. A check with an abstract
     # class costs ten times as much.
     if isinstance(value, str):
         return value
@@ -86,11 +86,11 @@ def _env_value(name: str, value: Any) -> Any:
 
 @lru_cache(maxsize=256)
 def _serve_config(config: str) -> str:
-    """Return Serve's configuration with the values of its `env_vars` gone; text that is no YAML goes whole.
+    """Return Serve's configuration without the values of its `env_vars`; text that is no YAML is replaced completely.
 
-    Remembered: every version of a RayService repeats it, and YAML is slow.
+    Results are cached: every version of a RayService repeats the configuration, and parsing YAML is slow.
     """
-    import yaml  # late: whoever only reads traces needs none
+    import yaml  # imported late: reading traces does not need it
 
     try:
         parsed = yaml.safe_load(config)
@@ -103,17 +103,17 @@ def _serve_config(config: str) -> str:
 
 
 class Deduplicator:
-    """Tells what a recorder has already seen: the same version of an object again, after a re-list or a reconnect.
+    """Recognises versions that a recorder has already received, after a new list or a reconnect.
 
-    A version is (resource, uid, resourceVersion), and its deletion is another. What carries no resourceVersion (polled
-    answers, marks) is never a duplicate.
+    A version is (resource, uid, resourceVersion); the deletion is a further version. Lines without a resourceVersion
+    (polled answers, marks) are never duplicates.
     """
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], tuple[str, bool]] = {}
 
     def is_new(self, resource: str, kind: str | None, obj: Any) -> bool:
-        """Say whether this version is news, and remember it. BOOKMARKs are no objects and never news."""
+        """Return whether this version is new, and remember it. BOOKMARKs are no objects and never new."""
         if kind == "BOOKMARK":
             return False
         uid, version = dig(obj, "metadata", "uid"), dig(obj, "metadata", "resourceVersion")
@@ -128,7 +128,9 @@ class Deduplicator:
 
 
 def _newer(version: str, than: str) -> bool:
-    """Numbers by size (an etcd revision grows), anything else only for equality: the API promises no more."""
+    """Compare numbers by size (an etcd revision grows) and other versions for equality only: the API guarantees no
+    more.
+    """
     if version.isdecimal() and than.isdecimal():
         return int(version) > int(than)
     return version != than

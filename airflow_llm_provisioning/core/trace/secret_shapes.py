@@ -1,4 +1,4 @@
-"""What credentials look like: one list for the recorder, which takes them out, and for export, which looks again."""
+"""The formats of credentials: one list for the recorder, which removes them, and for the export, which checks again."""
 
 from typing import Final, NamedTuple
 
@@ -6,8 +6,9 @@ from typing import Final, NamedTuple
 class Shape(NamedTuple):
     """One kind of credential.
 
-    `what`: in words. `landmarks`: a text without any of these holds none, which is quicker told than the pattern tried.
-    `pattern`: for text and for bytes alike, ASCII only; it matches what has to go, and never what was put in its place.
+    `what`: its description. `landmarks`: a text without any of these substrings contains no such credential; this check
+    is faster than the pattern. `pattern`: for text and bytes, ASCII only. It matches the credential, and never its
+    replacement.
     """
 
     what: str
@@ -15,9 +16,9 @@ class Shape(NamedTuple):
     pattern: str
 
 
-# As their issuers document them.
+# Formats as documented by their issuers.
 SHAPES: Final = (
-    # RFC 7468; inside JSON its lines end in a backslash and an n.
+    # RFC 7468; inside JSON its lines end with a backslash and an n.
     Shape(
         "a private key",
         ("PRIVATE KEY-----",),
@@ -25,7 +26,7 @@ SHAPES: Final = (
     ),
     # RFC 7519: service account and cloud identity tokens.
     Shape("a JSON web token", ("eyJ",), r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}"),
-    # IAM user guide, "Unique identifiers": long-lived and temporary.
+    # IAM user guide, "Unique identifiers": long-term and temporary keys.
     Shape("an AWS access key", ("AKIA", "ASIA"), r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     # huggingface.co/docs/hub/security-tokens
     Shape("a Hugging Face token", ("hf_",), r"\bhf_[A-Za-z0-9]{16,}"),
@@ -33,7 +34,7 @@ SHAPES: Final = (
     Shape("a GitHub token", ("gh", "github_pat_"), r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{22,})"),
     Shape("a Google access token", ("ya29.",), r"\bya29\.[\w-]{20,}"),
     Shape("a Google API key", ("AIza",), r"\bAIza[\w-]{35}\b"),
-    # Signed URLs of S3, Google Cloud Storage and Azure Blob Storage: where weights and layers come from.
+    # Signed URLs of S3, Google Cloud Storage and Azure Blob Storage, used for weights and layers.
     Shape(
         "a signed URL",
         ("X-Amz-", "X-Goog-"),

@@ -1,8 +1,8 @@
-"""Whether a trace may be given away: what redaction would still take out, and texts that look like credentials.
+"""Finds secrets in a trace before it is shared: values that redaction would drop, and texts that look like credentials.
 
-`redaction` decides what is stored; this checks it again before a trace leaves, or enters from elsewhere. It names where
-something stands and never what it says. A credential of a shape that is not listed here, in a log for example, is not
-found: this lowers a risk and removes none.
+`redaction` decides what is stored; this module checks it again when a trace is exported or imported. It reports the
+place of a finding and never its content. Credentials of an unlisted format, for example in a log, are not found: this
+lowers the risk and does not remove it.
 """
 
 import re
@@ -19,7 +19,7 @@ _SHAPES: Final = tuple((shape.what, re.compile(shape.pattern, re.ASCII)) for sha
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that may not leave. `line`: its number in the trace, from 1; `place`: the field, as `a.b.0.c`."""
+    """A value that must not be shared. `line`: its number in the trace, from 1; `place`: the field, as `a.b.0.c`."""
 
     line: int
     resource: str
@@ -31,7 +31,7 @@ class Finding:
 
 
 def find_secrets(lines: Iterable[Line]) -> tuple[Finding, ...]:
-    """Return everything in a trace's lines that redaction would take out, or that looks like a credential."""
+    """Return everything in a trace's lines that redaction would drop, or that looks like a credential."""
     return tuple(
         Finding(number, str(item.get("resource")), place, what)
         for number, item in enumerate(lines, start=1)
@@ -40,7 +40,7 @@ def find_secrets(lines: Iterable[Line]) -> tuple[Finding, ...]:
 
 
 def without_secrets(item: Line) -> dict[str, Any]:
-    """Return a line as it may be given away: redacted, and what looks like a credential replaced."""
+    """Return a line that can be shared: redacted, and with texts replaced that look like a credential."""
     kept = {**item, "object": redact(str(item.get("resource")), item.get("object"))}
     return {key: _masked(value) for key, value in kept.items()}
 

@@ -1,7 +1,7 @@
-"""An index over a trace's lines: the RayService that was tried and all that belongs to it, by uid and not by name.
+"""An index over a trace's lines: the RayService of the trial and all objects that belong to it, by uid.
 
-A name may have lived before (events of earlier trials outlast them by an hour), so ownership is followed from the
-RayService's uid. Knows no milestone and no treatment.
+A name may have been used before, and events of earlier trials outlive them by an hour. Ownership is therefore followed
+from the RayService's uid. This module knows no milestone and no treatment.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,65 +16,65 @@ from airflow_llm_provisioning.core.manifest import serve_service
 from airflow_llm_provisioning.core.trace.index import TraceIndex
 from airflow_llm_provisioning.core.trace.objects import (
     Answer,
+    CloudEvidence,
     Event,
     History,
     Mark,
-    Observation,
     condition_true,
     containers,
 )
 
 
 class TraceView(TraceIndex):
-    """Questions to a trace. Built once from its lines, in any order; nothing in it changes afterwards.
+    """Queries on a trace. It is built once from the lines, in any order, and does not change.
 
-    The pods of the trial: `head`, `worker` (the one whose replica served first) and `workers`. What a pod runs on:
-    `node_of(pod)`. What was said about an object: `events_of(pod, "Pulled")`. What a container was told:
-    `env_of(pod)`. What the clouds said: `evidence("snapshot_mounted")`. What was deployed: `trial` (the header's).
+    Pods of the trial: `head`, `worker` (the one whose replica served first) and `workers`. Node of a pod:
+    `node_of(pod)`. Events of an object: `events_of(pod, "Pulled")`. Environment of a container: `env_of(pod)`.
+    Statements of the clouds: `evidence("snapshot_mounted")`. What was deployed: `trial` (from the header).
     """
 
     @cached_property
     def header(self) -> Mapping[str, Any]:
         """The header's object; empty for a recording without one."""
-        return next((obj for _, obj in self.own.get("HEADER", ())), {})
+        return next((obj for _, obj in self.recorder_lines.get("HEADER", ())), {})
 
     @property
     def trial(self) -> Mapping[str, Any]:
-        """What the header says was tried: cell, variant, workload, image, as the recorder was told."""
+        """The header's description of the trial: cell, variant, workload, image, as given to the recorder."""
         return mapping(self.header.get("trial"))
 
     @property
     def origin(self) -> str | None:
-        """`measured` or `simulated`; None where the trace does not say."""
+        """`measured` or `simulated`; None if the trace does not state it."""
         return self.header.get("origin")
 
     @property
     def end(self) -> Mapping[str, Any]:
         """The END line's object: {outcome, reason}; empty if the trace has none."""
-        return next((obj for _, obj in reversed(self.own.get("END", ()))), {})
+        return next((obj for _, obj in reversed(self.recorder_lines.get("END", ()))), {})
 
     @property
     def ended_at(self) -> datetime | None:
         """When the END line was written; None if the trace has none."""
-        return next((at for at, _ in reversed(self.own.get("END", ()))), None)
+        return next((at for at, _ in reversed(self.recorder_lines.get("END", ()))), None)
 
     def marks(self, name: str | None = None) -> list[Mark]:
-        """Return what we did ourselves, oldest first."""
-        marks = [Mark(text(obj.get("mark")), at, obj) for at, obj in self.own.get("MARK", ())]
+        """Return the trial's own marks, oldest first."""
+        marks = [Mark(text(obj.get("mark")), at, obj) for at, obj in self.recorder_lines.get("MARK", ())]
         return sorted((m for m in marks if name in (None, m.name)), key=lambda mark: mark.at)
 
-    def evidence(self, claim: str | None = None) -> list[Observation]:
-        """Return what a cloud said about a claim (or about all)."""
+    def evidence(self, claim: str | None = None) -> list[CloudEvidence]:
+        """Return the clouds' statements about a claim (or all statements)."""
         found = [
-            Observation(
+            CloudEvidence(
                 text(obj.get("claim")), _truth(obj.get("holds")), text(obj.get("detail")), text(obj.get("source"))
             )
-            for _, obj in self.own.get("EVIDENCE", ())
+            for _, obj in self.recorder_lines.get("EVIDENCE", ())
         ]
         return [item for item in found if claim in (None, item.claim)]
 
     def objects(self, resource: str) -> list[History]:
-        """Return every object of a resource (`pods`, `nodes`, ...), whoever's it is, oldest first."""
+        """Return every object of a resource (`pods`, `nodes`, ...), of any owner, oldest first."""
         return sorted(self.histories.get(resource, {}).values(), key=_age)
 
     def object_by_uid(self, resource: str, uid: str) -> History | None:
@@ -83,7 +83,7 @@ class TraceView(TraceIndex):
 
     @cached_property
     def rayservice(self) -> History | None:
-        """The RayService that was tried: the header's uid, else the first that the watch brought."""
+        """The RayService of the trial: by the header's uid, else the first one that the watch added."""
         named = mapping(self.header.get("rayservice"))
         candidates = self.objects("rayservices")
         if named.get("uid"):
@@ -95,12 +95,12 @@ class TraceView(TraceIndex):
 
     @property
     def name(self) -> str:
-        """The RayService's name; empty if neither header nor watch had one."""
+        """The RayService's name; empty if neither the header nor a watch has one."""
         return self.rayservice.name if self.rayservice else text(dig(self.header, "rayservice", "name"))
 
     @cached_property
     def rayclusters(self) -> list[History]:
-        """The RayClusters the RayService owns, oldest first: more than one after an upgrade."""
+        """The RayClusters that the RayService owns, oldest first; several after an upgrade."""
         owner = self.rayservice
         return [item for item in self.objects("rayclusters") if owner and item.owned_by(owner.uid)]
 
@@ -130,7 +130,7 @@ class TraceView(TraceIndex):
     def head(self) -> History | None:
         """The head's pod: the one that became ready, else the newest (a head may be replaced)."""
         heads = [pod for pod in self.pods if pod.labels.get("ray.io/node-type") == "head"]
-        ready = [pod for pod in heads if pod.first_sight(lambda obj: condition_true(obj, "Ready"))]
+        ready = [pod for pod in heads if pod.first_match(lambda obj: condition_true(obj, "Ready"))]
         return next(iter(ready), None) or (heads[-1] if heads else None)
 
     @cached_property
@@ -149,16 +149,16 @@ class TraceView(TraceIndex):
         return next(iter(scheduled or self.workers), None)
 
     def node_name_of(self, pod: History) -> str:
-        """Return the name of the node a pod was bound to; empty while it was not."""
+        """Return the name of the node that a pod was bound to; empty if it was not bound."""
         return next((text(dig(v.object, "spec", "nodeName")) for v in reversed(pod.versions)), "")
 
     def node_of(self, pod: History | None) -> History | None:
-        """Return the node a pod was bound to, if the recorder saw it."""
+        """Return the node that a pod was bound to, if the recording contains it."""
         name = self.node_name_of(pod) if pod else ""
         return next((node for node in reversed(self.objects("nodes")) if name and node.name == name), None)
 
     def younger_than_submission(self, item: History) -> bool | None:
-        """Say whether an object was created after the RayService (both in the API server's clock); None if unknown."""
+        """Return whether an object was created after the RayService, by the API server's clock; None if unknown."""
         if self.rayservice is None or self.rayservice.created is None or item.created is None:
             return None
         return item.created.at >= self.rayservice.created.at
@@ -170,14 +170,14 @@ class TraceView(TraceIndex):
         return own or serve_service(self.name)
 
     def services(self, name: str) -> list[History]:
-        """Return the RayService's own Services of this name."""
+        """Return the Services of this name that the RayService owns."""
         owner = self.rayservice
-        return [item for item in self.objects("services") if item.name == name and owner and self._ours(item)]
+        return [item for item in self.objects("services") if item.name == name and owner and self._owned(item)]
 
     @cached_property
     def serve_slices(self) -> list[History]:
         """The EndpointSlices of the serve Service of this RayService."""
-        foreign = {item.uid for item in self.objects("services") if not self._ours(item)}
+        foreign = {item.uid for item in self.objects("services") if not self._owned(item)}
         return [
             item
             for item in self.objects("endpointslices")
@@ -198,13 +198,13 @@ class TraceView(TraceIndex):
 
     @property
     def events(self) -> Sequence[Event]:
-        """Every event of the trace, other objects' included."""
+        """Every event of the trace, including those of other objects."""
         return self.all_events
 
     def env_of(self, pod: History | None, container: str | None = None) -> dict[str, str | None]:
         """Return the environment of a pod's containers (of one, or of all but init containers): name -> value.
 
-        The value is None where it is a reference, and redacted unless the name is one of `KEPT_ENV`.
+        The value is None for a reference, and redacted unless the name is in `KEPT_ENV`.
         """
         found: dict[str, str | None] = {}
         for spec in containers(pod.last if pod else None):
@@ -216,7 +216,7 @@ class TraceView(TraceIndex):
 
     @cached_property
     def serve_config(self) -> Mapping[str, Any]:
-        """Serve's configuration as it was submitted; empty if it cannot be read."""
+        """Serve's configuration as submitted; empty if it cannot be read."""
         try:
             spec = dig(self.rayservice.first if self.rayservice else None, "spec", "serveConfigV2")
             return mapping(yaml.safe_load(text(spec)))
@@ -230,7 +230,7 @@ class TraceView(TraceIndex):
 
     @cached_property
     def runtime_pip(self) -> list[str]:
-        """The packages Ray was told to install at start, over all applications; a requirements file counts by name."""
+        """The packages that Ray installs at start, over all applications; a requirements file counts by its name."""
         found: list[str] = []
         for application in self.applications:
             pip = dig(application, "runtime_env", "pip")
@@ -240,14 +240,14 @@ class TraceView(TraceIndex):
 
     @property
     def dynamic(self) -> bool:
-        """Whether Ray's autoscaler was on and no worker asked for from the start."""
+        """Whether Ray's autoscaler is on and no worker is requested from the start."""
         spec = mapping(dig(self.rayservice.first if self.rayservice else None, "spec", "rayClusterConfig"))
         groups = objects(spec, "workerGroupSpecs")
         asked = any(number(group.get(key)) or 0 for group in groups for key in ("replicas", "minReplicas"))
         return spec.get("enableInTreeAutoscaling") is True and not asked
 
     def polls(self) -> list[Answer]:
-        """Return the answers of Serve's REST interface that came from the RayCluster that served, oldest first."""
+        """Return the answers of Serve's REST interface from the RayCluster that served, oldest first."""
         cluster = self.raycluster.name if self.raycluster else ""
         return [
             answer
@@ -257,12 +257,12 @@ class TraceView(TraceIndex):
         ]
 
     def ray_answer(self, resource: str) -> Any:
-        """Return the body of the last good answer of one of Ray's state interfaces (`ray-nodes`, ...), or None."""
+        """Return the body of the last successful answer of a state interface of Ray (`ray-nodes`, ...), or None."""
         good = [a.body for a in self.answers if a.resource == resource and a.status_code in (None, 200)]
         return good[-1] if good else None
 
     def _serving_pods(self) -> set[str]:
-        """Names and addresses of the pods that the first running application's replicas were on."""
+        """Return names and addresses of the pods that ran the replicas of the first running application."""
         for answer in self.polls():
             found: set[str] = set()
             for application in mapping(dig(answer.body, "applications")).values():
@@ -273,7 +273,7 @@ class TraceView(TraceIndex):
                 return found - {""}
         return set()
 
-    def _ours(self, item: History) -> bool:
+    def _owned(self, item: History) -> bool:
         owner = self.rayservice
         return owner is not None and item.owned_by(owner.uid)
 
@@ -305,7 +305,10 @@ def _cluster_of(pod: History) -> str:
 
 
 def _about(event: Event, item: History) -> bool:
-    """A kubelet names its node by name where a uid belongs (kubelet 1.34, recordings), so nodes match by name too."""
+    """Return whether an event is about an object.
+
+    A kubelet writes its node's name in place of the uid (kubelet 1.34, recordings), so nodes match by name too.
+    """
     if item.resource == "nodes":
         return event.involved_kind == "Node" and event.involved_name == item.name
     return event.involved_uid == item.uid

@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import Final
 
 from airflow_llm_provisioning.core.engine_caches import weights_found, weights_uncertain
-from airflow_llm_provisioning.core.loading import not_from_the_hub
 from airflow_llm_provisioning.core.manifests import with_added_pip, with_env
 from airflow_llm_provisioning.core.target import NodeProfile
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
 from airflow_llm_provisioning.core.verdicts import Value, Verdict, recipe_packages, runtime_variables, switch
+from airflow_llm_provisioning.core.weight_sources import not_from_the_hub
 from airflow_llm_provisioning.core.workload import Workload, package_name
 from airflow_llm_provisioning.exceptions import ManifestError
 

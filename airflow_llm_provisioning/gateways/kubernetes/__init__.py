@@ -1,6 +1,7 @@
-"""The Kubernetes API as this package uses it: plain dicts in and out, one error tree, one clock.
+"""The Kubernetes API as this package uses it: plain dicts, one error tree, one clock.
 
-The Kubernetes client (kubernetes_asyncio) stays inside `transport`; nothing here knows Airflow, clouds or trials.
+The Kubernetes client (kubernetes_asyncio) is used in `transport` only. This package does not know Airflow, clouds or
+trials.
 """
 
 from airflow_llm_provisioning.gateways.kubernetes.cluster import Cluster

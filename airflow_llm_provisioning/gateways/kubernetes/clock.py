@@ -1,4 +1,4 @@
-"""The cluster's clock: UTC, or the virtual time that a simulated cluster declares in its /version."""
+"""Clock of a cluster: UTC, or the virtual time that a simulated cluster declares in its /version."""
 
 import time
 from collections.abc import Mapping
@@ -11,7 +11,9 @@ Origin = Literal["simulated", "measured"]
 
 @dataclass(frozen=True, slots=True)
 class ClusterClock:
-    """`speed` cluster seconds pass in a real one; at real time `wall_epoch` (time.time()) it was `epoch_at`."""
+    """`speed`: cluster seconds per real second. At the real time `wall_epoch` (time.time()) the cluster time was
+    `epoch_at`.
+    """
 
     speed: float = 1.0
     wall_epoch: float = 0.0
@@ -20,7 +22,7 @@ class ClusterClock:
 
     @classmethod
     def declared(cls, version: Mapping[str, Any]) -> Self:
-        """Read the clock from the answer of /version; a cluster that declares none has ours."""
+        """Read the clock from the answer of /version. The clock of a cluster that declares none is UTC."""
         simulated = version.get("simulated")
         if simulated is None:
             return cls()
@@ -35,9 +37,9 @@ class ClusterClock:
         )
 
     def now(self) -> datetime:
-        """Return the cluster's instant."""
+        """Return the cluster's time."""
         return self.epoch_at + timedelta(seconds=(time.time() - self.wall_epoch) * self.speed)
 
     def real_seconds(self, cluster_seconds: float) -> float:
-        """Return how long to sleep for that much cluster time to pass."""
+        """Return how many real seconds to sleep for that much cluster time."""
         return max(0.0, cluster_seconds) / self.speed

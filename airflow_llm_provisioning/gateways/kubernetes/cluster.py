@@ -1,7 +1,7 @@
-"""One Kubernetes cluster: its objects, what belongs to a RayService, services and logs by proxy, its clock and lock.
+"""One Kubernetes cluster: its objects, the objects of a RayService, services and logs by proxy, its clock and lock.
 
-An asynchronous context manager; synchronous callers run it with `asyncio.run`. It must not know trials or verdicts, and
-no type of the Kubernetes client leaves `transport` and `credentials`.
+An asynchronous context manager; synchronous callers run it with `asyncio.run`. This module must not know trials or
+verdicts. No type of the Kubernetes client leaves `transport` and `credentials`.
 """
 
 import asyncio
@@ -20,22 +20,28 @@ from airflow_llm_provisioning.gateways.kubernetes.objects import ObjectApi, Obje
 from airflow_llm_provisioning.gateways.kubernetes.resources import resource_named
 from airflow_llm_provisioning.gateways.kubernetes.transport import Call, Transport
 
-# KubeRay sets it on every RayCluster of a RayService (ray-operator/controllers/ray/utils/constant.go, since 1.1).
+# KubeRay sets this label on every RayCluster of a RayService (ray-operator/controllers/ray/utils/constant.go, since
+# 1.1).
 LABEL_ORIGIN: Final = "ray.io/originated-from-cr-name"
 LABEL_CLUSTER: Final = "ray.io/cluster"
 
 
 class Cluster(ObjectApi):
-    """One cluster. `name` is for messages; `patience_s`: real seconds that safe calls keep trying through faults."""
+    """One cluster. `name` is used in messages. `retry_s`: real seconds during which safe calls are retried after
+    faults.
+    """
 
-    def __init__(self, connect: Connect, *, name: str = "cluster", patience_s: float = 30.0) -> None:
-        super().__init__(Transport(connect, name=name, patience_s=patience_s))
+    def __init__(self, connect: Connect, *, name: str = "cluster", retry_s: float = 30.0) -> None:
+        super().__init__(Transport(connect, name=name, retry_s=retry_s))
         self._version: dict[str, Any] = {}
         self._clock = ClusterClock()
 
     @classmethod
     def from_access(cls, mint: Callable[[], ClusterAccess], *, name: str = "cluster") -> Self:
-        """Return a cluster reached by a cloud's `cluster_access`, called again (in a thread) before each token ends."""
+        """Return a cluster that is reached by a cloud's `cluster_access`.
+
+        `mint` is called again (in a thread) before each token expires.
+        """
         return cls(from_access(mint), name=name)
 
     async def __aenter__(self) -> Self:
@@ -54,30 +60,31 @@ class Cluster(ObjectApi):
         await self._transport.__aexit__(kind, error, trace)
 
     def version(self) -> dict[str, Any]:
-        """Return /version as it was read on entry: `gitVersion`, ..., and `simulated` where a cluster is a stand-in."""
+        """Return the /version that was read on entry: `gitVersion`, ..., and `simulated` for a simulated cluster."""
         return dict(self._version)
 
     def origin(self) -> Origin:
-        """Return whether what is seen here is measured or simulated: the cluster says so itself."""
+        """Return whether the cluster is simulated or measured, as the cluster declares it."""
         return self._clock.origin
 
     def clock(self) -> datetime:
-        """Return the cluster's time: UTC, or what a simulated cluster declares."""
+        """Return the cluster's time: UTC, or the time that a simulated cluster declares."""
         return self._clock.now()
 
     def real_seconds(self, cluster_seconds: float) -> float:
-        """Return the real seconds in which that much cluster time passes."""
+        """Return the real seconds for that much cluster time."""
         return self._clock.real_seconds(cluster_seconds)
 
     async def sleep(self, cluster_seconds: float) -> None:
-        """Sleep that much cluster time."""
+        """Sleep for that much cluster time."""
         await asyncio.sleep(self.real_seconds(cluster_seconds))
 
     async def wait_gone(
         self, resource: str, name: str, namespace: str | None = None, *, uid: str | None = None, timeout_s: float
     ) -> bool:
-        """Return True once the object is gone (with `uid`: once that very one is); False after `timeout_s` cluster
-        seconds.
+        """Return True when the object is gone; False after `timeout_s` cluster seconds.
+
+        With `uid`, an object of the same name with another uid counts as gone.
         """
         ends_at = self.clock().timestamp() + timeout_s
         while True:
@@ -87,7 +94,7 @@ class Cluster(ObjectApi):
             left_s = ends_at - self.clock().timestamp()
             if left_s <= 0:
                 return False
-            # Not more than 20 looks a real second, however fast the cluster's clock.
+            # At most 20 requests per real second, however fast the cluster's clock is.
             await asyncio.sleep(max(0.05, self.real_seconds(min(1.0, left_s))))
 
     async def ray_clusters(self, rayservice: str, namespace: str) -> Objects:
@@ -102,7 +109,7 @@ class Cluster(ObjectApi):
         return (await self.list("pods", namespace, labels=f"{LABEL_CLUSTER} in ({','.join(names)})"))[0]
 
     async def nodes(self, rayservice: str, namespace: str) -> Objects:
-        """Return the nodes its pods were placed on, as far as they still exist."""
+        """Return the nodes that host the pods of a RayService, as far as they still exist."""
         placed = {(pod.get("spec") or {}).get("nodeName") for pod in await self.pods(rayservice, namespace)}
         found = [await self.get("nodes", name) for name in sorted(filter(None, placed))]
         return [node for node in found if node is not None]
@@ -119,10 +126,10 @@ class Cluster(ObjectApi):
         timeout_s: float = 30.0,
         at_most_bytes: int | None = None,
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """Return status, headers and body of a request to a Service, whatever the status (503: no endpoint yet).
+        """Return status, headers and body of a request to a Service, for every status (503: no endpoint yet).
 
-        `path` begins with a slash and may carry a query; `body` is JSON. Never tried again; a missing reply raises
-        ClusterUnreachableError, as does one that is longer than `at_most_bytes`: nobody knows whether it ends.
+        `path` begins with a slash and may contain a query; `body` is JSON. The request is never retried. Raises
+        ClusterUnreachableError for a missing reply, and for one longer than `at_most_bytes`, because it may never end.
         """
         base = resource_named("services").path(namespace, f"{service}:{port}", "proxy")
         attempt = self._attempt(f"{method} {path} of", "services/proxy", f"{service}:{port}", namespace)
@@ -133,7 +140,7 @@ class Cluster(ObjectApi):
     async def logs(
         self, pod: str, namespace: str, *, container: str | None = None, limit_bytes: int = 1 << 20
     ) -> str | None:
-        """Return a container's log (its first `limit_bytes`, each line with its time), or None where there is none."""
+        """Return a container's log (its first `limit_bytes`, each line with its time), or None if there is none."""
         query = [("timestamps", "true"), ("limitBytes", str(limit_bytes))]
         if container is not None:
             query.append(("container", container))
@@ -145,7 +152,7 @@ class Cluster(ObjectApi):
             return None
 
     async def can_i(self, verb: str, resource: str, namespace: str | None = None) -> bool:
-        """Return whether our user may do that; `resource` may carry a subresource (`services/proxy`)."""
+        """Return whether this user may do that; `resource` may contain a subresource (`services/proxy`)."""
         plural, _, subresource = resource.partition("/")
         found = resource_named(plural)
         asked = {
@@ -166,7 +173,7 @@ class Cluster(ObjectApi):
         return bool((answer.get("status") or {}).get("allowed"))
 
     async def restart_deployment(self, namespace: str, name: str) -> None:
-        """Restart a Deployment's pods, as `kubectl rollout restart` does: by a new annotation in its template."""
+        """Restart a Deployment's pods like `kubectl rollout restart`: with a new annotation in the pod template."""
         stamp = {"kubectl.kubernetes.io/restartedAt": self.clock().isoformat()}
         patch = {"spec": {"template": {"metadata": {"annotations": stamp}}}}
         await self.patch_merge("deployments", name, patch, namespace)
@@ -174,15 +181,15 @@ class Cluster(ObjectApi):
     async def acquire_lock(
         self, holder: str, *, namespace: str, name: str = lock.LOCK_NAME, duration_s: float
     ) -> datetime:
-        """Take the trial lock, or prolong it where `holder` has it already; return its end. Raises LockHeldError."""
+        """Acquire the trial lock, or renew it if `holder` already holds it; return its expiry. Raises LockHeldError."""
         return await lock.acquire(self, holder, namespace=namespace, name=name, duration_s=duration_s)
 
     async def renew_lock(
         self, holder: str, *, namespace: str, name: str = lock.LOCK_NAME, duration_s: float
     ) -> datetime:
-        """Prolong the trial lock; return its end. Raises LockHeldError where it is no longer ours."""
+        """Renew the trial lock; return its expiry. Raises LockHeldError if another holder has it."""
         return await lock.renew(self, holder, namespace=namespace, name=name, duration_s=duration_s)
 
     async def release_lock(self, holder: str, *, namespace: str, name: str = lock.LOCK_NAME) -> bool:
-        """Give the trial lock back; False where it was not ours."""
+        """Release the trial lock; False if `holder` did not hold it."""
         return await lock.release(self, holder, namespace=namespace, name=name)

@@ -1,4 +1,4 @@
-"""What the API server's refusals mean, said once: status code in, exception with one clear sentence out."""
+"""Maps refusals of the API server to exceptions: from a status code to one clear sentence."""
 
 import json
 import re
@@ -9,20 +9,20 @@ from airflow_llm_provisioning.exceptions import ClusterError, ClusterUnreachable
 
 
 class NotFoundError(ClusterError):
-    """No such object, or the API server does not serve the resource."""
+    """The object does not exist, or the API server does not serve the resource."""
 
 
 class ExpiredError(ClusterError):
-    """410: the resourceVersion to continue from is no longer kept, or not there yet; list again."""
+    """410: the server no longer has, or does not have yet, the resourceVersion to continue from; list again."""
 
 
 class UnavailableError(ClusterUnreachableError):
-    """429, 500, 502, 503 or 504 until patience ended. `retry_after_s`: what the last answer asked for."""
+    """429, 500, 502, 503 or 504 until the end of the retries. `retry_after_s`: the value in the last answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What was attempted, for messages. `object_name`: `namespace/name`, name or empty."""
+    """A request, described for messages. `object_name`: `namespace/name`, name or empty."""
 
     verb: str
     resource: str
@@ -41,7 +41,7 @@ _USER = re.compile(r'User "([^"]+)"')
 
 
 def status_of(body: bytes) -> dict[str, Any]:
-    """Return the Status object of a refusal; where the body is none (a proxy's HTML), its beginning as `message`."""
+    """Return the Status object of a refusal. If the body is not JSON (a proxy's HTML), its start is the `message`."""
     try:
         status = json.loads(body)
     except ValueError:
@@ -50,7 +50,7 @@ def status_of(body: bytes) -> dict[str, Any]:
 
 
 def error_for(code: int, body: bytes, attempt: Attempt) -> ClusterError:
-    """Return the exception a refusal means."""
+    """Return the exception for a refusal."""
     status = status_of(body)
     message = " ".join(str(status.get("message") or f"HTTP {code}").split())[:600]
     if code == 403:
@@ -63,18 +63,18 @@ def error_for(code: int, body: bytes, attempt: Attempt) -> ClusterError:
     if code in (404, 405):
         return NotFoundError(f"Could not {attempt}: not found ({message}).")
     if code == 409:
-        return ConflictError(f"Could not {attempt}: {message}. The object is somebody else's or changed underneath.")
-    if code == 410 or _from_the_future(status):
+        return ConflictError(f"Could not {attempt}: {message}. Another manager owns it, or it was changed.")
+    if code == 410 or _version_too_large(status):
         return ExpiredError(f"Could not {attempt}: the resourceVersion is too old ({message}).")
     if code in TRANSIENT:
         return UnavailableError(f"Could not {attempt}: the API server answers {code} ({message}). Try again later.")
     return ClusterError(f"Could not {attempt}: the API server answers {code}: {message}")
 
 
-def _from_the_future(status: dict[str, Any]) -> bool:
-    """Say whether the server is behind the version we have: it was restored, or another one took over its address.
+def _version_too_large(status: dict[str, Any]) -> bool:
+    """Return whether the server is behind the client's version: it was restored, or another server has its address.
 
-    It answers 504 then, for ever (apiserver storage/errors.go, NewTooLargeResourceVersionError; client-go's reflector
+    It then answers 504 permanently (apiserver storage/errors.go, NewTooLargeResourceVersionError; client-go's reflector
     lists again).
     """
     details = status.get("details")

@@ -1,7 +1,7 @@
-"""Everything that happens to a resource, for ever: list, watch, watch again, list again after a 410.
+"""Yields all changes of a resource without end: list, watch, watch again, and list again after a 410.
 
-Goes on through dropped connections, an API server that is away or restarts, and from where another process stood. It
-must not know trials.
+It continues after dropped connections, after an outage or restart of the API server, and from the position of another
+process. This module must not know trials.
 """
 
 import asyncio
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.kubernetes.cluster import Cluster
     from airflow_llm_provisioning.gateways.kubernetes.objects import Objects
 
-LONGEST_PAUSE_S: Final = 1.0
-# An API server that starts refuses what it will allow in a moment (401, 403, 404): its authorizer and its CRDs load
-# after it listens. So long a refusal of what went well before is no answer yet.
+MAX_PAUSE_S: Final = 1.0
+# A starting API server refuses requests that it will allow a moment later (401, 403, 404): its authorizer and its CRDs
+# load after it listens. A refusal of a request that succeeded before is therefore not final for this long.
 REFUSED_S: Final = 60.0
-# Between two watches of a sound server lie milliseconds; after a longer silence what comes first may be old.
+# A healthy server needs milliseconds between two watches; after a longer silence the first versions may be old.
 PROMPT_S: Final = 0.25
-# How long after such a silence.
+# Duration of that state after such a silence.
 CATCH_UP_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One thing `follow` saw, and when (cluster time, taken when it was read).
+class ObservedVersion:
+    """One observed version of an object, and when it was read (cluster time).
 
-    `type`: ADDED, MODIFIED, DELETED as it happened. LISTED: it may have happened long before: it comes from a list, or
-    from what a watch caught up with after an interruption. VANISHED: the deletion itself was missed, `object` is no
-    more than the last metadata.
+    `type`: ADDED, MODIFIED, DELETED as it happened. LISTED: it may have happened long before; it comes from a list, or
+    from a watch that caught up after an interruption. VANISHED: the deletion itself was missed, and `object` contains
+    only the last metadata.
     """
 
     type: str
@@ -43,22 +43,24 @@ class Seen:
     received_at: datetime
 
 
-# An object as it was last seen: version, name, namespace (None for what has none).
-Last = tuple[str, str, str | None]
+# The last observed version of an object: version, name, namespace (None for cluster-scoped objects).
+LastVersion = tuple[str, str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """Where somebody else stood with a resource: the newest version seen, and what was there, by uid."""
+class ResumePoint:
+    """The position of another process in a resource: the newest version it received, and the objects by uid."""
 
     resource_version: str
-    objects: Mapping[str, Last] = field(default_factory=dict)
+    objects: Mapping[str, LastVersion] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Is told of interruptions. `gap(resource, why)`: one began after which something may have been missed or comes
-    late; `back(resource, silent_s)`: it is over, after so many real seconds of silence.
+    """Callbacks for interruptions.
+
+    `gap(resource, why)`: an interruption began, so changes may be missed or late. `back(resource, silent_s)`: it ended
+    after so many real seconds of silence.
     """
 
     gap: Callable[[str, str], None] = lambda resource, why: None
@@ -72,25 +74,26 @@ async def follow(
     labels: str | None = None,
     fields: str | None = None,
     *,
-    known: Known | None = None,
+    known: ResumePoint | None = None,
     listener: Listener = Listener(),
-) -> AsyncIterator[Seen]:
-    """Yield everything that happens to a resource, for ever: each version of each object once.
+) -> AsyncIterator[ObservedVersion]:
+    """Yield all changes of a resource without end: each version of each object once.
 
-    Begins with a list, or where `known` stood; goes on through dropped watches, 410 (lists again; what vanished
-    meanwhile comes as VANISHED with its metadata only) and an API server that is away. Ends at once where the resource
-    is optional and not served. Raises what waiting cannot mend (ForbiddenError, ...): at once if it never went well,
-    else after `REFUSED_S`.
+    It begins with a list, or at `known`. It continues after dropped watches, after a 410 (it lists again; objects that
+    vanished meanwhile are VANISHED with their metadata only) and after an outage of the API server. It ends at once if
+    the resource is optional and not served. It raises errors that waiting does not fix (ForbiddenError, ...): at once
+    if no request succeeded before, otherwise after `REFUSED_S`.
     """
-    following = _Following(cluster, resource, (namespace, labels, fields), listener, known)
+    following = _FollowState(cluster, resource, (namespace, labels, fields), listener, known)
     pauses = _Pauses()
     while not following.absent:
         pauses.begin()
         try:
             async for seen in following.until_interrupted():
                 yield seen
-                # Until the next one comes nothing here may hold the object: hundreds of waits hold thousands, and every
-                # one that outlives a moment brings nearer a full garbage collection, in which they all stand still.
+                # No reference to the object may remain here until the next one comes. Hundreds of waits would keep
+                # thousands of objects alive, which brings the next full garbage collection nearer, and all waits stop
+                # during it.
                 del seen
         except ExpiredError as error:
             following.resource_version = None
@@ -98,14 +101,16 @@ async def follow(
         except ClusterUnreachableError as error:
             following.interrupted(error)
         except ClusterError as error:
-            if not following.bears_refusal():
+            if not following.retries_refusal():
                 raise
             following.interrupted(error)
         await pauses.sleep()
 
 
-class _Following:
-    """Where one `follow` stands: the version to go on from, the last version seen of each object, since when silent."""
+class _FollowState:
+    """State of one `follow`: the version to continue from, the last version of each object, and the last time of
+    activity.
+    """
 
     def __init__(
         self,
@@ -113,7 +118,7 @@ class _Following:
         resource: str,
         selected: tuple[str | None, str | None, str | None],
         listener: Listener,
-        known: Known | None,
+        known: ResumePoint | None,
     ) -> None:
         self.resource_version = known.resource_version if known else None
         self.absent = False
@@ -121,75 +126,79 @@ class _Following:
         self._resource = resource
         self._selected = selected
         self._listener = listener
-        self._known: dict[str, Last] = dict(known.objects) if known else {}
-        # Whoever begins where another stood has heard nothing for longer than he can tell.
-        self._behind = known is not None
-        self._lived = False
+        self._known: dict[str, LastVersion] = dict(known.objects) if known else {}
+        # A position of another process may be old, so the first versions may be old too.
+        self._possibly_stale = known is not None
+        self._succeeded_before = False
         self._gap = False
         self._refused_since: float | None = None
-        self._heard_at = _now()
+        self._active_at = _now()
         self._late_until = 0.0
 
-    async def until_interrupted(self) -> AsyncIterator[Seen]:
-        """List where there is no version to go on from, then watch until the server or the network ends it."""
+    async def until_interrupted(self) -> AsyncIterator[ObservedVersion]:
+        """List if there is no version to continue from, then watch until the server or the network ends the watch."""
         if self.resource_version is None:
             items, self.resource_version = await self._cluster.list(self._resource, *self._selected)
             if self.resource_version is None:
                 self.absent = True
                 return
-            self._alive()
+            self._connected()
             for seen in self._listed(items, self._cluster.clock()):
                 yield seen
         watching = self._cluster.watch(
-            self._resource, *self._selected, resource_version=self.resource_version, on_open=self._alive
+            self._resource, *self._selected, resource_version=self.resource_version, on_open=self._connected
         )
         async for event in watching:
             seen_at = self._cluster.clock()
-            self._heard_at = _now()
+            self._active_at = _now()
             if self._is_new(event):
-                yield Seen(self._kind(event), event.object, seen_at)
+                yield ObservedVersion(self._kind(event), event.object, seen_at)
             del event
-        # Ended by the server: it was there until now, however little there was to tell.
-        self._heard_at = _now()
+        # The server ended the watch, so it was connected until now, even without events.
+        self._active_at = _now()
 
     def interrupted(self, error: ClusterError) -> None:
-        """Tell of an interruption, once until it is over."""
+        """Report an interruption, once until it ends."""
         if not self._gap:
             self._gap = True
             self._listener.gap(self._resource, str(error))
 
-    def bears_refusal(self) -> bool:
-        """Say whether to try again after a refusal: what went well before may do so again."""
+    def retries_refusal(self) -> bool:
+        """Return whether to retry after a refusal: a request that succeeded before may succeed again."""
         now = _now()
         self._refused_since = self._refused_since or now
-        return self._lived and now - self._refused_since < REFUSED_S
+        return self._succeeded_before and now - self._refused_since < REFUSED_S
 
-    def _alive(self) -> None:
+    def _connected(self) -> None:
         now = _now()
-        silent_s = now - self._heard_at
-        if self._behind or silent_s > PROMPT_S:
-            self._behind = False
+        silent_s = now - self._active_at
+        if self._possibly_stale or silent_s > PROMPT_S:
+            self._possibly_stale = False
             self._late_until = now + CATCH_UP_S
         if self._gap:
             self._gap = False
             self._listener.back(self._resource, silent_s)
-        self._heard_at = now
-        self._lived = True
+        self._active_at = now
+        self._succeeded_before = True
         self._refused_since = None
 
     def _kind(self, event: WatchEvent) -> str:
-        late = event.type != "DELETED" and self._heard_at < self._late_until
+        late = event.type != "DELETED" and self._active_at < self._late_until
         return "LISTED" if late else event.type
 
-    def _listed(self, items: "Objects", received_at: datetime) -> Iterable[Seen]:
-        """Return what a list tells anew: versions not seen, and the end of objects that are no longer there."""
+    def _listed(self, items: "Objects", received_at: datetime) -> Iterable[ObservedVersion]:
+        """Return the news in a list: unknown versions, and the end of objects that no longer exist."""
         present = {item["metadata"]["uid"] for item in items}
         gone = {uid: self._known.pop(uid) for uid in list(self._known) if uid not in present}
-        news = [Seen("VANISHED", {"metadata": _metadata(uid, last)}, received_at) for uid, last in gone.items()]
-        return news + [Seen("LISTED", item, received_at) for item in items if self._remember(item["metadata"])]
+        news = [
+            ObservedVersion("VANISHED", {"metadata": _metadata(uid, last)}, received_at) for uid, last in gone.items()
+        ]
+        return news + [
+            ObservedVersion("LISTED", item, received_at) for item in items if self._remember(item["metadata"])
+        ]
 
     def _is_new(self, event: WatchEvent) -> bool:
-        """Take note of an event; False for bookmarks and for versions already seen."""
+        """Process an event; False for bookmarks and known versions."""
         metadata = event.object.get("metadata") or {}
         self.resource_version = metadata.get("resourceVersion") or self.resource_version
         if event.type == "BOOKMARK":
@@ -199,31 +208,31 @@ class _Following:
         return self._remember(metadata)
 
     def _remember(self, metadata: dict[str, Any]) -> bool:
-        last = last_of(metadata)
+        last = last_version_of(metadata)
         if self._known.get(metadata["uid"]) == last:
             return False
         self._known[metadata["uid"]] = last
         return True
 
 
-def last_of(metadata: Mapping[str, Any]) -> Last:
-    """Return what is remembered of an object."""
+def last_version_of(metadata: Mapping[str, Any]) -> LastVersion:
+    """Return the part of an object's metadata that is remembered."""
     return metadata["resourceVersion"], metadata["name"], metadata.get("namespace")
 
 
-def _metadata(uid: str, last: Last) -> dict[str, Any]:
+def _metadata(uid: str, last: LastVersion) -> dict[str, Any]:
     version, name, namespace = last
     placed = {"namespace": namespace} if namespace is not None else {}
     return {"name": name, **placed, "uid": uid, "resourceVersion": version}
 
 
 def _now() -> float:
-    """Return the loop's time: seconds of nobody's clock, and the virtual ones where the loop runs in virtual time."""
+    """Return the loop's monotonic time; virtual seconds if the loop runs in virtual time."""
     return asyncio.get_running_loop().time()
 
 
 class _Pauses:
-    """None after a watch that lived; after one that was cut at once a pause, longer each time."""
+    """Pauses between watches: none after a watch that lasted, an increasing one after a watch that ended at once."""
 
     def __init__(self) -> None:
         self._next_s = 0.0
@@ -236,4 +245,4 @@ class _Pauses:
         if _now() - self._began > 1.0:
             self._next_s = 0.0
         await asyncio.sleep(self._next_s * random.uniform(0.7, 1.3))
-        self._next_s = min(LONGEST_PAUSE_S, max(0.1, self._next_s * 2))
+        self._next_s = min(MAX_PAUSE_S, max(0.1, self._next_s * 2))

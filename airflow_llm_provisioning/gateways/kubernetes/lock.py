@@ -1,6 +1,6 @@
-"""One holder at a time: a Lease in the cluster, because only the cluster is seen by every DAG and every Airflow.
+"""The trial lock: a Lease in the cluster, because every DAG and every Airflow can see the cluster.
 
-Changes are guarded by resourceVersion, so two who take over an expired lease cannot both succeed.
+Changes are guarded by resourceVersion, so only one of two holders can take over an expired lease.
 """
 
 from datetime import datetime, timedelta
@@ -19,12 +19,12 @@ _TRIES: Final = 5
 
 
 async def acquire(cluster: "Cluster", holder: str, *, namespace: str, name: str, duration_s: float) -> datetime:
-    """Take the lock or prolong one's own; return when it expires (cluster time). Raises LockHeldError."""
+    """Acquire the lock, or renew the holder's own lock; return its expiry (cluster time). Raises LockHeldError."""
     for _ in range(_TRIES):
         try:
             return await _take(cluster, holder, namespace=namespace, name=name, duration_s=duration_s)
         except (ConflictError, ClusterUnreachableError) as error:
-            # Somebody was faster, or the reply was lost: what the lease says now decides.
+            # Another holder was faster, or the reply was lost: the state of the lease decides.
             failure: Exception = error
     raise failure
 
@@ -53,19 +53,19 @@ async def _take(cluster: "Cluster", holder: str, *, namespace: str, name: str, d
 
 
 async def renew(cluster: "Cluster", holder: str, *, namespace: str, name: str, duration_s: float) -> datetime:
-    """Prolong a lock that is still ours. Raises LockHeldError when it was lost."""
+    """Renew a lock that `holder` still holds. Raises LockHeldError if it was lost."""
     lease = await cluster.get("leases", name, namespace)
     owner = ((lease or {}).get("spec") or {}).get("holderIdentity")
     if owner != holder:
         raise LockHeldError(
-            f"Lock {namespace}/{name} is no longer held by {holder!r}: found {owner or 'nobody'!r}. "
-            "It expired and was taken over or released; this trial's cluster is not its own any more."
+            f"Lock {namespace}/{name} is no longer held by {holder!r}: found {owner or 'no holder'!r}. "
+            "It expired and was taken over or released, so another trial may use the cluster."
         )
     return await acquire(cluster, holder, namespace=namespace, name=name, duration_s=duration_s)
 
 
 async def release(cluster: "Cluster", holder: str, *, namespace: str, name: str) -> bool:
-    """Give the lock back; False where it was not (or no longer) ours. Somebody else's is left alone."""
+    """Release the lock; False if `holder` does not hold it (any more). The lock of another holder stays unchanged."""
     for _ in range(_TRIES):
         lease = await cluster.get("leases", name, namespace)
         if lease is None or (lease.get("spec") or {}).get("holderIdentity") != holder:
@@ -82,7 +82,7 @@ async def release(cluster: "Cluster", holder: str, *, namespace: str, name: str)
 
 
 def expiry(lease: dict[str, Any]) -> datetime:
-    """Return when a lease ends; one without a renewal time has ended long ago."""
+    """Return when a lease expires; a lease without a renewal time has expired."""
     spec = lease.get("spec") or {}
     renewed = spec.get("renewTime") or "1970-01-01T00:00:00Z"
     return datetime.fromisoformat(renewed) + timedelta(seconds=float(spec.get("leaseDurationSeconds") or 0))

@@ -1,6 +1,6 @@
 """The objects of a cluster: apply, create, replace, patch, get, list, watch and delete.
 
-Plain dicts in and out. Which resources there are stands in `resources`, what a refusal means in `errors`.
+Objects are plain dicts. The resources are defined in `resources`, the meaning of refusals in `errors`.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -22,13 +22,14 @@ Query = tuple[tuple[str, str], ...]
 
 _PATCH: Final = {
     "merge": "application/merge-patch+json",
-    # JSON is YAML; the client sends the body of this type as JSON.
+    # JSON is valid YAML; the client sends the body of this type as JSON.
     "apply": "application/apply-patch+yaml",
 }
 
 
 class ObjectApi:
-    """The objects of one cluster. Resources are named by plural: `rayservices`, `pods`, `events.events.k8s.io`, ...
+    """The objects of one cluster. Resources are named by their plural: `rayservices`, `pods`, `events.events.k8s.io`,
+    ...
 
     Every call raises ClusterUnreachableError, ForbiddenError, ConflictError or another ClusterError, each one sentence.
     """
@@ -41,16 +42,16 @@ class ObjectApi:
     async def apply(
         self, manifest: Mapping[str, Any], *, field_manager: str = FIELD_MANAGER, force: bool = False
     ) -> Object:
-        """Create or change an object by server-side apply. Raises ConflictError where another manager owns a field."""
+        """Create or change an object by server-side apply. Raises ConflictError if another manager owns a field."""
         call = await self._on_object("PATCH", "patch", manifest, content_type=_PATCH["apply"])
         query = (("fieldManager", field_manager), ("force", "true" if force else "false"))
         return await self._transport.json(replace(call, query=query))
 
     async def create(self, manifest: Mapping[str, Any], *, field_manager: str = FIELD_MANAGER) -> Object:
-        """Create an object. Raises ConflictError where one of that name exists.
+        """Create an object. Raises ConflictError if one of that name exists.
 
-        A reply that got lost is not tried again: ClusterUnreachableError then leaves open whether the object exists;
-        `get` it and compare a label that only this caller sets.
+        A lost reply is not retried. After a ClusterUnreachableError the object may exist: `get` it and compare a label
+        that only this caller sets.
         """
         resource, name, namespace = await self._identify(manifest)
         attempt = self._attempt("create", resource.plural, name, namespace)
@@ -66,7 +67,7 @@ class ObjectApi:
         )
 
     async def replace(self, manifest: Mapping[str, Any]) -> Object:
-        """Write a whole object; with a resourceVersion in it, only where nobody else wrote since (ConflictError)."""
+        """Replace a whole object; with a resourceVersion, only if it was not changed since (ConflictError)."""
         return await self._transport.json(await self._on_object("PUT", "update", manifest))
 
     async def patch_merge(
@@ -85,7 +86,7 @@ class ObjectApi:
         )
 
     async def get(self, resource: str, name: str, namespace: str | None = None) -> Object | None:
-        """Return an object, or None where there is none."""
+        """Return an object, or None if it does not exist."""
         found = resource_named(resource)
         attempt = self._attempt("get", resource, name, namespace)
         try:
@@ -98,13 +99,13 @@ class ObjectApi:
     ) -> tuple[Objects, str | None]:
         """Return the objects and the resourceVersion to watch from; `namespace` None lists all namespaces.
 
-        A resource that a cluster may lack (`nodeclaims`) and lacks is ([], None): nothing to see, nothing to watch.
+        For an optional resource that the cluster does not serve (`nodeclaims`) the result is ([], None).
         """
         found = resource_named(resource)
         try:
             return await self._pages(found, resource, namespace, _selectors(labels, fields), limit=PAGE)
         except ExpiredError:
-            # The pages' snapshot ran out while we read; without a limit it is one answer.
+            # The snapshot of the pages expired during reading; without a limit the list is one answer.
             return await self._pages(found, resource, namespace, _selectors(labels, fields), limit=None)
         except NotFoundError:
             if found.optional:
@@ -124,8 +125,8 @@ class ObjectApi:
     ) -> AsyncIterator[WatchEvent]:
         """Yield changes after `resource_version` until the server ends the watch after `timeout_s` real seconds.
 
-        `on_open` is called when the server has accepted it. Raises ExpiredError (410: list again) and
-        ClusterUnreachableError (watch again). See `follow` for both.
+        `on_open` is called when the server has accepted the watch. Raises ExpiredError (410: list again) and
+        ClusterUnreachableError (watch again). `follow` handles both.
         """
         call = Call(
             "GET",
@@ -146,10 +147,10 @@ class ObjectApi:
         grace_s: int | None = None,
         propagation: str | None = None,
     ) -> bool:
-        """Ask for an object's deletion; False where it is gone already. It may still be there afterwards: `wait_gone`.
+        """Request an object's deletion; False if it is already gone. It may still exist afterwards: see `wait_gone`.
 
-        `uid`, `resource_version`: only this very object or version (ConflictError otherwise). `propagation`:
-        Foreground, Background or Orphan.
+        `uid`, `resource_version`: only this object or version (ConflictError otherwise). `propagation`: Foreground,
+        Background or Orphan.
         """
         conditions = {"uid": uid, "resourceVersion": resource_version}
         options = {
@@ -215,7 +216,7 @@ class ObjectApi:
                 "GET", found.path(namespace), self._attempt("list", resource, "", namespace), query=query + paging
             )
             answer = await self._transport.json(call)
-            # The items of a list carry neither kind nor apiVersion; whoever stores one wants both.
+            # The items of a list contain neither kind nor apiVersion; stored objects need both.
             items += [{"apiVersion": found.api, "kind": found.kind, **item} for item in answer.get("items") or ()]
             metadata = answer.get("metadata") or {}
             token = metadata.get("continue") or ""

@@ -1,4 +1,4 @@
-"""Where each resource lives in the API: the one table of paths, and the rule for kinds that are not in it."""
+"""The API path of each resource: one table, and the rule for kinds that are not in it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Resource:
 
     @property
     def group(self) -> str:
-        """The API group; the core group is the empty text."""
+        """The API group; empty for the core group."""
         return self.api.rpartition("/")[0]
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
@@ -37,7 +37,8 @@ class Resource:
         return "/".join(parts)
 
 
-# `events` and `events.events.k8s.io` are two views of the same objects: the second shows what the first leaves null.
+# `events` and `events.events.k8s.io` are two views of the same objects; the second fills fields that are null in the
+# first.
 EVENTS_V1: Final = "events.events.k8s.io"
 
 RESOURCES: Final[Mapping[str, Resource]] = MappingProxyType(
@@ -59,7 +60,7 @@ RESOURCES: Final[Mapping[str, Resource]] = MappingProxyType(
         "customresourcedefinitions": Resource(
             "customresourcedefinitions", "apiextensions.k8s.io/v1", "CustomResourceDefinition", namespaced=False
         ),
-        # Karpenter 1.x (karpenter.sh/docs, "NodeClaims", "NodePools"); on AWS beside it EC2NodeClass.
+        # Karpenter 1.x (karpenter.sh/docs, "NodeClaims", "NodePools"); on AWS also EC2NodeClass.
         "nodeclaims": Resource("nodeclaims", "karpenter.sh/v1", "NodeClaim", namespaced=False, optional=True),
         "nodepools": Resource("nodepools", "karpenter.sh/v1", "NodePool", namespaced=False, optional=True),
         "ec2nodeclasses": Resource(
@@ -76,13 +77,11 @@ def resource_named(name: str) -> Resource:
     try:
         return RESOURCES[name]
     except KeyError:
-        raise ManifestError(
-            f"Resource {name!r} is not known here: use one of {', '.join(sorted(RESOURCES))}."
-        ) from None
+        raise ManifestError(f"Resource {name!r} is unknown: use one of {', '.join(sorted(RESOURCES))}.") from None
 
 
 def resource_of(manifest: Mapping[str, Any]) -> Resource | None:
-    """Return the resource a manifest's apiVersion and kind name, or None where the cluster must be asked."""
+    """Return the resource of a manifest's apiVersion and kind, or None if the cluster must be queried."""
     return _BY_KIND.get((str(manifest.get("apiVersion")), str(manifest.get("kind"))))
 
 

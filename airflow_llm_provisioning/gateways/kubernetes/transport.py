@@ -1,6 +1,6 @@
-"""Raw requests through kubernetes_asyncio's client: credentials renewed in time, refusals mapped, patience where safe.
+"""Raw requests by kubernetes_asyncio's client: renews credentials, maps refusals to errors, retries safe requests.
 
-The only module that touches the client. It knows paths and bytes, no resources and no trials.
+Only this module uses the client. It knows paths and bytes, no resources and no trials.
 """
 
 import asyncio
@@ -20,20 +20,22 @@ from airflow_llm_provisioning.exceptions import ClusterError, ClusterUnreachable
 from airflow_llm_provisioning.gateways.kubernetes.credentials import Connect, open_client
 from airflow_llm_provisioning.gateways.kubernetes.errors import TRANSIENT, Attempt, error_for, status_of
 
-# Renew this long before a token ends: a request that starts now must still be accepted.
+# Renew this long before a token expires, because a request that starts now must still be accepted.
 RENEW_BEFORE: Final = timedelta(seconds=90)
-# Of connections that name no end (exec plugins of a kubeconfig): EKS tokens, the shortest, live 15 minutes.
+# Renewal interval for connections without an expiry (exec plugins of a kubeconfig): EKS tokens live 15 minutes, the
+# shortest time.
 RENEW_EVERY: Final = timedelta(minutes=10)
 FIRST_PAUSE_S: Final = 0.2
-LONGEST_PAUSE_S: Final = 5.0
+MAX_PAUSE_S: Final = 5.0
 REQUEST_TIMEOUT_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. `repeatable`: doing it twice is doing it once, so a lost reply or a 5xx is tried again.
+    """One request. `repeatable`: a repetition has no further effect, so a lost reply or a 5xx is retried.
 
-    `body`: JSON. `attempt`: what to say when it fails. `at_most_bytes`: of the answer's body; None: whatever comes.
+    `body`: JSON. `attempt`: the description for error messages. `at_most_bytes`: limit of the answer's body; None: no
+    limit.
     """
 
     method: str
@@ -49,7 +51,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back, whatever the status."""
+    """A reply with any status."""
 
     status: int
     headers: Mapping[str, str]
@@ -57,12 +59,12 @@ class Reply:
 
 
 class Transport:
-    """One API server. `patience_s`: real seconds that a repeatable call keeps trying through 429, 5xx and resets."""
+    """One API server. `retry_s`: real seconds during which a repeatable call is retried after 429, 5xx and resets."""
 
-    def __init__(self, connect: Connect, *, name: str, patience_s: float = 30.0) -> None:
+    def __init__(self, connect: Connect, *, name: str, retry_s: float = 30.0) -> None:
         self.name = name
         self._connect = connect
-        self._patience_s = patience_s
+        self._retry_s = retry_s
         self._client: Any = None
         self._renew_at = datetime.max.replace(tzinfo=UTC)
         self._renewing = asyncio.Lock()
@@ -81,19 +83,20 @@ class Transport:
             await client.close()
 
     async def json(self, call: Call) -> dict[str, Any]:
-        """Return the answer's JSON object, or raise what the refusal means."""
+        """Return the answer's JSON object, or raise the error of the refusal."""
         reply = await self.send(call)
         try:
             answer = json.loads(reply.body)
         except ValueError as error:
             raise ClusterError(
-                f"Could not {call.attempt}: the answer is no JSON ({reply.body[:120]!r}). Is {self.name} an API server?"
+                f"Could not {call.attempt}: the answer is not JSON ({reply.body[:120]!r}). "
+                f"Is {self.name} an API server?"
             ) from error
         return answer if isinstance(answer, dict) else {"items": answer}
 
     async def send(self, call: Call) -> Reply:
-        """Return the reply of a call that succeeded (2xx), or raise what the refusal means."""
-        give_up_at = time.monotonic() + self._patience_s
+        """Return the reply of a successful call (2xx), or raise the error of the refusal."""
+        give_up_at = time.monotonic() + self._retry_s
         pause_s = FIRST_PAUSE_S
         while True:
             try:
@@ -108,12 +111,15 @@ class Transport:
             if wait_s is None or time.monotonic() + wait_s > give_up_at:
                 raise failure
             await asyncio.sleep(wait_s)
-            pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
+            pause_s = min(MAX_PAUSE_S, pause_s * 2)
 
     async def once(self, call: Call) -> Reply:
-        """Return the reply of one try whatever its status; only a missing reply raises. A 401 renews and asks again."""
+        """Return the reply of one attempt with any status; raise only if there is no reply.
+
+        After a 401 the credentials are renewed and the request is sent again.
+        """
         reply = await self._try(call)
-        # A 401 of the API server itself is a Status; one of a service behind its proxy is that service's business.
+        # A 401 of the API server is a Status object. A 401 of a service behind the proxy is returned to the caller.
         if reply.status == 401 and status_of(reply.body).get("kind") == "Status":
             await self._renew(force=True)
             reply = await self._try(call)
@@ -142,7 +148,7 @@ class Transport:
 
     async def _open(self, call: Call, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         if self._client is None:
-            raise ClusterError(f"Could not {call.attempt}: the connection to it is not open; use `async with`.")
+            raise ClusterError(f"Could not {call.attempt}: the connection is not open; use `async with`.")
         if datetime.now(UTC) >= self._renew_at:
             await self._renew()
         try:
@@ -164,14 +170,14 @@ class Transport:
         known = self._renew_at
         async with self._renewing:
             if self._renew_at != known and not force:
-                return  # somebody else renewed while we waited
+                return  # another task renewed the credentials meanwhile
             fresh = await self._connect()
             self._client.configuration.api_key = fresh.configuration.api_key
             self._schedule_renewal(fresh.expires_at)
 
     def _schedule_renewal(self, expires_at: datetime | None) -> None:
         now = datetime.now(UTC)
-        # A token that lives shorter than the margin is renewed at half its life, not at every request.
+        # A token with a life shorter than the margin is renewed at half its life, not at every request.
         self._renew_at = now + RENEW_EVERY
         if expires_at is not None:
             self._renew_at = now + max((expires_at - now) / 2, expires_at - now - RENEW_BEFORE)
@@ -193,11 +199,11 @@ async def _limited(response: aiohttp.ClientResponse, call: Call, at_most_bytes: 
             body += piece
             if len(body) > at_most_bytes:
                 raise ClusterUnreachableError(
-                    f"Could not {call.attempt}: the answer has more than {at_most_bytes} bytes and was not read to its "
-                    "end."
+                    f"Could not {call.attempt}: the answer has more than {at_most_bytes} bytes and was not read "
+                    "completely."
                 )
     finally:
-        # Nothing where the answer ended; else, also when the asking task is cancelled, the rest is not waited for.
+        # This has no effect after a complete answer. Otherwise, and after a cancellation, the rest is not read.
         response.close()
     return bytes(body)
 
@@ -215,9 +221,9 @@ def _never_sent(error: ClusterUnreachableError) -> bool:
 
 
 def _wait_after(call: Call, reply: Reply, pause_s: float) -> float | None:
-    """Return how long to wait before asking again, or None where the refusal is final.
+    """Return how long to wait before a retry, or None if the refusal is final.
 
-    429 was refused before it was done, so even a create may be repeated (Kubernetes API priority and fairness).
+    A 429 was refused before processing, so even a create may be repeated (Kubernetes API priority and fairness).
     """
     if reply.status not in TRANSIENT or not (call.repeatable or reply.status == 429):
         return None

@@ -1,4 +1,4 @@
-"""One watch of a resource, until the server ends it. What goes on for ever, through everything, is `follow`."""
+"""One watch of a resource, until the server ends it. `follow` continues after that."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +11,7 @@ from airflow_llm_provisioning.exceptions import ClusterUnreachableError
 from airflow_llm_provisioning.gateways.kubernetes.errors import error_for
 from airflow_llm_provisioning.gateways.kubernetes.transport import Call, Transport
 
-# A watch that the server should have ended by now is dead, whatever TCP says.
+# The server should have ended the watch by then; such a watch is dead even if TCP reports a connection.
 SILENCE_S: Final = 10.0
 
 
@@ -31,7 +31,9 @@ async def watch(
     timeout_s: float,
     on_open: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[WatchEvent]:
-    """Yield the events of one watch request until the server ends it; `on_open` is called when it has accepted it."""
+    """Yield the events of one watch request until the server ends it; `on_open` is called when the server has accepted
+    it.
+    """
     query = (
         *call.query,
         ("watch", "true"),
@@ -48,7 +50,7 @@ async def watch(
                     yield _event(line, call)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise ClusterUnreachableError(
-                f"Could not {call.attempt} any longer: the stream broke ({error})."
+                f"Could not {call.attempt} any longer: the stream was interrupted ({error})."
             ) from error
 
 

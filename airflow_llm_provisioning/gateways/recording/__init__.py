@@ -1,1 +1,1 @@
-"""The parts of the recorder: what concerns a trial, what Ray says of itself, whether the endpoint answers."""
+"""The parts of the recorder: the scope of a trial, the state of Ray, and the completion probe."""

@@ -1,4 +1,4 @@
-"""Where a deployment stands while it is recorded: `core.readiness` judges, this remembers for the recorder."""
+"""The progress of a deployment during its recording. `core.readiness` decides; this module stores the state."""
 
 from datetime import datetime
 from typing import Any
@@ -10,38 +10,38 @@ from airflow_llm_provisioning.core.trace.objects import condition
 
 
 class Progress:
-    """`ready_at`: when the ready endpoint was received. `failure`: why waiting is pointless, or None. `standing`: in
-    words, where the deployment is now.
+    """`ready_at`: when the ready endpoint was received. `failure`: why the deployment cannot become ready, or None.
+    `status`: the current state of the deployment in words.
     """
 
     def __init__(self, namespace: str, name: str, uid: str) -> None:
         self._subject = name, namespace
         self._uid = uid
         self._judge = self._fresh()
-        self._standing = "not seen by the operator yet"
+        self._status = "without a status of the operator"
         self.ready_at: datetime | None = None
 
     @property
     def failure(self) -> str | None:
-        """Why waiting is pointless."""
+        """Why the deployment cannot become ready, or None."""
         return self._judge.reason if self._judge.state == "failed" else None
 
     @property
-    def standing(self) -> str:
-        """Where the deployment is now, with the newest refusals of capacity."""
-        return "; ".join([self._standing, *self._judge.notes[-2:]])
+    def status(self) -> str:
+        """The current state of the deployment, with the newest refusals of capacity."""
+        return "; ".join([self._status, *self._judge.notes[-2:]])
 
     def take(self, line: Line, received_at: datetime) -> None:
-        """Take one recorded line into account."""
+        """Process one recorded line."""
         if line["resource"] in ("rayservices", "serve-rest"):
-            self._standing = _standing(line["object"]) or self._standing
+            self._status = _status(line["object"]) or self._status
         if self.ready_at is not None and line["resource"] == "endpointslices":
-            return  # it was ready; from now on only failures are looked for
+            return  # the endpoint was ready; only failures matter now
         self._judge.feed(line)
         self._note_ready(received_at)
 
     def tick(self, now: datetime) -> None:
-        """Let time pass: what stays failed is a failure then."""
+        """Process the passing of time: a state that stays failed becomes a failure."""
         self._judge.tick(now)
 
     def _note_ready(self, received_at: datetime) -> None:
@@ -53,7 +53,7 @@ class Progress:
         return Readiness(*self._subject, uid=self._uid)
 
 
-def _standing(obj: Any) -> str | None:
+def _status(obj: Any) -> str | None:
     applications = mapping(dig(obj, "applications"))
     for part in ("pendingServiceStatus", "activeServiceStatus"):
         applications = applications or mapping(dig(obj, "status", part, "applicationStatuses"))

@@ -1,7 +1,7 @@
-"""What Ray and Serve say of themselves, by the API server's service proxy: polled while they start, read at the end.
+"""State of Ray and Serve, read by the API server's service proxy: polled during the start, read at the end.
 
-Everything here may fail (the head is not up, is gone, does not know the path) and then is missing from the trace, with
-the reason in it; nothing here ends a recording.
+Every request may fail (the head is not running, or does not know the path). The data are then missing and the trace
+contains the reason. A failure here never ends a recording.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ Emit = Callable[[Line], object]
 
 SERVE_PATH: Final = "/api/serve/applications/"
 POLL_CLUSTER_S: Final = 1.0
-# However fast a simulated clock runs, a poll costs real milliseconds.
+# However fast a simulated clock is, a poll costs real milliseconds.
 POLL_REAL_S: Final = 0.1
 POLL_TIMEOUT_S: Final = 5.0
 CALL_TIMEOUT_S: Final = 10.0
 LOG_LINES: Final = 2000
-LONGEST_LOG: Final = 256 * 1024
-MOST_LOGS: Final = 16
-# Changes at every poll and says nothing of a start (Ray 2.60, serve/_private/controller_health_metrics_tracker).
+MAX_LOG_BYTES: Final = 256 * 1024
+MAX_LOGS: Final = 16
+# Changes at every poll and contains nothing about a start (Ray 2.60, serve/_private/controller_health_metrics_tracker).
 _VOLATILE: Final = "controller_health_metrics"
 _STATE: Final = {
     "ray-version": "/api/version",
@@ -38,7 +38,7 @@ _STATE: Final = {
 
 
 async def poll_serve(cluster: Cluster, namespace: str, scope: Scope, emit: Emit) -> None:
-    """Ask Serve for its applications for ever; emit an answer when it differs from the one before."""
+    """Poll Serve's applications without end; emit an answer when it differs from the previous one."""
     last: tuple[str, int, Any] | None = None
     unchanged_until: str | None = None
     pause_s = max(POLL_REAL_S, cluster.real_seconds(POLL_CLUSTER_S))
@@ -54,16 +54,16 @@ async def poll_serve(cluster: Cluster, namespace: str, scope: Scope, emit: Emit)
                 extra = {"unchanged_until": unchanged_until} if comparable else {}
                 emit(_answer(cluster, "serve-rest", status, body, service=service, path=SERVE_PATH, **extra))
                 last = service, status, body
-            # What it said held at some moment after we asked.
+            # The answer was true at some time after the request.
             unchanged_until = format_instant(asked_at)
         await asyncio.sleep(pause_s)
 
 
 async def collect(cluster: Cluster, namespace: str, scope: Scope, emit: Emit) -> None:
-    """Read once what only a living Ray can tell: its nodes and environments, and the logs of Serve and engine."""
+    """Read once what only a running Ray provides: its nodes and environments, and the logs of Serve and engine."""
     reader = _Reader(cluster, namespace, scope.head_service or "", emit)
     if not reader.service:
-        reader.missing("ray", "there was no RayCluster yet")
+        reader.missing("ray", "no RayCluster existed yet")
         return
     found = {resource: await reader.read(resource, path) for resource, path in _STATE.items()}
     serve = await reader.read("serve-rest", SERVE_PATH)
@@ -76,18 +76,18 @@ async def collect(cluster: Cluster, namespace: str, scope: Scope, emit: Emit) ->
 
 
 class _Reader:
-    """Reads from one head; at the first missing reply it says so and stops asking."""
+    """Reads from one head; after the first missing reply it marks that and sends no further requests."""
 
     def __init__(self, cluster: Cluster, namespace: str, service: str, emit: Emit) -> None:
         self.service = service
         self._cluster = cluster
         self._namespace = namespace
         self._emit = emit
-        self._logs_left = MOST_LOGS
+        self._logs_left = MAX_LOGS
         self._silent = False
 
     async def read(self, resource: str, path: str, **extra: Any) -> Any:
-        """Read one path and emit its answer; None where there was none."""
+        """Read one path and emit its answer; None without an answer."""
         if self._silent:
             return None
         answer = await _ask(self._cluster, self.service, self._namespace, path, CALL_TIMEOUT_S)
@@ -97,21 +97,21 @@ class _Reader:
             return None
         status, body = answer
         if isinstance(body, str):
-            body = body[-LONGEST_LOG:]
+            body = body[-MAX_LOG_BYTES:]
         if isinstance(body, dict):
             body.pop(_VOLATILE, None)
         self._emit(_answer(self._cluster, resource, status, body, service=self.service, path=path, **extra))
         return body if status == 200 else None
 
     async def logs(self, node_id: str, node_ip: str, *, with_workers: bool) -> None:
-        """Read Serve's logs of one Ray node, and the output of the workers where replicas run (the engine's lines)."""
+        """Read Serve's logs of one Ray node, and the output of the workers that run replicas (the engine's lines)."""
         serve = await self._names(node_id, node_ip, "serve/*")
         wanted = [name for name in serve if name.startswith(("serve/controller", "serve/replica"))]
         if with_workers:
             wanted += [name for name in await self._names(node_id, node_ip, "worker-*") if name.startswith("worker-")]
         for name in wanted:
             if self._logs_left <= 0:
-                self.missing("ray-log-file", f"more than {MOST_LOGS} log files; {name} and later ones were left out")
+                self.missing("ray-log-file", f"more than {MAX_LOGS} log files; {name} and later ones were omitted")
                 return
             self._logs_left -= 1
             query = urlencode({"node_id": node_id, "filename": name, "lines": LOG_LINES}, safe="/")
@@ -123,7 +123,7 @@ class _Reader:
         return sorted(text(name) for names in mapping(dig(index, "data", "result")).values() for name in items(names))
 
     def missing(self, what: str, why: str) -> None:
-        """Say in the trace what could not be read."""
+        """Mark in the trace what could not be read."""
         self._emit(mark_line(self._cluster.clock(), "not_collected", what=what, why=why))
 
 
@@ -134,7 +134,7 @@ def _replicas(serve: Any) -> Iterable[Mapping[str, Any]]:
 
 
 async def _ask(cluster: Cluster, service: str, namespace: str, path: str, timeout_s: float) -> tuple[int, Any] | None:
-    """Return status and body (JSON, else text), or None where no reply came."""
+    """Return status and body (JSON, else text), or None without a reply."""
     try:
         status, headers, body = await cluster.proxy(
             service, "dashboard", path, namespace=namespace, timeout_s=timeout_s

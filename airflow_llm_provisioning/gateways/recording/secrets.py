@@ -1,7 +1,7 @@
-"""Takes what looks like a secret out of whatever text a line holds: logs, messages, arguments, URLs.
+"""Removes texts that look like secrets from a line: logs, messages, arguments, URLs.
 
-The last of two fences: `core.trace.redact` drops what stands where secrets belong (values of variables, data of
-Secrets); this takes what strayed elsewhere. It knows shapes, not fields.
+This is the second of two filters: `core.trace.redact` drops the fields that contain secrets (values of variables, data
+of Secrets), and this filter removes secrets from all other texts. It knows formats, not fields.
 """
 
 import re
@@ -17,7 +17,7 @@ _SHAPES: Final = tuple(
 
 
 def without_secrets(line: bytes) -> bytes:
-    """Return an encoded line without what looks like a secret."""
+    """Return an encoded line without texts that look like secrets."""
     for landmark, shape in _SHAPES:
         if landmark in line:
             line = shape.sub(_REDACTED, line)

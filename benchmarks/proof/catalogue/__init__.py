@@ -1,12 +1,12 @@
-"""Silent no-ops: accelerations that were declared and did nothing, each made by the mechanism that makes it for real.
+"""Silent no-ops: accelerations that were declared and had no effect, each caused by its real mechanism.
 
-Nothing here writes a trace. Each entry changes what somebody would have changed (a package, a switch, a node pool, a
-registry's tag, the hour of a conversion) and lets the simulator draw the consequence.
+Nothing here writes a trace. Each entry changes a cause (a package, a switch, a node pool, a registry's tag, the time of
+a conversion), and the simulator produces the consequence.
 
-`truth` says how the trial must be told: `not applied`; `excluded`, where not a treatment but the trial is at fault
-(its start was warm, its image is another one than its replicates'); `unknown`, where no client of a real cluster could
-see more, and `why_unseen` says why: there unknown is the true answer, and it keeps the trial out as well. An entry is
-caught when its row says so and cannot enter a comparison.
+`truth` is the correct verdict. `not applied`: the treatment had no effect. `excluded`: the fault is not in a treatment
+but in the trial (its start was warm, or its image differs from its replicates'). `unknown`: no client of a real cluster
+can see more, as `why_unseen` explains; then unknown is correct, and it excludes the trial too. An entry is caught if
+its row has this verdict and cannot enter a comparison.
 """
 
 from typing import Final

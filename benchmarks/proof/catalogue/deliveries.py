@@ -1,4 +1,4 @@
-"""Images that are pulled in full, or are another one, although a snapshot or a streaming service was prepared."""
+"""Images that are pulled in full, or are other images, although a snapshot or a streaming service was prepared."""
 
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from proof.catalogue.preparations import (
     converted_at,
     older_image_in_the_snapshot,
     other_repository_converted,
-    registry_elsewhere,
+    registry_in_another_region,
     snapshot_of,
     tag_moved,
     ubuntu_pools,
@@ -19,7 +19,7 @@ from proof.catalogue.preparations import (
     world,
 )
 from proof.recorded_trial import Scenario
-from proof.targets import nodes_otherwise, target
+from proof.targets import target, with_other_nodes
 
 
 def by_digest(prepared: Prepared) -> str:
@@ -53,12 +53,12 @@ DELIVERIES: Final = (
     _snapshot(
         "the instance store holds the containers, not the snapshot's volume",
         target=_KARPENTER,
-        nodes=nodes_otherwise(_KARPENTER, options={**_KARPENTER.nodes.options, "instance_store_policy": "RAID0"}),
+        nodes=with_other_nodes(_KARPENTER, options={**_KARPENTER.nodes.options, "instance_store_policy": "RAID0"}),
     ),
     _snapshot(
-        "the nodes were set up without the snapshot", nodes=nodes_otherwise(target("eks", "fast"), snapshot=False)
+        "the nodes were set up without the snapshot", nodes=with_other_nodes(target("eks", "fast"), snapshot=False)
     ),
-    _snapshot("the pods name the image in the snapshot otherwise", image=by_digest, setup=ScalingSetup.DYNAMIC),
+    _snapshot("the pods use another name for the image in the snapshot", image=by_digest, setup=ScalingSetup.DYNAMIC),
     _snapshot(
         "the snapshot is of another Kubernetes minor",
         after_preparation=snapshot_of(lambda _on, _prepared: {"kubernetes_minor": "1.33"}),
@@ -73,19 +73,19 @@ DELIVERIES: Final = (
     _snapshot(
         "the volume's initialization rate was not applied",
         target=_RATED,
-        nodes=nodes_otherwise(_RATED, volume_initialization_rate_mib_s=None),
+        nodes=with_other_nodes(_RATED, volume_initialization_rate_mib_s=None),
     ),
     _snapshot(
-        "the tag moved after the snapshot, and the registry is asked",
+        "the tag moved after the snapshot, and the pull policy is Always",
         claim="bake_packages",
         after_preparation=tag_moved,
         manifest=with_images(imagePullPolicy="Always"),
     ),
     _gke(
-        "nobody in the region had pulled the image",
+        "the image was never pulled in the region",
         after_preparation=world(lambda on: on.world.gke_warm_cache.clear()),
     ),
-    _gke("the registry is in another region", after_preparation=registry_elsewhere),
+    _gke("the registry is in another region", after_preparation=registry_in_another_region),
     _gke(
         "the streaming API is off",
         after_preparation=world(lambda on: setattr(on.world, "gke_streaming_api_enabled", False)),
@@ -98,7 +98,7 @@ DELIVERIES: Final = (
     _gke(
         "streaming is off on the node pools",
         target=_GKE_POOLS,
-        nodes=nodes_otherwise(_GKE_POOLS, streaming=False),
+        nodes=with_other_nodes(_GKE_POOLS, streaming=False),
         after_preparation=world(lambda on: setattr(on.description, "streaming", False)),
     ),
     _gke("the pools do not run Container-Optimized OS", target=_GKE_POOLS, after_preparation=world(ubuntu_pools)),
@@ -111,12 +111,12 @@ DELIVERIES: Final = (
     _aks("the conversion ended after the pull", after_preparation=converted_at(500.0)),
     _aks("another repository's image was converted", after_preparation=other_repository_converted),
     _aks("the registry is not Premium", after_preparation=world(lambda on: on.world.aks_premium_registries.clear())),
-    _aks("the node pools are not switched on", target=_AKS_POOLS, nodes=nodes_otherwise(_AKS_POOLS, streaming=False)),
+    _aks("the node pools are not switched on", target=_AKS_POOLS, nodes=with_other_nodes(_AKS_POOLS, streaming=False)),
     _aks(
-        "Luna was not told to stream",
-        nodes=nodes_otherwise(target("aks", "fast"), streaming=False),
+        "streaming is off in Luna's configuration",
+        nodes=with_other_nodes(target("aks", "fast"), streaming=False),
         setup=ScalingSetup.DYNAMIC,
     ),
-    _aks("the pods bring pull secrets of their own", manifest=with_pull_secret),
+    _aks("the pods have their own pull secrets", manifest=with_pull_secret),
     _aks("the tag moved after the conversion", after_preparation=tag_moved),
 )

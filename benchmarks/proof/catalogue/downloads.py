@@ -1,4 +1,4 @@
-"""Fast downloads that are none: the client does not know the switch, another goes before it, nothing is to fetch."""
+"""Fast downloads without effect: the client ignores the switch, another client is used, or nothing is downloaded."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -11,7 +11,7 @@ from proof.targets import target
 
 
 def with_pip(**pinned: str | None) -> Workload:
-    """Return the 2025 workload with other pins; None takes a package off the list."""
+    """Return the 2025 workload with other pins; None removes a package from the list."""
     named = {name.replace("_", "-"): version for name, version in pinned.items()}
     kept = []
     for requirement in PHI3_2025.runtime_pip:
@@ -34,7 +34,7 @@ DOWNLOADS: Final = (
         setup=ScalingSetup.DYNAMIC,
     ),
     _fast("hf_xet overrides hf_transfer", declared=with_pip(huggingface_hub="0.31.4", hf_xet="1.1.0")),
-    _fast("huggingface_hub 0.34 brings hf_xet by itself", declared=with_pip(huggingface_hub="0.34.1")),
+    _fast("huggingface_hub 0.34 installs hf_xet", declared=with_pip(huggingface_hub="0.34.1")),
     _fast("hf_transfer is switched on and not installed", declared=replace(PHI3_2025, fast_download_pip=())),
     _fast(
         "hf_transfer is installed and not switched on",
@@ -43,13 +43,13 @@ DOWNLOADS: Final = (
     ),
     _fast("hf_transfer is switched off on the worker", manifest=off_on_the_worker, target=target("gke", "plain")),
     _fast(
-        "hf_xet is disabled beside its own switch",
+        "hf_xet is disabled although its switch is on",
         declared=PHI3_CURRENT,
         manifest=in_runtime_env(HF_HUB_DISABLE_XET="1"),
     ),
-    _fast("the loader makes its weights up", declared=PHI3_CURRENT, manifest=with_loader("dummy")),
+    _fast("the loader generates random weights", declared=PHI3_CURRENT, manifest=with_loader("dummy")),
     _fast(
-        "the loader of the old engine makes its weights up",
+        "the loader of the old engine generates random weights",
         manifest=with_loader("dummy"),
         target=target("aks", "plain"),
     ),
@@ -61,11 +61,11 @@ DOWNLOADS: Final = (
         pause_s=NODES_GONE_S,
     ),
     _fast(
-        "the weights are in a cache already, and the engine does not tell",
+        "the weights are in a cache already, and the engine does not log it",
         manifest=with_volume("/home/ray/.cache/huggingface"),
         earlier=1,
         pause_s=NODES_GONE_S,
         truth="unknown",
-        why_unseen="vLLM 0.5.4 prints no line of a download; that the cache is on a volume is all that can be seen.",
+        why_unseen="vLLM 0.5.4 logs no download; only the volume of the cache can be seen.",
     ),
 )

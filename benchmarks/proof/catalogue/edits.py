@@ -1,4 +1,4 @@
-"""What somebody may have changed in a manifest before it was applied. Each returns, or is, a change of a manifest."""
+"""Changes of a manifest before it is applied. Each function changes a manifest, or returns such a function."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -12,7 +12,7 @@ BRANCH: Final = "https://github.com/elotl/skyray/archive/main.zip"
 
 
 def in_runtime_env(**variables: str) -> Callable[[Manifest], None]:
-    """Let the application's runtime_env set variables, which Ray puts over the containers'."""
+    """Set variables in the application's runtime_env; Ray gives them priority over the containers' variables."""
 
     def change(manifest: Manifest) -> None:
         for application in _applications(manifest):
@@ -22,7 +22,7 @@ def in_runtime_env(**variables: str) -> Callable[[Manifest], None]:
 
 
 def off_on_the_worker(manifest: Manifest) -> None:
-    """Switch the download off where the weights are needed."""
+    """Switch the fast download off on the workers, which load the weights."""
     for container in _containers(manifest)[1:]:
         for variable in container["env"]:
             if variable["name"] == "HF_HUB_ENABLE_HF_TRANSFER":
@@ -30,7 +30,7 @@ def off_on_the_worker(manifest: Manifest) -> None:
 
 
 def with_loader(load_format: str) -> Callable[[Manifest], None]:
-    """Let the engine read its weights in another way."""
+    """Change how the engine reads its weights."""
 
     def change(manifest: Manifest) -> None:
         for application in _applications(manifest):
@@ -43,7 +43,7 @@ def with_loader(load_format: str) -> Callable[[Manifest], None]:
 
 
 def with_volume(path: str) -> Callable[[Manifest], None]:
-    """Mount a claim that outlives the trial."""
+    """Mount a PersistentVolumeClaim that outlives the trial."""
 
     def change(manifest: Manifest) -> None:
         for template in _templates(manifest):
@@ -65,29 +65,29 @@ def with_images(**fields: Any) -> Callable[[Manifest], None]:
 
 
 def with_pull_secret(manifest: Manifest) -> None:
-    """Let the pods bring credentials of their own."""
+    """Give the pods their own registry credentials."""
     for template in _templates(manifest):
         template["spec"]["imagePullSecrets"] = [{"name": "mine"}]
 
 
-def pip_all_the_same(manifest: Manifest) -> None:
-    """Leave the list of packages in the configuration although the image has them."""
+def with_redundant_pip(manifest: Manifest) -> None:
+    """Keep the list of packages in the configuration although the image contains them."""
     for application in _applications(manifest):
         application["runtime_env"]["pip"] = list(PHI3_2025.runtime_pip)
 
 
 def branch(manifest: Manifest) -> None:
-    """Take the application's code from a branch, as the origin did."""
+    """Use the application's code from a branch, as the origin did."""
     for application in _applications(manifest):
         application["runtime_env"]["working_dir"] = BRANCH
 
 
-def _applications(manifest: Manifest) -> "_Edited":
-    return _Edited(manifest)
+def _applications(manifest: Manifest) -> "_EditedApplications":
+    return _EditedApplications(manifest)
 
 
-class _Edited:
-    """The applications of a manifest's Serve configuration; what is changed in them is written back."""
+class _EditedApplications:
+    """The applications of a manifest's Serve configuration; changes are written back."""
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest

@@ -1,4 +1,4 @@
-"""What an entry of the catalogue is."""
+"""One entry of the catalogue."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,8 +10,10 @@ Truth = Literal["not applied", "excluded", "unknown"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoOp:
-    """One silent no-op. `claim`: whose verdict must say it. `truth`: what it must say; `excluded` where it is the
-    reason for which the trial does not count (`reason`), against its replicates where there are several.
+    """One silent no-op.
+
+    `claim`: the name of the verdict. `truth`: its correct value, or `excluded` if the trial must be excluded for
+    `reason`, compared with its replicates if there are several.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a preparation may have left otherwise than it was meant, or somebody changed after it: in the clouds' memory."""
+"""Faults of a preparation, and changes after it, in the state of the simulated clouds."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,7 +15,7 @@ def _prepared_image(on: Stage, prepared: Prepared) -> Image:
 
 
 def snapshot_of(change: Callable[[Stage, Prepared], Mapping[str, Any]]) -> Callable[[Stage, Prepared], None]:
-    """Let the snapshot be another one than the plan's."""
+    """Replace the planned snapshot by another one."""
 
     def after(on: Stage, prepared: Prepared) -> None:
         name = str(prepared.snapshot_id)
@@ -25,7 +25,7 @@ def snapshot_of(change: Callable[[Stage, Prepared], Mapping[str, Any]]) -> Calla
 
 
 def older_image_in_the_snapshot(on: Stage, prepared: Prepared) -> None:
-    """The snapshot was taken of what the tag led to before it was built anew."""
+    """Let the snapshot contain the image that the tag named before it was built again."""
     image = _prepared_image(on, prepared)
     old = replace(image, digest=digest_of("older", image.digest))
     on.world.contents[old.digest] = old
@@ -35,13 +35,13 @@ def older_image_in_the_snapshot(on: Stage, prepared: Prepared) -> None:
 
 
 def tag_moved(on: Stage, prepared: Prepared) -> None:
-    """Somebody pushed another image of the same size under the tag."""
+    """Push another image of the same size under the tag."""
     image = _prepared_image(on, prepared)
     on.world.push(replace(image, digest=digest_of("moved", image.digest)))
 
 
 def converted_at(after_s: float | None) -> Callable[[Stage, Prepared], None]:
-    """Let the conversion end so many seconds after the preparation; None: it was never begun."""
+    """Let the conversion end so many seconds after the preparation; None: it never began."""
 
     def after(on: Stage, prepared: Prepared) -> None:
         image = _prepared_image(on, prepared)
@@ -54,14 +54,14 @@ def converted_at(after_s: float | None) -> Callable[[Stage, Prepared], None]:
 
 
 def other_repository_converted(on: Stage, prepared: Prepared) -> None:
-    """The same digest was converted, in the repository beside it."""
+    """Convert the same digest in another repository."""
     image = _prepared_image(on, prepared)
     made_at = on.world.aks_converted.pop((image.repository, image.digest))
     on.world.aks_converted[f"{image.repository}-staging", image.digest] = made_at
 
 
 def world(change: Callable[[Stage], object]) -> Callable[[Stage, Prepared], None]:
-    """Let a change need nothing of what was prepared."""
+    """Use a change that does not need the prepared artefacts."""
 
     def after(on: Stage, prepared: Prepared) -> None:
         change(on)
@@ -69,20 +69,20 @@ def world(change: Callable[[Stage], object]) -> Callable[[Stage, Prepared], None
     return after
 
 
-def registry_elsewhere(on: Stage, prepared: Prepared) -> None:
-    """The repository is on another continent; what was pulled there before warmed no cache here."""
+def registry_in_another_region(on: Stage, prepared: Prepared) -> None:
+    """Put the repository on another continent, so that earlier pulls warmed no cache here."""
     image = _prepared_image(on, prepared)
     on.world.push(replace(image, region="europe-west4"))
 
 
 def ubuntu_pools(on: Stage) -> None:
-    """Let the pools run an image that cannot stream, whatever their setting says."""
+    """Give the pools a node image that cannot stream, independent of their setting."""
     for name, pool in on.description.pools.items():
         on.description.pools[name] = replace(pool, image_type="UBUNTU_CONTAINERD")
     on.description.streaming = False
 
 
 def without_the_streaming_role(on: Stage, _prepared: Prepared) -> None:
-    """The nodes' account may pull, and may not use the streaming service."""
+    """Let the nodes' account pull, but not use the streaming service."""
     kept = [item for item in on.world.gke_policy["bindings"] if "serviceUsage" not in item["role"]]
     on.world.gke_policy.update(bindings=kept)

@@ -1,4 +1,4 @@
-"""Trials that are not what they are called: warm, with another image, with something that nobody declared."""
+"""Trials that differ from their label: warm, with another image, or with an undeclared acceleration."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -11,32 +11,32 @@ from llm_provisioning_simulator.instant_trial import Stage
 from llm_provisioning_simulator.prepared import Prepared
 from llm_provisioning_simulator.world import digest_of, normalise
 from proof.catalogue.downloads import with_pip
-from proof.catalogue.edits import BRANCH, branch, in_runtime_env, pip_all_the_same, with_volume
+from proof.catalogue.edits import BRANCH, branch, in_runtime_env, with_redundant_pip, with_volume
 from proof.catalogue.entry import NoOp, Truth
 from proof.recorded_trial import NODES_GONE_S, Scenario
 from proof.targets import target
 
 
 def push_to_the_branch(on: Stage) -> None:
-    """Somebody pushes code that starts the engine otherwise."""
+    """Push code that starts the engine in another way."""
     on.cluster.application.runtime.code.push(BRANCH, eager=True)
 
 
-def base_moves(on: Stage) -> None:
-    """The public base's owner pushes another image under its tag once the first trial is over."""
+def move_base_tag(on: Stage) -> None:
+    """Push another image under the tag of the public base after the first trial."""
     base = on.world.images[normalise(PHI3_2025.image.base)]
     if on.clock.now() - on.clock.virtual_epoch > timedelta(seconds=NODES_GONE_S):
         on.world.push(replace(base, digest=digest_of("moved", base.digest)))
 
 
 def mirrored(on: Stage, _prepared: Prepared) -> None:
-    """The improved variant's image is in the registry too, for whoever names it."""
+    """Put the improved variant's image into the registry under another name."""
     plan = plan_serving(PHI3_2025, "improved", on.description.cloud)
     dockerfile = plan.recipe.dockerfile()
-    on.world.push(built_image(on.world, dockerfile, _MINE, region=on.description.region, now=on.clock.now()))
+    on.world.push(built_image(on.world, dockerfile, _MIRROR, region=on.description.region, now=on.clock.now()))
 
 
-_MINE: Final = "123456789012.dkr.ecr.us-west-2.amazonaws.com/mine/serving:latest"
+_MIRROR: Final = "123456789012.dkr.ecr.us-west-2.amazonaws.com/mine/serving:latest"
 
 
 def _trial(
@@ -48,11 +48,11 @@ def _trial(
 
 TRIALS: Final = (
     _trial(
-        "packages are baked and installed all the same",
+        "packages are baked and installed at start as well",
         "bake_packages",
         target=target("gke", "plain"),
         variant="baked_image",
-        manifest=pip_all_the_same,
+        manifest=with_redundant_pip,
     ),
     _trial(
         "the baked image was built and the base is served",
@@ -64,11 +64,11 @@ TRIALS: Final = (
         "the baseline's image has the packages already",
         "variant_image",
         after_preparation=mirrored,
-        image=lambda _prepared: _MINE,
+        image=lambda _prepared: _MIRROR,
     ),
-    _trial("the node and its image are the last trial's", "cold_start", "excluded", "start warm", earlier=1),
+    _trial("the node and its image are from the last trial", "cold_start", "excluded", "start warm", earlier=1),
     _trial(
-        "the node is the last trial's, and its snapshot hides it",
+        "the node is the last trial's, and its snapshot makes it look new",
         "cold_start",
         "excluded",
         "start warm",
@@ -91,7 +91,7 @@ TRIALS: Final = (
         "cold_start",
         "excluded",
         "another image",
-        before_submission=base_moves,
+        before_submission=move_base_tag,
         earlier=1,
         pause_s=NODES_GONE_S,
     ),
@@ -102,19 +102,19 @@ TRIALS: Final = (
         before_submission=push_to_the_branch,
     ),
     _trial(
-        "a baked image is streamed, and nobody declared it",
+        "a baked image is streamed, and it was not declared",
         "nothing_undeclared",
         target=target("gke", "fast"),
         variant="baked_image",
     ),
     _trial(
-        "a baked image is in the nodes' snapshot, and nobody declared it",
+        "a baked image is in the nodes' snapshot, and it was not declared",
         "nothing_undeclared",
         target=target("eks", "fast"),
         variant="baked_image",
     ),
     _trial(
-        "hf_transfer is in the baked image, and nobody declared it",
+        "hf_transfer is in the baked image, and it was not declared",
         "nothing_undeclared",
         variant="baked_image",
         declared=with_pip(hf_transfer="0.1.9"),

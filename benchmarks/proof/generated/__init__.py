@@ -1,9 +1,9 @@
-"""Made-up deployments whose truth is known, told as a real cluster tells them. Shares no code with what reads them.
+"""Generated deployments with known true instants, written as a real cluster writes them.
 
-`scenario` draws what is deployed, `instants` when everything really happened, `pens` who writes it down by which clock,
-`cluster` and `ray` what the API server stores and Ray answers, `wire` what of it reaches the recorder, and when;
-`impossible` spoils a finished trace in ways no cluster can. The shapes follow recordings of Kubernetes 1.34, KubeRay
-1.7.0 and Ray 2.60, and, for KubeRay 1.1 and vLLM, their sources.
+It shares no code with the analysis. `scenario` draws what is deployed, `instants` the true instants, `source_clocks`
+the clocks and formats of the sources, `cluster` and `ray` what the API server stores and Ray answers, and `wire` what
+reaches the recorder, and when. `impossible` changes a finished trace in ways that no cluster can. The formats follow
+recordings of Kubernetes 1.34, KubeRay 1.7.0 and Ray 2.60, and, for KubeRay 1.1 and vLLM, their sources.
 """
 
 from proof.generated.deployment import Deployment, generate

@@ -1,5 +1,5 @@
-"""What the API server of a made-up cluster stores during a deployment: KubeRay's, the scheduler's, the kubelets' and
-the node autoscaler's writes and events.
+"""The versions that the API server of a generated cluster stores during a deployment: writes and events of KubeRay, the
+scheduler, the kubelets and the node autoscaler.
 """
 
 from collections.abc import Mapping
@@ -17,23 +17,23 @@ from proof.generated.names import (
     Json,
 )
 from proof.generated.scenario import Scenario
-from proof.generated.store import Store, Thing
+from proof.generated.store import Store, VersionedObject
 
 _OPERATOR = ("rayservice-controller", "operator")
 _CLUSTER_OPERATOR = ("raycluster-controller", "operator")
 
 
 class Cluster:
-    """Tells a deployment as its cluster does. `t`: the true instants."""
+    """Writes the objects and events of a deployment. `t`: the true instants."""
 
     def __init__(self, store: Store, scenario: Scenario, t: Mapping[str, datetime]) -> None:
         self.store, self.scenario, self.t = store, scenario, t
-        self.pens, self.rng = store.pens, store.rng
+        self.clocks, self.rng = store.clocks, store.rng
         self.old = scenario.kuberay == "1.1"
         self.cluster_name = OLD_CLUSTER if self.old else CLUSTER
 
-    def tell(self) -> None:
-        """Store everything."""
+    def write_all(self) -> None:
+        """Store all versions."""
         for role in ("head", "worker"):
             self._node(role)
         service = self._rayservice()
@@ -48,8 +48,7 @@ class Cluster:
     def _after(self, name: str, low_s: float = 0.002, high_s: float = 0.02) -> datetime:
         return self.t[name] + timedelta(seconds=self.rng.uniform(low_s, high_s))
 
-    # -- KubeRay ------------------------------------------------------------------------------------------------------
-    def _rayservice(self) -> Thing:
+    def _rayservice(self) -> VersionedObject:
         config = "applications:\n- name: llm\n  import_path: app:app\n"
         config += "  runtime_env: {pip: [vllm==0.5.4]}\n" if self.scenario.pip else ""
         workers = 0 if self.scenario.dynamic else 1
@@ -62,12 +61,12 @@ class Cluster:
         }
         if self.scenario.exclude_head:
             spec["excludeHeadPodFromServeSvc"] = True
-        service = Thing(self.store, "rayservices", NAME, "rs")
+        service = VersionedObject(self.store, "rayservices", NAME, "rs")
         service.write(self.t["submitted"], "python", spec=spec)
         pending: Json = {"rayClusterName": self.cluster_name}
         status: Json = {"pendingServiceStatus": pending}
         if not self.old:
-            second = self.pens.second(self._after("submitted", 0.03, 0.1), "operator")
+            second = self.clocks.second(self._after("submitted", 0.03, 0.1), "operator")
             status["conditions"] = [{"type": "Ready", "status": "False", "lastTransitionTime": second}]
         service.write(self._after("submitted", 0.03, 0.2), "ray-operator", status=status)
         deploying = {**pending, "applicationStatuses": {"llm": {"status": "DEPLOYING"}}}
@@ -79,15 +78,15 @@ class Cluster:
             "ray-operator",
             status={"activeServiceStatus": running, "pendingServiceStatus": {}},
         )
-        ready = self.pens.second(self.t["rayservice_ready"], "operator")
+        ready = self.clocks.second(self.t["rayservice_ready"], "operator")
         final: Json = {"serviceStatus": "Running"}
         if not self.old:
             final["conditions"] = [{"type": "Ready", "status": "True", "lastTransitionTime": ready}]
         service.write(self.t["rayservice_ready"], "ray-operator", status=final)
         return service
 
-    def _raycluster(self) -> Thing:
-        cluster = Thing(
+    def _raycluster(self) -> VersionedObject:
+        cluster = VersionedObject(
             self.store,
             "rayclusters",
             self.cluster_name,
@@ -103,8 +102,8 @@ class Cluster:
             cluster.write(self.t["worker_asked"], "autoscaler", spec=grown)
         return cluster
 
-    def _operator_events(self, service: Thing, cluster: Thing) -> None:
-        """KubeRay 1.7 through events.k8s.io; 1.1 through the older recorder, with other reasons (its controllers)."""
+    def _operator_events(self, service: VersionedObject, cluster: VersionedObject) -> None:
+        """Write KubeRay's events: 1.7 uses events.k8s.io; 1.1 the older API with other reasons (its controllers)."""
         if self.old:
             waiting = tuple(self.t["raycluster_created"] + timedelta(seconds=2 * n) for n in range(1, _REPEATS))
             told = [
@@ -127,10 +126,9 @@ class Cluster:
             at = self._after(when, 0.002, 0.03)
             self.store.event(at, reason, thing.about, by, message, fine=not self.old, repeats=repeats)
 
-    # -- pods and their kubelets --------------------------------------------------------------------------------------
-    def _pod(self, role: str) -> Thing:
+    def _pod(self, role: str) -> VersionedObject:
         limits = {"nvidia.com/gpu": "1"} if role == "worker" else {"cpu": "2"}
-        pod = Thing(
+        pod = VersionedObject(
             self.store,
             "pods",
             f"{self.cluster_name}-{role}",
@@ -156,19 +154,19 @@ class Cluster:
         self._containers(role, pod, bound)
         return pod
 
-    def _containers(self, role: str, pod: Thing, bound: list[Json]) -> None:
-        """The kubelet writes a pod's status some tenths of a second after it saw the change."""
+    def _containers(self, role: str, pod: VersionedObject, bound: list[Json]) -> None:
+        """Write the container statuses. A kubelet writes a pod's status some tenths of a second after the change."""
         node, address = NODES[role], ADDRESSES[role]
         if role == "worker":
-            began = {"startedAt": self.pens.second(self.t["worker.init_started"], node)}
+            began = {"startedAt": self.clocks.second(self.t["worker.init_started"], node)}
             init = {"name": "wait-gcs-ready", "restartCount": 0, "state": {"running": began}}
             status: Json = {"podIP": address, "initContainerStatuses": [init]}
             early = min(self._after("worker.init_started", 0.1, 1.2), self.t["worker.init_finished"])
             pod.write(early, "kubelet", status=status)
-            ended = {**began, "finishedAt": self.pens.second(self.t["worker.init_finished"], node)}
+            ended = {**began, "finishedAt": self.clocks.second(self.t["worker.init_finished"], node)}
             done = {"initContainerStatuses": [{**init, "state": {"terminated": ended}}]}
             pod.write(self._after("worker.init_finished", 0.03, 0.09), "kubelet", status=done)
-        running = {"running": {"startedAt": self.pens.second(self.t[f"{role}.container_started"], node)}}
+        running = {"running": {"startedAt": self.clocks.second(self.t[f"{role}.container_started"], node)}}
         main = {"name": f"ray-{role}", "state": running, "restartCount": 0}
         started = {"podIP": address, "containerStatuses": [main]}
         pod.write(self._after(f"{role}.container_started", 0.1, 1.2), "kubelet", status=started)
@@ -177,14 +175,14 @@ class Cluster:
         pod.write(at, "kubelet", status={"conditions": [*bound, ready]})
 
     def _before_publishing(self, role: str) -> datetime:
-        """A slice can show no pod as ready that the API server does not."""
+        """Return the latest write: a slice cannot show a pod as ready before the API server does."""
         late = self.t["serve_config_sent"] if role == "head" else self.t["worker.ready"] + timedelta(seconds=0.015)
         return late - timedelta(seconds=0.001)
 
     def _condition(self, kind: str, at: datetime, source: str, *, status: str = "True") -> Json:
-        return {"type": kind, "status": status, "lastTransitionTime": self.pens.second(at, source)}
+        return {"type": kind, "status": status, "lastTransitionTime": self.clocks.second(at, source)}
 
-    def _kubelet_events(self, role: str, pod: Thing) -> None:
+    def _kubelet_events(self, role: str, pod: VersionedObject) -> None:
         main = f"spec.containers{{ray-{role}}}"
         first = "spec.initContainers{wait-gcs-ready}" if role == "worker" else main
         if f"{role}.pull_finished" in self.t:
@@ -210,13 +208,12 @@ class Cluster:
         tail = " and can be accessed by the pod" if self.scenario.pulled == "sized" else ""
         return f'Container image "{IMAGE}" already present on machine{tail}'
 
-    def _kubelet(self, role: str, pod: Thing, when: str, reason: str, path: str, message: str) -> None:
+    def _kubelet(self, role: str, pod: VersionedObject, when: str, reason: str, path: str, message: str) -> None:
         about = {**pod.about, "fieldPath": path}
         by = ("kubelet", NODES[role])
         self.store.event(self._after(when, 0.0005, 0.004), reason, about, by, message, fine=False, host=NODES[role])
 
-    # -- nodes --------------------------------------------------------------------------------------------------------
-    def _scheduling(self, role: str, pod: Thing) -> None:
+    def _scheduling(self, role: str, pod: VersionedObject) -> None:
         at = self._after(f"{role}.scheduled", 0.0002, 0.004)
         scheduler = ("default-scheduler", "scheduler")
         self.store.event(at, "Scheduled", pod.about, scheduler, "Successfully assigned", fine=True)
@@ -236,8 +233,8 @@ class Cluster:
             self._nodeclaim(role)
 
     def _nodeclaim(self, role: str) -> None:
-        """Karpenter's conditions, each by Karpenter's clock; the node's name comes with its registration."""
-        claim = Thing(self.store, "nodeclaims", f"claim-{role}", f"claim-{role}")
+        """Write Karpenter's conditions, each by Karpenter's clock; the node's name appears with its registration."""
+        claim = VersionedObject(self.store, "nodeclaims", f"claim-{role}", f"claim-{role}")
         claim.write(self.t[f"{role}.node_requested"], "karpenter", spec={"resources": {}})
         conditions: list[Json] = []
         status: dict[str, Any] = {}
@@ -254,7 +251,7 @@ class Cluster:
         labels = {"node.kubernetes.io/instance-type": "x", "topology.kubernetes.io/zone": f"{self.scenario.cloud}-a"}
         if self.scenario.autoscaler == "luna":
             labels["node.elotl.co/created-by"] = "luna"
-        node = Thing(self.store, "nodes", name, name, labels=labels)
+        node = VersionedObject(self.store, "nodes", name, name, labels=labels)
         gpu = {"nvidia.com/gpu": "1"} if role == "worker" else {}
         created = self.t.get(f"{role}.node_created")
         if created is None:
@@ -274,8 +271,8 @@ class Cluster:
                 node.write(offered, "kubelet", status={"allocatable": {"cpu": "8", **gpu}})
         self._streaming(role, node)
 
-    def _streaming(self, role: str, node: Thing) -> None:
-        """GKE tells of a streamed image by an event on the node."""
+    def _streaming(self, role: str, node: VersionedObject) -> None:
+        """Write GKE's event about a streamed image on the node."""
         delivery = self.scenario.head_image if role == "head" else self.scenario.worker_image
         if delivery == "streamed" and self.scenario.cloud == "gke":
             about = {"kind": "Node", "name": NODES[role], "uid": NODES[role]}
@@ -283,19 +280,20 @@ class Cluster:
             at = self._after(f"{role}.pull_started", 0.1, 0.3)
             self.store.event(at, "ImageStreaming", about, ("image-streaming", NODES[role]), told, fine=False)
 
-    # -- services -----------------------------------------------------------------------------------------------------
     def _services(self) -> None:
         service_name = f"{NAME}-serve-svc"
-        service = Thing(self.store, "services", service_name, "svc", ownerReferences=[{"uid": "rs", "name": NAME}])
+        service = VersionedObject(
+            self.store, "services", service_name, "svc", ownerReferences=[{"uid": "rs", "name": NAME}]
+        )
         service.write(self.t["serve_service_created"], "ray-operator", spec={"clusterIP": "10.96.0.9"})
-        slices = Thing(
+        slices = VersionedObject(
             self.store,
             "endpointslices",
             f"{service_name}-abcde",
             "eps",
             ownerReferences=[{"uid": "svc", "name": service_name}],
             labels={"kubernetes.io/service-name": service_name},
-            annotations={_TRIGGER: self.pens.second(self.t["serve_service_created"], "api")},
+            annotations={_TRIGGER: self.clocks.second(self.t["serve_service_created"], "api")},
         )
         born = self.t["endpointslice_created"]
         if self.scenario.exclude_head:
@@ -304,14 +302,16 @@ class Cluster:
             slices.object["endpoints"] = [_endpoint("head", ready=True), _endpoint("worker", ready=False)]
         slices.write(born, "kube-controller-manager")
         if self.t["endpoint_ready"] > born or not self.scenario.exclude_head:
-            # The change repeats the worker's Ready stamp, which its kubelet wrote, as its cause.
-            slices.object["metadata"]["annotations"] = {_TRIGGER: self.pens.second(self.t["worker.ready"], "node-gpu")}
+            # The changed annotation repeats the worker's Ready stamp, which its kubelet wrote.
+            slices.object["metadata"]["annotations"] = {
+                _TRIGGER: self.clocks.second(self.t["worker.ready"], "node-gpu")
+            }
             slices.object["endpoints"] = [{**e, "conditions": {"ready": True}} for e in slices.object["endpoints"]]
             later = self.t["endpoint_ready"] if self.scenario.exclude_head else self._after("worker.ready", 0.02, 0.3)
             slices.write(max(later, born + timedelta(seconds=0.005)), "kube-controller-manager", spec={})
 
 
-# `ServiceNotReady` comes every two seconds; some of them show all there is to see.
+# `ServiceNotReady` occurs every two seconds; a few repeats are enough.
 _REPEATS = 5
 _TRIGGER = "endpoints.kubernetes.io/last-change-trigger-time"
 
@@ -321,7 +321,7 @@ def _endpoint(role: str, *, ready: bool) -> Json:
 
 
 def _go(took_s: float) -> str:
-    """Write a duration as Go does, with milliseconds."""
+    """Write a duration in Go's format, with milliseconds."""
     minutes, left = divmod(round(took_s, 3), 60)
     if took_s < 1:
         return f"{took_s * 1000:.0f}ms"

@@ -1,4 +1,4 @@
-"""One made-up deployment: drawn, told, carried to a recorder."""
+"""One generated deployment: its true instants, its versions, and the lines of its recorder."""
 
 import random
 from dataclasses import dataclass
@@ -7,16 +7,16 @@ from datetime import datetime, timedelta
 from proof.generated.cluster import Cluster
 from proof.generated.instants import draw_instants
 from proof.generated.names import BASE, NAME, NAMESPACE, Json
-from proof.generated.pens import Pens, written
 from proof.generated.ray import Ray
 from proof.generated.scenario import Distortion, Scenario, plain_scenario
+from proof.generated.source_clocks import SourceClocks, written
 from proof.generated.store import Store
 from proof.generated.wire import Wire
 
 
 @dataclass
 class Deployment:
-    """The lines as recorded, and what only the maker knows: the true instants in the recorder's clock, the skews."""
+    """The recorded lines, and the generator's knowledge: the true instants in the recorder's clock, and the skews."""
 
     lines: list[Json]
     truth: dict[str, datetime]
@@ -31,28 +31,28 @@ class Deployment:
 
 
 def generate(seed: int, distortion: Distortion | None = None, scenario: Scenario | None = None) -> Deployment:
-    """Make a deployment; the same arguments make the same one. Without `scenario` it is much like the recordings."""
+    """Generate a deployment; the same arguments give the same one. Without `scenario` it resembles the recordings."""
     rng = random.Random(seed)
     distortion = distortion or Distortion()
     scenario = scenario or plain_scenario(rng)
     start = BASE + timedelta(seconds=rng.random() * 3600)
     truth = {name: start + timedelta(seconds=after) for name, after in draw_instants(rng, scenario).items()}
-    pens = Pens(rng, distortion.skew_s)
-    store = Store(rng, pens)
-    Cluster(store, scenario, truth).tell()
-    ray = Ray(pens, scenario, truth)
+    clocks = SourceClocks(rng, distortion.skew_s)
+    store = Store(rng, clocks)
+    Cluster(store, scenario, truth).write_all()
+    ray = Ray(clocks, scenario, truth)
     attached = -1.0 if scenario.attached_s is None else scenario.attached_s
     wire = Wire(rng, distortion, start + timedelta(seconds=attached), ray.ends_at)
     lines = [*wire.watched(store.writes()), *wire.polled(ray), *wire.read(ray)]
     lines += wire.doubled(lines)
-    lines += [_own("HEADER", at, _header()) for at in wire.headers()]
-    lines += [_own("MARK", at, mark) for at, mark in wire.marks]
+    lines += [_trace_line("HEADER", at, _header()) for at in wire.headers()]
+    lines += [_trace_line("MARK", at, mark) for at, mark in wire.marks]
     if scenario.marks:
         replied = timedelta(seconds=rng.uniform(0.003, 0.2))
-        lines.append(_own("MARK", start - timedelta(seconds=rng.uniform(0.003, 0.5)), {"mark": "apply_started"}))
-        lines.append(_own("MARK", start + replied, {"mark": "apply_replied"}))
+        lines.append(_trace_line("MARK", start - timedelta(seconds=rng.uniform(0.003, 0.5)), {"mark": "apply_started"}))
+        lines.append(_trace_line("MARK", start + replied, {"mark": "apply_replied"}))
     lines.sort(key=lambda line: str(line["received_at"]))
-    return Deployment(lines, truth, pens.skews, scenario, distortion)
+    return Deployment(lines, truth, clocks.skews, scenario, distortion)
 
 
 def _header() -> Json:
@@ -60,5 +60,5 @@ def _header() -> Json:
     return {"format": 1, "origin": "simulated", "rayservice": subject, "trial": {}, "cluster": {}, "clock": {}}
 
 
-def _own(kind: str, at: datetime, obj: Json) -> Json:
+def _trace_line(kind: str, at: datetime, obj: Json) -> Json:
     return {"received_at": written(at), "type": kind, "resource": "trace", "object": obj}

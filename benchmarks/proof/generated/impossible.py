@@ -1,8 +1,8 @@
-"""Finished traces spoiled in ways that no cluster, no clock within minutes and no network can bring about.
+"""Changes of finished traces that no cluster, no clock within minutes and no network can cause.
 
-Each spoiler takes a deployment and returns its lines with one impossibility in them, or None where the deployment has
-nothing to spoil in that way. Shifts between clocks are of a minute and more, far beyond any skew that is drawn; within
-one clock, whose skew does not matter, of seconds.
+Each change takes a deployment and returns its lines with one impossibility, or None if it does not apply to the
+deployment. Shifts between clocks are a minute or more, far beyond every drawn skew. Shifts within one clock, whose skew
+does not matter, are seconds.
 """
 
 import copy
@@ -20,7 +20,7 @@ Spoiler = Callable[[Deployment, random.Random], Lines | None]
 
 
 def spoil(deployment: Deployment, rng: random.Random) -> tuple[str, Lines]:
-    """Return a spoiled copy of a deployment's lines, and the name of what is impossible in it."""
+    """Return a changed copy of a deployment's lines, and the name of the impossibility."""
     while True:
         name = rng.choice(sorted(SPOILERS))
         lines = SPOILERS[name](deployment, rng)
@@ -29,7 +29,7 @@ def spoil(deployment: Deployment, rng: random.Random) -> tuple[str, Lines]:
 
 
 def _created_later(resource: str) -> Spoiler:
-    """An object was created, by its stamp, long after it was received."""
+    """The creation stamp of an object is long after its receipt."""
 
     def spoiled(deployment: Deployment, rng: random.Random) -> Lines:
         at = deployment.truth["endpoint_ready"] + timedelta(seconds=rng.uniform(70, 4000))
@@ -39,7 +39,7 @@ def _created_later(resource: str) -> Spoiler:
 
 
 def _created_twice(deployment: Deployment, rng: random.Random) -> Lines | None:
-    """Two versions of one pod name different instants of its creation."""
+    """Two versions of one pod have different creation stamps."""
     lines = copy.deepcopy(deployment.lines)
     mine = [line for line in lines if _is(line, "pods", "pod-worker")]
     if len(mine) < 2:
@@ -50,7 +50,7 @@ def _created_twice(deployment: Deployment, rng: random.Random) -> Lines | None:
 
 
 def _deleted_before_created(deployment: Deployment, rng: random.Random) -> Lines:
-    """The RayService was deleted before there was one."""
+    """The RayService was deleted before its creation."""
     lines = copy.deepcopy(deployment.lines)
     last = [line for line in lines if line["resource"] == "rayservices"][-1]["object"]["metadata"]
     last["deletionTimestamp"] = _moved(last["creationTimestamp"], -rng.uniform(60, 600))
@@ -58,7 +58,7 @@ def _deleted_before_created(deployment: Deployment, rng: random.Random) -> Lines
 
 
 def _endpoint_before_submission(deployment: Deployment, rng: random.Random) -> Lines:
-    """The ready endpoint was received before the RayService was made."""
+    """The ready endpoint was received before the RayService was created."""
     early = deployment.truth["submitted"] - timedelta(seconds=rng.uniform(60, 600))
     lines = copy.deepcopy(deployment.lines)
     for line in lines:
@@ -68,7 +68,7 @@ def _endpoint_before_submission(deployment: Deployment, rng: random.Random) -> L
 
 
 def _pulled_before_pulling(deployment: Deployment, rng: random.Random) -> Lines | None:
-    """One kubelet finished a pull before it began it."""
+    """A kubelet finished a pull before it began it."""
     back = rng.uniform(300, 900)
     return _events(deployment, "Pulled", "Successfully pulled", lambda at: _moved(at, -back), also="Pulling")
 
@@ -87,7 +87,7 @@ def _pull_longer_than_the_pod(deployment: Deployment, rng: random.Random) -> Lin
 
 
 def _started_before_created(deployment: Deployment, rng: random.Random) -> Lines | None:
-    """The worker's container ran before there was a pod."""
+    """The worker's container ran before its pod was created."""
     at = _second(deployment.truth["submitted"] - timedelta(seconds=rng.uniform(60, 600)))
 
     def early(obj: Json) -> None:
@@ -96,7 +96,7 @@ def _started_before_created(deployment: Deployment, rng: random.Random) -> Lines
                 status["state"]["running"]["startedAt"] = at
 
     lines = _changed(deployment, "pods", early)
-    changed = _retold(lines, "Started", "Started container ray-worker", lambda _: at)
+    changed = _restamped(lines, "Started", "Started container ray-worker", lambda _: at)
     return lines if changed else None
 
 
@@ -114,19 +114,19 @@ def _ready_before_created(deployment: Deployment, rng: random.Random) -> Lines |
 
 
 def _kubelet_jumps(deployment: Deployment, rng: random.Random) -> Lines | None:
-    """A kubelet's clock jumps ahead in mid-trial: its later stamps lie long after their receipts."""
+    """A kubelet's clock jumps ahead during the trial: its later stamps are long after their receipts."""
     ahead = rng.uniform(120, 900)
     return _events(deployment, "Started", "Started container ray-worker", lambda at: _moved(at, ahead))
 
 
 def _scheduled_in_the_future(deployment: Deployment, rng: random.Random) -> Lines | None:
-    """A scheduler that was heard once or twice writes of what is to come."""
+    """A scheduler with one or two messages writes a stamp in the future."""
     ahead = rng.uniform(120, 900)
     return _events(deployment, "Scheduled", "Successfully assigned", lambda at: _moved(at, ahead))
 
 
 def _deployed_before_the_head(deployment: Deployment, rng: random.Random) -> Lines:
-    """Serve got its configuration before there was a head to send it to, by one of its stamps."""
+    """Serve received its configuration before a head existed, by one of its stamps."""
     back = rng.uniform(1000, 4000)
 
     def early(obj: Json) -> None:
@@ -137,14 +137,14 @@ def _deployed_before_the_head(deployment: Deployment, rng: random.Random) -> Lin
 
 
 def _log_backwards(deployment: Deployment, rng: random.Random) -> Lines | None:
-    """The replica began after it had ended, in one log."""
+    """In one log, the replica began after it had ended."""
     ahead = timedelta(seconds=rng.uniform(60, 300)) + deployment.truth["replica_started"]
     shown = ahead.strftime("%Y-%m-%d %H:%M:%S,%f")[:-3]
     return _log(deployment, r"INFO [-0-9 :,]+ (\S+ \S+ -- Started initializing)", rf"INFO {shown} \1")
 
 
 def _built_before_asked(deployment: Deployment, rng: random.Random) -> Lines | None:
-    """Serve's controller built the application some seconds before it was told of it, by its own clock."""
+    """Serve's controller built the application some seconds before it received the configuration, by its own clock."""
     at = deployment.truth["serve_config_sent"] + timedelta(seconds=deployment.skews["serve-head"])
     shown = (at - timedelta(seconds=rng.uniform(1.5, 20))).strftime("%Y-%m-%d %H:%M:%S,%f")[:-3]
     built = r"INFO [-0-9 :,]+ (\S+ \S+ -- Imported and built)"
@@ -158,14 +158,14 @@ def _log_of_another_day(deployment: Deployment, rng: random.Random) -> Lines | N
 
 
 def _ready_without_endpoint(deployment: Deployment, rng: random.Random) -> Lines:
-    """The recorder says ready, and no endpoint ever was."""
+    """The recorder reports ready without any ready endpoint."""
     lines = [line for line in deployment.lines if line["resource"] not in ("endpointslices", "services")]
     end = {"outcome": "ready", "reason": None}
     return [*lines, {**lines[-1], "type": "END", "resource": "trace", "object": end}]
 
 
 SPOILERS: Final[dict[str, Spoiler]] = {
-    "application built before it was asked for": _built_before_asked,
+    "application built before its configuration": _built_before_asked,
     "container started before its pod was created": _started_before_created,
     "endpoint before submission": _endpoint_before_submission,
     "endpoint slice created after its receipt": _created_later("endpointslices"),
@@ -204,13 +204,13 @@ def _changed(deployment: Deployment, resource: str, change: Callable[[Json], Any
 def _events(
     deployment: Deployment, reason: str, saying: str, move: Callable[[str], str], *, also: str = ""
 ) -> Lines | None:
-    """Move the stamps of an event; None where the trace lacks it (or the other one it contradicts)."""
+    """Move the stamps of an event; None if the trace lacks it (or the event that it must contradict)."""
     lines = copy.deepcopy(deployment.lines)
     there = not also or any(line["object"].get("reason") == also for line in lines if line["resource"] in _EVENTS)
-    return lines if there and _retold(lines, reason, saying, move) else None
+    return lines if there and _restamped(lines, reason, saying, move) else None
 
 
-def _retold(lines: Lines, reason: str, saying: str, move: Callable[[str], str]) -> bool:
+def _restamped(lines: Lines, reason: str, saying: str, move: Callable[[str], str]) -> bool:
     found = False
     for line in lines:
         obj = line["object"]

@@ -1,7 +1,7 @@
-"""When everything really happened: drawn in causal order, in seconds after the submission.
+"""The true instants of a deployment: drawn in causal order, in seconds after the submission.
 
-The spans are of the order of published deployments (pulls of minutes, nodes of one to three, an operator's pass of two
-seconds, Ray's autoscaler of five); nothing depends on their exact size.
+The spans have the order of magnitude of published deployments (pulls of minutes, nodes of one to three minutes, an
+operator's pass of two seconds, Ray's autoscaler of five); no proof depends on their exact size.
 """
 
 import random
@@ -12,7 +12,7 @@ Instants = dict[str, float]
 
 
 def draw_instants(rng: random.Random, scenario: Scenario) -> Instants:
-    """Draw one deployment's instants. Names are those of milestones; others are needed by the telling alone."""
+    """Draw one deployment's instants. Names are milestones, or further instants that the generator needs."""
     t: Instants = {"submitted": 0.0}
     t["raycluster_created"] = rng.uniform(1.9, 2.3)
     _head(rng, scenario, t)
@@ -58,7 +58,7 @@ def _worker(rng: random.Random, scenario: Scenario, t: Instants) -> None:
     placed = t["worker.pod_created"]
     if scenario.fresh:
         t["worker.node_ready"] = _node(rng, scenario, t, "worker")
-        # A device plugin may be quicker than the node's own readiness, and mostly is slower.
+        # A device plugin may register before the node is Ready, but usually does later.
         placed = t["worker.gpu_allocatable"] = max(t["worker.node_created"] + 0.2, t["worker.node_ready"] + u(-0.1, 60))
         placed = max(placed, t["worker.node_ready"])
         t["worker.node_initialised"] = placed + u(0.05, 3)
@@ -74,7 +74,7 @@ def _worker(rng: random.Random, scenario: Scenario, t: Instants) -> None:
 def _node(rng: random.Random, scenario: Scenario, t: Instants, role: str) -> float:
     u = rng.uniform
     t[f"{role}.unschedulable"] = t[f"{role}.pod_created"] + u(0.01, 0.3)
-    # The upstream cluster autoscaler lets a GPU pod pend for 30 s first; Karpenter batches for a second.
+    # The upstream cluster autoscaler waits 30 s for a pending GPU pod; Karpenter batches for a second.
     waits_s = u(10, 45) if scenario.autoscaler == "cluster-autoscaler" else u(1, 15)
     t[f"{role}.node_requested"] = t[f"{role}.unschedulable"] + waits_s
     if scenario.serial_nodes and role == "worker":
@@ -92,7 +92,7 @@ def _image(rng: random.Random, t: Instants, role: str, delivery: Delivery) -> fl
         t[f"{role}.image_present"] = begun
         return begun
     t[f"{role}.pull_started"] = begun
-    # Published full pulls of such an image move 0.1 to 0.15 GB/s, the quickest 0.4.
+    # Published full pulls of such an image move 0.1 to 0.15 GB/s, the fastest 0.4.
     took = u(0.3, 4) if delivery == "streamed" else u(30, 200)
     t[f"{role}.pull_finished"] = begun + took
     return begun + took
@@ -127,7 +127,7 @@ def _ends(rng: random.Random, scenario: Scenario, t: Instants) -> None:
     t["app_running_copied"] = t["app_running"] + u(0.05, 2)
     t["serve_service_created"] = t["app_running_copied"] + u(0.005, 0.05)
     t["endpointslice_created"] = t["endpoint_ready"] = t["serve_service_created"] + u(0.01, 0.05)
-    # The worker's probe needs Serve's proxy there, which needs the replica (period 5 s).
+    # The worker's probe needs Serve's proxy on the worker, which needs the replica (period 5 s).
     t["worker.ready"] = max(t["app_running"], t["worker.container_started"] + 10) + u(0.2, 5.5)
     if scenario.exclude_head and t["worker.ready"] > t["endpointslice_created"] - 0.05:
         t["endpoint_ready"] = max(t["endpointslice_created"], t["worker.ready"]) + u(0.02, 0.3)

@@ -1,4 +1,4 @@
-"""What everything in a made-up deployment is called."""
+"""The names in a generated deployment."""
 
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -6,7 +6,7 @@ from typing import Any, Final
 BASE: Final = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 NAME: Final = "trial-a"
 NAMESPACE: Final = "serving"
-# KubeRay up to 1.3 puts `raycluster` between (facts: renamed by 1.4).
+# KubeRay up to 1.3 adds `raycluster` to the name (renamed by 1.4).
 CLUSTER: Final = "trial-a-x7k2p"
 OLD_CLUSTER: Final = "trial-a-raycluster-x7k2p"
 IMAGE: Final = "registry.example/llm:1"

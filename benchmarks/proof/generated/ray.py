@@ -1,4 +1,4 @@
-"""What Ray and Serve of a made-up deployment answer when they are asked, and what stands in their logs."""
+"""The answers and logs of Ray and Serve in a generated deployment."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from proof.generated.names import ADDRESSES, CLUSTER, NODES, OLD_CLUSTER, REPLICA, Json
-from proof.generated.pens import Pens
 from proof.generated.scenario import Scenario
+from proof.generated.source_clocks import SourceClocks
 
 _RUNNING_S = 5.0
 
@@ -21,19 +21,19 @@ class Reply:
 
 
 class Ray:
-    """Answers for a deployment's Ray cluster. `t`: the true instants."""
+    """The answers of a deployment's Ray cluster. `t`: the true instants."""
 
-    def __init__(self, pens: Pens, scenario: Scenario, t: Mapping[str, datetime]) -> None:
-        self.pens, self.scenario, self.t = pens, scenario, t
+    def __init__(self, clocks: SourceClocks, scenario: Scenario, t: Mapping[str, datetime]) -> None:
+        self.clocks, self.scenario, self.t = clocks, scenario, t
         self.service = f"{OLD_CLUSTER if scenario.kuberay == '1.1' else CLUSTER}-head-svc"
 
     @property
     def ends_at(self) -> datetime:
-        """When the recorder reads the rest: some seconds after everything is ready."""
+        """When the recorder reads the closing data: some seconds after everything is ready."""
         return max(self.t["endpoint_ready"], self.t["rayservice_ready"]) + timedelta(seconds=_RUNNING_S)
 
     def serve(self, at: datetime) -> tuple[int, Json] | None:
-        """Return what Serve's REST interface says at an instant, None before the head's Service is there."""
+        """Return the answer of Serve's REST interface at an instant; None before the head's Service exists."""
         if at < self.t["head.pod_created"]:
             return None
         if at < self.t["head.ray_started"]:
@@ -42,7 +42,7 @@ class Ray:
             return 200, {"applications": {}}
         app: Json = {
             "status": "RUNNING" if at >= self.t["app_running"] else "DEPLOYING",
-            "last_deployed_time_s": self.pens.epoch_s(self.t["serve_config_sent"], "serve-head"),
+            "last_deployed_time_s": self.clocks.epoch_s(self.t["serve_config_sent"], "serve-head"),
             "deployments": {},
         }
         if at >= self.t["replica_requested"]:
@@ -53,14 +53,14 @@ class Ray:
         replica: Json = {
             "replica_id": REPLICA,
             "state": "RUNNING" if at >= self.t["replica_started"] else "STARTING",
-            "start_time_s": self.pens.epoch_s(self.t["replica_requested"], "serve-head"),
+            "start_time_s": self.clocks.epoch_s(self.t["replica_requested"], "serve-head"),
         }
         if at >= self.t["replica_placed"]:
             replica |= {"node_id": "worker", "node_ip": ADDRESSES["worker"]}
         return replica
 
     def closing(self) -> Iterator[Reply]:
-        """Yield what is read once at the end: Ray's state, and the logs of Serve and engine."""
+        """Yield the closing data: Ray's state, and the logs of Serve and engine."""
         at = self.ends_at
         yield self._state(at, "ray-nodes", [self._ray_node(role) for role in ("head", "worker")])
         yield self._state(at, "ray-runtime-envs", list(self._environments()))
@@ -78,12 +78,12 @@ class Ray:
         return Reply(at, {"resource": resource, "status_code": 200, "object": body})
 
     def _ray_node(self, role: str) -> Json:
-        started = self.pens.epoch_ms(self.t[f"{role}.ray_started"], f"ray-{role}")
+        started = self.clocks.epoch_ms(self.t[f"{role}.ray_started"], f"ray-{role}")
         told = {"node_id": role, "node_ip": ADDRESSES[role], "is_head_node": role == "head"}
         return {**told, "state": "ALIVE", "start_time_ms": started}
 
     def _environments(self) -> Iterator[Json]:
-        """The time a build took, without when."""
+        """Yield how long each build took; Ray does not report when."""
         if self.scenario.pip:
             begun = {"head": "head.runtime_env_begun", "worker": "replica_placed"}
             for role, start in begun.items():
@@ -95,18 +95,18 @@ class Ray:
         told: dict[str, Any] = {"filename": filename, "node_ip": ADDRESSES[role]}
         return Reply(at, {"resource": "ray-log-file", "status_code": 200, **told, "object": text})
 
-    def _serve_line(self, when: str, role: str, said: str) -> str:
-        return f"INFO {self.pens.milli(self.t[when], f'serve-{role}')} {role} 1 -- {said}"
+    def _serve_line(self, when: str, role: str, message: str) -> str:
+        return f"INFO {self.clocks.milli(self.t[when], f'serve-{role}')} {role} 1 -- {message}"
 
     def _controller(self) -> Iterator[str]:
         replica = f"Replica(id='{REPLICA}', deployment='LLM', app='llm')"
         yield self._serve_line("serve_config_sent", "head", "Deploying new app 'llm'.")
         yield self._serve_line("app_build_started", "head", "Importing and building app 'llm'.")
         yield self._serve_line("app_built", "head", "Imported and built app 'llm' successfully.")
-        said = "Adding 1 replica to Deployment(name='LLM', app='llm')."
-        yield self._serve_line("replica_requested", "head", said)
-        said = f"{replica} started successfully on node 'worker' after 9.9s (PID: 1)."
-        yield self._serve_line("replica_started", "head", said)
+        message = "Adding 1 replica to Deployment(name='LLM', app='llm')."
+        yield self._serve_line("replica_requested", "head", message)
+        message = f"{replica} started successfully on node 'worker' after 9.9s (PID: 1)."
+        yield self._serve_line("replica_started", "head", message)
 
     def _replica_log(self) -> Iterator[str]:
         yield self._serve_line("replica_initialising", "worker", "Started initializing replica.")
@@ -117,21 +117,21 @@ class Ray:
 
     def _engine(self) -> Iterator[str]:
         current = self.scenario.engine == "vllm-0.33"
-        for when, file, said in _CURRENT if current else _OLD:
-            stamp = self.pens.yearless(self.t[when], "serve-worker")
+        for when, file, message in _CURRENT if current else _OLD:
+            stamp = self.clocks.yearless(self.t[when], "serve-worker")
             where = f"[{file}]" if current else f"{file}]"
-            yield f"{'(EngineCore pid=77) ' if current else ''}INFO {stamp} {where} {said}"
+            yield f"{'(EngineCore pid=77) ' if current else ''}INFO {stamp} {where} {message}"
 
     def _shards(self) -> str:
-        """The progress bar has no stamp, only how long the files took to load, a while before the load's end."""
+        """Return the progress bar: it has no stamp, only the loading time of the files, and ends before the load."""
         loaded = (self.t["model_loaded"] - self.t["weights_downloaded"]).total_seconds()
         left = int(loaded - 0.2)
         took = f"{left // 60:02d}:{left % 60:02d}"
         return f"Loading safetensors checkpoint shards: 100% Completed | 2/2 [{took}<00:00,  1.27it/s]"
 
     def _autoscaler(self, at: datetime) -> Reply:
-        stamp = self.pens.micro(self.t["autoscaler_decided"], NODES["head"])
-        inner = self.pens.milli(self.t["autoscaler_decided"], "ray-head")
+        stamp = self.clocks.micro(self.t["autoscaler_decided"], NODES["head"])
+        inner = self.clocks.milli(self.t["autoscaler_decided"], "ray-head")
         text = f"{stamp} {inner}\tINFO event_logger.py:77 -- Adding 1 node(s) of type gpu-group.\n"
         pod = self.service.removesuffix("-svc")
         path = f"/api/v1/namespaces/serving/pods/{pod}/log?container=autoscaler&timestamps=true"

@@ -1,4 +1,4 @@
-"""What is deployed, and what happens to its telling: every choice that a made-up deployment is drawn from."""
+"""The choices that a generated deployment is drawn from: what is deployed, and the distortions of its recording."""
 
 import random
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Autoscaler = Literal["luna", "karpenter", "cluster-autoscaler"]
 Engine = Literal["plain", "vllm-0.5.4", "vllm-0.33"]
 Delivery = Literal["pulled", "present", "streamed"]
 
-# Which node autoscalers there are: Karpenter is AKS's node auto-provisioning too, and absent on GKE.
+# The node autoscalers per cloud. Karpenter is also AKS's node auto-provisioning; GKE has no Karpenter.
 AUTOSCALERS: Final[dict[Cloud, tuple[Autoscaler, ...]]] = {
     "eks": ("luna", "karpenter", "cluster-autoscaler"),
     "gke": ("luna", "cluster-autoscaler"),
@@ -19,13 +19,13 @@ AUTOSCALERS: Final[dict[Cloud, tuple[Autoscaler, ...]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """One deployment's kind.
+    """The kind of one deployment.
 
-    `fresh`, `head_fresh`: whether the worker's and the head's node is made for the trial; `serial_nodes`: the worker's
-    only once the head's is there, though both were asked for. `pip`: Ray installs packages
-    at start. `exclude_head`: the head's endpoint is kept out of the serve Service, so the worker's readiness ends the
-    trial. `attached_s`: when the recorder begins after the submission; None if it watched before. `marks`: whether the
-    trace has the marks of our own apply. `pulled`: which of the kubelet's wordings `Pulled` has.
+    `fresh`, `head_fresh`: whether the worker's and the head's node is created for the trial. `serial_nodes`: the
+    worker's node is created only after the head's, although both were requested. `pip`: Ray installs packages at start.
+    `exclude_head`: the head's endpoint is excluded from the serve Service, so the worker's readiness ends the trial.
+    `attached_s`: when the recorder begins after the submission; None if it watched before. `marks`: whether the trace
+    has marks of the apply. `pulled`: the kubelet's wording of `Pulled`.
     """
 
     dynamic: bool
@@ -47,13 +47,13 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distortion:
-    """What happens to a trace on its way to the recorder.
+    """The distortions of a trace on its way to the recorder.
 
-    `skew_s`: every source's clock is off by up to this. `late`, `lost`, `doubled`, `reordered`: the chance of a line to
-    be held up (with all that follows on its watch), never to arrive, to arrive twice, to be overtaken. `gaps`: how many
-    watches break off, half of them with a 410 and a list, the others go on where they stopped. `api_restart`: all
-    watches and polls break off at once. `killed`: the triggerer is killed and a new recorder goes on. `logs`: whether
-    Ray and its logs could be read at the end.
+    `skew_s`: the largest offset of a source's clock. `late`, `lost`, `doubled`, `reordered`: the probability that a
+    line is delayed (with all later lines of its watch), lost, received twice, or overtaken. `gaps`: number of
+    interrupted watches; half of them end with a 410 and a list, the others continue. `api_restart`: all watches and
+    polls are interrupted at once. `killed`: the triggerer is killed and a new recorder continues. `logs`: whether Ray
+    and its logs could be read at the end.
     """
 
     skew_s: float = 0.0
@@ -68,17 +68,17 @@ class Distortion:
 
     @property
     def none(self) -> bool:
-        """Whether nothing but the stamps' own resolution stands between truth and trace."""
+        """Whether only the resolution of the stamps distorts the trace."""
         return self == Distortion()
 
 
 def plain_scenario(rng: random.Random) -> Scenario:
-    """Draw set-up and node only; all else as the recordings have it."""
+    """Draw set-up and node only; the rest is as in the recordings."""
     return Scenario(dynamic=rng.random() < 0.5, fresh=rng.random() < 0.7)
 
 
 def draw_scenario(rng: random.Random) -> Scenario:
-    """Draw from everything this project supports, each choice independent of the others where the field's are."""
+    """Draw from everything that this project supports, each choice independent if the real one is."""
     cloud: Cloud = rng.choice(("eks", "gke", "aks"))
     kuberay: Literal["1.1", "1.7"] = rng.choice(("1.1", "1.7"))
     deliveries: tuple[Delivery, ...] = ("pulled", "pulled", "pulled", "present", "streamed")
@@ -103,7 +103,7 @@ def draw_scenario(rng: random.Random) -> Scenario:
 
 
 def draw_distortion(rng: random.Random) -> Distortion:
-    """Draw what happens on the way: nothing at all in a quarter of the cases."""
+    """Draw the distortions; none in a quarter of the cases."""
     if rng.random() < 0.25:
         return Distortion()
     return Distortion(

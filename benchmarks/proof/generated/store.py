@@ -1,4 +1,4 @@
-"""The made-up API server's store: who wrote which version of what, at which true instant."""
+"""The store of the generated API server: which version was written by which component, at which true instant."""
 
 import copy
 import random
@@ -7,15 +7,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from proof.generated.names import NAMESPACE, Json
-from proof.generated.pens import Pens
+from proof.generated.source_clocks import SourceClocks
 
-# The newest Kubernetes writes an event into one store that both APIs read.
+# Current Kubernetes versions write an event into one store that both APIs read.
 EVENT_RESOURCES = ("events", "events.events.k8s.io")
 
 
 @dataclass(slots=True)
 class Write:
-    """One version as it was stored. `resourceVersion` is set when all are known, for it grows with the true order."""
+    """One stored version. `resourceVersion` is set when all versions are known, because it grows in true order."""
 
     at: datetime
     resource: str
@@ -24,10 +24,10 @@ class Write:
 
 
 class Store:
-    """Takes what is written, in any order, and hands it out in the true one."""
+    """Stores versions in any order and returns them in true order."""
 
-    def __init__(self, rng: random.Random, pens: Pens) -> None:
-        self.rng, self.pens = rng, pens
+    def __init__(self, rng: random.Random, clocks: SourceClocks) -> None:
+        self.rng, self.clocks = rng, clocks
         self._writes: list[Write] = []
 
     def put(self, at: datetime, resource: str, obj: Json, *, kind: str = "MODIFIED") -> None:
@@ -57,8 +57,10 @@ class Store:
         warning: bool = False,
         repeats: tuple[datetime, ...] = (),
     ) -> None:
-        """Store an event in both APIs. `by`: (component, source of its clock). `fine`: events.k8s.io's microseconds,
-        else the older recorder's whole seconds. `repeats`: when it happened again.
+        """Store an event in both APIs.
+
+        `by`: (component, source of its clock). `fine`: microseconds of events.k8s.io, otherwise whole seconds of the
+        older API. `repeats`: further occurrences.
         """
         uid = f"{about.get('uid') or about['name']}-{reason}-{about.get('fieldPath', '')}-{message}"
         for count, happened in enumerate((at, *repeats), start=1):
@@ -67,7 +69,7 @@ class Store:
                 obj = self._event(resource == "events", at, happened, count, by, fine=fine, host=host)
                 core = resource == "events"
                 obj["metadata"] = {"uid": uid, "name": uid, "namespace": NAMESPACE}
-                obj["metadata"]["creationTimestamp"] = self.pens.second(stored, "api")
+                obj["metadata"]["creationTimestamp"] = self.clocks.second(stored, "api")
                 obj |= {"reason": reason, "type": "Warning" if warning else "Normal"}
                 obj["involvedObject" if core else "regarding"] = about
                 obj["message" if core else "note"] = message
@@ -81,17 +83,17 @@ class Store:
         old = names if core else tuple(f"deprecated{name[0].upper()}{name[1:]}" for name in names)
         reporting = "reportingComponent" if core else "reportingController"
         if fine:
-            obj: Json = {"eventTime": self.pens.micro(first, clock), old[0]: None, old[1]: None, old[3]: {}}
+            obj: Json = {"eventTime": self.clocks.micro(first, clock), old[0]: None, old[1]: None, old[3]: {}}
             if count > 1:
-                obj["series"] = {"count": count, "lastObservedTime": self.pens.micro(last, clock)}
+                obj["series"] = {"count": count, "lastObservedTime": self.clocks.micro(last, clock)}
             return {**obj, reporting: component}
-        stamps = {old[0]: self.pens.second(first, clock), old[1]: self.pens.second(last, clock)}
+        stamps = {old[0]: self.clocks.second(first, clock), old[1]: self.clocks.second(last, clock)}
         source = {"component": component, **({"host": host} if host else {})}
         return {"eventTime": None, **stamps, old[2]: count, old[3]: source, reporting: component}
 
 
-class Thing:
-    """One object over its life: each `write` stores its next version."""
+class VersionedObject:
+    """One object: each `write` stores its next version."""
 
     def __init__(self, store: Store, resource: str, name: str, uid: str, **metadata: Any) -> None:
         self.store, self.resource = store, resource
@@ -100,14 +102,14 @@ class Thing:
 
     @property
     def about(self) -> Json:
-        """What an event about it names."""
+        """The object reference in an event about it."""
         kinds = {"rayservices": "RayService", "rayclusters": "RayCluster", "pods": "Pod", "nodes": "Node"}
         metadata = self.object["metadata"]
         return {"kind": kinds[self.resource], "name": metadata["name"], "uid": metadata["uid"]}
 
     def write(self, at: datetime, manager: str, *, spec: Json | None = None, status: Json | None = None) -> None:
         """Store the next version; `spec` and `status` are merged on their first level."""
-        metadata, second = self.object["metadata"], self.store.pens.second(at, "api")
+        metadata, second = self.object["metadata"], self.store.clocks.second(at, "api")
         created = "creationTimestamp" not in metadata
         metadata.setdefault("creationTimestamp", second)
         if spec is not None or created:

@@ -1,8 +1,9 @@
-"""What of a made-up cluster's telling reaches the recorder, and when: latency, stalls, losses, breaks and restarts.
+"""Decides which versions of a generated cluster reach the recorder, and when: latency, stalls, losses, interruptions
+and restarts.
 
-A watch is a stream: what is held up holds up all that follows. A watch that broke goes on where it stopped, or, after a
-410, lists what there is now: the versions in between are gone. A recorder that was killed loses what it had not stored,
-and its successor lists everything anew.
+A watch is a stream: a delayed line delays all later ones. An interrupted watch continues where it stopped or, after a
+410, lists the current objects; the versions in between are lost. A killed recorder loses its unstored lines, and its
+successor lists everything again.
 """
 
 import copy
@@ -13,31 +14,31 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from proof.generated.names import Json
-from proof.generated.pens import written
 from proof.generated.ray import Ray
 from proof.generated.scenario import Distortion
+from proof.generated.source_clocks import written
 from proof.generated.store import EVENT_RESOURCES, Write
 
-# What a recorder had not handed to the store when it was killed (it flushes every three seconds).
+# Unstored time of a killed recorder (it flushes every three seconds).
 _UNSTORED_S = 3.0
 _POLL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """A time in which a watch tells nothing. `how` it goes on: where it stopped, with a list, or as a new recorder."""
+    """An interruption of a watch. `how` it continues: where it stopped, with a list, or as a new recorder."""
 
     begins_at: datetime
     ends_at: datetime
     how: Literal["resume", "list", "restart"]
 
     def covers(self, at: datetime) -> bool:
-        """Say whether nothing is told at an instant."""
+        """Return whether an instant is in the interruption."""
         return self.begins_at <= at < self.ends_at
 
 
 class Wire:
-    """Carries what was written to the recorder, which listens from `begins_at` to `ends_at`."""
+    """Delivers versions to the recorder, which watches from `begins_at` to `ends_at`."""
 
     def __init__(self, rng: random.Random, distortion: Distortion, begins_at: datetime, ends_at: datetime) -> None:
         self.rng, self.distortion = rng, distortion
@@ -66,7 +67,7 @@ class Wire:
         return lines
 
     def polled(self, ray: Ray) -> list[Json]:
-        """Return the lines of Serve's REST interface: asked every second, told when it changed."""
+        """Return the lines of Serve's REST interface: polled every second, recorded after a change."""
         lines: list[Json] = []
         last: tuple[int, Json] | None = None
         unchanged: datetime | None = None
@@ -88,16 +89,16 @@ class Wire:
         return [line for line in lines if self._kept(line)]
 
     def read(self, ray: Ray) -> list[Json]:
-        """Return the lines of what is read once at the end."""
+        """Return the lines of the closing collection."""
         found = ray.closing() if self.distortion.logs else ()
         return [{"received_at": written(reply.at + timedelta(seconds=0.05)), **reply.line} for reply in found]
 
     def headers(self) -> list[datetime]:
-        """Return when a recorder began: more than once after a kill."""
+        """Return the start of each recorder; several after a kill."""
         return [self.begins_at, *([self.restart.ends_at] if self.restart else [])]
 
     def doubled(self, lines: list[Json]) -> list[Json]:
-        """Return lines that came twice: a watch may tell a version again, later; an answer is at most stored twice."""
+        """Return repeated lines: a watch may repeat a version later; an answer is at most stored twice."""
         again = [copy.deepcopy(line) for line in lines if self.rng.random() < self.distortion.doubled]
         for line in again:
             if "type" in line:
@@ -105,14 +106,14 @@ class Wire:
         return again
 
     def _stream(self, writes: list[Write], breaks: list[Break]) -> list[Json]:
-        """Carry one watch: listed at the beginning and after breaks, streamed in between."""
+        """Deliver one watch: lists at the beginning and after interruptions, a stream in between."""
         lines = self._listed([w for w in writes if w.at < self.begins_at], self.begins_at)
         delivered = {str(line["object"]["metadata"]["uid"]): line["object"] for line in lines}
         last = self.begins_at
         waiting = [write for write in writes if write.at >= self.begins_at]
         for gap in sorted(breaks, key=lambda gap: gap.begins_at):
             before = [w for w in waiting if w.at < gap.begins_at]
-            last = self._told(before, last, lines, delivered)
+            last = self._deliver(before, last, lines, delivered)
             waiting = waiting[len(before) :]
             last = max(last, gap.ends_at)
             if gap.how == "resume":
@@ -126,10 +127,10 @@ class Wire:
             ]
             delivered |= {str(w.object["metadata"]["uid"]): w.object for w in now}
             waiting = [w for w in waiting if w.at >= gap.ends_at]
-        self._told(waiting, last, lines, delivered)
+        self._deliver(waiting, last, lines, delivered)
         return [line for line in lines if self._kept(line)]
 
-    def _told(self, writes: list[Write], last: datetime, lines: list[Json], delivered: dict[str, Json]) -> datetime:
+    def _deliver(self, writes: list[Write], last: datetime, lines: list[Json], delivered: dict[str, Json]) -> datetime:
         for write in writes:
             lag = self.rng.uniform(0.003, 0.05)
             if self.rng.random() < self.distortion.late:
@@ -169,7 +170,7 @@ class Wire:
         return Break(begins, begins + timedelta(seconds=self.rng.uniform(low_s, high_s)), how)
 
     def _kept(self, line: Json) -> bool:
-        """A killed recorder takes its last, unstored lines with it."""
+        """Return whether a line was stored: a killed recorder loses its last, unstored lines."""
         if self.restart is None:
             return True
         begins = self.restart.begins_at - timedelta(seconds=_UNSTORED_S)
@@ -177,7 +178,7 @@ class Wire:
 
 
 class _Losses:
-    """Which events never arrive, each decided once for both APIs."""
+    """Lost events, drawn once for both APIs."""
 
     def __init__(self, rng: random.Random, chance: float) -> None:
         self._rng, self._chance = rng, chance

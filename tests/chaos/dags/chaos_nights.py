@@ -1,4 +1,4 @@
-"""One DAG for each experiment file beside this one: the shipped factory, on clusters that the tests disturb."""
+"""One DAG for each experiment file in this folder: the shipped factory, on clusters that the tests disturb."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Waiting for objects to vanish, with a limit that outlives the process that waits.
+"""Waiting for the deletion of objects, with a time limit that continues after a restart of the process.
 
-Knows no trial: which objects, and since when the limit counts, is said by the wait that uses it.
+This module knows no trial: the wait that uses it provides the objects and the start of the limit.
 """
 
 import asyncio
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """`limit_s` seconds from `started_at`, in the cluster's clock: a triggerer that begins again grants no new ones."""
+class Deadline:
+    """`limit_s` seconds from `started_at`, in the cluster's clock; a restarted triggerer does not extend it."""
 
     cluster: "Cluster"
     started_at: datetime
     limit_s: float
 
     def waited_s(self) -> float:
-        """Return how long it has been."""
+        """Return the cluster seconds since the start."""
         return (self.cluster.clock() - self.started_at).total_seconds()
 
     def left_s(self) -> float:
-        """Return how much is left, at least 0."""
+        """Return the remaining cluster seconds, at least 0."""
         return max(0.0, self.limit_s - self.waited_s())
 
     async def gone(self, resource: str, named: Mapping[str, str | None], namespace: str | None = None) -> bool:
-        """Wait until all objects are gone; return False when the limit was reached before.
+        """Wait until all objects are gone; return False if the limit is reached before.
 
-        `named`: name -> uid; None: whatever has that name.
+        `named`: name -> uid; None: any object of that name.
         """
         waits = (
             self.cluster.wait_gone(resource, name, namespace, uid=uid, timeout_s=self.left_s())

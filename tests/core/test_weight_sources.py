@@ -1,12 +1,12 @@
-"""Where weights come from, and which inputs may be others tomorrow."""
+"""Where weights come from, and which inputs may change under the same name."""
 
 from typing import Any
 
 import pytest
 import yaml
 
-from airflow_llm_provisioning.core.loading import moving_inputs, not_from_the_hub
 from airflow_llm_provisioning.core.trace import TraceView
+from airflow_llm_provisioning.core.weight_sources import not_from_the_hub, unpinned_inputs
 
 AT = "2026-05-04T12:00:00Z"
 
@@ -34,7 +34,7 @@ def view(*applications: dict[str, Any], revision: str = "") -> TraceView:
     ],
 )
 def test_a_hub_model_comes_from_the_hub(args: dict[str, Any]) -> None:
-    """Whatever reads its files afterwards."""
+    """A hub model's files come from the hub with every loader that reads them."""
     assert not_from_the_hub(view({"name": "llm", "args": args})) is None
 
 
@@ -49,8 +49,8 @@ def test_a_hub_model_comes_from_the_hub(args: dict[str, Any]) -> None:
     ],
 )
 def test_code_at_a_commit_stays(address: str) -> None:
-    """So does code that is in the image."""
-    assert moving_inputs(view({"name": "a", "runtime_env": {"working_dir": address}})) == ()
+    """Code at a commit, and code in the image, do not change."""
+    assert unpinned_inputs(view({"name": "a", "runtime_env": {"working_dir": address}})) == ()
 
 
 @pytest.mark.parametrize(
@@ -62,12 +62,12 @@ def test_code_at_a_commit_stays(address: str) -> None:
     ],
 )
 def test_code_behind_a_branch_or_a_tag_moves(runtime_env: dict[str, Any]) -> None:
-    """The origin's own working_dir was one."""
-    (told,) = moving_inputs(view({"name": "a", "runtime_env": runtime_env}))
+    """The origin's own working_dir was a branch."""
+    (told,) = unpinned_inputs(view({"name": "a", "runtime_env": runtime_env}))
     assert "names no commit" in told
 
 
 @pytest.mark.parametrize(("revision", "moves"), [("f39ac1d28e925b323eae81227eaba4464caced4e", 0), ("main", 1), ("", 0)])
 def test_a_model_without_a_commit_moves(revision: str, moves: int) -> None:
-    """`main` is whatever was pushed last; what the trace does not say is not held against it."""
-    assert len(moving_inputs(view(revision=revision))) == moves
+    """`main` may change with every push; a revision that the trace does not contain is not reported."""
+    assert len(unpinned_inputs(view(revision=revision))) == moves

@@ -1,5 +1,6 @@
-"""Where an application's weights come from, and which of its inputs may lead elsewhere tomorrow: read from Serve's
-configuration as it was submitted.
+"""Where an application's weights come from, and which of its inputs may change without a new name.
+
+The source is Serve's configuration as it was submitted.
 """
 
 import re
@@ -10,19 +11,20 @@ from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 from airflow_llm_provisioning.core.planned import PlannedFacts
 from airflow_llm_provisioning.core.trace.view import TraceView
 
-# vLLM 0.33 model_loader: these read files of their own kind, or none at all; all others take a hub model's safetensors.
+# vLLM 0.33 model_loader: these formats read other files; all other formats read a hub model's safetensors.
 _OWN_FILES: Final = frozenset({"tensorizer", "sharded_state", "runai_streamer_sharded", "ipc_cache", "modelexpress"})
 _MADE_UP: Final = "dummy"
 _FORMAT_KEYS: Final = frozenset({"load_format", "load-format"})
 _SOURCE_KEYS: Final = frozenset({"model", "model_source", "model-source"})
-# A commit, or any other hash of content, as a part of an address.
+# A commit or another content hash as a part of an address.
 _HASH = re.compile(r"(?=.*\d)[0-9a-f]{7,64}", flags=re.IGNORECASE)
 _ARCHIVES: Final = (".tar.gz", ".tgz", ".zip", ".jar", ".whl")
 
 
 def not_from_the_hub(view: TraceView) -> str | None:
-    """Return why the weights do not come through the hub's client, in one sentence, or None where they do (or where
-    the configuration does not say otherwise).
+    """Return why the weights are not downloaded by the hub's client, in one sentence.
+
+    None if they are, or if the configuration does not state it.
     """
     for application in view.applications:
         for key, value in _walk(application.get("args")):
@@ -32,12 +34,12 @@ def not_from_the_hub(view: TraceView) -> str | None:
     return None
 
 
-def moving_inputs(view: TraceView) -> tuple[str, ...]:
-    """Return a sentence for each input of the applications that may be another one tomorrow under the same name: code
-    behind a branch's or tag's address, a model without a commit.
+def unpinned_inputs(view: TraceView) -> tuple[str, ...]:
+    """Return a sentence for each input of the applications that may change under the same name: code at the address of
+    a branch or tag, or a model without a commit.
     """
     found = [
-        f"The application's {key} {address} names no commit: what it leads to may change between trials."
+        f"The application's {key} {address} names no commit: its content may change between trials."
         for application in view.applications
         for key in ("working_dir", "py_modules")
         for address in _addresses(dig(application, "runtime_env", key))
@@ -45,7 +47,7 @@ def moving_inputs(view: TraceView) -> tuple[str, ...]:
     ]
     revision = PlannedFacts.of(view.trial).model_revision
     if revision and not re.fullmatch(r"[0-9a-f]{40}", revision):
-        found.append(f"The model's revision {revision!r} is no commit: it may change between trials.")
+        found.append(f"The model's revision {revision!r} is not a commit: its content may change between trials.")
     return tuple(found)
 
 
@@ -61,9 +63,9 @@ def _walk(value: Any) -> Iterator[tuple[str, Any]]:
 
 def _format(value: Any) -> str | None:
     if value == _MADE_UP:
-        return "The engine's load_format is dummy: it makes its weights up and reads none."
+        return "The engine's load_format is dummy: it generates random weights and reads none."
     if value in _OWN_FILES:
-        return f"The engine's load_format is {value}: it reads files of its own, not the hub's."
+        return f"The engine's load_format is {value}: it reads other files than the hub's."
     return None
 
 
@@ -75,7 +77,7 @@ def _source(value: Any) -> str | None:
 
 
 def _addresses(value: Any) -> list[str]:
-    """Return the addresses among a value; what is no address is in the image already."""
+    """Return the addresses among the values; other values are already in the image."""
     given = [value] if isinstance(value, str) else [item for item in items(value) if isinstance(item, str)]
     return [item for item in given if "://" in item]
 
@@ -88,5 +90,5 @@ def _pinned(address: str) -> bool:
 def _stem(part: str) -> str:
     for ending in _ARCHIVES:
         part = part.removesuffix(ending)
-    # An archive may be called after its repository and its commit.
+    # An archive may be named after its repository and its commit.
     return part.rpartition("-")[2] or part

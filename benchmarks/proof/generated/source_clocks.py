@@ -1,10 +1,10 @@
-"""Who writes an instant down: each source by a clock of its own, as finely as the real one writes."""
+"""The clocks of the sources, and the formats of their stamps."""
 
 import random
 from datetime import datetime, timedelta
 from typing import Final
 
-# `ray-*`: the raylet and the autoscaler in a pod, `serve-*`: Serve's controller, replica and engine there.
+# `ray-*`: the raylet and the autoscaler in a pod; `serve-*`: Serve's controller, replica and engine there.
 SOURCES: Final = (
     "api",
     "operator",
@@ -20,18 +20,18 @@ SOURCES: Final = (
 )
 
 
-class Pens:
-    """Stamps as their sources write them. `skews`: by how many seconds each clock is ahead."""
+class SourceClocks:
+    """Writes stamps by the clocks of their sources. `skews`: the offset of each clock in seconds."""
 
     def __init__(self, rng: random.Random, skew_s: float) -> None:
         self.skews = {source: rng.uniform(-1, 1) * skew_s for source in SOURCES}
 
     def at(self, when: datetime, source: str) -> datetime:
-        """Return what a source's clock shows."""
+        """Return the time of a source's clock."""
         return when + timedelta(seconds=self.skews[source])
 
     def second(self, when: datetime, source: str) -> str:
-        """Write whole seconds, the rest cut off (metav1.Time)."""
+        """Write truncated whole seconds (metav1.Time)."""
         return self.at(when, source).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def micro(self, when: datetime, source: str) -> str:
@@ -39,11 +39,11 @@ class Pens:
         return self.at(when, source).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def milli(self, when: datetime, source: str) -> str:
-        """Write a log's milliseconds, without a zone (Python's logging)."""
+        """Write a log's milliseconds, without a time zone (Python's logging)."""
         return self.at(when, source).strftime("%Y-%m-%d %H:%M:%S,%f")[:-3]
 
     def yearless(self, when: datetime, source: str) -> str:
-        """Write vLLM's whole seconds, without year and zone."""
+        """Write vLLM's whole seconds, without year and time zone."""
         return self.at(when, source).strftime("%m-%d %H:%M:%S")
 
     def epoch_s(self, when: datetime, source: str) -> float:
@@ -56,5 +56,5 @@ class Pens:
 
 
 def written(when: datetime) -> str:
-    """Write an instant as the recorder does: its clock is the reference."""
+    """Write an instant by the recorder's clock, which is the reference."""
     return when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,7 +1,8 @@
-"""What a reader must know before trusting a trial's numbers, beside the contradictions between its milestones.
+"""Flags: what a reader must know before trusting a trial's numbers.
 
-What was not recorded, what lies in the deployment itself (an upgrade, no GPU, a restart), and what cannot be in any
-cluster. A flag is a word and a sentence; nothing here changes a number.
+The flags name gaps of the recording, properties of the deployment (an upgrade, no GPU, a restart) and content that no
+real cluster produces. Contradictions between milestones are flagged in `timeline`. A flag is a word and a sentence; it
+changes no number.
 """
 
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import Final
 
 from airflow_llm_provisioning.core.fields import mapping, text
 from airflow_llm_provisioning.core.instants import parse_stamp, seconds
-from airflow_llm_provisioning.core.timing.clocks import ALLOWANCE, Clocks
+from airflow_llm_provisioning.core.timing.clocks import DEFAULT_BOUND, Clocks
 from airflow_llm_provisioning.core.timing.engine_logs import LogReading
 from airflow_llm_provisioning.core.timing.milestones import ENDPOINT_READY
 from airflow_llm_provisioning.core.timing.pod_sources import gpu_resource
@@ -17,33 +18,36 @@ from airflow_llm_provisioning.core.timing.timeline import Flag, Timeline
 from airflow_llm_provisioning.core.trace.objects import container_statuses
 from airflow_llm_provisioning.core.trace.view import TraceView
 
-# Marks that say we deleted the RayService ourselves.
+# Marks that state that this trial deleted the RayService.
 DELETED_BY_US: Final = frozenset({"delete_started", "deleted_by_us"})
 
-# Marks of the recorder about what it missed.
+# Marks of the recorder about missing data.
 _GAPS: Final = frozenset({"not_recorded", "not_collected", "watch_interrupted", "cut_short"})
 
 
-def doubts_of(view: TraceView, clocks: Clocks, logs: LogReading, timeline: Timeline) -> list[Flag]:
+def flags_of(view: TraceView, clocks: Clocks, logs: LogReading, timeline: Timeline) -> list[Flag]:
     """Return the flags of a trace."""
     flags = [*_trace_flags(view), *_deployment_flags(view, timeline)]
-    flags += _life_flags(view)
+    flags += _lifetime_flags(view)
     flags += [
-        Flag("clock", f"the clock of {clock} is off by {seconds(lead.likely):.1f} s")
-        for clock, lead in clocks.leads.items()
-        if lead.low > ALLOWANCE or lead.high < -ALLOWANCE
+        Flag("clock", f"the clock of {clock} is off by {seconds(offset.likely):.1f} s")
+        for clock, offset in clocks.offsets.items()
+        if offset.low > DEFAULT_BOUND or offset.high < -DEFAULT_BOUND
     ]
     flags += [
         Flag(
-            "contradiction", f"{count} stamps of the clock of {clock} cannot be of it, by its others and their receipts"
+            "contradiction",
+            f"{count} stamps of the clock of {clock} contradict its other stamps and their receipt times",
         )
-        for clock, count in clocks.odd.items()
+        for clock, count in clocks.implausible.items()
     ]
     for note in logs.notes:
         kind, _, detail = note.partition(": ")
         flags.append(Flag(kind, detail))
     if view.end.get("outcome") == "ready" and timeline.get(ENDPOINT_READY) is None:
-        flags.append(Flag("contradiction", "the trace ends as ready and shows no ready endpoint that can be believed"))
+        flags.append(
+            Flag("contradiction", "the trace ends as ready but contains no ready endpoint without a contradiction")
+        )
     return flags
 
 
@@ -55,12 +59,14 @@ def _trace_flags(view: TraceView) -> list[Flag]:
         flags.append(Flag("origin", "the trace does not say whether it was measured or simulated"))
     flags += _gap_flags(view)
     if view.rayservice is None:
-        flags.append(Flag("no_rayservice", "the RayService of this trial was never seen"))
+        flags.append(Flag("no_rayservice", "the recording contains no RayService of this trial"))
     return flags
 
 
 def _gap_flags(view: TraceView) -> list[Flag]:
-    """Return what the recorder itself said it could not see, each kind once. NodeClaims exist only with Karpenter."""
+    """Return the gaps that the recorder marked, one flag per kind. NodeClaims exist only with Karpenter, so their
+    absence is no gap.
+    """
     told: dict[str, list[str]] = {}
     for mark in view.marks():
         what = text(mark.detail.get("what") or mark.detail.get("resource"))
@@ -79,18 +85,20 @@ def _deployment_flags(view: TraceView, timeline: Timeline) -> list[Flag]:
     if len(view.rayclusters) > 1:
         names = ", ".join(cluster.name for cluster in view.rayclusters)
         flags.append(
-            Flag("upgrade", f"the RayService made several RayClusters ({names}): the first to serve was analysed")
+            Flag("upgrade", f"the RayService created several RayClusters ({names}): the first that served was analysed")
         )
     if len(view.applications) > 1:
         flags.append(Flag("applications", f"{len(view.applications)} applications were deployed; all must be running"))
     if view.workers and not any(gpu_resource(pod) for pod in view.workers):
-        flags.append(Flag("no_gpu", "no worker asks for a GPU"))
+        flags.append(Flag("no_gpu", "no worker requests a GPU"))
     if not any(mapping(version.object.get("status")) for version in service.versions):
         flags.append(Flag("operator_silent", "the operator never wrote a status"))
     deleted = service.deleted
     finished = timeline.get(ENDPOINT_READY)
     if deleted and finished is None and not any(mark.name in DELETED_BY_US for mark in view.marks()):
-        flags.append(Flag("deleted", "the RayService was deleted before it was ready, and not by this trial"))
+        flags.append(
+            Flag("deleted", "the RayService was deleted before it was ready, by something other than this trial")
+        )
     return [*flags, *_restart_flags(view)]
 
 
@@ -103,14 +111,14 @@ def _restart_flags(view: TraceView) -> list[Flag]:
     ]
 
 
-def _life_flags(view: TraceView) -> Iterator[Flag]:
-    """An object is created once, and deleted after that, both by the API server's clock."""
-    for (resource, uid), told in sorted(view.lives.items()):
+def _lifetime_flags(view: TraceView) -> Iterator[Flag]:
+    """Flag objects that were created more than once, or deleted before their creation, by the API server's clock."""
+    for (resource, uid), told in sorted(view.lifetimes.items()):
         item = view.object_by_uid(resource, uid)
         named = f"{resource} {item.name if item else uid}"
         created = {stamp.at for life in told if (stamp := parse_stamp(life[0]))}
         deleted = {stamp.at for life in told if (stamp := parse_stamp(life[1]))}
         if len(created) > 1:
-            yield Flag("contradiction", f"{named} was created more than once, by its versions' creationTimestamps")
+            yield Flag("contradiction", f"{named} has versions with different creationTimestamps")
         if created and deleted and min(deleted) < min(created):
             yield Flag("contradiction", f"{named} was deleted before it was created")

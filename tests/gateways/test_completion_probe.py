@@ -1,4 +1,6 @@
-"""One valid answer through a Service is one replica's: the first of an unbroken row is the first completion."""
+"""One valid answer through a Service comes from one replica: the first answer of an uninterrupted series is the first
+completion.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,8 +11,8 @@ from kube_fake_api import FakeApi, fake_api
 
 from airflow_llm_provisioning.exceptions import ClusterUnreachableError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
-from airflow_llm_provisioning.gateways.recording import answering
-from airflow_llm_provisioning.gateways.recording.answering import Asking
+from airflow_llm_provisioning.gateways.recording import completion_probe
+from airflow_llm_provisioning.gateways.recording.completion_probe import CompletionProbe
 from airflow_llm_provisioning.gateways.recording.scope import Scope
 
 PATH = "/api/v1/namespaces/ml/services/llm-serve-svc:8000/proxy/v1/chat/completions"
@@ -24,14 +26,14 @@ async def api() -> AsyncIterator[FakeApi]:
 
 @pytest.fixture
 async def cluster(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
-    monkeypatch.setattr(answering, "PAUSE_REAL_S", 0.0)
-    monkeypatch.setattr(answering, "PAUSE_CLUSTER_S", 0.0)
+    monkeypatch.setattr(completion_probe, "PAUSE_REAL_S", 0.0)
+    monkeypatch.setattr(completion_probe, "PAUSE_CLUSTER_S", 0.0)
     async with Cluster.from_access(api.access(), name="test") as opened:
         yield opened
 
 
 def serve(api: FakeApi, *good: bool) -> list[bool]:
-    """Let the model answer validly or with an error, in turn, validly ever after; return how it was asked."""
+    """Let the model answer validly or with an error, in turn, then always validly; return the requests."""
     given: list[bool] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -44,33 +46,33 @@ def serve(api: FakeApi, *good: bool) -> list[bool]:
     return given
 
 
-def asking(cluster: Cluster, **completion: Any) -> Asking:
+def probe(cluster: Cluster, **completion: Any) -> CompletionProbe:
     asked = {"path": "/v1/chat/completions", "body": {"model": "phi"}, "expect_model": "phi", **completion}
-    return Asking(cluster, "ml", Scope({"namespace": "ml", "name": "llm", "uid": "u"}), asked)
+    return CompletionProbe(cluster, "ml", Scope({"namespace": "ml", "name": "llm", "uid": "u"}), asked)
 
 
-async def test_an_error_in_between_begins_the_row_anew(api: FakeApi, cluster: Cluster) -> None:
-    """The first completion is that of the row that lasted, and its time is the first one's, not the last one's."""
+async def test_an_error_restarts_the_series(api: FakeApi, cluster: Cluster) -> None:
+    """The first completion is that of the complete series, and its time is the time of its first answer."""
     given = serve(api, True, False, True, True, False)
     lines: list[Any] = []
-    at = await asking(cluster).first_valid(lines.append)
+    at = await probe(cluster).first_valid(lines.append)
     assert given == [True, False, True, True, False, True, True, True]
     marks = [line["object"] for line in lines]
     assert [mark["mark"] for mark in marks] == ["completion_refused", "first_completion"]
     assert marks[-1]["confirmed_by"] == 2
-    assert lines[-1]["received_at"] == answering.format_instant(at)
+    assert lines[-1]["received_at"] == completion_probe.format_instant(at)
     assert marks[-1]["asked_at"] <= lines[-1]["received_at"]
 
 
 async def test_more_replicas_must_answer_more_often(api: FakeApi, cluster: Cluster) -> None:
-    """So that a bad one among them is met."""
+    """More replicas need more answers, so that a bad one is found."""
     given = serve(api, *([True] * 15), False)
-    await asking(cluster, replicas=2).first_valid(lambda _line: None)
+    await probe(cluster, replicas=2).first_valid(lambda _line: None)
     assert len(given) == 32
 
 
-async def test_an_answer_without_end_is_left(api: FakeApi, cluster: Cluster) -> None:
-    """It is read as far as a completion may go, and no further."""
+async def test_an_endless_answer_is_abandoned(api: FakeApi, cluster: Cluster) -> None:
+    """An endless answer is read up to the limit of a completion, and no further."""
 
     async def endless(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

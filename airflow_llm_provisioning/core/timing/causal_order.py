@@ -1,14 +1,14 @@
-"""Which instants a trial must have passed, from what was deployed and what was found: the rest did not occur in it.
+"""Which milestones a trial must have passed, from its deployment and its trace. The others did not occur in it.
 
-A node that was there before has no boot; an image that was present has no pull; an engine of vLLM 0.5.4 compiles
-nothing. Where it cannot be told, the instant is expected, so that its phase is named even if it cannot be seen.
+An existing node has no boot, an image that is present has no pull, and the engine of vLLM 0.5.4 compiles nothing. If a
+trace does not decide this, the milestone is expected, so that its phase is named although it cannot be measured.
 """
 
 from collections.abc import Collection, Iterator
 
 from airflow_llm_provisioning.core.fields import mapping
 from airflow_llm_provisioning.core.timing.engine_logs import LogReading
-from airflow_llm_provisioning.core.timing.milestones import PHASE_OF, Route
+from airflow_llm_provisioning.core.timing.milestones import PHASE_OF, CausalOrder
 from airflow_llm_provisioning.core.timing.pod_sources import fresh_for, gpu_resource, init_container
 from airflow_llm_provisioning.core.timing.sources import ready_role
 from airflow_llm_provisioning.core.trace.objects import History, condition
@@ -19,10 +19,10 @@ _ENGINE = ("load_started", "compiled", "graphs_captured", "engine_ready")
 _INSTALLED = ("pip", "uv", "conda", "working_dir", "py_modules")
 
 
-def route_of(view: TraceView, logs: LogReading, seen: Collection[str]) -> Route:
-    """Return the route of a trial. `seen`: the milestones that some source shows."""
+def causal_order_of(view: TraceView, logs: LogReading, seen: Collection[str]) -> CausalOrder:
+    """Return the causal order of a trial. `seen`: the milestones with at least one observation."""
     absent = set(_absent(view, logs, seen)) - set(seen)
-    return Route((name for name in PHASE_OF if name not in absent), ready_pod=ready_role(view))
+    return CausalOrder((name for name in PHASE_OF if name not in absent), ready_pod=ready_role(view))
 
 
 def _absent(view: TraceView, logs: LogReading, seen: Collection[str]) -> Iterator[str]:
@@ -57,7 +57,10 @@ def _absent_of_pod(view: TraceView, pod: History) -> Iterator[str]:
 
 
 def _absent_of_engine(logs: LogReading, seen: Collection[str]) -> Iterator[str]:
-    """Absence counts only in a log that was read to its end, which a later line of the same engine shows."""
+    """Yield the engine milestones that did not occur.
+
+    Absence counts only in a log that was read to its end; a later line of the same engine proves that.
+    """
     vllm = bool(logs.all("load_started") or logs.all("engine_starting") or logs.all("engine_ready"))
     old = any("Initializing an LLM engine" in entry.text for entry in logs.all("engine_starting"))
     complete = "engine_ready" in seen or bool(logs.all("replica_initialised") and (old or not vllm))

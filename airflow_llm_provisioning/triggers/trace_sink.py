@@ -1,4 +1,4 @@
-"""Where a wait keeps its trace: the results store, one for all waits of a process, written to beside the event loop."""
+"""Stores the trace of a wait: one results store for all waits of a process, written outside the event loop."""
 
 import asyncio
 import threading
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.store import ResultsStore
 
 
-class Keeping:
-    """One trial's trace in a store; without a store nothing is kept, because outside every experiment nobody asked."""
+class TraceSink:
+    """One trial's trace in a store. Without a store nothing is kept: outside an experiment no trace is requested."""
 
     def __init__(self, store: "ResultsStore | None", trial_id: str) -> None:
         self._store = store
@@ -21,14 +21,14 @@ class Keeping:
     async def append(self, lines: Sequence[bytes]) -> None:
         """Add encoded lines as one chunk."""
         if self._store is not None:
-            # Packing takes milliseconds, and hundreds of other waits may want to act on theirs.
-            await _beside(self._append, self._store, lines)
+            # Packing takes milliseconds and must not delay the events of other waits.
+            await _in_thread(self._append, self._store, lines)
 
     async def stored(self) -> Sequence[Mapping[str, Any]]:
-        """Return what an earlier process kept of this trace; nothing where that cannot be read as a trace."""
+        """Return the lines that an earlier process stored of this trace; empty if they are not readable as a trace."""
         found: Sequence[Mapping[str, Any]] = ()
         if self._store is not None:
-            found = await _beside(self._stored, self._store)
+            found = await _in_thread(self._stored, self._store)
         return found
 
     def _append(self, store: "ResultsStore", lines: Sequence[bytes]) -> None:
@@ -48,39 +48,41 @@ class Keeping:
 
 
 @asynccontextmanager
-async def keeping(conn_id: str | None, trial_id: str) -> AsyncIterator[Keeping]:
-    """Open the store of a connection for one trial; closed when the last wait that uses it ends. Raises StoreError."""
+async def open_trace_sink(conn_id: str | None, trial_id: str) -> AsyncIterator[TraceSink]:
+    """Open the store of a connection for one trial; it is closed when the last wait that uses it ends. Raises
+    StoreError.
+    """
     if conn_id is None or not trial_id:
-        yield Keeping(None, trial_id)
+        yield TraceSink(None, trial_id)
         return
     from asgiref.sync import sync_to_async
 
-    # Airflow reads a connection in a thread of a triggerer only through asgiref.
+    # In a thread of a triggerer, Airflow reads a connection only through asgiref.
     store = await sync_to_async(_STORES.take, thread_sensitive=False)(conn_id)
     try:
-        yield Keeping(store, trial_id)
+        yield TraceSink(store, trial_id)
     finally:
-        await asyncio.shield(_beside(_STORES.give_back, conn_id))
+        await asyncio.shield(_in_thread(_STORES.give_back, conn_id))
 
 
-# A store that is slow or locked must hold up nothing but itself: in the loop's own threads aiohttp looks up names and
-# credentials for every request of every wait.
+# A slow or locked store must not delay other work: aiohttp uses the loop's default threads for DNS and credentials of
+# every request of every wait.
 _THREADS: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="traces")
 
 
-async def _beside(work: Callable[..., Any], *arguments: Any) -> Any:
+async def _in_thread(work: Callable[..., Any], *arguments: Any) -> Any:
     return await asyncio.get_running_loop().run_in_executor(_THREADS, work, *arguments)
 
 
 class _Stores:
-    """The stores that are open in this process, by connection: a pool of connections each, however many trials."""
+    """The open stores of this process, by connection: one pool of connections each, for all trials."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: dict[str, tuple[ResultsStore, int]] = {}
 
     def take(self, conn_id: str) -> "ResultsStore":
-        """Return the store of a connection, opened by the first who wants it."""
+        """Return the store of a connection, and open it for the first user."""
         from airflow_llm_provisioning.connections import open_store
 
         with self._lock:
@@ -89,7 +91,7 @@ class _Stores:
             return store
 
     def give_back(self, conn_id: str) -> None:
-        """Close the store of a connection where nobody else uses it."""
+        """Close the store of a connection after its last user."""
         with self._lock:
             store, users = self._open.pop(conn_id)
             if users > 1:

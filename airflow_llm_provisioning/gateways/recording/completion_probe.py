@@ -1,7 +1,7 @@
-"""Asks the served model until it answers validly: the endpoint is ready, but does it serve?
+"""Probes the served model until its completions are valid.
 
-It asks through the Service, as users do, and so cannot choose who answers: one valid answer may be the one good
-replica's. The first valid completion is therefore the first of an unbroken row of them.
+The probe goes through the Service, like a user's request, so it cannot choose the replica. One valid answer may come
+from the only good replica. The first valid completion is therefore the first of an uninterrupted series of valid ones.
 """
 
 import asyncio
@@ -20,21 +20,21 @@ from airflow_llm_provisioning.gateways.recording.scope import Scope
 SERVE_PORT: Final = 8000
 PAUSE_CLUSTER_S: Final = 0.5
 PAUSE_REAL_S: Final = 0.1
-# An unbroken row of valid answers: for one replica, so that no server that errs now and then passes; for several, so
-# many for each that a bad one of them answers in between (one of eight stays away with a chance of 2 in 10,000).
-ROW_ALONE: Final = 3
-ROW_PER_REPLICA: Final = 8
-# No completion of a few tokens is longer.
-LONGEST_ANSWER_BYTES: Final = 1 << 20
-# A first completion may still compile; one that takes longer is asked again.
+# Length of the series. One replica: a server that sometimes fails must not pass. Several replicas: so many per replica
+# that a bad one answers within the series (one bad replica of eight is missed with a probability of 2 in 10,000).
+SERIES_ONE_REPLICA: Final = 3
+SERIES_PER_REPLICA: Final = 8
+# A completion of a few tokens is never longer.
+MAX_ANSWER_BYTES: Final = 1 << 20
+# The first completion may still compile; a request that takes longer is repeated.
 ANSWER_CLUSTER_S: Final = 60.0
 ANSWER_REAL_S: Final = 5.0
 
 
-class Asking:
-    """The attempts at a first completion. `flaw`: what was wrong with the last one.
+class CompletionProbe:
+    """The requests for a first completion. `flaw`: the fault of the last answer.
 
-    `completion`: {path, body, expect_model, replicas?}; `replicas`: how many stand behind the Service, 1 if not said.
+    `completion`: {path, body, expect_model, replicas?}; `replicas`: number of replicas behind the Service, default 1.
     """
 
     def __init__(self, cluster: Cluster, namespace: str, scope: Scope, completion: Mapping[str, Any]) -> None:
@@ -42,29 +42,29 @@ class Asking:
         self._namespace = namespace
         self._scope = scope
         self._completion = completion
-        self.flaw = "not asked yet"
+        self.flaw = "no request sent yet"
 
     async def first_valid(self, emit: Emit) -> datetime:
-        """Ask until answers are valid in an unbroken row, and return when the first of it was received; marks each new
-        flaw and the success.
+        """Send requests until a series of answers is valid, and return when the first answer of it was received. Mark
+        each new fault and the success.
         """
         replicas = int(self._completion.get("replicas") or 1)
-        wanted = ROW_ALONE if replicas == 1 else ROW_PER_REPLICA * replicas
-        row: list[tuple[datetime, datetime]] = []
-        while len(row) < wanted:
+        wanted = SERIES_ONE_REPLICA if replicas == 1 else SERIES_PER_REPLICA * replicas
+        series: list[tuple[datetime, datetime]] = []
+        while len(series) < wanted:
             asked_at = self._cluster.clock()
             found = await self._ask()
             received_at = self._cluster.clock()
             if found is None:
-                row.append((asked_at, received_at))
+                series.append((asked_at, received_at))
                 continue
-            row.clear()
+            series.clear()
             if found != self.flaw:
                 self.flaw = found
                 emit(mark_line(received_at, "completion_refused", why=found, **self._detail(asked_at)))
             await asyncio.sleep(max(PAUSE_REAL_S, self._cluster.real_seconds(PAUSE_CLUSTER_S)))
-        asked_at, received_at = row[0]
-        emit(mark_line(received_at, "first_completion", confirmed_by=len(row) - 1, **self._detail(asked_at)))
+        asked_at, received_at = series[0]
+        emit(mark_line(received_at, "first_completion", confirmed_by=len(series) - 1, **self._detail(asked_at)))
         return received_at
 
     def _detail(self, asked_at: datetime) -> dict[str, str]:
@@ -81,7 +81,7 @@ class Asking:
                 method="POST",
                 body=self._completion["body"],
                 timeout_s=timeout_s,
-                at_most_bytes=LONGEST_ANSWER_BYTES,
+                at_most_bytes=MAX_ANSWER_BYTES,
             )
         except ClusterError as error:
             return str(error)
