@@ -292,5 +292,5 @@ def reference(experiment: Experiment, cloud: str) -> dict[str, Any]:
     """Return how a cloud of the experiment is opened."""
     if cloud == "generic":
         return {"cloud": "generic"}
-    target = next(item for item in experiment.targets if item.cloud == cloud and item.delivery != "pull")
+    target = next(item for item in experiment.targets if item.cloud == cloud and item.nodes.features)
     return target.cloud_reference() or {}

@@ -11,8 +11,7 @@ from simulator_in_background import BackgroundSimulator
 from airflow_llm_provisioning.connections import open_cloud, open_store
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.core.treatments import TREATMENTS, plan_serving, preparation_steps
-from airflow_llm_provisioning.core.workload import workload
+from airflow_llm_provisioning.core.treatments import known_treatments, plan_deployment, steps_of
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError, ProvisioningError
 from airflow_llm_provisioning.gateways.clouds.base import Owned
 from airflow_llm_provisioning.operators import BuildServingImage
@@ -35,14 +34,14 @@ def test_an_unknown_verb_is_refused(experiment: Experiment, cloud: str) -> None:
 def test_the_treatments_preparations_are_verbs_of_their_cloud(experiment: Experiment, cloud: str) -> None:
     """What a variant needs prepared, its cloud can do."""
     verbs = set(open_cloud(reference(experiment, cloud)).verbs())
-    assert set(preparation_steps("improved", cloud)) - {"warm_image"} <= verbs
+    assert {step.name for step in steps_of(experiment.treatments("improved", cloud))} - {"warm_image"} <= verbs
 
 
 @pytest.mark.usefixtures("_reached")
 @pytest.mark.parametrize("cloud", ALL)
 def test_claims_that_cannot_be_told_are_unknown(experiment: Experiment, cloud: str) -> None:
     """One answer per claim, in order; nothing is known of a trial without facts, and of a claim nobody knows."""
-    claims = [*dict.fromkeys(claim for item in TREATMENTS for claim in item.claims), "made_up"]
+    claims = [*dict.fromkeys(claim for item in known_treatments().values() for claim in item.claims), "made_up"]
     found = open_cloud(reference(experiment, cloud)).verify(claims, {})
     assert [item.claim for item in found if item.claim in claims] == claims
     assert not [item for item in found if item.holds is True]
@@ -67,8 +66,8 @@ def test_a_build_is_kept_found_again_and_listed(experiment: Experiment, cloud: s
     """The operator through the triggerer: image with digest and size, a row beside the results, simulated; the same
     recipe again is the same image, reused; what was made is listed by tag.
     """
-    target = next(item for item in experiment.targets if item.cloud == cloud and item.delivery != "pull")
-    recipe = plan_serving(workload(experiment.profile), "improved", cloud).recipe
+    target = next(item for item in experiment.targets if item.cloud == cloud and item.nodes.features)
+    recipe = plan_deployment(experiment.workloads[0], experiment.treatments("improved", cloud)).recipe
     built = []
     for _ in range(2):
         operator = BuildServingImage(
