@@ -35,7 +35,7 @@ def checked(experiment: Experiment) -> Experiment:
     """Return the experiment, or raise what makes one of its cells impossible."""
     from airflow_llm_provisioning.core.treatments import check_target
     from airflow_llm_provisioning.core.workload import workload
-    from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS, gke_nodes, luna
+    from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS, shared_cluster_problems
 
     workload(experiment.profile)
     for target in experiment.targets:
@@ -46,10 +46,7 @@ def checked(experiment: Experiment) -> Experiment:
             raise ConfigurationError(
                 f"Target {target.name!r} cannot get its nodes from {autoscaler.name}: {' '.join(problems)}"
             )
-    shared = [
-        *luna.shared_cluster_problems(experiment.targets),
-        *gke_nodes.shared_cluster_problems(experiment.targets),
-    ]
+    shared = shared_cluster_problems(experiment.targets)
     if shared:
         raise ConfigurationError(" ".join(shared))
     return experiment

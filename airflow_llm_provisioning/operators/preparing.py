@@ -1,7 +1,7 @@
 """What the preparation operators do, below Airflow's words: start, apply, warm, and keep the row."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 def start_operation(cloud: Mapping[str, Any], verb: str, request: Mapping[str, Any], results_conn_id: str) -> Operation:
     """Open the cloud and start one operation; its intent is in the ledger when this returns."""
-    from airflow_llm_provisioning.connections import cluster_clock, open_cloud
+    from airflow_llm_provisioning.connections import cluster_clock, opened_cloud
 
     clock = asyncio.run(cluster_clock(cloud.get("cluster")))
-    return open_cloud(cloud, results_conn_id=results_conn_id, clock=clock.now).start(verb, request)
+    with opened_cloud(cloud, results_conn_id=results_conn_id, clock=clock.now) as opened:
+        return opened.start(verb, request)
 
 
 def content_of(operation: Operation) -> str:
@@ -161,6 +162,18 @@ async def pull_secrets(cluster_reference: Mapping[str, Any]) -> list[str]:
     return [str(entry["name"]) for entry in (account or {}).get("imagePullSecrets") or ()]
 
 
+def cluster_fact(name: str, cluster_reference: Mapping[str, Any]) -> Any:
+    """Return a fact of the cluster that a cloud's verb asks for by name (`CloudDescriptor.cluster_facts`)."""
+    if name not in _CLUSTER_FACTS:
+        raise ConfigurationError(f"A cloud asks for {name!r} of the cluster: known are {', '.join(_CLUSTER_FACTS)}.")
+    return asyncio.run(_CLUSTER_FACTS[name](cluster_reference))
+
+
+_CLUSTER_FACTS: Final[Mapping[str, Callable[[Mapping[str, Any]], Coroutine[Any, Any, Any]]]] = {
+    "image_pull_secrets": pull_secrets
+}
+
+
 async def restart(cluster: "Cluster", namespace: str, deployment: str) -> None:
     """Restart a deployment that must exist."""
     if await cluster.get("deployments", deployment, namespace) is None:
@@ -286,11 +299,12 @@ def finish_warming(
     """Keep the preparation's row and return its result."""
     from airflow_llm_provisioning.core.experiment import Target
     from airflow_llm_provisioning.core.names import fingerprint
-    from airflow_llm_provisioning.gateways.clouds.prices import node_price
+    from airflow_llm_provisioning.gateways.clouds.registry import cloud_named
 
     target = Target.from_dict(target_data)
     result = {key: event[key] for key in ("pod", "node", "instance_type", "pulled_s", "seconds", "node_s")}
-    price, basis = node_price(target.cloud, event["region"], event["instance_type"], event["node_s"])
+    prices = cloud_named(target.cloud).node_prices
+    price, basis = prices.price(event["region"], event["instance_type"], event["node_s"])
     result |= {"price_usd": price, "price_basis": basis}
     save_preparation(
         cloud={"cloud": target.cloud, "cluster": target.cluster_reference()},

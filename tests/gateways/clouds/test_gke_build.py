@@ -272,7 +272,7 @@ def test_bad_request_is_named(google: GoogleProject, change: dict[str, str], sai
 
 def test_request_without_recipe_and_unknown_verb_are_named(google: GoogleProject) -> None:
     """What is missing, and what there is instead."""
-    with pytest.raises(ConfigurationError, match="lacks 'recipe'"):
+    with pytest.raises(ConfigurationError, match="build_image on GKE cannot work: `recipe` is missing"):
         google.cloud().start("build_image", {})
     with pytest.raises(ConfigurationError, match="build_image, enable_streaming, set_up_node_pool"):
         google.cloud().start("snapshot_image", {})

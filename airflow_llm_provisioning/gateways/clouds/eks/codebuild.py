@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, absent, error_code, pairs
-from airflow_llm_provisioning.gateways.clouds.eks.marks import name_of, tags_of
 from airflow_llm_provisioning.gateways.clouds.eks.names import EksNames
-from airflow_llm_provisioning.gateways.clouds.eks.steps import StepFailedError
+from airflow_llm_provisioning.gateways.clouds.eks.tags import name_of, tags_of
+from airflow_llm_provisioning.gateways.clouds.operation_driver import StepFailedError
 
 PROJECT_LIFETIME: Final = timedelta(hours=6)
 # CodeBuild's clock and ours may differ a little.

@@ -6,7 +6,7 @@ from typing import Any
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.base import Evidence
 from airflow_llm_provisioning.gateways.clouds.gke.clusters import ClusterView, read_cluster
-from airflow_llm_provisioning.gateways.clouds.gke.images import ImageName, prewarmed
+from airflow_llm_provisioning.gateways.clouds.gke.images import RegistryImage, prewarmed
 from airflow_llm_provisioning.gateways.clouds.gke.services import STREAMING_API, streaming_api_state
 from airflow_llm_provisioning.gateways.clouds.gke.steps import Project
 
@@ -69,7 +69,7 @@ def _streamed(project: Project, claim: str, facts: Mapping[str, Any]) -> Evidenc
 
 def _warm(project: Project, claim: str, facts: Mapping[str, Any]) -> Evidence:
     source = "artifactregistry.repositories.checkPrewarmedArtifact"
-    image, digest = ImageName.parse(str(facts.get("image", ""))), facts.get("digest")
+    image, digest = RegistryImage.parse(str(facts.get("image", ""))), facts.get("digest")
     if digest and prewarmed(project, image, str(digest)):
         return Evidence(claim, True, f"Google's cache in {project.region} holds {digest}.", source)
     return Evidence(claim, None, "Not prewarmed on request; whether a pull warmed it, Google does not say.", source)
