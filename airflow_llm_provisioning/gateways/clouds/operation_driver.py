@@ -1,171 +1,35 @@
 """One state machine for the long operations of every cloud: checked, moved step by step, cleaned up after a failure.
 
 A verb says what is checked before it begins, what its steps are, what must be deleted after a failure, and what it
-made. The driver does the rest alike for all: time limits, errors that pass by waiting, pauses that a cloud asks for,
-clean-up, the form of the result. A poll never sleeps. It knows no cloud, no SDK and no verb.
+made (`verbs.py`). The driver does the rest alike for all: time limits, errors that pass by waiting, pauses that a cloud
+asks for, clean-up, the form of the result. A poll never sleeps. It knows no cloud, no SDK and no verb.
 
-Every step must find what an earlier run of the same operation made: a killed triggerer begins again with the first
-operation. A look at the cloud comes first and the time limit last, so what is done in time is done even if the look is
-late.
+A look at the cloud comes first and the time limit last, so what is done in time is done even if the look is late.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
-from airflow_llm_provisioning.core.operation import KEEP_DAYS, Operation
-from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError, ProvisioningError
-
-NEXT: Final = "<next>"
-END: Final = "<end>"
-_AGAIN: Final = "<again>"
-
-
-class TransientError(CloudError):
-    """The cloud could not answer now, or its answer was lost: the same look may be repeated later.
-
-    `retry_after_s`: how long the cloud asked to be left alone, None where it did not say. `refused_token`: the
-    credentials were refused, not the call: the next look needs fresh ones.
-    """
-
-    def __init__(self, message: str, *, retry_after_s: float | None = None, refused_token: bool = False) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
-        self.refused_token = refused_token
-
-
-class StepFailedError(CloudError):
-    """A step ended badly. The message is a clause without a full stop; the driver adds the verb and the step."""
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What one look at the cloud found. Made by `done`, `not_yet`, `go_to` and `finished`."""
-
-    to: str
-    words: str | None
-    progress: Mapping[str, Any]
-
-
-def done(words: str | None = None, /, **progress: Any) -> Look:
-    """Go on to the next step in the same poll, and remember `progress`."""
-    return Look(NEXT, words, progress)
-
-
-def not_yet(words: str | None = None, /, **progress: Any) -> Look:
-    """Look again at the next poll; `words` say where the step stands."""
-    return Look(_AGAIN, words, progress)
-
-
-def go_to(step: str, words: str | None = None, /, **progress: Any) -> Look:
-    """Go on with another step at the next poll; its time limit begins now."""
-    return Look(step, words, progress)
-
-
-def finished(words: str | None = None, /, **progress: Any) -> Look:
-    """End the operation well: what it is for exists."""
-    return Look(END, words, progress)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of a verb.
-
-    `look` is short, idempotent and safe to repeat after a crash. It raises TransientError for what passes by waiting,
-    and any other ProvisioningError to end the operation. `limit_s` counts from the step's begin; None: only the verb's
-    own limit counts. `what`: subject of the sentence about the limit. `timed`: its seconds are a phase of the result.
-    """
-
-    name: str
-    look: Callable[[Operation], Look]
-    limit_s: float | None = None
-    what: str | None = None
-    timed: bool = True
-
+from airflow_llm_provisioning.core.operation import Operation
+from airflow_llm_provisioning.exceptions import ConfigurationError, ProvisioningError
+from airflow_llm_provisioning.gateways.clouds.verbs import (
+    AGAIN,
+    END,
+    NEXT,
+    RetryPolicy,
+    Step,
+    StepFailedError,
+    TransientError,
+    Verb,
+    done,
+    raise_problems,
+)
 
 _ERRORS: Final = (ProvisioningError, LookupError, TypeError, ValueError)
 _CHECKING: Final = Step("checking", lambda _: done(), limit_s=900.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a verb made: `made` is its own part of the result, the rest is the same for every verb.
-
-    `seconds`: None for the time since the operation began. `phases`: name -> seconds; None for the timed steps.
-    """
-
-    made: Mapping[str, Any]
-    reused: bool
-    price_usd: float | None
-    price_basis: str
-    seconds: float | None = None
-    phases: Mapping[str, float] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How long errors that pass by waiting are waited for, beside the step's limit.
-
-    `limit_s`: without a single answer for so long, the operation fails; None: only the step's limit counts.
-    `refused_tokens`: so many refusals of credentials in a row end it.
-    """
-
-    limit_s: float | None = None
-    refused_tokens: int | None = None
-
-
-class Verb(ABC):
-    """One long operation of a cloud. `limit_s`: seconds the whole operation may take, None without such a limit."""
-
-    name: ClassVar[str]
-    limit_s: ClassVar[float | None] = None
-
-    def problems(self, request: Mapping[str, Any]) -> Sequence[str]:
-        """Return what is wrong with the request itself, in clauses; the cloud is not asked."""
-        return ()
-
-    @abstractmethod
-    def begin(self, operation: Operation) -> Look:
-        """Check everything that can be known before money is spent, and write the intents in the ledger.
-
-        Nothing billable is begun. `finished` where what was asked for exists already, else `done`. Raises a
-        ConfigurationError or CloudError that names all problems.
-        """
-
-    @abstractmethod
-    def steps(self, operation: Operation) -> Sequence[Step]:
-        """Return the steps in their order."""
-
-    @abstractmethod
-    def clean_up(self, operation: Operation) -> Iterable[str]:
-        """Delete what must not stay after a failure; return, in words, what still stands. Repeated until nothing does.
-
-        Never called before `begin` has ended, because nothing is begun before that.
-        """
-
-    @abstractmethod
-    def outcome(self, operation: Operation, seconds: float) -> Outcome:
-        """Return what the ended operation made. `seconds`: since its start."""
-
-
-def started_at(operation: Operation) -> datetime:
-    """Return when `start` was called."""
-    return datetime.fromisoformat(str(operation.progress["started_at"]))
-
-
-def keep_until(operation: Operation) -> datetime:
-    """Return until when what the operation makes is to be kept: `keep_days` of the request from its start."""
-    return started_at(operation) + timedelta(days=float(operation.request.get("keep_days") or KEEP_DAYS))
-
-
-def raise_problems(attempt: str, problems: Iterable[str], kind: type[ProvisioningError] = ConfigurationError) -> None:
-    """Raise one error that names every problem; without problems, nothing."""
-    found = [problem.rstrip(".") for problem in problems]
-    if found:
-        raise kind(f"{attempt} cannot work: {'; '.join(found)}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +108,7 @@ class OperationDriver:
         except _ERRORS as error:
             return self._stopped(verb, step, operation, error), False
         operation = _answered(operation).at(found.words or step.name, **found.progress)
-        if found.to == _AGAIN:
+        if found.to == AGAIN:
             return self._within_limits(verb, step, operation), False
         operation = self._timed(step, operation)
         following = _after(verb, operation, step) if found.to == NEXT else found.to

@@ -20,7 +20,7 @@ from airflow_llm_provisioning.core.names import (
     read_expiry,
 )
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.gateways.clouds.operation_driver import keep_until
+from airflow_llm_provisioning.gateways.clouds.verbs import keep_until
 
 OUR_KEYS: Final = (LABEL_MANAGED_BY, LABEL_CONTENT, LABEL_TARGET, LABEL_EXPIRES)
 

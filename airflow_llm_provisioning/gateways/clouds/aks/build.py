@@ -29,7 +29,8 @@ from airflow_llm_provisioning.gateways.clouds.aks.arm import (
     is_absent,
 )
 from airflow_llm_provisioning.gateways.clouds.aks.tags import word
-from airflow_llm_provisioning.gateways.clouds.operation_driver import (
+from airflow_llm_provisioning.gateways.clouds.tags import preparation_tags_of
+from airflow_llm_provisioning.gateways.clouds.verbs import (
     Look,
     Outcome,
     Step,
@@ -41,7 +42,6 @@ from airflow_llm_provisioning.gateways.clouds.operation_driver import (
     keep_until,
     not_yet,
 )
-from airflow_llm_provisioning.gateways.clouds.tags import preparation_tags_of
 from airflow_llm_provisioning.gateways.ledger import Entry
 
 KIND: Final = "image"

@@ -24,7 +24,8 @@ from airflow_llm_provisioning.gateways.clouds.aks.node_pool import SetUpNodePool
 from airflow_llm_provisioning.gateways.clouds.aks.owned import OwnedOnAzure
 from airflow_llm_provisioning.gateways.clouds.aks.streaming import EnableStreaming
 from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess, Evidence, Owned
-from airflow_llm_provisioning.gateways.clouds.operation_driver import OperationDriver, RetryPolicy, Verb
+from airflow_llm_provisioning.gateways.clouds.operation_driver import OperationDriver
+from airflow_llm_provisioning.gateways.clouds.verbs import RetryPolicy, Verb
 from airflow_llm_provisioning.gateways.ledger import Ledger, LedgerEntries
 
 # The application that Entra-integrated AKS API servers accept tokens for (AKS docs, kubelogin-authentication).

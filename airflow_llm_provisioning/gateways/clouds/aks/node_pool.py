@@ -27,7 +27,8 @@ from airflow_llm_provisioning.gateways.clouds.aks.pools import (
 )
 from airflow_llm_provisioning.gateways.clouds.aks.tags import AZURE_TAGS, word
 from airflow_llm_provisioning.gateways.clouds.aks.taints import as_aks_writes, untolerated
-from airflow_llm_provisioning.gateways.clouds.operation_driver import (
+from airflow_llm_provisioning.gateways.clouds.tags import preparation_tags_of
+from airflow_llm_provisioning.gateways.clouds.verbs import (
     Look,
     Outcome,
     Step,
@@ -37,7 +38,6 @@ from airflow_llm_provisioning.gateways.clouds.operation_driver import (
     not_yet,
     raise_problems,
 )
-from airflow_llm_provisioning.gateways.clouds.tags import preparation_tags_of
 
 
 class SetUpNodePool(Verb):

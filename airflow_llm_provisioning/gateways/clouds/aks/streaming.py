@@ -25,7 +25,8 @@ from airflow_llm_provisioning.gateways.clouds.aks.streaming_checks import (
     request_problems,
 )
 from airflow_llm_provisioning.gateways.clouds.aks.tags import word
-from airflow_llm_provisioning.gateways.clouds.operation_driver import (
+from airflow_llm_provisioning.gateways.clouds.tags import preparation_tags_of
+from airflow_llm_provisioning.gateways.clouds.verbs import (
     Look,
     Outcome,
     Step,
@@ -37,7 +38,6 @@ from airflow_llm_provisioning.gateways.clouds.operation_driver import (
     raise_problems,
     started_at,
 )
-from airflow_llm_provisioning.gateways.clouds.tags import preparation_tags_of
 
 KIND: Final = "streaming_artifact"
 FEATURE: Final = ("Microsoft.ContainerService", "ArtifactStreamingPreview")

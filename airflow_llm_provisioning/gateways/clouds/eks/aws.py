@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Literal
 
 from airflow_llm_provisioning.exceptions import CloudError, MissingExtraError
-from airflow_llm_provisioning.gateways.clouds.operation_driver import StepFailedError, TransientError
+from airflow_llm_provisioning.gateways.clouds.verbs import StepFailedError, TransientError
 
 try:
     from boto3 import Session as Session

@@ -18,7 +18,7 @@ from airflow_llm_provisioning.gateways.clouds.eks.names import DOCS, EksNames
 from airflow_llm_provisioning.gateways.clouds.eks.source import BUILDSPEC, build_source
 from airflow_llm_provisioning.gateways.clouds.eks.tags import by_content, name_of
 from airflow_llm_provisioning.gateways.clouds.eks.verb import EksVerb
-from airflow_llm_provisioning.gateways.clouds.operation_driver import Look, Step, StepFailedError, done, not_yet
+from airflow_llm_provisioning.gateways.clouds.verbs import Look, Step, StepFailedError, done, not_yet
 from airflow_llm_provisioning.gateways.ledger import LedgerEntries
 
 DEFAULT_REPOSITORY: Final = "ray-serving"

@@ -16,7 +16,7 @@ from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, er
 from airflow_llm_provisioning.gateways.clouds.eks.names import EksNames
 from airflow_llm_provisioning.gateways.clouds.eks.nodes import DATA_DEVICE
 from airflow_llm_provisioning.gateways.clouds.eks.tags import name_of, tags_of
-from airflow_llm_provisioning.gateways.clouds.operation_driver import StepFailedError, started_at
+from airflow_llm_provisioning.gateways.clouds.verbs import StepFailedError, started_at
 from airflow_llm_provisioning.gateways.ledger import LedgerEntries
 
 # The sample's own values for the data volume: the pull is bound by its throughput, not by the network.

@@ -12,7 +12,7 @@ from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, absent, error_code, pairs
 from airflow_llm_provisioning.gateways.clouds.eks.names import EksNames
 from airflow_llm_provisioning.gateways.clouds.eks.tags import name_of, tags_of
-from airflow_llm_provisioning.gateways.clouds.operation_driver import StepFailedError
+from airflow_llm_provisioning.gateways.clouds.verbs import StepFailedError
 
 PROJECT_LIFETIME: Final = timedelta(hours=6)
 # CodeBuild's clock and ours may differ a little.

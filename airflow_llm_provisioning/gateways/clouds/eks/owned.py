@@ -10,14 +10,7 @@ from typing import Any, Final, TypeVar
 from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, OWNER
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.base import Owned
-from airflow_llm_provisioning.gateways.clouds.eks.aws import (
-    AWS_ERRORS,
-    Aws,
-    absent,
-    error_code,
-    filters,
-    from_pairs,
-)
+from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, absent, error_code, filters, from_pairs
 from airflow_llm_provisioning.gateways.clouds.eks.tags import AWS_TAGS, NAME_PREFIX
 from airflow_llm_provisioning.gateways.ledger import LedgerEntries
 

@@ -6,16 +6,9 @@ It is made only where a preparation asks for one. A parameter that is there and 
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.gateways.clouds.eks.aws import (
-    AWS_ERRORS,
-    Aws,
-    absent,
-    error_code,
-    from_pairs,
-    pairs,
-)
+from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, absent, error_code, from_pairs, pairs
 from airflow_llm_provisioning.gateways.clouds.eks.tags import AWS_TAGS, later_expiry, tags_of
-from airflow_llm_provisioning.gateways.clouds.operation_driver import keep_until
+from airflow_llm_provisioning.gateways.clouds.verbs import keep_until
 from airflow_llm_provisioning.gateways.ledger import LedgerEntries
 
 # The policy in docs/iam is bound to it.

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.names import fingerprint
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.gateways.clouds.operation_driver import keep_until, started_at
 from airflow_llm_provisioning.gateways.clouds.tags import TagScheme, preparation_tags_of
+from airflow_llm_provisioning.gateways.clouds.verbs import keep_until, started_at
 
 NAME_PREFIX: Final = "llm-provisioning-"
 AWS_TAGS: Final = TagScheme()

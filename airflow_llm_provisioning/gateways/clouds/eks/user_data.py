@@ -64,10 +64,15 @@ def problems(profile: NodeProfile) -> list[str]:
     if "settings" in wanted:
         return [f"{OPTION} begins below `settings`: leave that level out."]
     alias = str(profile.options.get("ami_alias", "bottlerocket@latest"))
-    if profile.autoscaler == "karpenter" and not alias.startswith("bottlerocket"):
+    by_karpenter = profile.autoscaler == "karpenter"
+    if by_karpenter and not alias.startswith("bottlerocket"):
         return [f"{OPTION} are settings of Bottlerocket, and ami_alias is {alias!r}: use bottlerocket@latest."]
     try:
-        user_data(finds_cluster(profile), wanted, str(profile.options.get("user_data") or ""))
+        if by_karpenter:
+            # Karpenter itself adds what finds the cluster.
+            user_data({}, wanted, str(profile.options.get("user_data") or ""))
+        else:
+            user_data(finds_cluster(profile), wanted)
     except ConfigurationError as error:
         return [str(error)]
     return []

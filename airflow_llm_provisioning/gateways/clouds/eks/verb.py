@@ -12,14 +12,7 @@ from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.gateways.clouds.eks.aws import Aws
 from airflow_llm_provisioning.gateways.clouds.eks.names import EksNames
 from airflow_llm_provisioning.gateways.clouds.eks.tags import tags_of
-from airflow_llm_provisioning.gateways.clouds.operation_driver import (
-    Look,
-    Outcome,
-    Verb,
-    finished,
-    keep_until,
-    started_at,
-)
+from airflow_llm_provisioning.gateways.clouds.verbs import Look, Outcome, Verb, finished, keep_until, started_at
 from airflow_llm_provisioning.gateways.ledger import LedgerEntries
 
 

@@ -34,7 +34,8 @@ from airflow_llm_provisioning.gateways.clouds.gke.prices import (
 from airflow_llm_provisioning.gateways.clouds.gke.services import api_problems
 from airflow_llm_provisioning.gateways.clouds.gke.steps import Change, Project, State, seconds_since, step_of
 from airflow_llm_provisioning.gateways.clouds.gke.tags import GOOGLE_TAGS, build_tags
-from airflow_llm_provisioning.gateways.clouds.operation_driver import (
+from airflow_llm_provisioning.gateways.clouds.tags import preparation_tags_of
+from airflow_llm_provisioning.gateways.clouds.verbs import (
     Look,
     Outcome,
     Step,
@@ -46,7 +47,6 @@ from airflow_llm_provisioning.gateways.clouds.operation_driver import (
     not_yet,
     raise_problems,
 )
-from airflow_llm_provisioning.gateways.clouds.tags import preparation_tags_of
 
 DEFAULT_REPOSITORY: Final = "ray-serving"
 # The first 100 GB are free (same page); a 10 GiB base needs some 30 unpacked, twice while a layer is committed.

@@ -18,7 +18,8 @@ from airflow_llm_provisioning.gateways.clouds.gke.pools import NodePoolSetUp
 from airflow_llm_provisioning.gateways.clouds.gke.steps import Project
 from airflow_llm_provisioning.gateways.clouds.gke.streaming import Streaming
 from airflow_llm_provisioning.gateways.clouds.gke.verdicts import verify
-from airflow_llm_provisioning.gateways.clouds.operation_driver import OperationDriver, Verb
+from airflow_llm_provisioning.gateways.clouds.operation_driver import OperationDriver
+from airflow_llm_provisioning.gateways.clouds.verbs import Verb
 from airflow_llm_provisioning.gateways.ledger import Ledger, LedgerEntries
 
 

@@ -10,7 +10,7 @@ from google.api_core import exceptions as google
 from google.auth import exceptions as auth
 
 from airflow_llm_provisioning.exceptions import CloudError
-from airflow_llm_provisioning.gateways.clouds.operation_driver import TransientError
+from airflow_llm_provisioning.gateways.clouds.verbs import TransientError
 
 TRANSIENT: Final = (
     google.TooManyRequests,

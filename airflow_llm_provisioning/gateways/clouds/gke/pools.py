@@ -19,16 +19,8 @@ from airflow_llm_provisioning.gateways.clouds.gke.services import api_problems
 from airflow_llm_provisioning.gateways.clouds.gke.steps import Change, Project, State, step_of
 from airflow_llm_provisioning.gateways.clouds.gke.tags import GOOGLE_TAGS
 from airflow_llm_provisioning.gateways.clouds.gpus import google_accelerators
-from airflow_llm_provisioning.gateways.clouds.operation_driver import (
-    Look,
-    Outcome,
-    Step,
-    Verb,
-    done,
-    keep_until,
-    raise_problems,
-)
 from airflow_llm_provisioning.gateways.clouds.tags import preparation_tags_of
+from airflow_llm_provisioning.gateways.clouds.verbs import Look, Outcome, Step, Verb, done, keep_until, raise_problems
 
 ACCELERATORS: Final = google_accelerators()
 _EFFECTS: Final = {

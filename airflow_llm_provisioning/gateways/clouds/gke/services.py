@@ -7,7 +7,7 @@ from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.gke.clients import READ, WRITE
 from airflow_llm_provisioning.gateways.clouds.gke.errors import google_errors
 from airflow_llm_provisioning.gateways.clouds.gke.steps import Change, Project, State
-from airflow_llm_provisioning.gateways.clouds.operation_driver import TransientError
+from airflow_llm_provisioning.gateways.clouds.verbs import TransientError
 
 STREAMING_API: Final = "containerfilesystem.googleapis.com"
 

@@ -17,7 +17,7 @@ from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.gke.clients import READ, GoogleClients
 from airflow_llm_provisioning.gateways.clouds.gke.errors import advice, google_errors
-from airflow_llm_provisioning.gateways.clouds.operation_driver import Look, Step, done, not_yet
+from airflow_llm_provisioning.gateways.clouds.verbs import Look, Step, done, not_yet
 from airflow_llm_provisioning.gateways.ledger import LedgerEntries
 
 # How long an object may lag behind an operation that ended, or whose name Google no longer knows.

@@ -18,7 +18,7 @@ from airflow_llm_provisioning.gateways.clouds.gke.errors import google_errors
 from airflow_llm_provisioning.gateways.clouds.gke.images import RegistryImage, prewarmed, prewarming, streaming_problems
 from airflow_llm_provisioning.gateways.clouds.gke.services import api_problems, streaming_api, streaming_api_state
 from airflow_llm_provisioning.gateways.clouds.gke.steps import Change, Project, State, step_of
-from airflow_llm_provisioning.gateways.clouds.operation_driver import (
+from airflow_llm_provisioning.gateways.clouds.verbs import (
     Look,
     Outcome,
     Step,
