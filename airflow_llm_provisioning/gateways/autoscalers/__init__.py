@@ -14,7 +14,7 @@ AUTOSCALERS: dict[str, NodeAutoscaler] = {"luna": Luna(), "karpenter": Karpenter
 
 
 def shared_cluster_problems(targets: Sequence[Target]) -> list[str]:
-    """Return a sentence for every cluster whose one setting two targets want different, whoever has that setting."""
+    """Return a sentence for every cluster whose one setting two targets want different, Luna's or the cloud's."""
     found = luna.shared_cluster_problems(targets)
     for cloud in dict.fromkeys(target.cloud for target in targets):
         own = [target for target in targets if target.cloud == cloud]

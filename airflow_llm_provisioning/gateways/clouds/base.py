@@ -98,5 +98,5 @@ class Cloud(Protocol):
         ...
 
     def close(self) -> None:
-        """Close every connection to the cloud. Whoever opened it calls this."""
+        """Close every connection to the cloud. The opener of the cloud calls this; twice is no error."""
         ...

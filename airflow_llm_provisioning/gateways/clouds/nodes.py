@@ -1,6 +1,6 @@
 """What the node autoscalers ask of a cloud: how its nodes are described to each of them, and what cannot work.
 
-One object per cloud and autoscaler, in the cloud's folder. Pure: it renders and checks a node profile, it asks nobody.
+One object per cloud and autoscaler, in the cloud's folder. Pure: it renders and checks a node profile only.
 An autoscaler that does not run in a cloud has no object there.
 """
 

@@ -79,6 +79,14 @@ def test_throttling_is_waited_out(stand: Stand) -> None:
     assert set(stand.aws.faults["throttle"].values()) == {0}
 
 
+def test_a_throttled_start_leaves_its_checks_to_the_first_poll(stand: Stand) -> None:
+    """`start` neither blocks nor fails because AWS is busy, and no intent is written unchecked."""
+    stand.aws.faults["throttle"] = {"ecr.DescribeImages": 2}
+    first = stand.cloud().start("build_image", BUILD)
+    assert (first.state, stand.ledger.open_entries()) == ("running", [])
+    assert stand.drive(first).state == "succeeded"
+
+
 def test_throttling_without_end_ends_the_step(stand: Stand) -> None:
     """What never gets through ends by the deadline, in a sentence that names the trouble."""
     request = stand.snapshot_request()

@@ -155,7 +155,7 @@ def test_foreign_thing_is_refused(google: GoogleProject, kind: str) -> None:
         "image": f"{PARENT}/repositories/theirs/packages/theirs/versions/{image.digest}",
         "build": f"projects/{PROJECT}/locations/global/builds/foreign",
     }
-    with pytest.raises(CloudError, match="somebody else's"):
+    with pytest.raises(CloudError, match="belongs to another owner"):
         google.cloud().delete_owned(Owned(kind, identities[kind], {}))
     assert "gpu" in google.world.clusters["main"].pools
     assert image.reference in google.world.images

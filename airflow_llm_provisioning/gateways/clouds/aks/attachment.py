@@ -51,7 +51,7 @@ def attachment_problems(account: AzureAccount, request: Mapping[str, Any], clust
 
 
 def _roles(account: AzureAccount, scope: str, principal: str) -> set[str] | None:
-    """Return the ids of the roles somebody has on a resource, groups and wider scopes included; None if not allowed."""
+    """Return the ids of a principal's roles on a resource, groups and wider scopes included; None if not allowed."""
     # Azure RBAC REST, "Role Assignments - List For Scope": assignedTo() counts group memberships too.
     wanted = quote(f"assignedTo('{principal}')", safe="")
     path = f"{scope}/providers/Microsoft.Authorization/roleAssignments?api-version=2022-04-01&$filter={wanted}"

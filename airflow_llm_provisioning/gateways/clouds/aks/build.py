@@ -166,7 +166,7 @@ class BuildImage(Verb):
         return [run for run in self._runs(registry) if word(run.status) in _ACTIVE]
 
     def _run_that_made(self, registry: str, image: str, digest: str) -> Any:
-        """Return the run that pushed this image in an earlier life of the operation, or None."""
+        """Return the run that pushed this image in an earlier process of the operation, or None."""
         runs = (run for run in self._runs(registry) if word(run.status) == "Succeeded" and run.output_images)
         return next((run for run in runs if _made(run, image, digest)), None)
 

@@ -20,7 +20,7 @@ KIND: Final = "agent_pool"
 POOL_LIMIT_S: Final = 1800
 
 # Artifact Streaming: Ubuntu 20.04 and later; Azure Linux was broken in 2025 (Azure/AKS#4948,
-# karpenter-provider-azure#1600), so it is refused until somebody has measured it. Not Windows, Flatcar, ARM64.
+# karpenter-provider-azure#1600), so it is refused until it has been measured. Not Windows, Flatcar, ARM64.
 STREAMING_OS: Final = ("Ubuntu", "Ubuntu2204", "Ubuntu2404")
 # Sizes with a `p` among the letters after the digits have ARM processors (Azure VM naming conventions).
 _ARM_SIZE: Final = re.compile(r"^Standard_[A-Z]+\d+(-\d+)?[a-z]*p[a-z]*(_|$)")
@@ -90,7 +90,7 @@ class Pools:
     def put(self, cluster: str, name: str, pool: Any) -> str | None:
         """Create or update a pool; return the name of the operation that Azure began, None where it named none.
 
-        A pool that was read is written only if nobody (an autoscaler, say) changed it since.
+        A pool that was read is written only if it was not changed since (by an autoscaler, for example).
         """
         etag = pool.properties.e_tag
         unchanged = {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag else {}

@@ -1,7 +1,8 @@
 """What must hold before an image is converted: of the request, the registry, the image, the pools.
 
-Everything wrong is found at once and before money is spent; on a real node each of these quietly pulls the plain image.
-Sources: AKS docs, artifact-streaming.md and -overview.md (2026-07); ACR docs, troubleshoot-artifact-streaming.md.
+Everything wrong is found at once and before money is spent; on a real node each of these pulls the plain image without
+an error. Sources: AKS docs, artifact-streaming.md and -overview.md (2026-07); ACR docs,
+troubleshoot-artifact-streaming.md.
 """
 
 from collections.abc import Mapping

@@ -124,9 +124,7 @@ class BuildImage(EksVerb):
         return ()
 
     def _keep(self, operation: Operation, digest: str) -> None:
-        """Let the image live as long as this operation wants it, in AWS and in the ledger: it lives with its
-        repository, if that is ours.
-        """
+        """Keep the image, with its repository, as long as this operation wants it, if the repository is ours."""
         repository = operation.progress["repository"]
         if self._locations.keep_repository(operation):
             self._entries.created(self._intend("repository", operation), repository)

@@ -1,7 +1,7 @@
 """The instance that fills a data volume: started, commanded through SSM, stopped, always terminated.
 
-It is found again by its tags and its commands by their comment, so that a second life of the operation starts nothing
-twice, and a second preparation of the same content shares both. What the volume is for is the caller's.
+The builder is found again by its tags and its commands by their comment. So a repeated operation starts nothing twice,
+and a second preparation of the same content shares both. What the volume is for is the caller's.
 """
 
 import shlex
@@ -72,7 +72,7 @@ class Builder:
         )
 
     def launch(self, operation: Operation) -> str:
-        """Return the builder of this content that lives already, or start one."""
+        """Return the running builder of this content, or start one."""
         entry = self.intend(operation)
         alive = self._of_content(operation, ALIVE)
         if alive:

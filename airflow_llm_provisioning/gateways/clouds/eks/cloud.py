@@ -88,7 +88,7 @@ class EksCloud:
         ca_pem = None
         if server.startswith("https://") and certificate:
             ca_pem = base64.b64decode(certificate).decode()
-        # A token's life is real time, whatever clock the experiment runs by.
+        # A token expires in real time, whichever clock the experiment uses.
         expires_at = datetime.fromtimestamp(time.time(), UTC) + TOKEN_LIFETIME
         return ClusterAccess(server, ca_pem, token, expires_at)
 

@@ -57,7 +57,7 @@ class CodeBuild:
                 raise
 
     def running(self, operation: Operation) -> str | None:
-        """Return the build that runs or went well for this recipe since the operation began, whoever started it."""
+        """Return the build of this recipe, of any preparation, that runs or went well since the operation began."""
         codebuild = self._aws.client("codebuild")
         ids = codebuild.list_builds_for_project(projectName=name_of(operation), sortOrder="DESCENDING")["ids"][:20]
         for build in codebuild.batch_get_builds(ids=ids)["builds"] if ids else []:

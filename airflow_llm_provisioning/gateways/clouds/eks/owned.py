@@ -61,7 +61,7 @@ class OwnedOnAws:
                 if not AWS_TAGS.is_ours(tags):
                     raise CloudError(
                         f"Refusing to delete {owned.kind} {owned.identity}: it does not carry the tag "
-                        f"{LABEL_MANAGED_BY}={OWNER}, so it is somebody else's."
+                        f"{LABEL_MANAGED_BY}={OWNER}, so it belongs to another owner."
                     )
                 deletes[owned.kind](owned.identity)
         except AWS_ERRORS as error:

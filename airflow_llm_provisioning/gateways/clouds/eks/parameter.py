@@ -1,4 +1,4 @@
-"""The SSM parameter in which a snapshot's id is written, for nodes that somebody else describes (Terraform, eksctl).
+"""The SSM parameter in which a snapshot's id is written, for nodes that others describe (Terraform, eksctl).
 
 It is made only where a preparation asks for one. A parameter that is there and not ours is never overwritten.
 """
@@ -28,7 +28,7 @@ class SnapshotParameter:
         if not str(name).startswith(PREFIX):
             return [f"parameter {name!r} does not begin with {PREFIX}, which is where ours are."]
         tags = self._tags(str(name))
-        return [f"parameter {name!r} exists and is somebody else's: name another."] if _foreign(tags) else []
+        return [f"parameter {name!r} exists and belongs to another owner: name another."] if _foreign(tags) else []
 
     def intend(self, operation: Operation) -> str | None:
         """Write the intent in the ledger; return the entry, None where no parameter is asked for."""

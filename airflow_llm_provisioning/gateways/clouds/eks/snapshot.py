@@ -7,7 +7,7 @@ CPU instance: bottlerocket-os/bottlerocket#4435), and the pull by Bottlerocket's
 with the instance's role: no token travels in a command's parameters, where ListCommands would show it.
 
 Targets are prepared side by side, and two of them may want the same image: they share one builder and its commands, and
-of two snapshots of the same content everybody keeps the same one.
+of two snapshots of the same content all keep the same one.
 """
 
 import re
@@ -112,13 +112,13 @@ class SnapshotImage(EksVerb):
     # --- steps
 
     def _find(self, operation: Operation) -> Look:
-        """A snapshot that an earlier life took is adopted; the builder then has nothing more to do."""
+        """A snapshot that an earlier process took is adopted; the builder then has nothing more to do."""
         found = self._snapshots.usable(operation)
         return done(snapshot_id=found[0]["SnapshotId"]) if found else done()
 
     def _unless_taken(self, look: Callable[[Operation], Look]) -> Callable[[Operation], Look]:
-        """Pass over a builder's step when its snapshot was taken in an earlier life, or when another preparation that
-        shares the builder has filled it, and perhaps ended it, meanwhile.
+        """Skip a builder's step when an earlier process took its snapshot, or when another preparation that shares the
+        builder has filled it, and perhaps ended it, meanwhile.
         """
 
         def looked(operation: Operation) -> Look:

@@ -1,7 +1,6 @@
 """Our snapshots of one content in EC2: found, taken, kept longer, and brought down to one.
 
-The first usable one, complete before pending and oldest first, is the one that everybody uses: whoever decides, decides
-alike.
+The first usable one is used by all preparations: complete before pending, then oldest first, so all choose the same.
 """
 
 from typing import Any, Final
@@ -67,7 +66,7 @@ class Snapshots:
         """
         ec2, usable = self._aws.client("ec2"), self.usable(operation)
         if not usable:
-            raise StepFailedError(f"snapshot {operation.progress.get('snapshot_id')} was deleted by somebody else")
+            raise StepFailedError(f"snapshot {operation.progress.get('snapshot_id')} was deleted from outside")
         kept = str(usable[0]["SnapshotId"])
         self.note(operation, kept)
         later = later_expiry(from_pairs(usable[0].get("Tags")), operation)

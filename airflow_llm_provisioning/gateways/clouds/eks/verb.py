@@ -1,4 +1,4 @@
-"""What the verbs of EKS have in common: they begin alike, name alike what they make, and tell alike what it cost.
+"""What the verbs of EKS have in common: how they begin, how they name what they make, and what the result says.
 
 A verb says what its steps are, what they made and what that cost; nothing here knows which verb it is.
 """

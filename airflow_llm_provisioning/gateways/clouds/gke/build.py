@@ -176,7 +176,7 @@ class ImageBuild(Verb):
         return {"kind": "registry", "name": begun.operation.name}
 
     def _builds(self, operation: Operation, by: str) -> list[Any]:
-        """Return the builds of this attempt, or (`content`) of the same content by anybody of ours, newest first."""
+        """Return the builds of this attempt, or (`content`) all of ours of the same content, newest first."""
         if by == "attempt":
             tag = f"attempt.{operation.progress['attempt']}"
         else:

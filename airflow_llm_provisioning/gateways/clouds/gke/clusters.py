@@ -43,7 +43,7 @@ class ClusterView:
     auto_service_account: str | None
 
     def service_accounts(self, pools: Sequence[str]) -> list[str]:
-        """Return the accounts of one's own (not the project's default) that nodes of these pools run as."""
+        """Return the service accounts, other than the project's default, that nodes of these pools run as."""
         chosen = [self.pools[name].service_account for name in pools if name in self.pools]
         if not pools:
             chosen = [pool.service_account for pool in self.pools.values()] + [self.auto_service_account or ""]

@@ -125,7 +125,7 @@ class OwnedResources:
 
     def _refuse(self, identity: str, labels: Mapping[str, str]) -> None:
         if not GOOGLE_TAGS.is_ours(labels):
-            raise CloudError(f"{identity} does not carry our mark ({OWNER}): it is somebody else's and stays.")
+            raise CloudError(f"{identity} does not carry our mark ({OWNER}): it belongs to another owner and stays.")
 
     def _delete_build(self, identity: str) -> None:
         project = self._project

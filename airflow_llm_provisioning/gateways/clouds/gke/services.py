@@ -13,7 +13,7 @@ STREAMING_API: Final = "containerfilesystem.googleapis.com"
 
 
 def api_problems(project: Project, services: Sequence[str]) -> list[str]:
-    """Return a sentence for every API that is off; nothing where the account may not look (the calls will say)."""
+    """Return a sentence for every API that is off; nothing where the account may not look."""
     names = [f"projects/{project.name}/services/{service}" for service in services]
     try:
         with google_errors(f"list the enabled APIs of project {project.name}"):

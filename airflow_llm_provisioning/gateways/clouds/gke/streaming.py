@@ -28,8 +28,8 @@ from airflow_llm_provisioning.gateways.clouds.verbs import (
     raise_problems,
 )
 
-# Roles that let a node pull and stream; any of a row will do. image-streaming page, "requirements": a node service
-# account of one's own needs both.
+# Roles that let a node pull and stream; one of each set is enough. image-streaming page, "requirements": a node service
+# account that the user made needs both.
 _PULL_ROLES: Final = frozenset(
     f"roles/{role}"
     for role in (
@@ -184,7 +184,7 @@ class Streaming(Verb):
         return Change("prewarm", f"prewarm image {image.reference} in {self._project.region}", state, begin)
 
     def _role_problems(self, accounts: Sequence[str], image: RegistryImage) -> list[str]:
-        """Return what the project's policy lacks for node accounts of one's own; nothing where it cannot be read.
+        """Return what the project's policy lacks for node accounts of the user's; nothing where it cannot be read.
 
         Roles given through a group, a folder or a custom role cannot be seen here: `assume: ["node_roles"]` in the
         request skips this check.

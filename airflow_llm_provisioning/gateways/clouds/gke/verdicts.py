@@ -49,7 +49,7 @@ def _enabled(project: Project, claim: str, facts: Mapping[str, Any]) -> Evidence
 
 
 def _pools_of(facts: Mapping[str, Any], cluster: ClusterView) -> list[str]:
-    """Return the cluster's pools that the trial's nodes name; nodes of nobody's pool follow the cluster's setting."""
+    """Return the cluster's pools that the trial's nodes name; nodes without a pool follow the cluster's setting."""
     named = {labels.get(POOL_LABEL, "") for _, labels in map(_node, facts.get("nodes") or ())}
     return sorted(named & set(cluster.pools)) if named <= set(cluster.pools) else []
 
