@@ -55,16 +55,6 @@ class NodeProfile:
         """Return whether a treatment switched a feature on."""
         return bool(self.features.get(feature))
 
-    @property
-    def snapshot(self) -> bool:
-        """Whether the data volume comes from a snapshot that holds the serving image (EKS)."""
-        return self.has("image_snapshot")
-
-    @property
-    def streaming(self) -> bool:
-        """Whether images are streamed (GKE, AKS)."""
-        return self.has("image_streaming")
-
     def with_feature(self, feature: str, value: Any = True) -> "NodeProfile":
         """Return the profile with a feature switched on; `value` is what the feature needs to know, JSON."""
         return replace(self, features={**self.features, feature: value})

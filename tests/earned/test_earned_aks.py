@@ -86,7 +86,7 @@ def begin_conversion(target: Target, built: dict[str, Any]) -> None:
     assert reference is not None
     request = {"image": built["image"], "digest": built["digest"], "cluster": target.cluster_name, "target": "t"}
     operation = start_operation(reference, "enable_streaming", request, RESULTS)
-    cloud = open_cloud(reference, results_conn_id=RESULTS)
+    cloud = open_cloud(reference, ledger=open_store(RESULTS).ledger)
     while "conversion" not in operation.step:
         operation = cloud.poll(operation)
 
