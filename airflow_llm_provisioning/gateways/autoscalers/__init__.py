@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from airflow_llm_provisioning.core.experiment import Target
+from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.gateways.autoscalers import luna
 from airflow_llm_provisioning.gateways.autoscalers.base import NodeAutoscaler
 from airflow_llm_provisioning.gateways.autoscalers.karpenter import Karpenter
@@ -16,7 +16,9 @@ AUTOSCALERS: dict[str, NodeAutoscaler] = {"luna": Luna(), "karpenter": Karpenter
 def shared_cluster_problems(targets: Sequence[Target]) -> list[str]:
     """Return a sentence for every cluster whose one setting two targets want different, Luna's or the cloud's."""
     found = luna.shared_cluster_problems(targets)
-    for cloud in dict.fromkeys(target.cloud for target in targets):
-        own = [target for target in targets if target.cloud == cloud]
+    by_cloud: dict[str, list[Target]] = {}
+    for target in targets:
+        by_cloud.setdefault(target.cloud, []).append(target)
+    for cloud, own in by_cloud.items():
         found += cloud_named(cloud).nodes.shared_cluster_problems(own)
     return found
