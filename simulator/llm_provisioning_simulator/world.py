@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from llm_provisioning_simulator.hub_models import MODELS, HubModel
+
 GP3_BASELINE_MIB_S: Final = 125
 """Amazon EBS user guide: what a gp3 volume delivers unless more is asked for."""
 
@@ -36,7 +38,9 @@ class Image:
 
     @property
     def repository(self) -> str:
-        """The reference without tag."""
+        """The reference without tag or digest."""
+        if "@" in self.reference:
+            return self.reference.partition("@")[0]
         head, _, tail = self.reference.rpartition(":")
         return head if head and "/" not in tail else self.reference
 
@@ -143,6 +147,8 @@ class World:
         self.images: dict[str, Image] = {}
         self.contents: dict[str, Image] = {}
         """digest -> every image that was ever pushed: volumes hold one also after its tag has moved or is gone."""
+        self.models: dict[str, HubModel] = dict(MODELS)
+        """model id -> what the hub has of it."""
         self.snapshots: dict[str, Snapshot] = {}
         self.clusters: dict[str, CloudCluster] = {}
         self.nodes: dict[str, NodeSpec] = {}

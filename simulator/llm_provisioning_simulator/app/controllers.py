@@ -6,6 +6,7 @@ from typing import Any
 
 from llm_provisioning_simulator.app.costs import Costs
 from llm_provisioning_simulator.app.kuberay import RayServiceController
+from llm_provisioning_simulator.app.limits import unsimulated
 from llm_provisioning_simulator.app.raycluster import RayClusterController
 from llm_provisioning_simulator.app.runtime import RayRuntime
 from llm_provisioning_simulator.clock import SimClock
@@ -33,6 +34,7 @@ class ApplicationLayer:
         models: Mapping[str, HubModel] = MODELS,
     ) -> None:
         faults = faults or Faults()
+        store.limits["rayservices"] = unsimulated
         self.runtime = RayRuntime(store, clock, profile, seed=seed, faults=faults, models=models)
         costs = Costs(profile, random.Random(f"{seed}/operator"))
         self._controllers = (
