@@ -16,13 +16,13 @@ from llm_provisioning_simulator.clouds.aks.data_plane import DataPlane
 from llm_provisioning_simulator.clouds.aks.http import (
     AzureError,
     Call,
-    Faults,
     Handler,
     LongOperations,
     endpoint,
 )
 from llm_provisioning_simulator.clouds.aks.roles import RoleAssignments
 from llm_provisioning_simulator.clouds.aks.tasks import RegistriesAndTasks, Registry
+from llm_provisioning_simulator.clouds.operations import CallFaults
 from llm_provisioning_simulator.loopback import Loopback
 from llm_provisioning_simulator.world import World
 
@@ -69,7 +69,7 @@ class AksStandIn:
         """`durations_s` replaces single entries of DURATIONS_S."""
         self.subscription_id = subscription_id
         self.resource_group = resource_group
-        self.faults = Faults()
+        self.faults = CallFaults()
         self.features: dict[str, str] = {}
         self.calls: list[str] = []
         """Names of the calls answered, in order."""
@@ -102,7 +102,7 @@ class AksStandIn:
             app.router.add_route(method, path, self._endpoint(name, handler))
         for method, path, name, handler in self.data_plane.routes():
             app.router.add_route(method, path, self._endpoint(name, handler, registry=True))
-        app.router.add_route("POST", "/_simulator/faults", self._set_faults)
+        self.faults.serve(app)
         app.router.add_route("*", "/{path:.*}", _unknown)
         self._url = await self._loopback.serve(web.AppRunner(app, access_log=None), port)
         return {"arm": self._url, "acr": self._url}
@@ -160,15 +160,6 @@ class AksStandIn:
         seconds = self.durations_s["register_feature"]
         self.operations.begin("feat-", seconds, lambda _: self.features.update({name: "Registered"}), call.fault)
         return await self._feature(call)
-
-    async def _set_faults(self, request: web.Request) -> web.Response:
-        """Take {call name: fault or null}: null removes one."""
-        for name, fault in (await request.json()).items():
-            if fault is None:
-                self.faults.pop(name, None)
-            else:
-                self.faults[name] = fault
-        return web.json_response(dict(self.faults))
 
 
 async def _unknown(request: web.Request) -> web.Response:

@@ -20,6 +20,7 @@ from llm_provisioning_simulator.clouds.aks.http import (
     Handler,
     LongOperations,
     Running,
+    group_path,
 )
 from llm_provisioning_simulator.clouds.aks.roles import kubelet_identity
 from llm_provisioning_simulator.world import CloudCluster, NodePool, World
@@ -193,7 +194,7 @@ class ManagedClusters:
 
     def _cluster_body(self, call: Call, cluster: CloudCluster) -> dict[str, Any]:
         return {
-            "id": f"{_group_id(call)}/Microsoft.ContainerService/managedClusters/{cluster.name}",
+            "id": f"{group_path(call)}/Microsoft.ContainerService/managedClusters/{cluster.name}",
             "name": cluster.name,
             "type": "Microsoft.ContainerService/ManagedClusters",
             "location": cluster.region,
@@ -240,7 +241,7 @@ class ManagedClusters:
         if self._nodes_of is not None:
             properties = {**properties, "count": self._nodes_of(cluster.name, name)}
         return {
-            "id": f"{_group_id(call)}/Microsoft.ContainerService/managedClusters/{cluster.name}/agentPools/{name}",
+            "id": f"{group_path(call)}/Microsoft.ContainerService/managedClusters/{cluster.name}/agentPools/{name}",
             "name": name,
             "type": "Microsoft.ContainerService/managedClusters/agentPools",
             "properties": properties,
@@ -252,10 +253,6 @@ class ManagedClusters:
             f"{cluster.region}/operations/{running.identity}?api-version=2017-08-31"
         )
         return {"Azure-AsyncOperation": self._base_url() + path, "Retry-After": f"{self._durations_s['retry_after']:g}"}
-
-
-def _group_id(call: Call) -> str:
-    return f"/subscriptions/{call.path['subscription']}/resourceGroups/{call.path['group']}/providers"
 
 
 def _checked_pool(name: str, body: Any) -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ from llm_provisioning_simulator.clouds.aks.http import (
     Call,
     Handler,
     LongOperations,
+    group_path,
     stamp,
 )
 from llm_provisioning_simulator.images import DockerfileError, built_image
@@ -222,7 +223,7 @@ class RegistriesAndTasks:
 
 
 def _registry_body(call: Call, registry: Registry) -> dict[str, Any]:
-    group = f"/subscriptions/{call.path['subscription']}/resourceGroups/{call.path['group']}/providers"
+    group = group_path(call)
     return {
         "id": f"{group}/Microsoft.ContainerRegistry/registries/{registry.name}",
         "name": registry.name,
@@ -257,7 +258,7 @@ def _run_body(call: Call, run: Run) -> dict[str, Any]:
         properties["outputImages"] = [output]
     if run.error is not None:
         properties["runErrorMessage"] = run.error
-    group = f"/subscriptions/{call.path['subscription']}/resourceGroups/{call.path['group']}/providers"
+    group = group_path(call)
     return {
         "id": f"{group}/Microsoft.ContainerRegistry/registries/{run.registry}/runs/{run.run_id}",
         "name": run.run_id,

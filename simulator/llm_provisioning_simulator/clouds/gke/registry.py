@@ -14,13 +14,13 @@ from aiohttp import web
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.clouds.gke.http import (
     Call,
-    Faults,
     GoogleError,
     Handler,
     Operations,
     long_running,
     stamp,
 )
+from llm_provisioning_simulator.clouds.operations import CallFaults
 from llm_provisioning_simulator.loopback import Loopback
 from llm_provisioning_simulator.world import Image, World, digest_of
 
@@ -275,7 +275,7 @@ class RegistryProtocol:
     `duplicate_layer`.
     """
 
-    def __init__(self, world: World, faults: Faults, host: str) -> None:
+    def __init__(self, world: World, faults: CallFaults, host: str) -> None:
         self._world = world
         self._faults = faults
         self._host = host
