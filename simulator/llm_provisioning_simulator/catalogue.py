@@ -1,6 +1,6 @@
 """Images and models that the simulated registries and the hub are told of, besides the public ones that they know.
 
-A user's own image or model has sizes that nobody else can know, and the simulator guesses none: without an entry here a
+A user's own image or model has sizes that the simulator cannot know, and it guesses none: without an entry here a
 registry answers "not found" (ErrImagePull) and the hub 404, as the real ones do. docs/simulator.md describes the file.
 """
 

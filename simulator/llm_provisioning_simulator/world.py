@@ -1,8 +1,7 @@
 """What the simulated clouds hold between their APIs and their clusters: images, snapshots, caches, pools.
 
-The cloud stand-ins write here what real calls left behind; the simulated nodes read it when they boot and pull.
-Nothing here
-knows variants, treatments or trials: a gain exists only where the calls that earn it were made.
+The cloud stand-ins write here what real calls left behind; the simulated nodes read it when they boot and pull. Nothing
+here knows variants, treatments or trials: a gain exists only where the calls that earn it were made.
 """
 
 import hashlib
@@ -19,9 +18,7 @@ GP3_BASELINE_MIB_S: Final = 125
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A container image in some registry. `layer_bytes`: compressed bytes of each layer; `packages`: name ->
-    version.
-    """
+    """A container image in some registry. `layer_bytes`: compressed, by layer; `packages`: name -> version."""
 
     reference: str
     digest: str

@@ -44,7 +44,7 @@ class ApplicationLayer:
         self._tasks = TaskGroup()
 
     def controllers(self) -> tuple[Coroutine[Any, Any, None], ...]:
-        """Return the controllers' loops, for whoever runs tasks; each ends when it is cancelled."""
+        """Return the controllers' loops, to be run as tasks; each ends when it is cancelled."""
         return tuple(controller.run() for controller in self._controllers)
 
     async def start(self) -> None:
@@ -58,16 +58,3 @@ class ApplicationLayer:
             await self._tasks.stop()
         finally:
             await self.runtime.stop()
-
-
-def application_controllers(
-    store: ObjectStore,
-    clock: SimClock,
-    profile: Profile,
-    *,
-    seed: int = 0,
-    faults: Faults | None = None,
-    models: Mapping[str, HubModel] = MODELS,
-) -> ApplicationLayer:
-    """Return the application layer of one cluster, not yet started."""
-    return ApplicationLayer(store, clock, profile, seed=seed, faults=faults, models=models)

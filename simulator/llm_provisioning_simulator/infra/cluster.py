@@ -84,7 +84,7 @@ class SimulatedCluster:
         return url
 
     async def start_controllers(self) -> None:
-        """Start everything but the API over HTTP: for whoever is content with `store`."""
+        """Start everything but the API over HTTP, for callers that use `store`."""
         install(self._ctx, self.fleet)
         controllers = (
             Scheduler(self._ctx).run(),

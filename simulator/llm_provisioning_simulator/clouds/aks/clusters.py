@@ -18,12 +18,13 @@ from llm_provisioning_simulator.clouds.aks.http import (
     AzureError,
     Call,
     Handler,
-    LongOperations,
+    Part,
     Running,
+    Shared,
     group_path,
 )
 from llm_provisioning_simulator.clouds.aks.roles import kubelet_identity
-from llm_provisioning_simulator.world import CloudCluster, NodePool, World
+from llm_provisioning_simulator.world import CloudCluster, NodePool
 
 # GPU sizes that can be asked for: SKU and count (Azure VM sizes, NVadsA10 v5, NC A100 v4, NCasT4 v3, NCads H100 v5).
 GPU_SIZES: Final[Mapping[str, Mapping[str, int]]] = {
@@ -41,22 +42,12 @@ _CLUSTERS: Final = f"{ARM_GROUP}/Microsoft.ContainerService/managedClusters"
 _BUSY: Final = ("Creating", "Updating", "Deleting")
 
 
-class ManagedClusters:
+class ManagedClusters(Part):
     """Clusters of the World whose cloud is aks. `entra`: kubeconfigs then ask for kubelogin, as Entra clusters do."""
 
-    def __init__(
-        self,
-        world: World,
-        operations: LongOperations,
-        durations_s: Mapping[str, float],
-        base_url: Callable[[], str],
-        nodes_of: Callable[[str, str], int] | None = None,
-    ) -> None:
+    def __init__(self, shared: Shared, nodes_of: Callable[[str, str], int] | None = None) -> None:
+        super().__init__(shared)
         self.entra = False
-        self._world = world
-        self._operations = operations
-        self._durations_s = durations_s
-        self._base_url = base_url
         self._nodes_of = nodes_of
         self._pools: dict[tuple[str, str], dict[str, Any]] = {}
         self._versions: dict[tuple[str, str], int] = {}

@@ -12,6 +12,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from llm_provisioning_simulator.clouds.operations import CallFaults, Fault, OperationStore, is_kind, lose_reply
+from llm_provisioning_simulator.world import World
 
 
 class AzureError(Exception):
@@ -140,6 +141,26 @@ class LongOperations(OperationStore[Running]):
         if not is_kind(fault, "never_ends"):
             self.end_after(running, seconds, finish)
         return running
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the parts of the stand-in share. `base_url`: asked at each call, as it is known once the server listens."""
+
+    world: World
+    operations: LongOperations
+    durations_s: Mapping[str, float]
+    base_url: Callable[[], str]
+
+
+class Part:
+    """One part of the stand-in."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._world = shared.world
+        self._operations = shared.operations
+        self._durations_s = shared.durations_s
+        self._base_url = shared.base_url
 
 
 def stamp(at: datetime) -> str:

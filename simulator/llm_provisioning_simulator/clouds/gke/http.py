@@ -1,8 +1,8 @@
 """What all of Google's stand-in services share: calls checked against the documents, faults, long operations.
 
-A service is a mapping from the document's method ids to handlers. A method that the document has and no handler
-answers is refused with 501, so that a gateway is never answered by chance. One port per service: operations have the
-same path in most of them.
+A service is a mapping from the document's method ids to handlers. A method that the document has and no handler answers
+is refused with 501, so that a gateway is never answered by chance. One port per service: operations have the same path
+in most of them.
 """
 
 import json

@@ -1,8 +1,7 @@
 """Artifact Registry of the simulated project: repositories, and what the world's images look like through it.
 
 Images are the world's; repositories and annotations live here. The registry protocol itself (`/v2/.../manifests/...`)
-is
-answered on a port of its own, as Google does on LOCATION-docker.pkg.dev.
+is answered on a port of its own, as Google does on LOCATION-docker.pkg.dev.
 """
 
 from collections.abc import Mapping
