@@ -123,7 +123,13 @@ def test_the_command_hands_its_catalogue_to_the_simulator(tmp_path: Path, monkey
         return 0
 
     monkeypatch.setattr(server, "_serve", remember)
-    experiment = Path(__file__).resolve().parents[2] / "airflow_llm_provisioning" / "example_dags" / "experiments" / "simulated.yaml"
+    experiment = (
+        Path(__file__).resolve().parents[2]
+        / "airflow_llm_provisioning"
+        / "example_dags"
+        / "experiments"
+        / "simulated.yaml"
+    )
     path = written(tmp_path, {"images": {"ghcr.io/acme/serve:1": IMAGE}, "models": {"acme/big": MODEL}})
     assert server.serve(experiment, clouds=["eks"], speed=100.0, seed=1, catalogue_file=path) == 0
     assert made[0].world.find_image("ghcr.io/acme/serve:1") is not None
