@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from airflow_llm_provisioning.core.engine_caches import cache_hits, weights_uncertain
-from airflow_llm_provisioning.core.fields import dig, mapping, objects
-from airflow_llm_provisioning.core.image_arrival import image_arrival, image_digest, images_of
-from airflow_llm_provisioning.core.manifests import images
+from airflow_llm_provisioning.core.fields import dig, items, mapping, objects, text
+from airflow_llm_provisioning.core.image_arrival import image_arrival, image_digest
 from airflow_llm_provisioning.core.planned import PlannedFacts
 from airflow_llm_provisioning.core.recipe import package_name
 from airflow_llm_provisioning.core.trace.objects import History
@@ -70,7 +69,7 @@ def cold_start(view: TraceView) -> Verdict:
 def variant_image(view: TraceView) -> Verdict:
     """Say whether the image that was served is one of the variant's own, as the trial's header tells: its recipe's
     base, or what was prepared for it, and where its digest is known, that very one. Another one may hold anything,
-    packages that a baseline lacks among it. The pods are read too, because what was applied may differ from the plan.
+    packages that a baseline lacks among it.
     """
     planned = PlannedFacts.of(view.trial)
     served, base, prepared, digest = planned.image, planned.base, planned.prepared_image, planned.prepared_digest
@@ -80,8 +79,8 @@ def variant_image(view: TraceView) -> Verdict:
     same = served in own or (bool(digest) and served.endswith(f"@{digest}"))
     told = f"The pods were given {served}; the variant's own image is {' or '.join(own)}."
     given = Verdict("variant_image", "yes" if same else "no", (told,))
-    built = digest if prepared and served == prepared else ""
-    return all_of("variant_image", [given, *_given_another(view, served, digest), *_ran_another(view, built)])
+    others = [*_given_another(view, planned), *_ran_another(view, digest if prepared and served == prepared else "")]
+    return all_of("variant_image", [given, *others])
 
 
 def switch(view: TraceView, name: str) -> Verdict:
@@ -148,19 +147,19 @@ def _cold_pod(view: TraceView, pod: History) -> Verdict:
     return Verdict("cold_start", "no", (older, *how.evidence))
 
 
-def _given_another(view: TraceView, planned: str, digest: str) -> list[Verdict]:
-    """Return a no for each pod that was given another image than the planned one.
-
-    The plan holds the head's image only, and a user's manifest may give workers another one. So a worker is judged only
-    if the recorded RayService gives head and workers the same image.
+def _given_another(view: TraceView, planned: PlannedFacts) -> list[Verdict]:
+    """Return a no for each Ray pod whose specification names an image that was not planned: the manifest was changed
+    after it was rendered, by a person or an admission plug-in.
     """
-    same = view.rayservice is not None and len(images(view.rayservice.last)) == 1
-    given = [(pod, images_of(pod)) for pod in (view.head, view.worker if same else None) if pod]
-    return [
-        Verdict("variant_image", "no", (f"Pod {pod.name} was given {', '.join(named)}; planned was {planned}.",))
-        for pod, named in given
-        if named and planned not in named and not any(digest and item.endswith(f"@{digest}") for item in named)
-    ]
+    found = []
+    for pod in (pod for pod in (view.head, view.worker) if pod):
+        # Container 0 is Ray's (kuberay 1.7, common/pod.go, RayContainerIndex).
+        image = text(next((mapping(spec).get("image") for spec in items(dig(pod.last, "spec", "containers"))), ""))
+        same = image in planned.images or bool(planned.prepared_digest and image.endswith(planned.prepared_digest))
+        if image and not same:
+            told = f"Pod {pod.name} was given {image}; planned was {' or '.join(planned.images)}."
+            found.append(Verdict("variant_image", "no", (told,)))
+    return found
 
 
 def _ran_another(view: TraceView, wanted: str) -> list[Verdict]:

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("moto", reason="needs the [simulator] extra")
 pytest.importorskip("boto3", reason="needs the [amazon] extra")
 
-from earned_lab import Laboratory, laboratory, open_trial, pulled_in_full, seconds_of, verdict
+from earned_lab import Laboratory, laboratory, open_trial, pulled_in_full, seconds_of, verdict, with_images
 
 from airflow_llm_provisioning.core.comparison import grouped
 from airflow_llm_provisioning.core.result import TrialStatus
@@ -48,7 +48,7 @@ def test_a_baseline_with_the_packages_in_its_image_is_none(lab: Laboratory) -> N
     built = lab.prepare(lab.target("fast"), without={"snapshot_image", "set_up_nodes"})["build_image"]
     target = lab.target("plain")
     lab.prepare(target)
-    row = lab.trial(target, "baseline", image=built["image"])
+    row = lab.trial(target, "baseline", admission=with_images(built["image"]))
     assert (row.status, row.start, row.applied) == (TrialStatus.SUCCEEDED, "cold", "not applied")
     assert seconds_of(row, "runtime_env") < 60
     value, why = verdict(row, "variant_image")
@@ -62,9 +62,8 @@ def test_a_tag_that_moved_after_the_snapshot_is_seen(lab: Laboratory) -> None:
     target = lab.target("fast")
     lab.prepare(target)
     trial = open_trial(target)
-    trial["manifest"] = always_pulled(trial["manifest"])
-    moved = move_tag(lab, trial["image"])
-    row = lab.finish(trial)
+    moved = move_tag(lab, trial["served"]["image"])
+    row = lab.finish(trial, admission=always_pulled)
     assert (row.status, row.start, row.applied) == (TrialStatus.SUCCEEDED, "cold", "not applied")
     value, why = verdict(row, "bake_packages")
     assert value == "no"

@@ -47,8 +47,9 @@ def runtime_pip(manifest: Mapping[str, Any]) -> tuple[str, ...]:
 def with_added_pip(manifest: Mapping[str, Any], requirements: Iterable[str]) -> Node:
     """Return the manifest with these requirements installed at start in every application.
 
-    The user's form and installer are kept; `pip` as a list is the default. Raises ManifestError where the user requires
-    the same package differently, or in a form that cannot be added to.
+    The user's form and installer are kept; `pip` as a list is the default. A package that the user names without a
+    version takes ours. Raises ManifestError where the user requires another version, or in a form that cannot be added
+    to.
     """
     added = tuple(requirements)
 
@@ -146,22 +147,35 @@ def _extend(environment: Node, added: tuple[str, ...], path: Path, application: 
             f"Application {shown(application_name(application))} cannot install more: {place_in_config(path)} names "
             "an environment that is made elsewhere, and Ray allows no pip beside it."
         )
-    asked = {package_name(item): item for item in present}
-    for item in added:
-        told = asked.get(package_name(item))
-        if told is not None and _tight(told) != _tight(item):
-            raise ManifestError(
-                f"Application {shown(application_name(application))} cannot install {shown(item)}: "
-                f"{place_in_config((*path, installer))} requires {shown(told)}."
-            )
-    new = [item for item in added if package_name(item) not in asked]
-    if not new:
+    wanted = _reconciled(present, added, place_in_config((*path, installer)), application)
+    if wanted == present:
         return
     form = environment.get(installer)
     if isinstance(form, dict):
-        form["packages"] = [*(form.get("packages") or []), *new]
+        form["packages"] = wanted
     else:
-        environment[installer] = [*(form or []), *new]
+        environment[installer] = wanted
+
+
+def _reconciled(present: list[str], added: tuple[str, ...], place: str, application: Node) -> list[str]:
+    """Return both lists as one. A bare name takes the version that the other list gives; two versions are refused."""
+    wanted = list(present)
+    for item in added:
+        index = next((i for i, told in enumerate(wanted) if package_name(told) == package_name(item)), None)
+        if index is None:
+            wanted.append(item)
+        elif _is_bare(wanted[index]):
+            wanted[index] = item
+        elif not _is_bare(item) and _tight(wanted[index]) != _tight(item):
+            raise ManifestError(
+                f"Application {shown(application_name(application))} cannot install {shown(item)}: {place} requires "
+                f"{shown(wanted[index])}."
+            )
+    return wanted
+
+
+def _is_bare(requirement: str) -> bool:
+    return _tight(requirement) == package_name(requirement)
 
 
 def _tight(requirement: str) -> str:

@@ -200,3 +200,15 @@ def test_karpenters_targets_are_told_apart() -> None:
     }
     assert len(set(selectors["karpenter"])) == 2
     assert len(set(selectors["luna"])) == 1
+
+
+def test_a_gpu_that_shares_its_name_is_told_by_its_memory() -> None:
+    """AWS calls both sizes of the A100 `a100`; the larger one is asked for by its memory, and alone."""
+    large = profile("eks", "karpenter", gpu_skus=("A100-80GB",))
+    assert list(node_autoscaler("karpenter").check(large)) == []
+    gpu = node_autoscaler("karpenter").setup(large).manifests[2]
+    wanted = {item["key"]: item.get("values") for item in gpu["spec"]["template"]["spec"]["requirements"]}
+    assert wanted["karpenter.k8s.aws/instance-gpu-name"] == ["a100"]
+    assert wanted["karpenter.k8s.aws/instance-gpu-memory"] == ["81920"]
+    (problem,) = node_autoscaler("karpenter").check(profile("eks", "karpenter", gpu_skus=("A100-80GB", "L4")))
+    assert "A100-80GB" in problem

@@ -89,7 +89,7 @@ def test_a_repository_that_is_somebody_elses_is_used_and_left_alone(stand: Stand
     stand.build()
     assert {item.kind for item in stand.cloud().list_owned()} == {"bucket"}
     assert "repository" not in stand.ledger.open_kinds()
-    with pytest.raises(CloudError, match="somebody else's"):
+    with pytest.raises(CloudError, match="belongs to another owner"):
         stand.cloud().delete_owned(Owned("repository", "ray-serving", {}))
 
 
@@ -185,7 +185,10 @@ def test_no_parameter_is_made_that_nobody_asked_for(stand: Stand) -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("/theirs/snapshot", "does not begin with /llm-provisioning/"), ("/llm-provisioning/theirs", "somebody else's")],
+    [
+        ("/theirs/snapshot", "does not begin with /llm-provisioning/"),
+        ("/llm-provisioning/theirs", "belongs to another owner"),
+    ],
 )
 def test_a_parameter_that_is_not_ours_is_refused(stand: Stand, name: str, words: str) -> None:
     """Before an instance runs."""
