@@ -69,7 +69,7 @@ def cold_start(view: TraceView) -> Verdict:
 def variant_image(view: TraceView) -> Verdict:
     """Say whether the image that was served is one of the variant's own, as the trial's header tells: its recipe's
     base, or what was prepared for it, and where its digest is known, that very one. Another one may hold anything,
-    packages that a baseline lacks among it. The pods are read too, because what was applied may differ from the plan.
+    packages that a baseline lacks among it.
     """
     planned = PlannedFacts.of(view.trial)
     served, base, prepared, digest = planned.image, planned.base, planned.prepared_image, planned.prepared_digest

@@ -155,7 +155,9 @@ def _opened(
         trial,
         arm=trial.arm.seen_at(cluster.origin()),
         access=Access(cluster=target.cluster_reference(), cloud=target.cloud_reference(), results_conn_id="proof"),
-        served=replace(trial.served, image=rendered.image, recipe=rendered.plan.recipe),
+        served=replace(
+            trial.served, image=rendered.image, images=images(rendered.manifest), recipe=rendered.plan.recipe
+        ),
         opened=opened,
     )
     return known, _changed(scenario, rendered, prepared)

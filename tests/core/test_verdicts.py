@@ -155,20 +155,20 @@ def test_another_digest_under_the_prepared_reference_is_another_image(ran: str, 
 
 
 @pytest.mark.parametrize(
-    ("head", "worker", "in_manifest", "value"),
+    ("head", "worker", "planned", "value"),
     [
-        ("base:1", "base:1", ("base:1", "base:1"), "yes"),
-        ("other:1", "other:1", ("other:1", "other:1"), "no"),
-        ("base:1", "other:1", ("base:1", "base:1"), "no"),
-        # A user's manifest may give its workers an image of their own; the plan holds the head's only.
-        ("base:1", "workers:1", ("base:1", "workers:1"), "yes"),
+        ("base:1", "base:1", ["base:1"], "yes"),
+        ("other:1", "other:1", ["base:1"], "no"),
+        ("base:1", "other:1", ["base:1"], "no"),
+        # A user's manifest may give its workers an image of their own.
+        ("base:1", "workers:1", ["base:1", "workers:1"], "yes"),
     ],
 )
 def test_pods_with_an_image_outside_the_plan_do_not_run_the_variants(
-    head: str, worker: str, in_manifest: tuple[str, str], value: str
+    head: str, worker: str, planned: list[str], value: str
 ) -> None:
-    """The header holds the planned image. Pods that were given another one say no."""
-    trial = {"image": "base:1", "recipe": {"base": "base:1", "base_digest": None, "pip": []}}
+    """The header holds the planned images. A pod that was given another one says no."""
+    trial = {"image": "base:1", "images": planned, "recipe": {"base": "base:1", "base_digest": None, "pip": []}}
 
     def with_images(line: Any) -> Any:
         found = line["object"]
@@ -176,12 +176,7 @@ def test_pods_with_an_image_outside_the_plan_do_not_run_the_variants(
             found["trial"] = trial
         if line["resource"] == "pods":
             is_head = found["metadata"]["labels"]["ray.io/node-type"] == "head"
-            found.setdefault("spec", {})["containers"] = [{"name": "ray", "image": head if is_head else worker}]
-        if line["resource"] == "rayservices":
-            of_head, of_worker = (
-                {"template": {"spec": {"containers": [{"name": "ray", "image": image}]}}} for image in in_manifest
-            )
-            found["spec"] = {"rayClusterConfig": {"headGroupSpec": of_head, "workerGroupSpecs": [of_worker]}}
+            found["spec"]["containers"] = [{"name": "ray", "image": head if is_head else worker}]
         return line
 
     assert variant_image(altered(1, with_images)).value == value
