@@ -15,13 +15,8 @@ from airflow_llm_provisioning.core.manifests.groups import (
     setup_of,
     starting_replicas,
 )
-<<<<<<< HEAD
-from airflow_llm_provisioning.core.manifests.tree import Node, copied, found
-from airflow_llm_provisioning.core.scaling import ScalingSetup
-=======
 from airflow_llm_provisioning.core.manifests.tree import Node, copied, entries, found
 from airflow_llm_provisioning.core.scaling import ScalingSetup
->>>>>>> manifests
 from airflow_llm_provisioning.exceptions import ManifestError
 
 # The origin's (elotl/skyray at 49c25bb, luna-llm-serve/, the `autoscale` manifests).
