@@ -16,10 +16,10 @@ OPTIONS: Final = {
 # (autoscaler, cloud) -> what its profile needs besides.
 _OFFERED: Final[dict[tuple[str, str], dict[str, Any]]] = {
     ("luna", "eks"): {"gpu_skus": ("L4",)},
-    ("luna", "gke"): {"gpu_skus": ("L4",), "streaming": True},
-    ("luna", "aks"): {"gpu_skus": ("A10",), "streaming": True},
+    ("luna", "gke"): {"gpu_skus": ("L4",), "features": {"image_streaming": True}},
+    ("luna", "aks"): {"gpu_skus": ("A10",), "features": {"image_streaming": True}},
     ("karpenter", "eks"): {"gpu_skus": ("L4",)},
-    ("karpenter", "aks"): {"gpu_skus": ("A10",), "streaming": True},
+    ("karpenter", "aks"): {"gpu_skus": ("A10",), "features": {"image_streaming": True}},
     ("native", "eks"): {"options": {"node_selector": {"pool": "trials"}}},
     ("native", "gke"): {"gpu_instance_type": "g2-standard-12", "cpu_instance_type": "e2-standard-8"},
     ("native", "aks"): {"gpu_instance_type": "Standard_NV36ads_A10_v5", "cpu_instance_type": "Standard_D8s_v5"},

@@ -1,4 +1,4 @@
-"""The clock of who declares none."""
+"""Clock of a cluster that declares none (UTC)."""
 
 from datetime import UTC, datetime
 

@@ -1,17 +1,15 @@
 """A cluster's gateway from a `kubernetes` connection, or from a cloud's and a cluster name."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from airflow_llm_provisioning.connections.cloud import open_cloud
+from airflow_llm_provisioning.connections.cloud import opened_cloud
 from airflow_llm_provisioning.exceptions import ConnectionConfigError
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
     from airflow_llm_provisioning.gateways.kubernetes import Cluster, Credentials
     from airflow_llm_provisioning.gateways.kubernetes.clock import ClusterClock
-
-_CLOUD_OF_TYPE: Final[Mapping[str, str]] = {"aws": "eks", "google_cloud_platform": "gke", "azure": "aks"}
 
 
 def open_cluster(reference: Mapping[str, Any]) -> "Cluster":
@@ -85,21 +83,25 @@ async def _kubernetes_credentials(conn_id: str) -> "Credentials":
 
 
 async def _cloud_credentials(conn_type: str, reference: Mapping[str, Any]) -> "Credentials":
+    from airflow_llm_provisioning.gateways.clouds.registry import cloud_of_connection_type, each_cloud
     from airflow_llm_provisioning.gateways.kubernetes.credentials import from_access
 
     conn_id, cluster_name = str(reference["conn_id"]), str(reference.get("cluster_name") or "")
-    cloud = _CLOUD_OF_TYPE.get(conn_type)
+    cloud = cloud_of_connection_type(conn_type)
     if cloud is None:
+        types = [known for descriptor in each_cloud() for known in descriptor.connection_types]
         raise ConnectionConfigError(
             f"Airflow connection {conn_id!r} has the type {conn_type!r}: a cluster is reached by kubernetes, "
-            f"{', '.join(_CLOUD_OF_TYPE)}."
+            f"{', '.join(types)}."
         )
+    name = cloud.name
     if not cluster_name:
         raise ConnectionConfigError(
             f"Airflow connection {conn_id!r} is a cloud's ({conn_type}): say which cluster of it, by `cluster_name`."
         )
 
     def mint() -> "ClusterAccess":
-        return open_cloud({**reference, "cloud": cloud}).cluster_access(cluster_name)
+        with opened_cloud({**reference, "cloud": name}) as opened:
+            return opened.cluster_access(cluster_name)
 
     return await from_access(mint)()

@@ -1,27 +1,36 @@
-"""A connection of a given type, or one clear sentence. Knows no cloud's fields."""
+"""A connection of a given type, or one clear sentence, and the official hooks. Knows no cloud's fields."""
 
+from importlib import import_module
 from typing import Any
 
 from airflow_llm_provisioning.exceptions import ConnectionConfigError
 
 
-def typed_connection(conn_id: str, conn_type: str, page: str) -> Any:
-    """Return an Airflow connection of `conn_type`; `page` is where its fields are described (docs/eks.md).
+class AirflowConnections:
+    """Airflow's connections, as the clouds' openers ask for them (`gateways.clouds.descriptor.ConnectionReader`)."""
 
-    The cloud's own hook is not asked: it may only warn of a missing connection, and then use whatever credentials lie
-    about (AwsBaseHook, apache-airflow-providers-amazon 9.39).
-    """
-    from airflow.sdk import BaseHook
-    from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
+    def typed(self, conn_id: str, conn_type: str, page: str) -> Any:
+        """Return an Airflow connection of `conn_type`; `page` is where its fields are described (docs/eks.md).
 
-    try:
-        connection = BaseHook.get_connection(conn_id)
-    except (AirflowNotFoundException, AirflowRuntimeError) as error:
-        raise ConnectionConfigError(
-            f"Airflow connection {conn_id!r} is not defined: create it (type {conn_type}, {page}) or name another."
-        ) from error
-    if connection.conn_type != conn_type:
-        raise ConnectionConfigError(
-            f"Airflow connection {conn_id!r} has the type {connection.conn_type!r}, not {conn_type}."
-        )
-    return connection
+        The cloud's own hook is not asked: it may only warn of a missing connection, and then use whatever credentials
+        the machine has (AwsBaseHook, apache-airflow-providers-amazon 9.39).
+        """
+        from airflow.sdk import BaseHook
+        from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
+
+        try:
+            connection = BaseHook.get_connection(conn_id)
+        except (AirflowNotFoundException, AirflowRuntimeError) as error:
+            raise ConnectionConfigError(
+                f"Airflow connection {conn_id!r} is not defined: create it (type {conn_type}, {page}) or name another."
+            ) from error
+        if connection.conn_type != conn_type:
+            raise ConnectionConfigError(
+                f"Airflow connection {conn_id!r} has the type {connection.conn_type!r}, not {conn_type}."
+            )
+        return connection
+
+    def hook_class(self, path: str) -> Any:
+        """Return the hook class `package.module:Class` of a provider. Raises ImportError where it is not installed."""
+        module, _, name = path.partition(":")
+        return getattr(import_module(module), name)

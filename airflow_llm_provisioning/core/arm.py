@@ -230,6 +230,11 @@ def _nodes(stratum: Stratum) -> str:
     return f"version 0.1, experiment {old}" if old is not None else _named("node profile", stratum.nodes)
 
 
+def _content(stratum: Stratum) -> str:
+    """Return the content's fingerprint, because two contents may have one name. Version 0.1 recorded none."""
+    return "" if stratum.old_experiment is not None else f" ({stratum.workload_content})"
+
+
 def _named(what: str, value: str | None) -> str:
     return f"{what} {value}" if value else f"{what} not recorded"
 
@@ -246,7 +251,7 @@ _WORDS: Final[Mapping[str, Callable[[Stratum], str]]] = {
     "region": lambda s: _unless_old("region", s.region, s),
     "autoscaler": lambda s: _unless_old("node autoscaler", s.autoscaler, s),
     "nodes": _nodes,
-    "workload_content": lambda s: f"workload {s.workload or '?'} ({s.workload_content})",
+    "workload_content": lambda s: f"workload {s.workload or '?'}{_content(s)}",
     "model_id": lambda s: _named("model", s.model_id),
-    "model_revision": lambda s: _named("revision", s.model_revision),
+    "model_revision": lambda s: _named("revision", s.model_revision and s.model_revision[:12]),
 }

@@ -1,17 +1,18 @@
-"""A long piece of work on a cloud, as data: what is waited for, how far it is, what came of it.
+"""A long piece of work on a cloud, as data: what was asked for, how far it is, what came of it.
 
 A gateway's `start` returns an Operation at once; `poll` takes one and returns the next. It is JSON on purpose: a
-trigger's
-arguments are stored, and a triggerer that was killed begins again with the *first* operation. So every step must find
-what
-an earlier life of it created (deterministic names, tags, client tokens) instead of creating it again.
+trigger's arguments are stored, and a triggerer that was killed begins again with the *first* operation. So every step
+must find what an earlier run of it created (deterministic names, tags, client tokens) instead of creating it again.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 OperationState = Literal["running", "succeeded", "failed"]
+
+KEEP_DAYS: Final = 30
+"""How many days what a preparation made is kept, where the request does not say `keep_days`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Operation:
 
     `verb`: `build_image`, `snapshot_image`, `enable_streaming`, `set_up_node_pool`, ...
     `request`: what was asked for, JSON. `progress`: what the gateway must remember between polls, JSON, never a secret.
-    `step`: where it stands, in words a log line can carry. `result`: only when succeeded. `error`: only when failed.
+    `step`: where it stands, in words for a log line. `result`: only when succeeded. `error`: only when failed.
     """
 
     verb: str
@@ -32,7 +33,7 @@ class Operation:
     error: str | None = None
 
     def at(self, step: str, **progress: Any) -> "Operation":
-        """Return the operation moved on to `step`, remembering `progress` beside what it knew."""
+        """Return the operation moved on to `step`, with `progress` added to what it remembers."""
         return replace(self, step=step, progress={**self.progress, **progress})
 
     def succeeded(self, **result: Any) -> "Operation":

@@ -19,6 +19,7 @@ class PlannedFacts:
     known: bool
     treatments: tuple[str, ...] | None
     image: str
+    images: tuple[str, ...]
     base: str
     recipe_pip: tuple[str, ...] | None
     prepared_image: str
@@ -40,6 +41,7 @@ class PlannedFacts:
             known=bool(header),
             treatments=None if listed is None else tuple(item for item in items(listed) if isinstance(item, str)),
             image=text(served.get("image")),
+            images=tuple(image for image in map(text, items(served.get("images")) or [served.get("image")]) if image),
             base=f"{base}@{pinned}" if base and pinned else base,
             recipe_pip=_pip(recipe),
             prepared_image=text(prepared.get("image")),

@@ -8,7 +8,6 @@ from airflow_llm_provisioning.core.names import fingerprint
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
 AUTOSCALERS: Final = ("luna", "karpenter", "native")
-GENERIC: Final = "generic"
 DEFAULT_GPU_SKUS: Final = ("L4", "A10G", "A10", "L40S")
 
 # Options of a node profile that name an account, a cluster or a pool. They say which nodes, not which kind of nodes, so
@@ -54,16 +53,6 @@ class NodeProfile:
     def has(self, feature: str) -> bool:
         """Return whether a treatment switched a feature on."""
         return bool(self.features.get(feature))
-
-    @property
-    def snapshot(self) -> bool:
-        """Whether the data volume comes from a snapshot that holds the serving image (EKS)."""
-        return self.has("image_snapshot")
-
-    @property
-    def streaming(self) -> bool:
-        """Whether images are streamed (GKE, AKS)."""
-        return self.has("image_streaming")
 
     def with_feature(self, feature: str, value: Any = True) -> "NodeProfile":
         """Return the profile with a feature switched on; `value` is what the feature needs to know, JSON."""
@@ -131,7 +120,7 @@ class Target:
         {cloud, conn_id, cluster, region?, registry?, cluster_name?, ...options}; `cluster` names the cluster whose
         clock counts.
         """
-        if self.cloud == GENERIC or self.cloud_conn_id is None:
+        if self.cloud_conn_id is None:
             return None
         named = {
             "cloud": self.cloud,
@@ -159,11 +148,11 @@ class Target:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Target":
+    def from_dict(cls, data: object) -> "Target":
         """Read what `as_dict` wrote, or the same keys as an experiment file's target has; what is wrong with it is one
         sentence.
         """
-        if not isinstance(data.get("nodes"), Mapping):
+        if not isinstance(data, Mapping) or not isinstance(data.get("nodes"), Mapping):
             raise ConfigurationError(f"A target is a mapping with `name`, `nodes`, ...; found {data!r:.80}.")
         try:
             nodes = NodeProfile(**_tuples({"name": data.get("name"), **data["nodes"]}, "gpu_skus"))

@@ -60,16 +60,18 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """What a trial serves. `workload`: its name in the experiment file. `image`: the reference that the Ray containers
-    are given (of the head, where they differ), "" before the trial is opened. `recipe`: what that image is built from,
-    or its plain base. `model`: None where the experiment does not say which one is served. `overrides`: what a form
-    changed ({image, model_id, revision}). `model_source`: where the model's revision was read, in a row of version 0.1,
-    which recorded no sizes and so has no `model`; its id and revision are in the stratum.
+    """What a trial serves. `workload`: its name in the experiment file. `image`: the reference that the Ray
+    containers are given (of the head, where they differ), "" before the trial is opened; `images`: all of them.
+    `recipe`: what that image is built from, or its plain base. `model`: None where the experiment does not say
+    which one is served. `overrides`: what a form changed ({image, model_id, revision}). `model_source`: where the
+    model's revision was read, in a row of version 0.1, which recorded no sizes and so has no `model`; its id and
+    revision are in the stratum.
     """
 
     workload: str
     model: Model | None = None
     image: str = ""
+    images: tuple[str, ...] = ()
     recipe: ImageRecipe | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
     model_source: str | None = None
@@ -80,6 +82,7 @@ class Served:
             "workload": self.workload,
             "model": asdict(self.model) if self.model else None,
             "image": self.image,
+            "images": list(self.images),
             "recipe": self.recipe.as_dict() if self.recipe else None,
             "overrides": dict(self.overrides),
             "model_source": self.model_source,
@@ -92,6 +95,7 @@ class Served:
             workload=data["workload"],
             model=Model(**data["model"]) if data.get("model") else None,
             image=data.get("image") or "",
+            images=tuple(data.get("images") or ()),
             recipe=ImageRecipe.from_dict(data["recipe"]) if data.get("recipe") else None,
             overrides=dict(data.get("overrides") or {}),
             model_source=data.get("model_source"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from airflow_llm_provisioning.core.engine_caches import cache_hits, weights_uncertain
-from airflow_llm_provisioning.core.fields import dig, mapping, objects
+from airflow_llm_provisioning.core.fields import dig, items, mapping, objects, text
 from airflow_llm_provisioning.core.image_arrival import image_arrival, image_digest
 from airflow_llm_provisioning.core.planned import PlannedFacts
 from airflow_llm_provisioning.core.recipe import package_name
@@ -79,7 +79,8 @@ def variant_image(view: TraceView) -> Verdict:
     same = served in own or (bool(digest) and served.endswith(f"@{digest}"))
     told = f"The pods were given {served}; the variant's own image is {' or '.join(own)}."
     given = Verdict("variant_image", "yes" if same else "no", (told,))
-    return all_of("variant_image", [given, *_ran_another(view, digest if prepared and served == prepared else "")])
+    others = [*_given_another(view, planned), *_ran_another(view, digest if prepared and served == prepared else "")]
+    return all_of("variant_image", [given, *others])
 
 
 def switch(view: TraceView, name: str) -> Verdict:
@@ -144,6 +145,21 @@ def _cold_pod(view: TraceView, pod: History) -> Verdict:
         return Verdict("cold_start", "yes", (f"Node {node.name} was created after the submission.", *how.evidence))
     older = f"Node {node.name} was there before the submission."
     return Verdict("cold_start", "no", (older, *how.evidence))
+
+
+def _given_another(view: TraceView, planned: PlannedFacts) -> list[Verdict]:
+    """Return a no for each Ray pod whose specification names an image that was not planned: the manifest was changed
+    after it was rendered, by a person or an admission plug-in.
+    """
+    found = []
+    for pod in (pod for pod in (view.head, view.worker) if pod):
+        # Container 0 is Ray's (kuberay 1.7, common/pod.go, RayContainerIndex).
+        image = text(next((mapping(spec).get("image") for spec in items(dig(pod.last, "spec", "containers"))), ""))
+        same = image in planned.images or bool(planned.prepared_digest and image.endswith(planned.prepared_digest))
+        if image and not same:
+            told = f"Pod {pod.name} was given {image}; planned was {' or '.join(planned.images)}."
+            found.append(Verdict("variant_image", "no", (told,)))
+    return found
 
 
 def _ran_another(view: TraceView, wanted: str) -> list[Verdict]:

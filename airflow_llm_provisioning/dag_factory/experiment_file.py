@@ -57,7 +57,7 @@ def _reason(error: OSError | ValueError) -> str:
 
 def checked(experiment: Experiment) -> Experiment:
     """Return the experiment, or raise what makes its nodes impossible."""
-    from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS, gke_nodes, luna
+    from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS, shared_cluster_problems
 
     for target in experiment.targets:
         autoscaler = AUTOSCALERS[target.nodes.autoscaler]
@@ -67,10 +67,7 @@ def checked(experiment: Experiment) -> Experiment:
                 f"{experiment.where}: target {target.name!r} cannot get its nodes from {autoscaler.name}: "
                 f"{' '.join(problems)}"
             )
-    shared = [
-        *luna.shared_cluster_problems(experiment.targets),
-        *gke_nodes.shared_cluster_problems(experiment.targets),
-    ]
+    shared = shared_cluster_problems(experiment.targets)
     if shared:
         raise ConfigurationError(f"{experiment.where}: {' '.join(shared)}")
     return experiment

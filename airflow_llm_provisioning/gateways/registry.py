@@ -3,6 +3,7 @@
 import re
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.image_reference import ImageReference
 from airflow_llm_provisioning.exceptions import ProvisioningError
 
 ACCEPTED: Final = ", ".join(
@@ -17,15 +18,14 @@ TIMEOUT_S: Final = 15.0
 
 
 async def image_exists(reference: str) -> bool:
-    """Return whether a manifest of that reference can be read without credentials. Raises ProvisioningError when
-    unknown.
+    """Return whether a manifest of that reference can be read without credentials; ProvisioningError when unknown.
 
     Docker Hub's names are expanded; `HEAD /v2/<repository>/manifests/<reference>` with the token the challenge asks for
     (distribution specification 1.1, token authentication of distribution/distribution).
     """
     import aiohttp
 
-    host, repository, version = split_reference(reference)
+    host, repository, version = ImageReference.parse(reference).at_registry()
     scheme = "http" if host.partition(":")[0] in ("127.0.0.1", "localhost") else "https"
     url = f"{scheme}://{host}/v2/{repository}/manifests/{version}"
     try:
@@ -42,20 +42,6 @@ async def image_exists(reference: str) -> bool:
     if status in (200, 404):
         return status == 200
     raise ProvisioningError(f"Registry {host} answered {status} for {repository} to a question without credentials.")
-
-
-def split_reference(reference: str) -> tuple[str, str, str]:
-    """Return (host, repository, tag or digest) of an image reference, Docker Hub's defaults spelled out."""
-    name, _, digest = reference.partition("@")
-    head, slash, rest = name.partition("/")
-    named = bool(slash) and ("." in head or ":" in head or head == "localhost")
-    host, path = (head, rest) if named else ("docker.io", name)
-    path, _, tag = path.partition(":")
-    if host in ("docker.io", "index.docker.io"):
-        # The name in references is not the host that answers.
-        host = "registry-1.docker.io"
-        path = path if "/" in path else f"library/{path}"
-    return host, path, digest or tag or "latest"
 
 
 async def _token(session: Any, challenge: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from airflow.sdk import Context
 
+from airflow_llm_provisioning.core.operation import KEEP_DAYS
 from airflow_llm_provisioning.operators.waiting import WaitingOperator
 from airflow_llm_provisioning.triggers.base import raise_error
 from airflow_llm_provisioning.triggers.cloud_operation import CloudOperationWait
@@ -22,8 +23,9 @@ DEFAULT_STORE = "llm_provisioning_results"
 class CloudStep(WaitingOperator):
     """One long operation of a cloud: start it, wait for it, keep what it cost.
 
-    :param cloud: {cloud, conn_id, ...} as `connections.open_cloud` takes it; `cluster` in it names the cluster whose
-        clock counts and that says whether all this is simulated.
+    :param cloud: {cloud, conn_id, ...} as `connections.opened_cloud` takes it; `cloud` is the name by which it is
+        registered (`eks`, `gke`, `aks`, or another package's); `cluster` in it names the cluster whose clock counts and
+        that says whether all this is simulated.
     :param target: the target this prepares, for the results store; "" for none.
     :param results_conn_id: connection of the results store, which also holds the ledger.
     :param timeout_s: at most this long in real time; the gateway's own limits are shorter.
@@ -53,15 +55,23 @@ class CloudStep(WaitingOperator):
     def request(self) -> dict[str, Any]:
         """Return the operation's request, JSON."""
 
-    def looked_up(self) -> dict[str, Any]:
-        """Return what the cluster must be asked for before the request is complete."""
-        return {}
+    def looked_up(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the facts of the cluster that this cloud's verb needs and that the request does not hold yet."""
+        from airflow_llm_provisioning.gateways.clouds.registry import cloud_named
+        from airflow_llm_provisioning.preparation.operations import cluster_fact
+
+        cluster = self.cloud.get("cluster")
+        if not cluster:
+            return {}
+        needed = cloud_named(str(self.cloud.get("cloud"))).cluster_facts(self.verb)
+        return {fact: cluster_fact(fact, cluster) for fact in needed if fact not in request}
 
     def execute(self, context: Context) -> Any:
         """Start the operation and wait for it."""
         from airflow_llm_provisioning.preparation.operations import start_operation
 
-        request = self.request() | self.looked_up() | {"target": self.target or None}
+        request = self.request()
+        request |= self.looked_up(request) | {"target": self.target or None}
         operation = start_operation(self.cloud, self.verb, request, self.results_conn_id)
         wait = CloudOperationWait(
             cloud=dict(self.cloud), operations=[operation.as_dict()], results_conn_id=self.results_conn_id
@@ -92,7 +102,7 @@ class BuildServingImage(CloudStep):
     template_fields_renderers = CloudStep.template_fields_renderers | {"recipe": "json"}
 
     def __init__(
-        self, *, recipe: Mapping[str, Any], repository: str = "ray-serving", keep_days: int = 30, **kwargs: Any
+        self, *, recipe: Mapping[str, Any], repository: str = "ray-serving", keep_days: int = KEEP_DAYS, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.recipe = recipe
@@ -128,7 +138,7 @@ class SnapshotImage(CloudStep):
         image: Mapping[str, Any],
         kubernetes_minor: str,
         options: Mapping[str, Any] | None = None,
-        keep_days: int = 30,
+        keep_days: int = KEEP_DAYS,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -187,15 +197,6 @@ class EnableStreaming(CloudStep):
             "cluster": self.cluster_name,
             "pools": list(self.pools) if self.pools else None,
         }
-
-    def looked_up(self) -> dict[str, Any]:
-        """Return {image_pull_secrets} on AKS, where pods that bring some get the plain image."""
-        cluster = self.cloud.get("cluster")
-        if self.cloud.get("cloud") != "aks" or not cluster or "image_pull_secrets" in self.options:
-            return {}
-        from airflow_llm_provisioning.preparation.operations import pull_secrets
-
-        return {"image_pull_secrets": asyncio.run(pull_secrets(cluster))}
 
 
 class SetUpNodes(WaitingOperator):

@@ -1,20 +1,21 @@
 """Cloud operations of a preparation: start one, and keep the row of what it made."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.exceptions import CloudError, ForbiddenError
+from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError, ForbiddenError
 
 
 def start_operation(cloud: Mapping[str, Any], verb: str, request: Mapping[str, Any], results_conn_id: str) -> Operation:
     """Open the cloud and start one operation; its intent is in the ledger when this returns."""
-    from airflow_llm_provisioning.connections import cluster_clock, open_cloud
+    from airflow_llm_provisioning.connections import cluster_clock, opened_cloud
 
     clock = asyncio.run(cluster_clock(cloud.get("cluster")))
-    return open_cloud(cloud, results_conn_id=results_conn_id, clock=clock.now).start(verb, request)
+    with opened_cloud(cloud, results_conn_id=results_conn_id, clock=clock.now) as opened:
+        return opened.start(verb, request)
 
 
 def content_of(operation: Operation) -> str:
@@ -108,6 +109,18 @@ async def pull_secrets(cluster_reference: Mapping[str, Any]) -> list[str]:
         except ForbiddenError:
             return []
     return [str(entry["name"]) for entry in (account or {}).get("imagePullSecrets") or ()]
+
+
+def cluster_fact(name: str, cluster_reference: Mapping[str, Any]) -> Any:
+    """Return a fact of the cluster that a cloud's verb asks for by name (`CloudDescriptor.cluster_facts`)."""
+    if name not in _CLUSTER_FACTS:
+        raise ConfigurationError(f"A cloud asks for {name!r} of the cluster: known are {', '.join(_CLUSTER_FACTS)}.")
+    return asyncio.run(_CLUSTER_FACTS[name](cluster_reference))
+
+
+_CLUSTER_FACTS: Final[Mapping[str, Callable[[Mapping[str, Any]], Coroutine[Any, Any, Any]]]] = {
+    "image_pull_secrets": pull_secrets
+}
 
 
 def close_entry(entry: str, results_conn_id: str) -> None:

@@ -58,12 +58,13 @@ async def _check(target: Target) -> "list[Finding]":
 
 def _cloud(target: Target) -> str | None:
     """Say what is missing of the cloud's connection, or of the packages for it; the cloud itself is not asked."""
-    from airflow_llm_provisioning.connections import open_cloud
+    from airflow_llm_provisioning.connections import opened_cloud
 
     reference = target.cloud_reference()
     try:
         if reference is not None:
-            open_cloud(reference)
+            with opened_cloud(reference):
+                pass
     except ProvisioningError as error:
         return str(error)
     return None

@@ -89,11 +89,12 @@ def finish_warming(
     results_conn_id: str,
 ) -> dict[str, Any]:
     """Keep the preparation's row and return its result."""
-    from airflow_llm_provisioning.gateways.clouds.prices import node_price
+    from airflow_llm_provisioning.gateways.clouds.registry import cloud_named
 
     target = Target.from_dict(target_data)
     result = {key: event[key] for key in ("pod", "node", "instance_type", "pulled_s", "seconds", "node_s")}
-    price, basis = node_price(target.cloud, event["region"], event["instance_type"], event["node_s"])
+    prices = cloud_named(target.cloud).node_prices
+    price, basis = prices.price(event["region"], event["instance_type"], event["node_s"])
     result |= {"price_usd": price, "price_basis": basis}
     save_preparation(
         cloud={"cloud": target.cloud, "cluster": target.cluster_reference()},

@@ -49,7 +49,7 @@ async def collect_evidence(trial: Trial, log: Any) -> None:
 
 
 async def _ask_cloud(trial: Trial, claims: list[str]) -> None:
-    from airflow_llm_provisioning.connections import open_cloud, open_cluster, open_store
+    from airflow_llm_provisioning.connections import open_cluster, open_store, opened_cloud
     from airflow_llm_provisioning.core.cloud_facts import trial_facts
     from airflow_llm_provisioning.core.trace import encode_chunk, evidence_line
 
@@ -60,8 +60,8 @@ async def _ask_cloud(trial: Trial, claims: list[str]) -> None:
     store = open_store(access.results_conn_id)
     try:
         facts = trial_facts(trial, nodes, store.trace(trial.trial_id))
-        cloud = open_cloud(access.cloud or {})
-        found = await asyncio.to_thread(cloud.verify, claims, facts.as_dict())
+        with opened_cloud(access.cloud or {}) as cloud:
+            found = await asyncio.to_thread(cloud.verify, claims, facts.as_dict())
         lines = [evidence_line(at, **item.as_dict()) for item in found]
         store.append_trace(trial.trial_id, encode_chunk(lines))
     finally:

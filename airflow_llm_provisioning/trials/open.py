@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.manifests import images
 from airflow_llm_provisioning.core.names import LABEL_TRIAL, trial_labels
 from airflow_llm_provisioning.core.result import Preparation, TrialResult, TrialStatus
 from airflow_llm_provisioning.core.target import Target
@@ -95,7 +96,7 @@ def _opened(trial: Trial, experiment: Experiment, target: Target, store: "Result
         prepared=prepared,
         completion=workload.completion,
     )
-    served = replace(trial.served, image=rendered.image, recipe=rendered.plan.recipe)
+    served = replace(trial.served, image=rendered.image, images=images(rendered.manifest), recipe=rendered.plan.recipe)
     return replace(trial, arm=trial.arm.seen_at(cluster.origin()), served=served, opened=opened)
 
 

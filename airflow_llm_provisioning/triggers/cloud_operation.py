@@ -1,6 +1,7 @@
 """One wait for every long operation of every cloud: build, snapshot, conversion, node pool."""
 
 import asyncio
+from contextlib import ExitStack
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +21,7 @@ class CloudOperationWait(Wait):
 
     A killed triggerer begins again with the first operation: the gateways find what exists instead of making it twice.
 
-    :param cloud: the cloud's reference as `connections.open_cloud` takes it.
+    :param cloud: the cloud's reference as `connections.opened_cloud` takes it.
     :param operations: `Operation.as_dict()` of each, as `start` returned them.
     :param poll_s: seconds between looks, in the cloud's clock.
     """
@@ -38,15 +39,18 @@ class CloudOperationWait(Wait):
         """Return {"operations": the ended operations, "ended_at": ISO instant in the cloud's clock}."""
         from asgiref.sync import sync_to_async
 
-        from airflow_llm_provisioning.connections import cluster_clock, open_cloud
+        from airflow_llm_provisioning.connections import cluster_clock, opened_cloud
 
         clock = await cluster_clock(self.cloud.get("cluster"))
-        cloud = await sync_to_async(open_cloud, thread_sensitive=False)(
-            self.cloud, results_conn_id=self.results_conn_id, clock=clock.now
-        )
-        ended = await asyncio.gather(
-            *(self._ended(cloud, Operation.from_dict(operation), clock) for operation in self.operations)
-        )
+        opening = opened_cloud(self.cloud, results_conn_id=self.results_conn_id, clock=clock.now)
+        stack = ExitStack()
+        try:
+            cloud = await sync_to_async(stack.enter_context, thread_sensitive=False)(opening)
+            ended = await asyncio.gather(
+                *(self._ended(cloud, Operation.from_dict(operation), clock) for operation in self.operations)
+            )
+        finally:
+            await asyncio.to_thread(stack.close)
         ended_at = clock.now().astimezone(UTC).isoformat()
         return {"operations": [operation.as_dict() for operation in ended], "ended_at": ended_at}
 

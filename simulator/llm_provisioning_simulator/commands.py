@@ -17,6 +17,7 @@ def add_simulator(commands: Any) -> None:
     parser.add_argument("--seed", type=int, default=1, help="seed of the noise (default: 1)")
     parser.add_argument("--clouds", default="eks,gke,aks", help="only these clouds (default: all)")
     parser.add_argument("--connections", type=Path, help="write the Airflow connections to this file (JSON)")
+    parser.add_argument("--catalogue", type=Path, help="YAML: images and models besides the public ones")
     parser.add_argument("--base-port", type=int, default=0, help="first port; 0 takes free ones (default)")
     parser.set_defaults(command=_simulator)
 
@@ -39,6 +40,7 @@ def _simulator(parsed: argparse.Namespace) -> int:
         seed=parsed.seed,
         base_port=parsed.base_port,
         connections_file=parsed.connections,
+        catalogue_file=parsed.catalogue,
     )
 
 

@@ -1,70 +1,24 @@
 """A stand-in for the Hugging Face hub over HTTP: listings, HEADs and ranged GETs of made-up weights.
 
 It serves what huggingface_hub 0.24, 0.36, 1.33 and 2.4 ask for without Xet (no Xet headers are sent, so every client
-stays on plain HTTP). Contents are zeros made while they are sent; sizes are the model's own. Its `MODELS` also tell the
-simulated nodes how many bytes a download moves.
+stays on plain HTTP). Contents are zeros made while they are sent; sizes are the model's own.
 """
 
 import hashlib
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Final
 
 from aiohttp import web
 
+from llm_provisioning_simulator.hub_models import MODELS, PHI3, HubModel
 from llm_provisioning_simulator.loopback import Loopback
+
+__all__ = ["CHUNK_BYTES", "MODELS", "PHI3", "HubModel", "HubServer"]
 
 CHUNK_BYTES: Final = 1 << 20
 _ZEROS: Final = bytes(CHUNK_BYTES)
-
-
-@dataclass(frozen=True, slots=True)
-class HubModel:
-    """A model repository at one revision. `files`: name -> bytes; `.safetensors` files are weights (LFS)."""
-
-    model_id: str
-    revision: str
-    files: Mapping[str, int]
-    gated: bool = False
-
-    @property
-    def weight_files(self) -> tuple[int, ...]:
-        """Bytes of each weight file, in the order of their names."""
-        return tuple(size for name, size in sorted(self.files.items()) if name.endswith(".safetensors"))
-
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of all weight files."""
-        return sum(self.weight_files)
-
-
-# Several public repositories agree on the revision and the bytes of the weights; the small files' sizes are rounded.
-PHI3: Final = HubModel(
-    "microsoft/Phi-3-mini-4k-instruct",
-    "f39ac1d28e925b323eae81227eaba4464caced4e",
-    MappingProxyType(
-        {
-            ".gitattributes": 1_519,
-            "README.md": 16_000,
-            "added_tokens.json": 306,
-            "config.json": 967,
-            "configuration_phi3.py": 11_200,
-            "generation_config.json": 181,
-            "model-00001-of-00002.safetensors": 4_972_489_328,
-            "model-00002-of-00002.safetensors": 2_669_692_552,
-            "model.safetensors.index.json": 16_331,
-            "modeling_phi3.py": 73_800,
-            "special_tokens_map.json": 599,
-            "tokenizer.json": 1_844_436,
-            "tokenizer.model": 499_723,
-            "tokenizer_config.json": 3_441,
-        }
-    ),
-)
-MODELS: Final[Mapping[str, HubModel]] = MappingProxyType({PHI3.model_id: PHI3})
 
 
 class HubServer:

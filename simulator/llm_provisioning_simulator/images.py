@@ -28,7 +28,7 @@ class DockerfileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PublicBase:
-    """An image that anybody could pull. `layer_bytes`: compressed. `source`: where bytes and packages were read."""
+    """A public image. `layer_bytes`: compressed. `source`: where bytes and packages were read."""
 
     reference: str
     layer_bytes: tuple[int, ...]
@@ -185,8 +185,8 @@ def built_image(world: World, dockerfile: str, reference: str, *, region: str | 
     """Return what building `dockerfile` makes, to be pushed as `reference`; nothing is pushed here.
 
     FROM an image of the world, RUN pip install, ENV and LABEL are understood. Anything else raises DockerfileError, as
-    does a base that is not there: a stand-in must not pretend to have done what it did not understand.
-    The digest follows from base and content: the same build gives the same digest.
+    does a base that is not there: a stand-in must not pretend to have done what it did not understand. The digest
+    follows from base and content: the same build gives the same digest.
     """
     base, rest = _base(world, dockerfile)
     layers, packages, env = list(base.layer_bytes), dict(base.packages), dict(base.env)

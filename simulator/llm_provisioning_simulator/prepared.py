@@ -23,9 +23,9 @@ _SNAPSHOT: Final = "snap-0prepared"
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a target's trials find. `image`: the reference to serve, None where the public base serves; `luna`: the
-    data of Luna's ConfigMap, as the set-up of the target's nodes writes it; `digest`, `snapshot_id`: what the build and
-    the snapshot returned.
+    """What a target's trials find. `image`: the reference to serve, None where the public base serves; `luna`: the data
+    of Luna's ConfigMap, as the set-up of the target's nodes writes it; `digest`, `snapshot_id`: what the build and the
+    snapshot returned.
     """
 
     image: str | None

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from airflow_llm_provisioning.core.experiment import Experiment, Target
 from airflow_llm_provisioning.exceptions import ConfigurationError
+from llm_provisioning_simulator.catalogue import Catalogue, models_of_experiment, read_catalogue
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.experiment import simulated_experiment
 from llm_provisioning_simulator.hub import HubServer
@@ -23,7 +24,7 @@ from llm_provisioning_simulator.infra.cluster import SimulatedCluster
 from llm_provisioning_simulator.profiles import load_profile
 from llm_provisioning_simulator.world import CloudCluster, World
 
-# Nobody wants it longer; a forgotten one must not run for ever.
+# A forgotten simulator ends by itself.
 MAX_HOURS: Final = 12.0
 AZURE_SUBSCRIPTION: Final = "00000000-0000-0000-0000-000000000000"
 AZURE_GROUP: Final = "simulated"
@@ -49,16 +50,21 @@ class CloudStandIn(Protocol):
 class Simulator:
     """Clusters, clouds and hub of one experiment, on one clock."""
 
-    def __init__(self, experiment: Experiment, *, speed: float, seed: int) -> None:
+    def __init__(
+        self, experiment: Experiment, *, speed: float, seed: int, catalogues: Iterable[Catalogue] = ()
+    ) -> None:
+        """`catalogues`: images and models besides the public ones."""
         self.experiment = experiment
         self.clock = SimClock.start(speed)
         self.world = World()
         seed_public_images(self.world)
+        for catalogue in catalogues:
+            catalogue.seed(self.world)
         self.clusters: dict[str, SimulatedCluster] = {}
         for target in experiment.targets:
             if target.cluster not in self.clusters:
                 self.clusters[target.cluster] = self._cluster(target, seed)
-        self.hub = HubServer()
+        self.hub = HubServer(self.world.models)
         self._clouds: dict[str, CloudStandIn] = {
             cloud: _stand_in(cloud, self.world, self.clock, self._region(cloud))
             for cloud in sorted({target.cloud for target in experiment.targets})
@@ -138,10 +144,15 @@ def serve(
     seed: int,
     base_port: int = 0,
     connections_file: Path | None = None,
+    catalogue_file: Path | None = None,
 ) -> int:
     """Serve until SIGINT or SIGTERM, or until it has run for half a day; print where everything is."""
     experiment = simulated_experiment(experiment_file).on_clouds(clouds)
-    return asyncio.run(_serve(Simulator(experiment, speed=speed, seed=seed), base_port, connections_file))
+    catalogues = [models_of_experiment(experiment)]
+    if catalogue_file is not None:
+        catalogues.append(read_catalogue(catalogue_file))
+    simulator = Simulator(experiment, speed=speed, seed=seed, catalogues=catalogues)
+    return asyncio.run(_serve(simulator, base_port, connections_file))
 
 
 async def _serve(simulator: Simulator, base_port: int, connections_file: Path | None) -> int:

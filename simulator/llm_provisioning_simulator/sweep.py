@@ -1,8 +1,8 @@
-"""How far the simulated reductions depend on what nobody could look up: every uncertain number, moved to both its ends.
+"""How far the simulated reductions depend on uncertain numbers: each is moved to both ends of its range.
 
 One number at a time, baseline against improved, without noise and without waiting. A number that neither trial reads
-cannot move the reduction and is not run again, by construction and not by anybody's judgement. It fits nothing: what
-comes out is what the profiles say.
+cannot move the reduction and is not run again, by construction and not by judgement. It fits nothing: what comes out is
+what the profiles say.
 """
 
 import gc

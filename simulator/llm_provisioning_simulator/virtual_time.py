@@ -46,7 +46,7 @@ class VirtualClock(SimClock):
 
     async def sleep(self, seconds: float) -> None:
         """Sleep at least the microsecond that stamps can tell apart: a wait for the rest of a period, rounded to less
-        than the loop's time can be moved by, would otherwise be begun again for ever at the same instant.
+        than the loop's time can be moved by, would otherwise be repeated without end at the same instant.
         """
         await asyncio.sleep(max(seconds, RESOLUTION_S))
 

@@ -4,10 +4,10 @@ It stands in for PyPI in two places that must agree: building a serving image, a
 the stack of `phi3-2025` (vllm 0.5.4 and what it drags in) and the download packages; any other package gets an assumed
 size. It does not know what the packages are for.
 
-Numbers. A whole `pip install vllm==0.5.4` into an empty environment took 115 wheels of 3.3 GB, 6.8 GB installed and
-120 s of user CPU (measured 2026-11-22, Python 3.11, 2 CPUs): hence `UNPACKED_RATIO` and `CPU_S_PER_BYTE`. Sizes `log`
-are what pip prints in public logs (vllm-project/vllm#4011 and the like, in units of 10^6 bytes); `assumed` ones carry
-about 30 % either way and together make less than a tenth of the total.
+Numbers. A whole `pip install vllm==0.5.4` into an empty environment took 115 wheels of 3.3 GB, 6.8 GB installed and 120
+s of user CPU (measured 2026-11-22, Python 3.11, 2 CPUs): hence `UNPACKED_RATIO` and `CPU_S_PER_BYTE`. Sizes `log` are
+what pip prints in public logs (vllm-project/vllm#4011 and the like, in units of 10^6 bytes); `assumed` ones carry about
+30 % either way and together make less than a tenth of the total.
 """
 
 from collections.abc import Iterable, Mapping

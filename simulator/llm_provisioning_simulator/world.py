@@ -1,8 +1,7 @@
 """What the simulated clouds hold between their APIs and their clusters: images, snapshots, caches, pools.
 
-The cloud stand-ins write here what real calls left behind; the simulated nodes read it when they boot and pull.
-Nothing here
-knows variants, treatments or trials: a gain exists only where the calls that earn it were made.
+The cloud stand-ins write here what real calls left behind; the simulated nodes read it when they boot and pull. Nothing
+here knows variants, treatments or trials: a gain exists only where the calls that earn it were made.
 """
 
 import hashlib
@@ -11,15 +10,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from llm_provisioning_simulator.hub_models import MODELS, HubModel
+
 GP3_BASELINE_MIB_S: Final = 125
 """Amazon EBS user guide: what a gp3 volume delivers unless more is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A container image in some registry. `layer_bytes`: compressed bytes of each layer; `packages`: name ->
-    version.
-    """
+    """A container image in some registry. `layer_bytes`: compressed, by layer; `packages`: name -> version."""
 
     reference: str
     digest: str
@@ -36,7 +35,9 @@ class Image:
 
     @property
     def repository(self) -> str:
-        """The reference without tag."""
+        """The reference without tag or digest."""
+        if "@" in self.reference:
+            return self.reference.partition("@")[0]
         head, _, tail = self.reference.rpartition(":")
         return head if head and "/" not in tail else self.reference
 
@@ -143,6 +144,8 @@ class World:
         self.images: dict[str, Image] = {}
         self.contents: dict[str, Image] = {}
         """digest -> every image that was ever pushed: volumes hold one also after its tag has moved or is gone."""
+        self.models: dict[str, HubModel] = dict(MODELS)
+        """model id -> what the hub has of it."""
         self.snapshots: dict[str, Snapshot] = {}
         self.clusters: dict[str, CloudCluster] = {}
         self.nodes: dict[str, NodeSpec] = {}

@@ -66,7 +66,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChaosRun]:
 def test_every_trial_is_one_row(run: ChaosRun, cluster: str) -> None:
     """Each slot of each DAG run has one row. Only a slot that was cancelled before its start has none."""
     rows = _rows(run, cluster)
-    slots = [(row.run_id, row.slot) for row in rows]
+    slots = [(row.trial.slot.run_id, row.trial.slot.number) for row in rows]
     assert len(set(slots)) == len(slots)
     expected = {(run_id, slot) for run_id in run.runs[DAGS[cluster]] for slot in range(SLOTS.get(cluster, 2))}
     if cluster == "cancelled":

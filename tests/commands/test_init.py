@@ -12,10 +12,13 @@ EXAMPLES = Path(cli.__file__).parent / "example_dags"
 COPIED = {
     "experiments/example.yaml",
     "experiments/experiment.schema.json",
+    "experiments/my_service.yaml",
+    "experiments/own_manifest.yaml",
     "experiments/simulated.yaml",
     "nightly_cold_start.py",
     "prepare_targets.py",
     "simulated_demo.py",
+    "simulated_own_manifest.py",
     "single_trial.py",
 }
 

@@ -47,7 +47,7 @@ def connection(monkeypatch: pytest.MonkeyPatch, stand: Stand) -> Any:
 def test_the_connection_opens_the_whole_path(stand: Stand, connection: Any) -> None:
     """Endpoint, region, credentials and roles come from the connection: a build runs to its end with nothing else."""
     reference = {"cloud": "eks", "conn_id": connection(), "region": "us-west-2"}
-    cloud = connections.eks_cloud(reference, ledger=stand.ledger, clock=stand.clock.now)
+    cloud = connections.open_cloud(reference, ledger=stand.ledger, clock=stand.clock.now)
     ended = stand.drive(cloud.start("build_image", BUILD), cloud=cloud)
     assert ended.state == "succeeded", ended.error
     assert cloud.cluster_access("eks-1").server == "http://127.0.0.1:1"
@@ -63,7 +63,8 @@ def test_extras_are_read_by_name(connection: Any) -> None:
     conn_id = connection(
         subnet_id="subnet-1", security_group_ids=["sg-1"], source_bucket="mine", builder_instance_type="m6i.large"
     )
-    names = connections.eks_cloud({"conn_id": conn_id, "subnet_id": "subnet-2"})._verbs["build_image"]._names
+    cloud: Any = connections.open_cloud({"cloud": "eks", "conn_id": conn_id, "subnet_id": "subnet-2"})
+    names = cloud._driver.verbs["build_image"]._names
     assert (names.subnet_id, names.security_group_ids, names.source_bucket) == ("subnet-2", ("sg-1",), "mine")
     assert (names.builder_instance_type, names.build_compute_type) == ("m6i.large", "BUILD_GENERAL1_LARGE")
 
@@ -71,19 +72,19 @@ def test_extras_are_read_by_name(connection: Any) -> None:
 def test_a_missing_connection_is_named(stand: Stand) -> None:
     """Never silently whatever credentials lie about on the worker."""
     with pytest.raises(ConnectionConfigError, match="'nowhere' is not defined"):
-        connections.eks_cloud({"conn_id": "nowhere"})
+        connections.open_cloud({"cloud": "eks", "conn_id": "nowhere"})
 
 
 def test_another_type_is_refused(connection: Any) -> None:
     """A connection of another cloud is a mistake, said at once."""
     with pytest.raises(ConnectionConfigError, match="has the type 'azure', not aws"):
-        connections.eks_cloud({"conn_id": connection("azure")})
+        connections.open_cloud({"cloud": "eks", "conn_id": connection("azure")})
 
 
 def test_a_missing_region_is_named(connection: Any) -> None:
     """Neither reference nor connection says where."""
     with pytest.raises(ConnectionConfigError, match="lacks the extra region_name"):
-        connections.eks_cloud({"conn_id": connection(region_name="")})
+        connections.open_cloud({"cloud": "eks", "conn_id": connection(region_name="")})
 
 
 def test_without_the_provider_the_error_names_the_extra(connection: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,11 +112,12 @@ async def test_a_cluster_behind_the_connection_gets_fresh_tokens_for_as_long_as_
 
 
 def test_without_the_extra_the_error_names_it() -> None:
-    """Importing the gateway where boto3 is absent says what to install."""
+    """Importing the gateway where boto3 is absent says what to install; the descriptor and the nodes need no SDK."""
     script = (
         "import sys; sys.modules['boto3'] = None\n"
         "import airflow_llm_provisioning.gateways.autoscalers\n"
-        "try:\n    import airflow_llm_provisioning.gateways.clouds.eks\n"
+        "import airflow_llm_provisioning.gateways.clouds.eks\n"
+        "try:\n    import airflow_llm_provisioning.gateways.clouds.eks.cloud\n"
         "except Exception as error:\n    print(type(error).__name__, error)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603

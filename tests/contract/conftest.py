@@ -1,5 +1,7 @@
 """The simulator that every cloud's and every autoscaler's contract is tried against."""
 
+import json
+import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import pytest
 from scenes import SCENES, SPEED
 from simulator_in_background import BackgroundSimulator, simulator_in_background
+from toy_cloud import KINDS
 
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.dag_factory import load_experiment
@@ -31,13 +34,29 @@ def running(experiment: Experiment) -> Iterator[BackgroundSimulator]:
 
 
 @pytest.fixture(scope="package")
-def environment(running: BackgroundSimulator) -> dict[str, str]:
-    """What leads to it."""
-    return running.environment()
+def environment(running: BackgroundSimulator, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What leads to it, and to the toy cloud's account."""
+    account = tmp_path_factory.mktemp("toy_account")
+    for kind in KINDS:
+        (account / kind).mkdir()
+    toy = {"conn_type": "generic", "extra": {"folder": str(account)}}
+    return {**running.environment(), "AIRFLOW_CONN_TOY": json.dumps(toy)}
 
 
 @pytest.fixture
-def _reached(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, results_db: Path) -> None:
+def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install the toy cloud as a package of somebody else's: its metadata on the path, here and in new processes."""
+    metadata = tmp_path / "toy_cloud-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-cloud\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[llm_provisioning.clouds]\ntoy = toy_cloud:CLOUD\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = [str(tmp_path), str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+
+
+@pytest.fixture
+def _reached(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, results_db: Path, _installed: None) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
 

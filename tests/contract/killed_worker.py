@@ -15,9 +15,8 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from airflow_llm_provisioning.operators.preparing import start_operation
-
 from airflow_llm_provisioning.core.operation import Operation
+from airflow_llm_provisioning.preparation.operations import start_operation
 from airflow_llm_provisioning.triggers.base import first_event
 from airflow_llm_provisioning.triggers.cloud_operation import CloudOperationWait
 

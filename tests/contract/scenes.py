@@ -3,14 +3,19 @@
 Only what differs between the clouds is here; the claims are in test_every_cloud.py.
 """
 
+import json
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 from simulator_in_background import BackgroundSimulator
+from toy_cloud import KINDS
 
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, OWNER
@@ -24,6 +29,7 @@ CLOUDS = [
     pytest.param("eks", marks=pytest.mark.eks),
     pytest.param("gke", marks=pytest.mark.gke),
     pytest.param("aks", marks=pytest.mark.aks),
+    "toy",
 ]
 
 Request = tuple[str, Mapping[str, Any]]
@@ -63,7 +69,8 @@ class Scene:
     seconds a second while something is under way: slow enough that it stays so.
     `outlive`: leaves behind what only a crash of the cloud's own leaves. `strangers`: puts somebody else's object
     beside each kind and returns them as somebody would claim they were ours; `stands`: says whether one still exists.
-    `builds`: how many builds were ever begun.
+    `builds`: how many builds were ever begun. `variant`: what its trials serve. `unreachable`: changes its connection
+    so that nobody answers.
     """
 
     finish: Sequence[Request]
@@ -75,6 +82,10 @@ class Scene:
     stands: Callable[[BackgroundSimulator, Owned], bool]
     builds: Callable[[BackgroundSimulator], int]
     outlive: Callable[[BackgroundSimulator], None] = lambda _: None
+    variant: str = "improved"
+    unreachable: Callable[[str], str] = lambda connection: re.sub(
+        r"http://127\.0\.0\.1:\d+", "http://127.0.0.1:9", connection
+    )
 
 
 def claimed(kind: str, identity: str) -> Owned:
@@ -246,6 +257,28 @@ def foreign_image(reference: str, region: str) -> Image:
     return Image(reference, FOREIGN_DIGEST, (1_000_000,), {}, {}, region, datetime(2026, 1, 1, tzinfo=UTC))
 
 
+# --- A toy, as another package brings it
+
+
+def toy_account() -> Path:
+    return Path(json.loads(os.environ["AIRFLOW_CONN_TOY"])["extra"]["folder"])
+
+
+def strangers_in_toys(_: BackgroundSimulator) -> list[Owned]:
+    for kind in KINDS:
+        (toy_account() / kind / "theirs.json").write_text('{"tags": {}}')
+    return [claimed(kind, f"{kind}/theirs") for kind in KINDS]
+
+
+def stands_in_toys(_: BackgroundSimulator, thing: Owned) -> bool:
+    return (toy_account() / f"{thing.identity}.json").exists()
+
+
+def builds_in_toys(_: BackgroundSimulator) -> int:
+    log = toy_account() / "builds.log"
+    return len(log.read_text().splitlines()) if log.exists() else 0
+
+
 SCENES: Mapping[str, Scene] = {
     "eks": Scene(
         finish=[build(), ("snapshot_image", {"kubernetes_minor": "1.34", "target": "scene", "keep_days": 1})],
@@ -285,6 +318,18 @@ SCENES: Mapping[str, Scene] = {
         stands=stands_on_azure,
         builds=builds_on_azure,
     ),
+    "toy": Scene(
+        finish=[build()],
+        begin=[build(OTHER="1")],
+        under_way=frozenset({"build"}),
+        kinds=frozenset(KINDS),
+        speed=5.0,
+        strangers=strangers_in_toys,
+        stands=stands_in_toys,
+        builds=builds_in_toys,
+        variant="baked_image",
+        unreachable=lambda connection: connection.replace("toy_account", "nowhere"),
+    ),
 }
 
 
@@ -292,5 +337,8 @@ def reference(experiment: Experiment, cloud: str) -> dict[str, Any]:
     """Return how a cloud of the experiment is opened."""
     if cloud == "generic":
         return {"cloud": "generic"}
-    target = next(item for item in experiment.targets if item.cloud == cloud and item.delivery != "pull")
+    if cloud == "toy":
+        # The clock is a cluster's.
+        return {"cloud": "toy", "conn_id": "toy", "cluster": experiment.targets[0].cluster_reference()}
+    target = next(item for item in experiment.targets if item.cloud == cloud and item.nodes.features)
     return target.cloud_reference() or {}

@@ -11,7 +11,7 @@ from node_profiles import offered, profile
 
 from airflow_llm_provisioning.connections import open_cluster
 from airflow_llm_provisioning.core.experiment import NodeProfile
-from airflow_llm_provisioning.core.manifest import GPU_TOLERATION
+from airflow_llm_provisioning.core.manifests import GPU_TOLERATION
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
 from llm_provisioning_simulator.world import NodePool
@@ -69,7 +69,7 @@ def test_an_unsupported_cloud_is_refused_by_name(autoscaler: str) -> None:
 @each_alone
 def test_a_planned_snapshot_is_checked_before_and_demanded_at_setup(autoscaler: str) -> None:
     """A profile may want a snapshot that is not made yet; its nodes are not set up without one."""
-    given = profile("eks", autoscaler, snapshot=True, volume_initialization_rate_mib_s=200)
+    given = profile("eks", autoscaler, features={"image_snapshot": True}, volume_initialization_rate_mib_s=200)
     assert not [item for item in AUTOSCALERS[autoscaler].check(given) if "snapshot" in item]
     with pytest.raises(ConfigurationError, match="run the preparation"):
         AUTOSCALERS[autoscaler].setup(given)

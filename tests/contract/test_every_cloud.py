@@ -1,6 +1,5 @@
 """The same claims against every cloud, reached as users reach it: an Airflow connection to its API over HTTP."""
 
-import re
 from collections.abc import Callable
 
 import pytest
@@ -8,13 +7,15 @@ from operator_harness import context, run
 from scenes import CLOUDS, SCENES, claimed, reference
 from simulator_in_background import BackgroundSimulator
 
-from airflow_llm_provisioning.connections import open_cloud, open_store
+from airflow_llm_provisioning.connections import open_cloud, open_store, opened_cloud
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.core.treatments import TREATMENTS, plan_serving, preparation_steps
-from airflow_llm_provisioning.core.workload import workload
+from airflow_llm_provisioning.core.treatments import Treatment, known_treatments, plan_deployment, resolved, steps_of
+from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
+from airflow_llm_provisioning.core.workload import builtin_workload
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError, ProvisioningError
 from airflow_llm_provisioning.gateways.clouds.base import Owned
+from airflow_llm_provisioning.gateways.clouds.registry import known_clouds
 from airflow_llm_provisioning.operators import BuildServingImage
 
 ALL = [*CLOUDS, "generic"]
@@ -35,14 +36,16 @@ def test_an_unknown_verb_is_refused(experiment: Experiment, cloud: str) -> None:
 def test_the_treatments_preparations_are_verbs_of_their_cloud(experiment: Experiment, cloud: str) -> None:
     """What a variant needs prepared, its cloud can do."""
     verbs = set(open_cloud(reference(experiment, cloud)).verbs())
-    assert set(preparation_steps("improved", cloud)) - {"warm_image"} <= verbs
+    steps = {step.name for step in steps_of(_treatments(cloud))}
+    assert steps
+    assert steps - {"warm_image"} <= verbs
 
 
 @pytest.mark.usefixtures("_reached")
 @pytest.mark.parametrize("cloud", ALL)
 def test_claims_that_cannot_be_told_are_unknown(experiment: Experiment, cloud: str) -> None:
     """One answer per claim, in order; nothing is known of a trial without facts, and of a claim nobody knows."""
-    claims = [*dict.fromkeys(claim for item in TREATMENTS for claim in item.claims), "made_up"]
+    claims = [*dict.fromkeys(claim for item in known_treatments().values() for claim in item.claims), "made_up"]
     found = open_cloud(reference(experiment, cloud)).verify(claims, {})
     assert [item.claim for item in found if item.claim in claims] == claims
     assert not [item for item in found if item.holds is True]
@@ -67,12 +70,12 @@ def test_a_build_is_kept_found_again_and_listed(experiment: Experiment, cloud: s
     """The operator through the triggerer: image with digest and size, a row beside the results, simulated; the same
     recipe again is the same image, reused; what was made is listed by tag.
     """
-    target = next(item for item in experiment.targets if item.cloud == cloud and item.delivery != "pull")
-    recipe = plan_serving(workload(experiment.profile), "improved", cloud).recipe
+    target = f"{cloud}-target"
+    recipe = plan_deployment(builtin_workload(), _treatments(cloud)).recipe
     built = []
     for _ in range(2):
         operator = BuildServingImage(
-            task_id="b", cloud=reference(experiment, cloud), recipe=recipe.as_dict(), target=target.name,
+            task_id="b", cloud=reference(experiment, cloud), recipe=recipe.as_dict(), target=target,
             deferrable=True,
         )  # fmt: skip
         built.append(run(operator, context()))
@@ -82,7 +85,7 @@ def test_a_build_is_kept_found_again_and_listed(experiment: Experiment, cloud: s
     assert recipe.tag() in first["image"]
     assert (second["image"], second["digest"], second["reused"]) == (first["image"], first["digest"], True)
     store = open_store()
-    rows = store.preparations(target.name, "build_image")
+    rows = store.preparations(target, "build_image")
     store.close()
     assert [(row.origin, row.content, row.reused) for row in rows] == [
         ("simulated", recipe.content, False),
@@ -100,7 +103,7 @@ def test_a_listing_that_fails_raises(
     """No answer is not an empty account: clean is only said of what was listed."""
     found = reference(experiment, cloud)
     variable = f"AIRFLOW_CONN_{found['conn_id'].upper()}"
-    monkeypatch.setenv(variable, re.sub(r"http://127\.0\.0\.1:\d+", "http://127.0.0.1:9", environment[variable]))
+    monkeypatch.setenv(variable, SCENES[cloud].unreachable(environment[variable]))
     with pytest.raises(ProvisioningError) as raised:
         open_cloud(found).list_owned()
     assert "\n" not in str(raised.value)
@@ -108,8 +111,25 @@ def test_a_listing_that_fails_raises(
 
 def test_an_unknown_cloud_names_the_known() -> None:
     """One sentence."""
-    with pytest.raises(ConfigurationError, match="Cloud 'oci' is unknown: choose one of eks, gke, aks, generic"):
+    with pytest.raises(ConfigurationError, match=r"Cloud 'oci' is unknown: choose one of eks, gke, aks, generic\."):
         open_cloud({"cloud": "oci"})
+
+
+@pytest.mark.usefixtures("_installed")
+def test_a_cloud_of_another_package_is_known_by_its_entry_point() -> None:
+    """Installing the package is all: no line of the provider names it."""
+    assert known_clouds() == ("eks", "gke", "aks", "generic", "toy")
+    with pytest.raises(ConfigurationError, match=r"Cloud 'oci' is unknown: choose one of .*, generic, toy\."):
+        open_cloud({"cloud": "oci"})
+
+
+@pytest.mark.usefixtures("_reached")
+@pytest.mark.parametrize("cloud", ALL)
+def test_what_was_opened_can_be_closed(experiment: Experiment, cloud: str) -> None:
+    """Every opener closes what it opened, at the end or after an error, used or not; twice is no error."""
+    with opened_cloud(reference(experiment, cloud), results_conn_id="llm_provisioning_results") as opened:
+        opened.list_owned()
+    opened.close()
 
 
 @pytest.mark.usefixtures("_reached")
@@ -134,3 +154,8 @@ def test_a_strangers_object_is_refused_in_one_sentence(
         assert thing.identity.rpartition("/")[2] in str(raised.value)
         assert "\n" not in str(raised.value)
         assert scene.stands(running, thing), thing
+
+
+def _treatments(cloud: str) -> tuple[Treatment, ...]:
+    """Return the treatments of the variant that a cloud's scene is for."""
+    return resolved(BUILTIN_VARIANTS[SCENES[cloud].variant], cloud)

@@ -14,7 +14,7 @@ import pytest
 from scenes import CLOUDS, SCENES, SPEED, build, reference
 from simulator_in_background import BackgroundSimulator
 
-from airflow_llm_provisioning.connections import cluster_clock, open_cloud
+from airflow_llm_provisioning.connections import cluster_clock, open_cloud, open_store
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import CloudError
@@ -89,7 +89,7 @@ def with_ledger(experiment: Experiment, cloud: str) -> Cloud:
     """Open a cloud as a new process does that may create."""
     found = reference(experiment, cloud)
     clock = asyncio.run(cluster_clock(found["cluster"]))
-    return open_cloud(found, results_conn_id="llm_provisioning_results", clock=clock.now)
+    return open_cloud(found, ledger=open_store().ledger, clock=clock.now)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from airflow_llm_provisioning.core.experiment_file import read_experiment
 from airflow_llm_provisioning.core.manifests import builtin_manifest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "airflow_llm_provisioning" / "example_dags" / "experiments"
+EXPERIMENTS = sorted(path.name for path in EXAMPLES.glob("*.yaml") if "targets:" in path.read_text(encoding="utf-8"))
 
 
 def target_data(name: str = "eks-plain", **fields: Any) -> dict[str, Any]:

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 import yaml
 from broken_experiments import REPLACED, UNKNOWN_KEYS, WRONG_TYPES, with_nodes
-from experiment_data import EXAMPLES, a_manifest, experiment, experiment_data, no_file, simulated_data, target_data
+from experiment_data import (
+    EXAMPLES,
+    EXPERIMENTS,
+    a_manifest,
+    experiment,
+    experiment_data,
+    no_file,
+    simulated_data,
+    target_data,
+)
 
 from airflow_llm_provisioning.core.experiment_file import read_experiment, read_experiment_text
 from airflow_llm_provisioning.core.workload import ScalingSetup
@@ -280,8 +289,8 @@ def test_hostile_or_broken_text_is_one_sentence(text: str, words: str) -> None:
 
 def test_the_examples_are_read() -> None:
     """As they are shipped."""
-    for path in sorted(EXAMPLES.glob("*.yaml")):
-        assert load_experiment(path).targets
+    for name in EXPERIMENTS:
+        assert load_experiment(EXAMPLES / name).targets
 
 
 def test_what_is_left_out_has_the_documented_default() -> None:

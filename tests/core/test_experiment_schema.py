@@ -8,7 +8,7 @@ import pytest
 import yaml
 from broken_experiments import REPLACED, UNKNOWN_KEYS, WRONG_TYPES
 from experiment_changes import BASE, CHANGES, Change, mutated
-from experiment_data import EXAMPLES, a_manifest, experiment_data
+from experiment_data import EXAMPLES, EXPERIMENTS, a_manifest, experiment_data
 from hypothesis import HealthCheck, assume, given, settings
 from pydantic import ValidationError
 
@@ -37,7 +37,7 @@ def test_it_is_a_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
 
 
-@pytest.mark.parametrize("name", ["example.yaml", "simulated.yaml"])
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_example_is_valid_and_leads_editors_to_the_schema(name: str) -> None:
     """By a path beside it, which `init` copies with it."""
     path = EXAMPLES / name

@@ -4,7 +4,7 @@ Everything goes over the wire: operators, gateways and the clouds' SDKs reach th
 """
 
 import random
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,19 +13,32 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.definitions.xcom_arg import PlainXComArg
-from operator_harness import apply, close_trial, run, stored, wait
+from operator_harness import close_trial, run, stored, wait
 from simulator_in_background import BackgroundSimulator, GearedClock, simulator_in_background
 
 from airflow_llm_provisioning.connections import open_store
-from airflow_llm_provisioning.core.experiment import Experiment, Target
+from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.image_arrival import pulled_figures
+from airflow_llm_provisioning.core.manifests import images, with_image
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
+from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
+from airflow_llm_provisioning.core.workload import Workload, builtin_workload
 from airflow_llm_provisioning.dag_factory import load_experiment, preparation
 from airflow_llm_provisioning.exceptions import TrialFailedError
+from airflow_llm_provisioning.operators.ray_service import ApplyRayService
 from airflow_llm_provisioning.operators.trial import OpenTrial
+from airflow_llm_provisioning.trials import render
+from airflow_llm_provisioning.trials.render import render_again
 from llm_provisioning_simulator.infra import delivery
 from llm_provisioning_simulator.profiles import NOISE, load_profile
 from llm_provisioning_simulator.server import Simulator
+
+Admission = Callable[[dict[str, Any]], dict[str, Any]]
+"""Changes a manifest after it was rendered."""
+
+# The experiments of the opened trials, by target: apply renders from them again.
+EXPERIMENTS: dict[str, Experiment] = {}
 
 # Virtual seconds a second. Nothing is measured while a target is prepared or its nodes go away; a pull in full lasts
 # minutes and can be told from a mount at any speed; a mount of some seconds only where a busy machine's hiccup of a
@@ -55,10 +68,18 @@ class Laboratory:
         """Its clock."""
         return self.running.clock
 
-    def prepare(self, target: Target, *, without: Collection[str] = ()) -> dict[str, Any]:
+    def prepare(
+        self,
+        target: Target,
+        *,
+        without: Collection[str] = (),
+        workload: Workload | None = None,
+        variants: Mapping[str, tuple[str, ...]] = BUILTIN_VARIANTS,
+    ) -> dict[str, Any]:
         """Run the preparation's own tasks for a target; see `prepared`."""
         self.call(lambda: self.clock.shift(UNMEASURED))
-        return prepared(target, without, self.experiment)
+        served = self.experiment.workloads if workload is None else (workload,)
+        return prepared(target, without, Experiment("earned", (target,), served, dict(variants)))
 
     def trial(
         self,
@@ -67,11 +88,14 @@ class Laboratory:
         speed: float = ROUGH,
         nodes_gone_s: float = 1800.0,
         before_close: Callable[[], None] = lambda: None,
+        admission: Admission | None = None,
         **fields: Any,
     ) -> TrialResult:
         """Run one whole trial and return its row; its nodes are gone then."""
         trial = open_trial(target, *args, **fields)
-        return self.finish(trial, speed=speed, nodes_gone_s=nodes_gone_s, before_close=before_close)
+        return self.finish(
+            trial, speed=speed, nodes_gone_s=nodes_gone_s, before_close=before_close, admission=admission
+        )
 
     def finish(
         self,
@@ -80,11 +104,14 @@ class Laboratory:
         speed: float = ROUGH,
         nodes_gone_s: float = 1800.0,
         before_close: Callable[[], None] = lambda: None,
+        admission: Admission | None = None,
     ) -> TrialResult:
-        """Deploy an opened trial, record it, close it; return its row. `before_close` runs on the simulator's loop."""
+        """Deploy an opened trial, record it, close it; return its row. `before_close` runs on the simulator's loop;
+        `admission` changes the manifest on its way, as an admission plug-in or a person may.
+        """
         self.call(lambda: self.clock.shift(speed))
         with suppress(TrialFailedError):
-            wait(trial, apply(trial))
+            wait(trial, applied(trial, admission))
         self.call(before_close)
         self.call(lambda: self.clock.shift(UNMEASURED))
         return closed(trial, nodes_gone_s=nodes_gone_s)
@@ -102,7 +129,8 @@ class Laboratory:
 def laboratory(cloud: str, *more: Target) -> Iterator[Laboratory]:
     """Run one cloud of the shipped experiment, with `more` targets, and lead Airflow's connections to it."""
     shipped = load_experiment(SHIPPED).on_clouds([cloud])
-    experiment = replace(shipped, targets=(*shipped.targets, *more))
+    experiment = replace(shipped)
+    object.__setattr__(experiment, "targets", (*shipped.targets, *more))
     with (
         simulator_in_background(experiment, speed=UNMEASURED, seed=7) as running,
         pytest.MonkeyPatch.context() as patch,
@@ -113,12 +141,13 @@ def laboratory(cloud: str, *more: Target) -> Iterator[Laboratory]:
 
 
 def prepared(target: Target, without: Collection[str], experiment: Experiment) -> dict[str, Any]:
-    """Run the tasks of the shipped preparation for one target in their order; return task -> result.
+    """Run the tasks of the shipped preparation for one target in their order; return task -> result. The target's nodes
+    are prepared as they are given.
 
     `without`: tasks that are left out; whoever needs their results gets none.
     """
     with DAG("prepare", schedule=None) as dag:
-        preparation(replace(experiment, targets=(target,)))
+        preparation(_as_given(experiment, target))
     results: dict[str, Any] = {}
     for task in dag.tasks:
         name = task.task_id.rpartition(".")[2]
@@ -135,23 +164,41 @@ def prepared(target: Target, without: Collection[str], experiment: Experiment) -
 
 def open_trial(target: Target, variant: str = "improved", setup: str = "static", **fields: Any) -> dict[str, Any]:
     """Open a trial as a slot of the trial DAG does."""
-    planned = {
-        "target": target.as_dict(),
-        "cloud": target.cloud,
-        "setup": setup,
-        "variant": variant,
-        "profile": "phi3-2025",
-        "cluster": target.cluster,
-        "replicate": 0,
-        "slot": 0,
-        "seed": 1,
-        "experiment": "earned",
-        "model": None,
-        "image": None,
-        **fields,
-    }
-    opened: dict[str, Any] = run(OpenTrial(task_id="open", planned=planned, timeout_s=7200))
+    workload = fields.pop("workload", None) or builtin_workload()
+    variants = fields.pop("variants", BUILTIN_VARIANTS)
+    whole = Experiment("earned", (target,), (workload,), dict(variants))
+    one = whole.narrowed(target=target.name, workload=workload.name, setup=setup, variant=variant)
+    (planned,) = one.plan(1, dag_id="nightly", run_id="run-1")
+    EXPERIMENTS[target.name] = _as_given(whole, target)
+    operator = OpenTrial(task_id="open", planned=planned.as_dict(), experiment=EXPERIMENTS[target.name], timeout_s=7200)
+    opened: dict[str, Any] = run(operator)
     return opened
+
+
+def applied(trial: dict[str, Any], admission: Admission | None = None) -> dict[str, Any]:
+    """Apply an opened trial's RayService, changed by `admission` on its way."""
+    operator = ApplyRayService(task_id="apply", trial=trial, experiment=EXPERIMENTS[trial["target"]])
+    with pytest.MonkeyPatch.context() as patch:
+        if admission is not None:
+            changed = admission
+            patch.setattr(render, "render_again", lambda *given: changed(render_again(*given)))
+        found: dict[str, Any] = run(operator)
+    return found
+
+
+def with_images(image: str) -> Admission:
+    """Give every Ray container another image."""
+
+    def change(manifest: dict[str, Any]) -> dict[str, Any]:
+        return with_image(manifest, dict.fromkeys(images(manifest), image))
+
+    return change
+
+
+def _as_given(experiment: Experiment, target: Target) -> Experiment:
+    """Return the experiment with a target whose nodes stay as they are given: a treatment changes them no more."""
+    object.__setattr__(experiment, "targets", (target,))
+    return experiment
 
 
 def closed(trial: dict[str, Any], **fields: Any) -> TrialResult:
@@ -191,8 +238,8 @@ def pulled_in_full(lab: Laboratory, row: TrialResult) -> bool:
 
     What that takes follows from the image's bytes and the cloud's rates; their noise is a few per cent.
     """
-    image = lab.call(lambda: lab.simulator.world.find_image(row.image))
-    profile = load_profile(row.cloud, "luna").with_values(**{NOISE: 0.0})
+    image = lab.call(lambda: lab.simulator.world.find_image(row.trial.served.image))
+    profile = load_profile(row.arm.stratum.cloud, "luna").with_values(**{NOISE: 0.0})
     expected_s = delivery.pull_s(image, profile, random.Random(0))
     return len(pulls_s(row)) == 2 and min(pulls_s(row)) > 0.75 * expected_s
 

@@ -8,14 +8,26 @@ import pytest
 
 pytest.importorskip("azure.mgmt.containerservice", reason="needs the [microsoft-azure] extra")
 
-from airflow_llm_provisioning.operators.preparing import start_operation
-from earned_lab import EXACT, ROUGH, Laboratory, disbelieved, laboratory, open_trial, pulls_s, seconds_of, verdict
+from earned_lab import (
+    EXACT,
+    ROUGH,
+    Laboratory,
+    disbelieved,
+    laboratory,
+    open_trial,
+    pulls_s,
+    seconds_of,
+    verdict,
+    with_images,
+)
 
 from airflow_llm_provisioning.connections import open_cloud, open_store
-from airflow_llm_provisioning.core import workload
-from airflow_llm_provisioning.core.experiment import NodeProfile, Target
+from airflow_llm_provisioning.core.builtin_profiles import PHI3_2025
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
+from airflow_llm_provisioning.core.target import NodeProfile, Target
+from airflow_llm_provisioning.core.workload import builtin_workload
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
+from airflow_llm_provisioning.preparation.operations import start_operation
 from airflow_llm_provisioning.report.tables import results_rows, written
 from llm_provisioning_simulator.clouds.aks import AksStandIn
 
@@ -34,7 +46,7 @@ def another(name: str, **nodes: Any) -> Target:
         gpu_skus=("A10",),
         gpu_instance_type="Standard_NV36ads_A10_v5",
         cpu_instance_type="Standard_D8s_v5",
-        streaming=True,
+        features={"image_streaming": True},
         **nodes,
     )
     return Target(
@@ -74,7 +86,7 @@ def begin_conversion(target: Target, built: dict[str, Any]) -> None:
     assert reference is not None
     request = {"image": built["image"], "digest": built["digest"], "cluster": target.cluster_name, "target": "t"}
     operation = start_operation(reference, "enable_streaming", request, RESULTS)
-    cloud = open_cloud(reference, results_conn_id=RESULTS)
+    cloud = open_cloud(reference, ledger=open_store(RESULTS).ledger)
     while "conversion" not in operation.step:
         operation = cloud.poll(operation)
 
@@ -160,7 +172,7 @@ def test_pools_of_the_cloud_stream(lab: Laboratory) -> None:
 
 def test_a_pool_of_the_cloud_does_not_stream(lab: Laboratory) -> None:
     """A plain pool beside the streaming one: the image is converted, and AKS itself says that the pool is off."""
-    plain = replace(POOLS, name="still", conn_id=AZURE, nodes=replace(POOLS.nodes, name="still", streaming=False))
+    plain = replace(POOLS, name="still", conn_id=AZURE, nodes=replace(POOLS.nodes, name="still", features={}))
     lab.prepare(plain)
     row = lab.trial(plain)
     assert "Streaming is off on pool" in said_no(lab, row)
@@ -201,14 +213,14 @@ def test_the_pods_name_a_digest(lab: Laboratory) -> None:
     target = lab.target("fast")
     built = lab.prepare(target)["build_image"]
     repository = built["image"].rpartition(":")[0]
-    row = lab.trial(target, image=f"{repository}@{built['digest']}")
+    row = lab.trial(target, admission=with_images(f"{repository}@{built['digest']}"))
     assert "names a digest" in said_no(lab, row)
 
 
 def test_the_nodes_do_not_stream(lab: Laboratory) -> None:
     """Luna was not told that its nodes stream."""
     target = lab.target("fast")
-    lab.prepare(replace(target, nodes=replace(target.nodes, streaming=False)))
+    lab.prepare(replace(target, nodes=replace(target.nodes, features={})))
     row = lab.trial(target)
     assert "that is an ordinary pull" in said_no(lab, row)
 
@@ -236,13 +248,12 @@ def test_the_registry_is_not_premium(lab: Laboratory) -> None:
     said_no(lab, row)
 
 
-def test_the_fast_downloader_is_not_installed(lab: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fast_downloader_is_not_installed(lab: Laboratory) -> None:
     """Switched on and not there: the hub's client refuses to download, and nothing was gained."""
-    changed = replace(workload.PHI3_2025, fast_download_pip=())
-    monkeypatch.setattr(workload, "WORKLOADS", {changed.profile: changed})
+    changed = builtin_workload("phi3-2025", "phi3-2025", replace(PHI3_2025, fast_download_pip=()))
     target = lab.target("fast")
-    lab.prepare(target)
-    row = lab.trial(target, speed=EXACT)
+    lab.prepare(target, workload=changed)
+    row = lab.trial(target, speed=EXACT, workload=changed)
     assert row.status is TrialStatus.FAILED
     assert row.applied == "not applied"
     value, why = verdict(row, "fast_download")

@@ -9,10 +9,10 @@ import pytest
 pytest.importorskip("moto", reason="needs the [simulator] extra")
 pytest.importorskip("boto3", reason="needs the [amazon] extra")
 
-from earned_lab import Laboratory, laboratory, open_trial, pulled_in_full, seconds_of, verdict
+from earned_lab import Laboratory, laboratory, open_trial, pulled_in_full, seconds_of, verdict, with_images
 
+from airflow_llm_provisioning.core.comparison import grouped
 from airflow_llm_provisioning.core.result import TrialStatus
-from airflow_llm_provisioning.core.statistics import comparable, exclusion
 
 pytestmark = pytest.mark.eks
 
@@ -34,13 +34,13 @@ def test_a_baseline_is_cold_pulls_in_full_and_installs_twice(lab: Laboratory) ->
     assert "the next trial may start warm" in " ".join(row.flags)
     second = lab.trial(target, "baseline", before_close=lambda: release_nodes(lab))
     assert (second.status, second.start) == (TrialStatus.SUCCEEDED, "warm")
-    assert exclusion(second) == "start warm"
-    move_tag(lab, row.image)
+    assert second.exclusion == "start warm"
+    move_tag(lab, row.trial.served.image)
     third = lab.trial(target, "baseline")
     assert (third.start, third.applied) == ("cold", "none")
-    kept, reasons = comparable([row, third])
-    assert kept == [row]
-    assert reasons == {"another image": 1}
+    (arm,) = grouped([row, third])
+    assert arm.pooled == (row,)
+    assert arm.set_aside == {third.trial_id: "another image"}
 
 
 def test_a_baseline_with_the_packages_in_its_image_is_none(lab: Laboratory) -> None:
@@ -48,13 +48,13 @@ def test_a_baseline_with_the_packages_in_its_image_is_none(lab: Laboratory) -> N
     built = lab.prepare(lab.target("fast"), without={"snapshot_image", "set_up_nodes"})["build_image"]
     target = lab.target("plain")
     lab.prepare(target)
-    row = lab.trial(target, "baseline", image=built["image"])
+    row = lab.trial(target, "baseline", admission=with_images(built["image"]))
     assert (row.status, row.start, row.applied) == (TrialStatus.SUCCEEDED, "cold", "not applied")
     assert seconds_of(row, "runtime_env") < 60
     value, why = verdict(row, "variant_image")
     assert value == "no"
     assert built["image"] in why
-    assert exclusion(row) == "treatment not applied"
+    assert row.exclusion == "treatment not applied"
 
 
 def test_a_tag_that_moved_after_the_snapshot_is_seen(lab: Laboratory) -> None:
@@ -62,9 +62,8 @@ def test_a_tag_that_moved_after_the_snapshot_is_seen(lab: Laboratory) -> None:
     target = lab.target("fast")
     lab.prepare(target)
     trial = open_trial(target)
-    trial["manifest"] = always_pulled(trial["manifest"])
-    moved = move_tag(lab, trial["image"])
-    row = lab.finish(trial)
+    moved = move_tag(lab, trial["served"]["image"])
+    row = lab.finish(trial, admission=always_pulled)
     assert (row.status, row.start, row.applied) == (TrialStatus.SUCCEEDED, "cold", "not applied")
     value, why = verdict(row, "bake_packages")
     assert value == "no"

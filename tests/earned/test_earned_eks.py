@@ -12,12 +12,13 @@ import pytest
 pytest.importorskip("moto", reason="needs the [simulator] extra")
 pytest.importorskip("boto3", reason="needs the [amazon] extra")
 
-from earned_lab import EXACT, Laboratory, disbelieved, laboratory, open_trial, pulls_s, seconds_of, verdict
+from earned_lab import EXACT, Laboratory, disbelieved, laboratory, open_trial, pulls_s, seconds_of, verdict, with_images
 from operator_harness import run
 
 from airflow_llm_provisioning.connections import open_cluster, open_store
-from airflow_llm_provisioning.core.experiment import Target
+from airflow_llm_provisioning.core.manifests import with_pull_policy
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
+from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.operators.preparation import SetUpNodes
 from airflow_llm_provisioning.report.page import write_report
 from airflow_llm_provisioning.report.tables import results_rows
@@ -38,7 +39,7 @@ KARPENTER = Target.from_dict(
             "autoscaler": "karpenter",
             "kubernetes_minor": "1.34",
             "gpu_skus": ["L4"],
-            "snapshot": True,
+            "features": {"image_snapshot": True},
             "options": {"role": "nodes", "discovery": "eks-karpenter"},
         },
     }
@@ -52,7 +53,7 @@ def lab() -> Iterator[Laboratory]:
 
 
 def without_snapshot(target: Target) -> Target:
-    return replace(target, nodes=replace(target.nodes, snapshot=False))
+    return replace(target, nodes=replace(target.nodes, features={}))
 
 
 def nodes_without_snapshot(target: Target) -> None:
@@ -81,12 +82,7 @@ def test_images_that_must_be_asked_for_are_still_not_pulled(lab: Laboratory) -> 
     """
     target = lab.target("fast")
     lab.prepare(target)
-    trial = open_trial(target)
-    cluster = trial["manifest"]["spec"]["rayClusterConfig"]
-    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
-        for container in group["template"]["spec"]["containers"]:
-            container["imagePullPolicy"] = "Always"
-    row = lab.finish(trial, speed=EXACT)
+    row = lab.trial(target, speed=EXACT, admission=lambda manifest: with_pull_policy(manifest, "Always"))
     assert (row.status, row.start, row.applied) == (TrialStatus.SUCCEEDED, "cold", "applied")
     assert max(pulls_s(row)) < 25
     value, why = verdict(row, "bottlerocket_snapshot")
@@ -113,7 +109,7 @@ def test_the_blocks_are_paid_after_the_containers_start(lab: Laboratory) -> None
         quick = lab.trial(hurried, speed=EXACT)
     finally:
         lab.call(lambda: setattr(context, "profile", given))
-    assert {(row.setup, row.start, row.applied) for row in (slow, quick)} == {("static", "cold", "applied")}
+    assert {(row.arm.stratum.setup, row.start, row.applied) for row in (slow, quick)} == {("static", "cold", "applied")}
     assert pulls_s(slow) == pulls_s(quick) == []
     assert after_start_s(slow) > 0.9 * hydration_s
     assert after_start_s(quick) < after_start_s(slow) - 0.5 * hydration_s
@@ -136,7 +132,7 @@ def test_seconds_and_price_of_a_preparation_stand_beside_its_trials(lab: Laborat
     trial = lab.trial(target)
     store = open_store()
     try:
-        rows = {row.verb: row for row in store.preparations(trial.target)}
+        rows = {row.verb: row for row in store.preparations(target.name)}
         listed = {row["verb"]: row for row in results_rows(store, "preparations", {})}
         write_report(tmp_path / "report.html", store, {}, sweep=None)
     finally:
@@ -181,7 +177,7 @@ def test_luna_was_not_restarted(lab: Laboratory, monkeypatch: pytest.MonkeyPatch
     async def forgotten(*_: Any) -> None:
         return None
 
-    monkeypatch.setattr("airflow_llm_provisioning.operators.preparing.restart", forgotten)
+    monkeypatch.setattr("airflow_llm_provisioning.preparation.nodes.restart", forgotten)
     lab.prepare(target)
     row = lab.trial(target)
     assert "are not from snap-" in said_no(lab, row)
@@ -192,7 +188,7 @@ def test_the_pods_name_the_image_otherwise(lab: Laboratory) -> None:
     target = lab.target("fast")
     built = lab.prepare(target)["build_image"]
     repository = built["image"].rpartition(":")[0]
-    row = lab.trial(target, image=f"{repository}@{built['digest']}")
+    row = lab.trial(target, admission=with_images(f"{repository}@{built['digest']}"))
     assert "Successfully pulled" in said_no(lab, row)
 
 
@@ -226,7 +222,7 @@ def test_packages_are_not_baked(lab: Laboratory) -> None:
     target = replace(lab.target("fast"), variants=("image_delivery",))
     lab.prepare(target)
     trial = open_trial(target, "image_delivery")
-    trial["treatments"] = ["fast_download", "bake_packages", "bottlerocket_snapshot"]
+    trial["arm"]["treatments"] = ["fast_download", "bake_packages", "bottlerocket_snapshot"]
     row = lab.finish(trial)
     assert (row.status, row.start, row.applied) == (TrialStatus.SUCCEEDED, "cold", "not applied")
     value, why = verdict(row, "bake_packages")

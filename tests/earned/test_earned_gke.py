@@ -12,10 +12,12 @@ from earned_lab import EXACT, Laboratory, disbelieved, laboratory, pulls_s, seco
 from operator_harness import run
 
 from airflow_llm_provisioning.connections import open_store
-from airflow_llm_provisioning.core import workload
-from airflow_llm_provisioning.core.experiment import NodeProfile, Target
+from airflow_llm_provisioning.core.builtin_profiles import PHI3_2025
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
-from airflow_llm_provisioning.core.treatments import plan_serving
+from airflow_llm_provisioning.core.target import NodeProfile, Target
+from airflow_llm_provisioning.core.treatments import plan_deployment, resolved
+from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
+from airflow_llm_provisioning.core.workload import builtin_workload
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.operators.preparation import BuildServingImage, EnableStreaming
 from airflow_llm_provisioning.report.tables import results_rows
@@ -41,7 +43,7 @@ AUTO = Target(
         "native",
         "1.34",
         gpu_skus=("L4",),
-        streaming=True,
+        features={"image_streaming": True},
         options={"auto_provisioning": True},
     ),
     options={"project": "simulated-project"},
@@ -110,7 +112,7 @@ def test_the_registry_is_in_another_region(lab: Laboratory) -> None:
     target = lab.target("fast")
     lab.prepare(target)
     far = replace(target, region="europe-west4", options={**target.options, "location": "europe-west4"})
-    recipe = plan_serving(workload.PHI3_2025, "improved", "gke").recipe
+    recipe = plan_deployment(builtin_workload(), resolved(BUILTIN_VARIANTS["improved"], "gke")).recipe
     built = run(
         BuildServingImage(task_id="b", cloud=far.cloud_reference(), target=target.name, recipe=recipe.as_dict())
     )
@@ -130,7 +132,7 @@ def test_the_nodes_have_no_account_of_their_own(lab: Laboratory) -> None:
     target = lab.target("fast")
     with pytest.raises(ConfigurationError, match="service account"):
         lab.prepare(replace(target, nodes=replace(target.nodes, options={})), without={"build_image", "warm_image"})
-    lab.prepare(replace(target, nodes=replace(target.nodes, options={}, streaming=False)))
+    lab.prepare(replace(target, nodes=replace(target.nodes, options={}, features={})))
     row = lab.trial(target)
     said_no(lab, row)
 
@@ -212,16 +214,13 @@ def unwarmed(lab: Laboratory) -> Iterator[None]:
     lab.call(lab.simulator.world.gke_warm_cache.clear)
 
 
-def test_huggingface_hub_ignores_the_fast_download(lab: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_huggingface_hub_ignores_the_fast_download(lab: Laboratory) -> None:
     """Since 1.0 the hub's client does not know hf_transfer: installed, switched on, and without effect."""
-    newer = tuple(
-        "huggingface_hub==1.0.1" if "huggingface" in item else item for item in workload.PHI3_2025.runtime_pip
-    )
-    changed = replace(workload.PHI3_2025, runtime_pip=newer)
-    monkeypatch.setattr(workload, "WORKLOADS", {changed.profile: changed})
+    newer = tuple("huggingface_hub==1.0.1" if "huggingface" in item else item for item in PHI3_2025.runtime_pip)
+    changed = builtin_workload("phi3-2025", "phi3-2025", replace(PHI3_2025, runtime_pip=newer))
     target: Target = lab.target("fast")
-    lab.prepare(target)
-    row = lab.trial(target, speed=EXACT)
+    lab.prepare(target, workload=changed)
+    row = lab.trial(target, speed=EXACT, workload=changed)
     assert (row.status, row.start, row.applied) == (TrialStatus.SUCCEEDED, "cold", "not applied")
     assert verdict(row, "gke_image_streaming")[0] == "yes"
     value, why = verdict(row, "fast_download")

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from airflow_llm_provisioning.core.image_reference import ImageReference
 from airflow_llm_provisioning.exceptions import ProvisioningError
-from airflow_llm_provisioning.gateways.registry import image_exists, split_reference
+from airflow_llm_provisioning.gateways.registry import image_exists
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -97,5 +98,5 @@ async def test_an_unreachable_registry_is_named() -> None:
     ],
 )
 def test_references_are_spelled_out(reference: str, parts: tuple[str, str, str]) -> None:
-    """References are parsed like Docker's; the digest has priority over the tag."""
-    assert split_reference(reference) == parts
+    """As Docker reads them; the digest wins over the tag."""
+    assert ImageReference.parse(reference).at_registry() == parts

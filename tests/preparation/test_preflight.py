@@ -1,8 +1,8 @@
 """Preflight against a simulated cluster: everything wrong at once, in sentences, and nothing changed."""
 
 import asyncio
-import builtins
 import sqlite3
+import sys
 import threading
 import time
 from contextlib import closing
@@ -118,14 +118,7 @@ def test_a_missing_extra_is_found_before_it_is_needed(
     simulated: BackgroundCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The packages of the target's cloud are not installed: the extra's name is said."""
-    original = builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.startswith("airflow.providers.google"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return original(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "airflow.providers.google.common.hooks.base_google", None)
     nodes = {**simulated_target().as_dict()["nodes"], "cloud": "gke"}
     told = errors(look(simulated_target(nodes=nodes, cloud_conn_id="google")))
     assert "pip install 'airflow-llm-provisioning[google]'" in told

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from llm_provisioning_simulator.catalogue import read_catalogue
 from llm_provisioning_simulator.faults import Faults
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "simulator.md"
@@ -15,3 +16,12 @@ def test_every_switch_of_the_page_exists() -> None:
     named = {name for row in rows for name in re.findall(r"`([a-z0-9_]+)`", row)}
     assert named
     assert named - set(Faults().values()) == set()
+
+
+def test_the_catalogue_of_the_page_is_valid(tmp_path: Path) -> None:
+    """A reader who copies the example gets a simulator that knows its image and its model."""
+    (text,) = re.findall(r"```yaml\n(images:.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    path = tmp_path / "catalogue.yaml"
+    path.write_text(text)
+    catalogue = read_catalogue(path)
+    assert len(catalogue.images) == len(catalogue.models) == 1

@@ -25,8 +25,8 @@ from airflow_llm_provisioning.exceptions import ManifestError
 INSTALLERS: Final = ("pip", "uv")
 # `container` is the older name of `image_uri`.
 _ELSEWHERE: Final = ("conda", "image_uri", "container")
-# A name, perhaps with a version or an address; no option, no local file, nothing that a shell would read.
-_REQUIREMENT: Final = re.compile(r"[A-Za-z0-9][^'\"`$\\\x00-\x1f\x7f]*")
+# A name, perhaps with a version, an address or a marker; no option, no local file, nothing that leaves single quotes.
+_REQUIREMENT: Final = re.compile(r"[A-Za-z0-9][^'`$\\\x00-\x1f\x7f]*")
 
 
 def runtime_pip(manifest: Mapping[str, Any]) -> tuple[str, ...]:
@@ -47,8 +47,9 @@ def runtime_pip(manifest: Mapping[str, Any]) -> tuple[str, ...]:
 def with_added_pip(manifest: Mapping[str, Any], requirements: Iterable[str]) -> Node:
     """Return the manifest with these requirements installed at start in every application.
 
-    The user's form and installer are kept; `pip` as a list is the default. Raises ManifestError where the user requires
-    the same package differently, or in a form that cannot be added to.
+    The user's form and installer are kept; `pip` as a list is the default. A package that the user names without a
+    version takes ours. Raises ManifestError where the user requires another version, or in a form that cannot be added
+    to.
     """
     added = tuple(requirements)
 
@@ -120,48 +121,69 @@ def _environments(config: Node) -> Iterator[tuple[Node, Path, Node]]:
 
 
 def _packages(environment: Node, installer: str, path: Path, application: Node) -> list[str]:
-    value = environment.get(installer)
-    place = (*path, installer)
-    if isinstance(value, dict):
-        value, place = value.get("packages"), (*place, "packages")
-    if value is None:
-        return []
-    if isinstance(value, str):
+    listed, place = _listed(environment, installer, path)
+    if isinstance(listed, str):
         raise _unbakeable(application, place, "names a requirements file, which is not part of the manifest")
-    if not isinstance(value, list):
-        raise _unbakeable(application, place, f"is {kind_of(value)}; allowed is a list of requirements")
-    for index, item in enumerate(value):
+    if not isinstance(listed, list):
+        raise _unbakeable(application, place, f"is {kind_of(listed)}; allowed is a list of requirements")
+    for index, item in enumerate(listed):
         if not isinstance(item, str) or not _REQUIREMENT.fullmatch(item.strip()):
             raise _unbakeable(
                 application, (*place, index), "is no plain requirement; allowed is a package with or without version"
             )
-    return [item.strip() for item in value]
+    return [item.strip() for item in listed]
+
+
+def _listed(environment: Node, installer: str, path: Path) -> tuple[Any, Path]:
+    """Return what an installer is told to install, as it is written, and where it stands."""
+    value, place = environment.get(installer), (*path, installer)
+    if isinstance(value, dict):
+        value, place = value.get("packages"), (*place, "packages")
+    return [] if value is None else value, place
 
 
 def _extend(environment: Node, added: tuple[str, ...], path: Path, application: Node) -> None:
     installer = next((key for key in INSTALLERS if environment.get(key) is not None), "pip")
-    present = _packages(environment, installer, path, application)
+    present, place = _listed(environment, installer, path)
+    if not isinstance(present, list) or not all(isinstance(item, str) for item in present):
+        raise ManifestError(
+            f"Application {shown(application_name(application))} cannot install more: {place_in_config(place)} is "
+            f"{kind_of(present)}; allowed is a list of texts."
+        )
     if any(environment.get(key) for key in _ELSEWHERE):
         raise ManifestError(
             f"Application {shown(application_name(application))} cannot install more: {place_in_config(path)} names "
             "an environment that is made elsewhere, and Ray allows no pip beside it."
         )
-    asked = {package_name(item): item for item in present}
-    for item in added:
-        told = asked.get(package_name(item))
-        if told is not None and _tight(told) != _tight(item):
-            raise ManifestError(
-                f"Application {shown(application_name(application))} cannot install {shown(item)}: "
-                f"{place_in_config((*path, installer))} requires {shown(told)}."
-            )
-    new = [item for item in added if package_name(item) not in asked]
-    if not new:
+    wanted = _reconciled(present, added, place_in_config((*path, installer)), application)
+    if wanted == present:
         return
     form = environment.get(installer)
     if isinstance(form, dict):
-        form["packages"] = [*(form.get("packages") or []), *new]
+        form["packages"] = wanted
     else:
-        environment[installer] = [*(form or []), *new]
+        environment[installer] = wanted
+
+
+def _reconciled(present: list[str], added: tuple[str, ...], place: str, application: Node) -> list[str]:
+    """Return both lists as one. A bare name takes the version that the other list gives; two versions are refused."""
+    wanted = list(present)
+    for item in added:
+        index = next((i for i, told in enumerate(wanted) if package_name(told) == package_name(item)), None)
+        if index is None:
+            wanted.append(item)
+        elif _is_bare(wanted[index]):
+            wanted[index] = item
+        elif not _is_bare(item) and _tight(wanted[index]) != _tight(item):
+            raise ManifestError(
+                f"Application {shown(application_name(application))} cannot install {shown(item)}: {place} requires "
+                f"{shown(wanted[index])}."
+            )
+    return wanted
+
+
+def _is_bare(requirement: str) -> bool:
+    return _tight(requirement) == package_name(requirement)
 
 
 def _tight(requirement: str) -> str:

@@ -1,8 +1,24 @@
 """Node autoscalers: Luna, Karpenter and the clouds' own. One file each, and one line here."""
 
+from collections.abc import Sequence
+
+from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.gateways.autoscalers import luna
 from airflow_llm_provisioning.gateways.autoscalers.base import NodeAutoscaler
 from airflow_llm_provisioning.gateways.autoscalers.karpenter import Karpenter
 from airflow_llm_provisioning.gateways.autoscalers.luna import Luna
 from airflow_llm_provisioning.gateways.autoscalers.native import Native
+from airflow_llm_provisioning.gateways.clouds.registry import cloud_named
 
 AUTOSCALERS: dict[str, NodeAutoscaler] = {"luna": Luna(), "karpenter": Karpenter(), "native": Native()}
+
+
+def shared_cluster_problems(targets: Sequence[Target]) -> list[str]:
+    """Return a sentence for every cluster whose one setting two targets want different, Luna's or the cloud's."""
+    found = luna.shared_cluster_problems(targets)
+    by_cloud: dict[str, list[Target]] = {}
+    for target in targets:
+        by_cloud.setdefault(target.cloud, []).append(target)
+    for cloud, own in by_cloud.items():
+        found += cloud_named(cloud).nodes.shared_cluster_problems(own)
+    return found

@@ -1,10 +1,11 @@
 """What every node autoscaler can be asked: how a target's nodes are described to it, and how a pod asks for them.
 
-One node autoscaler is one file beside this one. It renders Kubernetes objects and marks; applying them is the cluster
-gateway's work, and pools that live in a cloud's API are set up by that cloud (`set_up_node_pool`).
+One node autoscaler is one file beside this one. It renders Kubernetes objects and marks; the cluster gateway applies
+them, and pools that live in a cloud's API are set up by that cloud (`set_up_node_pool`). What only one cloud's nodes
+need is asked of that cloud (`gateways/clouds/nodes.py`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -46,13 +47,22 @@ class NodeAutoscaler(Protocol):
         ...
 
     def node_selector(self, profile: NodeProfile) -> str | None:
-        """Return the label selector of the nodes it makes for this profile, of others' too where it marks all alike;
-        None where no label tells them.
+        """Return the label selector of the nodes it makes for this profile.
+
+        It finds nodes of other profiles too where all are marked alike. None where no label tells them.
         """
         ...
 
     def presence(self) -> Mapping[str, str]:
-        """Return what proves it is installed: {"deployment": "<namespace>/<name>"} or {"crd": "<name>"}, or {} when
-        unknowable.
+        """Return what proves that it is installed.
+
+        {"deployment": "<namespace>/<name>"} or {"crd": "<name>"}, or {} where nothing does.
         """
         ...
+
+
+def not_offered(title: str, offered: Iterable[str], cloud: str) -> str:
+    """Return the sentence by which an autoscaler refuses a cloud. `offered`: titles of the clouds where it runs."""
+    *others, last = offered
+    known = f"{', '.join(others)} and {last}" if others else last
+    return f"{title} makes nodes on {known}, not on {cloud!r}."

@@ -1,58 +1,48 @@
 """Elotl Luna: one configuration for a whole cluster, so one node profile per cluster.
 
-Luna reads a ConfigMap whose keys are the Helm values' dotted names, and reads it only when its deployments start.
-Pods are marked by a label and annotations. Sources: docs.elotl.co/luna (Configuration, v1.4 to v1.5),
-elotl/GenAI-infra-stack docs/install.md at 4792e87 (the values used on EKS, GKE, AKS), elotl/skyray at 49c25bb (marks).
-Luna is closed source and has no custom resources.
+Luna reads a ConfigMap whose keys are the Helm values' dotted names, and reads it only when its deployments start. Pods
+are marked by a label and annotations. The values of a cloud's nodes are that cloud's
+(`gateways/clouds/<cloud>/nodes.py`). Sources: docs.elotl.co/luna (Configuration, v1.4 to v1.5), elotl/skyray at 49c25bb
+(marks). Luna is closed source and has no custom resources.
 """
 
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.experiment import NodeProfile, Target
 from airflow_llm_provisioning.core.manifests import Placement
-from airflow_llm_provisioning.gateways.autoscalers import eks_nodes
-from airflow_llm_provisioning.gateways.autoscalers.base import NodeSetup
+from airflow_llm_provisioning.exceptions import ConfigurationError
+from airflow_llm_provisioning.gateways.autoscalers import patches
+from airflow_llm_provisioning.gateways.autoscalers.base import NodeSetup, not_offered
+from airflow_llm_provisioning.gateways.clouds.registry import cloud_named, each_cloud
 
 NAMESPACE: Final = "elotl"
 CONFIG_MAP: Final = "elotl-luna"
 DEPLOYMENTS: Final = ("elotl-luna-manager", "elotl-luna-webhook")
+_FILES: Final = {"aws.blockDeviceMappings": "block-device-mappings.json", "aws.userData": "user-data.toml"}
 
 
 class Luna:
-    """Nodes by Luna on EKS, GKE or AKS."""
+    """Nodes by Luna."""
 
     name = "luna"
 
     def check(self, profile: NodeProfile) -> Sequence[str]:
         """Return every reason why this profile cannot work here, in sentences; empty when it can."""
-        if profile.cloud == "eks":
-            return [*eks_nodes.problems(profile), *_luna_eks_problems(profile)]
-        if profile.cloud == "gke":
-            if profile.streaming and not profile.options.get("node_service_account"):
-                reason = "Luna's nodes on GKE stream only with a service account that may read Artifact Registry"
-                return [f"{reason}: set the option node_service_account."]
-            return []
-        if profile.cloud == "aks":
-            return []
-        return [f"Luna makes nodes on EKS, GKE and AKS, not on {profile.cloud!r}."]
+        nodes = cloud_named(profile.cloud).nodes.luna
+        if nodes is None:
+            return [_not_offered(profile)]
+        return [*nodes.problems(profile), *patches.problems(profile, ("ConfigMap",))]
 
     def setup(self, profile: NodeProfile) -> NodeSetup:
         """Return the ConfigMap, the deployments that must start again to read it, and the same as Helm values."""
-        values = _values(profile)
-        config_map = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": CONFIG_MAP, "namespace": NAMESPACE},
-            "data": values,
-        }
+        (config_map,) = patches.patched(profile, [_config_map(_values(profile))])
         return NodeSetup(
             manifests=[config_map],
             restarts=[(NAMESPACE, deployment) for deployment in DEPLOYMENTS],
-            files=_files(values),
+            files=_files(config_map.get("data") or {}),
         )
 
     def placement(self, profile: NodeProfile, group: str) -> Placement:
@@ -66,7 +56,7 @@ class Luna:
         return Placement(labels={"elotl-luna": "true"}, annotations=annotations)
 
     def node_selector(self, profile: NodeProfile) -> str:
-        """Return the mark of every node that Luna makes, whatever for (elotl's thrifty-nova manifests match on it)."""
+        """Return the mark of every node that Luna makes, for any target (elotl's thrifty-nova manifests use it)."""
         return "node.elotl.co/created-by=luna"
 
     def presence(self) -> Mapping[str, str]:
@@ -89,44 +79,35 @@ def shared_cluster_problems(targets: Iterable[Target]) -> list[str]:
 
 
 def _wanted(profile: NodeProfile) -> str:
-    """Return the configuration as text to compare; a snapshot that is not made yet is still a difference."""
-    planned = "snap-planned" if profile.snapshot and not profile.snapshot_id else profile.snapshot_id
-    return json.dumps(_values(replace(profile, snapshot_id=planned)), sort_keys=True)
+    """Return the configuration as text to compare, patches included."""
+    (config_map,) = patches.patched(profile, [_config_map(_values(profile, planned=True))])
+    return json.dumps(config_map, sort_keys=True)
 
 
-def _luna_eks_problems(profile: NodeProfile) -> list[str]:
-    found = []
-    if profile.options.get("auto_mode"):
-        found.append("Luna and EKS Auto Mode would both make nodes: switch Auto Mode off in this cluster.")
-    if not profile.options.get("api_server"):
-        found.append(
-            "Luna's Bottlerocket nodes find their cluster through user data: set the option api_server "
-            "(and cluster_certificate), as `aws eks describe-cluster` prints them."
-        )
-    return found
+def _values(profile: NodeProfile, *, planned: bool = False) -> dict[str, str]:
+    nodes = cloud_named(profile.cloud).nodes.luna
+    if nodes is None:
+        raise ConfigurationError(_not_offered(profile))
+    return nodes.values(profile, planned=planned)
 
 
-def _values(profile: NodeProfile) -> dict[str, str]:
-    if profile.cloud == "eks":
-        return {
-            "aws.isBottlerocketImage": "true",
-            "aws.imageSsmQueryGeneric": eks_nodes.image_query("%s"),
-            "aws.imageSsmQueryGenericArm": eks_nodes.image_query("%s", arch="arm64"),
-            "aws.imageSsmQueryGpu": eks_nodes.image_query("%s", gpu=True),
-            "aws.blockDeviceMappings": json.dumps(eks_nodes.block_device_mappings(profile)),
-            "aws.userData": eks_nodes.user_data(profile),
-        }
-    if profile.cloud == "gke":
-        account = profile.options.get("node_service_account")
-        return {"gcp.nodeServiceAccount": str(account)} if account else {}
-    return {"azure.enableArtifactStreaming": "true" if profile.streaming else "false"}
+def _not_offered(profile: NodeProfile) -> str:
+    return not_offered("Luna", [cloud.title for cloud in each_cloud() if cloud.nodes.luna], profile.cloud)
+
+
+def _config_map(values: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": CONFIG_MAP, "namespace": NAMESPACE},
+        "data": dict(values),
+    }
 
 
 def _files(values: Mapping[str, str]) -> dict[str, str]:
     """Return the Helm values, with the long ones as files of their own (`--set-file`)."""
-    long = {"aws.blockDeviceMappings": "block-device-mappings.json", "aws.userData": "user-data.toml"}
-    files = {long[key]: value for key, value in values.items() if key in long}
-    settings: list[Any] = [
-        f"--set-file {key}={long[key]}" if key in long else f"--set {key}={value}" for key, value in values.items()
+    settings = [
+        f"--set-file {key}={_FILES[key]}" if key in _FILES else f"--set {key}={value}" for key, value in values.items()
     ]
-    return {**files, "additional-helm-values.txt": " ".join(settings) + "\n"}
+    long = {_FILES[key]: value for key, value in values.items() if key in _FILES}
+    return {**long, "additional-helm-values.txt": " ".join(settings) + "\n"}

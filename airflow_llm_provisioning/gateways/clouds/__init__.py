@@ -1,1 +1,1 @@
-"""Clouds: one file each. Nothing here is imported before a connection asks for it."""
+"""Clouds: one folder each, with all that is known of it. `registry.py` names them; importing this costs nothing."""

@@ -1,8 +1,7 @@
-"""What every cloud can be asked. One cloud is one file beside this one; SDK types never leave it.
+"""What every cloud can be asked. One cloud is one folder beside this file; SDK types never leave it.
 
-A cloud prepares (image, snapshot, streaming, node pools), verifies what was applied, and can list and delete
-everything it
-ever made, by tags alone. Calls are synchronous and short; waiting is the caller's (a trigger runs them in a thread).
+A cloud prepares (image, snapshot, streaming, node pools), verifies what was applied, and can list and delete everything
+it ever made, by tags alone. Calls are synchronous and short; a trigger waits, and runs them in a thread.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +14,7 @@ from airflow_llm_provisioning.core.operation import Operation
 
 @dataclass(frozen=True, slots=True)
 class ClusterAccess:
-    """How to reach a cluster's API server. `token` is a secret and short-lived: it is minted where it is used, never
-    stored.
+    """How to reach a cluster's API server. `token` is a secret and short-lived: minted when needed, never stored.
 
     `server`: URL; `ca_pem`: None where the server is plain HTTP (a stand-in); `expires_at`: when to ask for a new one.
     """
@@ -29,8 +27,10 @@ class ClusterAccess:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """Something of ours that exists in a cloud. `kind` is the cloud's own word (`instance`, `snapshot`, `repository`,
-    ...).
+    """Something that this package made and that exists in a cloud.
+
+    `kind`: the cloud's own word (`instance`, `snapshot`, `repository`, ...). `tags`: under the keys of `core/names.py`,
+    however the cloud spells them.
     """
 
     kind: str
@@ -41,9 +41,9 @@ class Owned:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One observation about a treatment, for the verdict and for whoever doubts it.
+    """One observation about a treatment, for the verdict and for readers who check it.
 
-    `claim`: what it speaks about (`snapshot_mounted`, `image_streamed`, ...); `holds`: True, False, or None where the
+    `claim`: what it is about (`snapshot_mounted`, `image_streamed`, ...); `holds`: True, False, or None where the
     cloud could not say; `detail`: one sentence; `source`: the call or object it was read from.
     """
 
@@ -61,22 +61,18 @@ class Cloud(Protocol):
     """One cloud account and region, reached with credentials of an Airflow connection."""
 
     name: str
-    """`eks`, `gke`, `aks` or `generic`."""
+    """The name by which it is registered: `eks`, `gke`, `aks`, `generic`, or another package's."""
 
     def verbs(self) -> Sequence[str]:
         """Return the long operations this cloud knows; `start` refuses others with a ConfigurationError."""
         ...
 
     def start(self, verb: str, request: Mapping[str, Any]) -> Operation:
-        """Check the request, write the intent in the ledger, begin. Nothing billable happens before the intent is
-        written.
-        """
+        """Check the request, write the intent in the ledger, begin. Nothing is billed before the intent is written."""
         ...
 
     def poll(self, operation: Operation) -> Operation:
-        """Look once and do the next step if it is due. Ends failed, with everything temporary deleted, rather than
-        raise.
-        """
+        """Look once and do the next step if it is due. Ends failed, with everything temporary deleted, never raises."""
         ...
 
     def cluster_access(self, cluster: str) -> ClusterAccess:
@@ -84,17 +80,23 @@ class Cloud(Protocol):
         ...
 
     def verify(self, claims: Sequence[str], facts: Mapping[str, Any]) -> list[Evidence]:
-        """Say for each claim whether it holds. `facts`: `provider_ids`, `nodes`, `image`, `digest`, `snapshot_id`,
-        ... of the trial.
+        """Say for each claim whether it holds.
+
+        `facts`: `provider_ids`, `nodes`, `image`, `digest`, `snapshot_id`, ... of the trial.
         """
         ...
 
     def list_owned(self) -> list[Owned]:
-        """Return everything that carries our managed-by tag, of every kind this cloud's verbs can create. Raises
-        rather than return part.
+        """Return everything that carries our managed-by tag, of every kind this cloud's verbs can create.
+
+        In an order in which it can be deleted. Raises rather than return part.
         """
         ...
 
     def delete_owned(self, owned: Owned) -> None:
         """Delete one thing of ours; gone already is success; a thing without our tag is refused."""
+        ...
+
+    def close(self) -> None:
+        """Close every connection to the cloud. The opener of the cloud calls this; twice is no error."""
         ...

@@ -6,6 +6,7 @@ from typing import Any
 
 from llm_provisioning_simulator.app.costs import Costs
 from llm_provisioning_simulator.app.kuberay import RayServiceController
+from llm_provisioning_simulator.app.limits import unsimulated
 from llm_provisioning_simulator.app.raycluster import RayClusterController
 from llm_provisioning_simulator.app.runtime import RayRuntime
 from llm_provisioning_simulator.clock import SimClock
@@ -33,6 +34,7 @@ class ApplicationLayer:
         models: Mapping[str, HubModel] = MODELS,
     ) -> None:
         faults = faults or Faults()
+        store.limits["rayservices"] = unsimulated
         self.runtime = RayRuntime(store, clock, profile, seed=seed, faults=faults, models=models)
         costs = Costs(profile, random.Random(f"{seed}/operator"))
         self._controllers = (
@@ -42,7 +44,7 @@ class ApplicationLayer:
         self._tasks = TaskGroup()
 
     def controllers(self) -> tuple[Coroutine[Any, Any, None], ...]:
-        """Return the controllers' loops, for whoever runs tasks; each ends when it is cancelled."""
+        """Return the controllers' loops, to be run as tasks; each ends when it is cancelled."""
         return tuple(controller.run() for controller in self._controllers)
 
     async def start(self) -> None:
@@ -56,16 +58,3 @@ class ApplicationLayer:
             await self._tasks.stop()
         finally:
             await self.runtime.stop()
-
-
-def application_controllers(
-    store: ObjectStore,
-    clock: SimClock,
-    profile: Profile,
-    *,
-    seed: int = 0,
-    faults: Faults | None = None,
-    models: Mapping[str, HubModel] = MODELS,
-) -> ApplicationLayer:
-    """Return the application layer of one cluster, not yet started."""
-    return ApplicationLayer(store, clock, profile, seed=seed, faults=faults, models=models)

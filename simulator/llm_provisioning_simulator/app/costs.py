@@ -63,7 +63,7 @@ class FirstTouch:
         try:
             await self.clock.sleep(size_bytes / rate)
         except asyncio.CancelledError:
-            # The next reader begins again; whoever waited for this one goes on unpaid, which deletes the pod anyway.
+            # The next reader begins again. Those that waited for this one go on; their pod is being deleted.
             self._reads.pop(key, None)
             raise
         finally:

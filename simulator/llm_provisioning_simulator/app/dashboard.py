@@ -1,4 +1,4 @@
-"""Ray's dashboard on the head's port 8265: Serve's REST API and the state API, as far as anybody asks from outside."""
+"""Ray's dashboard on the head's port 8265: as much of Serve's REST API and the state API as outside clients use."""
 
 import json
 from collections.abc import Mapping

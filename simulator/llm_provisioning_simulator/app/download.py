@@ -1,9 +1,9 @@
 """How the hub's client on a node fetches weights, decided by what is really installed and set there.
 
 It knows packages, environment variables, bytes and rates; it must not know variants. The rules follow huggingface_hub's
-sources: 0.1x-0.29 use hf_transfer where the package is importable and the flag is set (vLLM up to the hub's 1.0 sets
-it by itself where the variable is absent: vllm 0.5.4 weight_utils.enable_hf_transfer); from 0.32 an installed hf_xet
-takes precedence; from 1.0 the flag is ignored (removal commit 52c718a5) and HF_XET_HIGH_PERFORMANCE takes its place.
+sources: 0.1x-0.29 use hf_transfer where the package is importable and the flag is set (vLLM up to the hub's 1.0 sets it
+by itself where the variable is absent: vllm 0.5.4 weight_utils.enable_hf_transfer); from 0.32 an installed hf_xet takes
+precedence; from 1.0 the flag is ignored (removal commit 52c718a5) and HF_XET_HIGH_PERFORMANCE takes its place.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ def download_plan(packages: Mapping[str, str], env: Mapping[str, str], limits: D
         return _plain(limits, f"huggingface_hub {hub} ignores hf_transfer, and hf_xet is absent or disabled")
     importable = "hf-transfer" in packages
     flag = env.get("HF_HUB_ENABLE_HF_TRANSFER")
-    # vLLM sets the flag itself only where nobody has set the variable, to whatever value.
+    # vLLM sets the flag itself only where the variable is absent.
     enabled = _is_true(flag) if flag is not None else importable and "vllm" in packages
     if not enabled:
         return _plain(limits, "hf_transfer is not enabled")

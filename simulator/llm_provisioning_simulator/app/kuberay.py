@@ -97,8 +97,8 @@ class RayServiceController:
             self._finish(service)
             return FORGET
         if FINALIZER not in (service["metadata"].get("finalizers") or ()):
-            self._take_over(service)
-            return None
+            # A write that raises the generation wakes this controller; one of the finalizer alone does not.
+            return None if self._take_over(service) else _SOON_S
         if not service.get("status"):
             self._write_status(service, first_status(service, self._cluster_name(service), self._now()))
             return self._requeue_s
@@ -144,8 +144,8 @@ class RayServiceController:
         suffix = "".join(self._costs.rng.choices(_SUFFIX_ALPHABET, k=5))
         return f"{service['metadata']['name']}-{suffix}"
 
-    def _take_over(self, service: Object) -> None:
-        """Add the finalizer; writing the object back also spells out its empty fields, which raises the generation."""
+    def _take_over(self, service: Object) -> bool:
+        """Add the finalizer and spell out the object's empty fields; tell whether that raised the generation."""
 
         def change(item: Object) -> None:
             item["metadata"].setdefault("finalizers", []).append(FINALIZER)
@@ -158,7 +158,8 @@ class RayServiceController:
                 group["template"].setdefault("metadata", {})
 
         metadata = service["metadata"]
-        self._store.mutate("rayservices", metadata["name"], metadata["namespace"], change, manager=MANAGER)
+        new = self._store.mutate("rayservices", metadata["name"], metadata["namespace"], change, manager=MANAGER)
+        return new is not None and new["metadata"]["generation"] != metadata["generation"]
 
     def _ready_head(self, cluster: Object) -> Object | None:
         conditions = (cluster.get("status") or {}).get("conditions") or ()

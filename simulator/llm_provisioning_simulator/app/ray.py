@@ -130,7 +130,7 @@ class RayCluster:
             await self.clock.sleep(1.0)
 
     async def environment(self, node: RayNode, wanted: RuntimeEnv) -> Installation:
-        """Return what a process with this runtime_env can import on a node, making it if nobody has yet.
+        """Return what a process with this runtime_env can import on a node, making it on first use.
 
         Raises RuntimeEnvError where a requirement cannot be read.
         """

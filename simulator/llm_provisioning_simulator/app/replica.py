@@ -129,6 +129,10 @@ class ReplicaStart:
             raise ReplicaError(
                 f"huggingface_hub.RepositoryNotFoundError: 404 Client Error. Repository not found: {engine.model}"
             )
+        if model.gated and not _has_token(node, replica):
+            raise ReplicaError(
+                f"huggingface_hub.GatedRepoError: 401 Client Error. Access to model {engine.model} is restricted."
+            )
         version = packages["vllm"]
         engine = self.code.engine(replica.application.runtime_env.working_dir, engine)
         times = self._times(node, replica, packages, model, engine)
@@ -189,6 +193,12 @@ async def import_engine(cluster: RayCluster, node: RayNode) -> None:
 def _variables(node: RayNode, replica: Replica) -> dict[str, str]:
     """Return a replica's environment: the container's, overridden by the application's runtime_env."""
     return {**node.env, **dict(replica.application.runtime_env.env_vars)}
+
+
+def _has_token(node: RayNode, replica: Replica) -> bool:
+    """Tell whether a replica has a token for the hub; where it comes from a Secret, its value does not matter here."""
+    given = {item["name"] for item in node.ctx.container.get("env") or ()} | _variables(node, replica).keys()
+    return "HF_TOKEN" in given
 
 
 def _graphs(version: str, engine: Engine) -> str:

@@ -1,7 +1,7 @@
 """What outlives a pod because it lies on a volume: downloaded weights, compiled graphs.
 
 A persistent volume claim keeps it for the whole cluster, a host path for its node; an emptyDir and the container's own
-file system keep nothing. It knows paths and volumes of pods, and nothing of why somebody mounted them.
+file system keep nothing. It knows paths and volumes of pods, and no reason for a mount.
 """
 
 from collections.abc import Mapping

@@ -58,7 +58,9 @@ class SimulatedCluster:
         rng = random.Random(f"{seed}/{cloud_cluster.name}")
         self._ctx = ctx = ClusterContext(cloud_cluster, world, self.store, clock, profile, rng, self.faults)
         self.fleet = NodeFleet(ctx)
-        self.application = ApplicationLayer(self.store, clock, profile, seed=seed, faults=self.faults)
+        self.application = ApplicationLayer(
+            self.store, clock, profile, seed=seed, faults=self.faults, models=world.models
+        )
         self._autoscaler: NodeAutoscaler = _AUTOSCALERS[cloud_cluster.autoscaler](ctx, self.fleet)
         self._kubelets = Kubelets(ctx, self.fleet.machines, self.application.runtime)
         self._tasks = TaskGroup()
@@ -82,7 +84,7 @@ class SimulatedCluster:
         return url
 
     async def start_controllers(self) -> None:
-        """Start everything but the API over HTTP: for whoever is content with `store`."""
+        """Start everything but the API over HTTP, for callers that use `store`."""
         install(self._ctx, self.fleet)
         controllers = (
             Scheduler(self._ctx).run(),

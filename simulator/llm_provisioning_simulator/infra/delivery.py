@@ -1,4 +1,4 @@
-"""How an image reaches a node, and how long a pull takes. Decided from what the clouds hold, never from a wish.
+"""How an image reaches a node, and how long a pull takes. Decided only from what the clouds hold.
 
 An accelerated delivery has conditions, each left behind by some call to a cloud; where one is missing the image is
 pulled in full, as on any node. `Delivery.why` names the condition that decided.

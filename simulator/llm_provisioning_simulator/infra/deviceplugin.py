@@ -1,7 +1,7 @@
 """What makes a GPU known to a kubelet: a driver and a device plugin, in pods where a cloud runs them as pods.
 
 GKE shows its driver installation as an init container of the plugin's pod, with a true start and end. Bottlerocket's
--nvidia image has both built in and no pod. Everywhere else the plugin is a DaemonSet that somebody installed.
+-nvidia image has both built in and no pod. Everywhere else the plugin is a DaemonSet that a user installs.
 """
 
 from typing import Any, Final
@@ -30,7 +30,7 @@ class DevicePlugin:
         self._name = DAEMONSETS[ctx.cluster.cloud]
 
     async def run(self, machine: Machine, plan: BootPlan, *, driver_installed: bool) -> None:
-        """Return when the plugin has told the kubelet of its GPUs; never, when nobody installs a driver."""
+        """Return when the plugin has told the kubelet of its GPUs; never, without a driver."""
         ctx = self._ctx
         if machine.operating_system == "bottlerocket":
             await ctx.clock.sleep(plan.plugin_s)
@@ -86,7 +86,7 @@ class DevicePlugin:
 
 
 def daemonset(cloud: str) -> dict[str, Any]:
-    """Return the DaemonSet object by which somebody can tell that GPUs will be advertised."""
+    """Return the DaemonSet object, which shows that GPUs will be advertised."""
     return {
         "metadata": {"name": DAEMONSETS[cloud], "labels": dict(_LABELS)},
         "spec": {

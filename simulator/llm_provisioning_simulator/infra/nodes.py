@@ -111,7 +111,7 @@ class NodeFleet:
             )
 
     async def _live(self, machine: Machine, plan: BootPlan, on_stage: Stage, *, driver_installed: bool) -> None:
-        """Boot, join, become ready, advertise the GPU, then report for ever."""
+        """Boot, join, become ready, advertise the GPU, then report until cancelled."""
         ctx = self._ctx
         pace = Pace(ctx.clock)
         await pace.wait(plan.launch_s)

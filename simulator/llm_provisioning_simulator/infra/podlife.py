@@ -150,7 +150,7 @@ class PodLife:
         self._event("Started", f"Started container {container.name}", path)
 
     async def _report_start(self, container: ContainerState) -> None:
-        """Report an init container's start, unless it has ended before anybody looked."""
+        """Report an init container's start, unless it has ended before the report."""
         await self._ctx.pause("status_report_s")
         if container.running:
             self._write()

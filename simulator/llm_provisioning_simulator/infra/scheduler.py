@@ -149,7 +149,7 @@ def obstacles_on(pod: Object, node: Object, room: Mapping[str, float]) -> list[s
 
 
 def tolerates(pod: Mapping[str, Any], taints: Sequence[Mapping[str, Any]]) -> bool:
-    """Tell whether a pod may run in spite of a node's taints (PreferNoSchedule keeps nobody away)."""
+    """Tell whether a pod may run in spite of a node's taints (PreferNoSchedule keeps no pod away)."""
     tolerations = pod["spec"].get("tolerations") or ()
     return all(
         taint.get("effect") == "PreferNoSchedule" or any(_tolerated(taint, item) for item in tolerations)

@@ -1,4 +1,4 @@
-"""What a cluster has before anybody deploys: one system node, the operators' deployments, GPU and autoscaler objects.
+"""What a cluster has at the start: a system node, the operators' deployments, GPU and autoscaler objects.
 
 The system node takes no workload: its taint is the one AKS puts on system pools and others by hand, so every pod of a
 trial needs a new node.
@@ -44,7 +44,7 @@ def _system_node(ctx: ClusterContext, fleet: NodeFleet) -> Machine:
 
 
 def _deploy(ctx: ClusterContext, namespace: str, name: str, image: str) -> None:
-    """Create a deployment of one running replica, as somebody's `helm install` left it."""
+    """Create a deployment of one running replica, as `helm install` leaves it."""
     store = ctx.store
     if store.peek("namespaces", namespace) is None:
         store.create("namespaces", {"metadata": {"name": namespace}}, manager="helm")

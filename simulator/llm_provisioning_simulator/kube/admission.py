@@ -46,6 +46,9 @@ def admit(kind: Resource, new: Object, old: Object | None, store: "ObjectStore")
         causes += check(new, _schema(kind, store))
     elif old is None and kind.plural in _DEFAULTS:
         _DEFAULTS[kind.plural](new, store)
+    if not causes and kind.plural in store.limits and (old is None or old.get("spec") != new.get("spec")):
+        found = store.limits[kind.plural](new)
+        causes += [("FieldValueForbidden", "spec", f"Forbidden: the simulator cannot run this: {why}") for why in found]
     if causes:
         raise invalid(kind, new["metadata"]["name"], causes)
 

@@ -120,7 +120,7 @@ def _less(entry: Object, gone: Sequence[Path]) -> Object:
 
 
 def _given_up(held: Tree, wanted: dict[Path, Any], others: Sequence[Object]) -> list[Path]:
-    """Return what the manager held and wants no longer, as far as nobody else holds it; items before their fields.
+    """Return what the manager held and wants no longer, as far as no other manager holds it; items before their fields.
 
     A map that was applied empty is held itself; it stays when fields below it are wanted now.
     """

@@ -1,4 +1,4 @@
-"""What changed, in order, for whoever watches: one bounded log and any number of subscriptions.
+"""What changed, in order, for all watchers: one bounded log and any number of subscriptions.
 
 Knows nothing of HTTP or of kinds. Objects in here are shared and never altered after they are published.
 """

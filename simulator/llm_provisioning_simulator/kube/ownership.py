@@ -35,7 +35,7 @@ _LIST_KEYS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     "hostIPs": (("ip",),),
 }
 _SETS: Final = frozenset({"finalizers"})
-# Fields that nobody owns (structured-merge-diff's stripMeta in k8s.io/apimachinery, managedfields/internal).
+# Fields without an owner (structured-merge-diff's stripMeta in k8s.io/apimachinery, managedfields/internal).
 _UNOWNED_METADATA: Final = frozenset(
     {
         "name",
@@ -77,7 +77,7 @@ def updated(
     now: str,
     subresource: str | None,
 ) -> list[Object]:
-    """Return the managedFields after a plain write: what changed is the writer's, and nobody else's."""
+    """Return the managedFields after a plain write: what changed belongs to the writer alone."""
     entries = old["metadata"].get("managedFields") or ()
     changed, removed = changes(old, new)
     if not changed and not removed:

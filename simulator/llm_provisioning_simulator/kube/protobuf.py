@@ -1,5 +1,5 @@
-"""Bodies in Kubernetes' protobuf, as kubectl's typed commands send them: `create configmap`, `create namespace`,
-`auth can-i`, ...
+"""Bodies in Kubernetes' protobuf, as kubectl's typed commands send them: `create configmap`, `create namespace`, `auth
+can-i`, ...
 
 Only what those commands write; the numbers are those of generated.proto in k8s.io/api and k8s.io/apimachinery v0.34.
 Answers stay JSON, which every client that sends protobuf also reads.

@@ -45,6 +45,8 @@ class ObjectStore:
     def __init__(self, clock: SimClock, *, without_groups: Collection[str] = (), seed: int | None = None) -> None:
         self.clock = clock
         self.resources = ResourceTable(without_groups=without_groups)
+        self.limits: dict[str, Callable[[Object], list[str]]] = {}
+        """Plural -> what of a valid object the simulator cannot run, in sentences."""
         self._objects: dict[str, dict[tuple[str, str], Object]] = {}
         self._log = ChangeLog()
         self._version = 0

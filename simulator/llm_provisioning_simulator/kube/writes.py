@@ -240,7 +240,7 @@ def _apply(call: Call, store: ObjectStore) -> tuple[Object, bool]:
 
 
 def _applied_part(kind: Resource, part: str | None, config: Object) -> Object:
-    """Return what of an applied configuration counts, so that nobody comes to own what he cannot write."""
+    """Return what of an applied configuration counts, so that no manager owns a field that it cannot write."""
     if part == "status":
         kept = ("apiVersion", "kind", "metadata", "status")
         return {key: value for key, value in config.items() if key in kept}

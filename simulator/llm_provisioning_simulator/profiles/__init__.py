@@ -5,8 +5,8 @@ number belongs to a variant, a treatment or a set-up, and none is fitted to a pu
 must follow from the bytes it moves and the steps it leaves out.
 
 A table in a file is one quantity: `value`, `unit`, and either `source` (where it was read) or `assumed` (why this
-range) with `low` and `high`. A sourced number may carry `low` and `high` too, where the source gives a range.
-`fixed = true` marks constants of programs (poll intervals, hard-coded limits): no noise, no range.
+range) with `low` and `high`. A sourced number may carry `low` and `high` too, where the source gives a range. `fixed =
+true` marks constants of programs (poll intervals, hard-coded limits): no noise, no range.
 """
 
 import math

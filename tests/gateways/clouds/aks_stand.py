@@ -10,8 +10,8 @@ from typing import Any
 
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.core.workload import ImageRecipe
-from airflow_llm_provisioning.gateways.clouds.aks import AksCloud
 from airflow_llm_provisioning.gateways.clouds.aks.arm import LocalCredential
+from airflow_llm_provisioning.gateways.clouds.aks.cloud import AksCloud
 from airflow_llm_provisioning.gateways.clouds.base import Owned
 from airflow_llm_provisioning.gateways.ledger import Entry
 from llm_provisioning_simulator.clock import SimClock

@@ -11,7 +11,7 @@ from typing import Any
 from google.auth.credentials import AnonymousCredentials
 
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.gateways.clouds.gke import GkeCloud
+from airflow_llm_provisioning.gateways.clouds.gke.cloud import GkeCloud
 from airflow_llm_provisioning.gateways.ledger import Entry
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.clouds.gke import GkeStandIn

@@ -95,7 +95,7 @@ async def test_a_passing_outage_is_forgotten_and_a_lasting_one_ends_the_operatio
         stand.sim.faults["agentPools.get"] = dict(outage)
         operation = await stand.poll(operation, cloud)
         operation = await stand.poll(operation, cloud)
-        assert operation.progress["busy_since_at"] is None
+        assert operation.progress["unanswered_since_at"] is None
         stand.sim.faults["agentPools.get"] = {**outage, "times": 2}
         operation = await stand.poll(operation, cloud)
         stand.jump_s(901)

@@ -157,7 +157,7 @@ async def test_a_pool_that_is_never_ready_is_taken_back_or_named_as_left() -> No
         operation = await stand.start("set_up_node_pool", REQUEST, cloud)
         operation = await stand.until(operation, lambda op: op.step == "pool: creating", cloud)
         stand.jump_s(1801)
-        operation = await stand.until(operation, lambda op: bool(op.progress.get("failing")), cloud)
+        operation = await stand.until(operation, lambda op: bool(op.progress.get("failure")), cloud)
         stand.jump_s(1801)
         done = await stand.end(operation, cloud)
         assert done.state == "failed"

@@ -54,7 +54,7 @@ async def test_succeeded_without_a_referrer_is_not_success() -> None:
         stand.durations["referrer_lag"] = 1e9
         cloud = stand.cloud()
         operation = await stand.start("enable_streaming", streaming_of(built), cloud)
-        operation = await stand.until(operation, lambda op: op.progress["stage"] == "artifact", cloud)
+        operation = await stand.until(operation, lambda op: op.progress.get("current") == "artifact", cloud)
         operation = await stand.poll(operation, cloud)
         assert operation.state == "running"
         stand.jump_s(601)
@@ -83,7 +83,7 @@ async def test_a_killed_process_begins_again_and_converts_once(stage: str) -> No
         stand.world.clusters["c1"].pools["plain"] = PLAIN
         built = await stand.built()
         first = await stand.start("enable_streaming", streaming_of(built, pools=["plain"]))
-        await stand.until(first, lambda op: op.progress.get("stage") == stage)
+        await stand.until(first, lambda op: op.progress.get("current") == stage)
         done = await stand.end(first, stand.cloud())
         assert done.state == "succeeded", done.error
         assert done.result is not None
@@ -137,7 +137,7 @@ async def test_a_conversion_that_never_ends_is_cancelled_at_its_deadline() -> No
         stand.sim.faults["streaming.post"] = {"kind": "never_ends"}
         cloud = stand.cloud()
         operation = await stand.start("enable_streaming", streaming_of(built), cloud)
-        operation = await stand.until(operation, lambda op: op.progress["stage"] == "converting", cloud)
+        operation = await stand.until(operation, lambda op: op.progress.get("current") == "converting", cloud)
         stand.jump_s(3601)
         done = await stand.end(operation, cloud)
         assert done.error is not None

@@ -79,6 +79,14 @@ def test_throttling_is_waited_out(stand: Stand) -> None:
     assert set(stand.aws.faults["throttle"].values()) == {0}
 
 
+def test_a_throttled_start_leaves_its_checks_to_the_first_poll(stand: Stand) -> None:
+    """`start` neither blocks nor fails because AWS is busy, and no intent is written unchecked."""
+    stand.aws.faults["throttle"] = {"ecr.DescribeImages": 2}
+    first = stand.cloud().start("build_image", BUILD)
+    assert (first.state, stand.ledger.open_entries()) == ("running", [])
+    assert stand.drive(first).state == "succeeded"
+
+
 def test_throttling_without_end_ends_the_step(stand: Stand) -> None:
     """What never gets through ends by the deadline, in a sentence that names the trouble."""
     request = stand.snapshot_request()
@@ -87,7 +95,7 @@ def test_throttling_without_end_ends_the_step(stand: Stand) -> None:
     cloud = stand.cloud(replace(NAMES, deadlines=EksDeadlines(ssm_s=120)))
     ended = stand.drive(first, cloud=cloud)
     assert ended.error is not None
-    assert "waiting for SSM: not done within 120 s; last trouble: DescribeInstanceInformation" in ended.error
+    assert "waiting for SSM: did not end within 120 s; last trouble: DescribeInstanceInformation" in ended.error
     assert stand.living_instances() == []
 
 
@@ -152,7 +160,7 @@ def test_credentials_that_stay_expired_are_named_with_what_is_left(stand: Stand)
 @pytest.mark.parametrize(
     ("faults", "words"),
     [
-        ({"ssm_never_online": True}, "waiting for SSM: not done within 900 s"),
+        ({"ssm_never_online": True}, "waiting for SSM: did not end within 900 s"),
         ({"pull_fails": True}, "pulling: the command on i-"),
         ({"pull_times_out": True}, "ended as ExecutionTimedOut"),
         ({"instance_terminated": True}, "something outside ended it"),
@@ -182,9 +190,9 @@ def test_a_failed_snapshot_says_why_and_leaves_nothing(stand: Stand, faults: dic
         # One that AWS may invent is an end too, not a wait for ever.
         ("Forgotten", "ended as Forgotten"),
         # These are no end: the step's own deadline is.
-        ("Pending", "stopping kubelet: not done within 600 s"),
-        ("Delayed", "stopping kubelet: not done within 600 s"),
-        ("Cancelling", "stopping kubelet: not done within 600 s"),
+        ("Pending", "stopping kubelet: did not end within 600 s"),
+        ("Delayed", "stopping kubelet: did not end within 600 s"),
+        ("Cancelling", "stopping kubelet: did not end within 600 s"),
     ],
 )
 def test_every_end_of_a_command_is_an_end(stand: Stand, status: str, words: str) -> None:
@@ -276,7 +284,9 @@ def test_a_failed_build_says_why_and_leaves_nothing(stand: Stand, status: str) -
 def test_a_build_that_never_ends_is_stopped(stand: Stand) -> None:
     """Past our own deadline the build is stopped and its project deleted."""
     cloud = stand.cloud(replace(NAMES, deadlines=EksDeadlines(build_s=100)))
-    assert_one_sentence(stand.drive(cloud.start("build_image", BUILD), cloud=cloud), "building: not done within 100 s")
+    assert_one_sentence(
+        stand.drive(cloud.start("build_image", BUILD), cloud=cloud), "building: did not end within 100 s"
+    )
     assert stand.count("codebuild.StopBuild") == 1
     assert_only_what_stays(stand)
 

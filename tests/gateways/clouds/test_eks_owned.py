@@ -178,7 +178,7 @@ def test_a_thing_without_our_tag_is_refused(stand: Stand, kind: str) -> None:
         "project": lambda: "llm-provisioning-theirs",
     }[kind]()
     before = foreign_things(stand)
-    with pytest.raises(CloudError, match="somebody else's"):
+    with pytest.raises(CloudError, match="belongs to another owner"):
         stand.cloud().delete_owned(Owned(kind, identity, {LABEL_MANAGED_BY: OWNER}))
     assert foreign_things(stand) == before
 

@@ -9,8 +9,9 @@ from eks_stand import BUILD, RECIPE, REGION, Stand, stand_in
 
 from airflow_llm_provisioning.core.names import LABEL_EXPIRES, LABEL_MANAGED_BY, expiry
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.core.treatments import plan_serving
-from airflow_llm_provisioning.core.workload import PHI3_CURRENT
+from airflow_llm_provisioning.core.treatments import plan_deployment, resolved
+from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
+from airflow_llm_provisioning.core.workload import builtin_workload
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.base import Owned
 from airflow_llm_provisioning.gateways.ledger import Entry
@@ -88,13 +89,15 @@ def test_a_repository_that_is_somebody_elses_is_used_and_left_alone(stand: Stand
     stand.build()
     assert {item.kind for item in stand.cloud().list_owned()} == {"bucket"}
     assert "repository" not in stand.ledger.open_kinds()
-    with pytest.raises(CloudError, match="somebody else's"):
+    with pytest.raises(CloudError, match="belongs to another owner"):
         stand.cloud().delete_owned(Owned("repository", "ray-serving", {}))
 
 
 def test_the_current_recipe_is_built_too(stand: Stand) -> None:
     """Today's image with today's downloader, beside the origin's."""
-    recipe = plan_serving(PHI3_CURRENT, "improved", "eks").recipe
+    recipe = plan_deployment(
+        builtin_workload("phi3-current", "phi3-current"), resolved(BUILTIN_VARIANTS["improved"], "eks")
+    ).recipe
     ended = stand.drive(stand.cloud().start("build_image", {**BUILD, "recipe": recipe.as_dict()}))
     assert ended.result is not None, ended.error
     image = stand.world.find_image(ended.result["image"])
@@ -182,7 +185,10 @@ def test_no_parameter_is_made_that_nobody_asked_for(stand: Stand) -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("/theirs/snapshot", "does not begin with /llm-provisioning/"), ("/llm-provisioning/theirs", "somebody else's")],
+    [
+        ("/theirs/snapshot", "does not begin with /llm-provisioning/"),
+        ("/llm-provisioning/theirs", "belongs to another owner"),
+    ],
 )
 def test_a_parameter_that_is_not_ours_is_refused(stand: Stand, name: str, words: str) -> None:
     """Before an instance runs."""

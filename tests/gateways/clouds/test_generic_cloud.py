@@ -5,7 +5,7 @@ import pytest
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.base import Cloud, Owned
-from airflow_llm_provisioning.gateways.clouds.generic import GenericCloud
+from airflow_llm_provisioning.gateways.clouds.generic.cloud import GenericCloud
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ pytest.importorskip("google.cloud.container_v1", reason="needs the [google] extr
 from gke_world import PROJECT, REGION, GoogleProject, google_project
 from google.oauth2.credentials import Credentials
 
-from airflow_llm_provisioning.connections import gke_cloud
+from airflow_llm_provisioning.connections import open_cloud
 from airflow_llm_provisioning.exceptions import CloudError, ConnectionConfigError, MissingExtraError
 from airflow_llm_provisioning.gateways.clouds.base import Evidence
-from airflow_llm_provisioning.gateways.clouds.gke import GkeCloud
+from airflow_llm_provisioning.gateways.clouds.gke.cloud import GkeCloud
 from llm_provisioning_simulator.clouds.gke import discovery
 
 pytestmark = pytest.mark.gke
@@ -171,7 +171,7 @@ def connection(
 def test_connection_leads_to_the_project(google: GoogleProject, monkeypatch: pytest.MonkeyPatch) -> None:
     """Project, location and endpoints of the connection's extras open a gateway that answers."""
     connection(monkeypatch, {"project": PROJECT, "location": REGION, "endpoints": google.endpoints})
-    cloud = gke_cloud({"conn_id": "g"})
+    cloud = open_cloud({"cloud": "gke", "conn_id": "g"})
     assert cloud.cluster_access("main").server == "http://127.0.0.1:1234"
     cloud.close()
 
@@ -179,7 +179,7 @@ def test_connection_leads_to_the_project(google: GoogleProject, monkeypatch: pyt
 def test_targets_own_words_come_before_the_connections(google: GoogleProject, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the reference says about project and location overrides the extras; a region serves where nothing else."""
     connection(monkeypatch, {"project": "other", "endpoints": google.endpoints})
-    cloud = gke_cloud({"conn_id": "g", "project": PROJECT, "region": REGION})
+    cloud = open_cloud({"cloud": "gke", "conn_id": "g", "project": PROJECT, "region": REGION})
     assert cloud.cluster_access("main").server == "http://127.0.0.1:1234"
     cloud.close()
 
@@ -189,7 +189,7 @@ def test_anonymous_credentials_of_the_official_hook_are_used(
 ) -> None:
     """Without a plain HTTP endpoint the official hook is asked for the credentials."""
     connection(monkeypatch, {"project": PROJECT, "location": REGION, "is_anonymous": True})
-    cloud = gke_cloud({"conn_id": "g"})
+    cloud = open_cloud({"cloud": "gke", "conn_id": "g"})
     assert type(cloud._clients.credentials).__name__ == "AnonymousCredentials"
 
 
@@ -207,15 +207,15 @@ def test_lacking_connection_is_named(
     """Every missing field and a wrong type are told with the connection's name."""
     connection(monkeypatch, {"endpoints": {"container": "http://127.0.0.1:1"}, **extra}, conn_type)
     with pytest.raises(ConnectionConfigError, match=said):
-        gke_cloud({"conn_id": "g"})
+        open_cloud({"cloud": "gke", "conn_id": "g"})
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever lacks Google's packages learns what to install, for the cloud and for its stand-in."""
     connection(monkeypatch, {"project": PROJECT, "location": REGION})
-    monkeypatch.setitem(sys.modules, "airflow_llm_provisioning.gateways.clouds.gke", None)
+    monkeypatch.setitem(sys.modules, "airflow_llm_provisioning.gateways.clouds.gke.connection", None)
     with pytest.raises(MissingExtraError, match=r"airflow-llm-provisioning\[google\]"):
-        gke_cloud({"conn_id": "g"})
+        open_cloud({"cloud": "gke", "conn_id": "g"})
     monkeypatch.setattr(discovery, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"airflow-llm-provisioning\[google\]"):
         discovery.service.__wrapped__("container.v1")
@@ -224,7 +224,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_missing_connection_and_unreadable_key_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """An undefined connection, and one whose key file is not there."""
     with pytest.raises(ConnectionConfigError, match="'nowhere' is not defined"):
-        gke_cloud({"conn_id": "nowhere"})
+        open_cloud({"cloud": "gke", "conn_id": "nowhere"})
     connection(monkeypatch, {"project": PROJECT, "location": REGION, "key_path": "/nonexistent/key.json"})
     with pytest.raises(ConnectionConfigError, match="gives no Google credentials"):
-        gke_cloud({"conn_id": "g"})
+        open_cloud({"cloud": "gke", "conn_id": "g"})

@@ -11,10 +11,10 @@ pytest.importorskip("google.cloud.container_v1", reason="needs the [google] extr
 
 from gke_world import BUILD, POOL, PROJECT, REGION, GoogleProject, MemoryLedger, finish, follow, google_project
 
-from airflow_llm_provisioning.core.names import LABEL_EXPIRES, label_keys_for_google, read_expiry
+from airflow_llm_provisioning.core.names import LABEL_EXPIRES, LABEL_TARGET, read_expiry
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.base import Owned
-from airflow_llm_provisioning.gateways.clouds.gke import GkeCloud
+from airflow_llm_provisioning.gateways.clouds.gke.cloud import GkeCloud
 from llm_provisioning_simulator.world import Image
 
 pytestmark = pytest.mark.gke
@@ -111,10 +111,9 @@ def test_owned_things_carry_target_and_expiry(google: GoogleProject) -> None:
     """The labels say for what a thing was made and until when it may stay."""
     finish(google.cloud(), "build_image", BUILD)
     finish(google.cloud(), "set_up_node_pool", SET_UP)
-    key = next(iter(label_keys_for_google({LABEL_EXPIRES: ""})))
     for owned in google.cloud().list_owned():
-        assert owned.tags["llm-provisioning_target"] == "gke-streaming"
-        assert read_expiry(owned.tags[key].upper()) is not None
+        assert owned.tags[LABEL_TARGET] == "gke-streaming"
+        assert read_expiry(owned.tags[LABEL_EXPIRES]) is not None
 
 
 def test_image_pushed_but_never_marked_is_found_through_its_build(google: GoogleProject) -> None:
@@ -156,7 +155,7 @@ def test_foreign_thing_is_refused(google: GoogleProject, kind: str) -> None:
         "image": f"{PARENT}/repositories/theirs/packages/theirs/versions/{image.digest}",
         "build": f"projects/{PROJECT}/locations/global/builds/foreign",
     }
-    with pytest.raises(CloudError, match="somebody else's"):
+    with pytest.raises(CloudError, match="belongs to another owner"):
         google.cloud().delete_owned(Owned(kind, identities[kind], {}))
     assert "gpu" in google.world.clusters["main"].pools
     assert image.reference in google.world.images

@@ -79,9 +79,11 @@ async def test_a_serve_service_of_the_users_own_is_the_one_that_is_made() -> Non
 
 @in_virtual_time
 async def test_a_cluster_without_workers_serves_from_its_head() -> None:
-    """No workerGroupSpecs at all is valid: KubeRay needs none."""
+    """No workerGroupSpecs at all is valid: KubeRay needs none, also where it has no empty field to spell out."""
+    head = a_group("cpu")
+    head["template"]["metadata"] = {"labels": {"a": "b"}}
     async with rig() as cluster:
-        cluster.apply(a_service(an_application(deployments=a_deployment(num_cpus=0.1))))
+        cluster.apply(a_service(an_application(deployments=a_deployment(num_cpus=0.1)), head=head))
         await cluster.until(cluster.ready)
         (replica,) = replicas((await cluster.get("/api/serve/applications/"))[1])
         assert replica["node_instance_id"] == cluster.pod("head")["metadata"]["name"]
@@ -242,3 +244,57 @@ def test_an_engine_belongs_to_the_deployment_with_the_gpu() -> None:
         {"applications": [an_application(args={"model": "a/b", "dtype": "half"}, deployments=deployments)]}
     )
     assert {item.name: bool(item.engine) for item in application.deployments} == {"Model": True, "Front": False}
+
+
+@pytest.mark.parametrize(
+    ("application", "words"),
+    [
+        (an_application(args={"prefill_config": {}, "decode_config": {}}), ["'app'", "prefill_config"]),
+        (
+            an_application(deployments=[{"name": "D", "ray_actor_options": {"resources": {"tpu": 1}}}]),
+            ["'D'", "custom resources tpu"],
+        ),
+        (
+            an_application(args={"model": PHI3, "tensor_parallel_size": 2}, deployments=a_deployment(num_cpus=1)),
+            ["'D'", "2 GPUs", "has 1", "over several nodes"],
+        ),
+        (llm(engine_kwargs={"tensor_parallel_size": 4}), ["4 GPUs", "has 1"]),
+        (llm(deployment_config={"autoscaling_config": {"min_replicas": 0}}), ["LLMServer:m", "scaling from zero"]),
+    ],
+)
+@in_virtual_time
+async def test_what_is_not_simulated_is_said_when_it_is_applied(application: Object, words: list[str]) -> None:
+    """A sentence that names the deployment and what is missing, instead of a deployment that never ends."""
+    async with rig() as cluster:
+        with pytest.raises(StatusError) as refused:
+            cluster.apply(a_service(application, a_group("gpu", gpus=1, name="w")))
+    assert refused.value.code == 422
+    assert all(word in str(refused.value) for word in ["the simulator cannot run this", *words])
+
+
+@in_virtual_time
+async def test_a_serve_configuration_that_is_no_yaml_is_left_to_serve() -> None:
+    """KubeRay stores it; that it cannot be read is an event later, as on a real cluster."""
+    service = a_service(an_application())
+    service["spec"]["serveConfigV2"] = "applications: ["
+    async with rig() as cluster:
+        cluster.apply(service)
+        await cluster.until(
+            lambda: any(seen.object.get("reason") == "FailedToUpdateServeApplications" for seen in cluster.trace)
+        )
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+@in_virtual_time
+async def test_a_replica_that_no_pod_can_hold_waits_as_with_ray(gpus: int) -> None:
+    """A GPU that no group has, or more than a pod has, is a valid manifest: Serve says that it waits."""
+    groups = [a_group("gpu", gpus=1, name="w")] if gpus > 1 else []
+    async with rig() as cluster:
+        cluster.apply(a_service(an_application(deployments=a_deployment(num_gpus=gpus)), *groups))
+
+        def message() -> str:
+            statuses = cluster.applications().get("app", {}).get("serveDeploymentStatuses") or {}
+            return str(statuses.get("D", {}).get("message", ""))
+
+        await cluster.until(lambda: "taken more than 30s to be scheduled" in message())
+        assert not cluster.ready()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from llm_provisioning_simulator.app.controllers import application_controllers
+from llm_provisioning_simulator.app.controllers import ApplicationLayer
 from llm_provisioning_simulator.faults import Faults
 from llm_provisioning_simulator.infra.endpoints import EndpointController
 from llm_provisioning_simulator.infra.kubelet import Kubelets
@@ -75,7 +75,7 @@ class TrialRig:
             cluster, self.world, self.store, self.clock, self.profile, random.Random(3), self.faults
         )
         self.fleet = NodeFleet(self.ctx)
-        self.app = application_controllers(self.store, self.clock, self.profile, seed=3, faults=self.faults)
+        self.app = ApplicationLayer(self.store, self.clock, self.profile, seed=3, faults=self.faults)
         self.runtime = self.app.runtime
         self.trace: list[Seen] = []
         self._tasks: list[asyncio.Task[None]] = []

@@ -167,7 +167,7 @@ async def test_operation_has_no_effect_before_its_time(google: Google) -> None:
     _, operation = await google.call("container", "PUT", f"{PARENT}/clusters/main", update)
     assert operation["status"] == "RUNNING"
     assert not google.world.clusters["main"].streaming
-    await google.stand_in.clusters.operations._clock.sleep(200)
+    await google.stand_in.clusters.operations.clock.sleep(200)
     _, operation = await google.call("container", "GET", f"{PARENT}/operations/{operation['name']}")
     assert operation["status"] == "DONE"
     assert google.world.clusters["main"].streaming

@@ -34,7 +34,8 @@ from azure.mgmt.resource.features import FeatureClient
 
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.aks.registry import RegistryClient
-from airflow_llm_provisioning.gateways.ledger import Ledger
+from airflow_llm_provisioning.gateways.clouds.verbs import TransientError
+from airflow_llm_provisioning.gateways.ledger import LedgerEntries
 
 # The names that the official azure connection uses.
 CLOUDS: Final[Mapping[str, Any]] = {
@@ -46,7 +47,7 @@ LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 # What every request may take. Azure's clients would sleep through a Retry-After and repeat; a poll must not, so the
 # repeating is left to the caller's next poll.
-CALM: Final[Mapping[str, Any]] = {"retry_total": 0, "connection_timeout": 10, "read_timeout": 60}
+AZURE_CLIENT_DEFAULTS: Final[Mapping[str, Any]] = {"retry_total": 0, "connection_timeout": 10, "read_timeout": 60}
 
 # 409 codes under which AKS and ARM say "another operation is running, come back" (AKS troubleshooting pages:
 # "OperationNotAllowed", "Another operation is in progress"; ARM: "AnotherOperationInProgress"; etag races: 412).
@@ -63,31 +64,18 @@ _IN_PROGRESS_CODES: Final = frozenset(
 _PASSING_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-class BusyError(CloudError):
-    """Azure could not say yes or no just now; the same question may be asked again.
-
-    `retry_after_s`: how long Azure asked to be left alone, None where it did not say. `refused_token`: it was our
-    token, not the load: another one must be minted.
-    """
-
-    def __init__(self, message: str, *, retry_after_s: float | None = None, refused_token: bool = False) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
-        self.refused_token = refused_token
-
-
 @contextmanager
-def asking(attempt: str) -> Iterator[None]:
-    """Turn Azure's exceptions inside into a BusyError (ask again) or a CloudError (no), naming the `attempt`.
+def azure_errors(attempt: str) -> Iterator[None]:
+    """Turn Azure's exceptions inside into a TransientError (ask again) or a CloudError (no), naming the `attempt`.
 
-    A lost reply is a BusyError too: whoever asks again must look first whether the request had arrived.
+    A lost reply is a TransientError too: before asking again, look whether the request had arrived.
     """
     try:
         yield
     except HttpResponseError as error:
         raise _refusal(attempt, error) from error
     except (ServiceRequestError, ServiceResponseError) as error:
-        raise BusyError(f"{attempt}: no answer from Azure ({error}).") from error
+        raise TransientError(f"{attempt}: no answer from Azure ({error}).") from error
     except ClientAuthenticationError as error:
         raise CloudError(f"{attempt}: no token could be had: {error}. Check the connection's credentials.") from error
     except AzureError as error:
@@ -95,7 +83,7 @@ def asking(attempt: str) -> Iterator[None]:
 
 
 def is_absent(error: BaseException | None) -> bool:
-    """Return whether a CloudError of `asking` means that the object does not exist."""
+    """Return whether a CloudError of `azure_errors` means that the object does not exist."""
     cause = error.__cause__ if error is not None else None
     return isinstance(cause, HttpResponseError) and cause.status_code == 404
 
@@ -107,9 +95,9 @@ def _refusal(attempt: str, error: HttpResponseError) -> CloudError:
     code, message = _code_and_message(error)
     said = f"{attempt}: Azure answered {status} {code}: {message}"
     if status == 401:
-        return BusyError(said, refused_token=True)
+        return TransientError(said, refused_token=True)
     if status in _PASSING_STATUS or _in_progress(status, code, message):
-        return BusyError(said, retry_after_s=_retry_after_s(error))
+        return TransientError(said, retry_after_s=_retry_after_s(error))
     if status == 403:
         return CloudError(f"{said} Give the connection's identity the roles that docs/aks.md lists.")
     return CloudError(said)
@@ -146,7 +134,7 @@ def _retry_after_s(error: HttpResponseError) -> float | None:
 
 
 class LocalCredential:
-    """Stands where an azure-identity object would, for a stand-in on this machine: nobody real is ever asked."""
+    """Replaces an azure-identity object for a stand-in on this machine: no real service is asked."""
 
     def get_token(self, *scopes: str, **_: Any) -> AccessToken:
         """Return a made-up token for an hour."""
@@ -167,7 +155,7 @@ class LoopbackToken(SansIOHTTPPolicy):  # type: ignore[misc]  # the SDK's classe
 
 
 def check_endpoints(endpoints: Mapping[str, str]) -> None:
-    """Refuse endpoints that would carry a token in the clear, and those that nobody asks."""
+    """Refuse endpoints that would carry a token in the clear, and those that are not used."""
     problems = [f"{name!r} is not one of arm, acr" for name in endpoints if name not in ("arm", "acr")]
     for name, url in endpoints.items():
         parts = urlsplit(url)
@@ -179,7 +167,7 @@ def check_endpoints(endpoints: Mapping[str, str]) -> None:
 
 @dataclass(slots=False)
 class AzureAccount:
-    """One subscription and resource group: its clients (made when first asked), clock and ledger.
+    """One subscription and resource group: its clients (made when first asked), clock and ledger entries.
 
     `credential`: any azure-identity object. `endpoints`: `arm` and `acr` of a stand-in; absent means Azure.
     `registry_group`: the resource group of the container registry. `cloud_environment`: a name of CLOUDS.
@@ -189,7 +177,7 @@ class AzureAccount:
     subscription_id: str
     resource_group: str
     clock: Callable[[], datetime]
-    ledger: Ledger
+    entries: LedgerEntries
     endpoints: Mapping[str, str] = field(default_factory=dict)
     registry_group: str | None = None
     tenant_id: str | None = None
@@ -202,11 +190,6 @@ class AzureAccount:
                 f"Azure cloud environment {self.cloud_environment!r} is unknown: choose one of {', '.join(CLOUDS)}."
             )
         self._registries: dict[str, RegistryClient] = {}
-
-    @property
-    def place(self) -> str:
-        """Where its objects are, in the ledger's words."""
-        return f"cloud:aks/{self.subscription_id}/{self.resource_group}"
 
     @property
     def registries_group(self) -> str:
@@ -241,7 +224,7 @@ class AzureAccount:
                 login_server,
                 endpoint=self.endpoints.get("acr"),
                 tenant_id=self.tenant_id,
-                options=CALM,
+                options=AZURE_CLIENT_DEFAULTS,
             )
         return self._registries[login_server]
 
@@ -256,7 +239,7 @@ class AzureAccount:
 
     def _client(self, kind: Any) -> Any:
         arm = self.endpoints.get("arm")
-        options: dict[str, Any] = {**CALM}
+        options: dict[str, Any] = {**AZURE_CLIENT_DEFAULTS}
         if arm is not None:
             options["base_url"] = arm.rstrip("/")
             options["credential_scopes"] = [f"{arm.rstrip('/')}/.default"]

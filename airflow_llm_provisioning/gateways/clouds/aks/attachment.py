@@ -12,7 +12,7 @@ from urllib.parse import quote
 from azure.core.exceptions import HttpResponseError
 from azure.core.rest import HttpRequest
 
-from airflow_llm_provisioning.gateways.clouds.aks.arm import AzureAccount, asking
+from airflow_llm_provisioning.gateways.clouds.aks.arm import AzureAccount, azure_errors
 
 ASSUMED: Final = "registry_attached"
 # Built-in roles that hold Microsoft.ContainerRegistry/registries/pull/read, or content/read of repositories, by the
@@ -51,11 +51,11 @@ def attachment_problems(account: AzureAccount, request: Mapping[str, Any], clust
 
 
 def _roles(account: AzureAccount, scope: str, principal: str) -> set[str] | None:
-    """Return the ids of the roles somebody has on a resource, groups and wider scopes included; None if not allowed."""
+    """Return the ids of a principal's roles on a resource, groups and wider scopes included; None if not allowed."""
     # Azure RBAC REST, "Role Assignments - List For Scope": assignedTo() counts group memberships too.
     wanted = quote(f"assignedTo('{principal}')", safe="")
     path = f"{scope}/providers/Microsoft.Authorization/roleAssignments?api-version=2022-04-01&$filter={wanted}"
-    with asking(f"Reading who may pull from {scope.rpartition('/')[2]}"):
+    with azure_errors(f"Reading who may pull from {scope.rpartition('/')[2]}"):
         response = account.registries.send_request(HttpRequest("GET", "{endpoint}" + path))
         if response.status_code == 403:
             return None

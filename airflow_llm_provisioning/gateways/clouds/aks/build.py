@@ -1,5 +1,4 @@
-"""BuildServingImage on Azure: an ACR Task run builds the image inside the registry and pushes it under a tag that
-follows from its content.
+"""The verb `build_image` on Azure: an ACR Task run builds the image in the registry, under a tag for its content.
 
 Why not `docker build` here: the image has ten gigabytes, and the registry stands beside its builder. Nothing of this
 needs a cluster. What it leaves: one image, whose own labels say whose it is (a registry's artifacts carry no Azure
@@ -19,20 +18,35 @@ from azure.core.pipeline.policies import UserAgentPolicy
 from azure.core.rest import HttpRequest
 from azure.mgmt.containerregistrytasks.models import AgentProperties, DockerBuildRequest, PlatformProperties
 
-from airflow_llm_provisioning.core.names import preparation_tags
+from airflow_llm_provisioning.core.image_reference import ImageReference
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.core.workload import ImageRecipe
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
-from airflow_llm_provisioning.gateways.clouds.aks.arm import CALM, AzureAccount, BusyError, asking, is_absent
-from airflow_llm_provisioning.gateways.clouds.aks.steps import (
-    began_at,
-    require_time_left,
-    within,
-    word,
+from airflow_llm_provisioning.gateways.clouds.aks.arm import (
+    AZURE_CLIENT_DEFAULTS,
+    AzureAccount,
+    azure_errors,
+    is_absent,
+)
+from airflow_llm_provisioning.gateways.clouds.aks.tags import word
+from airflow_llm_provisioning.gateways.clouds.tags import preparation_tags_of
+from airflow_llm_provisioning.gateways.clouds.verbs import (
+    Look,
+    Outcome,
+    Step,
+    TransientError,
+    Verb,
+    done,
+    finished,
+    go_to,
+    keep_until,
+    not_yet,
 )
 from airflow_llm_provisioning.gateways.ledger import Entry
 
 KIND: Final = "image"
+_SCHEDULING: Final = "scheduling"
+_RUNNING: Final = "running"
 CPU_CORES: Final = 2
 # ACR Tasks: list price, USD a second and CPU core (azure.microsoft.com, Container Registry pricing, "Build"; the same
 # figure at c3x.dev azurerm_container_registry, read 2026-11). The free grant of an account is not deducted.
@@ -46,8 +60,10 @@ _ACTIVE: Final = frozenset({"Queued", "Started", "Running"})
 _SKEW: Final = timedelta(minutes=2)
 
 
-class BuildImage:
+class BuildImage(Verb):
     """The verb `build_image`. Steps: look for the tag -> adopt or schedule a run -> wait -> read the digest."""
+
+    name = "build_image"
 
     def __init__(self, account: AzureAccount, registry: str | None) -> None:
         self._account = account
@@ -66,83 +82,91 @@ class BuildImage:
             problems.append("`repository` is missing")
         return problems
 
-    def check(self, operation: Operation) -> Operation:
+    def begin(self, operation: Operation) -> Look:
         """Find the registry, see whether the image exists, and write the intent where it does not."""
         request = operation.request
         registry = str(request.get("registry") or self._registry).partition(".")[0]
-        found = registry_of(self._account, registry)
-        login_server = str(found.login_server)
-        tag = ImageRecipe.from_dict(request["recipe"]).tag()
-        image = f"{login_server}/{request['repository']}:{tag}"
-        operation = operation.at("checked", registry=registry, login_server=login_server, tag=tag, image=image)
-        with asking(f"Looking for image {image}"):
-            digest = self._account.data_plane(login_server).digest_of_tag(request["repository"], tag)
-        earlier = self._open_entry(image)
+        login_server = str(registry_of(self._account, registry).login_server)
+        repository, tag = str(request["repository"]), ImageRecipe.from_dict(request["recipe"]).tag()
+        image = f"{login_server}/{repository}:{tag}"
+        known = {"registry": registry, "login_server": login_server, "repository": repository, "tag": tag}
+        with azure_errors(f"Looking for image {image}"):
+            digest = self._account.data_plane(login_server).digest_of_tag(repository, tag)
+        earlier = self._account.entries.open_entry(KIND, image)
         if digest is not None:
-            return self._done(operation.at("found", entry_id=earlier and earlier.entry_id), digest, run=None)
-        expires_at = began_at(operation) + timedelta(days=float(request.get("keep_days", 7)))
-        tags = preparation_tags(tag, expires_at, request.get("target"))
-        entry_id = self._account.ledger.intend(KIND, image, self._account.place, tags, expires_at)
-        return within(
-            operation,
-            self._account.clock(),
+            entry_id = earlier and earlier.entry_id
+            return finished("found", **self._found({**known, "image": image, "entry_id": entry_id}, digest, run=None))
+        tags = preparation_tags_of(operation, tag)
+        entry_id = self._account.entries.intend(KIND, image, tags, keep_until(operation))
+        return done(
             "looking for a run of this build",
-            QUEUE_LIMIT_S,
+            **known,
+            image=image,
             entry_id=entry_id,
             labels=tags,
             # Runs have no name of ours. Those that were active before our intent was written cannot be ours.
             others=self._active_before(registry, earlier),
         )
 
-    def step(self, operation: Operation) -> Operation:
-        """Schedule the run, or look at it."""
-        progress = operation.progress
-        require_time_left(operation, self._account.clock(), f"The build of {progress['image']}")
-        if progress.get("run_id") is None:
-            return self._adopt_or_schedule(operation)
-        with asking(f"Reading build run {progress['run_id']} of registry {progress['registry']}"):
-            run = self._account.tasks.runs.get(self._group, progress["registry"], progress["run_id"]).properties
-        if word(run.status) in _ACTIVE:
-            return operation.at(f"build run {progress['run_id']}: {word(run.status).lower()}")
-        return self._ended(operation, run)
+    def steps(self, operation: Operation) -> Sequence[Step]:
+        """Schedule the run, look at it."""
+        what = f"The build of {operation.progress['image']}"
+        return (
+            Step(_SCHEDULING, self._adopt_or_schedule, QUEUE_LIMIT_S, what, timed=False),
+            Step(_RUNNING, self._run, RUN_LIMIT_S + QUEUE_LIMIT_S, what, timed=False),
+        )
 
-    def undo(self, operation: Operation) -> bool:
+    def clean_up(self, operation: Operation) -> Sequence[str]:
         """Cancel a run that still goes on; close the entry if no image is there."""
         progress = operation.progress
         run_id = progress.get("run_id")
         if run_id is not None and not progress.get("adopted"):
-            with asking(f"Reading build run {run_id} of registry {progress['registry']}"):
+            with azure_errors(f"Reading build run {run_id} of registry {progress['registry']}"):
                 status = word(self._account.tasks.runs.get(self._group, progress["registry"], run_id).properties.status)
             if status in _ACTIVE:
-                with asking(f"Cancelling build run {run_id} of registry {progress['registry']}"):
+                with azure_errors(f"Cancelling build run {run_id} of registry {progress['registry']}"):
                     self._account.tasks.runs.cancel(self._group, progress["registry"], run_id)
-                return False
+                return [f"build run {run_id} of registry {progress['registry']}"]
         if progress.get("entry_id") is not None and self._digest(progress) is None:
-            self._account.ledger.gone(progress["entry_id"])
-        return True
+            self._account.entries.gone(KIND, name=progress["image"])
+        return []
+
+    def outcome(self, operation: Operation, seconds: float) -> Outcome:
+        """Return the image; its seconds and its price are those of the run that made it."""
+        progress = operation.progress
+        made = {key: progress[key] for key in ("image", "digest", "size_bytes", "log_url", "run_id")}
+        phases = progress["phases"]
+        if progress["run_id"] is None:
+            return Outcome(made, True, 0.0, _PRICE_REUSED, seconds=0.0, phases=phases)
+        price = round(phases.get("build", 0.0) * CPU_CORES * USD_PER_CORE_SECOND, 4)
+        return Outcome(made, False, price, _PRICE_BASIS, seconds=sum(phases.values()), phases=phases)
+
+    def _run(self, operation: Operation) -> Look:
+        progress = operation.progress
+        with azure_errors(f"Reading build run {progress['run_id']} of registry {progress['registry']}"):
+            run = self._account.tasks.runs.get(self._group, progress["registry"], progress["run_id"]).properties
+        if word(run.status) in _ACTIVE:
+            return not_yet(f"build run {progress['run_id']}: {word(run.status).lower()}")
+        return self._ended(operation, run)
 
     @property
     def _group(self) -> str:
         return self._account.registries_group
 
     def _digest(self, progress: Mapping[str, Any]) -> str | None:
-        with asking(f"Looking for image {progress['image']}"):
-            repository = str(progress["image"]).partition("/")[2].rpartition(":")[0]
-            return self._account.data_plane(progress["login_server"]).digest_of_tag(repository, progress["tag"])
-
-    def _open_entry(self, image: str) -> Entry | None:
-        entries = self._account.ledger.open_entries(self._account.place)
-        return next((entry for entry in entries if entry.kind == KIND and entry.name == image), None)
+        with azure_errors(f"Looking for image {progress['image']}"):
+            data_plane = self._account.data_plane(progress["login_server"])
+            return data_plane.digest_of_tag(progress["repository"], progress["tag"])
 
     def _runs(self, registry: str) -> list[Any]:
-        with asking(f"Listing the build runs of registry {registry}"):
+        with azure_errors(f"Listing the build runs of registry {registry}"):
             return [run.properties for run in self._account.tasks.runs.list(self._group, registry, top=50)]
 
     def _active(self, registry: str) -> list[Any]:
         return [run for run in self._runs(registry) if word(run.status) in _ACTIVE]
 
     def _run_that_made(self, registry: str, image: str, digest: str) -> Any:
-        """Return the run that pushed this image in an earlier life of the operation, or None."""
+        """Return the run that pushed this image in an earlier process of the operation, or None."""
         runs = (run for run in self._runs(registry) if word(run.status) == "Succeeded" and run.output_images)
         return next((run for run in runs if _made(run, image, digest)), None)
 
@@ -154,10 +178,10 @@ class BuildImage:
             if earlier is None or (run.create_time and run.create_time < earlier.intended_at - _SKEW)
         ]
 
-    def _adopt_or_schedule(self, operation: Operation) -> Operation:
-        """Go on with a run that an earlier life of this operation may have scheduled, or schedule one.
+    def _adopt_or_schedule(self, operation: Operation) -> Look:
+        """Go on with a run that an earlier process may have scheduled for this operation, or schedule one.
 
-        A run that turns out to be somebody else's is recognised when it ends: its images are not ours.
+        A run that turns out to be another's is recognised when it ends: its images are not ours.
         """
         progress = operation.progress
         image = progress["image"]
@@ -165,14 +189,14 @@ class BuildImage:
         # In this order: a run that ends between the two questions has left its tag by the second.
         candidates = [run.run_id for run in self._active(progress["registry"]) if run.run_id not in others]
         if candidates:
-            return operation.at(f"found build run {candidates[0]}", run_id=candidates[0], adopted=True)
+            return go_to(_RUNNING, f"found build run {candidates[0]}", run_id=candidates[0], adopted=True)
         digest = self._digest(progress)
         if digest is not None:
-            return self._done(operation, digest, self._run_that_made(progress["registry"], image, digest))
+            return finished(**self._found(progress, digest, self._run_that_made(progress["registry"], image, digest)))
         recipe = ImageRecipe.from_dict(operation.request["recipe"])
         source = self._upload(progress["registry"], dockerfile(recipe, progress["labels"]))
         build = DockerBuildRequest(
-            image_names=[image.partition("/")[2]],
+            image_names=[f"{progress['repository']}:{progress['tag']}"],
             is_push_enabled=True,
             docker_file_path="Dockerfile",
             source_location=source,
@@ -180,41 +204,33 @@ class BuildImage:
             platform=PlatformProperties(os="Linux", architecture="amd64"),  # the only one that streams
             agent_configuration=AgentProperties(cpu=CPU_CORES),
         )
-        with asking(f"Scheduling the build of {image}"):
+        with azure_errors(f"Scheduling the build of {image}"):
             run = self._account.tasks.registries.schedule_run(self._group, progress["registry"], build).properties
-        limit_s = RUN_LIMIT_S + QUEUE_LIMIT_S
-        return within(
-            operation,
-            self._account.clock(),
-            f"build run {run.run_id}: scheduled",
-            limit_s,
-            run_id=run.run_id,
-            adopted=False,
-        )
+        return go_to(_RUNNING, f"build run {run.run_id}: scheduled", run_id=run.run_id, adopted=False)
 
     def _upload(self, registry: str, text: str) -> str:
         """Upload the build's source and return its path as ACR knows it. The address holds a secret: kept nowhere."""
-        with asking(f"Asking registry {registry} where to upload the build's source"):
+        with azure_errors(f"Asking registry {registry} where to upload the build's source"):
             target = self._account.tasks.registries.get_build_source_upload_url(self._group, registry)
         headers = {"x-ms-blob-type": "BlockBlob", "Content-Type": "application/octet-stream"}
-        timeouts = {key: value for key, value in CALM.items() if key.endswith("_timeout")}
+        timeouts = {key: value for key, value in AZURE_CLIENT_DEFAULTS.items() if key.endswith("_timeout")}
         client: Any = PipelineClient(base_url="", policies=[UserAgentPolicy("airflow-llm-provisioning")], **timeouts)
-        with client, asking(f"Uploading the build's source for registry {registry}"):
+        with client, azure_errors(f"Uploading the build's source for registry {registry}"):
             request = HttpRequest("PUT", target.upload_url, headers=headers, content=_archive(text))
             response = client.send_request(request)
             if response.status_code >= 400:
                 raise HttpResponseError(response=response)
         return str(target.relative_path)
 
-    def _ended(self, operation: Operation, run: Any) -> Operation:
+    def _ended(self, operation: Operation, run: Any) -> Look:
         progress = operation.progress
         image = progress["image"]
         digest = self._digest(progress)
         if word(run.status) == "Succeeded" and digest is not None and _made(run, image, digest):
-            return self._done(operation, digest, run)
+            return finished(**self._found(progress, digest, run))
         if progress.get("adopted"):
             others = [*(progress.get("others") or ()), progress["run_id"]]
-            return operation.at("that run was not ours", run_id=None, adopted=None, others=others)
+            return go_to(_SCHEDULING, "that run was not ours", run_id=None, adopted=None, others=others)
         if word(run.status) == "Succeeded":
             raise CloudError(
                 f"Build run {run.run_id} of {image} succeeded, but the registry has no such tag: "
@@ -226,34 +242,28 @@ class BuildImage:
             f"Its log: az acr task logs --registry {progress['registry']} --run-id {run.run_id}"
         )
 
-    def _done(self, operation: Operation, digest: str, run: Any) -> Operation:
-        progress = operation.progress
-        image, repository = progress["image"], progress["image"].partition("/")[2].rpartition(":")[0]
-        with asking(f"Reading the size of {image}"):
-            attributes = self._account.data_plane(progress["login_server"]).manifest_attributes(repository, digest)
+    def _found(self, progress: Mapping[str, Any], digest: str, run: Any) -> dict[str, Any]:
+        """Note the image in the ledger; return what the outcome is made of. `run`: the one that made it, if any."""
+        with azure_errors(f"Reading the size of {progress['image']}"):
+            data_plane = self._account.data_plane(progress["login_server"])
+            attributes = data_plane.manifest_attributes(progress["repository"], digest)
         size = (attributes or {}).get("imageSize")
         if progress.get("entry_id") is not None:
-            identity = f"{progress['login_server']}/{repository}@{digest}"
-            self._account.ledger.created(progress["entry_id"], identity)
-        phases = _phases(run)
-        price = None if run is None else round(phases.get("build", 0.0) * CPU_CORES * USD_PER_CORE_SECOND, 4)
-        return operation.succeeded(
-            image=image,
-            digest=digest,
-            size_bytes=None if size is None else int(size),
-            reused=run is None,
-            seconds=round(sum(phases.values()), 3),
-            price_usd=0.0 if run is None else price,
-            price_basis=_PRICE_REUSED if run is None else _PRICE_BASIS,
-            log_url=None if run is None else self._log_link(progress["registry"], run.run_id),
-            phases=phases,
-            run_id=None if run is None else run.run_id,
-        )
+            identity = f"{progress['login_server']}/{progress['repository']}@{digest}"
+            self._account.entries.created(progress["entry_id"], identity)
+        return {
+            **progress,
+            "digest": digest,
+            "size_bytes": None if size is None else int(size),
+            "log_url": None if run is None else self._log_link(progress["registry"], run.run_id),
+            "phases": _phases(run),
+            "run_id": None if run is None else run.run_id,
+        }
 
     def _log_link(self, registry: str, run_id: str) -> str | None:
         """Return the log's address without its signature, which is a secret; None where there is none."""
         try:
-            with asking(f"Asking for the log of build run {run_id}"):
+            with azure_errors(f"Asking for the log of build run {run_id}"):
                 link = self._account.tasks.runs.get_log_sas_url(self._group, registry, run_id).log_link
         except CloudError:
             return None  # the log is a courtesy: its absence must not hide how the build ended
@@ -267,13 +277,18 @@ _PRICE_BASIS: Final = (
 _PRICE_REUSED: Final = "the image existed: nothing was built"
 
 
+def registry_name(image: ImageReference) -> str:
+    """Return the name of an image's registry as an ARM object."""
+    return (image.host or "").partition(".")[0]
+
+
 def registry_of(account: AzureAccount, registry: str) -> Any:
     """Return the registry as ARM knows it, or say that there is none."""
     group = account.registries_group
     try:
-        with asking(f"Reading container registry {registry} in resource group {group}"):
+        with azure_errors(f"Reading container registry {registry} in resource group {group}"):
             return account.registries.registries.get(group, registry)
-    except BusyError:
+    except TransientError:
         raise
     except CloudError as error:
         if is_absent(error):
@@ -315,7 +330,8 @@ def _made(run: Any, image: str, digest: str) -> bool:
     """Return whether a run says that it pushed this image; a run that lists no images is believed."""
     if not run.output_images:
         return True
-    repository, _, tag = image.partition("/")[2].rpartition(":")
+    name = ImageReference.parse(image)
     return any(
-        (item.repository, item.tag) == (repository, tag) and item.digest in (None, digest) for item in run.output_images
+        (item.repository, item.tag) == (name.repository, name.tag) and item.digest in (None, digest)
+        for item in run.output_images
     )

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.image_arrival import IMPLAUSIBLE_BYTES_S, JUDGED_BYTES
+from airflow_llm_provisioning.core.image_reference import ImageReference
 from airflow_llm_provisioning.exceptions import CloudError
-from airflow_llm_provisioning.gateways.clouds.aks.arm import AzureAccount, asking
+from airflow_llm_provisioning.gateways.clouds.aks.arm import AzureAccount, azure_errors
 from airflow_llm_provisioning.gateways.clouds.aks.pools import Pools, streams
-from airflow_llm_provisioning.gateways.clouds.aks.steps import ImageName
 from airflow_llm_provisioning.gateways.clouds.base import Evidence
 
 POOL_LABEL: Final = "kubernetes.azure.com/agentpool"
@@ -51,12 +51,12 @@ class StreamingEvidence:
             holds, detail, source = None, f"Azure could not be asked: {error}", "aks"
         return Evidence(claim, holds, detail, source)
 
-    def _artifacts(self, facts: Mapping[str, Any]) -> tuple[ImageName, list[str]] | None:
-        name = ImageName.parse(str(facts.get("image") or ""))
-        if not name.login_server.endswith(REGISTRY_SUFFIXES):
+    def _artifacts(self, facts: Mapping[str, Any]) -> tuple[ImageReference, list[str]] | None:
+        name = ImageReference.parse(str(facts.get("image") or ""))
+        if not (name.host or "").endswith(REGISTRY_SUFFIXES):
             return None
-        data_plane = self._account.data_plane(name.login_server)
-        with asking(f"Reading image {facts['image']}"):
+        data_plane = self._account.data_plane(str(name.host))
+        with azure_errors(f"Reading image {facts['image']}"):
             digest = facts.get("digest") or name.digest or data_plane.digest_of_tag(name.repository, str(name.tag))
             return name, data_plane.streaming_artifacts(name.repository, str(digest)) if digest else []
 
@@ -78,8 +78,8 @@ class StreamingEvidence:
         if found is None or not found[1]:
             return False, "There is no streaming artifact.", "ACR referrers"
         name, artifacts = found
-        with asking(f"Reading the streaming artifact of {facts['image']}"):
-            data_plane = self._account.data_plane(name.login_server)
+        with azure_errors(f"Reading the streaming artifact of {facts['image']}"):
+            data_plane = self._account.data_plane(str(name.host))
             attributes = data_plane.manifest_attributes(name.repository, artifacts[0])
         created = (attributes or {}).get("createdTime")
         if not created:

@@ -1,11 +1,10 @@
 """The verb `set_up_node_pool`: one agent pool, created without nodes, exactly as a target's node profile wants it.
 
 Nothing is billed before a trial asks for a node. A pool that exists is reused when it is ours and the same, refused
-when it is somebody else's or different: rewriting a pool can reimage its nodes.
+when it is another owner's or different: rewriting a pool can reimage its nodes.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 from azure.mgmt.containerservice.models import (
@@ -14,7 +13,7 @@ from azure.mgmt.containerservice.models import (
     ManagedClusterAgentPoolProfileProperties,
 )
 
-from airflow_llm_provisioning.core.names import LABEL_CONTENT, fingerprint, preparation_tags
+from airflow_llm_provisioning.core.names import LABEL_CONTENT, fingerprint
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.aks.arm import AzureAccount
@@ -26,20 +25,25 @@ from airflow_llm_provisioning.gateways.clouds.aks.pools import (
     streaming_problems,
     streams,
 )
-from airflow_llm_provisioning.gateways.clouds.aks.steps import (
-    azure_tags,
-    began_at,
-    is_ours,
-    raise_problems,
-    require_time_left,
-    within,
-    word,
-)
+from airflow_llm_provisioning.gateways.clouds.aks.tags import AZURE_TAGS, word
 from airflow_llm_provisioning.gateways.clouds.aks.taints import as_aks_writes, untolerated
+from airflow_llm_provisioning.gateways.clouds.tags import preparation_tags_of
+from airflow_llm_provisioning.gateways.clouds.verbs import (
+    Look,
+    Outcome,
+    Step,
+    Verb,
+    done,
+    keep_until,
+    not_yet,
+    raise_problems,
+)
 
 
-class SetUpNodePool:
+class SetUpNodePool(Verb):
     """The verb `set_up_node_pool`. Steps: look -> create -> wait for Succeeded -> read it back."""
+
+    name = "set_up_node_pool"
 
     def __init__(self, account: AzureAccount) -> None:
         self._account = account
@@ -62,87 +66,81 @@ class SetUpNodePool:
             problems += streaming_problems(_describe(pool, {}).properties, pool["name"])
         return problems
 
-    def check(self, operation: Operation) -> Operation:
+    def begin(self, operation: Operation) -> Look:
         """Look for cluster and pool, refuse what is not ours or differs, write the intent."""
         cluster, wanted = operation.request["cluster"], dict(operation.request["pool"])
         name = pool_name(wanted["name"])
         location = str(self._pools.cluster(cluster).location)
         content = fingerprint({"cluster": cluster, "pool": wanted})
-        expires_at = began_at(operation) + timedelta(days=float(operation.request.get("keep_days", 30)))
-        tags = preparation_tags(content, expires_at, operation.request.get("target"))
+        tags = preparation_tags_of(operation, content)
         found = self._pools.get(cluster, name)
         reused = found is not None
         if found is not None:
             raise_problems(f"Pool {name!r} of cluster {cluster!r}", _mismatch(found, content), CloudError)
             reused = word(found.properties.provisioning_state) == "Succeeded"
-        entry_id = self._account.ledger.intend(KIND, f"{cluster}/{name}", self._account.place, tags, expires_at)
-        return within(
-            operation,
-            self._account.clock(),
-            "checked",
-            POOL_LIMIT_S,
-            pool=name,
-            tags=tags,
-            content=content,
-            location=location,
-            entry_id=entry_id,
-            reused=reused,
+        entry_id = self._account.entries.intend(KIND, f"{cluster}/{name}", tags, keep_until(operation))
+        return done(
+            "checked", pool=name, tags=tags, content=content, location=location, entry_id=entry_id, reused=reused
         )
 
-    def step(self, operation: Operation) -> Operation:
-        """Create the pool if it is not there, else look how far it is."""
+    def steps(self, operation: Operation) -> Sequence[Step]:
+        """Create the pool if it is not there, and wait for it."""
+        what = f"Setting up agent pool {operation.progress['pool']!r} of cluster {operation.request['cluster']!r}"
+        return (Step("pool", self._create, POOL_LIMIT_S, what, timed=False),)
+
+    def clean_up(self, operation: Operation) -> Sequence[str]:
+        """Delete the pool this operation created, and wait until it is gone."""
+        progress, cluster = operation.progress, operation.request["cluster"]
+        if progress.get("reused"):
+            return []
+        found = self._pools.get(cluster, progress["pool"])
+        if found is None:
+            self._account.entries.gone(KIND, name=f"{cluster}/{progress['pool']}")
+            return []
+        if _mismatch(found, progress["content"]):
+            return []  # another owner's by now
+        self._pools.delete(cluster, progress["pool"])
+        return [f"agent pool {cluster}/{progress['pool']}"]
+
+    def outcome(self, operation: Operation, seconds: float) -> Outcome:
+        """Return the pool as AKS says it is; without nodes it costs nothing."""
+        progress, reused = operation.progress, bool(operation.progress.get("reused"))
+        made = {
+            "pool": progress["pool"],
+            "cluster": operation.request["cluster"],
+            "streaming": progress["streaming"],
+        }
+        empty = progress["min_count"] == 0
+        basis = "a pool without nodes costs nothing" if empty else "its standing nodes are billed by the hour"
+        phases = {} if reused else {"pool": round(seconds, 3)}
+        return Outcome(made, reused, 0.0 if empty else None, basis, 0.0 if reused else seconds, phases)
+
+    def _create(self, operation: Operation) -> Look:
         progress, cluster = operation.progress, operation.request["cluster"]
         name = progress["pool"]
-        require_time_left(operation, self._account.clock(), f"Setting up agent pool {name!r} of cluster {cluster!r}")
         found = self._pools.get(cluster, name)
         if found is None:
-            pool = _describe(operation.request["pool"], azure_tags(progress["tags"]))
+            pool = _describe(operation.request["pool"], AZURE_TAGS.spell(progress["tags"]))
             operation_id = self._pools.put(cluster, name, pool)
-            return operation.at("pool asked for", operation_id=operation_id, reused=False)
+            return not_yet("pool asked for", operation_id=operation_id, reused=False)
         state = word(found.properties.provisioning_state)
         if state in ("Failed", "Canceled"):
             raise CloudError(
                 self._pools.failure(cluster, name, state, progress.get("operation_id"), progress["location"])
             )
         if state != "Succeeded":
-            return operation.at(f"pool: {state.lower()}")
-        return self._done(operation, found)
+            return not_yet(f"pool: {state.lower()}")
+        return self._created(operation, found)
 
-    def undo(self, operation: Operation) -> bool:
-        """Delete the pool this operation created, and wait until it is gone."""
-        progress, cluster = operation.progress, operation.request["cluster"]
-        if "pool" not in progress or progress.get("reused"):
-            return True
-        found = self._pools.get(cluster, progress["pool"])
-        if found is None:
-            self._account.ledger.gone(progress["entry_id"])
-            return True
-        if _mismatch(found, progress["content"]):
-            return True  # somebody else's by now
-        self._pools.delete(cluster, progress["pool"])
-        return False
-
-    def _done(self, operation: Operation, found: Any) -> Operation:
+    def _created(self, operation: Operation, found: Any) -> Look:
         progress, wanted = operation.progress, operation.request["pool"]
         if bool(wanted.get("streaming")) != streams(found.properties):
             raise CloudError(
                 f"Agent pool {progress['pool']!r} was written, but AKS says streaming is "
                 f"{'on' if streams(found.properties) else 'off'}: check that the subscription's API offers it."
             )
-        self._account.ledger.created(progress["entry_id"], f"{operation.request['cluster']}/{progress['pool']}")
-        reused = bool(progress.get("reused"))
-        seconds = 0.0 if reused else (self._account.clock() - began_at(operation)).total_seconds()
-        empty = not int(found.properties.min_count or 0)
-        return operation.succeeded(
-            pool=progress["pool"],
-            cluster=operation.request["cluster"],
-            streaming=streams(found.properties),
-            reused=reused,
-            seconds=round(seconds, 3),
-            price_usd=0.0 if empty else None,
-            price_basis="a pool without nodes costs nothing" if empty else "its standing nodes are billed by the hour",
-            phases={} if reused else {"pool": round(seconds, 3)},
-        )
+        self._account.entries.created(progress["entry_id"], f"{operation.request['cluster']}/{progress['pool']}")
+        return done(streaming=streams(found.properties), min_count=int(found.properties.min_count or 0))
 
 
 def _describe(pool: Mapping[str, Any], tags: Mapping[str, str]) -> Any:
@@ -175,8 +173,8 @@ def _tolerations(pool: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 def _mismatch(found: Any, content: str) -> list[str]:
     tags = found.properties.tags or {}
-    if not is_ours(tags):
+    if not AZURE_TAGS.is_ours(tags):
         return ["it exists and is not ours; choose another name"]
-    if tags.get(next(iter(azure_tags({LABEL_CONTENT: ""})))) != content:
+    if tags.get(AZURE_TAGS.key(LABEL_CONTENT)) != content:
         return ["it exists with other settings; delete it first (its nodes would be reimaged), or choose another name"]
     return []

@@ -2,22 +2,16 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, Final
 
-from airflow_llm_provisioning.core.names import LABEL_CONTENT, LABEL_EXPIRES, LABEL_MANAGED_BY, LABEL_TARGET
+from airflow_llm_provisioning.core.image_reference import ImageReference
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.aks import build as aks_build
 from airflow_llm_provisioning.gateways.clouds.aks import pools as aks_pools
 from airflow_llm_provisioning.gateways.clouds.aks import streaming as aks_streaming
-from airflow_llm_provisioning.gateways.clouds.aks.arm import AzureAccount, asking
+from airflow_llm_provisioning.gateways.clouds.aks.arm import AzureAccount, azure_errors
 from airflow_llm_provisioning.gateways.clouds.aks.registry import RegistryClient
-from airflow_llm_provisioning.gateways.clouds.aks.steps import ImageName, azure_tags, is_ours
+from airflow_llm_provisioning.gateways.clouds.aks.tags import AZURE_TAGS
 from airflow_llm_provisioning.gateways.clouds.base import Owned
-
-# Azure's spelling -> ours, so that whoever lists several clouds reads the same keys.
-_OUR_KEYS: Final = {
-    next(iter(azure_tags({key: ""}))): key for key in (LABEL_MANAGED_BY, LABEL_CONTENT, LABEL_TARGET, LABEL_EXPIRES)
-}
 
 
 class OwnedOnAzure:
@@ -40,27 +34,25 @@ class OwnedOnAzure:
         else:
             raise ConfigurationError(f"AKS owns nothing of kind {owned.kind!r}.")
         if gone:
-            for entry in self._account.ledger.open_entries(self._account.place):
-                if (entry.kind, entry.identity) == (owned.kind, owned.identity):
-                    self._account.ledger.gone(entry.entry_id)
+            self._account.entries.gone(owned.kind, identity=owned.identity)
 
     def _agent_pools(self) -> Iterator[Owned]:
         group = self._account.resource_group
-        with asking(f"Listing the AKS clusters of resource group {group}"):
+        with azure_errors(f"Listing the AKS clusters of resource group {group}"):
             clusters = list(self._account.containers.managed_clusters.list_by_resource_group(group))
         for cluster in clusters:
             for pool in self._pools.list(cluster.name):
                 tags = pool.properties.tags
-                if is_ours(tags):
-                    yield Owned(aks_pools.KIND, f"{cluster.name}/{pool.name}", _in_our_words(tags))
+                if AZURE_TAGS.is_ours(tags):
+                    yield Owned(aks_pools.KIND, f"{cluster.name}/{pool.name}", AZURE_TAGS.read(tags))
 
     def _artifacts(self) -> Iterator[Owned]:
         group = self._account.registries_group
-        with asking(f"Listing the container registries of resource group {group}"):
+        with azure_errors(f"Listing the container registries of resource group {group}"):
             registries = list(self._account.registries.registries.list_by_resource_group(group))
         for registry in registries:
             data_plane = self._account.data_plane(str(registry.login_server))
-            with asking(f"Listing the images of registry {registry.login_server}"):
+            with azure_errors(f"Listing the images of registry {registry.login_server}"):
                 for repository in list(data_plane.repositories()):
                     yield from list(_images(data_plane, repository))
 
@@ -69,7 +61,7 @@ class OwnedOnAzure:
         pool = self._pools.get(cluster, name)
         if pool is None:
             return True
-        if not is_ours(pool.properties.tags):
+        if not AZURE_TAGS.is_ours(pool.properties.tags):
             raise CloudError(
                 f"Agent pool {name!r} of cluster {cluster!r} is not deleted: its tags do not say it is ours."
             )
@@ -77,14 +69,14 @@ class OwnedOnAzure:
         return False
 
     def _delete_artifact(self, owned: Owned) -> bool:
-        name = ImageName.parse(owned.identity)
-        data_plane = self._account.data_plane(name.login_server)
+        name = ImageReference.parse(owned.identity)
+        data_plane = self._account.data_plane(str(name.host))
         digest = str(name.digest)
-        with asking(f"Deleting {owned.kind} {owned.identity}"):
+        with azure_errors(f"Deleting {owned.kind} {owned.identity}"):
             if data_plane.manifest_attributes(name.repository, digest) is None:
                 return True
             marks = data_plane.image_labels(name.repository, _subject(data_plane, name, digest))
-            if not is_ours(marks):
+            if not AZURE_TAGS.is_ours(marks):
                 raise CloudError(f"{owned.identity} is not deleted: its image's labels do not say it is ours.")
             # The registry would delete referrers with their subject (OCI specification: may); we do not lean on it.
             for artifact in data_plane.streaming_artifacts(name.repository, digest):
@@ -97,9 +89,9 @@ def _images(data_plane: RegistryClient, repository: str) -> Iterator[Owned]:
     for attributes in list(data_plane.manifests(repository)):
         digest = str(attributes["digest"])
         labels = data_plane.image_labels(repository, digest)
-        if not is_ours(labels):
+        if not AZURE_TAGS.is_ours(labels):
             continue
-        tags = _in_our_words(labels)
+        tags = AZURE_TAGS.read(labels)
         place = f"{data_plane.login_server}/{repository}"
         for artifact in data_plane.streaming_artifacts(repository, digest):
             yield Owned(aks_streaming.KIND, f"{place}@{artifact}", tags)
@@ -109,10 +101,6 @@ def _images(data_plane: RegistryClient, repository: str) -> Iterator[Owned]:
         )
 
 
-def _subject(data_plane: RegistryClient, name: ImageName, digest: str) -> str:
+def _subject(data_plane: RegistryClient, name: ImageReference, digest: str) -> str:
     """Return the image a streaming artifact refers to; an image is its own subject."""
     return data_plane.subject(name.repository, digest) or digest
-
-
-def _in_our_words(tags: Any) -> dict[str, str]:
-    return {_OUR_KEYS.get(str(key), str(key)): str(value) for key, value in dict(tags).items()}

@@ -12,15 +12,15 @@ from azure.core.rest import HttpRequest
 
 from airflow_llm_provisioning.core.names import fingerprint
 from airflow_llm_provisioning.exceptions import CloudError
-from airflow_llm_provisioning.gateways.clouds.aks.arm import AzureAccount, asking, is_absent
-from airflow_llm_provisioning.gateways.clouds.aks.steps import word
+from airflow_llm_provisioning.gateways.clouds.aks.arm import AzureAccount, azure_errors, is_absent
+from airflow_llm_provisioning.gateways.clouds.aks.tags import word
 
 KIND: Final = "agent_pool"
 # An empty pool is there in a few minutes; with nodes AKS itself waits up to 15 (max-node-provision-time).
 POOL_LIMIT_S: Final = 1800
 
 # Artifact Streaming: Ubuntu 20.04 and later; Azure Linux was broken in 2025 (Azure/AKS#4948,
-# karpenter-provider-azure#1600), so it is refused until somebody has measured it. Not Windows, Flatcar, ARM64.
+# karpenter-provider-azure#1600), so it is refused until it has been measured. Not Windows, Flatcar, ARM64.
 STREAMING_OS: Final = ("Ubuntu", "Ubuntu2204", "Ubuntu2404")
 # Sizes with a `p` among the letters after the digits have ARM processors (Azure VM naming conventions).
 _ARM_SIZE: Final = re.compile(r"^Standard_[A-Z]+\d+(-\d+)?[a-z]*p[a-z]*(_|$)")
@@ -62,7 +62,7 @@ class Pools:
         """Return a cluster as AKS describes it."""
         group = self._account.resource_group
         try:
-            with asking(f"Reading AKS cluster {cluster} in resource group {group}"):
+            with azure_errors(f"Reading AKS cluster {cluster} in resource group {group}"):
                 return self._account.containers.managed_clusters.get(group, cluster)
         except CloudError as error:
             if is_absent(error):
@@ -75,7 +75,7 @@ class Pools:
     def get(self, cluster: str, name: str) -> Any | None:
         """Return a pool, or None."""
         try:
-            with asking(f"Reading agent pool {name} of cluster {cluster}"):
+            with azure_errors(f"Reading agent pool {name} of cluster {cluster}"):
                 return self._account.containers.agent_pools.get(self._account.resource_group, cluster, name)
         except CloudError as error:
             if is_absent(error):
@@ -84,13 +84,13 @@ class Pools:
 
     def list(self, cluster: str) -> list[Any]:
         """Return all pools of a cluster."""
-        with asking(f"Listing the agent pools of cluster {cluster}"):
+        with azure_errors(f"Listing the agent pools of cluster {cluster}"):
             return list(self._account.containers.agent_pools.list(self._account.resource_group, cluster))
 
     def put(self, cluster: str, name: str, pool: Any) -> str | None:
         """Create or update a pool; return the name of the operation that Azure began, None where it named none.
 
-        A pool that was read is written only if nobody (an autoscaler, say) changed it since.
+        A pool that was read is written only if it was not changed since (by an autoscaler, for example).
         """
         etag = pool.properties.e_tag
         unchanged = {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag else {}
@@ -99,7 +99,7 @@ class Pools:
         def remember(response: Any) -> None:
             seen.append(response.http_response.headers.get("Azure-AsyncOperation") or "")
 
-        with asking(f"Writing agent pool {name} of cluster {cluster}"):
+        with azure_errors(f"Writing agent pool {name} of cluster {cluster}"):
             self._account.containers.agent_pools.begin_create_or_update(
                 self._account.resource_group,
                 cluster,
@@ -117,7 +117,7 @@ class Pools:
         pool = self.get(cluster, name)
         if pool is None or word(pool.properties.provisioning_state) == "Deleting":
             return
-        with asking(f"Deleting agent pool {name} of cluster {cluster}"):
+        with azure_errors(f"Deleting agent pool {name} of cluster {cluster}"):
             self._account.containers.agent_pools.begin_delete(
                 self._account.resource_group, cluster, name, polling=False
             )
@@ -139,7 +139,7 @@ class Pools:
             f"/subscriptions/{self._account.subscription_id}/providers/Microsoft.ContainerService/locations/{location}"
             f"/operations/{operation_id}?api-version=2017-08-31"
         )
-        with asking("Reading the operation's error"):
+        with azure_errors("Reading the operation's error"):
             response = self._account.containers.send_request(HttpRequest("GET", "{endpoint}" + path))
         if response.status_code != 200:
             return None

@@ -5,32 +5,38 @@ and keeps it (Azure/AgentBaker#8845). So the verb succeeds only when the registr
 artifact among the image's referrers. What it leaves belongs to the image and is deleted with it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from azure.mgmt.containerservice.models import AgentPoolArtifactStreamingProfile
 
-from airflow_llm_provisioning.core.names import preparation_tags
+from airflow_llm_provisioning.core.image_reference import ImageReference
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import CloudError
-from airflow_llm_provisioning.gateways.clouds.aks.arm import AzureAccount, asking
-from airflow_llm_provisioning.gateways.clouds.aks.build import registry_of
+from airflow_llm_provisioning.gateways.clouds.aks.arm import AzureAccount, azure_errors
+from airflow_llm_provisioning.gateways.clouds.aks.build import registry_name, registry_of
 from airflow_llm_provisioning.gateways.clouds.aks.pools import POOL_LIMIT_S, Pools, streams
 from airflow_llm_provisioning.gateways.clouds.aks.registry import Conversion, RegistryClient
-from airflow_llm_provisioning.gateways.clouds.aks.steps import (
-    ImageName,
-    began_at,
-    raise_problems,
-    require_time_left,
-    within,
-    word,
-)
 from airflow_llm_provisioning.gateways.clouds.aks.streaming_checks import (
     cluster_problems,
     image_problems,
     registry_problems,
     request_problems,
+)
+from airflow_llm_provisioning.gateways.clouds.aks.tags import word
+from airflow_llm_provisioning.gateways.clouds.tags import preparation_tags_of
+from airflow_llm_provisioning.gateways.clouds.verbs import (
+    Look,
+    Outcome,
+    Step,
+    Verb,
+    done,
+    go_to,
+    keep_until,
+    not_yet,
+    raise_problems,
+    started_at,
 )
 
 KIND: Final = "streaming_artifact"
@@ -54,8 +60,10 @@ ADVICE: Final[Mapping[str, str]] = {
 }
 
 
-class EnableStreaming:
+class EnableStreaming(Verb):
     """The verb `enable_streaming`. Steps: [feature] -> convert -> Succeeded -> referrer -> pools, one by one."""
+
+    name = "enable_streaming"
 
     def __init__(self, account: AzureAccount) -> None:
         self._account = account
@@ -65,118 +73,103 @@ class EnableStreaming:
         """Return what is wrong with the request itself."""
         return request_problems(request)
 
-    def check(self, operation: Operation) -> Operation:
+    def begin(self, operation: Operation) -> Look:
         """Look at registry, image, cluster and pools; name everything that stands in the way; write the intent."""
         request = operation.request
-        name = ImageName.parse(request["image"])
-        registry = registry_of(self._account, name.registry)
+        name = ImageReference.parse(request["image"])
+        registry = registry_of(self._account, registry_name(name))
         problems = registry_problems(registry, name)
-        data_plane = self._account.data_plane(name.login_server)
-        with asking(f"Reading image {request['image']}"):
+        data_plane = self._account.data_plane(str(name.host))
+        with azure_errors(f"Reading image {request['image']}"):
             digest = data_plane.digest_of_tag(name.repository, str(name.tag))
             attributes = data_plane.manifest_attributes(name.repository, digest) if digest else None
             existing = data_plane.streaming_artifacts(name.repository, digest) if digest else []
         problems += image_problems(request, digest, attributes)
         problems += cluster_problems(self._account, request, registry)
         raise_problems(f"Streaming {request['image']}", problems, CloudError)
-        artifact = f"{name.login_server}/{name.repository}@{digest}"
-        expires_at = began_at(operation) + timedelta(days=float(request.get("keep_days", 7)))
-        tags = preparation_tags(str(digest), expires_at, request.get("target"))
-        entry_id = self._account.ledger.intend(KIND, artifact, self._account.place, tags, expires_at)
-        return within(
-            operation,
-            self._account.clock(),
-            "checked",
-            FEATURE_LIMIT_S if request.get("register_feature") else CONVERSION_LIMIT_S,
-            stage="feature" if request.get("register_feature") else "convert",
-            digest=digest,
-            existed=bool(existing),
-            entry_id=entry_id,
+        artifact = f"{name.host}/{name.repository}@{digest}"
+        tags = preparation_tags_of(operation, str(digest))
+        entry_id = self._account.entries.intend(KIND, artifact, tags, keep_until(operation))
+        return done("checked", digest=digest, existed=bool(existing), entry_id=entry_id, artifact=artifact)
+
+    def steps(self, operation: Operation) -> Sequence[Step]:
+        """Return the steps; their names are where the operation stands in its progress."""
+        image, pool = operation.request["image"], operation.progress.get("pool", "")
+        feature = Step("feature", self._register_feature, FEATURE_LIMIT_S, f"{_WHAT['feature']} {image}", timed=False)
+        return (
+            *([feature] if operation.request.get("register_feature") else []),
+            self._conversion_step("convert", self._convert, CONVERSION_LIMIT_S, image),
+            self._conversion_step("converting", self._look, CONVERSION_LIMIT_S, image),
+            self._conversion_step("artifact", self._await_artifact, REFERRER_LIMIT_S, image),
+            Step("pools", self._switch_pools, POOL_LIMIT_S, f"{_WHAT['pools']} {pool}".rstrip(), timed=False),
         )
 
-    def step(self, operation: Operation) -> Operation:
-        """Do what the operation's stage asks for."""
-        progress = operation.progress
-        stage = progress["stage"]
-        what = f"{_WHAT[stage]} {operation.request['image'] if stage != 'pools' else progress.get('pool', '')}".strip()
-        if progress.get("remembered") and self._is_late(operation):
-            return self._again(operation)
-        require_time_left(operation, self._account.clock(), what)
-        if stage == "feature":
-            return self._register_feature(operation)
-        if stage == "pools":
-            return self._switch_pools(operation)
-        name = ImageName.parse(operation.request["image"])
-        data_plane = self._account.data_plane(name.login_server)
-        with asking(f"Converting image {operation.request['image']}"):
-            if stage == "convert":
-                return self._convert(operation, data_plane, name.repository)
-            if stage == "converting":
-                return self._look(operation, data_plane, name.repository)
-            return self._await_artifact(operation, data_plane, name.repository)
-
-    def undo(self, operation: Operation) -> bool:
+    def clean_up(self, operation: Operation) -> Sequence[str]:
         """Cancel a conversion that still goes on; a finished artifact stays: it is whole, and the next try uses it."""
         progress = operation.progress
-        if "digest" not in progress:
-            return True
-        name = ImageName.parse(operation.request["image"])
-        data_plane = self._account.data_plane(name.login_server)
-        with asking(f"Cancelling the conversion of {operation.request['image']}"):
+        name = ImageReference.parse(operation.request["image"])
+        data_plane = self._account.data_plane(str(name.host))
+        with azure_errors(f"Cancelling the conversion of {operation.request['image']}"):
             going = data_plane.conversion_of(name.repository, progress["digest"])
             if going is not None and going.going_on and going.operation_id:
                 data_plane.cancel_conversion(name.repository, going.operation_id)
-                return False
+                return [f"conversion {going.operation_id} of {operation.request['image']}"]
             if not data_plane.streaming_artifacts(name.repository, progress["digest"]):
-                self._account.ledger.gone(progress["entry_id"])
-        return True
+                self._account.entries.gone(KIND, name=progress["artifact"])
+        return []
 
-    def _register_feature(self, operation: Operation) -> Operation:
-        with asking(f"Registering the preview feature {FEATURE[1]}"):
+    def outcome(self, operation: Operation, seconds: float) -> Outcome:
+        """Return what streams now; what was found converted took no time and costs nothing."""
+        progress, request = operation.progress, operation.request
+        conversion_s, switched = float(progress["conversion_s"]), "pool" in progress
+        total_s = seconds if switched else conversion_s
+        phases = {} if progress["reused"] else {"conversion": conversion_s}
+        if switched:
+            phases["pools"] = round(total_s - conversion_s, 3)
+        pools = [f"{request['cluster']}/{name}" for name in request.get("pools") or ()]
+        made = {"enabled": [request["image"], *pools], "digest": progress["digest"]}
+        if progress["reused"] and not switched:
+            return Outcome(made, True, 0.0, _PRICE_REUSED, total_s, phases)
+        return Outcome(made, False, None, _PRICE_BASIS, total_s, phases)
+
+    def _conversion_step(
+        self, name: str, look: Callable[[Operation, RegistryClient, str], Look], limit_s: float, image: str
+    ) -> Step:
+        """Return a step that looks at the image's registry."""
+        reference = ImageReference.parse(image)
+
+        def looked(operation: Operation) -> Look:
+            data_plane = self._account.data_plane(str(reference.host))
+            with azure_errors(f"Converting image {image}"):
+                return look(operation, data_plane, reference.repository)
+
+        return Step(name, looked, limit_s, f"{_WHAT[name]} {image}", timed=False)
+
+    def _register_feature(self, operation: Operation) -> Look:
+        with azure_errors(f"Registering the preview feature {FEATURE[1]}"):
             state = self._account.features.features.get(*FEATURE).properties.state
             if state == "NotRegistered":
                 state = self._account.features.features.register(*FEATURE).properties.state
         if state != "Registered":
-            return operation.at(f"preview feature {FEATURE[1]}: {state}")
-        return within(operation, self._account.clock(), "feature registered", CONVERSION_LIMIT_S, stage="convert")
+            return not_yet(f"preview feature {FEATURE[1]}: {state}")
+        return go_to("convert", "feature registered")
 
-    def _convert(self, operation: Operation, data_plane: RegistryClient, repository: str) -> Operation:
-        """Find the artifact, or the conversion an earlier life began, or begin one."""
+    def _convert(self, operation: Operation, data_plane: RegistryClient, repository: str) -> Look:
+        """Find the artifact, or the conversion an earlier process began, or begin one."""
         digest = operation.progress["digest"]
         artifacts = data_plane.streaming_artifacts(repository, digest)
         going = data_plane.conversion_of(repository, digest)
         if artifacts and (going is None or not going.going_on):
             return self._converted(operation, artifacts[0])
         if going is not None and going.status == "Succeeded" and not operation.progress.get("again"):
-            # Ended a moment ago in an earlier life of this operation, or long ago and its artifact was deleted.
-            now = self._account.clock()
-            return within(operation, now, "Succeeded once", REMEMBERED_LIMIT_S, stage="artifact", remembered=True)
+            # Ended a moment ago in an earlier process, or long ago and its artifact was deleted.
+            until = self._account.clock() + timedelta(seconds=REMEMBERED_LIMIT_S)
+            return go_to("artifact", "Succeeded once", remembered_until_at=until.isoformat())
         if going is None or not going.going_on:
             going = data_plane.convert(repository, digest)
-        return within(
-            operation,
-            self._account.clock(),
-            "conversion begun",
-            CONVERSION_LIMIT_S,
-            stage="converting",
-            operation_id=going.operation_id,
-        )
+        return go_to("converting", "conversion begun", operation_id=going.operation_id)
 
-    def _is_late(self, operation: Operation) -> bool:
-        return self._account.clock() > datetime.fromisoformat(str(operation.progress["deadline_at"]))
-
-    def _again(self, operation: Operation) -> Operation:
-        return within(
-            operation,
-            self._account.clock(),
-            "the remembered conversion has no artifact; converting again",
-            CONVERSION_LIMIT_S,
-            stage="convert",
-            remembered=False,
-            again=True,
-        )
-
-    def _look(self, operation: Operation, data_plane: RegistryClient, repository: str) -> Operation:
+    def _look(self, operation: Operation, data_plane: RegistryClient, repository: str) -> Look:
         operation_id = operation.progress.get("operation_id")
         going: Conversion | None
         if operation_id is None:
@@ -184,11 +177,11 @@ class EnableStreaming:
         else:
             going = data_plane.conversion(repository, operation_id)
         if going is None:
-            return operation.at("the registry has forgotten the conversion; looking again", stage="convert")
+            return go_to("convert", "the registry has forgotten the conversion; looking again")
         if going.status == "Succeeded":
-            return within(operation, self._account.clock(), "conversion Succeeded", REFERRER_LIMIT_S, stage="artifact")
+            return go_to("artifact", "conversion Succeeded")
         if going.going_on:
-            return operation.at(f"conversion: {going.status} {going.progress or ''}".rstrip())
+            return not_yet(f"conversion: {going.status} {going.progress or ''}".rstrip())
         code = going.error_code or "no code"
         advice = ADVICE.get(code, "see Azure's page on troubleshooting artifact streaming")
         said = f" ({going.message.rstrip('.')})" if going.message else ""
@@ -197,23 +190,25 @@ class EnableStreaming:
             f"{code}{said}; {advice}."
         )
 
-    def _await_artifact(self, operation: Operation, data_plane: RegistryClient, repository: str) -> Operation:
+    def _await_artifact(self, operation: Operation, data_plane: RegistryClient, repository: str) -> Look:
         artifacts = data_plane.streaming_artifacts(repository, operation.progress["digest"])
         if artifacts:
             return self._converted(operation, artifacts[0])
-        return operation.at("conversion Succeeded, its artifact is not listed yet")
+        until = operation.progress.get("remembered_until_at")
+        if until is not None and self._account.clock() > datetime.fromisoformat(str(until)):
+            words = "the remembered conversion has no artifact; converting again"
+            return go_to("convert", words, remembered_until_at=None, again=True)
+        return not_yet("conversion Succeeded, its artifact is not listed yet")
 
-    def _converted(self, operation: Operation, artifact: str) -> Operation:
-        # Not there when `start` looked: then this operation made it, perhaps in a life that ended in between.
+    def _converted(self, operation: Operation, artifact: str) -> Look:
+        # Not there when `start` looked: then this operation made it, perhaps in a process that ended in between.
         reused = bool(operation.progress["existed"])
-        seconds = 0.0 if reused else (self._account.clock() - began_at(operation)).total_seconds()
-        name = ImageName.parse(operation.request["image"])
-        identity = f"{name.login_server}/{name.repository}@{artifact}"
-        self._account.ledger.created(operation.progress["entry_id"], identity)
-        operation = operation.at("converted", stage="pools", reused=reused, conversion_s=round(seconds, 3))
-        return self._switch_pools(operation)
+        seconds = 0.0 if reused else (self._account.clock() - started_at(operation)).total_seconds()
+        image = ImageReference.parse(operation.request["image"])
+        self._account.entries.created(operation.progress["entry_id"], f"{image.host}/{image.repository}@{artifact}")
+        return go_to("pools", "converted", reused=reused, conversion_s=round(seconds, 3))
 
-    def _switch_pools(self, operation: Operation) -> Operation:
+    def _switch_pools(self, operation: Operation) -> Look:
         """Switch the next pool on; when all are, the verb is done."""
         cluster = str(operation.request.get("cluster"))
         for name in operation.request.get("pools") or ():
@@ -221,19 +216,18 @@ class EnableStreaming:
             if pool is None:
                 raise CloudError(f"Pool {name!r} of cluster {cluster!r} vanished while streaming was enabled.")
             state = word(pool.properties.provisioning_state)
-            written = operation.progress.get("pool") == name
             failed = state in ("Failed", "Canceled")
-            if written and failed:
+            if failed and operation.progress.get("pool") == name:
                 location = str(self._pools.cluster(cluster).location)
                 why = self._pools.failure(cluster, name, state, operation.progress.get("pool_operation_id"), location)
                 raise CloudError(f"{why} The pool stays as AKS left it: enable streaming again once the cause is gone.")
             if failed or not streams(pool.properties):
-                return self._switch(operation, cluster, name, pool)
+                return self._switch(cluster, name, pool)
             if state != "Succeeded":
-                return operation.at(f"pool {name}: {state.lower()}")
-        return self._done(operation)
+                return not_yet(f"pool {name}: {state.lower()}")
+        return done()
 
-    def _switch(self, operation: Operation, cluster: str, name: str, pool: Any) -> Operation:
+    def _switch(self, cluster: str, name: str, pool: Any) -> Look:
         if not streams(pool.properties) and int(pool.properties.count or 0) > 0:
             raise CloudError(
                 f"Pool {name!r} of cluster {cluster!r} has grown to {pool.properties.count} nodes meanwhile; switching "
@@ -241,34 +235,8 @@ class EnableStreaming:
             )
         pool.properties.artifact_streaming_profile = AgentPoolArtifactStreamingProfile(enabled=True)
         operation_id = self._pools.put(cluster, name, pool)
-        return within(
-            operation,
-            self._account.clock(),
-            f"switching pool {name} on",
-            POOL_LIMIT_S,
-            pool=name,
-            pool_operation_id=operation_id,
-        )
-
-    def _done(self, operation: Operation) -> Operation:
-        progress = operation.progress
-        conversion_s = float(progress["conversion_s"])
-        switched = "pool" in progress
-        total_s = (self._account.clock() - began_at(operation)).total_seconds() if switched else conversion_s
-        reused = bool(progress["reused"]) and not switched
-        phases = {} if progress["reused"] else {"conversion": conversion_s}
-        if switched:
-            phases["pools"] = round(total_s - conversion_s, 3)
-        image, pools = operation.request["image"], operation.request.get("pools") or ()
-        return operation.succeeded(
-            enabled=[image, *(f"{operation.request['cluster']}/{name}" for name in pools)],
-            digest=progress["digest"],
-            reused=reused,
-            seconds=round(total_s, 3),
-            price_usd=0.0 if reused else None,
-            price_basis=_PRICE_REUSED if reused else _PRICE_BASIS,
-            phases=phases,
-        )
+        # A pool has the step's whole limit: the step begins again with each.
+        return go_to("pools", f"switching pool {name} on", pool=name, pool_operation_id=operation_id)
 
 
 _WHAT: Final[Mapping[str, str]] = {

@@ -1,16 +1,19 @@
 """What must hold before an image is converted: of the request, the registry, the image, the pools.
 
-Everything wrong is found at once and before money is spent; on a real node each of these quietly pulls the plain image.
-Sources: AKS docs, artifact-streaming.md and -overview.md (2026-07); ACR docs, troubleshoot-artifact-streaming.md.
+Everything wrong is found at once and before money is spent; on a real node each of these pulls the plain image without
+an error. Sources: AKS docs, artifact-streaming.md and -overview.md (2026-07); ACR docs,
+troubleshoot-artifact-streaming.md.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_llm_provisioning.core.image_reference import ImageReference
 from airflow_llm_provisioning.gateways.clouds.aks.arm import AzureAccount
 from airflow_llm_provisioning.gateways.clouds.aks.attachment import attachment_problems
+from airflow_llm_provisioning.gateways.clouds.aks.build import registry_name
 from airflow_llm_provisioning.gateways.clouds.aks.pools import Pools, streaming_problems, streams
-from airflow_llm_provisioning.gateways.clouds.aks.steps import ImageName, word
+from airflow_llm_provisioning.gateways.clouds.aks.tags import word
 from airflow_llm_provisioning.gateways.clouds.aks.taints import untolerated
 
 
@@ -18,11 +21,11 @@ def request_problems(request: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with the request itself."""
     if not request.get("image"):
         return ["`image` is missing"]
-    name = ImageName.parse(request["image"])
+    name = ImageReference.parse(request["image"])
     problems = []
     if name.digest is not None or name.tag is None:
         problems.append(f"{request['image']!r} must be named by tag: nodes redirect only tags to the artifact")
-    if not name.login_server:
+    if name.host is None:
         problems.append(f"{request['image']!r} names no registry; only images of an Azure registry are streamed")
     if request.get("image_pull_secrets"):
         problems.append(
@@ -34,15 +37,15 @@ def request_problems(request: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def registry_problems(registry: Any, name: ImageName) -> list[str]:
+def registry_problems(registry: Any, name: ImageReference) -> list[str]:
     """Return why a registry, as Azure describes it, cannot stream."""
     problems = []
     sku = word(registry.sku.name if registry.sku is not None else None)
     if sku.lower() != "premium":
-        problems.append(f"registry {name.registry!r} is {sku}, and artifact streaming needs Premium")
+        problems.append(f"registry {registry_name(name)!r} is {sku}, and artifact streaming needs Premium")
     encryption = registry.encryption
     if encryption is not None and word(encryption.status).lower() == "enabled":
-        problems.append(f"registry {name.registry!r} encrypts with a customer-managed key, which cannot stream")
+        problems.append(f"registry {registry_name(name)!r} encrypts with a customer-managed key, which cannot stream")
     return problems
 
 

@@ -1,4 +1,4 @@
-"""Would the pods of a trial run on a pool's nodes, or wait for ever beside them?
+"""Can the pods of a trial run on a pool's nodes, or do its taints keep them away?
 
 AKS's own examples taint GPU pools with `sku=gpu`, and the origin's manifests tolerate `nvidia.com/gpu`: a pool taken
 from one and pods from the other never meet, and the autoscaler makes nothing. Matching is that of the Kubernetes

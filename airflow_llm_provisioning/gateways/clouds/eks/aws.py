@@ -1,17 +1,16 @@
-"""One AWS account and region as the EKS gateway sees it: clients, errors in words, tags, the ledger's books.
+"""One AWS account and region as the EKS gateway sees it: clients, errors in words, tags as AWS lists them.
 
 boto3 stays in this package. This file knows no verb; credentials come as a session, or as a function that makes one,
 so that an expired token can be replaced during a long wait.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, Literal
 
-from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, OWNER
 from airflow_llm_provisioning.exceptions import CloudError, MissingExtraError
-from airflow_llm_provisioning.gateways.ledger import Ledger
+from airflow_llm_provisioning.gateways.clouds.verbs import StepFailedError, TransientError
 
 try:
     from boto3 import Session as Session
@@ -98,6 +97,35 @@ class Aws:
             self._session = None
             self._clients.clear()
 
+    def close(self) -> None:
+        """Close every connection that was opened."""
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+
+    @contextmanager
+    def starting(self, verb: str) -> Iterator[None]:
+        """Turn AWS's errors inside into a CloudError about the start of `verb`, or a TransientError."""
+        try:
+            yield
+        except AWS_ERRORS as error:
+            refusal = cloud_error(f"Cannot start {verb} in {self.region}", error)
+            raise (TransientError(str(refusal)) if kind_of(error) == "transient" else refusal) from error
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn AWS's errors inside into a TransientError (with fresh credentials next time) or a StepFailedError."""
+        try:
+            yield
+        except AWS_ERRORS as error:
+            kind = kind_of(error)
+            if kind == "permanent":
+                raise StepFailedError(in_words(error)) from error
+            if kind == "expired":
+                self.renew()
+            raise TransientError(in_words(error)) from error
+
     def account(self) -> str:
         """Return the account's number."""
         if self._account is None:
@@ -166,30 +194,3 @@ def filters(tags: Mapping[str, str], **others: str | list[str]) -> list[dict[str
     for name, values in others.items():
         found.append({"Name": name.replace("_", "-"), "Values": [values] if isinstance(values, str) else list(values)})
     return found
-
-
-def is_ours(tags: Mapping[str, str]) -> bool:
-    """Return whether the tags say that we made it."""
-    return tags.get(LABEL_MANAGED_BY) == OWNER
-
-
-class Books:
-    """The ledger, for one place: intent before every create, `gone` after every delete."""
-
-    def __init__(self, ledger: Ledger, place: str) -> None:
-        self._ledger = ledger
-        self._place = place
-
-    def intend(self, kind: str, name: str, tags: Mapping[str, str], expires_at: datetime) -> str:
-        """Record that a thing will be created; the same thing's open entry is returned as it is."""
-        return self._ledger.intend(kind, name, self._place, tags, expires_at)
-
-    def created(self, entry_id: str, identity: str) -> None:
-        """Record AWS's own name of what was created."""
-        self._ledger.created(entry_id, identity)
-
-    def gone(self, kind: str, *, name: str | None = None, identity: str | None = None) -> None:
-        """Record that a thing was deleted or verified absent, known by our name or by AWS's."""
-        for entry in self._ledger.open_entries(self._place):
-            if entry.kind == kind and (entry.name == name if name else identity in (entry.identity, entry.name)):
-                self._ledger.gone(entry.entry_id)

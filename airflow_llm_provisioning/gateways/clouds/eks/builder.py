@@ -1,7 +1,7 @@
 """The instance that fills a data volume: started, commanded through SSM, stopped, always terminated.
 
-It is found again by its tags and its commands by their comment, so that a second life of the operation starts nothing
-twice, and a second preparation of the same content shares both. What the volume is for is the caller's.
+The builder is found again by its tags and its commands by their comment. So a repeated operation starts nothing twice,
+and a second preparation of the same content shares both. What the volume is for is the caller's.
 """
 
 import shlex
@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.image_reference import ImageReference
 from airflow_llm_provisioning.core.names import LABEL_CONTENT, LABEL_MANAGED_BY, OWNER
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, Books, error_code, filters, pairs
-from airflow_llm_provisioning.gateways.clouds.eks.marks import expires_at, name_of, tags_of
+from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, error_code, filters, pairs
 from airflow_llm_provisioning.gateways.clouds.eks.names import EksNames
-from airflow_llm_provisioning.gateways.clouds.eks.steps import StepFailedError
+from airflow_llm_provisioning.gateways.clouds.eks.nodes import DATA_DEVICE
+from airflow_llm_provisioning.gateways.clouds.eks.tags import name_of, tags_of
+from airflow_llm_provisioning.gateways.clouds.verbs import StepFailedError, started_at
+from airflow_llm_provisioning.gateways.ledger import LedgerEntries
 
-DATA_DEVICE: Final = "/dev/xvdb"
 # The sample's own values for the data volume: the pull is bound by its throughput, not by the network.
 DATA_IOPS: Final = 4000
 DATA_THROUGHPUT_MIB_S: Final = 1000
@@ -49,7 +51,7 @@ def pull_commands(image: str) -> tuple[str, ...]:
     kubelet unit, which pulls the pause image so (bottlerocket-core-kit, host-ctr main.go; kubelet's prestart drop-in);
     `--label` is there since host-ctr pins that image, so in every release that is still published.
     """
-    reference = shlex.quote(full_reference(image))
+    reference = shlex.quote(ImageReference.parse(image).full())
     return (
         f"{_HOST_CTR} pull-image --source={reference} {_REGISTRIES} --label={_CRI_LABEL}",
         f"{_CTR} images label {reference} {_CRI_LABEL}",
@@ -57,28 +59,20 @@ def pull_commands(image: str) -> tuple[str, ...]:
     )
 
 
-def full_reference(image: str) -> str:
-    """Return a reference as containerd stores it: Docker Hub's host spelled out."""
-    first, slash, _ = image.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
-        return image
-    return f"docker.io/{image}" if slash else f"docker.io/library/{image}"
-
-
 class Builder:
     """The builder of one operation; its state is in AWS and in the operation, none is kept here."""
 
-    def __init__(self, aws: Aws, books: Books, names: EksNames) -> None:
-        self._aws, self._books, self._names = aws, books, names
+    def __init__(self, aws: Aws, entries: LedgerEntries, names: EksNames) -> None:
+        self._aws, self._entries, self._names = aws, entries, names
 
     def intend(self, operation: Operation) -> str:
         """Write the intent of an instance in the ledger; return the entry."""
-        return self._books.intend(
-            "instance", name_of(operation), tags_of(operation, LIFETIME), expires_at(operation, LIFETIME)
+        return self._entries.intend(
+            "instance", name_of(operation), tags_of(operation, LIFETIME), started_at(operation) + LIFETIME
         )
 
     def launch(self, operation: Operation) -> str:
-        """Return the builder of this content that lives already, or start one."""
+        """Return the running builder of this content, or start one."""
         entry = self.intend(operation)
         alive = self._of_content(operation, ALIVE)
         if alive:
@@ -86,7 +80,7 @@ class Builder:
         else:
             reply = self._aws.client("ec2").run_instances(**self._launch_request(operation))
             instance_id = str(reply["Instances"][0]["InstanceId"])
-        self._books.created(entry, instance_id)
+        self._entries.created(entry, instance_id)
         return instance_id
 
     def online(self, operation: Operation) -> bool:
@@ -121,7 +115,7 @@ class Builder:
         instance_id, state = self._state(operation)
         if state not in ("stopping", "stopped"):
             return False
-        wanted = _comment(operation.at(PULLING), "")
+        wanted = _comment(operation.at(PULLING, current=PULLING), "")
         return any(
             command.get("Comment", "").startswith(wanted) and command.get("Status") == "Success"
             for command in self._commands(instance_id)
@@ -153,7 +147,7 @@ class Builder:
             self._aws.client("ec2").terminate_instances(InstanceIds=alive)
             standing = self._of_content(operation, (*ALIVE, "shutting-down"))
         if not standing:
-            self._books.gone("instance", name=name_of(operation))
+            self._entries.gone("instance", name=name_of(operation))
         return [str(item["InstanceId"]) for item in standing]
 
     def _launch_request(self, operation: Operation) -> dict[str, Any]:
@@ -230,7 +224,7 @@ class Builder:
 
     def _send(self, operation: Operation, instance_id: str, commands: Sequence[str]) -> str:
         limits = self._names.deadlines
-        limit = limits.pull_s if operation.step == PULLING else limits.command_s
+        limit = limits.pull_s if operation.progress["current"] == PULLING else limits.command_s
         reply = self._aws.client("ssm").send_command(
             InstanceIds=[instance_id],
             DocumentName="AWS-RunShellScript",
@@ -243,7 +237,9 @@ class Builder:
 
 def _comment(operation: Operation, token: str | None = None) -> str:
     """Return what a step's command is known by; SSM allows 100 characters. The token tells preparations apart."""
-    return f"{OWNER} {operation.step}: {operation.progress['token'][:12] if token is None else token}"[:100]
+    return f"{OWNER} {operation.progress['current']}: {operation.progress['token'][:12] if token is None else token}"[
+        :100
+    ]
 
 
 def _underneath(instance_id: str, state: str) -> StepFailedError:

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, absent, error_code, pairs
-from airflow_llm_provisioning.gateways.clouds.eks.marks import name_of, tags_of
 from airflow_llm_provisioning.gateways.clouds.eks.names import EksNames
-from airflow_llm_provisioning.gateways.clouds.eks.steps import StepFailedError
+from airflow_llm_provisioning.gateways.clouds.eks.tags import name_of, tags_of
+from airflow_llm_provisioning.gateways.clouds.verbs import StepFailedError
 
 PROJECT_LIFETIME: Final = timedelta(hours=6)
 # CodeBuild's clock and ours may differ a little.
@@ -57,7 +57,7 @@ class CodeBuild:
                 raise
 
     def running(self, operation: Operation) -> str | None:
-        """Return the build that runs or went well for this recipe since the operation began, whoever started it."""
+        """Return the build of this recipe, of any preparation, that runs or went well since the operation began."""
         codebuild = self._aws.client("codebuild")
         ids = codebuild.list_builds_for_project(projectName=name_of(operation), sortOrder="DESCENDING")["ids"][:20]
         for build in codebuild.batch_get_builds(ids=ids)["builds"] if ids else []:

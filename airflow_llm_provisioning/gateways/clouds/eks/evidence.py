@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.gateways.clouds.base import Evidence
 from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, in_words
-from airflow_llm_provisioning.gateways.clouds.eks.builder import DATA_DEVICE
+from airflow_llm_provisioning.gateways.clouds.eks.nodes import DATA_DEVICE
 
 Answer = tuple[bool | None, str, str]
 # Labels of a node that say which autoscaler or group made it.

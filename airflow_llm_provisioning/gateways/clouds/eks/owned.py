@@ -10,17 +10,9 @@ from typing import Any, Final, TypeVar
 from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, OWNER
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.base import Owned
-from airflow_llm_provisioning.gateways.clouds.eks.aws import (
-    AWS_ERRORS,
-    Aws,
-    Books,
-    absent,
-    error_code,
-    filters,
-    from_pairs,
-    is_ours,
-)
-from airflow_llm_provisioning.gateways.clouds.eks.marks import NAME_PREFIX
+from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, absent, error_code, filters, from_pairs
+from airflow_llm_provisioning.gateways.clouds.eks.tags import AWS_TAGS, NAME_PREFIX
+from airflow_llm_provisioning.gateways.ledger import LedgerEntries
 
 _T = TypeVar("_T")
 # In this order nothing is deleted while something else still needs it.
@@ -31,8 +23,8 @@ _OURS: Final = {LABEL_MANAGED_BY: OWNER}
 class OwnedOnAws:
     """Lists and deletes what is ours in one account and region."""
 
-    def __init__(self, aws: Aws, books: Books) -> None:
-        self._aws, self._books = aws, books
+    def __init__(self, aws: Aws, entries: LedgerEntries) -> None:
+        self._aws, self._entries = aws, entries
 
     def everything(self) -> list[Owned]:
         """Return everything of ours, in the order in which it can be deleted. Raises rather than return part."""
@@ -66,16 +58,16 @@ class OwnedOnAws:
         try:
             tags = self._tags_now(owned)
             if tags is not None:
-                if not is_ours(tags):
+                if not AWS_TAGS.is_ours(tags):
                     raise CloudError(
                         f"Refusing to delete {owned.kind} {owned.identity}: it does not carry the tag "
-                        f"{LABEL_MANAGED_BY}={OWNER}, so it is somebody else's."
+                        f"{LABEL_MANAGED_BY}={OWNER}, so it belongs to another owner."
                     )
                 deletes[owned.kind](owned.identity)
         except AWS_ERRORS as error:
             if not absent(error):
                 raise
-        self._books.gone(owned.kind, identity=owned.identity)
+        self._entries.gone(owned.kind, identity=owned.identity)
 
     # --- listing
 
@@ -95,7 +87,7 @@ class OwnedOnAws:
         for page in ssm.get_paginator("describe_parameters").paginate(ParameterFilters=wanted):
             for item in page["Parameters"]:
                 tags = _unless_gone(self._parameter_tags, item["Name"]) or {}
-                if is_ours(tags):
+                if AWS_TAGS.is_ours(tags):
                     found.append(Owned("parameter", item["Name"], tags, item.get("LastModifiedDate")))
         return found
 
@@ -121,7 +113,7 @@ class OwnedOnAws:
         for page in ecr.get_paginator("describe_repositories").paginate():
             for repository in page["repositories"]:
                 tags = _unless_gone(self._repository_tags, repository["repositoryArn"]) or {}
-                if is_ours(tags):
+                if AWS_TAGS.is_ours(tags):
                     found.append((repository, tags))
         return found
 
@@ -157,7 +149,7 @@ class OwnedOnAws:
         # BatchGetProjects takes 100 names.
         for begin in range(0, len(names), 100):
             found += codebuild.batch_get_projects(names=names[begin : begin + 100])["projects"]
-        return [item for item in found if is_ours(from_pairs(item.get("tags")))]
+        return [item for item in found if AWS_TAGS.is_ours(from_pairs(item.get("tags")))]
 
     def _projects(self) -> list[Owned]:
         return [
@@ -181,7 +173,7 @@ class OwnedOnAws:
         s3, found = self._aws.client("s3"), []
         for bucket in s3.list_buckets()["Buckets"]:
             tags = self._bucket_tags(bucket["Name"])
-            if is_ours(tags):
+            if AWS_TAGS.is_ours(tags):
                 found.append(Owned("bucket", bucket["Name"], tags, bucket.get("CreationDate")))
         return found
 

@@ -6,8 +6,11 @@ have the same). They are estimates for comparing preparations, no bill: free tie
 
 from typing import Final
 
+from airflow_llm_provisioning.gateways.clouds.prices import NodePrices
+
 REGIONS: Final = ("us-east-1", "us-west-2")
 INSTANCE_HOUR_USD: Final = {"m5.large": 0.096, "m5.xlarge": 0.192, "m6i.large": 0.096, "c5.xlarge": 0.17}
+NODE_PRICES: Final = NodePrices(REGIONS, INSTANCE_HOUR_USD)
 GP3_GIB_MONTH_USD: Final = 0.08
 GP3_EXTRA_IOPS_MONTH_USD: Final = 0.005
 GP3_EXTRA_MIB_S_MONTH_USD: Final = 0.04

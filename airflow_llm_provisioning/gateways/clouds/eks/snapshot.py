@@ -7,19 +7,19 @@ CPU instance: bottlerocket-os/bottlerocket#4435), and the pull by Bottlerocket's
 with the instance's role: no token travels in a command's parameters, where ListCommands would show it.
 
 Targets are prepared side by side, and two of them may want the same image: they share one builder and its commands, and
-of two snapshots of the same content everybody keeps the same one.
+of two snapshots of the same content all keep the same one.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.image_reference import ImageReference
 from airflow_llm_provisioning.core.names import fingerprint
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.eks import prices
-from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, Books, absent, error_code
+from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, absent, error_code
 from airflow_llm_provisioning.gateways.clouds.eks.builder import (
     CLEAR_IMAGES,
     DATA_IOPS,
@@ -27,14 +27,16 @@ from airflow_llm_provisioning.gateways.clouds.eks.builder import (
     PULLING,
     STOP_KUBELET,
     Builder,
-    full_reference,
     pull_commands,
 )
 from airflow_llm_provisioning.gateways.clouds.eks.names import DOCS, EksNames
+from airflow_llm_provisioning.gateways.clouds.eks.nodes import image_query
 from airflow_llm_provisioning.gateways.clouds.eks.parameter import SnapshotParameter
 from airflow_llm_provisioning.gateways.clouds.eks.snapshots import Snapshots
-from airflow_llm_provisioning.gateways.clouds.eks.steps import Look, Step, StepFailedError, done, not_yet
-from airflow_llm_provisioning.gateways.clouds.eks.verb import Verb
+from airflow_llm_provisioning.gateways.clouds.eks.tags import by_content
+from airflow_llm_provisioning.gateways.clouds.eks.verb import EksVerb
+from airflow_llm_provisioning.gateways.clouds.verbs import Look, Step, StepFailedError, done, not_yet
+from airflow_llm_provisioning.gateways.ledger import LedgerEntries
 
 MIN_VOLUME_GIB: Final = 20
 # Where the image's size is not known: what the origin used.
@@ -51,7 +53,7 @@ def volume_gib(size_bytes: int | None, wanted_gib: int | None) -> int:
     return max(MIN_VOLUME_GIB, -(-int(size_bytes * UNPACKED_PER_COMPRESSED) // 1024**3))
 
 
-class SnapshotImage(Verb):
+class SnapshotImage(EksVerb):
     """The verb `snapshot_image`: request {image, digest, size_bytes|None, kubernetes_minor, volume_gib|None,
     volume_initialization_rate_mib_s|None, subnet_id|None, instance_type|None, cluster|None, parameter|None, target,
     keep_days} -> result {snapshot_id, volume_gib, image, digest, kubernetes_minor, ami_id,
@@ -63,13 +65,14 @@ class SnapshotImage(Verb):
     name = "snapshot_image"
     free = "an earlier snapshot of the same content is used"
 
-    def __init__(self, aws: Aws, books: Books, names: EksNames, clock: Callable[[], datetime]) -> None:
-        super().__init__(aws, books, names, clock)
-        self._builder, self._snapshots = Builder(aws, books, names), Snapshots(aws, books)
-        self._parameter = SnapshotParameter(aws, books)
+    def __init__(self, aws: Aws, entries: LedgerEntries, names: EksNames) -> None:
+        super().__init__(aws, entries, names)
+        self._builder, self._snapshots = Builder(aws, entries, names), Snapshots(aws, entries)
+        self._parameter = SnapshotParameter(aws, entries)
 
-    def start(self, request: Mapping[str, Any]) -> Operation:
+    def _begin(self, operation: Operation) -> Look:
         """Check everything that can be known before an instance runs; reuse a snapshot of the same content."""
+        request = operation.request
         problems = [
             *_request_problems(request),
             *self._account_problems(request),
@@ -78,9 +81,9 @@ class SnapshotImage(Verb):
         if problems:
             raise ConfigurationError(f"A snapshot of {request.get('image', '?')} cannot be made: {' '.join(problems)}")
         gib = volume_gib(request.get("size_bytes"), request.get("volume_gib"))
-        image, minor = full_reference(request["image"]), request["kubernetes_minor"]
+        image, minor = ImageReference.parse(request["image"]).full(), request["kubernetes_minor"]
         content = fingerprint({"image": image, "digest": request["digest"], "minor": minor, "gib": gib})
-        operation = self._begun(request, content, volume_gib=gib)
+        operation = by_content(operation, content, volume_gib=gib)
         if self._snapshots.completed(operation):
             kept = self._snapshots.keep_one(operation)
             self._parameter.write(operation, kept)
@@ -89,32 +92,33 @@ class SnapshotImage(Verb):
         self._builder.intend(operation)
         self._snapshots.intend(operation)
         self._parameter.intend(operation)
-        return operation.at("starting", ami_id=ami_id)
+        return done(**operation.progress, ami_id=ami_id)
 
-    def _steps(self) -> Sequence[Step]:
+    def steps(self, operation: Operation) -> Sequence[Step]:
+        """Return the steps from an earlier snapshot to the end of the builder."""
         limits = self._names.deadlines
         return (
-            Step("looking for an earlier snapshot", limits.short_s, self._find),
-            Step("starting the builder", limits.instance_s, self._unless_taken(self._launch)),
-            Step("waiting for SSM", limits.ssm_s, self._unless_taken(self._wait_for_ssm)),
-            Step("stopping kubelet", limits.command_s, self._unless_taken(self._command(STOP_KUBELET))),
-            Step("clearing images", limits.command_s, self._unless_taken(self._command(CLEAR_IMAGES))),
-            Step(PULLING, limits.pull_s, self._unless_taken(self._pull)),
-            Step("stopping the builder", limits.stop_s, self._unless_taken(self._stop)),
-            Step("taking the snapshot", limits.snapshot_s, self._snapshot),
-            Step("terminating the builder", limits.stop_s, self._terminate),
+            Step("looking for an earlier snapshot", self._find, limits.short_s),
+            Step("starting the builder", self._unless_taken(self._launch), limits.instance_s),
+            Step("waiting for SSM", self._unless_taken(self._wait_for_ssm), limits.ssm_s),
+            Step("stopping kubelet", self._unless_taken(self._command(STOP_KUBELET)), limits.command_s),
+            Step("clearing images", self._unless_taken(self._command(CLEAR_IMAGES)), limits.command_s),
+            Step(PULLING, self._unless_taken(self._pull), limits.pull_s),
+            Step("stopping the builder", self._unless_taken(self._stop), limits.stop_s),
+            Step("taking the snapshot", self._snapshot, limits.snapshot_s),
+            Step("terminating the builder", self._terminate, limits.stop_s),
         )
 
     # --- steps
 
     def _find(self, operation: Operation) -> Look:
-        """A snapshot that an earlier life took is adopted; the builder then has nothing more to do."""
+        """A snapshot that an earlier process took is adopted; the builder then has nothing more to do."""
         found = self._snapshots.usable(operation)
         return done(snapshot_id=found[0]["SnapshotId"]) if found else done()
 
     def _unless_taken(self, look: Callable[[Operation], Look]) -> Callable[[Operation], Look]:
-        """Pass over a builder's step when its snapshot was taken in an earlier life, or when another preparation that
-        shares the builder has filled it, and perhaps ended it, meanwhile.
+        """Skip a builder's step when an earlier process took its snapshot, or when another preparation that shares the
+        builder has filled it, and perhaps ended it, meanwhile.
         """
 
         def looked(operation: Operation) -> Look:
@@ -140,7 +144,7 @@ class SnapshotImage(Verb):
         return lambda operation: not_yet() if self._builder.run(operation, commands) is None else done()
 
     def _pull(self, operation: Operation) -> Look:
-        image = full_reference(operation.request["image"])
+        image = ImageReference.parse(operation.request["image"]).full()
         invocation = self._builder.run(operation, pull_commands(image))
         if invocation is None:
             return not_yet()
@@ -173,7 +177,7 @@ class SnapshotImage(Verb):
     # --- before and after
 
     def _ami(self, minor: str) -> str:
-        path = f"/aws/service/bottlerocket/aws-k8s-{minor}/x86_64/latest/image_id"
+        path = image_query(minor)
         try:
             return str(self._aws.client("ssm").get_parameter(Name=path)["Parameter"]["Value"])
         except AWS_ERRORS as error:
@@ -216,7 +220,7 @@ class SnapshotImage(Verb):
             f"cluster {cluster!r} runs EKS Auto Mode, whose NodeClass cannot start nodes from a snapshot: {instead}."
         ]
 
-    def _clean_up(self, operation: Operation) -> Sequence[str]:
+    def clean_up(self, operation: Operation) -> Sequence[str]:
         """Delete builder and unfinished snapshots; return what still stands. A completed snapshot is the product."""
         left = [f"instance {item}" for item in self._builder.still_there(operation)]
         if self._snapshots.delete_unfinished(operation):
@@ -235,12 +239,12 @@ class SnapshotImage(Verb):
             "volume_initialization_rate_mib_s": request.get("volume_initialization_rate_mib_s"),
         }
 
-    def _result(self, operation: Operation) -> dict[str, Any]:
-        result, rate = super()._result(operation), operation.request.get("volume_initialization_rate_mib_s")
-        if rate is not None:
-            later = prices.initialization_basis(self._aws.region, operation.progress["volume_gib"], int(rate))
-            result["price_basis"] = f"{result['price_basis']}; {later}"
-        return result
+    def _basis(self, operation: Operation, basis: str) -> str:
+        rate = operation.request.get("volume_initialization_rate_mib_s")
+        if rate is None:
+            return basis
+        gib = operation.progress["volume_gib"]
+        return f"{basis}; {prices.initialization_basis(self._aws.region, gib, int(rate))}"
 
     def _price(self, operation: Operation, seconds: float) -> tuple[float | None, str]:
         return prices.snapshot_price(

@@ -1,17 +1,17 @@
 """Our snapshots of one content in EC2: found, taken, kept longer, and brought down to one.
 
-The first usable one, complete before pending and oldest first, is the one that everybody uses: whoever decides, decides
-alike.
+The first usable one is used by all preparations: complete before pending, then oldest first, so all choose the same.
 """
 
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.image_reference import ImageReference
 from airflow_llm_provisioning.core.names import LABEL_CONTENT, LABEL_MANAGED_BY, OWNER
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.gateways.clouds.eks.aws import Aws, Books, filters, from_pairs, pairs
-from airflow_llm_provisioning.gateways.clouds.eks.builder import full_reference
-from airflow_llm_provisioning.gateways.clouds.eks.marks import expires_at, later_expiry, name_of, tags_of
-from airflow_llm_provisioning.gateways.clouds.eks.steps import StepFailedError
+from airflow_llm_provisioning.gateways.clouds.eks.aws import Aws, filters, from_pairs, pairs
+from airflow_llm_provisioning.gateways.clouds.eks.tags import later_expiry, name_of, tags_of
+from airflow_llm_provisioning.gateways.clouds.verbs import StepFailedError, keep_until
+from airflow_llm_provisioning.gateways.ledger import LedgerEntries
 
 TAG_IMAGE: Final = "llm-provisioning/image"
 _USABLE: Final = ("pending", "completed")
@@ -20,16 +20,16 @@ _USABLE: Final = ("pending", "completed")
 class Snapshots:
     """The snapshots of an operation's content, in our account."""
 
-    def __init__(self, aws: Aws, books: Books) -> None:
-        self._aws, self._books = aws, books
+    def __init__(self, aws: Aws, entries: LedgerEntries) -> None:
+        self._aws, self._entries = aws, entries
 
     def intend(self, operation: Operation) -> str:
         """Write in the ledger that a snapshot of this content will be; return the entry."""
-        return self._books.intend("snapshot", name_of(operation), tags_of(operation), expires_at(operation))
+        return self._entries.intend("snapshot", name_of(operation), tags_of(operation), keep_until(operation))
 
     def note(self, operation: Operation, snapshot_id: str) -> None:
         """Write in the ledger which snapshot of this content there is."""
-        self._books.created(self.intend(operation), snapshot_id)
+        self._entries.created(self.intend(operation), snapshot_id)
 
     def usable(self, operation: Operation) -> list[dict[str, Any]]:
         """Return those that are complete or will be, the one to use first."""
@@ -42,13 +42,13 @@ class Snapshots:
     def take(self, operation: Operation, volume_id: str) -> str:
         """Take a snapshot of the data volume; return its id."""
         entry = self.intend(operation)
-        tags = {**tags_of(operation), TAG_IMAGE: full_reference(operation.request["image"])[:256]}
+        tags = {**tags_of(operation), TAG_IMAGE: ImageReference.parse(operation.request["image"]).full()[:256]}
         reply = self._aws.client("ec2").create_snapshot(
             VolumeId=volume_id,
             Description=f"Images for Kubernetes {operation.request['kubernetes_minor']} ({OWNER})",
             TagSpecifications=[{"ResourceType": "snapshot", "Tags": pairs(tags)}],
         )
-        self._books.created(entry, str(reply["SnapshotId"]))
+        self._entries.created(entry, str(reply["SnapshotId"]))
         return str(reply["SnapshotId"])
 
     def expect_usable(self, snapshot_id: str) -> None:
@@ -66,7 +66,7 @@ class Snapshots:
         """
         ec2, usable = self._aws.client("ec2"), self.usable(operation)
         if not usable:
-            raise StepFailedError(f"snapshot {operation.progress.get('snapshot_id')} was deleted by somebody else")
+            raise StepFailedError(f"snapshot {operation.progress.get('snapshot_id')} was deleted from outside")
         kept = str(usable[0]["SnapshotId"])
         self.note(operation, kept)
         later = later_expiry(from_pairs(usable[0].get("Tags")), operation)
@@ -82,7 +82,7 @@ class Snapshots:
             return False
         for snapshot in self._listed(operation, "pending", "error"):
             self._aws.client("ec2").delete_snapshot(SnapshotId=snapshot["SnapshotId"])
-        self._books.gone("snapshot", name=name_of(operation))
+        self._entries.gone("snapshot", name=name_of(operation))
         return True
 
     def _listed(self, operation: Operation, *states: str) -> list[dict[str, Any]]:

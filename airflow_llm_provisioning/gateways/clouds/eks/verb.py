@@ -1,44 +1,45 @@
-"""What the verbs of EKS have in common: they begin alike, move alike, are cleaned up alike and tell alike what it cost.
+"""What the verbs of EKS have in common: how they begin, how they name what they make, and what the result says.
 
 A verb says what its steps are, what they made and what that cost; nothing here knows which verb it is.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from abc import abstractmethod
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.gateways.clouds.eks.aws import Aws, Books
-from airflow_llm_provisioning.gateways.clouds.eks.marks import begun, expires_at, seconds_since_start, tags_of
+from airflow_llm_provisioning.gateways.clouds.eks.aws import Aws
 from airflow_llm_provisioning.gateways.clouds.eks.names import EksNames
-from airflow_llm_provisioning.gateways.clouds.eks.steps import Procedure, Step
+from airflow_llm_provisioning.gateways.clouds.eks.tags import tags_of
+from airflow_llm_provisioning.gateways.clouds.verbs import Look, Outcome, Verb, finished, keep_until, started_at
+from airflow_llm_provisioning.gateways.ledger import LedgerEntries
 
 
-class Verb(ABC):
-    """One long operation of EKS. `free`: why one that found its product ready costs nothing."""
+class EksVerb(Verb):
+    """One long operation of EKS. `free`: why an operation that found its product ready costs nothing."""
 
-    name: ClassVar[str]
     free: ClassVar[str]
 
-    def __init__(self, aws: Aws, books: Books, names: EksNames, clock: Callable[[], datetime]) -> None:
-        self._aws, self._books, self._names, self._clock = aws, books, names, clock
+    def __init__(self, aws: Aws, entries: LedgerEntries, names: EksNames) -> None:
+        self._aws, self._entries, self._names = aws, entries, names
+
+    def begin(self, operation: Operation) -> Look:
+        """Check everything that can be known, and write the intents; what is there already is used at once."""
+        with self._aws.starting(self.name):
+            return self._begin(operation)
+
+    def outcome(self, operation: Operation, seconds: float) -> Outcome:
+        """Return what was made and what it cost; what was found cost no time and no money."""
+        made, phases = self._made(operation), self._phases(operation)
+        if operation.progress.get("reused"):
+            return Outcome(made, True, 0.0, self._basis(operation, self.free), seconds=0.0, phases=phases)
+        price, basis = self._price(operation, seconds)
+        return Outcome(made, False, price, self._basis(operation, basis), phases=phases)
 
     @abstractmethod
-    def start(self, request: Mapping[str, Any]) -> Operation:
-        """Check everything that can be known, write the intents, and begin; what is there already is used at once."""
-
-    def poll(self, operation: Operation) -> Operation:
-        """Look once, do the next step."""
-        return Procedure(self._steps(), self._clean_up, self._result, self._clock, self._aws).poll(operation)
-
-    @abstractmethod
-    def _steps(self) -> Sequence[Step]:
-        """Return the steps in their order."""
-
-    @abstractmethod
-    def _clean_up(self, operation: Operation) -> Sequence[str]:
-        """Delete what is temporary after a failure; return, in words, what still stands."""
+    def _begin(self, operation: Operation) -> Look:
+        """Do what `begin` says; AWS's errors are translated."""
 
     @abstractmethod
     def _made(self, operation: Operation) -> dict[str, Any]:
@@ -48,27 +49,19 @@ class Verb(ABC):
     def _price(self, operation: Operation, seconds: float) -> tuple[float | None, str]:
         """Return (USD or None where unknown, how it was found)."""
 
-    def _begun(self, request: Mapping[str, Any], content: str, **progress: Any) -> Operation:
-        return begun(self.name, request, content, self._clock(), **progress)
+    def _phases(self, operation: Operation) -> Mapping[str, float]:
+        """Return name -> seconds of the steps, and of what AWS timed itself."""
+        return dict(operation.progress.get("phases", {}))
 
-    def _reusing(self, operation: Operation, **found: Any) -> Operation:
+    def _basis(self, operation: Operation, basis: str) -> str:
+        """Return how the price was found, with what it does not hold."""
+        return basis
+
+    def _reusing(self, operation: Operation, **found: Any) -> Look:
         """End an operation whose product was there before it began."""
-        operation = operation.at("done", reused=True, **found)
-        return operation.succeeded(**self._result(operation))
+        return finished(**{**operation.progress, "reused": True, **found})
 
     def _intended(self, kind: str, name: str, operation: Operation, lifetime: timedelta | None = None) -> str:
         """Write in the ledger that a thing of this name will be created (or kept longer); return the entry."""
-        return self._books.intend(kind, name, tags_of(operation, lifetime), expires_at(operation, lifetime))
-
-    def _result(self, operation: Operation) -> dict[str, Any]:
-        reused = bool(operation.progress.get("reused"))
-        seconds = seconds_since_start(operation, self._clock())
-        price, basis = (0.0, self.free) if reused else self._price(operation, seconds)
-        return {
-            "reused": reused,
-            "seconds": seconds,
-            "price_usd": price,
-            "price_basis": basis,
-            "phases": dict(operation.progress.get("phases", {})),
-            **self._made(operation),
-        }
+        until = keep_until(operation) if lifetime is None else started_at(operation) + lifetime
+        return self._entries.intend(kind, name, tags_of(operation, lifetime), until)

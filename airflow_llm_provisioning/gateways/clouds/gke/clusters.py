@@ -12,7 +12,7 @@ from google.auth.transport.requests import Request
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
 from airflow_llm_provisioning.gateways.clouds.gke.clients import READ
-from airflow_llm_provisioning.gateways.clouds.gke.errors import asking
+from airflow_llm_provisioning.gateways.clouds.gke.errors import google_errors
 from airflow_llm_provisioning.gateways.clouds.gke.steps import Project
 
 
@@ -43,7 +43,7 @@ class ClusterView:
     auto_service_account: str | None
 
     def service_accounts(self, pools: Sequence[str]) -> list[str]:
-        """Return the accounts of one's own (not the project's default) that nodes of these pools run as."""
+        """Return the service accounts, other than the project's default, that nodes of these pools run as."""
         chosen = [self.pools[name].service_account for name in pools if name in self.pools]
         if not pools:
             chosen = [pool.service_account for pool in self.pools.values()] + [self.auto_service_account or ""]
@@ -97,7 +97,7 @@ def access(project: Project, name: str) -> ClusterAccess:
     credentials = project.clients.credentials
     token = expires_at = None
     if not _anonymous(credentials):
-        with asking(f"get a token for cluster {name}"):
+        with google_errors(f"get a token for cluster {name}"):
             credentials.refresh(Request())
         # google-auth gives the expiry as a naive UTC datetime.
         expires_at = credentials.expiry.replace(tzinfo=UTC) if credentials.expiry else None
@@ -117,7 +117,7 @@ def _anonymous(credentials: Any) -> bool:
 
 
 def _get(project: Project, name: str) -> Any:
-    with asking(f"read cluster {name} in {project.path}"):
+    with google_errors(f"read cluster {name} in {project.path}"):
         try:
             return project.clients.container.get_cluster(request={"name": f"{project.path}/clusters/{name}"}, **READ)
         except google.NotFound as error:

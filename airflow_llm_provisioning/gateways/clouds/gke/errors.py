@@ -10,6 +10,7 @@ from google.api_core import exceptions as google
 from google.auth import exceptions as auth
 
 from airflow_llm_provisioning.exceptions import CloudError
+from airflow_llm_provisioning.gateways.clouds.verbs import TransientError
 
 TRANSIENT: Final = (
     google.TooManyRequests,
@@ -25,18 +26,14 @@ TRANSIENT: Final = (
 _REQUEST: Final = re.compile(r"^[A-Z]+ https?://\S+?: ")
 
 
-class TransientCloudError(CloudError):
-    """Google could not answer now, or its answer was lost: look again later; what was asked may have been done."""
-
-
 @contextmanager
-def asking(attempt: str) -> Iterator[None]:
+def google_errors(attempt: str) -> Iterator[None]:
     """Turn what Google's clients raise into one sentence. `attempt`: a verb and its object, `read cluster "x"`."""
     try:
         yield
     except TRANSIENT as error:
         said = f"{_status(error)}: {_message(error)}"
-        raise TransientCloudError(f"Google did not answer when asked to {attempt} ({said}).") from error
+        raise TransientError(f"Google did not answer when asked to {attempt} ({said}).") from error
     except google.GoogleAPICallError as error:
         status, said = _status(error), _message(error)
         raise CloudError(

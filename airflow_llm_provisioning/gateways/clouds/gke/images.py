@@ -7,28 +7,31 @@ duplicate layer: docs.cloud.google.com/kubernetes-engine/docs/how-to/image-strea
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from google.api_core import exceptions as google
 from google.protobuf import field_mask_pb2
 
-from airflow_llm_provisioning.core.names import LABEL_EXPIRES, LABEL_MANAGED_BY, OWNER, label_keys_for_google
+from airflow_llm_provisioning.core.image_reference import ImageReference
 from airflow_llm_provisioning.gateways.clouds.gke.clients import READ, WRITE
-from airflow_llm_provisioning.gateways.clouds.gke.errors import asking
+from airflow_llm_provisioning.gateways.clouds.gke.errors import google_errors
 from airflow_llm_provisioning.gateways.clouds.gke.steps import Project
+from airflow_llm_provisioning.gateways.clouds.gke.tags import GOOGLE_TAGS
 
-_REGISTRY: Final = re.compile(r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev/(?P<project>[^/]+)/(?P<repository>[^/]+)/")
+_REGISTRY_HOST: Final = re.compile(r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev")
 # Artifact Registry's multi-regions and the first part of the regions they surround.
 _MULTI_REGIONS: Final = {"us": "us-", "europe": "europe-", "asia": "asia-"}
 _GCR: Final = {"gcr.io": "us", "us.gcr.io": "us", "eu.gcr.io": "europe", "asia.gcr.io": "asia"}
-_MANAGED_BY: Final = next(iter(label_keys_for_google({LABEL_MANAGED_BY: ""})))
-_EXPIRES: Final = next(iter(label_keys_for_google({LABEL_EXPIRES: ""})))
 _EMPTY_LAYER: Final = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"
 
 
 @dataclass(frozen=True, slots=True)
-class ImageName:
-    """An image reference taken apart. `location`: of the registry, None where it is not Google's."""
+class RegistryImage:
+    """An image as Artifact Registry names it. `location`: of the registry, None where it is not Google's.
+
+    `package`: below the repository; `tag`, `digest`: as in the reference.
+    """
 
     reference: str
     host: str
@@ -40,17 +43,16 @@ class ImageName:
     digest: str | None
 
     @classmethod
-    def parse(cls, reference: str) -> "ImageName":
+    def parse(cls, text: str) -> "RegistryImage":
         """Take a reference apart; nothing is looked up."""
-        bare, _, digest = reference.partition("@")
-        head, colon, tail = bare.rpartition(":")
-        name, tag = (head, tail) if colon and "/" not in tail else (bare, None)
-        host = name.partition("/")[0]
-        found = _REGISTRY.match(name)
-        if not found:
-            return cls(reference, host, _GCR.get(host), None, None, name.partition("/")[2], tag, digest or None)
-        parts = (found["location"], found["project"], found["repository"], name[found.end() :])
-        return cls(reference, host, *parts, tag, digest or None)
+        found = ImageReference.parse(text)
+        host = found.host or ""
+        location = _REGISTRY_HOST.fullmatch(host)
+        project, _, below = found.repository.partition("/")
+        repository, _, package = below.partition("/")
+        if location is None or not package:
+            return cls(text, host, _GCR.get(host), None, None, found.repository, found.tag, found.digest)
+        return cls(text, host, location["location"], project, repository, package, found.tag, found.digest)
 
     @property
     def repository_path(self) -> str:
@@ -72,9 +74,9 @@ class ImageName:
         return self.location == region or (around is not None and region.startswith(around))
 
 
-def digest_of_tag(project: Project, image: ImageName) -> str | None:
+def digest_of_tag(project: Project, image: RegistryImage) -> str | None:
     """Return the digest behind an image's tag, or None where repository or tag does not exist."""
-    with asking(f"look up image {image.reference}"):
+    with google_errors(f"look up image {image.reference}"):
         try:
             tag = project.clients.registry.get_tag(request={"name": f"{image.package_path}/tags/{image.tag}"}, **READ)
         except google.NotFound:
@@ -82,10 +84,10 @@ def digest_of_tag(project: Project, image: ImageName) -> str | None:
     return str(tag.version).rpartition("/")[2]
 
 
-def size_bytes(project: Project, image: ImageName, digest: str) -> int | None:
+def size_bytes(project: Project, image: RegistryImage, digest: str) -> int | None:
     """Return what the registry says is the image's size (compressed), or None where it does not say."""
     name = f"{image.repository_path}/dockerImages/{image.package}@{digest}"
-    with asking(f"read the size of {image.reference}"):
+    with google_errors(f"read the size of {image.reference}"):
         try:
             found = project.clients.registry.get_docker_image(request={"name": name}, **READ)
         except google.NotFound:
@@ -93,39 +95,35 @@ def size_bytes(project: Project, image: ImageName, digest: str) -> int | None:
     return int(found.image_size_bytes) or None
 
 
-def mark_as_ours(project: Project, image: ImageName, digest: str, labels: Mapping[str, str]) -> None:
+def mark_as_ours(project: Project, image: RegistryImage, digest: str, labels: Mapping[str, str]) -> None:
     """Annotate an image's version with our labels; annotations are the only labels a version can carry."""
     version = {"name": image.version_path(digest), "annotations": dict(labels)}
-    with asking(f"annotate image {image.reference}"):
+    with google_errors(f"annotate image {image.reference}"):
         project.clients.registry.update_version(
             request={"version": version, "update_mask": field_mask_pb2.FieldMask(paths=["annotations"])}, **WRITE
         )
 
 
-def keep_longer(project: Project, image: ImageName, digest: str, labels: Mapping[str, str]) -> None:
-    """Move the expiry of an image of ours, and of its repository, to the later of its own and that of `labels`.
+def keep_longer(project: Project, image: RegistryImage, digest: str, until: datetime) -> None:
+    """Move the expiry of an image of ours, and of its repository, to `until` where it is earlier.
 
     What is not ours is left as it is.
     """
     registry = project.clients.registry
-    with asking(f"read the labels of {image.reference}"):
+    with google_errors(f"read the labels of {image.reference}"):
         version = registry.get_version(request={"name": image.version_path(digest)}, **READ)
         repository = registry.get_repository(request={"name": image.repository_path}, **READ)
-    if _expires_before(dict(version.annotations), labels):
-        mark_as_ours(project, image, digest, {**version.annotations, _EXPIRES: labels[_EXPIRES]})
-    if _expires_before(dict(repository.labels), labels):
-        longer = {"name": repository.name, "labels": {**repository.labels, _EXPIRES: labels[_EXPIRES]}}
+    annotations, labels = dict(version.annotations), dict(repository.labels)
+    if GOOGLE_TAGS.is_ours(annotations) and (later := GOOGLE_TAGS.later_expiry(annotations, until)):
+        mark_as_ours(project, image, digest, {**annotations, **later})
+    if GOOGLE_TAGS.is_ours(labels) and (later := GOOGLE_TAGS.later_expiry(labels, until)):
+        longer = {"name": repository.name, "labels": {**labels, **later}}
         mask = field_mask_pb2.FieldMask(paths=["labels"])
-        with asking(f"label repository {repository.name}"):
+        with google_errors(f"label repository {repository.name}"):
             registry.update_repository(request={"repository": longer, "update_mask": mask}, **WRITE)
 
 
-def _expires_before(held: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    # The format sorts as text (names.EXPIRES_FORMAT).
-    return held.get(_MANAGED_BY) == OWNER and held.get(_EXPIRES, "") < wanted[_EXPIRES]
-
-
-def streaming_problems(project: Project, image: ImageName, digest: str | None) -> list[str]:
+def streaming_problems(project: Project, image: RegistryImage, digest: str | None) -> list[str]:
     """Return every reason why nodes of the project's region could not stream an image, in sentences."""
     if image.host in {"docker.io", "index.docker.io"}:
         return []
@@ -142,9 +140,9 @@ def streaming_problems(project: Project, image: ImageName, digest: str | None) -
     return problems
 
 
-def _manifest_problems(project: Project, image: ImageName, digest: str | None) -> list[str]:
+def _manifest_problems(project: Project, image: RegistryImage, digest: str | None) -> list[str]:
     name = f"{image.project}/{image.repository}/{image.package}"
-    with asking(f"read the manifest of {image.reference}"):
+    with google_errors(f"read the manifest of {image.reference}"):
         try:
             manifest = project.clients.manifest(image.host, name, digest or image.digest or image.tag or "latest")
         except google.NotFound:
@@ -164,7 +162,7 @@ def _layer_problems(manifest: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def prewarmed(project: Project, image: ImageName, digest: str) -> bool | None:
+def prewarmed(project: Project, image: RegistryImage, digest: str) -> bool | None:
     """Say whether the streaming cache of the region holds an image because it was asked to; None: Google knows of none.
 
     A pull warms the cache too and leaves no mark, so None is not "cold".
@@ -174,7 +172,7 @@ def prewarmed(project: Project, image: ImageName, digest: str) -> bool | None:
     return None if found is None else found.get("state") == "ACTIVE"
 
 
-def prewarming(project: Project, image: ImageName, digest: str) -> dict[str, Any] | None:
+def prewarming(project: Project, image: RegistryImage, digest: str) -> dict[str, Any] | None:
     """Return what Artifact Registry says of an image it was asked to prewarm for the region; None: of none.
 
     {state: CACHING | ACTIVE | FAILED, errorMessage?, expirationTime?, ...}, as artifactregistry v1's PrewarmedArtifact.
@@ -182,7 +180,7 @@ def prewarming(project: Project, image: ImageName, digest: str) -> dict[str, Any
     if image.repository is None:
         return None
     body = {"version": image.version_path(digest), "streamLocation": project.region}
-    with asking(f"ask whether {image.reference} is prewarmed"):
+    with google_errors(f"ask whether {image.reference} is prewarmed"):
         try:
             found = project.clients.registry_call("POST", f"{image.repository_path}:checkPrewarmedArtifact", body)
         except google.NotFound:

@@ -11,24 +11,20 @@ from typing import Any, Final
 
 from google.api_core import exceptions as google
 
-from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, OWNER, label_keys_for_google
+from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, OWNER
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.base import Owned
-from airflow_llm_provisioning.gateways.clouds.gke.build import ACTIVE, build_tags, read_build_tags
+from airflow_llm_provisioning.gateways.clouds.gke.build import ACTIVE
 from airflow_llm_provisioning.gateways.clouds.gke.clients import READ, WRITE
-from airflow_llm_provisioning.gateways.clouds.gke.errors import asking
-from airflow_llm_provisioning.gateways.clouds.gke.images import ImageName
+from airflow_llm_provisioning.gateways.clouds.gke.errors import google_errors
+from airflow_llm_provisioning.gateways.clouds.gke.images import RegistryImage
 from airflow_llm_provisioning.gateways.clouds.gke.steps import Project
+from airflow_llm_provisioning.gateways.clouds.gke.tags import GOOGLE_TAGS, build_tags, read_build_tags
 
-_MARK: Final = label_keys_for_google({LABEL_MANAGED_BY: OWNER})
-
-
-def is_ours(labels: Mapping[str, str]) -> bool:
-    """Say whether labels carry our mark."""
-    return all(labels.get(key) == value for key, value in _MARK.items())
+_MARK: Final = GOOGLE_TAGS.spell({LABEL_MANAGED_BY: OWNER})
 
 
-class Belongings:
+class OwnedResources:
     """What this package made in one project and location."""
 
     def __init__(self, project: Project) -> None:
@@ -39,13 +35,18 @@ class Belongings:
         builds = self._builds()
         running = [_owned_build(self._project, b) for b in builds if b.status.name in ACTIVE]
         repositories = self._repositories()
-        images = {owned.identity: owned for r in repositories for owned in self._images(r.name) if is_ours(owned.tags)}
+        images = {
+            owned.identity: owned
+            for r in repositories
+            for owned in self._images(r.name)
+            if GOOGLE_TAGS.is_ours(owned.tags)
+        }
         for owned in self._pushed_by(builds):
             images.setdefault(owned.identity, owned)
         ours = [
-            Owned("repository", r.name, dict(r.labels), _at(r.create_time))
+            Owned("repository", r.name, GOOGLE_TAGS.read(r.labels), _at(r.create_time))
             for r in repositories
-            if is_ours(dict(r.labels))
+            if GOOGLE_TAGS.is_ours(dict(r.labels))
         ]
         return [*running, *images.values(), *ours, *self._pools()]
 
@@ -62,51 +63,49 @@ class Belongings:
             raise ConfigurationError(
                 f"Nothing of kind {owned.kind!r} is ever made on GKE ({owned.identity})."
             ) from None
-        with asking(f"delete {owned.kind} {owned.identity}"), suppress(google.NotFound):
+        with google_errors(f"delete {owned.kind} {owned.identity}"), suppress(google.NotFound):
             delete(owned.identity)
-        for entry in self._project.ledger.open_entries(self._project.place):
-            if entry.kind == owned.kind and owned.identity in {entry.identity, entry.name}:
-                self._project.ledger.gone(entry.entry_id)
+        self._project.entries.gone(owned.kind, identity=owned.identity)
 
     def _builds(self) -> list[Any]:
         mark = build_tags(_MARK)[0]
         request = {"parent": self._project.build_path, "filter": f'tags="{mark}"'}
         if self._project.build_location == "global":
             request["project_id"] = self._project.name
-        with asking(f"list builds in {self._project.build_path}"):
+        with google_errors(f"list builds in {self._project.build_path}"):
             return [b for b in self._project.clients.builds.list_builds(request=request, **READ) if mark in b.tags]
 
     def _repositories(self) -> list[Any]:
         parent = self._project.registry_path
-        with asking(f"list repositories in {parent}"):
+        with google_errors(f"list repositories in {parent}"):
             listed = self._project.clients.registry.list_repositories(request={"parent": parent}, **READ)
             return [r for r in listed if r.format_.name == "DOCKER" and r.mode.name != "VIRTUAL_REPOSITORY"]
 
     def _images(self, repository: str) -> Iterable[Owned]:
         """Give a repository's images; what is gone since the list that named it was made holds none."""
         registry = self._project.clients.registry
-        with asking(f"list images in {repository}"):
+        with google_errors(f"list images in {repository}"):
             for package in _in(repository, registry.list_packages):
                 for version in _in(package.name, registry.list_versions):
-                    yield Owned("image", version.name, dict(version.annotations), _at(version.create_time))
+                    yield Owned("image", version.name, GOOGLE_TAGS.read(version.annotations), _at(version.create_time))
 
     def _pushed_by(self, builds: list[Any]) -> Iterable[Owned]:
         for build in builds:
             for made in build.results.images:
-                name = ImageName.parse(made.name).version_path(made.digest)
-                with asking(f"look up {made.name}"):
+                name = RegistryImage.parse(made.name).version_path(made.digest)
+                with google_errors(f"look up {made.name}"):
                     try:
                         version = self._project.clients.registry.get_version(request={"name": name}, **READ)
                     except google.NotFound:
                         continue
                 # Somebody else's mark on the same bytes would be an annotation; ours alone or none at all is ours.
                 tags = dict(version.annotations) or read_build_tags(build.tags)
-                if is_ours(tags):
-                    yield Owned("image", name, tags, _at(version.create_time))
+                if GOOGLE_TAGS.is_ours(tags):
+                    yield Owned("image", name, GOOGLE_TAGS.read(tags), _at(version.create_time))
 
     def _pools(self) -> list[Owned]:
         parent = self._project.path
-        with asking(f"list clusters in {parent}"):
+        with google_errors(f"list clusters in {parent}"):
             listed = self._project.clients.container.list_clusters(request={"parent": parent}, **READ)
         if listed.missing_zones:
             raise CloudError(
@@ -114,15 +113,19 @@ class Belongings:
                 "would be incomplete; try again later."
             )
         return [
-            Owned("node_pool", f"{parent}/clusters/{c.name}/nodePools/{p.name}", dict(p.config.resource_labels))
+            Owned(
+                "node_pool",
+                f"{parent}/clusters/{c.name}/nodePools/{p.name}",
+                GOOGLE_TAGS.read(p.config.resource_labels),
+            )
             for c in listed.clusters
             for p in c.node_pools
-            if is_ours(dict(p.config.resource_labels))
+            if GOOGLE_TAGS.is_ours(dict(p.config.resource_labels))
         ]
 
     def _refuse(self, identity: str, labels: Mapping[str, str]) -> None:
-        if not is_ours(labels):
-            raise CloudError(f"{identity} does not carry our mark ({OWNER}): it is somebody else's and stays.")
+        if not GOOGLE_TAGS.is_ours(labels):
+            raise CloudError(f"{identity} does not carry our mark ({OWNER}): it belongs to another owner and stays.")
 
     def _delete_build(self, identity: str) -> None:
         project = self._project
@@ -141,7 +144,7 @@ class Belongings:
 
     def _builders_tags(self, identity: str) -> dict[str, str]:
         for build in self._builds():
-            if identity in {ImageName.parse(made.name).version_path(made.digest) for made in build.results.images}:
+            if identity in {RegistryImage.parse(made.name).version_path(made.digest) for made in build.results.images}:
                 return read_build_tags(build.tags)
         return {}
 
@@ -149,7 +152,9 @@ class Belongings:
         registry = self._project.clients.registry
         self._refuse(identity, dict(registry.get_repository(request={"name": identity}, **READ).labels))
         built = {owned.identity for owned in self._pushed_by(self._builds())}
-        foreign = [o.identity for o in self._images(identity) if not is_ours(o.tags) and o.identity not in built]
+        foreign = [
+            o.identity for o in self._images(identity) if not GOOGLE_TAGS.is_ours(o.tags) and o.identity not in built
+        ]
         if foreign:
             raise CloudError(
                 f"Repository {identity} is ours but holds images that are not ({foreign[0]}, ...): it stays."
@@ -166,7 +171,7 @@ class Belongings:
 
 def _owned_build(project: Project, build: Any) -> Owned:
     identity = f"{project.build_path}/builds/{build.id}"
-    return Owned("build", identity, read_build_tags(build.tags), _at(build.create_time))
+    return Owned("build", identity, GOOGLE_TAGS.read(read_build_tags(build.tags)), _at(build.create_time))
 
 
 def _in(parent: str, listing: Callable[..., Iterable[Any]]) -> list[Any]:

@@ -5,35 +5,24 @@ A pool that exists is reused only when it is ours and of the same content; anoth
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 from typing import Any, Final
 
 from google.api_core import exceptions as google
 
-from airflow_llm_provisioning.core.names import (
-    LABEL_CONTENT,
-    LABEL_MANAGED_BY,
-    OWNER,
-    fingerprint,
-    label_keys_for_google,
-    preparation_tags,
-)
+from airflow_llm_provisioning.core.names import LABEL_CONTENT, fingerprint
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
+from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.gke.clients import READ, WRITE
 from airflow_llm_provisioning.gateways.clouds.gke.clusters import PoolView, pool_view, read_cluster
-from airflow_llm_provisioning.gateways.clouds.gke.errors import asking
+from airflow_llm_provisioning.gateways.clouds.gke.errors import google_errors
 from airflow_llm_provisioning.gateways.clouds.gke.services import api_problems
-from airflow_llm_provisioning.gateways.clouds.gke.steps import Change, Project, State, advance, seconds_since
+from airflow_llm_provisioning.gateways.clouds.gke.steps import Change, Project, State, step_of
+from airflow_llm_provisioning.gateways.clouds.gke.tags import GOOGLE_TAGS
+from airflow_llm_provisioning.gateways.clouds.gpus import google_accelerators
+from airflow_llm_provisioning.gateways.clouds.tags import preparation_tags_of
+from airflow_llm_provisioning.gateways.clouds.verbs import Look, Outcome, Step, Verb, done, keep_until, raise_problems
 
-# GKE's names of the GPUs, and the machine family each comes with: cloud.google.com/compute/docs/gpus
-ACCELERATORS: Final[Mapping[str, tuple[str, str]]] = {
-    "L4": ("nvidia-l4", "g2-"),
-    "T4": ("nvidia-tesla-t4", "n1-"),
-    "A100": ("nvidia-tesla-a100", "a2-highgpu"),
-    "A100-80GB": ("nvidia-a100-80gb", "a2-ultragpu"),
-    "H100": ("nvidia-h100-80gb", "a3-highgpu"),
-}
+ACCELERATORS: Final = google_accelerators()
 _EFFECTS: Final = {
     "NoSchedule": "NO_SCHEDULE",
     "PreferNoSchedule": "PREFER_NO_SCHEDULE",
@@ -44,20 +33,24 @@ _KNOWN: Final = frozenset(
     {"name", "machine_type", "gpu_sku", "gpu_count", "min_nodes", "max_nodes", "labels", "taints", "streaming"}
     | {"image_type", "disk_gib", "disk_type", "node_service_account", "driver_version", "zones", "spot"}
 )
-_MANAGED_BY: Final = next(iter(label_keys_for_google({LABEL_MANAGED_BY: OWNER})))
-_CONTENT: Final = next(iter(label_keys_for_google({LABEL_CONTENT: ""})))
 
 
-class NodePoolSetUp:
+class NodePoolSetUp(Verb):
     """The verb `set_up_node_pool`."""
 
-    deadline_s = 2400.0
+    name = "set_up_node_pool"
+    limit_s = 2400.0
 
     def __init__(self, project: Project) -> None:
         self._project = project
 
-    def start(self, request: Mapping[str, Any]) -> Operation:
+    def problems(self, request: Mapping[str, Any]) -> Sequence[str]:
+        """Return what is missing of the request."""
+        return [f"`{key}` is missing" for key in ("pool", "cluster") if not request.get(key)]
+
+    def begin(self, operation: Operation) -> Look:
         """Check the pool's description, its name and the cluster; write down what will be created."""
+        request = operation.request
         pool, cluster = request["pool"], read_cluster(self._project, str(request["cluster"]))
         problems = [*pool_problems(pool), *api_problems(self._project, ("container.googleapis.com",))]
         if cluster.autopilot:
@@ -65,20 +58,12 @@ class NodePoolSetUp:
         existing = cluster.pools.get(str(pool.get("name")))
         if existing is not None:
             problems += _occupied(existing, pool)
-        if problems:
-            raise ConfigurationError(
-                f"Node pool {pool.get('name')!r} of cluster {cluster.name} cannot be set up: {'; '.join(problems)}."
-            )
-        now = self._project.clock()
-        expires_at = (now + timedelta(days=float(request.get("keep_days", 30)))).isoformat()
-        operation = Operation("set_up_node_pool", dict(request)).at(
-            "starting", started_at=now.isoformat(), expires_at=expires_at, found=existing is not None
-        )
+        raise_problems(f"Node pool {pool.get('name')!r} of cluster {cluster.name}", problems)
         if existing is None:
             self._intend(operation)
-        return operation
+        return done(found=existing is not None)
 
-    def step(self, operation: Operation) -> Operation:
+    def steps(self, operation: Operation) -> Sequence[Step]:
         """Create the pool, wait for it."""
         name, cluster = operation.request["pool"]["name"], operation.request["cluster"]
         change = Change(
@@ -88,59 +73,57 @@ class NodePoolSetUp:
             lambda: self._create(operation),
             self._path(operation),
         )
-        operation, ready = advance(self._project, operation, [change])
-        if not ready:
-            return operation
-        reused = bool(operation.progress["found"])
-        if not reused:
-            self._project.ledger.created(self._intend(operation), self._path(operation))
-        empty = not operation.request["pool"].get("min_nodes")
-        return operation.succeeded(
-            pool=name,
-            reused=reused,
-            seconds=round(seconds_since(self._project, operation.progress["started_at"]), 3),
-            price_usd=0.0 if empty else None,
-            price_basis="a pool without nodes costs nothing" if empty else "its nodes run on; their price is not here",
-            phases=dict(operation.progress.get("phases") or {}),
-        )
+        return (step_of(self._project, change), Step("noting the pool", self._noted, timed=False))
 
-    def clean(self, operation: Operation) -> bool:
+    def _noted(self, operation: Operation) -> Look:
+        if not operation.progress["found"]:
+            self._project.entries.created(self._intend(operation), self._path(operation))
+        return done()
+
+    def outcome(self, operation: Operation, seconds: float) -> Outcome:
+        """Return the pool's name; without nodes it costs nothing."""
+        pool = operation.request["pool"]
+        empty = not pool.get("min_nodes")
+        basis = "a pool without nodes costs nothing" if empty else "its nodes run on; their price is not here"
+        return Outcome({"pool": pool["name"]}, bool(operation.progress["found"]), 0.0 if empty else None, basis)
+
+    def clean_up(self, operation: Operation) -> Sequence[str]:
         """Delete the pool that a failed create left; wait until it is gone."""
         if operation.progress["found"]:
-            return True
+            return []
         pool = self._get(operation)
-        if pool is None or pool.labels.get(_MANAGED_BY) != OWNER:
-            self._project.ledger.gone(self._intend(operation))
-            return True
+        if pool is None or not GOOGLE_TAGS.is_ours(pool.labels):
+            self._project.entries.gone("node_pool", name=self._path(operation))
+            return []
         if pool.status != "STOPPING":
-            with asking(f"delete node pool {pool.name}"):
-                try:
-                    self._project.clients.container.delete_node_pool(request={"name": self._path(operation)}, **WRITE)
-                except google.NotFound:
-                    return False
-                except google.BadRequest as error:
-                    if "incompatible operation" not in str(error):
-                        raise
-        return False
+            self._delete(operation)
+        return [f"node pool {pool.name}"]
+
+    def _delete(self, operation: Operation) -> None:
+        path = self._path(operation)
+        with google_errors(f"delete node pool {path.rpartition('/')[2]}"):
+            try:
+                self._project.clients.container.delete_node_pool(request={"name": path}, **WRITE)
+            except google.NotFound:
+                return
+            except google.BadRequest as error:
+                if "incompatible operation" not in str(error):
+                    raise
 
     def _path(self, operation: Operation) -> str:
         request = operation.request
         return f"{self._project.path}/clusters/{request['cluster']}/nodePools/{request['pool']['name']}"
 
     def _intend(self, operation: Operation) -> str:
-        expires_at = datetime.fromisoformat(operation.progress["expires_at"])
-        return self._project.ledger.intend(
-            "node_pool", self._path(operation), self._project.place, self._labels(operation), expires_at
-        )
+        path = self._path(operation)
+        return self._project.entries.intend("node_pool", path, self._labels(operation), keep_until(operation))
 
     def _labels(self, operation: Operation) -> dict[str, str]:
-        expires_at = datetime.fromisoformat(operation.progress["expires_at"])
-        content = fingerprint(operation.request["pool"])
-        return label_keys_for_google(preparation_tags(content, expires_at, operation.request.get("target")))
+        return GOOGLE_TAGS.spell(preparation_tags_of(operation, fingerprint(operation.request["pool"])))
 
     def _get(self, operation: Operation) -> PoolView | None:
         path = self._path(operation)
-        with asking(f"read node pool {path}"):
+        with google_errors(f"read node pool {path}"):
             try:
                 return pool_view(self._project.clients.container.get_node_pool(request={"name": path}, **READ))
             except google.NotFound:
@@ -161,7 +144,7 @@ class NodePoolSetUp:
         begun = self._project.clients.container.create_node_pool(
             request={"parent": cluster, "node_pool": body}, **WRITE
         )
-        self._project.ledger.created(entry, self._path(operation))
+        self._project.entries.created(entry, self._path(operation))
         return {"kind": "container", "name": begun.name}
 
 
@@ -192,8 +175,9 @@ def pool_problems(pool: Mapping[str, Any]) -> list[str]:
 
 
 def pool_body(pool: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
-    """Return the container v1 NodePool of a description. Limits count all zones together, so a regional cluster
-    does not triple them.
+    """Return the container v1 NodePool of a description.
+
+    Limits count all zones together, so a regional cluster does not triple them.
     """
     config: dict[str, Any] = {
         "machine_type": pool["machine_type"],
@@ -242,8 +226,8 @@ def _taints(pool: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def _occupied(existing: PoolView, pool: Mapping[str, Any]) -> list[str]:
-    if existing.labels.get(_MANAGED_BY) != OWNER:
+    if not GOOGLE_TAGS.is_ours(existing.labels):
         return ["a pool of that name exists and is not ours (its resource labels lack our mark): take another name"]
-    if existing.labels.get(_CONTENT) != fingerprint(pool):
+    if existing.labels.get(GOOGLE_TAGS.key(LABEL_CONTENT)) != fingerprint(pool):
         return ["a pool of that name is ours but was made from another description: delete it or take another name"]
     return []

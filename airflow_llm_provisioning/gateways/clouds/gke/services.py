@@ -5,21 +5,22 @@ from typing import Final
 
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.gke.clients import READ, WRITE
-from airflow_llm_provisioning.gateways.clouds.gke.errors import TransientCloudError, asking
+from airflow_llm_provisioning.gateways.clouds.gke.errors import google_errors
 from airflow_llm_provisioning.gateways.clouds.gke.steps import Change, Project, State
+from airflow_llm_provisioning.gateways.clouds.verbs import TransientError
 
 STREAMING_API: Final = "containerfilesystem.googleapis.com"
 
 
 def api_problems(project: Project, services: Sequence[str]) -> list[str]:
-    """Return a sentence for every API that is off; nothing where the account may not look (the calls will say)."""
+    """Return a sentence for every API that is off; nothing where the account may not look."""
     names = [f"projects/{project.name}/services/{service}" for service in services]
     try:
-        with asking(f"list the enabled APIs of project {project.name}"):
+        with google_errors(f"list the enabled APIs of project {project.name}"):
             answer = project.clients.services.batch_get_services(
                 request={"parent": f"projects/{project.name}", "names": names}, **READ
             )
-    except TransientCloudError:
+    except TransientError:
         raise
     except CloudError:
         return []
@@ -30,7 +31,7 @@ def api_problems(project: Project, services: Sequence[str]) -> list[str]:
 def streaming_api_state(project: Project) -> State:
     """Say whether the Container File System API is on."""
     name = f"projects/{project.name}/services/{STREAMING_API}"
-    with asking(f"read the state of API {STREAMING_API} in project {project.name}"):
+    with google_errors(f"read the state of API {STREAMING_API} in project {project.name}"):
         found = project.clients.services.get_service(request={"name": name}, **READ)
     return "done" if found.state.name == "ENABLED" else "absent"
 

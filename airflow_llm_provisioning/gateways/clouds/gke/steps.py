@@ -1,22 +1,24 @@
-"""How every verb of this cloud goes forward: changes that are looked at first, begun once, and waited for by looking.
+"""Google's long-running changes as steps: looked at first, begun once, and waited for by looking.
 
-A change is found by the state of its object, so a new life that knows only the first Operation continues: what is done
-is skipped, what runs is adopted, what is absent is begun. Google's own operation waiters are not used: the official
-hook's reports an operation that ended with an error as success (google provider 22.8, GKEHook.wait_for_operation).
+A change is found by the state of its object, so a new process that knows only the first Operation continues: what is
+done is skipped, what runs is adopted, what is absent is begun. Google's own operation waiters are not used: the
+official hook reports an operation that ended with an error as success (google provider 22.8,
+GKEHook.wait_for_operation).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from google.api_core import exceptions as google
 
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.gke.clients import READ, GoogleClients
-from airflow_llm_provisioning.gateways.clouds.gke.errors import advice, asking
-from airflow_llm_provisioning.gateways.ledger import Ledger
+from airflow_llm_provisioning.gateways.clouds.gke.errors import advice, google_errors
+from airflow_llm_provisioning.gateways.clouds.verbs import Look, Step, done, not_yet
+from airflow_llm_provisioning.gateways.ledger import LedgerEntries
 
 # How long an object may lag behind an operation that ended, or whose name Google no longer knows.
 SETTLE_S: Final = 300.0
@@ -35,7 +37,7 @@ class Project:
     clients: GoogleClients
     name: str
     location: str
-    ledger: Ledger
+    entries: LedgerEntries
     clock: Callable[[], datetime]
     build_location: str = "global"
 
@@ -60,29 +62,6 @@ class Project:
         """The builds' parent."""
         return f"projects/{self.name}/locations/{self.build_location}"
 
-    @property
-    def place(self) -> str:
-        """Where the ledger says things are."""
-        return f"cloud:gke/{self.name}/{self.location}"
-
-
-class Procedure(Protocol):
-    """One verb. `deadline_s` counts from the start; `clean` gets as long again as `SETTLE_S` times three."""
-
-    deadline_s: float
-
-    def start(self, request: Mapping[str, Any]) -> Operation:
-        """Check everything that can be known and return the first operation."""
-        ...
-
-    def step(self, operation: Operation) -> Operation:
-        """Look once and do what is due."""
-        ...
-
-    def clean(self, operation: Operation) -> bool:
-        """Delete what a failed operation left; True when nothing is left."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -98,84 +77,77 @@ class Change:
     target: str | None = None
 
 
-def advance(project: Project, operation: Operation, changes: Sequence[Change]) -> tuple[Operation, bool]:
-    """Take the changes in order as far as they go at this look; True when all are so."""
-    for change in changes:
-        operation, settled = _settle(project, operation, change)
-        if not settled:
-            return operation, False
-    return operation, True
+def step_of(project: Project, change: Change) -> Step:
+    """Return the step that makes a change so. Its phase is counted from where it was begun here, not from the look."""
+    return Step(change.key, lambda operation: _settle(project, operation, change), timed=False)
 
 
-def seconds_since(project: Project, started_at: str) -> float:
+def seconds_since(project: Project, instant: str) -> float:
     """Return the seconds since an instant of an operation's progress."""
-    return (project.clock() - datetime.fromisoformat(started_at)).total_seconds()
+    return (project.clock() - datetime.fromisoformat(instant)).total_seconds()
 
 
-def _settle(project: Project, operation: Operation, change: Change) -> tuple[Operation, bool]:
+def _settle(project: Project, operation: Operation, change: Change) -> Look:
     marks = dict(operation.progress.get(change.key) or {})
-    if marks.get("settled"):
-        return operation, True
     if marks.get("operation") and not marks.get("ended_at"):
         if not _ended(project, marks["operation"], change):
-            return operation, False
+            return not_yet(change.words)
         marks["ended_at"] = project.clock().isoformat()
-        operation = operation.at(operation.step, **{change.key: marks})
     state = change.state()
     if state == "done":
-        return _settled(project, operation, change, marks), True
+        return done(phases=_phases(project, operation, change, marks), **{change.key: marks})
     if marks.get("ended_at"):
-        return _lagging(project, operation, change, marks), False
+        return _lagging(project, change, marks)
     if state == "pending":
-        return operation.at(f"{change.words}: under way"), False
-    return _begin(project, operation, change), False
+        return not_yet(f"{change.words}: under way")
+    return _begin(project, change)
 
 
-def _settled(project: Project, operation: Operation, change: Change, marks: Mapping[str, Any]) -> Operation:
+def _phases(project: Project, operation: Operation, change: Change, marks: Mapping[str, Any]) -> dict[str, float]:
     phases = dict(operation.progress.get("phases") or {})
     if marks.get("begun_at"):
         phases[change.key] = round(seconds_since(project, marks["begun_at"]), 3)
-    return operation.at(operation.step, phases=phases, **{change.key: {**marks, "settled": True}})
+    return phases
 
 
-def _lagging(project: Project, operation: Operation, change: Change, marks: Mapping[str, Any]) -> Operation:
+def _lagging(project: Project, change: Change, marks: Mapping[str, Any]) -> Look:
     if seconds_since(project, marks["ended_at"]) > SETTLE_S:
         raise CloudError(
             f"Could not {change.words}: Google's operation {marks['operation']['name']} is over or no longer known, "
             f"and {SETTLE_S:.0f} s later its object is still not so. See the project's activity log and start again."
         )
-    return operation
+    return not_yet(change.words, **{change.key: marks})
 
 
-def _begin(project: Project, operation: Operation, change: Change) -> Operation:
+def _begin(project: Project, change: Change) -> Look:
     now = project.clock().isoformat()
     busy = _running_on(project, change.target) if change.target else None
     if busy is not None and busy["target"] == change.target:
         adopted = {"operation": {"kind": "container", "name": busy["name"]}, "begun_at": now}
-        return operation.at(f"{change.words}: under way", **{change.key: adopted})
+        return not_yet(f"{change.words}: under way", **{change.key: adopted})
     if busy is not None:
-        return operation.at(f"{change.words}: waiting for {busy['name']} on the same cluster")
+        return not_yet(f"{change.words}: waiting for {busy['name']} on the same cluster")
     if change.target and change.state() != "absent":
         # An operation that ran at the first look had ended at the second: the next look settles it.
-        return operation
-    with asking(change.words):
+        return not_yet(change.words)
+    with google_errors(change.words):
         try:
             begun = change.begin()
         except google.Conflict:
-            # It came to be between looking and asking, or an earlier life's request is answered only now.
-            return operation
+            # It came to be between looking and asking, or an earlier process's request is answered only now.
+            return not_yet(change.words)
         except google.BadRequest as error:
             if "incompatible operation" not in str(error):
                 raise
-            return operation.at(f"{change.words}: waiting for another operation on the same cluster")
+            return not_yet(f"{change.words}: waiting for another operation on the same cluster")
     marks = {"operation": dict(begun) if begun else None, "begun_at": now}
-    return operation.at(change.words, **{change.key: marks})
+    return not_yet(change.words, **{change.key: marks})
 
 
 def _running_on(project: Project, target: str) -> dict[str, str] | None:
     """Return the unfinished operation on the cluster of `target`: {"name", "target"}."""
     cluster = target.partition("/nodePools/")[0]
-    with asking(f"list the operations in {project.path}"):
+    with google_errors(f"list the operations in {project.path}"):
         listed = project.clients.container.list_operations(request={"parent": project.path}, **READ)
     for found in listed.operations:
         # Links name the project by number or name; what follows the location is the same.
@@ -189,14 +161,14 @@ def _running_on(project: Project, target: str) -> dict[str, str] | None:
 def _ended(project: Project, begun: Mapping[str, str], change: Change) -> bool:
     """Say whether an operation is over or unknown; raise CloudError when it ended with an error."""
     try:
-        with asking(f"look at operation {begun['name']}"):
+        with google_errors(f"look at operation {begun['name']}"):
             try:
                 error = _LOOKS[begun["kind"]](project, begun["name"])
             except google.NotFound:
                 return True
     except _StillRunningError:
         return False
-    # An earlier life's create was still under way and came first: what was wanted exists.
+    # The create of an earlier process was still under way and came first: what was wanted exists.
     if error is not None and error[0] != _ALREADY_EXISTS:
         status, message = error
         text = message if message.endswith(".") else f"{message}."

@@ -11,16 +11,25 @@ from typing import Any, Final
 from google.api_core import exceptions as google
 
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
+from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.gke.clients import READ, WRITE
 from airflow_llm_provisioning.gateways.clouds.gke.clusters import ClusterView, read_cluster
-from airflow_llm_provisioning.gateways.clouds.gke.errors import TransientCloudError, asking
-from airflow_llm_provisioning.gateways.clouds.gke.images import ImageName, prewarmed, prewarming, streaming_problems
+from airflow_llm_provisioning.gateways.clouds.gke.errors import google_errors
+from airflow_llm_provisioning.gateways.clouds.gke.images import RegistryImage, prewarmed, prewarming, streaming_problems
 from airflow_llm_provisioning.gateways.clouds.gke.services import api_problems, streaming_api, streaming_api_state
-from airflow_llm_provisioning.gateways.clouds.gke.steps import Change, Project, State, advance, seconds_since
+from airflow_llm_provisioning.gateways.clouds.gke.steps import Change, Project, State, step_of
+from airflow_llm_provisioning.gateways.clouds.verbs import (
+    Look,
+    Outcome,
+    Step,
+    TransientError,
+    Verb,
+    done,
+    raise_problems,
+)
 
-# Roles that let a node pull and stream; any of a row will do. image-streaming page, "requirements": a node service
-# account of one's own needs both.
+# Roles that let a node pull and stream; one of each set is enough. image-streaming page, "requirements": a node service
+# account that the user made needs both.
 _PULL_ROLES: Final = frozenset(
     f"roles/{role}"
     for role in (
@@ -44,17 +53,23 @@ _STREAM_ROLES: Final = frozenset(
 )
 
 
-class Streaming:
+class Streaming(Verb):
     """The verb `enable_streaming`."""
 
-    deadline_s = 3600.0
+    name = "enable_streaming"
+    limit_s = 3600.0
 
     def __init__(self, project: Project) -> None:
         self._project = project
 
-    def start(self, request: Mapping[str, Any]) -> Operation:
+    def problems(self, request: Mapping[str, Any]) -> Sequence[str]:
+        """Return what is missing of the request."""
+        return [f"`{key}` is missing" for key in ("image", "cluster") if not request.get(key)]
+
+    def begin(self, operation: Operation) -> Look:
         """Check image, cluster, pools, roles and APIs, all at once. Nothing here costs anything."""
-        image = ImageName.parse(str(request["image"]))
+        request = operation.request
+        image = RegistryImage.parse(str(request["image"]))
         problems = api_problems(self._project, ("container.googleapis.com",))
         problems += streaming_problems(self._project, image, request.get("digest"))
         cluster = read_cluster(self._project, str(request["cluster"]))
@@ -65,44 +80,41 @@ class Streaming:
             # Luna's nodes run as an account that no pool of today shows.
             accounts |= {str(request["node_service_account"])} if request.get("node_service_account") else set()
             problems += self._role_problems(sorted(accounts), image)
-        if problems:
-            raise ConfigurationError(
-                f"Image streaming cannot work on cluster {cluster.name} for {image.reference}: {'; '.join(problems)}."
-            )
+        raise_problems(f"Image streaming on cluster {cluster.name} for {image.reference}", problems)
         needed = [] if streaming_api_state(self._project) == "done" else ["api"]
         needed += [change.key for change in self._settings(request) if change.state() != "done"]
-        return Operation("enable_streaming", dict(request), step="starting").at(
-            "starting", started_at=self._project.clock().isoformat(), needed=needed
-        )
+        return done(needed=needed)
 
-    def step(self, operation: Operation) -> Operation:
+    def steps(self, operation: Operation) -> Sequence[Step]:
         """API first: a node made before it is on would not stream."""
         request = operation.request
         changes = [streaming_api(self._project), *self._settings(request)]
         if request.get("prewarm"):
             changes.append(self._prewarm(request))
-        operation, ready = advance(self._project, operation, changes)
-        if not ready:
-            return operation
-        pools = request.get("pools")
-        return operation.succeeded(
-            enabled=[f"pool {name}" for name in pools] if pools else [f"cluster {request['cluster']}"],
-            reused=not operation.progress["needed"],
-            warm_needed=self.warm_needed(str(request["image"]), request.get("digest")),
-            region=self._project.region,
-            seconds=round(seconds_since(self._project, operation.progress["started_at"]), 3),
-            price_usd=0.0,
-            price_basis="Google charges nothing for the setting; the node of a warming pull is priced where it runs",
-            phases=dict(operation.progress.get("phases") or {}),
-        )
+        return [*(step_of(self._project, change) for change in changes), Step("checking", self._checked, timed=False)]
 
-    def clean(self, operation: Operation) -> bool:
+    def _checked(self, operation: Operation) -> Look:
+        request = operation.request
+        return done(warm_needed=self.warm_needed(str(request["image"]), request.get("digest")))
+
+    def outcome(self, operation: Operation, seconds: float) -> Outcome:
+        """Return what streams now, and whether the region's cache must still be warmed."""
+        request, pools = operation.request, operation.request.get("pools")
+        made = {
+            "enabled": [f"pool {name}" for name in pools] if pools else [f"cluster {request['cluster']}"],
+            "warm_needed": operation.progress["warm_needed"],
+            "region": self._project.region,
+        }
+        basis = "Google charges nothing for the setting; the node of a warming pull is priced where it runs"
+        return Outcome(made, not operation.progress["needed"], 0.0, basis)
+
+    def clean_up(self, operation: Operation) -> Sequence[str]:
         """Nothing temporary is made: settings that were reached stay, they cost nothing."""
-        return True
+        return []
 
     def warm_needed(self, reference: str, digest: str | None) -> bool:
         """Say whether one pull is still needed: not only where Google says that its cache holds the image."""
-        image = ImageName.parse(reference)
+        image = RegistryImage.parse(reference)
         if digest is None:
             return True
         try:
@@ -150,7 +162,7 @@ class Streaming:
 
         Without `prewarm_days` Google forgets the image after three days (PrewarmArtifactRequest.retentionDays).
         """
-        image, digest = ImageName.parse(str(request["image"])), str(request["digest"])
+        image, digest = RegistryImage.parse(str(request["image"])), str(request["digest"])
 
         def state() -> State:
             found = prewarming(self._project, image, digest)
@@ -171,8 +183,8 @@ class Streaming:
 
         return Change("prewarm", f"prewarm image {image.reference} in {self._project.region}", state, begin)
 
-    def _role_problems(self, accounts: Sequence[str], image: ImageName) -> list[str]:
-        """Return what the project's policy lacks for node accounts of one's own; nothing where it cannot be read.
+    def _role_problems(self, accounts: Sequence[str], image: RegistryImage) -> list[str]:
+        """Return what the project's policy lacks for node accounts of the user's; nothing where it cannot be read.
 
         Roles given through a group, a folder or a custom role cannot be seen here: `assume: ["node_roles"]` in the
         request skips this check.
@@ -180,11 +192,11 @@ class Streaming:
         if not accounts or image.project is None:
             return []
         try:
-            with asking(f"read the IAM policy of project {image.project}"):
+            with google_errors(f"read the IAM policy of project {image.project}"):
                 policy = self._project.clients.projects.get_iam_policy(
                     request={"resource": f"projects/{image.project}"}, **READ
                 )
-        except TransientCloudError:
+        except TransientError:
             raise
         except (CloudError, google.GoogleAPICallError):
             return []

@@ -6,7 +6,7 @@ from typing import Any
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.base import Evidence
 from airflow_llm_provisioning.gateways.clouds.gke.clusters import ClusterView, read_cluster
-from airflow_llm_provisioning.gateways.clouds.gke.images import ImageName, prewarmed
+from airflow_llm_provisioning.gateways.clouds.gke.images import RegistryImage, prewarmed
 from airflow_llm_provisioning.gateways.clouds.gke.services import STREAMING_API, streaming_api_state
 from airflow_llm_provisioning.gateways.clouds.gke.steps import Project
 
@@ -49,7 +49,7 @@ def _enabled(project: Project, claim: str, facts: Mapping[str, Any]) -> Evidence
 
 
 def _pools_of(facts: Mapping[str, Any], cluster: ClusterView) -> list[str]:
-    """Return the cluster's pools that the trial's nodes name; nodes of nobody's pool follow the cluster's setting."""
+    """Return the cluster's pools that the trial's nodes name; nodes without a pool follow the cluster's setting."""
     named = {labels.get(POOL_LABEL, "") for _, labels in map(_node, facts.get("nodes") or ())}
     return sorted(named & set(cluster.pools)) if named <= set(cluster.pools) else []
 
@@ -69,7 +69,7 @@ def _streamed(project: Project, claim: str, facts: Mapping[str, Any]) -> Evidenc
 
 def _warm(project: Project, claim: str, facts: Mapping[str, Any]) -> Evidence:
     source = "artifactregistry.repositories.checkPrewarmedArtifact"
-    image, digest = ImageName.parse(str(facts.get("image", ""))), facts.get("digest")
+    image, digest = RegistryImage.parse(str(facts.get("image", ""))), facts.get("digest")
     if digest and prewarmed(project, image, str(digest)):
         return Evidence(claim, True, f"Google's cache in {project.region} holds {digest}.", source)
     return Evidence(claim, None, "Not prewarmed on request; whether a pull warmed it, Google does not say.", source)

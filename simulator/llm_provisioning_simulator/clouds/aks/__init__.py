@@ -16,13 +16,14 @@ from llm_provisioning_simulator.clouds.aks.data_plane import DataPlane
 from llm_provisioning_simulator.clouds.aks.http import (
     AzureError,
     Call,
-    Faults,
     Handler,
     LongOperations,
+    Shared,
     endpoint,
 )
 from llm_provisioning_simulator.clouds.aks.roles import RoleAssignments
 from llm_provisioning_simulator.clouds.aks.tasks import RegistriesAndTasks, Registry
+from llm_provisioning_simulator.clouds.operations import CallFaults
 from llm_provisioning_simulator.loopback import Loopback
 from llm_provisioning_simulator.world import World
 
@@ -41,7 +42,7 @@ DURATIONS_S: Final[Mapping[str, float]] = MappingProxyType(
         # 3.3 GB of wheels took 404 s on two processors (8 MB/s, own measurement); assumed, 5 to 20 MB/s.
         "build_install_bytes_s": 8e6,
         "build_push_bytes_s": 60e6,  # assumed, 30 to 120 MB/s, compression included
-        # Nobody has published how long a conversion takes. Assumed: it reads and writes the image once at a registry's
+        # How long a conversion takes is not published. Assumed: it reads and writes the image once at a registry's
         # rate, 20 to 150 MB/s.
         "convert_bytes_s": 50e6,
         "referrer_lag": 5.0,  # assumed, 0 to 60, from Succeeded until the referrer is listed
@@ -52,7 +53,7 @@ DURATIONS_S: Final[Mapping[str, float]] = MappingProxyType(
 class AksStandIn:
     """One simulated subscription and resource group. `registries` by name; without any, one Premium registry.
 
-    `nodes_of`: (cluster, pool) -> how many nodes it has, where somebody simulates them.
+    `nodes_of`: (cluster, pool) -> how many nodes it has, where nodes are simulated.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class AksStandIn:
         """`durations_s` replaces single entries of DURATIONS_S."""
         self.subscription_id = subscription_id
         self.resource_group = resource_group
-        self.faults = Faults()
+        self.faults = CallFaults()
         self.features: dict[str, str] = {}
         self.calls: list[str] = []
         """Names of the calls answered, in order."""
@@ -84,11 +85,11 @@ class AksStandIn:
                 if cluster.cloud == "aks":  # its owner has run `az aks update --attach-acr`
                     world.aks_attached.add((cluster.name, registry.login_server))
         self.operations = LongOperations(clock)
-        common = (world, self.operations, self.durations_s)
-        self.clusters = ManagedClusters(*common, self._base_url, nodes_of)
-        self.tasks = RegistriesAndTasks(*common, self._base_url, self.registries)
+        shared = Shared(world, self.operations, self.durations_s, self._base_url)
+        self.clusters = ManagedClusters(shared, nodes_of=nodes_of)
+        self.tasks = RegistriesAndTasks(shared, registries=self.registries)
         self.roles = RoleAssignments(world)
-        self.data_plane = DataPlane(*common, self._base_url, self.registries)
+        self.data_plane = DataPlane(shared, registries=self.registries)
         self._loopback = Loopback()
         self._url = ""
 
@@ -102,7 +103,7 @@ class AksStandIn:
             app.router.add_route(method, path, self._endpoint(name, handler))
         for method, path, name, handler in self.data_plane.routes():
             app.router.add_route(method, path, self._endpoint(name, handler, registry=True))
-        app.router.add_route("POST", "/_simulator/faults", self._set_faults)
+        self.faults.serve(app)
         app.router.add_route("*", "/{path:.*}", _unknown)
         self._url = await self._loopback.serve(web.AppRunner(app, access_log=None), port)
         return {"arm": self._url, "acr": self._url}
@@ -160,15 +161,6 @@ class AksStandIn:
         seconds = self.durations_s["register_feature"]
         self.operations.begin("feat-", seconds, lambda _: self.features.update({name: "Registered"}), call.fault)
         return await self._feature(call)
-
-    async def _set_faults(self, request: web.Request) -> web.Response:
-        """Take {call name: fault or null}: null removes one."""
-        for name, fault in (await request.json()).items():
-            if fault is None:
-                self.faults.pop(name, None)
-            else:
-                self.faults[name] = fault
-        return web.json_response(dict(self.faults))
 
 
 async def _unknown(request: web.Request) -> web.Response:

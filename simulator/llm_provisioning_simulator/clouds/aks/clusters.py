@@ -18,11 +18,13 @@ from llm_provisioning_simulator.clouds.aks.http import (
     AzureError,
     Call,
     Handler,
-    LongOperations,
+    Part,
     Running,
+    Shared,
+    group_path,
 )
 from llm_provisioning_simulator.clouds.aks.roles import kubelet_identity
-from llm_provisioning_simulator.world import CloudCluster, NodePool, World
+from llm_provisioning_simulator.world import CloudCluster, NodePool
 
 # GPU sizes that can be asked for: SKU and count (Azure VM sizes, NVadsA10 v5, NC A100 v4, NCasT4 v3, NCads H100 v5).
 GPU_SIZES: Final[Mapping[str, Mapping[str, int]]] = {
@@ -40,22 +42,12 @@ _CLUSTERS: Final = f"{ARM_GROUP}/Microsoft.ContainerService/managedClusters"
 _BUSY: Final = ("Creating", "Updating", "Deleting")
 
 
-class ManagedClusters:
+class ManagedClusters(Part):
     """Clusters of the World whose cloud is aks. `entra`: kubeconfigs then ask for kubelogin, as Entra clusters do."""
 
-    def __init__(
-        self,
-        world: World,
-        operations: LongOperations,
-        durations_s: Mapping[str, float],
-        base_url: Callable[[], str],
-        nodes_of: Callable[[str, str], int] | None = None,
-    ) -> None:
+    def __init__(self, shared: Shared, nodes_of: Callable[[str, str], int] | None = None) -> None:
+        super().__init__(shared)
         self.entra = False
-        self._world = world
-        self._operations = operations
-        self._durations_s = durations_s
-        self._base_url = base_url
         self._nodes_of = nodes_of
         self._pools: dict[tuple[str, str], dict[str, Any]] = {}
         self._versions: dict[tuple[str, str], int] = {}
@@ -193,7 +185,7 @@ class ManagedClusters:
 
     def _cluster_body(self, call: Call, cluster: CloudCluster) -> dict[str, Any]:
         return {
-            "id": f"{_group_id(call)}/Microsoft.ContainerService/managedClusters/{cluster.name}",
+            "id": f"{group_path(call)}/Microsoft.ContainerService/managedClusters/{cluster.name}",
             "name": cluster.name,
             "type": "Microsoft.ContainerService/ManagedClusters",
             "location": cluster.region,
@@ -240,7 +232,7 @@ class ManagedClusters:
         if self._nodes_of is not None:
             properties = {**properties, "count": self._nodes_of(cluster.name, name)}
         return {
-            "id": f"{_group_id(call)}/Microsoft.ContainerService/managedClusters/{cluster.name}/agentPools/{name}",
+            "id": f"{group_path(call)}/Microsoft.ContainerService/managedClusters/{cluster.name}/agentPools/{name}",
             "name": name,
             "type": "Microsoft.ContainerService/managedClusters/agentPools",
             "properties": properties,
@@ -252,10 +244,6 @@ class ManagedClusters:
             f"{cluster.region}/operations/{running.identity}?api-version=2017-08-31"
         )
         return {"Azure-AsyncOperation": self._base_url() + path, "Retry-After": f"{self._durations_s['retry_after']:g}"}
-
-
-def _group_id(call: Call) -> str:
-    return f"/subscriptions/{call.path['subscription']}/resourceGroups/{call.path['group']}/providers"
 
 
 def _checked_pool(name: str, body: Any) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ listed, never before. Paths: azure-cli 2.91.0, command_modules/acr.
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -16,9 +16,9 @@ from uuid import uuid4
 
 from aiohttp import web
 
-from llm_provisioning_simulator.clouds.aks.http import AzureError, Call, Handler, LongOperations, Running, stamp
+from llm_provisioning_simulator.clouds.aks.http import AzureError, Call, Handler, Part, Running, Shared, stamp
 from llm_provisioning_simulator.clouds.aks.tasks import Registry
-from llm_provisioning_simulator.world import Image, World
+from llm_provisioning_simulator.world import Image
 
 STREAMING_ARTIFACT: Final = "application/vnd.azure.artifact.streaming.v1"
 _MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
@@ -27,24 +27,14 @@ ACCESS_TOKEN_S: Final = 4500.0
 _REPOSITORY: Final = "{repository:[a-z0-9._/-]+?}"
 
 
-class DataPlane:
+class DataPlane(Part):
     """The APIs of all registries. `artifacts`: (host, repository, image digest) -> (artifact digest, since when)."""
 
-    def __init__(
-        self,
-        world: World,
-        operations: LongOperations,
-        durations_s: Mapping[str, float],
-        base_url: Callable[[], str],
-        registries: Mapping[str, Registry],
-    ) -> None:
+    def __init__(self, shared: Shared, registries: Mapping[str, Registry]) -> None:
+        super().__init__(shared)
         self.artifacts: dict[tuple[str, str, str], tuple[str, datetime]] = {}
         self.platforms: dict[str, str] = {}
         """digest -> architecture, of images that are not amd64."""
-        self._world = world
-        self._operations = operations
-        self._durations_s = durations_s
-        self._base_url = base_url
         self._registries = registries
         self._refresh_tokens: set[str] = set()
         self._access_tokens: dict[str, tuple[str, str, datetime]] = {}

@@ -3,17 +3,16 @@
 It knows no resource. A call that no handler answers gets 501, so that a gateway is never answered by chance.
 """
 
-import asyncio
-import itertools
 import json
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from aiohttp import web
 
-from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.clouds.operations import CallFaults, Fault, OperationStore, is_kind, lose_reply
+from llm_provisioning_simulator.world import World
 
 
 class AzureError(Exception):
@@ -44,7 +43,7 @@ class Call:
     host: str
     headers: Mapping[str, str]
     body: bytes
-    fault: Mapping[str, Any] | None
+    fault: Fault | None
 
     def json(self) -> Any:
         """Return the body as JSON."""
@@ -57,29 +56,11 @@ class Call:
 Handler = Callable[[Call], Awaitable[web.Response]]
 
 
-class Faults(dict[str, dict[str, Any]]):
-    """Name of a call (`agentPools.put`, ...) -> what goes wrong: {"kind": ..., "times": 1, ...}; `times` 0: always.
+def endpoint(name: str, handler: Handler, faults: CallFaults, *, registry: bool) -> Callable[..., Any]:
+    """Return an aiohttp handler: faults first, then the real thing, errors in Azure's words.
 
-    Kinds: `http` (status, code, message, retry_after_s: refused before anything is done), `expired_token`,
-    `lost_reply` (done, but the connection breaks before the answer), `operation` (status, code, message: the long
-    operation that the call begins ends with it), `never_ends`, and what single APIs add.
+    Faults of every call: `http` (status, code, message, retry_after_s), `expired_token`, `lost_reply`.
     """
-
-    def take(self, name: str) -> dict[str, Any] | None:
-        """Return the fault of a call and count it down."""
-        fault = self.get(name)
-        if fault is None:
-            return None
-        times = int(fault.get("times", 1))
-        if times == 1:
-            del self[name]
-        elif times > 1:
-            self[name] = {**fault, "times": times - 1}
-        return fault
-
-
-def endpoint(name: str, handler: Handler, faults: Faults, *, registry: bool) -> Callable[..., Any]:
-    """Return an aiohttp handler: faults first, then the real thing, errors in Azure's words."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         fault = faults.take(name)
@@ -98,14 +79,13 @@ def endpoint(name: str, handler: Handler, faults: Faults, *, registry: bool) -> 
         except AzureError as error:
             error.registry = registry
             response = error.response()
-        if fault is not None and fault["kind"] == "lost_reply" and request.transport is not None:
-            request.transport.abort()
+        lose_reply(fault, request)
         return response
 
     return answer
 
 
-def _refuse(fault: Mapping[str, Any] | None, *, registry: bool) -> None:
+def _refuse(fault: Fault | None, *, registry: bool) -> None:
     kind = None if fault is None else fault["kind"]
     if fault is not None and kind == "http":
         error = AzureError(int(fault["status"]), str(fault.get("code", "Fault")), str(fault.get("message", "a fault")))
@@ -138,62 +118,59 @@ class Running:
         return body
 
 
-class LongOperations:
-    """The long operations of the stand-in: each takes virtual time, then does what it was begun for."""
-
-    def __init__(self, clock: SimClock) -> None:
-        self.clock = clock
-        self._numbers = itertools.count(1)
-        self._operations: dict[str, Running] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+class LongOperations(OperationStore[Running]):
+    """The long operations of the stand-in. Faults: `operation` (status, code, message: it ends so), `never_ends`."""
 
     def get(self, identity: str) -> Running | None:
         """Return an operation, or None."""
-        return self._operations.get(identity)
+        return self.known.get(identity)
 
-    def begin(
-        self, prefix: str, seconds: float, at_end: Callable[[Running], None], fault: Mapping[str, Any] | None
-    ) -> Running:
+    def begin(self, prefix: str, seconds: float, at_end: Callable[[Running], None], fault: Fault | None) -> Running:
         """Begin an operation. `at_end` sees its final status: an `operation` fault sets it, else Succeeded."""
-        running = Running(f"{prefix}{next(self._numbers):08d}", self.clock.now())
-        self._operations[running.identity] = running
-        if fault is None or fault["kind"] != "never_ends":
-            self.soon(self._run(running, seconds, at_end, fault))
+        running = Running(f"{prefix}{self.next_number():08d}", self.clock.now())
+        self.add(running.identity, running)
+
+        def finish(running: Running) -> None:
+            running.status = "Succeeded"
+            if fault is not None and is_kind(fault, "operation"):
+                running.status = str(fault.get("status", "Failed"))
+                running.code = str(fault.get("code", "InternalError"))
+                running.message = str(fault.get("message", "a fault"))
+            at_end(running)
+
+        if not is_kind(fault, "never_ends"):
+            self.end_after(running, seconds, finish)
         return running
 
-    def soon(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something beside; stopped with the stand-in."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
-    async def stop(self) -> None:
-        """Stop everything that goes on."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the parts of the stand-in share. `base_url`: asked at each call, as it is known once the server listens."""
 
-    async def _run(
-        self, running: Running, seconds: float, at_end: Callable[[Running], None], fault: Mapping[str, Any] | None
-    ) -> None:
-        await self.clock.sleep_until(running.started_at + timedelta(seconds=seconds))
-        if running.ended_at is not None:
-            return  # cancelled meanwhile
-        running.ended_at = self.clock.now()
-        running.status = "Succeeded"
-        if fault is not None and fault["kind"] == "operation":
-            running.status = str(fault.get("status", "Failed"))
-            running.code, running.message = (
-                str(fault.get("code", "InternalError")),
-                str(fault.get("message", "a fault")),
-            )
-        at_end(running)
+    world: World
+    operations: LongOperations
+    durations_s: Mapping[str, float]
+    base_url: Callable[[], str]
+
+
+class Part:
+    """One part of the stand-in."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._world = shared.world
+        self._operations = shared.operations
+        self._durations_s = shared.durations_s
+        self._base_url = shared.base_url
 
 
 def stamp(at: datetime) -> str:
     """Return an instant as Azure writes it."""
     return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def group_path(call: Call) -> str:
+    """Return the path of the providers of a call's resource group, which ids and scopes begin with."""
+    return f"/subscriptions/{call.path['subscription']}/resourceGroups/{call.path['group']}/providers"
 
 
 ARM_GROUP: Final = "/subscriptions/{subscription}/resourceGroups/{group}/providers"

@@ -1,7 +1,7 @@
 """Are the bodies that arrive, and those that are answered, what Azure's SDK says they are?
 
 The stand-in must not agree only with itself: every body is held against the models of the SDK packages (their wire
-names and types). Where those are not installed, nobody can call with them, and bodies pass unchecked.
+names and types). Where those are not installed, bodies pass unchecked.
 """
 
 import importlib

@@ -9,7 +9,7 @@ from uuid import NAMESPACE_DNS, uuid5
 
 from aiohttp import web
 
-from llm_provisioning_simulator.clouds.aks.http import ARM_GROUP, AzureError, Call, Handler
+from llm_provisioning_simulator.clouds.aks.http import ARM_GROUP, AzureError, Call, Handler, group_path
 from llm_provisioning_simulator.world import World
 
 ACR_PULL: Final = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
@@ -38,10 +38,7 @@ class RoleAssignments:
         if asked is None:
             raise AzureError(400, "UnsupportedQuery", "The filter must be assignedTo('<object id>').")
         registry = call.path["registry"]
-        scope = (
-            f"/subscriptions/{call.path['subscription']}/resourceGroups/{call.path['group']}/providers"
-            f"/Microsoft.ContainerRegistry/registries/{registry}"
-        )
+        scope = f"{group_path(call)}/Microsoft.ContainerRegistry/registries/{registry}"
         found = [
             {
                 "name": str(uuid5(NAMESPACE_DNS, cluster + host)),

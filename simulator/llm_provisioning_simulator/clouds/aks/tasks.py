@@ -8,7 +8,7 @@ import io
 import itertools
 import shlex
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -22,11 +22,13 @@ from llm_provisioning_simulator.clouds.aks.http import (
     AzureError,
     Call,
     Handler,
-    LongOperations,
+    Part,
+    Shared,
+    group_path,
     stamp,
 )
 from llm_provisioning_simulator.images import DockerfileError, built_image
-from llm_provisioning_simulator.world import Image, World
+from llm_provisioning_simulator.world import Image
 
 _REGISTRIES: Final = f"{ARM_GROUP}/Microsoft.ContainerRegistry/registries"
 _OVER: Final = ("Succeeded", "Failed", "Canceled", "Error", "Timeout")
@@ -63,23 +65,13 @@ class Run:
     error: str | None = None
 
 
-class RegistriesAndTasks:
+class RegistriesAndTasks(Part):
     """Registries as ARM objects, and ACR Tasks. `runs` and `uploads` may be read by tests."""
 
-    def __init__(
-        self,
-        world: World,
-        operations: LongOperations,
-        durations_s: Mapping[str, float],
-        base_url: Callable[[], str],
-        registries: Mapping[str, Registry],
-    ) -> None:
+    def __init__(self, shared: Shared, registries: Mapping[str, Registry]) -> None:
+        super().__init__(shared)
         self.runs: dict[str, Run] = {}
         self.uploads: dict[str, bytes] = {}
-        self._world = world
-        self._operations = operations
-        self._durations_s = durations_s
-        self._base_url = base_url
         self._registries = registries
         self._numbers = itertools.count(1)
 
@@ -222,7 +214,7 @@ class RegistriesAndTasks:
 
 
 def _registry_body(call: Call, registry: Registry) -> dict[str, Any]:
-    group = f"/subscriptions/{call.path['subscription']}/resourceGroups/{call.path['group']}/providers"
+    group = group_path(call)
     return {
         "id": f"{group}/Microsoft.ContainerRegistry/registries/{registry.name}",
         "name": registry.name,
@@ -257,7 +249,7 @@ def _run_body(call: Call, run: Run) -> dict[str, Any]:
         properties["outputImages"] = [output]
     if run.error is not None:
         properties["runErrorMessage"] = run.error
-    group = f"/subscriptions/{call.path['subscription']}/resourceGroups/{call.path['group']}/providers"
+    group = group_path(call)
     return {
         "id": f"{group}/Microsoft.ContainerRegistry/registries/{run.registry}/runs/{run.run_id}",
         "name": run.run_id,

@@ -36,7 +36,7 @@ FAULTS: Final[Mapping[str, Any]] = {
     "pull_fails": False,
     "pull_times_out": False,
     "command_status": None,  # every command ends so: Cancelled, TimedOut, Failed/Undeliverable, ...
-    "instance_terminated": False,  # somebody terminates the builder when its next command arrives
+    "instance_terminated": False,  # the builder is terminated from outside when its next command arrives
     "snapshot_error": False,
     "build": None,  # FAILED, FAULT or TIMED_OUT
     "throttle": {},  # call name (`ec2.RunInstances`, or `*`) -> how many times
@@ -59,8 +59,8 @@ class EksStandIn:
         durations: Mapping[str, float] | None = None,
         seeded: bool = True,
     ) -> None:
-        """`region`: the connection's; every region is served. `durations` overrides single entries of
-        MACHINE_DURATIONS and BUILD_DURATIONS. `seeded`: the roles of docs/eks.md exist.
+        """`region`: the connection's; every region is served. `durations` overrides single entries of MACHINE_DURATIONS
+        and BUILD_DURATIONS. `seeded`: the roles of docs/eks.md exist.
         """
         self.region = region
         self.world, self.clock = world, clock

@@ -1,7 +1,7 @@
 """moto in this process: its server application, and the handles by which the stand-in moves its objects through time.
 
 The application is the one that moto's own server runs; the stand-in's front is the server, so no second port is opened.
-moto keeps its state once per process. Each stand-in has its own all the same: whoever is asked puts his in first.
+moto keeps its state once per process. Each stand-in has its own all the same and installs it before every call.
 """
 
 import asyncio
@@ -137,7 +137,7 @@ class Moto:
         instance._state.name, instance._state.code = name, code  # noqa: SLF001 - moto offers no other way
 
     def terminate(self, region: str, instance_id: str) -> None:
-        """Terminate an instance as somebody outside would."""
+        """Terminate an instance from outside."""
         self.backend("ec2", region).terminate_instances([instance_id])
 
     def volumes(self, region: str, instance_id: str) -> dict[str, str]:

@@ -4,15 +4,17 @@ The real Google clients talk to it over HTTP (REST transport); what their calls 
 virtual time and can be told to go wrong.
 """
 
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.clouds.gke.builds import CloudBuild
 from llm_provisioning_simulator.clouds.gke.clusters import Clusters
-from llm_provisioning_simulator.clouds.gke.http import Faults, GoogleService
+from llm_provisioning_simulator.clouds.gke.http import GoogleService
 from llm_provisioning_simulator.clouds.gke.registry import ArtifactRegistry, RegistryProtocol
 from llm_provisioning_simulator.clouds.gke.services import ProjectServices
+from llm_provisioning_simulator.clouds.operations import CallFaults
 from llm_provisioning_simulator.world import World
 
 # Virtual seconds (or bytes per second) of everything that takes time. Assumed where no source is named, with the range
@@ -49,39 +51,26 @@ class GkeStandIn:
     ) -> None:
         """`durations_s` replaces single entries of DURATIONS_S."""
         durations = {**DURATIONS_S, **(durations_s or {})}
-        self.faults = Faults()
+        self.faults = CallFaults()
         self.services = ProjectServices(world, clock, durations)
         self.registry = ArtifactRegistry(world, clock, durations)
         self.builds = CloudBuild(world, clock, self.registry, durations)
         self.clusters = Clusters(world, clock, durations)
         self._protocol = RegistryProtocol(world, self.faults, f"{region}-docker.pkg.dev")
         faults, require = self.faults, self.services.require
+        # API -> its discovery document, its answers, and whether it can be disabled.
+        answers = {
+            "container": ("container.v1", self.clusters.handlers(), True),
+            "cloudbuild": ("cloudbuild.v1", self.builds.handlers(), True),
+            "artifactregistry": ("artifactregistry.v1", self.registry.handlers(), True),
+            "serviceusage": ("serviceusage.v1", self.services.service_usage(), False),
+            "cloudresourcemanager": ("cloudresourcemanager.v3", self.services.resource_manager(), True),
+        }
         self.apis = {
-            "container": GoogleService(
-                "container.v1",
-                self.clusters.handlers(),
-                faults,
-                gate=lambda: require("container.googleapis.com"),
-            ),
-            "cloudbuild": GoogleService(
-                "cloudbuild.v1",
-                self.builds.handlers(),
-                faults,
-                gate=lambda: require("cloudbuild.googleapis.com"),
-            ),
-            "artifactregistry": GoogleService(
-                "artifactregistry.v1",
-                self.registry.handlers(),
-                faults,
-                gate=lambda: require("artifactregistry.googleapis.com"),
-            ),
-            "serviceusage": GoogleService("serviceusage.v1", self.services.service_usage(), faults),
-            "cloudresourcemanager": GoogleService(
-                "cloudresourcemanager.v3",
-                self.services.resource_manager(),
-                faults,
-                gate=lambda: require("cloudresourcemanager.googleapis.com"),
-            ),
+            name: GoogleService(
+                document, handlers, faults, gate=partial(require, f"{name}.googleapis.com") if gated else None
+            )
+            for name, (document, handlers, gated) in answers.items()
         }
 
     async def start(self, port: int = 0) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 The discovery documents ship inside google-api-python-client (googleapiclient/discovery_cache/documents): path, query
 parameters and schemas of every method. A call that the document does not know, a field that its schema does not have
-and
-an enum that it does not list are refused as Google refuses them, so a gateway cannot be wrong and still be answered.
+and an enum that it does not list are refused as Google refuses them, so a gateway cannot be wrong and still be
+answered.
 
 It knows no service's behaviour. It reads the documents as files; the Google client itself is never imported.
 """

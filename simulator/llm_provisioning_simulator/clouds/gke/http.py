@@ -1,12 +1,10 @@
 """What all of Google's stand-in services share: calls checked against the documents, faults, long operations.
 
-A service is a mapping from the document's method ids to handlers. A method that the document has and no handler
-answers is refused with 501, so that a gateway is never answered by chance. One port per service: operations have the
-same path in most of them.
+A service is a mapping from the document's method ids to handlers. A method that the document has and no handler answers
+is refused with 501, so that a gateway is never answered by chance. One port per service: operations have the same path
+in most of them.
 """
 
-import asyncio
-import itertools
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ from aiohttp import web
 
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.clouds.gke import discovery as google_discovery
+from llm_provisioning_simulator.clouds.operations import CallFaults, Fault, OperationStore, is_kind, lose_reply
 from llm_provisioning_simulator.loopback import Loopback
 
 # google.rpc.Code: name -> (number, HTTP status), https://github.com/googleapis/googleapis google/rpc/code.proto
@@ -71,32 +70,10 @@ class Call:
     path: Mapping[str, str]
     query: Mapping[str, str]
     body: Any
-    fault: Mapping[str, Any] | None
+    fault: Fault | None
 
 
 Handler = Callable[[Call], Awaitable[dict[str, Any]]]
-
-
-class Faults(dict[str, dict[str, Any]]):
-    """Method id -> what goes wrong: {"kind": ..., "times": 1, ...}; `times` 0 means always.
-
-    Kinds: `http` (code, message, reason: refused before anything is done), `lost_reply` (done, but the connection
-    breaks
-    before the answer), `operation_error` (code, message: the operation ends with it), `operation_vanishes` (its name is
-    unknown afterwards), and what single services add.
-    """
-
-    def take(self, method_id: str) -> dict[str, Any] | None:
-        """Return the fault of a method and count it down."""
-        fault = self.get(method_id)
-        if fault is None:
-            return None
-        times = int(fault.get("times", 1))
-        if times == 1:
-            del self[method_id]
-        elif times > 1:
-            self[method_id] = {**fault, "times": times - 1}
-        return fault
 
 
 @dataclass(slots=True)
@@ -117,60 +94,44 @@ class Running:
         return self.ended_at is not None
 
 
-class Operations:
-    """The long operations of one service. `vanished` ones go on, but nobody can ask for them."""
+class Operations(OperationStore[Running]):
+    """The long operations of one service. Faults: `operation_error` (code, message: it ends with it) and
+    `operation_vanishes` (it goes on, but its name is unknown).
+    """
 
     def __init__(self, clock: SimClock, prefix: str) -> None:
-        self._clock = clock
+        super().__init__(clock)
         self._prefix = prefix
-        self._numbers = itertools.count(1)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.known: dict[str, Running] = {}
 
     def begin(
-        self, seconds: float, effect: Callable[[], Any], *, kind: str, target: str, fault: Mapping[str, Any] | None
+        self, seconds: float, effect: Callable[[], Any], *, kind: str, target: str, fault: Fault | None
     ) -> Running:
         """Begin an operation whose `effect` happens after virtual `seconds`; a GoogleError of it becomes its error."""
-        now = self._clock.now()
-        running = Running(f"{self._prefix}{now:%Y%m%d%H%M%S}-{next(self._numbers):04d}", kind, target, now)
-        wanted = (fault or {}).get("kind")
-        failure = GoogleError(fault["code"], fault["message"]) if fault and wanted == "operation_error" else None
-        if wanted != "operation_vanishes":
-            self.known[running.name] = running
-        task = asyncio.create_task(self._run(running, seconds, effect, failure))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return running
+        now = self.clock.now()
+        running = Running(f"{self._prefix}{now:%Y%m%d%H%M%S}-{self.next_number():04d}", kind, target, now)
+        if not is_kind(fault, "operation_vanishes"):
+            self.add(running.name, running)
 
-    async def _run(
-        self, running: Running, seconds: float, effect: Callable[[], Any], failure: GoogleError | None
-    ) -> None:
-        await self._clock.sleep(seconds)
-        try:
-            if failure is not None:
-                raise failure
-            running.response = effect() or {}
-        except GoogleError as error:
-            running.error = error
-        running.ended_at = self._clock.now()
+        def finish(running: Running) -> None:
+            try:
+                if fault is not None and is_kind(fault, "operation_error"):
+                    raise GoogleError(fault["code"], fault["message"])
+                running.response = effect() or {}
+            except GoogleError as error:
+                running.error = error
+
+        self.end_after(running, seconds, finish)
+        return running
 
     def get(self, name: str) -> Running:
         """Return an operation or raise NOT_FOUND."""
-        try:
-            return self.known[name]
-        except KeyError:
-            raise GoogleError("NOT_FOUND", f"Operation {name} was not found.") from None
+        if name not in self.known:
+            raise GoogleError("NOT_FOUND", f"Operation {name} was not found.")
+        return self.known[name]
 
     def busy(self, target: str) -> Running | None:
         """Return the operation that still runs on a target or on anything in it."""
         return next((r for r in self.known.values() if not r.done and r.target.startswith(target)), None)
-
-    async def stop(self) -> None:
-        """Cancel what still runs."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def long_running(running: Running, name: str) -> dict[str, Any]:
@@ -192,9 +153,9 @@ class GoogleService:
     """One API on one port of 127.0.0.1."""
 
     def __init__(
-        self, name: str, handlers: Mapping[str, Handler], faults: Faults, *, gate: Callable[[], None] = lambda: None
+        self, name: str, handlers: Mapping[str, Handler], faults: CallFaults, *, gate: Callable[[], None] | None = None
     ) -> None:
-        """`name`: of the discovery document; `gate` raises GoogleError where the whole API is closed."""
+        """`name`: of the discovery document; `gate` raises GoogleError where the whole API is disabled."""
         self.document = google_discovery.service(name)
         self._handlers = handlers
         self._faults = faults
@@ -206,22 +167,13 @@ class GoogleService:
     async def start(self, port: int = 0) -> str:
         """Listen, and return the URL."""
         app = web.Application(client_max_size=8 * 1024**2)
-        app.router.add_get("/_simulator/faults", self._show_faults)
-        app.router.add_post("/_simulator/faults", self._set_faults)
+        self._faults.serve(app)
         app.router.add_route("*", "/{rest:.*}", self._answer)
         return await self._loopback.serve(web.AppRunner(app, access_log=None, shutdown_timeout=0.1), port)
 
     async def stop(self) -> None:
         """Stop listening."""
         await self._loopback.stop()
-
-    async def _show_faults(self, _: web.Request) -> web.Response:
-        return web.json_response(dict(self._faults))
-
-    async def _set_faults(self, request: web.Request) -> web.Response:
-        self._faults.clear()
-        self._faults.update(await request.json())
-        return web.json_response(dict(self._faults))
 
     async def _answer(self, request: web.Request) -> web.Response:
         found = self.document.find(request.method, request.rel_url.raw_path)
@@ -238,8 +190,7 @@ class GoogleService:
             answer = await self._handle(request, method, path, fault)
         except GoogleError as error:
             return error.response()
-        if fault and fault["kind"] == "lost_reply" and request.transport is not None:
-            request.transport.close()
+        lose_reply(fault, request)
         return web.json_response(answer)
 
     async def _handle(
@@ -247,14 +198,15 @@ class GoogleService:
         request: web.Request,
         method: google_discovery.Method,
         path: Mapping[str, str],
-        fault: Mapping[str, Any] | None,
+        fault: Fault | None,
     ) -> dict[str, Any]:
         text = await request.text()
         try:
             body = self.document.check(method, request.query, json.loads(text) if text else None)
         except ValueError as error:
             raise GoogleError("INVALID_ARGUMENT", str(error)) from error
-        self._gate()
+        if self._gate is not None:
+            self._gate()
         handler = self._handlers.get(method.method_id)
         if handler is None:
             raise GoogleError("UNIMPLEMENTED", f"The simulator does not answer {method.method_id}.")

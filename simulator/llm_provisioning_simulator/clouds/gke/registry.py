@@ -1,8 +1,7 @@
 """Artifact Registry of the simulated project: repositories, and what the world's images look like through it.
 
 Images are the world's; repositories and annotations live here. The registry protocol itself (`/v2/.../manifests/...`)
-is
-answered on a port of its own, as Google does on LOCATION-docker.pkg.dev.
+is answered on a port of its own, as Google does on LOCATION-docker.pkg.dev.
 """
 
 from collections.abc import Mapping
@@ -14,13 +13,13 @@ from aiohttp import web
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.clouds.gke.http import (
     Call,
-    Faults,
     GoogleError,
     Handler,
     Operations,
     long_running,
     stamp,
 )
+from llm_provisioning_simulator.clouds.operations import CallFaults
 from llm_provisioning_simulator.loopback import Loopback
 from llm_provisioning_simulator.world import Image, World, digest_of
 
@@ -275,7 +274,7 @@ class RegistryProtocol:
     `duplicate_layer`.
     """
 
-    def __init__(self, world: World, faults: Faults, host: str) -> None:
+    def __init__(self, world: World, faults: CallFaults, host: str) -> None:
         self._world = world
         self._faults = faults
         self._host = host

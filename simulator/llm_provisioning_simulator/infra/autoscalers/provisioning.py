@@ -21,7 +21,7 @@ Object = dict[str, Any]
 
 # Assumed, 60 to 180 s: as for a pool made by hand (the GKE stand-in's `create_node_pool`).
 POOL_CREATION_S: Final = 90.0
-# Nobody's quota: a limit that no experiment here reaches.
+# A limit that no experiment here reaches.
 MAX_NODES: Final = 100
 ACCELERATOR: Final = "cloud.google.com/gke-accelerator"
 DRIVER: Final = "cloud.google.com/gke-gpu-driver-version"

@@ -1,6 +1,6 @@
-"""The cloud of a plain `kubernetes` connection: a cluster somebody else runs. Nothing can be built, set up or asked.
+"""The cloud of a plain `kubernetes` connection: a cluster that others run. Nothing can be built, set up or asked.
 
-It exists so that the operators need not know that there is no cloud: each verb ends in a sentence that says what to do.
+With it, the operators need not know that there is no cloud: each verb ends in a sentence that says what to do.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,11 @@ _INSTEAD: Final[Mapping[str, str]] = {
     "enable_streaming": "image streaming needs a target on gke or aks",
     "set_up_node_pool": "set up the nodes with whatever runs this cluster",
 }
+
+
+def open_generic(_reference: Mapping[str, Any], **_: Any) -> "GenericCloud":
+    """Return it; no connection is read."""
+    return GenericCloud()
 
 
 class GenericCloud:
@@ -55,6 +60,9 @@ class GenericCloud:
         raise ConfigurationError(
             f"{owned.kind} {owned.identity} cannot be deleted: nothing is ever created where there is no cloud."
         )
+
+    def close(self) -> None:
+        """Nothing was opened."""
 
 
 def _refusal(verb: str) -> str:

@@ -7,26 +7,18 @@ and does not carry our tag is used and left as it is: it is never tagged, listed
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.gateways.clouds.eks.aws import (
-    AWS_ERRORS,
-    Aws,
-    Books,
-    absent,
-    error_code,
-    from_pairs,
-    is_ours,
-    pairs,
-)
-from airflow_llm_provisioning.gateways.clouds.eks.marks import later_expiry, tags_of
+from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, absent, error_code, from_pairs, pairs
+from airflow_llm_provisioning.gateways.clouds.eks.tags import AWS_TAGS, later_expiry, tags_of
+from airflow_llm_provisioning.gateways.ledger import LedgerEntries
 
 _NOT_TAGGED: Final = "NoSuchTagSet"
 
 
-class Places:
+class AwsLocations:
     """The repository and the bucket that an operation names in its progress."""
 
-    def __init__(self, aws: Aws, books: Books) -> None:
-        self._aws, self._books = aws, books
+    def __init__(self, aws: Aws, entries: LedgerEntries) -> None:
+        self._aws, self._entries = aws, entries
 
     def ensure_repository(self, operation: Operation, entry: str) -> None:
         """Create the repository, or keep the one that is there for longer. `entry`: its intent in the ledger."""
@@ -39,19 +31,19 @@ class Places:
             if error_code(error) != "RepositoryAlreadyExistsException":
                 raise
             if not self.keep_repository(operation):
-                self._books.gone("repository", name=name)
+                self._entries.gone("repository", name=name)
                 return
-        self._books.created(entry, name)
+        self._entries.created(entry, name)
 
     def keep_repository(self, operation: Operation) -> bool:
         """Let the repository, if it is ours, live as long as this operation wants it; return whether it is ours."""
         ecr, name = self._aws.client("ecr"), operation.progress["repository"]
         arn = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]["repositoryArn"]
         tags = from_pairs(ecr.list_tags_for_resource(resourceArn=arn).get("tags"))
-        later = later_expiry(tags, operation) if is_ours(tags) else {}
+        later = later_expiry(tags, operation) if AWS_TAGS.is_ours(tags) else {}
         if later:
             ecr.tag_resource(resourceArn=arn, tags=pairs(later))
-        return is_ours(tags)
+        return AWS_TAGS.is_ours(tags)
 
     def image(self, operation: Operation) -> dict[str, Any]:
         """Return {digest, size_bytes} of the recipe's image in ECR, or nothing."""
@@ -77,13 +69,13 @@ class Places:
             if error_code(error) != "BucketAlreadyOwnedByYou":
                 raise
         tags = self._bucket_tags(name)
-        if tags and not is_ours(tags):
-            self._books.gone("bucket", name=name)
+        if tags and not AWS_TAGS.is_ours(tags):
+            self._entries.gone("bucket", name=name)
             return
         if later_expiry(tags, operation):
             # Tags of a bucket are written all at once.
             s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": pairs({**tags, **tags_of(operation)})})
-        self._books.created(entry, name)
+        self._entries.created(entry, name)
 
     def put(self, operation: Operation, key: str, body: bytes) -> None:
         """Write an object into the bucket."""

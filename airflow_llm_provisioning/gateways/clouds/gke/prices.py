@@ -1,7 +1,9 @@
-"""What a Cloud Build took and what it costs, from what Cloud Build says of it."""
+"""What preparing on Google costs: a Cloud Build by what it says of itself, a node by its list price."""
 
 from collections.abc import Mapping
 from typing import Any, Final
+
+from airflow_llm_provisioning.gateways.clouds.prices import NodePrices
 
 # USD a minute of working build, default pool, list price: cloud.google.com/build/pricing (read November 2026).
 PRICE_USD_MIN: Final[Mapping[str, float]] = {
@@ -13,6 +15,21 @@ PRICE_USD_MIN: Final[Mapping[str, float]] = {
     "N1_HIGHCPU_32": 0.064,
 }
 MACHINE: Final = "E2_HIGHCPU_8"
+# On-demand list prices of 2026 in USD an hour, the same in these regions: cloud.google.com/compute/vm-instance-pricing
+# Only types that a Ray head or a warming pod lands on.
+NODE_PRICES: Final = NodePrices(
+    regions=("us-central1", "us-east1", "us-west1"),
+    hour_usd={
+        "e2-standard-2": 0.0670,
+        "e2-standard-4": 0.1340,
+        "e2-standard-8": 0.2680,
+        "n1-standard-2": 0.0950,
+        "n1-standard-4": 0.1900,
+        "n1-standard-8": 0.3800,
+        "n2-standard-2": 0.0971,
+        "n2-standard-4": 0.1942,
+    },
+)
 
 
 def build_phases(build: Any) -> dict[str, float]:
@@ -26,12 +43,19 @@ def build_phases(build: Any) -> dict[str, float]:
     }
 
 
-def build_price(machine: str, build: Any, reused: bool) -> tuple[float | None, str]:
+def build_price(machine: str, worked_s: float | None, reused: bool) -> tuple[float | None, str]:
     """Return dollars and where they come from; None where Cloud Build did not say how long it worked."""
     if reused:
         return 0.0, "found in the registry, nothing was built"
-    if build is None or not (build.start_time and build.finish_time):
+    if worked_s is None:
         return None, "Cloud Build said nothing of how long it worked"
-    minutes = (build.finish_time - build.start_time).total_seconds() / 60
+    minutes = worked_s / 60
     basis = f"{minutes:.2f} min of {machine} at {PRICE_USD_MIN[machine]} USD (list, default pool); storage not included"
     return round(minutes * PRICE_USD_MIN[machine], 4), basis
+
+
+def worked_s(build: Any) -> float | None:
+    """Return how long a build worked, in seconds, None where Cloud Build does not say."""
+    if build is None or not (build.start_time and build.finish_time):
+        return None
+    return float((build.finish_time - build.start_time).total_seconds())

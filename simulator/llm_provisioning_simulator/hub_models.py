@@ -1,0 +1,52 @@
+"""The models that the simulated hub has: their revision, files and sizes, which also decide downloads on the nodes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class HubModel:
+    """A model repository at one revision. `files`: name -> bytes; `.safetensors` files are weights (LFS)."""
+
+    model_id: str
+    revision: str
+    files: Mapping[str, int]
+    gated: bool = False
+
+    @property
+    def weight_files(self) -> tuple[int, ...]:
+        """Bytes of each weight file, in the order of their names."""
+        return tuple(size for name, size in sorted(self.files.items()) if name.endswith(".safetensors"))
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weight files."""
+        return sum(self.weight_files)
+
+
+# Several public repositories agree on the revision and the bytes of the weights; the small files' sizes are rounded.
+PHI3: Final = HubModel(
+    "microsoft/Phi-3-mini-4k-instruct",
+    "f39ac1d28e925b323eae81227eaba4464caced4e",
+    MappingProxyType(
+        {
+            ".gitattributes": 1_519,
+            "README.md": 16_000,
+            "added_tokens.json": 306,
+            "config.json": 967,
+            "configuration_phi3.py": 11_200,
+            "generation_config.json": 181,
+            "model-00001-of-00002.safetensors": 4_972_489_328,
+            "model-00002-of-00002.safetensors": 2_669_692_552,
+            "model.safetensors.index.json": 16_331,
+            "modeling_phi3.py": 73_800,
+            "special_tokens_map.json": 599,
+            "tokenizer.json": 1_844_436,
+            "tokenizer.model": 499_723,
+            "tokenizer_config.json": 3_441,
+        }
+    ),
+)
+MODELS: Final[Mapping[str, HubModel]] = MappingProxyType({PHI3.model_id: PHI3})
