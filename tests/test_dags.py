@@ -140,7 +140,7 @@ def test_a_trial_is_setup_work_and_teardown() -> None:
 
 
 def test_both_last_tasks_look_at_every_trial_and_decide_the_run() -> None:
-    """Comparison and judgement run whatever happened; neither can hide the other's failure."""
+    """Comparison and judgement run also after a failure; neither can hide the other's failure."""
     with dag() as made:
         plan, judge = trials(experiment())
     assert {task.task_id for task in made.leaves} == {"compare", "judge"}

@@ -131,7 +131,7 @@ def test_a_bad_target_is_one_sentence(fields: dict[str, Any], words: str) -> Non
 
 @pytest.mark.parametrize("data", [None, [], "text", {"name": "x"}, {"name": "x", "nodes": []}])
 def test_what_is_no_target_is_refused(data: Any) -> None:
-    """Whatever YAML holds in its place, the error is ours."""
+    """For any YAML value in its place, the error is ours."""
     with pytest.raises(ConfigurationError):
         Target.from_dict(data)
 

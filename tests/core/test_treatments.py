@@ -199,7 +199,7 @@ def test_image_delivery_alone_mirrors_the_base() -> None:
 
 
 def test_an_image_that_was_not_built_is_asked_for() -> None:
-    """No silent fall-back to the base; an image of the user's own is served whatever the recipe says."""
+    """No silent fall-back to the base; an image of the user's own is served regardless of the recipe."""
     plan = plan_serving(PHI3_2025, "improved", "eks")
     with pytest.raises(ConfigurationError, match="run the preparation first"):
         serving(plan, None)
@@ -358,13 +358,13 @@ def test_an_acceleration_that_nobody_declared_is_told(
 
 
 def test_a_switch_in_one_pod_only_is_not_on() -> None:
-    """The worker downloads; a head alone helps nobody."""
+    """The worker downloads; a head alone is not enough."""
     packages = ("huggingface_hub==0.25.2", "hf_transfer==0.1.9")
     assert verdict("fast_download", trace(env=TRANSFER, worker_env={}, pip=packages)).value == "no"
 
 
 def test_baked_packages_are_applied_when_our_image_ran_and_nothing_was_installed() -> None:
-    """By digest, whatever the reference says."""
+    """By digest, and not by the reference."""
     prepared = {"image": IMAGE, "digest": DIGEST}
     assert verdict("bake_packages", trace(prepared=prepared)).value == "yes"
 
