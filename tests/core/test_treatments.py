@@ -228,6 +228,7 @@ def test_image_delivery_alone_mirrors_the_base() -> None:
 
 
 def test_an_image_that_was_not_built_is_asked_for() -> None:
+<<<<<<< HEAD
     """No silent fall-back to the base."""
     with pytest.raises(ConfigurationError, match="run its preparation first"):
         deployed_manifest(plan_of(SERVED[0], "improved", "eks"), SERVED[0], None)
@@ -239,6 +240,13 @@ def test_an_image_of_the_users_own_is_what_was_planned() -> None:
     assert images(deployed_manifest(plan_of(mine, "baseline", "eks"), mine, None)) == ("mine:1",)
     assert plan_of(mine, "improved", "eks").recipe.base == "mine:1"
     assert mine.content != SERVED[0].content
+=======
+    """No silent fall-back to the base; an image of the user's own is served regardless of the recipe."""
+    plan = plan_serving(PHI3_2025, "improved", "eks")
+    with pytest.raises(ConfigurationError, match="run the preparation first"):
+        serving(plan, None)
+    assert serving(plan, None, override="mine:1").image == "mine:1"
+>>>>>>> docs2
 
 
 @pytest.mark.parametrize(
@@ -407,13 +415,13 @@ def test_an_acceleration_that_nobody_declared_is_told(
 
 
 def test_a_switch_in_one_pod_only_is_not_on() -> None:
-    """The worker downloads; a head alone helps nobody."""
+    """The worker downloads; a head alone is not enough."""
     packages = ("huggingface_hub==0.25.2", "hf_transfer==0.1.9")
     assert verdict("fast_download", trace(env=TRANSFER, worker_env={}, pip=packages)).value == "no"
 
 
 def test_baked_packages_are_applied_when_our_image_ran_and_nothing_was_installed() -> None:
-    """By digest, whatever the reference says."""
+    """By digest, and not by the reference."""
     prepared = {"image": IMAGE, "digest": DIGEST}
     assert verdict("bake_packages", trace(prepared=prepared)).value == "yes"
 
