@@ -228,7 +228,6 @@ def test_image_delivery_alone_mirrors_the_base() -> None:
 
 
 def test_an_image_that_was_not_built_is_asked_for() -> None:
-<<<<<<< HEAD
     """No silent fall-back to the base."""
     with pytest.raises(ConfigurationError, match="run its preparation first"):
         deployed_manifest(plan_of(SERVED[0], "improved", "eks"), SERVED[0], None)
@@ -240,13 +239,6 @@ def test_an_image_of_the_users_own_is_what_was_planned() -> None:
     assert images(deployed_manifest(plan_of(mine, "baseline", "eks"), mine, None)) == ("mine:1",)
     assert plan_of(mine, "improved", "eks").recipe.base == "mine:1"
     assert mine.content != SERVED[0].content
-=======
-    """No silent fall-back to the base; an image of the user's own is served regardless of the recipe."""
-    plan = plan_serving(PHI3_2025, "improved", "eks")
-    with pytest.raises(ConfigurationError, match="run the preparation first"):
-        serving(plan, None)
-    assert serving(plan, None, override="mine:1").image == "mine:1"
->>>>>>> docs2
 
 
 @pytest.mark.parametrize(

@@ -57,13 +57,7 @@ def test_a_rerun_of_a_slot_is_numbered() -> None:
 
 @given(st.text(min_size=1, max_size=300), st.text(min_size=1, max_size=300))
 def test_labels_of_any_trial_are_valid(trial_id: str, target: str) -> None:
-<<<<<<< HEAD
     """63 characters, begin and end with a letter or digit, for any names that the user chose."""
-=======
-    """63 characters, begin and end with a letter or digit, for any names that the user chose."""
-    import re
-
->>>>>>> docs2
     for value in trial_labels(trial_id, target, AT).values():
         assert re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?", value)
 
