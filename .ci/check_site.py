@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-# Its links are absolute, for whatever address the site is served from.
+# Its links are absolute, for the address the site is served from.
 NOT_A_PAGE: Final = "404.html"
 
 

@@ -8,7 +8,7 @@
     ├── ClusterError              the Kubernetes API answered, or did not
     │   ├── ClusterUnreachableError
     │   ├── ForbiddenError        RBAC refused
-    │   └── ConflictError         somebody else's object of that name
+    │   └── ConflictError         another owner's object of that name
     ├── LockHeldError             another trial holds the cluster
     ├── TrialFailedError          the deployment itself failed, or did not become ready in time
     ├── CloudError                a cloud's API refused or a long operation failed
@@ -25,7 +25,7 @@ class ProvisioningError(Exception):
 
 
 class ConfigurationError(ProvisioningError):
-    """The user's input cannot work, whatever the cluster or cloud says."""
+    """The user's input cannot work on any cluster or cloud."""
 
 
 class ManifestError(ConfigurationError):
@@ -53,7 +53,7 @@ class ForbiddenError(ClusterError):
 
 
 class ConflictError(ClusterError):
-    """An object of that name belongs to somebody else, or changed underneath."""
+    """An object of that name belongs to another owner, or changed underneath."""
 
 
 class LockHeldError(ProvisioningError):

@@ -53,7 +53,7 @@ class BackgroundCluster:
         return sorted(item["metadata"]["name"] for item in self.objects(resource))
 
     def create(self, resource: str, manifest: dict[str, Any]) -> dict[str, Any]:
-        """Create an object as somebody else."""
+        """Create an object as another owner."""
         made: dict[str, Any] = self.call(lambda: self.simulated.store.create(resource, manifest, manager="somebody"))
         return made
 

@@ -1,4 +1,4 @@
-"""Fixtures for every test: where the recordings are, and an Airflow that is nobody's."""
+"""Fixtures for every test: where the recordings are, and an Airflow of their own."""
 
 import os
 import tempfile

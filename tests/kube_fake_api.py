@@ -64,7 +64,7 @@ class FakeApi:
         return lambda: ClusterAccess(self.url, token=token)
 
     async def put(self, plural: str, name: str, namespace: str | None = "default", **content: Any) -> dict[str, Any]:
-        """Create or change an object as somebody else would."""
+        """Create or change an object as another owner would."""
         key = (plural, namespace or "", name)
         old = self.objects.get(key)
         self._number += 1
@@ -79,7 +79,7 @@ class FakeApi:
         return self.objects[key]
 
     async def remove(self, plural: str, name: str, namespace: str | None = "default") -> None:
-        """Delete an object as somebody else would."""
+        """Delete an object as another owner would."""
         gone = self.objects.pop((plural, namespace or "", name))
         self._number += 1
         gone = {**gone, "metadata": {**gone["metadata"], "resourceVersion": str(self._number)}}

@@ -60,7 +60,7 @@ def test_every_name_leads_somewhere(compose: dict[str, Any], services: dict[str,
 
 
 def test_only_this_machine_reaches_it(services: dict[str, Any]) -> None:
-    """Whoever reaches the pages is an administrator: so the one published port is on 127.0.0.1."""
+    """Anyone who reaches the pages is an administrator: so the one published port is on 127.0.0.1."""
     ports = [port for service in services.values() for port in service.get("ports") or []]
 
     assert ports == ["127.0.0.1:8080:8080"]

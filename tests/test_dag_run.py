@@ -63,7 +63,7 @@ def run_dag(tmp_path: Path, text: str, dag_id: str, **conf: Any) -> tuple[dict[s
         "AIRFLOW_HOME": str(tmp_path),
         "AIRFLOW__CORE__DAGS_FOLDER": str(folder),
         "PYTHONPATH": str(HERE),
-        # Nobody listens there: the profile's pinned model serves.
+        # No server listens there: the profile's pinned model serves.
         "HF_ENDPOINT": "http://127.0.0.1:9",
     }
     ran = subprocess.run(  # noqa: S603 - our own interpreter

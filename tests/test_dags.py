@@ -142,7 +142,7 @@ def test_a_trial_is_setup_work_and_teardown() -> None:
 
 
 def test_both_last_tasks_look_at_every_trial_and_decide_the_run() -> None:
-    """Comparison and judgement run whatever happened; neither can hide the other's failure."""
+    """Comparison and judgement run also after a failure; neither can hide the other's failure."""
     with dag() as made:
         plan, judge = trials(experiment())
     assert {task.task_id for task in made.leaves} == {"compare", "judge"}
@@ -216,6 +216,7 @@ IMPOSSIBLE = [
         [("x", ["improved"], {"cloud": "generic", "autoscaler": "native"})],
         "targets.x.variants: 'improved' is impossible: 'image_delivery' stands for one of .* on 'generic' none of them",
     ),
+    ([("x", ["baseline"], {"cloud": "oci"})], "Cloud 'oci' is unknown: choose one of eks, gke, aks, generic"),
     ([("x", ["baseline"], {"autoscaler": "karpenter"})], "cannot get its nodes from karpenter: .*option role"),
     ([("x", ["baseline"], {}), ("y", ["improved"], {"cluster": "x"})], "Luna has one configuration per cluster"),
 ]

@@ -118,7 +118,7 @@ def test_a_policy_fits_where_the_page_puts_it(name: str, limit: int) -> None:
 
 
 def test_the_page_applies_every_file_of_the_account() -> None:
-    """No policy that nobody attaches: each file of docs/iam for EKS is used by a command of the chapter."""
+    """No policy that is never attached: each file of docs/iam for EKS is used by a command of the chapter."""
     chapter = (ROOT / "docs" / "eks.md").read_text().partition("## Step by step\n")[2].partition("\n## ")[0]
     used = set(re.findall(r"file://iam/(\S+\.json)|docs/iam/(eks-[\w-]+\.yaml)", chapter))
     named = {one or other for one, other in used}

@@ -34,7 +34,7 @@ def commands(install: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple
 
 
 def test_a_demonstration_needs_the_extras_of_its_clouds_alone(install: ModuleType) -> None:
-    """Google's provider is most of the download: nobody gets it for EKS."""
+    """Google's provider is most of the download: it is not installed for EKS."""
     assert install.demo_extras("eks") == {"simulator", "amazon"}
     assert install.demo_extras("eks, gke,aks") == {"simulator", "amazon", "google", "microsoft-azure"}
     assert install.demo_extras("eks,mars") is None

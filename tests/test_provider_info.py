@@ -45,7 +45,7 @@ def test_the_entry_point_is_this_function() -> None:
 
 
 def test_every_module_and_class_named_exists() -> None:
-    """A module or class that is not there shows only in somebody's log, later."""
+    """A module or class that is not there shows only in a log, later."""
     for name in named_modules(get_provider_info()):
         importlib.import_module(name)
     for name in named_classes(get_provider_info()):

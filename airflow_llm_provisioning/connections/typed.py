@@ -12,7 +12,7 @@ class AirflowConnections:
     def typed(self, conn_id: str, conn_type: str, page: str) -> Any:
         """Return an Airflow connection of `conn_type`; `page` is where its fields are described (docs/eks.md).
 
-        The cloud's own hook is not asked: it may only warn of a missing connection, and then use whatever credentials
+        The cloud's own hook is not asked: it may only warn of a missing connection, and then use the credentials that
         the machine has (AwsBaseHook, apache-airflow-providers-amazon 9.39).
         """
         from airflow.sdk import BaseHook

@@ -30,7 +30,7 @@ STATUS_OF: Final[Mapping[str, TrialStatus]] = {
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What a trace says of a trial: the analysis, and one verdict per treatment. Where the trial is not the planned one
-    (another image, an acceleration that nobody declared, an input that moves), one more says no, also of a baseline.
+    (another image, an acceleration that was not declared, an input that moves), one more says no, also of a baseline.
     """
 
     analysis: Analysis

@@ -147,7 +147,7 @@ class TrialResult:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """One analysis of a trace. `version`: of the code that computed it; None where nobody wrote it down. `text`: the
+    """One analysis of a trace. `version`: of the code that computed it; None where it was not written. `text`: the
     whole result as JSON, byte for byte as it was computed.
     """
 

@@ -164,7 +164,7 @@ _CHAT_PATH: Final = "/v1/chat/completions"
 
 
 def completion_request(model: str) -> dict[str, Any]:
-    """Return the request whose valid answer proves that the model serves (OpenAI's chat completions, as vLLM speaks
+    """Return the request whose valid answer proves that the model serves (OpenAI's chat completions, as vLLM serves
     it).
     """
     return {

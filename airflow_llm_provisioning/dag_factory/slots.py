@@ -28,7 +28,7 @@ from airflow_llm_provisioning.sensors.serve_endpoint import WaitServeEndpoint
 
 BY_HAND: Final = "by-hand"
 
-# GPU nodes run until a teardown succeeds, so it is tried for about a quarter of an hour, whatever went wrong.
+# GPU nodes run until a teardown succeeds, so it is tried for about a quarter of an hour, after any error.
 _TEARDOWN: Final[Mapping[str, Any]] = {
     "retries": 6,
     "retry_delay": timedelta(seconds=10),

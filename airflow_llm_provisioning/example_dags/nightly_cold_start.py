@@ -1,8 +1,7 @@
 """Every night: preflight, every cell of the experiment, cold, in a drawn order; then the comparison.
 
 The experiment is a YAML file: `[llm_provisioning] experiment_file` in Airflow's configuration, or the example beside
-this DAG.
-Prepare its targets once with `prepare_targets`.
+this DAG. Prepare its targets once with `prepare_targets`.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -19,7 +18,7 @@ with DAG(
     schedule="0 1 * * *",
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
-    # It costs money every night: somebody has to want it.
+    # It costs money every night, so a user must unpause it.
     is_paused_upon_creation=True,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=20),

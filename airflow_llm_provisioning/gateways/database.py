@@ -18,7 +18,7 @@ from airflow_llm_provisioning.exceptions import StoreError
 
 HEAD: Final = "0003"
 SQLITE_BUSY_TIMEOUT_S: Final = 60
-# "llmp" as a number: any constant that nobody else on a shared Postgres uses.
+# "llmp" as a number: any constant that no other user of a shared Postgres has.
 _POSTGRES_LOCK: Final = 0x6C6C6D70
 
 

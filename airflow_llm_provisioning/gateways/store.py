@@ -187,7 +187,7 @@ class SqlLedger:
         self._clock = clock
 
     def intend(self, kind: str, name: str, place: str, tags: Mapping[str, str], expires_at: datetime) -> str:
-        """Record an intent; an open entry of the same thing is returned, whoever wrote it, with the later expiry."""
+        """Record an intent; an open entry of the same thing is returned, by any writer, with the later expiry."""
         key = f"{place}|{kind}|{name}"
         now = self._clock()
         try:

@@ -33,7 +33,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse naive instants: nobody could say what they mean."""
+        """Refuse naive instants: their time zone is unknown."""
         if value is None:
             return None
         if value.tzinfo is None:

@@ -73,7 +73,7 @@ class OpenTrial(BaseOperator):
 
 
 class CloseTrial(WaitingOperator):
-    """End a trial whatever happened to it: verify, delete, wait until its nodes are gone, analyse the trace, write
+    """End a trial, failed or not: verify, delete, wait until its nodes are gone, analyse the trace, write
     the row, unlock.
 
     Safe to repeat. The row carries the trial's own status: Airflow's may be green after a cancelled run.
@@ -140,7 +140,7 @@ class CloseTrial(WaitingOperator):
 
     @contextmanager
     def _recorded(self, context: Context, trial: "Trial") -> Iterator[None]:
-        """Give the trial its row, whatever keeps it from being closed."""
+        """Give the trial its row, also when it cannot be closed."""
         from airflow_llm_provisioning.trials.close import record_unclosed
 
         try:

@@ -144,7 +144,7 @@ async def _within(limit_s: float, work: Callable[[], Answer]) -> Answer:
             result = work()
         except Exception as raised:  # noqa: BLE001 - it is raised where it was asked for
             error = raised
-        # The loop may be gone by now: then nobody wants to know any more.
+        # The loop may be gone by now: then no caller needs the result.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(tell, result, error)
 

@@ -49,7 +49,7 @@ async def apply_again(cluster: "Cluster", manifest: Mapping[str, Any]) -> dict[s
     """Apply server-side, and take back the fields of an object that this operator made before.
 
     KubeRay's operator writes the whole object when it adds its finalizer, and then owns what it spelled out, the list
-    of worker groups among it: applying the same manifest again would conflict. Somebody else's object still does.
+    of worker groups among it: applying the same manifest again would conflict. Another owner's object still does.
     """
     try:
         return await cluster.apply(manifest)

@@ -46,7 +46,7 @@ class SimClock:
         step = self._step
         if step.instant is None or step.loop is not loop:
             step.loop, step.instant = loop, self._read()
-            # It runs before whatever the loop finds to have arrived meanwhile: no effect is stamped before its cause.
+            # It runs before anything that has arrived in the loop meanwhile: no effect is stamped before its cause.
             loop.call_soon(step.end)
         return step.instant
 

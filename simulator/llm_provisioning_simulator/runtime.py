@@ -15,8 +15,8 @@ class ContainerContext:
     """One container that is about to run: its pod as stored at that moment, its entry in the pod's spec, its node and
     image, and how the image reached the node.
 
-    `delivery.first_touch_bytes_s` is the rate at which content is read that nobody on this node has read yet: whoever
-    starts processes must charge it (interpreter, imports, libraries), because the pull did not. None: local disk.
+    `delivery.first_touch_bytes_s` is the rate of the first read of content on a node: the code that starts
+    processes must charge it (interpreter, imports, libraries), because the pull did not. None: local disk.
     `network_bytes_s` is the node's link, shared by everything that downloads there.
     """
 

@@ -54,7 +54,7 @@ def test_a_reference_overrides_the_connections_names(connection: Any) -> None:
 
 
 def test_a_stand_in_never_sees_a_real_credential(connection: Any) -> None:
-    """Endpoints on plain HTTP get a made-up token, whatever secret the connection holds."""
+    """Endpoints on plain HTTP get a made-up token, for any secret of the connection."""
     from airflow_llm_provisioning.gateways.clouds.aks.arm import LocalCredential
 
     connection({**EXTRA, "endpoints": {"arm": "http://127.0.0.1:1", "acr": "http://127.0.0.1:1"}})
@@ -100,7 +100,7 @@ def test_an_unknown_cloud_environment_is_refused(connection: Any) -> None:
 
 
 def test_a_missing_extra_is_named(connection: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever lacks the SDK learns what to install."""
+    """A user without the SDK learns what to install."""
     connection(EXTRA)
     monkeypatch.setitem(sys.modules, "airflow_llm_provisioning.gateways.clouds.aks.connection", None)
     with pytest.raises(MissingExtraError, match=r"airflow-llm-provisioning\[microsoft-azure\]"):

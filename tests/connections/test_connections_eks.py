@@ -70,7 +70,7 @@ def test_extras_are_read_by_name(connection: Any) -> None:
 
 
 def test_a_missing_connection_is_named(stand: Stand) -> None:
-    """Never silently whatever credentials lie about on the worker."""
+    """Credentials that happen to be on the worker are never used silently."""
     with pytest.raises(ConnectionConfigError, match="'nowhere' is not defined"):
         connections.open_cloud({"cloud": "eks", "conn_id": "nowhere"})
 

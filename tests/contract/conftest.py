@@ -45,7 +45,7 @@ def environment(running: BackgroundSimulator, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Install the toy cloud as a package of somebody else's: its metadata on the path, here and in new processes."""
+    """Install the toy cloud as another distribution: its metadata on the path, here and in new processes."""
     metadata = tmp_path / "toy_cloud-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-cloud\nVersion: 1.0\n")
@@ -70,5 +70,5 @@ def slowed(running: BackgroundSimulator) -> Iterator[Callable[[float], None]]:
 
 @pytest.fixture(scope="package")
 def strangers(running: BackgroundSimulator) -> Callable[[str], list[Owned]]:
-    """Put somebody else's objects into a cloud, once."""
+    """Put another owner's objects into a cloud, once."""
     return cache(lambda cloud: SCENES[cloud].strangers(running))

@@ -5,7 +5,7 @@ them as the trigger does. It reads one line of JSON from its input:
 {"cloud": reference, "finish": [[verb, request], ...], "begin": [[verb, request], ...]}.
 What is to be finished is finished one after the other; a later request takes image, digest and size from the build
 before. Then it says `finished`, waits for another line, writes the operations it begins as one line of JSON, as they
-are first written to Airflow's database, and looks at them for ever.
+are first written to Airflow's database, and looks at them until it is killed.
 """
 
 import asyncio

@@ -67,10 +67,10 @@ class Scene:
 
     `under_way`: the kinds of the things that show so. `kinds`: every kind that the gateway makes. `speed`: virtual
     seconds a second while something is under way: slow enough that it stays so.
-    `outlive`: leaves behind what only a crash of the cloud's own leaves. `strangers`: puts somebody else's object
-    beside each kind and returns them as somebody would claim they were ours; `stands`: says whether one still exists.
+    `outlive`: leaves behind what only a crash of the cloud's own leaves. `strangers`: puts another owner's object
+    beside each kind and returns them with the claim that they are ours; `stands`: says whether one still exists.
     `builds`: how many builds were ever begun. `variant`: what its trials serve. `unreachable`: changes its connection
-    so that nobody answers.
+    so that no server answers.
     """
 
     finish: Sequence[Request]
@@ -89,7 +89,7 @@ class Scene:
 
 
 def claimed(kind: str, identity: str) -> Owned:
-    """Return a thing as somebody claims that it is ours."""
+    """Return a thing with the claim that it is ours."""
     return Owned(kind, identity, {LABEL_MANAGED_BY: OWNER})
 
 
@@ -97,7 +97,7 @@ def claimed(kind: str, identity: str) -> Owned:
 
 
 def aws(running: BackgroundSimulator, service: str) -> Any:
-    """Return a client of somebody else's."""
+    """Return another owner's client."""
     extra = running.simulator.connections()["simulated_aws"]["extra"]
     return _client(service, extra["region_name"], extra["endpoint_url"])
 
@@ -253,7 +253,7 @@ def builds_on_azure(running: BackgroundSimulator) -> int:
 
 
 def foreign_image(reference: str, region: str) -> Image:
-    """Return somebody else's image."""
+    """Return another owner's image."""
     return Image(reference, FOREIGN_DIGEST, (1_000_000,), {}, {}, region, datetime(2026, 1, 1, tzinfo=UTC))
 
 

@@ -57,7 +57,7 @@ def test_what_is_rendered_is_the_same_every_time(autoscaler: str, given: NodePro
 @each_alone
 def test_an_unsupported_cloud_is_refused_by_name(autoscaler: str) -> None:
     """A profile for a cloud that this autoscaler does not know is refused in a sentence naming both; nodes that are
-    simply there, as elsewhere than on the three clouds, are nobody's to refuse.
+    simply there, as elsewhere than on the three clouds, are not refused.
     """
     known = {parameter.values[1].cloud for parameter in offered() if parameter.values[0] == autoscaler}
     for cloud in {"eks", "gke", "aks", "generic"} - known:
@@ -89,7 +89,7 @@ REFUSED = [
 @each_alone
 @pytest.mark.parametrize(("fields", "words"), REFUSED)
 def test_impossible_disks_are_refused(autoscaler: str, fields: dict[str, Any], words: str) -> None:
-    """The EKS rules hold whoever makes the nodes."""
+    """The EKS rules hold for every node autoscaler."""
     problems = AUTOSCALERS[autoscaler].check(profile("eks", autoscaler, **fields))
     assert any(words in problem for problem in problems)
 

@@ -44,7 +44,7 @@ def test_the_treatments_preparations_are_verbs_of_their_cloud(experiment: Experi
 @pytest.mark.usefixtures("_reached")
 @pytest.mark.parametrize("cloud", ALL)
 def test_claims_that_cannot_be_told_are_unknown(experiment: Experiment, cloud: str) -> None:
-    """One answer per claim, in order; nothing is known of a trial without facts, and of a claim nobody knows."""
+    """One answer per claim, in order; nothing is known of a trial without facts, and of an unknown claim."""
     claims = [*dict.fromkeys(claim for item in known_treatments().values() for claim in item.claims), "made_up"]
     found = open_cloud(reference(experiment, cloud)).verify(claims, {})
     assert [item.claim for item in found if item.claim in claims] == claims
@@ -135,7 +135,7 @@ def test_what_was_opened_can_be_closed(experiment: Experiment, cloud: str) -> No
 @pytest.mark.usefixtures("_reached")
 @pytest.mark.parametrize("cloud", ALL)
 def test_an_ended_operation_stays_as_it_ended(experiment: Experiment, cloud: str) -> None:
-    """A look at what is done changes nothing and asks nobody."""
+    """A look at what is done changes nothing and sends no request."""
     opened = open_cloud(reference(experiment, cloud))
     for ended in (Operation("build_image", {}).succeeded(image="x"), Operation("build_image", {}).failed("why")):
         assert opened.poll(ended) == ended
@@ -146,7 +146,7 @@ def test_an_ended_operation_stays_as_it_ended(experiment: Experiment, cloud: str
 def test_a_strangers_object_is_refused_in_one_sentence(
     experiment: Experiment, running: BackgroundSimulator, strangers: Callable[[str], list[Owned]], cloud: str
 ) -> None:
-    """Whoever says it is ours: its own marks are read again before it is deleted."""
+    """Even if a caller says it is ours, its own marks are read again before it is deleted."""
     scene, opened = SCENES[cloud], open_cloud(reference(experiment, cloud))
     for thing in strangers(cloud):
         with pytest.raises(CloudError) as raised:

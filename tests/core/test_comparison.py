@@ -47,7 +47,7 @@ def test_a_reduction_is_relative_to_the_baseline() -> None:
 )
 def test_what_is_not_comparable_is_counted_and_kept_out(changes: dict[str, Any], why: str) -> None:
     """A warm, unverified or failed trial changes no number, and its reason is printed. A trial of an arm with
-    treatments of which nobody verified one is none of a baseline's kind.
+    treatments of which none is verified is none of a baseline's kind.
     """
     odd = trial("improved", **{"total_s": 1.0, **changes})
     rows = compare([trial("baseline", 1000.0), trial("improved", 500.0), odd])
@@ -116,7 +116,7 @@ def test_another_image_under_the_same_tag_is_not_pooled() -> None:
 
 
 def test_of_two_equally_frequent_images_the_one_that_was_met_first_counts() -> None:
-    """First by the time of opening, whatever the order of the rows."""
+    """First by the time of opening, in any order of the rows."""
     first, then = ({"worker": {"image_digest": f"sha256:{letter}"}} for letter in "ba")
     early = trial("baseline", 1000.0, environment=first)
     late = trial("baseline", 600.0, environment=then, opened_at=OPENED_AT + timedelta(hours=1))

@@ -284,7 +284,7 @@ BAD = [
 
 @pytest.mark.parametrize(("bad", "words"), BAD)
 def test_what_is_no_rayservice_is_refused(bad: dict[str, Any], words: str) -> None:
-    """All problems at once, in one sentence, whatever the types."""
+    """All problems at once, in one sentence, for any types."""
     with pytest.raises(ManifestError, match=words) as raised:
         check_ray_service(bad)
     assert "\n" not in str(raised.value)

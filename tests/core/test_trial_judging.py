@@ -39,7 +39,7 @@ def trace(outcome: str | None, reason: str | None = None) -> list[bytes]:
 
 
 def test_the_same_slot_of_a_run_is_the_same_trial() -> None:
-    """Whoever comes after a crash finds it; other slots, clusters and runs are others."""
+    """It is found again after a crash; other slots, clusters and runs have other ids."""
     assert plan() == plan()
     ids = [plan().trial_id, plan(number=4).trial_id, plan(cluster="x").trial_id, plan("run-2").trial_id]
     assert len(set(ids)) == 4
@@ -57,7 +57,7 @@ def test_a_rerun_of_a_slot_is_numbered() -> None:
 
 @given(st.text(min_size=1, max_size=300), st.text(min_size=1, max_size=300))
 def test_labels_of_any_trial_are_valid(trial_id: str, target: str) -> None:
-    """63 characters, begin and end with a letter or digit: whatever names the user chose."""
+    """63 characters, begin and end with a letter or digit, for any names that the user chose."""
     for value in trial_labels(trial_id, target, AT).values():
         assert re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?", value)
 
@@ -126,7 +126,7 @@ def test_without_a_trace_the_steps_and_then_airflow_are_asked(
 
 
 def test_a_trace_that_stops_is_no_success() -> None:
-    """The recorder was killed: even when the endpoint had become ready, nobody said so."""
+    """The recorder was killed: even when the endpoint had become ready, it was not recorded."""
     made = row(trace(None), wait_state="failed")
     assert made.status is TrialStatus.ABORTED
 

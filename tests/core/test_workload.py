@@ -16,7 +16,7 @@ OTHER = Model("org/other", "abc", 10, 5, "hub")
 
 
 def test_the_tag_follows_the_content() -> None:
-    """Equal content, whatever the environment's order, is the same tag; each change is another."""
+    """Equal content, in any order of the environment, is the same tag; each change is another."""
     same = replace(RECIPE, env={"Y": "2", "X": "1"})
     changed = [
         replace(RECIPE, base="base:2"),

@@ -144,7 +144,7 @@ def prepared(target: Target, without: Collection[str], experiment: Experiment) -
     """Run the tasks of the shipped preparation for one target in their order; return task -> result. The target's nodes
     are prepared as they are given.
 
-    `without`: tasks that are left out; whoever needs their results gets none.
+    `without`: tasks that are left out; tasks that need their results get none.
     """
     with DAG("prepare", schedule=None) as dag:
         preparation(_as_given(experiment, target))

@@ -109,7 +109,7 @@ def test_everything_prepared_is_applied_cold_and_mounts_in_seconds(lab: Laborato
 
 
 def test_what_was_prepared_stands_beside_the_trials(fresh: Laboratory) -> None:
-    """Seconds and price of every step: the build's list price, no price for the conversion, which nobody publishes (and
+    """Seconds and price of every step: the build's list price, no price for the conversion, which is not published (and
     not 0), nothing for the nodes' configuration. What is found again took no time and cost nothing.
     """
     target = fresh.target("fast")
@@ -149,7 +149,7 @@ def test_pull_secrets_of_the_namespace_are_found_before_anything_is_converted(fr
     stand_in = fresh.simulator.cloud("aks")
     assert isinstance(stand_in, AksStandIn)
     assert "streaming.post" not in stand_in.calls
-    # Whoever knows that the pods bring none (another service account) may say so, and ask for the preview's switch.
+    # A user who knows that the pods bring none (another service account) may say so, and ask for the preview's switch.
     asked = {"streaming": {"image_pull_secrets": [], "register_feature": True}}
     fresh.prepare(replace(target, options={**target.options, **asked}))
     assert stand_in.features == {"Microsoft.ContainerService/ArtifactStreamingPreview": "Registered"}

@@ -44,7 +44,7 @@ def test_a_baseline_is_cold_pulls_in_full_and_installs_twice(lab: Laboratory) ->
 
 
 def test_a_baseline_with_the_packages_in_its_image_is_none(lab: Laboratory) -> None:
-    """Somebody's own image under the baseline's name: whatever it saves is not the baseline's."""
+    """A user's image under the baseline's name: what it saves is not the baseline's."""
     built = lab.prepare(lab.target("fast"), without={"snapshot_image", "set_up_nodes"})["build_image"]
     target = lab.target("plain")
     lab.prepare(target)
@@ -88,7 +88,7 @@ def always_pulled(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def hold_nodes(lab: Laboratory) -> None:
-    """Put a pod of somebody else's onto each of the trial's nodes, so that they stay."""
+    """Put another owner's pod onto each of the trial's nodes, so that they stay."""
     store = lab.simulator.clusters["eks-plain"].store
     for pod in store.list("pods", "default"):
         name = pod["spec"]["nodeName"]

@@ -126,7 +126,7 @@ def after_start_s(row: TrialResult) -> float:
 
 def test_seconds_and_price_of_a_preparation_stand_beside_its_trials(lab: Laboratory, tmp_path: Path) -> None:
     """In the store, in what the command line prints, and in the report; what was reused cost nothing, and says so."""
-    # A volume of its own size, so that this snapshot is made here whatever other tests prepared.
+    # A volume of its own size, so that this snapshot is made here, regardless of other tests.
     target = replace(lab.target("fast"), options={"snapshot": {"volume_gib": 60}})
     lab.prepare(target)
     trial = lab.trial(target)
@@ -203,7 +203,7 @@ def test_the_snapshot_is_of_another_minor(lab: Laboratory) -> None:
 
 
 def test_container_storage_is_on_the_instance_store(lab: Laboratory) -> None:
-    """Karpenter's node class got RAID0 by hand: the volume is mounted and nobody looks at it."""
+    """Karpenter's node class got RAID0 by hand: the volume is mounted and not used."""
     target = lab.target("karpenter")
     lab.prepare(target)
 

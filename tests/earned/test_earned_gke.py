@@ -76,7 +76,7 @@ def test_everything_prepared_is_applied_cold_and_mounts_in_seconds(lab: Laborato
 
 
 def test_the_api_is_off(lab: Laboratory) -> None:
-    """Everything was prepared, and then somebody switched the project's streaming API off."""
+    """Everything was prepared, and then the project's streaming API was switched off."""
     target = lab.target("fast")
     lab.prepare(target)
     world = lab.simulator.world
@@ -138,7 +138,7 @@ def test_the_nodes_have_no_account_of_their_own(lab: Laboratory) -> None:
 
 
 def test_the_nodes_account_lost_its_role(lab: Laboratory) -> None:
-    """Prepared with it, and then somebody took the streaming role away: the next preparation says so."""
+    """Prepared with it, and then the streaming role was removed: the next preparation says so."""
     target = lab.target("fast")
     lab.prepare(target)
     policy = lab.simulator.world.gke_policy

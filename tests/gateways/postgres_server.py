@@ -50,7 +50,7 @@ def postgres_server(home: Path, *, databases: Sequence[str]) -> Iterator[str]:
 
 
 def _as_a_user(home: Path) -> dict[str, Any]:
-    """Return how a program is started that refuses to run as root: as `nobody`, who owns its folder."""
+    """Return how a program is started that refuses to run as root: as an unprivileged user that owns its folder."""
     if os.getuid() != 0:
         return {}
     user = pwd.getpwnam("nobody")

@@ -70,7 +70,7 @@ def test_how_a_trial_is_reached_is_not_kept(store: ResultsStore) -> None:
 
 
 def test_a_trial_that_was_refused_reads_back(store: ResultsStore) -> None:
-    """It was never opened: no RayService, no image, no model that somebody resolved."""
+    """It was never opened: no RayService, no image, no resolved model."""
     refused = trial(None, opened=None, image="", model_id=None, model_revision=None, status=TrialStatus.FAILED)
     store.save_trial(refused)
     assert store.trial(refused.trial_id) == replace(refused, verdicts=[], flags=[])

@@ -124,7 +124,7 @@ def test_somebody_elses_fields_are_not_taken(simulated: BackgroundCluster) -> No
 
 
 def test_deleting_again_is_success(simulated: BackgroundCluster) -> None:
-    """Gone already, or never there; somebody else's object of that name is left alone."""
+    """Gone already, or never there; another owner's object of that name is left alone."""
     applied = apply(manifest=manifest())
     assert delete(applied, timeout_s=3600)["deleted"] is True
     again = delete(applied)

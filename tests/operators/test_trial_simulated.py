@@ -308,7 +308,7 @@ def test_a_node_that_came_late_is_named_in_the_row(
 
 
 def test_a_teardown_whose_nodes_never_came_says_so(simulated: BackgroundCluster, store: ResultsStore) -> None:
-    """Nobody waits for ever: what did not come within the bound is said not to have come."""
+    """No wait is endless: what did not come within the bound is reported as absent."""
     simulated.fault("node_never_joins", True)
     trial = open_trial()
     apply(trial)

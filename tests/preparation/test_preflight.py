@@ -25,7 +25,7 @@ from airflow_llm_provisioning.preparation import preflight as checking
 
 @pytest.fixture
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody answers for the hub, and the base image's registry says yes."""
+    """The hub does not answer, and the base image's registry says yes."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
 
     async def there(_reference: str) -> bool:

@@ -96,7 +96,7 @@ def test_the_same_build_has_the_same_digest_and_another_build_another() -> None:
 
 
 def test_a_digest_pins_the_base() -> None:
-    """FROM name@digest finds the base, and a digest nobody pushed finds none."""
+    """FROM name@digest finds the base, and a digest that was not pushed finds none."""
     digest = world().images[f"docker.io/{RAY_ML}"].digest
     assert build(f"FROM {RAY_ML}@{digest}").digest
     with pytest.raises(DockerfileError, match="not found"):

@@ -106,7 +106,7 @@ def test_a_moved_number_moves_what_depends_on_it() -> None:
 
 
 def test_a_sweep_has_a_row_per_number_that_was_read_and_names_the_others() -> None:
-    """Rows carry range, source and the reductions at both ends; what nobody reads is named, not run."""
+    """Rows carry range, source and the reductions at both ends; what is not read is named, not run."""
     pair = Pair(a_trial("eks-plain", "baseline"), a_trial("eks-fast", "improved"))
     found = sweep_pairs([pair], only=["hub_connection_bytes_s", "first_token_s"])
     (row,) = found["rows"]
@@ -154,7 +154,7 @@ def test_only_what_can_be_prepared_in_process_is_swept() -> None:
 
 
 def test_the_committed_sweep_is_of_these_profiles() -> None:
-    """`make demo` shows docs/sweep.json: whoever changes a profile or the experiment sweeps again."""
+    """`make demo` shows docs/sweep.json: after a change of a profile or the experiment, sweep again."""
     committed = json.loads(COMMITTED.read_text(encoding="utf-8"))
     again = f"run `llm-provisioning sweep {EXPERIMENT.relative_to(ROOT)} --out docs/sweep.json`"
     assert committed["fingerprint"] == fingerprint(EXPERIMENT), again

@@ -10,7 +10,7 @@ from llm_provisioning_simulator.virtual_time import EPOCH, VirtualClock, run_at_
 
 
 def test_an_hour_passes_at_once_and_in_order() -> None:
-    """Sleepers wake in the order of their instants, each at its own, and nobody waits for real."""
+    """Sleepers wake in the order of their instants, each at its own, and no real time passes."""
     woken: list[tuple[str, float]] = []
 
     async def sleeper(name: str, seconds: float) -> None:
@@ -40,7 +40,7 @@ def test_the_clock_reads_the_loop() -> None:
 
 
 def test_a_wait_for_the_rest_of_a_period_never_stands_still() -> None:
-    """A rest too small to move the loop's time still ends: whoever sleeps it again and again gets on."""
+    """A rest too small to move the loop's time still ends: a loop of such sleeps makes progress."""
 
     async def sleep_rests() -> int:
         clock = VirtualClock.of_this_loop()

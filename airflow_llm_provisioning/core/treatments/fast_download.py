@@ -114,7 +114,7 @@ def _xet(view: TraceView, packages: Packages, on: Verdict) -> Verdict:
 
 
 def _by_itself(view: TraceView, packages: Packages) -> bool:
-    """Whether vLLM switches hf_transfer on: it is installed, and nobody set the variable on the worker (vllm 0.5.4,
+    """Whether vLLM switches hf_transfer on: it is installed, and the variable is not set on the worker (vllm 0.5.4,
     weight_utils.enable_hf_transfer).
     """
     told = {*view.env_of(view.worker), *runtime_variables(view)}

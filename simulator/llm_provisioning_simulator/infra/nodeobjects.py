@@ -34,7 +34,7 @@ def provider_label(cloud: str) -> str:
 
 
 def new_node(machine: Machine, profile: Profile, kubernetes_version: str, at: str) -> dict[str, Any]:
-    """Return the object a kubelet registers: not ready, tainted, without GPUs until a device plugin speaks."""
+    """Return the object a kubelet registers: not ready, tainted, without GPUs until a device plugin reports."""
     spec = machine.spec
     taints = [dict(taint) for taint in (*spec.taints, *machine.startup_taints)]
     return {

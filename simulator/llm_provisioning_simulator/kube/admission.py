@@ -26,7 +26,7 @@ _SUBDOMAIN_TEXT: Final = (
     r"'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
 _ANY_NAME: Final = frozenset({"roles", "rolebindings", "clusterroles", "clusterrolebindings", "events"})
-"""RBAC names may hold colons; an event's name ends in whatever its object's name allows."""
+"""RBAC names may hold colons; an event's name ends in any text that its object's name allows."""
 _LABEL_VALUE: Final = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
 _LABEL_TEXT: Final = (
     "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "

@@ -64,8 +64,8 @@ class EventRecorder:
     ) -> Object:
         """Store an event about `involved` (an object as its writer saw it last), or repeat the one that says the same.
 
-        A controller's repeat is the same reason about the same version of the object, whatever the message; a kubelet's
-        is the same message about the same object, whatever its version.
+        A controller's repeat is the same reason about the same version of the object, with any message; a kubelet's
+        is the same message about the same object, in any version.
         """
         now = self._store.clock.now()
         self._expire(now)

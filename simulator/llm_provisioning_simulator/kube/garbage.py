@@ -35,7 +35,7 @@ class Key(NamedTuple):
 
 
 class GarbageCollector:
-    """Deletes objects of one store, and whatever must go or stay with them."""
+    """Deletes objects of one store, and what must go or stay with them."""
 
     def __init__(self, store: "ObjectStore") -> None:
         self._store = store

@@ -51,7 +51,7 @@ async def _pieces(
     while running:
         await asyncio.sleep(_POLL_S)
         found = store.peek("pods", name, namespace)
-        # Whatever was written before the end is still sent: look at the state first, then at the lines.
+        # What was written before the end is still sent: look at the state first, then at the lines.
         running = found is not None and found["metadata"]["uid"] == uid and not _ended(found, container)
         lines = backend.logs(found or pod, container)
         if len(lines) > sent:

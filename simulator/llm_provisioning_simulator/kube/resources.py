@@ -195,7 +195,7 @@ class ResourceTable:
         return self._by_path.get((group, version, plural))
 
     def of_kind(self, api_version: str, kind: str) -> Resource | None:
-        """Return the kind an object or an ownerReference names, whatever the version it uses."""
+        """Return the kind an object or an ownerReference names, in any version."""
         return self._by_kind.get((api_version.rpartition("/")[0], kind))
 
     def add(self, resource: Resource) -> None:

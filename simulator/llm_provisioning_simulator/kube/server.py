@@ -103,7 +103,7 @@ class KubeServer:
         raw_path = request.rel_url.raw_path
         if raw_path.startswith("/_simulator"):
             return await self._switch_faults(request)
-        await self._suffer()
+        await self._inject_faults()
         place = locate(self.store.resources, raw_path)
         if place is None:
             return self._about_itself(raw_path.rstrip("/"), request)
@@ -122,7 +122,7 @@ class KubeServer:
         check_allowed(call, self.faults)
         return await self._dispatch(call, request)
 
-    async def _suffer(self) -> None:
+    async def _inject_faults(self) -> None:
         """Let the faults act that do not care what is asked."""
         faults = self.faults
         if faults.api_latency_s:

@@ -1,6 +1,6 @@
 """Creates, updates, patches and deletes as they come over HTTP: what a client may set, and what is refused.
 
-`ObjectStore` stores whatever controllers inside the simulator give it; the rules for outsiders are here.
+`ObjectStore` stores what controllers inside the simulator give it; the rules for outsiders are here.
 """
 
 from typing import Any, Final, cast

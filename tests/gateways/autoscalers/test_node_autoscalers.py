@@ -161,7 +161,7 @@ def test_native_names_pools_as_aks_allows() -> None:
 
 
 def test_native_hands_the_nodes_system_to_the_cloud() -> None:
-    """AKS streams on some systems only; where nobody names one the cloud's gateway chooses."""
+    """AKS streams on some systems only; where none is named the cloud's gateway chooses."""
     given = profile("aks", "native", gpu_instance_type="a", cpu_instance_type="b")
     named = replace(given, options={**given.options, "os_sku": "Ubuntu2404"})
     native = node_autoscaler("native")

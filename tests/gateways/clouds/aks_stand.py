@@ -150,7 +150,7 @@ class Stand:
         return dict(operation.result)
 
     def push(self, reference: str, layer_bytes: Sequence[int] = (200_000_000,)) -> Image:
-        """Put somebody else's image into a registry."""
+        """Put another owner's image into a registry."""
         image = Image(reference, digest_of("foreign", reference), tuple(layer_bytes), {}, {}, "eastus", self.now())
         return self.world.push(image)
 

@@ -114,7 +114,7 @@ async def test_a_task_that_starts_over_adopts_the_run_of_its_first_try() -> None
 
 
 async def test_a_lost_reply_to_the_scheduling_doubles_nothing() -> None:
-    """Whoever got no answer looks for the run before it schedules another."""
+    """After a call without an answer, the next attempt looks for the run before it schedules another."""
     async with azure() as stand:
         stand.sim.faults["runs.schedule"] = {"kind": "lost_reply"}
         done = await stand.run("build_image", BUILD)

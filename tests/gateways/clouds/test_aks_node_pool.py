@@ -64,7 +64,7 @@ async def test_a_killed_process_begins_again_and_creates_no_second_pool() -> Non
 
 
 async def test_a_lost_reply_after_the_put_doubles_nothing() -> None:
-    """Whoever got no answer looks first."""
+    """After a call without an answer, the next attempt looks first."""
     async with azure() as stand:
         stand.sim.faults["agentPools.put"] = {"kind": "lost_reply"}
         done = await stand.run("set_up_node_pool", REQUEST)
@@ -108,7 +108,7 @@ async def test_a_pool_that_ends_badly_is_deleted_and_the_reason_told(status: str
 
 
 async def test_a_process_killed_before_it_saw_the_failure_still_tells_the_reason() -> None:
-    """Without the operation's name the pool's own provisioning error speaks."""
+    """Without the operation's name the pool's own provisioning error is reported."""
     async with azure() as stand:
         fault = {"kind": "operation", "status": "Failed", "code": "VMSkuNotAvailable", "message": "none left"}
         stand.sim.faults["agentPools.put"] = fault

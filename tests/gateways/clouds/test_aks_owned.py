@@ -45,7 +45,7 @@ async def test_a_new_process_without_ledger_lists_and_deletes_ours_and_nothing_e
 
 
 async def test_deleting_twice_is_success_and_closes_the_ledgers_entries() -> None:
-    """Gone already is gone; the ledger of whoever deletes learns it."""
+    """Gone already is gone; the ledger of the deleting process records it."""
     async with azure() as stand:
         await one_of_each(stand)
         cloud = stand.cloud()
@@ -56,7 +56,7 @@ async def test_deleting_twice_is_success_and_closes_the_ledgers_entries() -> Non
         for item in owned:
             await asyncio.to_thread(cloud.delete_owned, item)
         left = [entry.name for entry in stand.ledger.open_entries()]
-        # The artifact on somebody else's image cannot be marked as ours: only the ledger knows it.
+        # The artifact on another owner's image cannot be marked as ours: only the ledger knows it.
         assert len(left) == 1
         assert left[0].startswith(f"{HOST}/ray-serving@")
 

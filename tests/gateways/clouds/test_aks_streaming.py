@@ -259,7 +259,7 @@ async def test_a_pool_without_nodes_is_switched_on() -> None:
 
 
 async def test_a_pool_that_grew_meanwhile_is_not_reimaged() -> None:
-    """Switching on while nodes run would take the nodes from whoever uses them."""
+    """Switching on while nodes run would take the nodes from their users."""
     nodes = {"plain": 0}
     async with azure(nodes=lambda _cluster, pool: nodes[pool]) as stand:
         stand.world.clusters["c1"].pools["plain"] = PLAIN

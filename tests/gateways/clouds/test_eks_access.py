@@ -39,7 +39,7 @@ def test_the_endpoint_is_the_simulated_clusters(stand: Stand) -> None:
 
 
 def test_the_token_is_a_presigned_call_for_this_cluster_that_aws_accepts(stand: Stand) -> None:
-    """The token's URL signs the cluster's name, and whoever fetches it with that header learns who we are."""
+    """The token's URL signs the cluster's name, and a client that fetches it with that header learns who we are."""
     access = stand.cloud().cluster_access("eks-1")
     assert access.token is not None
     prefix, _, encoded = access.token.partition("k8s-aws-v1.")
@@ -104,7 +104,7 @@ def test_ami_and_maker_of_the_nodes_stand_in_the_evidence(stand: Stand) -> None:
 def test_a_snapshot_on_nodes_of_another_system_is_evidence_against(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only Bottlerocket keeps its images on the second disk: elsewhere it is mounted and nobody looks at it."""
+    """Only Bottlerocket keeps its images on the second disk: elsewhere it is mounted and not used."""
     monkeypatch.setattr(clusters, "_images", lambda amis: al2023(next(iter(amis)).ami_id))
     facts = {"provider_ids": [node(stand, snapshot_id="snap-1")], "snapshot_id": "snap-1"}
     (found,) = stand.cloud().verify(["snapshot_mounted"], facts)

@@ -168,7 +168,7 @@ def test_credentials_that_stay_expired_are_named_with_what_is_left(stand: Stand)
     ],
 )
 def test_a_failed_snapshot_says_why_and_leaves_nothing(stand: Stand, faults: dict[str, Any], words: str) -> None:
-    """Whatever fails: one sentence with the reason; no instance, no volume, no snapshot, no open entry of either."""
+    """Every failure: one sentence with the reason; no instance, no volume, no snapshot, no open entry of either."""
     first = stand.cloud().start("snapshot_image", stand.snapshot_request())
     stand.aws.faults.update(faults)
     assert_one_sentence(stand.drive(first), words)
@@ -187,7 +187,7 @@ def test_a_failed_snapshot_says_why_and_leaves_nothing(stand: Stand, faults: dic
         ("Failed/Terminated", "ended as Terminated"),
         ("Failed/InvalidPlatform", "ended as InvalidPlatform"),
         ("Failed/AccessDenied", "ended as AccessDenied"),
-        # One that AWS may invent is an end too, not a wait for ever.
+        # One that AWS may invent is an end too, not a wait without end.
         ("Forgotten", "ended as Forgotten"),
         # These are no end: the step's own deadline is.
         ("Pending", "stopping kubelet: did not end within 600 s"),
@@ -196,7 +196,7 @@ def test_a_failed_snapshot_says_why_and_leaves_nothing(stand: Stand, faults: dic
     ],
 )
 def test_every_end_of_a_command_is_an_end(stand: Stand, status: str, words: str) -> None:
-    """Each status of SSM by name; none makes the wait spin for ever, and after none is a machine left."""
+    """Each status of SSM by name; none makes the wait spin without end, and after none is a machine left."""
     first = stand.cloud().start("snapshot_image", stand.snapshot_request())
     stand.aws.faults["command_status"] = status
     assert_one_sentence(stand.drive(first, step_s=300), words)
@@ -213,7 +213,7 @@ def test_every_status_that_boto3_knows_is_tested() -> None:
     "step", ["waiting for SSM", "stopping kubelet", "clearing images", "pulling", "stopping the builder"]
 )
 def test_a_builder_ended_underneath_is_said_at_any_step(stand: Stand, step: str) -> None:
-    """Somebody terminates the machine while it is needed: the step is named, and nothing is left."""
+    """A user terminates the machine while it is needed: the step is named, and nothing is left."""
     operation = driven_to(stand, step)
     stand.client("ec2").terminate_instances(InstanceIds=[operation.progress["instance_id"]])
     ended = stand.drive(operation)

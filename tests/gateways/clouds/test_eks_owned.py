@@ -41,7 +41,7 @@ def make_one_of_each(stand: Stand) -> None:
 
 
 def make_foreign(stand: Stand) -> None:
-    """Somebody else's, one beside each kind."""
+    """Another owner's, one beside each kind."""
     ec2 = stand.client("ec2")
     tagged = [{"ResourceType": "instance", "Tags": FOREIGN_TAGS}]
     instance = ec2.run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1, TagSpecifications=tagged)
@@ -117,7 +117,7 @@ def test_everything_of_ours_is_found_and_deleted_and_nothing_else(stand: Stand) 
 def test_what_goes_while_it_is_listed_breaks_no_list(
     stand: Stand, monkeypatch: pytest.MonkeyPatch, once: str, gone: set[str]
 ) -> None:
-    """Somebody deletes it right after the call that names it: the rest is listed, and nothing of what is gone twice."""
+    """It is deleted right after the call that names it: the rest is listed, and nothing of what is gone twice."""
     make_one_of_each(stand)
     session = stand.session()
     deleting = {"ecr": stand.client("ecr").delete_repository, "ssm": stand.client("ssm").delete_parameter}
@@ -165,7 +165,7 @@ def test_deleting_again_is_success(stand: Stand) -> None:
 
 @pytest.mark.parametrize("kind", ["instance", "volume", "snapshot", "parameter", "repository", "bucket", "project"])
 def test_a_thing_without_our_tag_is_refused(stand: Stand, kind: str) -> None:
-    """Even if somebody says it was ours: the tags are read again before a delete."""
+    """Even if a caller says it was ours: the tags are read again before a delete."""
     make_foreign(stand)
     ec2 = stand.client("ec2")
     identity = {

@@ -42,7 +42,7 @@ def in_days(stand: Stand, days: int) -> str:
 
 @pytest.mark.parametrize(("keep_days", "kept_days"), [(30, 30), (1, 7 - 5)])
 def test_a_reused_snapshot_lives_as_long_as_the_longest_wish(stand: Stand, keep_days: int, kept_days: int) -> None:
-    """Five days later somebody uses it for another thirty: its expiry moves. A shorter wish does not shorten it."""
+    """Five days later it is used for another thirty: its expiry moves. A shorter wish does not shorten it."""
     request = stand.snapshot_request()
     first = stand.cloud().start("snapshot_image", request)
     begun_at = stand.clock.at

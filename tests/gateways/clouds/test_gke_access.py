@@ -211,7 +211,7 @@ def test_lacking_connection_is_named(
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever lacks Google's packages learns what to install, for the cloud and for its stand-in."""
+    """A user without Google's packages learns what to install, for the cloud and for its stand-in."""
     connection(monkeypatch, {"project": PROJECT, "location": REGION})
     monkeypatch.setitem(sys.modules, "airflow_llm_provisioning.gateways.clouds.gke.connection", None)
     with pytest.raises(MissingExtraError, match=r"airflow-llm-provisioning\[google\]"):

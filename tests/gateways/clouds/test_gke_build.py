@@ -1,4 +1,4 @@
-"""Images on GKE: built once by Cloud Build, found again whatever happened in between."""
+"""Images on GKE: built once by Cloud Build, found again after any interruption."""
 
 import subprocess
 from collections.abc import Iterator
@@ -178,7 +178,7 @@ def test_earlier_failed_build_of_the_same_content_is_not_taken_for_this_one(goog
 
 
 def test_base_that_is_gone_fails_as_the_build_does(google: GoogleProject) -> None:
-    """A base image that nobody can pull any more is told with the build's own words."""
+    """A base image that cannot be pulled any more is reported with the build's own words."""
     del google.world.images["docker.io/rayproject/ray-ml:2.33.0.914af0-py311"]
     ended = finish(google.cloud(), "build_image", BUILD)
     assert ended.error is not None
@@ -187,7 +187,7 @@ def test_base_that_is_gone_fails_as_the_build_does(google: GoogleProject) -> Non
 
 
 def test_vanished_build_is_one_sentence(google: GoogleProject) -> None:
-    """A build that Cloud Build no longer knows, with no image, fails instead of waiting for ever."""
+    """A build that Cloud Build no longer knows, with no image, fails instead of waiting without end."""
     cloud = google.cloud()
     building = follow(cloud, cloud.start("build_image", BUILD), until=lambda o: "build_id" in o.progress)
     google.stand_in.builds.builds.clear()
@@ -281,7 +281,7 @@ def test_request_without_recipe_and_unknown_verb_are_named(google: GoogleProject
 
 
 def test_ended_operation_stays_as_it_is(google: GoogleProject) -> None:
-    """Looking at an ended operation asks nobody anything."""
+    """Looking at an ended operation sends no request."""
     ended = Operation("build_image", BUILD, state="failed", error="x")
     assert google.cloud().poll(ended) is ended
 

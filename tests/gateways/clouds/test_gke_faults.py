@@ -153,7 +153,7 @@ def test_an_operation_that_is_done_with_an_error_is_a_failure(
 
 @pytest.mark.parametrize(("verb", "method"), LONG)
 def test_an_operation_that_vanished_is_judged_by_its_object(google: GoogleProject, verb: str, method: str) -> None:
-    """Nobody can ask for it any more, but what it was for came to be."""
+    """It cannot be asked for any more, but its result exists."""
     fail(google, method, kind="operation_vanishes")
     assert attempt(google, verb).error is None
     assert wanted(google, verb)

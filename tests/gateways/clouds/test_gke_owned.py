@@ -1,4 +1,4 @@
-"""What is ours on GKE: found and deleted from labels alone, with somebody else's thing beside each."""
+"""What is ours on GKE: found and deleted from labels alone, with another owner's object beside each."""
 
 import contextlib
 from collections.abc import Iterator
@@ -96,7 +96,7 @@ class GoneOnceListed(dict[str, dict[str, Any]]):
 
 
 def test_a_repository_that_goes_while_it_is_listed_breaks_no_list(google: GoogleProject) -> None:
-    """Somebody deletes it between the list that names it and the list of its images: the rest is listed."""
+    """Another user deletes it between the list that names it and the list of its images: the rest is listed."""
     finish(google.cloud(), "build_image", BUILD)
     theirs = foreign_repository(google)
     google.stand_in.registry.repositories = GoneOnceListed(google.stand_in.registry.repositories, theirs)
@@ -133,7 +133,7 @@ def test_image_pushed_but_never_marked_is_found_through_its_build(google: Google
 
 
 def test_repository_that_holds_a_foreign_image_stays(google: GoogleProject) -> None:
-    """Somebody pushed into our repository: it is not deleted, and the sentence says why."""
+    """Another user pushed into our repository: it is not deleted, and the sentence says why."""
     finish(google.cloud(), "build_image", BUILD)
     image = foreign_image(google, "ray-serving")
     cloud = google.cloud()
@@ -193,7 +193,7 @@ def test_unknown_kind_is_refused(google: GoogleProject) -> None:
     ],
 )
 def test_list_that_cannot_be_complete_raises(google: GoogleProject, method: str) -> None:
-    """Better no list than half a one: whoever deletes by it must not think that this was all."""
+    """No list instead of half a list: a deletion by it must not seem complete."""
     finish(google.cloud(), "build_image", BUILD)
     google.stand_in.faults[method] = {"kind": "http", "code": "PERMISSION_DENIED", "message": "no", "times": 0}
     with pytest.raises(CloudError):
@@ -216,7 +216,7 @@ def test_zone_that_could_not_be_listed_raises(google: GoogleProject) -> None:
 
 
 def test_foreign_image_with_our_bytes_but_their_mark_is_theirs(google: GoogleProject) -> None:
-    """An annotation of somebody else's on the very version our build pushed makes it theirs."""
+    """Another owner's annotation on the very version our build pushed makes it theirs."""
     finish(google.cloud(), "build_image", BUILD)
     annotations = google.stand_in.registry.annotations
     for name in annotations:

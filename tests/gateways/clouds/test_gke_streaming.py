@@ -205,7 +205,7 @@ def test_busy_cluster_is_waited_for(google: GoogleProject) -> None:
     ],
 )
 def test_image_out_of_reach_is_refused(google: GoogleProject, reference: str, said: str) -> None:
-    """Another region's registry, or somebody else's, cannot stream here."""
+    """Another region's registry, or another owner's, cannot stream here."""
     if "pkg.dev" in reference:
         push(google, reference)
     with pytest.raises(ConfigurationError, match=said):
@@ -247,7 +247,7 @@ def test_auto_provisioned_pools_of_another_node_image_are_refused(google: Google
 
 
 def test_auto_provisioning_that_is_off_is_told_before(google: GoogleProject) -> None:
-    """A target that counts on it would wait for nodes for ever."""
+    """A target that counts on it would wait for nodes without end."""
     with pytest.raises(ConfigurationError, match="auto-provisioning is off: switch it on"):
         google.cloud().start("enable_streaming", {**STREAM, "auto_provisioning": True})
     google.world.clusters["main"].auto_provisioning = True

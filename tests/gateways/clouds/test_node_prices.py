@@ -26,7 +26,7 @@ def test_a_node_costs_its_minutes() -> None:
 def test_an_unknown_price_is_none_and_says_what_it_is_of(
     cloud: str, region: str | None, instance_type: str | None
 ) -> None:
-    """Nobody is told that it cost nothing."""
+    """An unknown price is not reported as no cost."""
     price, basis = cloud_named(cloud).node_prices.price(region, instance_type, 600)
     assert price is None
     assert basis.startswith("10.0 min of ")

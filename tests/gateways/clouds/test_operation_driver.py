@@ -119,7 +119,7 @@ def test_what_exists_already_ends_the_operation_at_its_start() -> None:
 
 
 def test_a_look_comes_before_the_limit() -> None:
-    """What is done in time is done, even if nobody looked before the limit had passed."""
+    """What is done in time is done, even if there was no look before the limit had passed."""
     clock, verb = Clock(), Scripted({"one": [not_yet(), done()]})
     driving, operation = begun(verb, clock)
     operation = driving.poll(operation)

@@ -32,7 +32,7 @@ def read_recording(path: Path) -> tuple[list[Seen], dict[str, list[Any]]]:
 
 
 def role(obj: Mapping[str, Any]) -> str:
-    """Return what an object is in a trial, whatever its generated name: `head`, `serve-svc`, `RayCluster`, ..."""
+    """Return what an object is in a trial, for any generated name: `head`, `serve-svc`, `RayCluster`, ..."""
     name, kind = obj["name"], obj.get("kind", "")
     for part in ("-worker-", "-head-svc", "-serve-svc"):
         if part in name:

@@ -219,7 +219,7 @@ def engine_of(entry: Object) -> Any:
     ],
 )
 def test_an_engine_is_read_from_the_configuration(entry: Object, model: str, gpus: float, replicas: int) -> None:
-    """Whatever the import path is called: Ray's LLM builder, vLLM's arguments, or KubeRay's sample variables."""
+    """For any name of the import path: Ray's LLM builder, vLLM's arguments, or KubeRay's sample variables."""
     (application,) = applications({"applications": [entry]})
     (deployment,) = [item for item in application.deployments if item.engine]
     assert deployment.engine is not None

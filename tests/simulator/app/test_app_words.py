@@ -62,7 +62,7 @@ def test_cpu_adds_up_as_the_operator_writes_it(texts: list[object], total: str) 
 
 @given(st.lists(st.integers(1, 10**6), max_size=5))
 def test_memory_sums_lose_nothing(mebibytes: list[int]) -> None:
-    """Whatever suffix is chosen, the number stays."""
+    """For any suffix, the number stays."""
     assert quantity(memory_sum(f"{item}Mi" for item in mebibytes)) == sum(mebibytes) * 2**20
 
 

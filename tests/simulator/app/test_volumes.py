@@ -76,6 +76,6 @@ def test_the_newest_hub_client_warns_of_the_old_switch(hub: str, env: dict[str, 
 
 @pytest.mark.parametrize(("hub", "brings"), [("0.31.4", False), ("0.32.0", True), ("1.0.1", True)])
 def test_the_hub_client_brings_hf_xet_since_0_32(hub: str, brings: bool) -> None:
-    """Whoever pins it gets the other with it."""
+    """A pod that pins it gets the other with it."""
     added = {name for name, *_ in install_plan({}, [f"huggingface_hub=={hub}"])}
     assert ("hf-xet" in added) is brings

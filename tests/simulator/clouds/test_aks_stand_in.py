@@ -220,7 +220,7 @@ async def test_a_body_that_azure_would_refuse_is_refused(body: dict[str, Any], s
 
 
 async def test_what_resource_manager_checks_of_every_call_is_checked() -> None:
-    """Token, version, subscription, group; and a call that nobody answers is not answered by chance."""
+    """Token, version, subscription, group; and a call that is not simulated is not answered by chance."""
     async with stand_in() as running:
         path = f"{running.group}/Microsoft.ContainerService/managedClusters/c1"
         assert (await running.call("GET", path, token=None))[0] == 401
@@ -233,7 +233,7 @@ async def test_what_resource_manager_checks_of_every_call_is_checked() -> None:
 
 
 async def test_who_may_pull_follows_from_what_is_attached() -> None:
-    """AcrPull of the cluster's own kubelet identity, and of nobody else's; other questions are not answered."""
+    """AcrPull of the cluster's own kubelet identity, and of no other; other questions are not answered."""
     async with stand_in() as running:
         _, cluster = await running.call("GET", f"{running.group}/Microsoft.ContainerService/managedClusters/c1")
         identity = cluster["properties"]["identityProfile"]["kubeletidentity"]["objectId"]

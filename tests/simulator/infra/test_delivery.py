@@ -134,7 +134,7 @@ def _basic_registry(world: World) -> None:
 def test_one_missing_step_of_the_cloud_means_a_full_pull(
     cloud: str, leave_out: Callable[[World], None], why: str
 ) -> None:
-    """Whatever else was prepared, the image is pulled, and the reason names the step."""
+    """With anything else prepared, the image is pulled, and the reason names the step."""
     world = a_prepared_world(cloud)
     leave_out(world)
     delivery = delivered(world, a_node(cloud), an_image(cloud))
@@ -213,7 +213,7 @@ def test_a_multi_region_registry_streams_to_its_regions_only() -> None:
 
 
 def test_the_first_pull_by_a_streaming_node_warms_its_region() -> None:
-    """GKE streams what somebody in the region has pulled before; a node without streaming warms nothing."""
+    """GKE streams what was pulled in the region before; a node without streaming warms nothing."""
     world, image = a_prepared_world("gke"), an_image("gke")
     world.gke_warm_cache.clear()
     remember_pull(world, a_node("gke", streaming=False), image)
@@ -250,7 +250,7 @@ def test_a_gke_node_does_what_the_roles_of_its_account_allow(roles: tuple[str, .
 
 
 def test_the_projects_own_account_and_public_images_need_no_roles() -> None:
-    """The default account is the project's editor; Docker Hub asks nobody."""
+    """The default account is the project's editor; Docker Hub needs no account."""
     world, image = a_prepared_world("gke"), an_image("gke")
     assert refusal(world, a_node("gke"), image) is None
     public = replace(image, reference="docker.io/rayproject/ray:2.9.0")

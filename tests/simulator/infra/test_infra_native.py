@@ -91,7 +91,7 @@ async def test_an_empty_node_goes_ten_minutes_later_but_not_below_the_minimum(sm
 
 
 async def test_without_a_driver_no_gpu_is_ever_offered(small_cluster: Build) -> None:
-    """A pool whose driver installation is off gives nodes on which the worker waits for ever."""
+    """A pool whose driver installation is off gives nodes on which the worker waits without end."""
     cluster = await a_gke_cluster(small_cluster, gpu_pool(driver_installed=False), gpu_node_register_s=30)
     cluster.apply(a_worker())
     await cluster.until(lambda: any(machine.state == "ready" for machine in _new(cluster)))

@@ -60,7 +60,7 @@ async def test_without_the_drivers_label_the_gpu_never_comes(small_cluster: Buil
 async def test_a_pod_that_asks_for_what_cannot_be_made_waits(
     small_cluster: Build, selector: dict[str, str], tolerations: list[dict[str, str]]
 ) -> None:
-    """No GPU named, a label nobody tolerates, a GPU nobody sells: no pool, and it is said."""
+    """No GPU named, a label without toleration, a GPU that is not sold: no pool, and a message."""
     cluster = await a_cluster(small_cluster)
     cluster.apply(a_pod("gke", nodeSelector=selector, tolerations=tolerations))
     await cluster.until(lambda: any(reason == "NotTriggerScaleUp" for reason, _ in cluster.events("worker")))

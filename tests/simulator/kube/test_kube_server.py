@@ -182,7 +182,7 @@ async def test_a_condition_must_be_complete(http: aiohttp.ClientSession) -> None
 
 
 async def test_server_side_apply_creates_updates_and_conflicts(http: aiohttp.ClientSession) -> None:
-    """201, 200, 409 for somebody else's field, 200 with force; 422 without a field manager."""
+    """201, 200, 409 for another manager's field, 200 with force; 422 without a field manager."""
     path = f"{CORE}/configmaps/a"
     body = json.dumps(config_map())
     other = json.dumps(config_map() | {"data": {"k": "w"}})

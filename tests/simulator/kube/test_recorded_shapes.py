@@ -85,7 +85,7 @@ def test_recorded_events_have_our_shape(recordings_folder: Path, store: ObjectSt
 
 
 def test_a_repeat_by_a_controller_is_a_series(store: ObjectStore) -> None:
-    """KubeRay's second CreatedService is the first event again, with its first message, whatever the second says."""
+    """KubeRay's second CreatedService is the first event again, with its first message, not with the second's."""
     service = {"kind": "RayService", "name": "llm", "namespace": "serving", "uid": "u", "apiVersion": "ray.io/v1"}
     involved = service | {"resourceVersion": "424"}
 

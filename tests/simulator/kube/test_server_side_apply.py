@@ -55,7 +55,7 @@ def test_force_takes_the_field() -> None:
 
 
 def test_what_a_manager_no_longer_applies_goes() -> None:
-    """A field left out is removed, unless somebody else holds it too."""
+    """A field left out is removed, unless another manager holds it too."""
     live = applied(None, config({"k": "v", "both": "1"}, labels={"x": "y"}), "alice")
     live = applied(live, config({"both": "1"}), "bob")
     left = applied(live, config({"k": "v"}), "alice")
@@ -137,10 +137,10 @@ _PATHS = st.lists(st.lists(_KEYS, min_size=1, max_size=4).map(tuple), min_size=1
 
 
 # Two cores, shared by many tests: how long a draw takes says nothing.
-CALM = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW_EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-@CALM
+@FEW_EXAMPLES
 @given(_PATHS)
 def test_a_tree_holds_exactly_what_was_put_in(given_paths: list[tuple[str, ...]]) -> None:
     """Insert then list gives the same paths, and taking all out leaves nothing."""
@@ -160,7 +160,7 @@ _VALUES = st.recursive(
 )
 
 
-@CALM
+@FEW_EXAMPLES
 @given(
     st.dictionaries(st.sampled_from(["spec", "data"]), _VALUES),
     st.dictionaries(st.sampled_from(["spec", "data"]), _VALUES),

@@ -49,7 +49,7 @@ def test_a_seed_draws_the_same_noise_again_and_the_value_on_average() -> None:
 
 
 def test_a_number_with_neither_source_nor_range_is_refused() -> None:
-    """What nobody can account for never enters a profile."""
+    """A number without a source never enters a profile."""
     with pytest.raises(ValueError, match="either `source` or `assumed`"):
         Quantity("boot_s", 1.0, "s", "eks")
     with pytest.raises(ValueError, match="needs `low` and `high`"):
@@ -59,7 +59,7 @@ def test_a_number_with_neither_source_nor_range_is_refused() -> None:
 
 
 def test_a_name_written_twice_is_refused(tmp_path: Path) -> None:
-    """Two files cannot both decide a number: nobody could say which one the simulator ran on."""
+    """Two files cannot both decide a number: it would be unknown which one the simulator ran on."""
     table = '[boot_s]\nvalue = 1\nunit = "s"\nsource = "somewhere"\n'
     (tmp_path / "eks.toml").write_text(table)
     (tmp_path / "luna.toml").write_text(table)
@@ -79,7 +79,7 @@ def test_a_sweep_changes_one_number_and_says_so() -> None:
 
 
 def test_an_unknown_instance_type_names_those_that_are_known() -> None:
-    """A machine size nobody described is an error, not a guess."""
+    """A machine size without description is an error, not a guess."""
     assert load_profile("eks", "luna").instance_type("g6.4xlarge").gpu == "L4"
     with pytest.raises(KeyError, match=r"m5\.xlarge"):
         load_profile("eks", "luna").instance_type("p9.enormous")

@@ -22,7 +22,7 @@ from airflow_llm_provisioning.gateways.clouds.eks.snapshot import SnapshotImage
 from airflow_llm_provisioning.gateways.clouds.operation_driver import OperationDriver
 from airflow_llm_provisioning.gateways.ledger import Ledger, LedgerEntries
 
-# aws-iam-authenticator accepts a token for 15 minutes, whatever its URL's own expiry; a minute is left for slow calls.
+# aws-iam-authenticator accepts a token for 15 minutes, regardless of its URL's expiry; a minute is left for slow calls.
 TOKEN_LIFETIME: Final = timedelta(minutes=14)
 TOKEN_URL_EXPIRES_S: Final = 60
 

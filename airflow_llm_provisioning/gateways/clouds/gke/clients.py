@@ -17,7 +17,7 @@ from google.cloud.devtools import cloudbuild_v1
 
 from airflow_llm_provisioning.gateways.clouds.gke.errors import TRANSIENT
 
-# Reads are repeated a little at once; whatever stays silent longer is asked again by the next look.
+# Reads are repeated a little at once; a call without an answer is repeated by the next poll.
 READ: Final[Mapping[str, Any]] = {
     "retry": Retry(predicate=if_exception_type(*TRANSIENT), initial=0.2, maximum=2.0, multiplier=2.0, timeout=8.0),
     "timeout": 20.0,

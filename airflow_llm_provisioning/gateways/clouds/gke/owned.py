@@ -98,7 +98,7 @@ class OwnedResources:
                         version = self._project.clients.registry.get_version(request={"name": name}, **READ)
                     except google.NotFound:
                         continue
-                # Somebody else's mark on the same bytes would be an annotation; ours alone or none at all is ours.
+                # Another owner's mark on the same bytes would be an annotation; ours alone or none at all is ours.
                 tags = dict(version.annotations) or read_build_tags(build.tags)
                 if GOOGLE_TAGS.is_ours(tags):
                     yield Owned("image", name, GOOGLE_TAGS.read(tags), _at(version.create_time))

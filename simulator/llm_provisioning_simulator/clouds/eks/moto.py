@@ -41,7 +41,7 @@ class Moto:
         os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-        # One line a request would drown whatever the simulator has to say.
+        # One line a request would drown the simulator's own lines.
         logging.getLogger("werkzeug").setLevel(logging.WARNING)
         self._application = DomainDispatcherApplication(create_backend_app)
 
