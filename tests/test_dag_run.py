@@ -1,5 +1,6 @@
 """Whole DAG runs without a scheduler: Airflow runs the tasks one after the other in a process of its own."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -35,6 +36,21 @@ experiment = Experiment("any", (simulated_target(),))
 with DAG("hand", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), params=single_trial_params(experiment)):
     single_trial(experiment)
 """
+
+
+OWN = """
+from dataclasses import replace
+from datetime import UTC, datetime
+from airflow.sdk import DAG
+from cluster_in_background import simulated_target
+from airflow_llm_provisioning.dag_factory import load_experiment, trials
+
+shipped = load_experiment(EXAMPLE)
+experiment = replace(shipped, targets=(simulated_target(variants=["baseline", "fast_download"]),))
+with DAG("own", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
+    trials(experiment, seed=1)
+"""
+EXAMPLE = HERE.parent / "airflow_llm_provisioning" / "example_dags" / "experiments" / "own_manifest.yaml"
 
 
 def run_dag(tmp_path: Path, text: str, dag_id: str, **conf: Any) -> tuple[dict[str, Any], ResultsStore]:
@@ -96,4 +112,29 @@ def test_a_trial_by_hand_runs_the_cell_of_the_form(tmp_path: Path) -> None:
     (row,) = store.trials()
     assert (row.trial.slot.experiment, row.arm.variant, row.arm.stratum.setup) == ("by-hand", "fast_download", "static")
     assert row.applied == "applied"
+    store.close()
+
+
+def test_a_users_manifest_is_measured_beside_a_built_in_workload(tmp_path: Path) -> None:
+    """One DAG, two workloads, two variants: four cold trials, each verified, in two strata. The user's own names, chat
+    template and volume are in what was applied, and no manifest went through XCom.
+    """
+    text = OWN.replace("EXAMPLE", f"__import__('pathlib').Path({str(EXAMPLE)!r})")
+    found, store = run_dag(tmp_path, text, "own")
+    assert (found["state"], set(found["states"].values())) == ("success", {"success"})
+    rows = store.trials()
+    assert {(row.arm.stratum.workload, row.arm.variant, row.start, row.exclusion) for row in rows} == {
+        (workload, variant, "cold", None)
+        for workload in ("phi3-current", "mine")
+        for variant in ("baseline", "fast_download")
+    }
+    assert len({row.arm.stratum for row in rows}) == 2
+    assert {row.trial.opened.rayservice for row in rows if row.trial.opened} == {"llm-model-serve", "my-llm"}
+    own = next(row for row in rows if row.arm.stratum.workload == "mine" and row.arm.variant == "baseline")
+    assert own.completion_s is not None
+    trace = b"".join(gzip.decompress(chunk) for chunk in store.trace(own.trial_id)).decode()
+    assert "message['content']" in trace
+    assert '"mountPath":"/scratch"' in trace
+    table = store.comparison(rows[0].trial.slot.run_id)
+    assert [row["n"] for row in table] == [1, 1, 1, 1]
     store.close()

@@ -37,7 +37,9 @@ from airflow_llm_provisioning.dag_factory import (
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
 DAGS = Path(__file__).resolve().parents[1] / "airflow_llm_provisioning" / "example_dags"
-SHIPPED = {"nightly_cold_start", "prepare_targets", "simulated_demo", "single_trial"}
+SHIPPED = {
+    "nightly_cold_start", "prepare_targets", "simulated_demo", "simulated_own_manifest", "single_trial",
+}  # fmt: skip
 
 PARSE = """
 import sys
@@ -102,11 +104,11 @@ def test_a_configured_experiment_replaces_the_examples(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text((DAGS / "experiments" / "example.yaml").read_text().replace("karpenter", "magic"))
     dags, errors, _ = parse(DAGS, blocked=[], AIRFLOW__LLM_PROVISIONING__EXPERIMENT_FILE=str(file))
-    assert dags == ["simulated_demo"]
+    assert dags == ["simulated_demo", "simulated_own_manifest"]
     assert all("targets.0.nodes.autoscaler" in error and "magic" in error for error in errors.values())
 
 
-@pytest.mark.parametrize("name", ["example", "simulated"])
+@pytest.mark.parametrize("name", ["example", "own_manifest", "simulated"])
 def test_the_shipped_experiments_are_possible(name: str) -> None:
     """Every variant fits its target, and every node autoscaler takes its profile."""
     assert load_experiment(DAGS / "experiments" / f"{name}.yaml").targets

@@ -8,6 +8,7 @@ from typing import Any
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 from airflow_llm_provisioning.core.image_arrival import image_arrival
 from airflow_llm_provisioning.core.trace import TraceView, decode_trace
+from airflow_llm_provisioning.core.trace.objects import History
 from airflow_llm_provisioning.core.trial import Prepared, Trial
 
 
@@ -15,9 +16,9 @@ from airflow_llm_provisioning.core.trial import Prepared, Trial
 class TrialFacts:
     """The facts of one trial: what was prepared for it, the nodes it ran on, what its trace says of the pulls.
 
-    `cluster`: in the cloud's words. `nodes`: [{name, labels}]. `image_pull_secrets`: names that its pods brought, None
-    where no pod was seen. `pulls`: [{node, size_bytes, pull_s}]. `pulled_at`: when the first pull began. `events`:
-    [{reason, node, message}] of the nodes' streaming.
+    `image`: the reference that its pods name. `cluster`: in the cloud's words. `nodes`: [{name, labels}].
+    `image_pull_secrets`: names that its pods brought, None where no pod was seen. `pulls`: [{node, size_bytes,
+    pull_s}]. `pulled_at`: when the first pull began. `events`: [{reason, node, message}] of the nodes' streaming.
     """
 
     image: str
@@ -50,7 +51,7 @@ def trial_facts(trial: Trial, nodes: Sequence[Mapping[str, Any]], chunks: Sequen
     prepared = trial.opened.prepared if trial.opened else Prepared()
     cloud = (trial.access.cloud if trial.access else None) or {}
     return TrialFacts(
-        image=trial.served.image,
+        image=_image_that_ran(trial, pods),
         digest=prepared.digest,
         snapshot_id=prepared.snapshot_id,
         volume_initialization_rate_mib_s=prepared.volume_initialization_rate_mib_s,
@@ -72,6 +73,15 @@ def trial_facts(trial: Trial, nodes: Sequence[Mapping[str, Any]], chunks: Sequen
             if event.involved_kind == "Node" and event.reason == "ImageStreaming"
         ),
     )
+
+
+def _image_that_ran(trial: Trial, pods: Sequence[History]) -> str:
+    """Return the image that the pods name; if one names another than was planned, that one."""
+    planned = trial.served.image
+    named = [
+        text(mapping(spec).get("image")) for pod in pods for spec in items(dig(pod.last, "spec", "containers"))[:1]
+    ]
+    return next((image for image in named if image and image not in trial.served.images), planned)
 
 
 _SECRETS = "imagePullSecrets"

@@ -148,11 +148,11 @@ class Target:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Target":
+    def from_dict(cls, data: object) -> "Target":
         """Read what `as_dict` wrote, or the same keys as an experiment file's target has; what is wrong with it is one
         sentence.
         """
-        if not isinstance(data.get("nodes"), Mapping):
+        if not isinstance(data, Mapping) or not isinstance(data.get("nodes"), Mapping):
             raise ConfigurationError(f"A target is a mapping with `name`, `nodes`, ...; found {data!r:.80}.")
         try:
             nodes = NodeProfile(**_tuples({"name": data.get("name"), **data["nodes"]}, "gpu_skus"))

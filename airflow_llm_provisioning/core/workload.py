@@ -117,11 +117,27 @@ class Workload:
                     f"({model.model_id}) needs another manifest."
                 )
             return replace(self, model=model)
-        served = PROFILES[self.profile].with_model(model)
-        changed = builtin_workload(self.name, self.profile, served)
-        own_image = () if self.images == images(builtin_manifest(PROFILES[self.profile])) else self.images
-        changed = replace(changed, setups=self.setups, completion=changed.completion if self.completion else None)
-        return changed.with_image(own_image[0]) if own_image else changed
+        own = self.model
+        if own is None or (own.model_id, own.revision) == (model.model_id, model.revision):
+            return replace(self, model=model)
+        new = {own.model_id: model.model_id}
+        if own.revision is not None and model.revision is not None:
+            new[own.revision] = model.revision
+        return replace(
+            self, model=model, manifest=_renamed(self.manifest, new), completion=_renamed(self.completion, new)
+        )
+
+
+def _renamed(value: Any, new: Mapping[str, str]) -> Any:
+    """Return JSON with words replaced in every text, Serve's configuration included."""
+    if isinstance(value, Mapping):
+        return {key: _renamed(item, new) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_renamed(item, new) for item in value]
+    if isinstance(value, str):
+        for old, word in new.items():
+            value = value.replace(old, word)
+    return value
 
 
 def builtin_workload(

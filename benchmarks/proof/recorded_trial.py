@@ -11,17 +11,22 @@ from datetime import timedelta
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.cloud_facts import trial_facts
-from airflow_llm_provisioning.core.experiment import Target
+from airflow_llm_provisioning.core.experiment import Experiment, Target
 from airflow_llm_provisioning.core.judging import judge_trace, trial_row
-from airflow_llm_provisioning.core.manifest import ray_service
+from airflow_llm_provisioning.core.manifests import images, with_image
 from airflow_llm_provisioning.core.names import trial_labels
 from airflow_llm_provisioning.core.result import TrialResult
 from airflow_llm_provisioning.core.trace import encode_chunk, evidence_line, header_line, mark_line, pack_lines
-from airflow_llm_provisioning.core.treatments import TREATMENTS, plan_serving, serving, treatments_of
+from airflow_llm_provisioning.core.treatments import find_treatment
+from airflow_llm_provisioning.core.trial import Access, Opened, Trial
+from airflow_llm_provisioning.core.trial import Prepared as Noted
 from airflow_llm_provisioning.core.workload import ScalingSetup, Workload
 from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
 from airflow_llm_provisioning.gateways.recorder import record
-from llm_provisioning_simulator.instant_trial import RAYSERVICE, Stage, stage
+from airflow_llm_provisioning.preparation.nodes import with_prepared
+from airflow_llm_provisioning.trials.close import parts
+from airflow_llm_provisioning.trials.render import Rendered, plan_of, render
+from llm_provisioning_simulator.instant_trial import Stage, stage
 from llm_provisioning_simulator.prepared import Prepared, prepare
 from llm_provisioning_simulator.profiles import NOISE, load_profile
 from llm_provisioning_simulator.virtual_time import run_at_once
@@ -48,8 +53,10 @@ class Scenario:
 
     `declared`: the workload of the plan. `nodes`: the target with its real nodes, if they differ from the plan.
     `after_preparation`: changes the clouds' state, or the noted preparation, after the preparation. `manifest`: changes
-    the manifest. `image`: serves another image, computed from the preparation. `earlier`: number of trials of the same
-    manifest before this one; `pause_s` after each. `noise`: False for the profile's values without noise.
+    the rendered RayService before the API server stores it, like an admission webhook or an edit by hand; the plan does
+    not contain the change. `image`: gives the Ray containers another image in the same way, computed from the
+    preparation. `earlier`: number of trials of the same cell before this one; `pause_s` after each. `noise`: False for
+    the profile's values without noise.
     """
 
     target: Target
@@ -86,123 +93,118 @@ def run(scenario: Scenario) -> list[Finished]:
 
 
 async def _run(scenario: Scenario) -> list[Finished]:
-    target = scenario.target
+    target, experiment = scenario.target, _experiment(scenario)
     profile = load_profile(target.cloud, target.nodes.autoscaler)
     if not scenario.noise:
         profile = profile.with_values(**{NOISE: 0.0})
-    finished = []
+    finished: list[Finished] = []
     async with stage(target, profile, seed=scenario.seed) as on, InProcessCluster(on.cluster) as cluster:
-        plan = plan_serving(scenario.declared, scenario.variant, target.cloud)
+        trials = experiment.plan(scenario.seed, dag_id="proof", run_id="proof")
+        _, plan = plan_of(experiment, trials[0])
         prepared = prepare(on.world, on.description, target, plan, on.clock.now())
         await _set_up_nodes(cluster, on, scenario.nodes or target, prepared)
         prepared = scenario.after_preparation(on, prepared) or prepared
         await on.clock.sleep(SETTLED_S)
-        trial = _trial(scenario, cluster, prepared)
-        for number in range(scenario.earlier + 1):
-            if number:
-                await cluster.delete("rayservices", RAYSERVICE, target.namespace)
+        for trial in trials:
+            if finished:
+                before, _ = parts(finished[-1].row.trial)
+                await cluster.delete("rayservices", before.rayservice, before.namespace)
                 await on.clock.sleep(scenario.pause_s)
+            opened, manifest = _opened(scenario, experiment, trial, cluster, prepared)
             scenario.before_submission(on)
-            finished.append(await _deployed(cluster, on, {**trial, "trial_id": f"proof-{number}"}))
+            finished.append(await _deployed(cluster, on, opened, manifest))
     return finished
 
 
-def _trial(scenario: Scenario, cluster: InProcessCluster, prepared: Prepared) -> dict[str, Any]:
-    """Return the trial like `OpenTrial`, with the fields that recorder, judge and row read."""
-    target = scenario.target
-    plan = plan_serving(scenario.declared, scenario.variant, target.cloud)
-    override = scenario.image(prepared)
-    pods = serving(plan, override or prepared.image, override=override)
-    autoscaler = AUTOSCALERS[target.nodes.autoscaler]
-    opened_at = cluster.clock()
-    labels = trial_labels("proof", target.name, opened_at + LIMIT)
-    manifest = ray_service(
-        RAYSERVICE,
-        scenario.declared,
-        scenario.setup,
-        pods,
-        head=autoscaler.placement(target.nodes, "head"),
-        worker=autoscaler.placement(target.nodes, "worker"),
-        labels=labels,
-        namespace=target.namespace,
+def _experiment(scenario: Scenario) -> Experiment:
+    """Return an experiment with one cell. The earlier trials are its first replicates."""
+    return Experiment(
+        name="proof",
+        targets=(replace(scenario.target, variants=(scenario.variant,)),),
+        workloads=(scenario.declared,),
+        setups=(scenario.setup,),
+        replicates=scenario.earlier + 1,
     )
+
+
+def _opened(
+    scenario: Scenario, experiment: Experiment, trial: Trial, cluster: InProcessCluster, prepared: Prepared
+) -> tuple[Trial, Manifest]:
+    """Return the trial as `OpenTrial` returns it, and the manifest that is applied."""
+    target, at = scenario.target, cluster.clock()
+    noted = Noted(
+        image=prepared.image,
+        digest=prepared.digest,
+        snapshot_id=prepared.snapshot_id,
+        volume_initialization_rate_mib_s=target.nodes.volume_initialization_rate_mib_s,
+    )
+    labels = trial_labels(trial.trial_id, target.name, trial.expires_at(at))
+    rendered = render(experiment, trial, built_image=noted.image, labels=labels)
+    opened = Opened(
+        at=at,
+        rayservice=rendered.manifest["metadata"]["name"],
+        namespace=target.namespace,
+        labels=labels,
+        place=f"cluster:{target.cluster}/{target.namespace}",
+        manifest_content=rendered.content,
+        node_selector=AUTOSCALERS[target.nodes.autoscaler].node_selector(target.nodes),
+        prepared=noted,
+        completion=rendered.workload.completion,
+    )
+    known = replace(
+        trial,
+        arm=trial.arm.seen_at(cluster.origin()),
+        access=Access(cluster=target.cluster_reference(), cloud=target.cloud_reference(), results_conn_id="proof"),
+        served=replace(
+            trial.served, image=rendered.image, images=images(rendered.manifest), recipe=rendered.plan.recipe
+        ),
+        opened=opened,
+    )
+    return known, _changed(scenario, rendered, prepared)
+
+
+def _changed(scenario: Scenario, rendered: Rendered, prepared: Prepared) -> Manifest:
+    manifest = rendered.manifest
+    if other := scenario.image(prepared):
+        manifest = with_image(manifest, dict.fromkeys(images(manifest), other))
     scenario.manifest(manifest)
-    model = scenario.declared.model
-    noted = {
-        "image": prepared.image,
-        "digest": prepared.digest,
-        "snapshot_id": prepared.snapshot_id,
-        "volume_initialization_rate_mib_s": target.nodes.volume_initialization_rate_mib_s,
-    }
-    return {
-        "experiment": "proof",
-        "dag_id": "proof",
-        "run_id": "proof",
-        "target": target.name,
-        "cluster": target.cluster,
-        "cloud": target.cloud,
-        "setup": str(scenario.setup),
-        "variant": scenario.variant,
-        "profile": scenario.declared.profile,
-        "replicate": 0,
-        "slot": 0,
-        "seed": scenario.seed,
-        "treatments": [item.name for item in treatments_of(scenario.variant, target.cloud)],
-        "rayservice": RAYSERVICE,
-        "namespace": target.namespace,
-        "model": {
-            "model_id": model.model_id,
-            "revision": model.revision,
-            "source": model.source,
-            "weight_bytes": model.weight_bytes,
-        },
-        "image": pods.image,
-        "recipe": plan.recipe.as_dict(),
-        "prepared": {key: value for key, value in noted.items() if value is not None},
-        "origin": cluster.origin(),
-        "opened_at": opened_at.isoformat(),
-        "manifest": manifest,
-        "served": scenario.declared.served_name,
-    }
+    return manifest
 
 
-async def _deployed(cluster: InProcessCluster, on: Stage, trial: dict[str, Any]) -> Finished:
+async def _deployed(cluster: InProcessCluster, on: Stage, trial: Trial, manifest: Manifest) -> Finished:
     """Apply, record, query the cloud, judge."""
+    opened, _ = parts(trial)
     chunks: list[bytes] = []
     applied_at = cluster.clock()
-    created = await cluster.create(trial["manifest"])
+    created = await cluster.create(manifest)
     replied_at = cluster.clock()
-    subject = {"namespace": trial["namespace"], "name": trial["rayservice"], "uid": created["metadata"]["uid"]}
-    told = {key: value for key, value in trial.items() if key not in ("manifest", "served")}
+    subject = {"namespace": opened.namespace, "name": opened.rayservice, "uid": created["metadata"]["uid"]}
 
     async def keep(lines: Sequence[bytes]) -> None:
         chunks.append(pack_lines(lines))
 
     header = header_line(
-        cluster.clock(), origin=cluster.origin(), **subject, trial=told, cluster=cluster.version(), clock={"speed": 1.0}
+        cluster.clock(),
+        origin=cluster.origin(),
+        **subject,
+        trial=trial.header(),
+        cluster=cluster.version(),
+        clock={"speed": 1.0},
     )
     await record(
-        cluster,
-        subject,
-        sink=keep,
-        deadline_at=applied_at + LIMIT,
-        completion={
-            "path": "/v1/chat/completions",
-            "body": {"model": trial["served"], "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 8},
-            "expect_model": trial["served"],
-        },
-        header=header,
+        cluster, subject, sink=keep, deadline_at=applied_at + LIMIT, completion=opened.completion, header=header
     )
     marks = [mark_line(applied_at, "apply_started"), mark_line(replied_at, "apply_replied")]
     chunks.append(encode_chunk(marks))
-    claims = [claim for item in TREATMENTS if item.name in trial["treatments"] for claim in item.claims]
-    nodes = await cluster.nodes(trial["rayservice"], trial["namespace"])
-    facts = trial_facts(told, nodes, chunks)
+    treatments = [item for name in trial.arm.treatments if (item := find_treatment(name)) is not None]
+    claims = [claim for item in treatments for claim in item.claims]
+    nodes = await cluster.nodes(opened.rayservice, opened.namespace)
+    facts = trial_facts(trial, nodes, chunks).as_dict()
     cloud_evidence = answers(on.world, on.description, claims, facts, now=cluster.clock())
     chunks.append(encode_chunk([evidence_line(cluster.clock(), **item.as_dict()) for item in cloud_evidence]))
     row = trial_row(
-        told,
-        judge_trace(chunks, trial["treatments"]),
+        trial,
+        judge_trace(chunks, trial.arm.treatments),
         outcomes=(),
         wait_state=None,
         closed_at=cluster.clock(),
@@ -213,8 +215,8 @@ async def _deployed(cluster: InProcessCluster, on: Stage, trial: dict[str, Any])
 async def _set_up_nodes(cluster: InProcessCluster, on: Stage, target: Target, prepared: Prepared) -> None:
     """Give the node autoscaler the same configuration as `SetUpNodes`."""
     nodes = target.nodes
-    if nodes.snapshot and prepared.snapshot_id:
-        nodes = replace(nodes, snapshot_id=prepared.snapshot_id)
+    if nodes.has("image_snapshot"):
+        nodes = with_prepared(nodes, {"snapshot_id": prepared.snapshot_id})
     setup = AUTOSCALERS[nodes.autoscaler].setup(nodes)
     for manifest in setup.manifests:
         await cluster.apply(manifest, force=True)

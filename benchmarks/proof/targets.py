@@ -3,7 +3,9 @@
 from dataclasses import replace
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.experiment import CloudName, NodeProfile, Target
+from airflow_llm_provisioning.core.target import NodeProfile, Target
+from airflow_llm_provisioning.core.treatments import resolved, treated_nodes
+from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
 
 _REGIONS: Final[dict[str, str]] = {"eks": "us-west-2", "gke": "us-central1", "aks": "eastus"}
 _REGISTRIES: Final[dict[str, str | None]] = {
@@ -11,7 +13,7 @@ _REGISTRIES: Final[dict[str, str | None]] = {
     "gke": "us-central1-docker.pkg.dev/proof",
     "aks": "proofregistry",
 }
-_NODES: Final[dict[tuple[CloudName, str], dict[str, Any]]] = {
+_NODES: Final[dict[tuple[str, str], dict[str, Any]]] = {
     ("eks", "luna"): {"options": {"api_server": "https://proof", "cluster_certificate": "c2ltdWxhdGVk"}},
     ("eks", "karpenter"): {"options": {"role": "nodes", "discovery": "proof"}},
     ("gke", "luna"): {"options": {"node_service_account": "nodes@proof.iam.gserviceaccount.com"}},
@@ -33,28 +35,31 @@ PLAIN: Final = ("baseline", "fast_download", "baked_image")
 FAST: Final = ("image_delivery", "improved")
 
 
-def target(cloud: CloudName, kind: str = "plain", autoscaler: str = "luna", **nodes: Any) -> Target:
+def target(cloud: str, kind: str = "plain", autoscaler: str = "luna", **nodes: Any) -> Target:
     """Return a target: `plain` for variants that pull the image, `fast` for variants with a delivered image. `nodes`:
     other fields of its node profile.
     """
-    fast = kind == "fast"
-    delivered = {"snapshot": fast and cloud == "eks", "streaming": fast and cloud != "eks"}
+    variants = FAST if kind == "fast" else PLAIN
     profile: dict[str, Any] = {"gpu_skus": ("A10",) if cloud == "aks" else ("L4",), **_NODES[cloud, autoscaler]}
     name = f"{cloud}-{autoscaler}-{kind}"
     made: Any = {"name": name, "cloud": cloud, "autoscaler": autoscaler, "kubernetes_minor": "1.34"}
-    return Target(
+    untreated = NodeProfile(**{**made, **profile, **nodes})
+    found = Target(
         name=name,
         cluster=name,
         conn_id="proof",
-        nodes=NodeProfile(**{**made, **profile, **delivered, **nodes}),
-        variants=FAST if fast else PLAIN,
+        nodes=untreated,
+        variants=variants,
         cloud_conn_id="proof",
         cluster_name=name,
         region=_REGIONS[cloud],
         registry=_REGISTRIES[cloud],
     )
+    return found.treated(treated_nodes(untreated, resolved(BUILTIN_VARIANTS[variants[0]], cloud)))
 
 
-def with_other_nodes(of: Target, **fields: Any) -> Target:
-    """Return a target with other nodes than planned."""
-    return replace(of, nodes=replace(of.nodes, **fields))
+def with_other_nodes(of: Target, *, without: str | None = None, **fields: Any) -> Target:
+    """Return a target with other nodes than planned. `without`: a feature that they do not have."""
+    nodes = replace(of.nodes, **fields)
+    features = {name: value for name, value in nodes.features.items() if name != without}
+    return replace(of, nodes=replace(nodes, features=features))

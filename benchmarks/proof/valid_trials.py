@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from itertools import count, islice, product
 from typing import Final
 
-from airflow_llm_provisioning.core.experiment import Target
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
-from airflow_llm_provisioning.core.workload import PHI3_2025, PHI3_CURRENT, ScalingSetup, Workload
+from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.core.workload import ScalingSetup, Workload
 from proof.recorded_trial import Scenario, run
 from proof.targets import KINDS, target
+from proof.workloads import SERVED_2025, SERVED_CURRENT
 
 Cell = tuple[Target, ScalingSetup, str, Workload]
 
@@ -23,7 +24,7 @@ def cells() -> tuple[Cell, ...]:
     targets.append(target("eks", "fast", volume_initialization_rate_mib_s=300))
     every = [
         (where, setup, variant, served)
-        for where, setup, served in product(targets, ScalingSetup, (PHI3_2025, PHI3_CURRENT))
+        for where, setup, served in product(targets, ScalingSetup, (SERVED_2025, SERVED_CURRENT))
         for variant in where.variants
     ]
     step = _coprime(len(every))

@@ -11,10 +11,13 @@ from airflow_llm_provisioning.dag_factory import load_experiment
 EXAMPLES = Path(cli.__file__).parent / "example_dags"
 COPIED = {
     "experiments/example.yaml",
+    "experiments/my_service.yaml",
+    "experiments/own_manifest.yaml",
     "experiments/simulated.yaml",
     "nightly_cold_start.py",
     "prepare_targets.py",
     "simulated_demo.py",
+    "simulated_own_manifest.py",
     "single_trial.py",
 }
 

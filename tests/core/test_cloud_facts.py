@@ -1,15 +1,22 @@
 """The facts that a cloud receives about a trial."""
 
+from dataclasses import replace
+
 from proof.generated import generate
+from trial_builders import a_planned_trial
 
 from airflow_llm_provisioning.core.cloud_facts import trial_facts
 from airflow_llm_provisioning.core.trace import encode_chunk
+from airflow_llm_provisioning.core.trial import Access, Prepared, Trial
 
-TRIAL = {
-    "image": "registry.example/llm:1",
-    "cluster": "plain",
-    "prepared": {"digest": "sha256:a", "snapshot_id": "snap-1", "volume_initialization_rate_mib_s": 300},
-}
+PREPARED = Prepared(digest="sha256:a", snapshot_id="snap-1", volume_initialization_rate_mib_s=300)
+
+
+def trial(prepared: Prepared, **changes: object) -> Trial:
+    """Return a trial on cluster `plain` for which this was prepared."""
+    planned = a_planned_trial(cluster="plain", image="registry.example/llm:1", **changes)
+    assert planned.opened is not None
+    return replace(planned, opened=replace(planned.opened, prepared=prepared))
 
 
 def test_facts_contain_the_preparation_and_the_trace() -> None:
@@ -19,7 +26,7 @@ def test_facts_contain_the_preparation_and_the_trace() -> None:
         if line["resource"] == "pods":
             line["object"]["spec"]["imagePullSecrets"] = [{"name": "mine"}]
     node = {"metadata": {"name": "node-gpu", "labels": {"pool": "gpu"}}, "spec": {"providerID": "aws:///a/i-1"}}
-    facts = trial_facts(TRIAL, [node], [encode_chunk(lines)])
+    facts = trial_facts(trial(PREPARED), [node], [encode_chunk(lines)]).as_dict()
     assert (facts["snapshot_id"], facts["volume_initialization_rate_mib_s"], facts["digest"]) == (
         "snap-1",
         300,
@@ -36,7 +43,7 @@ def test_facts_contain_the_preparation_and_the_trace() -> None:
 
 def test_a_trace_without_pods_gives_no_facts() -> None:
     """Unknown is not none: without pods it is unknown whether they had secrets."""
-    trial = {**TRIAL, "prepared": {}, "cloud_ref": {"cluster_name": "named"}}
-    facts = trial_facts(trial, [], [encode_chunk(generate(1).lines[:1])])
+    access = Access(cluster={"conn_id": "k8s"}, cloud={"cluster_name": "named"}, results_conn_id="results")
+    facts = trial_facts(trial(Prepared(), access=access), [], [encode_chunk(generate(1).lines[:1])]).as_dict()
     assert (facts["pulls"], facts["pulled_at"], facts["image_pull_secrets"]) == ([], None, None)
     assert (facts["cluster"], facts["digest"]) == ("named", None)

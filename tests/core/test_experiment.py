@@ -1,6 +1,7 @@
 """The plan is a permutation of the cells; what cannot work is one sentence when it is read."""
 
 import copy
+import json
 from collections import Counter
 from typing import Any
 
@@ -8,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_llm_provisioning.core.experiment import Experiment, Target, experiment_from
+from airflow_llm_provisioning.core.experiment import Cell, Experiment, Target
+from airflow_llm_provisioning.core.experiment_file import read_experiment
+from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.core.workload import ScalingSetup
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
@@ -24,8 +27,24 @@ def target_data(name: str = "eks-plain", **fields: Any) -> dict[str, Any]:
     } | fields
 
 
+def read(data: object) -> Experiment:
+    def no_file(path: str) -> str:
+        raise AssertionError(f"{path} was read")
+
+    return read_experiment(data, where="it.yaml", read_text=no_file)
+
+
 def experiment(*targets: dict[str, Any], **fields: Any) -> Experiment:
-    return experiment_from({"name": "nightly", "targets": list(targets) or [target_data()], **fields})
+    return read({"name": "nightly", "targets": list(targets) or [target_data()], **fields})
+
+
+def plan(drawn: Experiment, seed: int) -> list[Trial]:
+    return drawn.plan(seed, dag_id="d", run_id="r")
+
+
+def cell(trial: Trial) -> Cell:
+    stratum = trial.stratum
+    return Cell(trial.target, stratum.workload, ScalingSetup(stratum.setup), trial.arm.variant)
 
 
 def several(replicates: int) -> Experiment:
@@ -37,9 +56,9 @@ def several(replicates: int) -> Experiment:
 def test_a_plan_holds_every_cell_once_per_replicate(seed: int, replicates: int) -> None:
     """Nothing is left out, nothing runs twice."""
     drawn = several(replicates)
-    planned = drawn.plan(seed)
-    assert Counter((trial.cell, trial.replicate) for trial in planned) == Counter(
-        (cell, replicate) for cell in drawn.cells() for replicate in range(replicates)
+    planned = plan(drawn, seed)
+    assert Counter((cell(trial), trial.slot.replicate) for trial in planned) == Counter(
+        (each, replicate) for each in drawn.cells() for replicate in range(replicates)
     )
 
 
@@ -48,8 +67,8 @@ def test_slots_count_up_per_cluster_as_the_dag_was_unrolled(seed: int) -> None:
     """Every slot that the DAG has gets exactly one trial, numbered from 0."""
     drawn = several(3)
     taken: dict[str, list[int]] = {}
-    for trial in drawn.plan(seed):
-        taken.setdefault(trial.cluster, []).append(trial.slot)
+    for trial in plan(drawn, seed):
+        taken.setdefault(trial.slot.cluster, []).append(trial.slot.number)
     assert taken == {cluster: list(range(count)) for cluster, count in drawn.slots().items()}
 
 
@@ -57,43 +76,45 @@ def test_slots_count_up_per_cluster_as_the_dag_was_unrolled(seed: int) -> None:
 def test_replicates_interleave(seed: int) -> None:
     """Drift hits every cell alike: on a cluster no replicate begins before the one before it has ended."""
     for cluster in ("shared", "c"):
-        replicates = [trial.replicate for trial in several(3).plan(seed) if trial.cluster == cluster]
+        replicates = [item.slot.replicate for item in plan(several(3), seed) if item.slot.cluster == cluster]
         assert replicates == sorted(replicates)
 
 
 def test_the_same_seed_draws_the_same_plan_and_others_differ() -> None:
     """A plan can be drawn again from what is stored; twenty seeds give more than one order."""
     drawn = several(2)
-    assert drawn.plan(5) == drawn.plan(5)
-    assert len({tuple(trial.cell for trial in drawn.plan(seed)) for seed in range(20)}) > 1
+    assert plan(drawn, 5) == plan(drawn, 5)
+    assert len({tuple(cell(trial) for trial in plan(drawn, seed)) for seed in range(20)}) > 1
 
 
 def test_a_planned_trial_is_plain_json() -> None:
     """XCom gets plain text, not an enum; the seed is in every trial."""
-    data = experiment().plan(7)[0].as_dict()
-    assert type(data["setup"]) is str
-    assert data["seed"] == 7
-    assert set(data) == {"target", "cloud", "setup", "variant", "profile", "cluster", "replicate", "slot", "seed"}
+    trial = plan(experiment(), 7)[0]
+    data = trial.as_dict()
+    assert json.loads(json.dumps(data)) == data
+    assert type(data["arm"]["stratum"]["setup"]) is str
+    assert data["slot"]["seed"] == 7
+    assert Trial.from_dict(data) == trial
 
 
 def test_narrowing_leaves_one_cell_once() -> None:
     """A trial by hand is one trial of the chosen target."""
-    one = several(3).narrowed(target="b", setup="dynamic", variant="improved", profile="phi3-current")
-    (trial,) = one.plan(1)
-    assert (trial.cell.key, trial.cell.profile, trial.cluster) == ("b/dynamic/improved", "phi3-current", "shared")
+    one = several(3).narrowed(target="b", setup="dynamic", variant="improved", workload="phi3-2025")
+    (trial,) = plan(one, 1)
+    assert (cell(trial).key, trial.slot.cluster) == ("b/phi3-2025/dynamic/improved", "shared")
 
 
 @pytest.mark.parametrize(
     ("choice", "words"),
     [
-        ({"target": "nowhere"}, "Target 'nowhere' is unknown: choose one of a, b, c"),
+        ({"target": "nowhere"}, "Target 'nowhere' is unknown: known are a, b, c"),
         ({"variant": "improved"}, "'a' was prepared for baseline, fast_download, not for variant 'improved'"),
         ({"setup": "elastic"}, "'elastic' is unknown: choose static or dynamic"),
     ],
 )
 def test_a_cell_that_does_not_exist_is_refused(choice: dict[str, str], words: str) -> None:
     """What the form lets through is still checked, and what there is is named."""
-    chosen = {"target": "a", "setup": "static", "variant": "baseline", "profile": "phi3-2025", **choice}
+    chosen = {"target": "a", "setup": "static", "variant": "baseline", "workload": "phi3-2025", **choice}
     with pytest.raises(ConfigurationError, match=words):
         several(1).narrowed(**chosen)
 
@@ -108,15 +129,27 @@ def test_clouds_are_chosen_by_name() -> None:
 
 
 BAD_TARGETS = [
-    ({"nodes": {"cloud": "oci"}}, "cloud 'oci' is unknown; one of eks, gke, aks, generic"),
-    ({"nodes": {"autoscaler": "magic"}}, "node autoscaler 'magic' is unknown; one of luna, karpenter, native"),
-    ({"nodes": {"kubernetes_minor": 1.3}}, "`kubernetes_minor` must be text, in quotes"),
-    ({"nodes": {"gpu_skus": "L4"}}, "`gpu_skus` must be a list"),
-    ({"nodes": {"gpus": 1}}, "unexpected keyword argument 'gpus'"),
-    ({"variants": "baseline"}, "`variants` must be a list"),
-    ({"colour": "red"}, "unexpected keyword argument 'colour'"),
-    ({"conn_id": None}, "`conn_id` must be text"),
-    ({"name": 5}, "`name` must be text"),
+    pytest.param(
+        {"nodes": {"cloud": "oci"}},
+        "cloud 'oci' is unknown",
+        marks=pytest.mark.xfail(
+            strict=True, reason="an experiment accepts any cloud; only opening it refuses the name"
+        ),
+    ),
+    (
+        {"nodes": {"autoscaler": "magic"}},
+        "`targets.0.nodes.autoscaler`: input should be 'luna', 'karpenter' or 'native'; found 'magic'",
+    ),
+    (
+        {"nodes": {"kubernetes_minor": 1.3}},
+        "`targets.0.nodes.kubernetes_minor`: input should be a valid string, in quotes; found 1.3",
+    ),
+    ({"nodes": {"gpu_skus": "L4"}}, "`targets.0.nodes.gpu_skus`: input should be a valid list; found 'L4'"),
+    ({"nodes": {"gpus": 1}}, r"`targets.0.nodes.gpus` is no key of an experiment file: did you mean 'gpu_skus'\?"),
+    ({"variants": "baseline"}, "`targets.0.variants`: input should be a valid list; found 'baseline'"),
+    ({"colour": "red"}, "`targets.0.colour` is no key of an experiment file"),
+    ({"conn_id": None}, "`targets.0.conn_id`: input should be a valid string; found nothing"),
+    ({"name": 5}, "`targets.0.name`: input should be a valid string, in quotes; found 5"),
 ]
 
 
@@ -140,14 +173,14 @@ BAD_EXPERIMENTS = [
     ({"name": "Ein Name"}, "cannot be part of a Kubernetes name"),
     ({"name": "x" * 41}, "at most 40 lower-case letters"),
     ({"name": ""}, "cannot be part of a Kubernetes name"),
-    ({"name": None}, "An experiment has `name`"),
-    ({"replicates": 0}, "repeats its cells 0 times"),
-    ({"replicates": "two"}, "`replicates` is 'two', not a whole number"),
-    ({"setups": "static"}, "`setups` must be a list"),
-    ({"setups": ["elastic"]}, "'elastic' is not a valid ScalingSetup; choose static or dynamic"),
-    ({"targets": []}, "needs targets with names of their own"),
-    ({"targets": {"name": "x"}}, "`targets` must be a list"),
-    ({"colour": "red"}, "found .*'colour'"),
+    ({"name": None}, "`name`: input should be a valid string; found nothing"),
+    ({"replicates": 0}, "`replicates`: input should be greater than or equal to 1; found 0"),
+    ({"replicates": "two"}, "`replicates`: input should be a valid integer; found 'two'"),
+    ({"setups": "static"}, "`setups`: input should be a valid list; found 'static'"),
+    ({"setups": ["elastic"]}, "`setups.0`: input should be 'static' or 'dynamic'; found 'elastic'"),
+    ({"targets": []}, "`targets`: list should have at least 1 item"),
+    ({"targets": {"name": "x"}}, "`targets`: input should be a valid list; found a mapping"),
+    ({"colour": "red"}, "`colour` is no key of an experiment file: known are description, name"),
 ]
 
 
@@ -155,19 +188,21 @@ BAD_EXPERIMENTS = [
 def test_a_bad_experiment_is_one_sentence(fields: dict[str, Any], words: str) -> None:
     """It is refused when the DAG is parsed, before money is spent."""
     with pytest.raises(ConfigurationError, match=words):
-        experiment_from({"name": "nightly", "targets": [target_data()], **fields})
+        read({"name": "nightly", "targets": [target_data()], **fields})
 
 
 @pytest.mark.parametrize("data", [None, [], "nightly"])
 def test_what_is_no_experiment_is_refused(data: Any) -> None:
     """An empty file too."""
-    with pytest.raises(ConfigurationError, match="An experiment has"):
-        experiment_from(data)
+    with pytest.raises(
+        ConfigurationError, match=r"it\.yaml: an experiment is a mapping with `name` and `targets`; found"
+    ):
+        read(data)
 
 
 def test_two_targets_of_one_name_are_refused() -> None:
     """Results are told apart by it."""
-    with pytest.raises(ConfigurationError, match="names of their own"):
+    with pytest.raises(ConfigurationError, match=r"it\.yaml: targets: a stands there twice; every name must be unique"):
         experiment(target_data("a"), target_data("a"))
 
 
@@ -185,12 +220,13 @@ def test_a_target_survives_the_round_trip() -> None:
     assert (target.variants, target.nodes.gpu_skus) == (("baseline", "fast_download"), ("L4",))
 
 
-@pytest.mark.parametrize(
-    ("nodes", "delivery"), [({}, "pull"), ({"snapshot": True}, "snapshot"), ({"streaming": True}, "streaming")]
-)
-def test_a_target_says_how_images_arrive(nodes: dict[str, Any], delivery: str) -> None:
-    """One word, from its nodes."""
-    assert Target.from_dict(target_data(nodes=nodes)).delivery == delivery
+def test_a_target_has_the_nodes_that_its_variants_need() -> None:
+    """How images arrive follows from the treatments; what the nodes were before stays the stratum's."""
+    plain, snapshot = experiment().targets[0], experiment(target_data(variants=["improved"])).targets[0]
+    streamed = experiment(target_data(variants=["improved"], nodes={"cloud": "gke"})).targets[0]
+    features = [dict(target.nodes.features) for target in (plain, snapshot, streamed)]
+    assert features == [{}, {"image_snapshot": True}, {"image_streaming": True}]
+    assert snapshot.nodes_content == plain.nodes_content
 
 
 def test_references_hold_names_and_nothing_empty() -> None:

@@ -1,6 +1,7 @@
 """The trial's RayService has the origin's shape, field by field; what is none is refused in one sentence."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,44 +9,56 @@ import jsonschema
 import pytest
 import yaml
 
-from airflow_llm_provisioning.core.experiment import NodeProfile
-from airflow_llm_provisioning.core.manifest import (
+from airflow_llm_provisioning.core.builtin_profiles import PHI3_2025, PROFILES
+from airflow_llm_provisioning.core.manifest import parse_manifest, serve_service
+from airflow_llm_provisioning.core.manifests import (
     Placement,
-    Serving,
     check_ray_service,
-    parse_manifest,
-    ray_service,
+    place,
     serve_applications,
-    serve_service,
+    with_env,
+    with_identity,
 )
-from airflow_llm_provisioning.core.treatments import VARIANTS, plan_serving, serving, treatments_of
-from airflow_llm_provisioning.core.workload import PHI3_2025, WORKLOADS, ScalingSetup, Workload
+from airflow_llm_provisioning.core.target import NodeProfile
+from airflow_llm_provisioning.core.treatments import DeploymentPlan, deployed_manifest, plan_deployment, resolved
+from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
+from airflow_llm_provisioning.core.workload import ScalingSetup, Workload, builtin_workload
 from airflow_llm_provisioning.exceptions import ConfigurationError, ManifestError
 from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
 
 REVISION = "f39ac1d28e925b323eae81227eaba4464caced4e"
+IMAGE = "registry/image:1"
 LUNA = NodeProfile("n", "eks", "luna", "1.34")
+# One package to install at start, so that the claims do not depend on the profile's list.
+PIP = ("vllm==0.5.4",)
+
+
+def served(pip: tuple[str, ...] = PIP) -> Workload:
+    return builtin_workload("phi3-2025", "phi3-2025", replace(PHI3_2025, runtime_pip=pip))
 
 
 def manifest(
     setup: ScalingSetup = ScalingSetup.STATIC,
     *,
-    served: Workload = PHI3_2025,
-    serving: Serving | None = None,
+    workload: Workload | None = None,
+    plan: DeploymentPlan | None = None,
     nodes: NodeProfile = LUNA,
     name: str = "llm-model-serve",
 ) -> dict[str, Any]:
+    """Return what is applied: a plan's manifest (default: the baseline with two variables, from our registry), with the
+    marks of the nodes and the trial's labels.
+    """
+    workload = workload or served()
+    if plan is None:
+        plan = DeploymentPlan.of(workload, setup).in_own_registry()
+        plan = plan.with_manifest(with_env(plan.manifest, {"B": "2", "A": "1"}))
     autoscaler = AUTOSCALERS[nodes.autoscaler]
-    return ray_service(
-        name,
-        served,
-        setup,
-        serving or Serving("registry/image:1", ("vllm==0.5.4",), {"B": "2", "A": "1"}),
+    placed = place(
+        deployed_manifest(plan, workload, IMAGE),
         head=autoscaler.placement(nodes, "head"),
-        worker=autoscaler.placement(nodes, "worker"),
-        labels={"llm-provisioning/trial": "t-1"},
-        namespace="serving",
+        workers=autoscaler.placement(nodes, "worker"),
     )
+    return with_identity(placed, name=name, namespace="serving", labels={"llm-provisioning/trial": "t-1"})
 
 
 def cluster_of(made: dict[str, Any]) -> dict[str, Any]:
@@ -164,7 +177,7 @@ def test_the_application_is_the_origins() -> None:
 
 def test_nothing_to_install_means_no_pip_at_all() -> None:
     """An empty list would still make Ray build an environment."""
-    assert "pip" not in application(manifest(serving=Serving("i", (), {})))["runtime_env"]
+    assert "pip" not in application(manifest(workload=served(pip=())))["runtime_env"]
 
 
 def test_the_finish_line_is_the_origins_service() -> None:
@@ -186,9 +199,7 @@ def test_labels_and_namespace_are_on_everything() -> None:
 def test_placement_adds_to_what_the_origin_has() -> None:
     """Selector and tolerations of a target's nodes; the GPU's toleration stays."""
     marks = Placement(node_selector={"pool": "x"}, tolerations=[{"key": "k", "operator": "Exists"}])
-    made = ray_service(
-        "n", PHI3_2025, ScalingSetup.STATIC, Serving("i", (), {}), head=marks, worker=marks, labels={}
-    )  # fmt: skip
+    made = place(served().manifest, head=marks, workers=marks)
     head = cluster_of(made)["headGroupSpec"]["template"]["spec"]
     worker = cluster_of(made)["workerGroupSpecs"][0]["template"]["spec"]
     assert head["nodeSelector"] == worker["nodeSelector"] == {"pool": "x"}
@@ -196,7 +207,7 @@ def test_placement_adds_to_what_the_origin_has() -> None:
     assert [item["key"] for item in worker["tolerations"]] == ["nvidia.com/gpu", "k"]
 
 
-PROFILES = [
+NODES = [
     NodeProfile("n", "eks", "luna", "1.34"),
     NodeProfile("n", "gke", "luna", "1.34", cpu_instance_type="e2-standard-4"),
     NodeProfile("n", "aks", "luna", "1.34", gpu_instance_type="Standard_NV36ads_A10_v5"),
@@ -227,21 +238,20 @@ def closed(schema: Any) -> Any:
     return made
 
 
-@pytest.mark.parametrize("nodes", PROFILES, ids=lambda item: f"{item.cloud}-{item.autoscaler}")
-@pytest.mark.parametrize("profile", sorted(WORKLOADS))
+@pytest.mark.parametrize("nodes", NODES, ids=lambda item: f"{item.cloud}-{item.autoscaler}")
+@pytest.mark.parametrize("profile", sorted(PROFILES))
 def test_every_trials_manifest_is_valid_for_kuberay(
     real_crd: jsonschema.Draft4Validator, profile: str, nodes: NodeProfile
 ) -> None:
     """Both set-ups, every variant that is possible on that cloud, every node autoscaler's marks."""
-    served, checked = WORKLOADS[profile], 0
-    for variant in VARIANTS:
+    workload, checked = builtin_workload(profile, profile), 0
+    for names in BUILTIN_VARIANTS.values():
         try:
-            treatments_of(variant, nodes.cloud)
+            treatments = resolved(names, nodes.cloud)
         except ConfigurationError:
             continue
-        pods = serving(plan_serving(served, variant, nodes.cloud), "registry.example/serving:r-1")
         for setup in ScalingSetup:
-            made = manifest(setup, served=served, serving=pods, nodes=nodes)
+            made = manifest(workload=workload, plan=plan_deployment(workload, treatments, setup), nodes=nodes)
             # KubeRay's schema describes spec and status; metadata is any object.
             problems = [
                 error

@@ -3,30 +3,37 @@
 import json
 import re
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_llm_provisioning.core.experiment import NodeProfile, Target
-from airflow_llm_provisioning.core.manifest import Serving
+from airflow_llm_provisioning.core.builtin_profiles import PHI3_2025
+from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.manifests import images, ray_container, ray_groups, runtime_pip
+from airflow_llm_provisioning.core.target import NodeProfile, Target
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments import (
     IMAGE_DELIVERY,
-    TREATMENTS,
-    VARIANTS,
-    check_target,
-    plan_serving,
-    preparation_steps,
-    serving,
-    treatments_of,
+    DeploymentPlan,
+    StepContext,
+    Treatment,
+    deployed_manifest,
+    groups,
+    known_treatments,
+    plan_deployment,
+    resolved,
+    steps_of,
+    treated_nodes,
     undeclared,
 )
-from airflow_llm_provisioning.core.treatments.base import Treatment
+from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
 from airflow_llm_provisioning.core.verdicts import Verdict
-from airflow_llm_provisioning.core.workload import PHI3_2025, PHI3_CURRENT, Workload
+from airflow_llm_provisioning.core.workload import Workload, builtin_workload
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
+SERVED = [builtin_workload(name, name) for name in ("phi3-2025", "phi3-current")]
 DIGEST, OTHER_DIGEST = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 IMAGE = "registry.example/serving:r-1"
 TRANSFER = {"HF_HUB_ENABLE_HF_TRANSFER": "1"}
@@ -119,8 +126,17 @@ def trace(
 
 
 def verdict(name: str, view: TraceView) -> Verdict:
-    (treatment,) = [item for item in TREATMENTS if item.name == name]
-    return treatment.verify(view)
+    return known_treatments()[name].verify(view)
+
+
+def plan_of(served: Workload, variant: str, cloud: str) -> DeploymentPlan:
+    return plan_deployment(served, resolved(BUILTIN_VARIANTS[variant], cloud))
+
+
+def environments(manifest: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the environment of every Ray container."""
+    containers = [ray_container(manifest, group) for group in ray_groups(manifest)]
+    return [{item["name"]: item["value"] for item in container.get("env") or ()} for container in containers]
 
 
 @pytest.mark.parametrize(
@@ -138,103 +154,136 @@ def verdict(name: str, view: TraceView) -> Verdict:
 )
 def test_a_variant_is_its_treatments_on_that_cloud(variant: str, cloud: str, names: list[str]) -> None:
     """`improved` is the origin's bundle; the image delivery alone differs by cloud."""
-    assert [item.name for item in treatments_of(variant, cloud)] == names
+    assert [item.name for item in resolved(BUILTIN_VARIANTS[variant], cloud)] == names
 
 
 @pytest.mark.parametrize(
-    ("variant", "cloud", "words"),
+    ("names", "cloud", "words"),
     [
-        ("improved", "generic", "'improved' is impossible on 'generic': it needs one of aks_artifact_streaming"),
-        ("image_delivery", "oci", "is impossible on 'oci'"),
-        ("turbo", "eks", "'turbo' is unknown: choose one of baseline, fast_download"),
+        (
+            ("fast_download", IMAGE_DELIVERY),
+            "generic",
+            "stands for one of .*aks_artifact_streaming.* none of them exists",
+        ),
+        ((IMAGE_DELIVERY,), "oci", "on 'oci' none of them exists there"),
+        (("bottlerocket_snapshot",), "gke", "exists on eks, not on 'gke'"),
+        (("fast_downlod",), "eks", "'fast_downlod' is unknown: did you mean 'fast_download'"),
     ],
 )
-def test_an_impossible_variant_is_refused(variant: str, cloud: str, words: str) -> None:
+def test_an_impossible_variant_is_refused(names: tuple[str, ...], cloud: str, words: str) -> None:
     """In one sentence; nothing is left out silently."""
     with pytest.raises(ConfigurationError, match=words):
-        treatments_of(variant, cloud)
+        resolved(names, cloud)
 
 
 def test_every_treatment_is_in_a_variant_and_the_other_way_round() -> None:
     """No treatment without a use, no name without a treatment."""
-    names = {item.name for item in TREATMENTS}
-    assert set().union(*VARIANTS.values()) == names
-    assert names >= IMAGE_DELIVERY
+    names = {
+        item.name
+        for listed in BUILTIN_VARIANTS.values()
+        for name in listed
+        for item in groups().get(name) or (known_treatments()[name],)
+    }
+    assert names == set(known_treatments())
+    assert {item.clouds for item in groups()[IMAGE_DELIVERY]} == {frozenset({c}) for c in ("eks", "gke", "aks")}
 
 
-@pytest.mark.parametrize("served", [PHI3_2025, PHI3_CURRENT], ids=lambda item: item.profile)
+@pytest.mark.parametrize("served", SERVED, ids=lambda item: item.name)
 def test_the_baseline_serves_the_base_image_as_it_is(served: Workload) -> None:
     """What it lacks is installed at start."""
-    plan = plan_serving(served, "baseline", "eks")
-    assert serving(plan, "ignored") == Serving(served.image.base_reference, served.runtime_pip, {})
+    plan = plan_of(served, "baseline", "eks")
+    assert deployed_manifest(plan, served, "ignored") == served.manifest
+    assert not plan.own_image
 
 
-@pytest.mark.parametrize("served", [PHI3_2025, PHI3_CURRENT], ids=lambda item: item.profile)
+@pytest.mark.parametrize("served", SERVED, ids=lambda item: item.name)
 def test_fast_download_alone_installs_at_start(served: Workload) -> None:
     """As the origin's slower variant: one more package by pip, the switch in both pods' environment."""
-    plan = plan_serving(served, "fast_download", "gke")
-    made = serving(plan, None)
-    assert made.pip == (*served.runtime_pip, *served.fast_download_pip)
-    assert made.env == dict(served.fast_download_env)
-    assert made.image == served.image.base_reference
+    made = deployed_manifest(plan_of(served, "fast_download", "gke"), served, None)
+    assert runtime_pip(made) == (*runtime_pip(served.manifest), *served.fast_download.pip)
+    assert environments(made) == [dict(served.fast_download.env)] * 2
+    assert images(made) == served.images
 
 
 @pytest.mark.parametrize("cloud", ["eks", "gke", "aks"])
-@pytest.mark.parametrize("served", [PHI3_2025, PHI3_CURRENT], ids=lambda item: item.profile)
+@pytest.mark.parametrize("served", SERVED, ids=lambda item: item.name)
 def test_improved_bakes_everything(served: Workload, cloud: str) -> None:
     """Engine and downloader are in the recipe, with the switch; nothing is installed at start; our image is served."""
-    plan = plan_serving(served, "improved", cloud)
-    assert plan.recipe.pip == (*served.image.pip, *served.runtime_pip, *served.fast_download_pip)
-    assert plan.recipe.env == dict(served.fast_download_env)
-    assert serving(plan, IMAGE) == Serving(IMAGE, (), dict(served.fast_download_env))
-    assert plan.recipe.tag() == plan_serving(served, "improved", "eks").recipe.tag()
+    plan = plan_of(served, "improved", cloud)
+    assert plan.recipe.pip == (*runtime_pip(served.manifest), *served.fast_download.pip)
+    assert plan.recipe.env == dict(served.fast_download.env)
+    made = deployed_manifest(plan, served, IMAGE)
+    assert (images(made), runtime_pip(made)) == ((IMAGE,), ())
+    assert environments(made) == [dict(served.fast_download.env)] * 2
+    assert plan.recipe.tag() == plan_of(served, "improved", "eks").recipe.tag()
 
 
 def test_image_delivery_alone_mirrors_the_base() -> None:
     """A public base cannot be snapshotted or streamed: an unchanged copy in our registry is served."""
-    plan = plan_serving(PHI3_2025, "image_delivery", "eks")
+    served = SERVED[0]
+    plan = plan_of(served, "image_delivery", "eks")
     assert plan.own_image
     assert plan.recipe == PHI3_2025.image
-    assert serving(plan, IMAGE).pip == PHI3_2025.runtime_pip
+    assert runtime_pip(deployed_manifest(plan, served, IMAGE)) == PHI3_2025.runtime_pip
 
 
 def test_an_image_that_was_not_built_is_asked_for() -> None:
-    """No silent fall-back to the base; an image of the user's own is served regardless of the recipe."""
-    plan = plan_serving(PHI3_2025, "improved", "eks")
-    with pytest.raises(ConfigurationError, match="run the preparation first"):
-        serving(plan, None)
-    assert serving(plan, None, override="mine:1").image == "mine:1"
+    """No silent fall-back to the base."""
+    with pytest.raises(ConfigurationError, match="run its preparation first"):
+        deployed_manifest(plan_of(SERVED[0], "improved", "eks"), SERVED[0], None)
+
+
+def test_an_image_of_the_users_own_is_what_was_planned() -> None:
+    """The baseline serves it as it is; a variant builds on it."""
+    mine = SERVED[0].with_image("mine:1")
+    assert images(deployed_manifest(plan_of(mine, "baseline", "eks"), mine, None)) == ("mine:1",)
+    assert plan_of(mine, "improved", "eks").recipe.base == "mine:1"
+    assert mine.content != SERVED[0].content
 
 
 @pytest.mark.parametrize(
     ("variant", "cloud", "steps"),
     [
-        ("baseline", "eks", ()),
-        ("fast_download", "eks", ()),
-        ("baked_image", "gke", ("build_image",)),
-        ("improved", "eks", ("build_image", "snapshot_image")),
-        ("improved", "gke", ("build_image", "enable_streaming", "warm_image")),
-        ("improved", "aks", ("build_image", "enable_streaming")),
+        ("baseline", "eks", []),
+        ("fast_download", "eks", []),
+        ("baked_image", "gke", ["build_image"]),
+        ("improved", "eks", ["build_image", "snapshot_image"]),
+        ("improved", "gke", ["build_image", "enable_streaming", "warm_image"]),
+        ("improved", "aks", ["build_image", "enable_streaming"]),
     ],
 )
-def test_the_steps_before_a_variant(variant: str, cloud: str, steps: tuple[str, ...]) -> None:
+def test_the_steps_before_a_variant(variant: str, cloud: str, steps: list[str]) -> None:
     """In order, each once."""
-    assert preparation_steps(variant, cloud) == steps
+    assert [step.name for step in steps_of(resolved(BUILTIN_VARIANTS[variant], cloud))] == steps
 
 
-@pytest.mark.parametrize(
-    ("nodes", "variants", "words"),
-    [
-        ({}, ["baseline", "improved"], "by pull, and variant 'improved' needs snapshot"),
-        ({"snapshot": True}, ["improved", "baseline"], "by snapshot, and variant 'baseline' needs pull"),
-        ({"streaming": True}, ["improved"], "by streaming, and variant 'improved' needs snapshot"),
-    ],
-)
-def test_a_target_that_delivers_otherwise_is_refused(nodes: dict[str, Any], variants: list[str], words: str) -> None:
-    """It is never reconfigured between trials."""
-    target = Target("t", "c", "k", NodeProfile("t", "eks", "luna", "1.34", **nodes), tuple(variants))
-    with pytest.raises(ConfigurationError, match=words):
-        check_target(target)
+@pytest.mark.parametrize("variants", [("baseline", "improved"), ("improved", "baseline"), ("baked_image", "improved")])
+def test_variants_that_need_different_nodes_want_two_targets(variants: tuple[str, ...]) -> None:
+    """A target is never reconfigured between trials."""
+    target = Target("t", "c", "k", NodeProfile("t", "eks", "luna", "1.34"), variants)
+    with pytest.raises(ConfigurationError, match=r"need different nodes .*give each a target of its own"):
+        Experiment("e", (target,))
+
+
+@pytest.mark.parametrize("treatment", known_treatments().values(), ids=lambda item: item.name)
+def test_every_treatment_keeps_its_contract(treatment: Treatment) -> None:
+    """Nodes are changed once and for all, a manifest is never changed in place, every step's operator can be made."""
+    cloud = next(iter(sorted(treatment.clouds)), "eks")
+    nodes = NodeProfile("t", cloud, "luna", "1.34")
+    once = treated_nodes(nodes, [treatment])
+    assert treated_nodes(once, [treatment]) == once
+    assert once.content == nodes.content
+    for served in SERVED:
+        before = json.dumps(served.manifest, sort_keys=True)
+        treatment.change(DeploymentPlan.of(served), served)
+        assert json.dumps(served.manifest, sort_keys=True) == before
+        assert treatment.requires(nodes, served) == ()
+    target = Target("t", "c", "k", once, ("v",), cloud_conn_id="cloud", cluster_name="c")
+    for step in treatment.steps:
+        module, _, name = step.operator.partition(":")
+        operator = getattr(import_module(module), name)
+        context = StepContext(target, SERVED[0].recipe, {"image": IMAGE, "digest": DIGEST})
+        assert operator(task_id=step.name, **step.arguments(context)).task_id == step.name
 
 
 def test_fast_download_is_applied_where_an_old_hub_honours_it() -> None:
@@ -435,7 +484,7 @@ def test_a_registry_that_was_not_converted_rules_aks_streaming_out() -> None:
     )
 
 
-@pytest.mark.parametrize("name", [item.name for item in TREATMENTS])
+@pytest.mark.parametrize("name", list(known_treatments()))
 def test_an_empty_trace_proves_nothing(name: str) -> None:
     """Unknown is not success, and not failure."""
     assert verdict(name, TraceView([])).value == "unknown"
@@ -453,7 +502,7 @@ def test_the_treatment_that_the_page_shows_is_a_whole_one() -> None:
     treatment = names["FasterStart"]()
     asked = {*Treatment.__annotations__, *(name for name in vars(Treatment) if not name.startswith("_"))}
     assert asked <= set(dir(treatment))
-    env = treatment.change(plan_serving(PHI3_CURRENT, "baseline", "eks"), PHI3_CURRENT).env
+    env = environments(treatment.change(DeploymentPlan.of(SERVED[1]), SERVED[1]).manifest)[0]
     assert treatment.verify(trace(env=env)).value == "yes"
     assert treatment.verify(trace()).value != "yes"
     assert treatment.undeclared(trace(env=env))

@@ -1,5 +1,6 @@
 """A trial's identity, and how its row says it ended."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,36 +8,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from proof.generated import generate
+from trial_builders import OPENED_AT, a_planned_trial
 
 from airflow_llm_provisioning.core.judging import judge_trace, trial_row
 from airflow_llm_provisioning.core.names import LABEL_TRIAL, read_expiry, trial_labels
 from airflow_llm_provisioning.core.replay import replay, trace_bytes
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.core.trace import encode_chunk, end_line
-from airflow_llm_provisioning.core.trial import TrialPlan
+from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.exceptions import TraceError
+from airflow_llm_provisioning.trials.open import refused
 
 AT = datetime(2026, 5, 4, 15, tzinfo=UTC)
-PLANNED = {
-    "experiment": "nightly", "target": {"name": "plain"}, "cluster": "c", "cloud": "eks", "setup": "static",
-    "variant": "baseline", "profile": "phi3-2025", "replicate": 1, "slot": 3, "seed": 9,
-}  # fmt: skip
-TRIAL: dict[str, Any] = {
-    **PLANNED, "target": "plain", "trial_id": "t", "run_id": "r", "dag_id": "d", "rayservice": "s", "namespace": "n",
-    "image": "i", "treatments": [], "origin": "simulated", "opened_at": AT.isoformat(),
-    "model": {"model_id": "m", "revision": "v", "source": "pinned"},
-}  # fmt: skip
 
 
-def plan(run_id: str = "run-1", **fields: Any) -> TrialPlan:
-    return TrialPlan.draw({**PLANNED, **fields}, dag_id="d", run_id=run_id, timeout_s=3600)
+def plan(run_id: str = "run-1", **fields: Any) -> Trial:
+    return a_planned_trial(**{"run_id": run_id, "cluster": "c", "number": 3, "seed": 9, "target": "plain", **fields})
 
 
-def row(chunks: list[bytes], *, outcomes: tuple[tuple[str, str], ...] = (), wait_state: str | None = None) -> Any:
+def row(
+    chunks: list[bytes], *, outcomes: tuple[tuple[str, str], ...] = (), wait_state: str | None = None
+) -> TrialResult:
     noted = [{"step": step, "status": "failed", "reason": reason} for step, reason in outcomes]
-    return trial_row(
-        TRIAL, judge_trace(chunks, TRIAL["treatments"]), outcomes=noted, wait_state=wait_state, closed_at=AT
-    )
+    return trial_row(plan(), judge_trace(chunks, []), outcomes=noted, wait_state=wait_state, closed_at=AT)
 
 
 def trace(outcome: str | None, reason: str | None = None) -> list[bytes]:
@@ -47,25 +41,23 @@ def trace(outcome: str | None, reason: str | None = None) -> list[bytes]:
 def test_the_same_slot_of_a_run_is_the_same_trial() -> None:
     """It is found again after a crash; other slots, clusters and runs have other ids."""
     assert plan() == plan()
-    ids = [plan().trial_id, plan(slot=4).trial_id, plan(cluster="x").trial_id, plan("run-2").trial_id]
+    ids = [plan().trial_id, plan(number=4).trial_id, plan(cluster="x").trial_id, plan("run-2").trial_id]
     assert len(set(ids)) == 4
 
 
 def test_a_rerun_of_a_slot_is_numbered() -> None:
     """The first row keeps its name; slot 3 is not an earlier run of slot 30."""
-    first, again = plan(), plan().numbered(1)
-    assert (first.trial_id, again.trial_id) == (first.slot_id, f"{first.slot_id}.2")
-    assert again.same_slot(first.trial_id)
-    assert first.same_slot(again.trial_id)
-    assert not plan(slot=3).same_slot(plan(slot=30).trial_id)
-    assert again.lock_holder == first.lock_holder
+    first, again = plan(), plan().attempted(1)
+    assert (first.trial_id, again.trial_id) == (first.slot.slot_id, f"{first.slot.slot_id}.2")
+    assert again.slot.is_attempt(first.trial_id)
+    assert first.slot.is_attempt(again.trial_id)
+    assert not plan(number=3).slot.is_attempt(plan(number=30).trial_id)
+    assert again.slot.lock_holder == first.slot.lock_holder
 
 
 @given(st.text(min_size=1, max_size=300), st.text(min_size=1, max_size=300))
 def test_labels_of_any_trial_are_valid(trial_id: str, target: str) -> None:
     """63 characters, begin and end with a letter or digit, for any names that the user chose."""
-    import re
-
     for value in trial_labels(trial_id, target, AT).values():
         assert re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?", value)
 
@@ -85,9 +77,10 @@ def test_a_trial_expires_after_its_limit_and_the_time_to_clean_up() -> None:
 
 def test_a_refused_trial_is_a_failed_row() -> None:
     """Everything that was planned is in it; nothing is invented."""
-    made = plan().refused(PLANNED, origin="unknown", opened_at=AT, closed_at=AT, reason="why")
+    made = refused(plan(), "unknown", AT, "why")
     assert (made.status, made.reason, made.origin, made.total_s) == (TrialStatus.FAILED, "why", "unknown", None)
-    assert (made.target, made.slot, made.seed, made.applied, made.start) == ("plain", 3, 9, "unknown", "unknown")
+    assert (made.trial.target, made.trial.slot, made.trial.arm.variant) == ("plain", plan().slot, "baseline")
+    assert (made.applied, made.start) == ("unknown", "unknown")
     assert not made.comparable
 
 
@@ -127,7 +120,7 @@ def test_without_a_trace_the_steps_and_then_airflow_are_asked(
     """A step's own note first; a wait that ended without one was ended from outside."""
     made = row([], outcomes=outcomes, wait_state=wait_state)
     assert made.status is status
-    assert words in made.reason
+    assert words in str(made.reason)
     assert made.total_s is None
     assert [flag.partition(":")[0] for flag in made.flags] == ["no_trace"]
 
@@ -144,7 +137,7 @@ def test_a_ready_end_without_a_total_is_a_failure() -> None:
     kept = [line for line in lines if line.get("type") != "END"]
     made = row([encode_chunk([*kept, end_line(AT, "ready")])])
     assert (made.status, made.total_s) == (TrialStatus.FAILED, None)
-    assert "its total cannot be told" in made.reason
+    assert "its total cannot be told" in str(made.reason)
 
 
 def test_no_trace_makes_every_treatment_unknown() -> None:
@@ -158,11 +151,11 @@ def test_the_summary_is_flat_json() -> None:
     """What XCom carries: no nested values, instants as text."""
     import json
 
-    made: TrialResult = row(trace("ready"))
+    made = row(trace("ready"))
     summary = json.loads(json.dumps(made.summary()))
     assert not [key for key, value in summary.items() if isinstance(value, (dict, list))]
     assert summary["status"] == "succeeded"
-    assert datetime.fromisoformat(summary["opened_at"]) == AT
+    assert datetime.fromisoformat(summary["opened_at"]) == OPENED_AT
 
 
 def test_a_replay_is_the_same_text_every_time() -> None:
@@ -178,20 +171,20 @@ def test_a_replay_is_the_same_text_every_time() -> None:
 @pytest.mark.parametrize(
     ("altered", "claim"),
     [
-        ({"image": "somebodys:latest"}, "variant_image"),
-        ({"model": {"revision": "main"}}, "inputs_pinned"),
+        ({"served": {"image": "somebodys:latest"}}, "variant_image"),
+        ({"served": {"model": {"revision": "main"}}}, "inputs_pinned"),
     ],
 )
 def test_a_trial_that_is_not_the_planned_one_is_objected_to(altered: dict[str, Any], claim: str) -> None:
     """Also a baseline, which has no treatment that could say no; what is planned stands in the trace's header."""
-    planned = {"image": "base:1", "recipe": {"base": "base:1", "pip": []}, "prepared": {}}
+    served = {"image": "base:1", "recipe": {"base": "base:1", "pip": []}, **altered["served"]}
 
-    def judged(trial: dict[str, Any]) -> Any:
+    def judged(served: dict[str, Any]) -> Any:
         lines = generate(1).lines
-        lines[0]["object"]["trial"] = trial
+        lines[0]["object"]["trial"] = {"arm": {"treatments": []}, "served": served, "opened": {"prepared": {}}}
         return judge_trace([encode_chunk(lines)], [])
 
-    assert judged(planned).applied == "none"
-    found = judged({**planned, **altered})
+    assert judged({"image": "base:1", "recipe": {"base": "base:1", "pip": []}}).applied == "none"
+    found = judged(served)
     assert found.applied == "not applied"
     assert [verdict.claim for verdict in found.treatments] == [claim]

@@ -127,6 +127,8 @@ def test_another_image_is_not_the_variants(served: str, value: str) -> None:
     def with_trial(line: Any) -> Any:
         if line["resource"] == "trace" and line["type"] == "HEADER":
             line["object"]["trial"] = trial
+        if line["resource"] == "pods":
+            line["object"]["spec"]["containers"] = [{"name": "ray", "image": served}]
         return line
 
     assert variant_image(altered(1, with_trial)).value == value
@@ -145,10 +147,39 @@ def test_another_digest_under_the_prepared_reference_is_another_image(ran: str, 
         if line["resource"] == "trace" and line["type"] == "HEADER":
             line["object"]["trial"] = trial
         if line["resource"] == "pods":
+            line["object"]["spec"]["containers"] = [{"name": "c", "image": "ours:r-1"}]
             line["object"].setdefault("status", {})["containerStatuses"] = [{"name": "c", "imageID": f"ours@{ran}"}]
         return line
 
     assert variant_image(altered(1, with_trial)).value == value
+
+
+@pytest.mark.parametrize(
+    ("head", "worker", "planned", "value"),
+    [
+        ("base:1", "base:1", ["base:1"], "yes"),
+        ("other:1", "other:1", ["base:1"], "no"),
+        ("base:1", "other:1", ["base:1"], "no"),
+        # A user's manifest may give its workers an image of their own.
+        ("base:1", "workers:1", ["base:1", "workers:1"], "yes"),
+    ],
+)
+def test_pods_with_an_image_outside_the_plan_do_not_run_the_variants(
+    head: str, worker: str, planned: list[str], value: str
+) -> None:
+    """The header holds the planned images. A pod that was given another one says no."""
+    trial = {"image": "base:1", "images": planned, "recipe": {"base": "base:1", "base_digest": None, "pip": []}}
+
+    def with_images(line: Any) -> Any:
+        found = line["object"]
+        if line["resource"] == "trace" and line["type"] == "HEADER":
+            found["trial"] = trial
+        if line["resource"] == "pods":
+            is_head = found["metadata"]["labels"]["ray.io/node-type"] == "head"
+            found["spec"]["containers"] = [{"name": "ray", "image": head if is_head else worker}]
+        return line
+
+    assert variant_image(altered(1, with_images)).value == value
 
 
 def test_what_the_engine_found_ready_makes_a_start_warm() -> None:

@@ -7,15 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_llm_provisioning.core.workload import (
-    PHI3_2025,
-    PHI3_CURRENT,
-    ImageRecipe,
-    Model,
-    package_name,
-    workload,
-    workload_from,
-)
+from airflow_llm_provisioning.core.builtin_profiles import PHI3_2025, PHI3_CURRENT, BuiltinProfile
+from airflow_llm_provisioning.core.workload import ImageRecipe, Model, ScalingSetup, builtin_workload, package_name
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
 RECIPE = ImageRecipe("base:1", pip=("a==1", "b==2"), env={"X": "1", "Y": "2"})
@@ -64,35 +57,64 @@ def test_a_dockerfile_is_base_packages_environment() -> None:
 
 
 @pytest.mark.parametrize("served", [PHI3_2025, PHI3_CURRENT], ids=lambda item: item.profile)
-def test_everything_that_is_installed_is_pinned(served: Any) -> None:
+def test_everything_that_is_installed_is_pinned(served: BuiltinProfile) -> None:
     """A trial of next year installs what this year's did."""
     for requirement in (*served.runtime_pip, *served.fast_download_pip):
         assert "==" in requirement
 
 
 @pytest.mark.parametrize("served", [PHI3_2025, PHI3_CURRENT], ids=lambda item: item.profile)
-def test_another_model_is_named_everywhere(served: Any) -> None:
-    """No trace of the profile's own model is left in what is deployed."""
-    other = served.with_model(OTHER)
-    assert other.served_name == "org/other"
-    told = repr((other.runtime_env_vars, other.app_args))
+def test_another_model_is_named_everywhere(served: BuiltinProfile) -> None:
+    """No trace of the profile's own model is left in what is deployed or asked for."""
+    other = builtin_workload("w", served.profile).with_model(OTHER)
+    told = repr((other.manifest, other.completion))
     assert "Phi-3" not in told
-    assert served.model.revision not in told
-    assert "org/other" in repr(other.app_args)
+    assert str(served.model.revision) not in told
+    assert "org/other" in other.manifest["spec"]["serveConfigV2"]
+    assert other.completion is not None
+    assert (other.completion["body"]["model"], other.completion["expect_model"]) == ("org/other", "org/other")
 
 
 def test_a_plans_model_replaces_the_profiles() -> None:
-    """With its revision, size and where these are from; without one the profile's own, pinned."""
-    planned = {"profile": "phi3-2025", "model": {"model_id": "org/other", "revision": "r", "weight_bytes": 1,
-                                                  "largest_file_bytes": 1, "source": "hub"}}  # fmt: skip
-    assert workload_from(planned).model == Model("org/other", "r", 1, 1, "hub")
-    assert workload_from({"profile": "phi3-2025", "model": None}).model.source == "pinned"
+    """With its revision, size and source; without one the profile's own model is served, pinned."""
+    own = builtin_workload("w", "phi3-2025")
+    assert own.with_model(OTHER).model == OTHER
+    assert own.model is not None
+    assert own.model.source == "pinned"
+
+
+def test_a_model_of_the_hub_changes_neither_image_nor_set_ups_nor_a_missing_request() -> None:
+    """What the experiment says of a workload survives the model that the plan resolves."""
+    own = replace(
+        builtin_workload("w", "phi3-2025").with_image("mine:1"), completion=None, setups=(ScalingSetup.STATIC,)
+    )
+    changed = own.with_model(OTHER)
+    assert (changed.name, changed.images, changed.completion) == ("w", ("mine:1",), None)
+    assert changed.setups == (ScalingSetup.STATIC,)
+
+
+def test_a_manifest_of_ones_own_serves_its_own_model_only() -> None:
+    """Another revision of the same model may be resolved; another model is refused, because the manifest names it."""
+    own = replace(builtin_workload("w", "phi3-2025"), profile=None, model=Model("org/own"))
+    assert own.with_model(Model("org/own", "r1")).model == Model("org/own", "r1")
+    with pytest.raises(ConfigurationError, match=r"'w' is a manifest of its own and serves org/own.*org/other"):
+        own.with_model(OTHER)
+
+
+def test_the_content_follows_what_is_served_and_not_its_name() -> None:
+    """A renamed workload is the same arm; another image, model or revision is another one."""
+    own = builtin_workload("w", "phi3-2025")
+    assert own.content == replace(own, name="other").content
+    others = [own.with_image("mine:1"), own.with_model(OTHER), own.with_model(replace(OTHER, revision="def"))]
+    assert len({own.content, *(item.content for item in others)}) == 4
 
 
 def test_an_unknown_profile_names_the_known() -> None:
-    """One sentence."""
-    with pytest.raises(ConfigurationError, match="'phi4' is unknown: choose one of phi3-2025, phi3-current"):
-        workload("phi4")
+    """One sentence, with the nearest name."""
+    with pytest.raises(ConfigurationError, match="'phi4' is unknown: known are phi3-2025, phi3-current"):
+        builtin_workload("w", "phi4")
+    with pytest.raises(ConfigurationError, match=r"did you mean 'phi3-2025'\? Known are phi3-2025, phi3-current"):
+        builtin_workload("w", "phi3-2024")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ Everything goes over the wire: operators, gateways and the clouds' SDKs reach th
 """
 
 import random
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from airflow_llm_provisioning.core.image_arrival import pulled_figures
 from airflow_llm_provisioning.core.manifests import images, with_image
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
 from airflow_llm_provisioning.core.workload import Workload, builtin_workload
 from airflow_llm_provisioning.dag_factory import load_experiment, preparation
 from airflow_llm_provisioning.exceptions import TrialFailedError
@@ -68,12 +69,17 @@ class Laboratory:
         return self.running.clock
 
     def prepare(
-        self, target: Target, *, without: Collection[str] = (), workload: Workload | None = None
+        self,
+        target: Target,
+        *,
+        without: Collection[str] = (),
+        workload: Workload | None = None,
+        variants: Mapping[str, tuple[str, ...]] = BUILTIN_VARIANTS,
     ) -> dict[str, Any]:
         """Run the preparation's own tasks for a target; see `prepared`."""
         self.call(lambda: self.clock.shift(UNMEASURED))
         served = self.experiment.workloads if workload is None else (workload,)
-        return prepared(target, without, replace(self.experiment, workloads=served))
+        return prepared(target, without, Experiment("earned", (target,), served, dict(variants)))
 
     def trial(
         self,
@@ -123,7 +129,8 @@ class Laboratory:
 def laboratory(cloud: str, *more: Target) -> Iterator[Laboratory]:
     """Run one cloud of the shipped experiment, with `more` targets, and lead Airflow's connections to it."""
     shipped = load_experiment(SHIPPED).on_clouds([cloud])
-    experiment = replace(shipped, targets=(*shipped.targets, *more))
+    experiment = replace(shipped)
+    object.__setattr__(experiment, "targets", (*shipped.targets, *more))
     with (
         simulator_in_background(experiment, speed=UNMEASURED, seed=7) as running,
         pytest.MonkeyPatch.context() as patch,
@@ -140,7 +147,7 @@ def prepared(target: Target, without: Collection[str], experiment: Experiment) -
     `without`: tasks that are left out; tasks that need their results get none.
     """
     with DAG("prepare", schedule=None) as dag:
-        preparation(_as_given(replace(experiment, targets=(target,)), target))
+        preparation(_as_given(experiment, target))
     results: dict[str, Any] = {}
     for task in dag.tasks:
         name = task.task_id.rpartition(".")[2]
@@ -158,7 +165,8 @@ def prepared(target: Target, without: Collection[str], experiment: Experiment) -
 def open_trial(target: Target, variant: str = "improved", setup: str = "static", **fields: Any) -> dict[str, Any]:
     """Open a trial as a slot of the trial DAG does."""
     workload = fields.pop("workload", None) or builtin_workload()
-    whole = Experiment("earned", (target,), (workload,))
+    variants = fields.pop("variants", BUILTIN_VARIANTS)
+    whole = Experiment("earned", (target,), (workload,), dict(variants))
     one = whole.narrowed(target=target.name, workload=workload.name, setup=setup, variant=variant)
     (planned,) = one.plan(1, dag_id="nightly", run_id="run-1")
     EXPERIMENTS[target.name] = _as_given(whole, target)

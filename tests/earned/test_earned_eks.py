@@ -132,7 +132,7 @@ def test_seconds_and_price_of_a_preparation_stand_beside_its_trials(lab: Laborat
     trial = lab.trial(target)
     store = open_store()
     try:
-        rows = {row.verb: row for row in store.preparations(trial.target)}
+        rows = {row.verb: row for row in store.preparations(target.name)}
         listed = {row["verb"]: row for row in results_rows(store, "preparations", {})}
         write_report(tmp_path / "report.html", store, {}, sweep=None)
     finally:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_llm_provisioning.core.workload import PHI3 as PINNED
+from airflow_llm_provisioning.core.builtin_profiles import PHI3 as PINNED
 from airflow_llm_provisioning.exceptions import HubError
 from airflow_llm_provisioning.gateways.hub import resolve_model
 from llm_provisioning_simulator.hub import PHI3, HubModel, HubServer

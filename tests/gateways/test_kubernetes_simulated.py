@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from ray_services import a_ray_service
 
-from airflow_llm_provisioning.core.manifest import Placement, Serving, ray_service
-from airflow_llm_provisioning.core.workload import PHI3_2025, ScalingSetup
+from airflow_llm_provisioning.core.builtin_profiles import PHI3_2025
 from airflow_llm_provisioning.exceptions import (
     ClusterError,
     ClusterUnreachableError,
@@ -46,10 +46,7 @@ async def cluster(server: KubeServer) -> AsyncIterator[Cluster]:
 
 
 def rayservice(name: str = "llm", **labels: str) -> dict[str, Any]:
-    serving = Serving("acme/llm:1", PHI3_2025.runtime_pip, {})
-    return ray_service(
-        name, PHI3_2025, ScalingSetup.STATIC, serving, head=Placement(), worker=Placement(), labels=labels
-    )
+    return a_ray_service(name=name, image="acme/llm:1", pip=PHI3_2025.runtime_pip, labels=labels)
 
 
 async def test_a_rayservice_is_created_changed_and_deleted(cluster: Cluster) -> None:

@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from ray_services import a_ray_service
 
-from airflow_llm_provisioning.core.experiment import NodeProfile
-from airflow_llm_provisioning.core.manifest import Serving, ray_service
+from airflow_llm_provisioning.core.builtin_profiles import PHI3_2025
+from airflow_llm_provisioning.core.target import NodeProfile
 from airflow_llm_provisioning.core.trace import TraceView, decode_line, header_line
-from airflow_llm_provisioning.core.workload import PHI3_2025, ScalingSetup
 from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
 from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
@@ -51,14 +51,8 @@ async def deploy(cluster: Cluster) -> dict[str, str]:
     luna = AUTOSCALERS["luna"]
     for manifest in luna.setup(NODES).manifests:
         await cluster.apply(manifest, force=True)
-    manifest = ray_service(
-        "llm-model-serve",
-        PHI3_2025,
-        ScalingSetup.STATIC,
-        Serving(PHI3_2025.image.base_reference, PHI3_2025.runtime_pip, {}),
-        head=luna.placement(NODES, "head"),
-        worker=luna.placement(NODES, "worker"),
-        labels={},
+    manifest = a_ray_service(
+        pip=PHI3_2025.runtime_pip, head=luna.placement(NODES, "head"), workers=luna.placement(NODES, "worker")
     )
     made = await cluster.create(manifest)
     return {"namespace": "default", "name": "llm-model-serve", "uid": made["metadata"]["uid"]}

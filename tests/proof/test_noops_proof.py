@@ -11,8 +11,7 @@ from proof.noops import missed, prove, tried
 from proof.recorded_trial import Scenario, run
 from proof.targets import target
 from proof.valid_trials import alarm, cells
-
-from airflow_llm_provisioning.core.workload import PHI3_2025
+from proof.workloads import SERVED_2025
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +44,20 @@ def test_the_catalogue_is_of_different_no_ops() -> None:
 def test_a_trial_without_a_fault_is_not_caught() -> None:
     """The proof can fail: a trial without a fault is no no-op and does not count as caught."""
     (entry, *_) = DOWNLOADS
-    valid = Scenario(target=target("eks"), declared=PHI3_2025, variant="fast_download")
+    valid = Scenario(target=target("eks"), declared=SERVED_2025, variant="fast_download")
     why = missed(replace(entry, scenario=valid))
     assert why is not None
     assert "it counts: applied" in why
+
+
+def test_an_image_outside_the_plan_is_not_the_variants() -> None:
+    """A baseline whose applied manifest names an image that the plan does not contain does not count."""
+    (entry,) = [entry for entry in CATALOGUE if entry.claim == "variant_image" and entry.scenario.variant == "baseline"]
+    row = run(entry.scenario)[-1].row
+    (found,) = [item for item in row.verdicts if item["claim"] == "variant_image"]
+    assert found["value"] == "no"
+    assert any("planned was rayproject/ray-ml" in sentence for sentence in found["evidence"])
+    assert row.exclusion == "treatment not applied"
 
 
 def test_an_alarm_is_reported() -> None:
@@ -81,7 +90,7 @@ def test_valid_trials_cover_every_cell() -> None:
 
 def test_the_same_scenario_gives_the_same_trial() -> None:
     """A figure of the proof can be repeated; only the order of equal instants may differ."""
-    scenario = Scenario(target=target("eks", "fast"), declared=PHI3_2025)
+    scenario = Scenario(target=target("eks", "fast"), declared=SERVED_2025)
     one, other = (run(scenario)[-1].row for _ in range(2))
     assert one.total_s == pytest.approx(other.total_s, abs=0.01)
     assert one.verdicts == other.verdicts

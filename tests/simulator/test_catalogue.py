@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 import yaml
+from cluster_in_background import simulated_target
 
+from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.model import Model
+from airflow_llm_provisioning.core.workload import Workload, builtin_workload
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from llm_provisioning_simulator import server
 from llm_provisioning_simulator.catalogue import models_of_experiment, read_catalogue
@@ -94,15 +98,17 @@ def test_a_file_that_is_not_there_is_refused_in_a_sentence(tmp_path: Path) -> No
         read_catalogue(tmp_path / "none.yaml")
 
 
-def test_an_experiments_own_models_are_seeded_where_their_size_is_declared(tmp_path: Path) -> None:
+def test_an_experiments_own_models_are_seeded_where_their_size_is_declared() -> None:
     """`workloads.*.model` with `weight_bytes` is known to the hub; without a size it is left to the hub's own list."""
-    workloads = {
-        "mine": {"manifest": "m.yaml", "model": {"id": "acme/mine", "weight_bytes": 7, "revision": "b" * 40}},
-        "unsized": {"manifest": "m.yaml", "model": {"id": "acme/unsized"}},
-        "plain": {"manifest": "m.yaml"},
-        "built-in": None,
-    }
-    models = models_of_experiment(written(tmp_path, {"name": "x", "workloads": workloads})).models
+    manifest = builtin_workload().manifest
+    sized = Model("acme/mine", "b" * 40, 7, None, "declared")
+    workloads = (
+        Workload("mine", manifest, sized),
+        Workload("unsized", manifest, Model("acme/unsized", source="declared")),
+        Workload("plain", manifest),
+        builtin_workload(),
+    )
+    models = models_of_experiment(Experiment("x", (simulated_target(),), workloads)).models
     assert {name: (model.revision, model.weight_bytes) for name, model in models.items()} == {
         "acme/mine": ("b" * 40, 7)
     }
@@ -117,7 +123,13 @@ def test_the_command_hands_its_catalogue_to_the_simulator(tmp_path: Path, monkey
         return 0
 
     monkeypatch.setattr(server, "_serve", remember)
-    experiment = Path(__file__).resolve().parents[2] / "dags" / "experiments" / "simulated.yaml"
+    experiment = (
+        Path(__file__).resolve().parents[2]
+        / "airflow_llm_provisioning"
+        / "example_dags"
+        / "experiments"
+        / "simulated.yaml"
+    )
     path = written(tmp_path, {"images": {"ghcr.io/acme/serve:1": IMAGE}, "models": {"acme/big": MODEL}})
     assert server.serve(experiment, clouds=["eks"], speed=100.0, seed=1, catalogue_file=path) == 0
     assert made[0].world.find_image("ghcr.io/acme/serve:1") is not None

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_llm_provisioning.core.workload import PHI3_2025, PHI3_CURRENT, ImageRecipe
+from airflow_llm_provisioning.core.builtin_profiles import PHI3_2025, PHI3_CURRENT
+from airflow_llm_provisioning.core.recipe import ImageRecipe
 from llm_provisioning_simulator.images import (
     PUBLIC_BASES,
     DockerfileError,

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from airflow_llm_provisioning.core.experiment import Experiment, Target, experiment_from
+from airflow_llm_provisioning.core.experiment import Experiment, Target
 from airflow_llm_provisioning.core.workload import ScalingSetup
 from airflow_llm_provisioning.exceptions import ConfigurationError
+from llm_provisioning_simulator.experiment import simulated_experiment
 from llm_provisioning_simulator.instant_trial import InstantTrial, Outcome, profile_of, run_trial
 from llm_provisioning_simulator.sweep import Pair, fingerprint, sweep, sweep_pairs
 from llm_provisioning_simulator.sweep_lines import by_influence, sweep_lines
@@ -30,12 +31,13 @@ DELIVERED_BY = {
 
 @cache
 def experiment() -> Experiment:
-    return experiment_from(yaml.safe_load(EXPERIMENT.read_text(encoding="utf-8")))
+    return simulated_experiment(EXPERIMENT)
 
 
 def a_trial(target: str | Target, variant: str, *values: tuple[str, float], setup: str = "static") -> InstantTrial:
     found = experiment().target(target) if isinstance(target, str) else target
-    return InstantTrial(found, ScalingSetup(setup), variant, "phi3-2025", values)
+    treatments = experiment().treatments(variant, found.cloud)
+    return InstantTrial(found, ScalingSetup(setup), variant, experiment().workloads[0], treatments, values)
 
 
 @cache
@@ -78,7 +80,7 @@ def test_a_prepared_world_delivers_the_image_and_an_unprepared_one_pulls_it(clou
 def test_a_gain_needs_its_preparation(cloud: str) -> None:
     """The improved variant on nodes that were not set up for it pulls its image in full."""
     target = experiment().target(f"{cloud}-fast")
-    bare = replace(target, nodes=replace(target.nodes, snapshot=False, streaming=False))
+    bare = replace(target, nodes=replace(target.nodes, features={}))
     found = run_trial(a_trial(bare, "improved"))
     assert DELIVERED_BY[cloud] not in found.read
     assert "unpack_bytes_s" in found.read

@@ -91,6 +91,12 @@ def accelerators(container: Mapping[str, Any]) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
+def replica_count(group: Mapping[str, Any], key: str) -> int | None:
+    """Return the number at `replicas`, `minReplicas` or `maxReplicas` of a group, None where there is no number."""
+    value = group.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def is_accelerator(resource: str) -> bool:
     """Say whether a resource name is an extended resource."""
     domain, slash, _ = resource.partition("/")
@@ -125,19 +131,14 @@ def starting_replicas(manifest: Mapping[str, Any], group: RayGroup) -> int:
     if group.role == "head":
         return 1
     spec = group_spec(manifest, group)
-    least = max(_replicas(spec, "replicas") or 0, _replicas(spec, "minReplicas") or 0)
-    most = _replicas(spec, "maxReplicas")
+    least = max(replica_count(spec, "replicas") or 0, replica_count(spec, "minReplicas") or 0)
+    most = replica_count(spec, "maxReplicas")
     return least if most is None else min(least, most)
 
 
 def max_replicas(manifest: Mapping[str, Any], group: RayGroup) -> int | None:
     """Return to how many pods a group may grow: None where the manifest sets no limit; the head has 1."""
-    return 1 if group.role == "head" else _replicas(group_spec(manifest, group), "maxReplicas")
-
-
-def _replicas(spec: Mapping[str, Any], key: str) -> int | None:
-    value = spec.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return 1 if group.role == "head" else replica_count(group_spec(manifest, group), "maxReplicas")
 
 
 def _count(name: str, amount: Any) -> int:

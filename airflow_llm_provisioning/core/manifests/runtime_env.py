@@ -25,8 +25,8 @@ from airflow_llm_provisioning.exceptions import ManifestError
 INSTALLERS: Final = ("pip", "uv")
 # `container` is the older name of `image_uri`.
 _ELSEWHERE: Final = ("conda", "image_uri", "container")
-# A name, perhaps with a version or an address; no option, no local file, nothing that a shell would read.
-_REQUIREMENT: Final = re.compile(r"[A-Za-z0-9][^'\"`$\\\x00-\x1f\x7f]*")
+# A name, perhaps with a version, an address or a marker; no option, no local file, nothing that leaves single quotes.
+_REQUIREMENT: Final = re.compile(r"[A-Za-z0-9][^'`$\\\x00-\x1f\x7f]*")
 
 
 def runtime_pip(manifest: Mapping[str, Any]) -> tuple[str, ...]:
@@ -121,27 +121,35 @@ def _environments(config: Node) -> Iterator[tuple[Node, Path, Node]]:
 
 
 def _packages(environment: Node, installer: str, path: Path, application: Node) -> list[str]:
-    value = environment.get(installer)
-    place = (*path, installer)
-    if isinstance(value, dict):
-        value, place = value.get("packages"), (*place, "packages")
-    if value is None:
-        return []
-    if isinstance(value, str):
+    listed, place = _listed(environment, installer, path)
+    if isinstance(listed, str):
         raise _unbakeable(application, place, "names a requirements file, which is not part of the manifest")
-    if not isinstance(value, list):
-        raise _unbakeable(application, place, f"is {kind_of(value)}; allowed is a list of requirements")
-    for index, item in enumerate(value):
+    if not isinstance(listed, list):
+        raise _unbakeable(application, place, f"is {kind_of(listed)}; allowed is a list of requirements")
+    for index, item in enumerate(listed):
         if not isinstance(item, str) or not _REQUIREMENT.fullmatch(item.strip()):
             raise _unbakeable(
                 application, (*place, index), "is no plain requirement; allowed is a package with or without version"
             )
-    return [item.strip() for item in value]
+    return [item.strip() for item in listed]
+
+
+def _listed(environment: Node, installer: str, path: Path) -> tuple[Any, Path]:
+    """Return what an installer is told to install, as it is written, and where it stands."""
+    value, place = environment.get(installer), (*path, installer)
+    if isinstance(value, dict):
+        value, place = value.get("packages"), (*place, "packages")
+    return [] if value is None else value, place
 
 
 def _extend(environment: Node, added: tuple[str, ...], path: Path, application: Node) -> None:
     installer = next((key for key in INSTALLERS if environment.get(key) is not None), "pip")
-    present = _packages(environment, installer, path, application)
+    present, place = _listed(environment, installer, path)
+    if not isinstance(present, list) or not all(isinstance(item, str) for item in present):
+        raise ManifestError(
+            f"Application {shown(application_name(application))} cannot install more: {place_in_config(place)} is "
+            f"{kind_of(present)}; allowed is a list of texts."
+        )
     if any(environment.get(key) for key in _ELSEWHERE):
         raise ManifestError(
             f"Application {shown(application_name(application))} cannot install more: {place_in_config(path)} names "

@@ -89,12 +89,13 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-# go-yaml reads `1e3`, `0o17` and `y` as number and truth value, PyYAML as text.
-_READ_ANEW: Final = re.compile(r"[-+.0-9].*|[yYnN~]", re.DOTALL)
+# go-yaml reads `1e3`, `0o17` and `y` as number and truth value, PyYAML as text. Line breaks other than a line feed are
+# read as one unless they are escaped.
+_QUOTED: Final = re.compile(r"[-+.0-9].*|[yYnN~]|.*[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff].*", re.DOTALL)
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in value else '"' if _READ_ANEW.fullmatch(value) else None
+    style = '"' if _QUOTED.fullmatch(value) else "|" if "\n" in value else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 

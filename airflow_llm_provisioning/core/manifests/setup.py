@@ -11,10 +11,11 @@ from airflow_llm_provisioning.core.manifests.groups import (
     max_replicas,
     ray_container,
     ray_groups,
+    replica_count,
     setup_of,
     starting_replicas,
 )
-from airflow_llm_provisioning.core.manifests.tree import Node, copied, found
+from airflow_llm_provisioning.core.manifests.tree import Node, copied, entries, found
 from airflow_llm_provisioning.core.scaling import ScalingSetup
 from airflow_llm_provisioning.exceptions import ManifestError
 
@@ -52,7 +53,7 @@ def _make_static(manifest: Node) -> None:
         return
     for group in workers:
         spec = group_spec(manifest, group)
-        start = max(1, spec.get("minReplicas") or 0, spec.get("replicas") or 0)
+        start = max(1, replica_count(spec, "minReplicas") or 0, replica_count(spec, "replicas") or 0)
         spec["replicas"] = start
         most = max_replicas(manifest, group)
         if most is not None and most < start:
@@ -60,10 +61,11 @@ def _make_static(manifest: Node) -> None:
     cluster = found(manifest, CLUSTER)
     cluster.pop("enableInTreeAutoscaling", None)
     cluster.pop("autoscalerOptions", None)
-    head = next(group for group in ray_groups(manifest) if group.role == "head")
-    container = ray_container(manifest, head)
-    if isinstance(container.get("env"), list):
-        container["env"] = [entry for entry in container["env"] if entry.get("name") != _AUTOSCALER_V2]
+    for group in ray_groups(manifest):
+        container = ray_container(manifest, group)
+        if container.get("env"):
+            listed = entries(container, "env", group.container_path)
+            container["env"] = [entry for entry in listed if entry.get("name") != _AUTOSCALER_V2]
 
 
 def _make_dynamic(manifest: Node) -> None:

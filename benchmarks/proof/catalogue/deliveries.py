@@ -2,8 +2,7 @@
 
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.experiment import CloudName
-from airflow_llm_provisioning.core.workload import PHI3_2025, ScalingSetup
+from airflow_llm_provisioning.core.workload import ScalingSetup
 from llm_provisioning_simulator.prepared import Prepared
 from proof.catalogue.edits import with_images, with_pull_secret
 from proof.catalogue.entry import NoOp
@@ -20,6 +19,7 @@ from proof.catalogue.preparations import (
 )
 from proof.recorded_trial import Scenario
 from proof.targets import target, with_other_nodes
+from proof.workloads import SERVED_2025
 
 
 def by_digest(prepared: Prepared) -> str:
@@ -27,8 +27,8 @@ def by_digest(prepared: Prepared) -> str:
     return f"{str(prepared.image).rpartition(':')[0]}@{prepared.digest}"
 
 
-def _delivery(name: str, cloud: CloudName, claim: str, **fields: Any) -> NoOp:
-    fields = {"target": target(cloud, "fast"), "declared": PHI3_2025, "variant": "improved", **fields}
+def _delivery(name: str, cloud: str, claim: str, **fields: Any) -> NoOp:
+    fields = {"target": target(cloud, "fast"), "declared": SERVED_2025, "variant": "improved", **fields}
     return NoOp(name=name, scenario=Scenario(**fields), claim=claim)
 
 
@@ -56,7 +56,8 @@ DELIVERIES: Final = (
         nodes=with_other_nodes(_KARPENTER, options={**_KARPENTER.nodes.options, "instance_store_policy": "RAID0"}),
     ),
     _snapshot(
-        "the nodes were set up without the snapshot", nodes=with_other_nodes(target("eks", "fast"), snapshot=False)
+        "the nodes were set up without the snapshot",
+        nodes=with_other_nodes(target("eks", "fast"), without="image_snapshot"),
     ),
     _snapshot("the pods use another name for the image in the snapshot", image=by_digest, setup=ScalingSetup.DYNAMIC),
     _snapshot(
@@ -98,7 +99,7 @@ DELIVERIES: Final = (
     _gke(
         "streaming is off on the node pools",
         target=_GKE_POOLS,
-        nodes=with_other_nodes(_GKE_POOLS, streaming=False),
+        nodes=with_other_nodes(_GKE_POOLS, without="image_streaming"),
         after_preparation=world(lambda on: setattr(on.description, "streaming", False)),
     ),
     _gke("the pools do not run Container-Optimized OS", target=_GKE_POOLS, after_preparation=world(ubuntu_pools)),
@@ -111,10 +112,14 @@ DELIVERIES: Final = (
     _aks("the conversion ended after the pull", after_preparation=converted_at(500.0)),
     _aks("another repository's image was converted", after_preparation=other_repository_converted),
     _aks("the registry is not Premium", after_preparation=world(lambda on: on.world.aks_premium_registries.clear())),
-    _aks("the node pools are not switched on", target=_AKS_POOLS, nodes=with_other_nodes(_AKS_POOLS, streaming=False)),
+    _aks(
+        "the node pools are not switched on",
+        target=_AKS_POOLS,
+        nodes=with_other_nodes(_AKS_POOLS, without="image_streaming"),
+    ),
     _aks(
         "streaming is off in Luna's configuration",
-        nodes=with_other_nodes(target("aks", "fast"), streaming=False),
+        nodes=with_other_nodes(target("aks", "fast"), without="image_streaming"),
         setup=ScalingSetup.DYNAMIC,
     ),
     _aks("the pods have their own pull secrets", manifest=with_pull_secret),

@@ -3,26 +3,17 @@
 from dataclasses import replace
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.workload import PHI3_2025, PHI3_CURRENT, ScalingSetup, Workload
+from airflow_llm_provisioning.core.builtin_profiles import PHI3_2025
+from airflow_llm_provisioning.core.workload import ScalingSetup
 from proof.catalogue.edits import in_runtime_env, off_on_the_worker, with_loader, with_volume
 from proof.catalogue.entry import NoOp, Truth
 from proof.recorded_trial import NODES_GONE_S, Scenario
 from proof.targets import target
-
-
-def with_pip(**pinned: str | None) -> Workload:
-    """Return the 2025 workload with other pins; None removes a package from the list."""
-    named = {name.replace("_", "-"): version for name, version in pinned.items()}
-    kept = []
-    for requirement in PHI3_2025.runtime_pip:
-        name = requirement.partition("==")[0].replace("_", "-")
-        version = named.pop(name, requirement.partition("==")[2])
-        kept += [f"{name}=={version}"] if version else []
-    return replace(PHI3_2025, runtime_pip=(*kept, *(f"{name}=={version}" for name, version in named.items())))
+from proof.workloads import SERVED_2025, SERVED_CURRENT, changed, with_pip
 
 
 def _fast(name: str, truth: Truth = "not applied", why_unseen: str = "", **fields: Any) -> NoOp:
-    fields = {"target": target("eks", "plain"), "declared": PHI3_2025, "variant": "fast_download", **fields}
+    fields = {"target": target("eks", "plain"), "declared": SERVED_2025, "variant": "fast_download", **fields}
     return NoOp(name=name, scenario=Scenario(**fields), claim="fast_download", truth=truth, why_unseen=why_unseen)
 
 
@@ -35,19 +26,19 @@ DOWNLOADS: Final = (
     ),
     _fast("hf_xet overrides hf_transfer", declared=with_pip(huggingface_hub="0.31.4", hf_xet="1.1.0")),
     _fast("huggingface_hub 0.34 installs hf_xet", declared=with_pip(huggingface_hub="0.34.1")),
-    _fast("hf_transfer is switched on and not installed", declared=replace(PHI3_2025, fast_download_pip=())),
+    _fast("hf_transfer is switched on and not installed", declared=changed(replace(PHI3_2025, fast_download_pip=()))),
     _fast(
         "hf_transfer is installed and not switched on",
-        declared=PHI3_2025,
+        declared=SERVED_2025,
         manifest=in_runtime_env(HF_HUB_ENABLE_HF_TRANSFER="0"),
     ),
     _fast("hf_transfer is switched off on the worker", manifest=off_on_the_worker, target=target("gke", "plain")),
     _fast(
         "hf_xet is disabled although its switch is on",
-        declared=PHI3_CURRENT,
+        declared=SERVED_CURRENT,
         manifest=in_runtime_env(HF_HUB_DISABLE_XET="1"),
     ),
-    _fast("the loader generates random weights", declared=PHI3_CURRENT, manifest=with_loader("dummy")),
+    _fast("the loader generates random weights", declared=SERVED_CURRENT, manifest=with_loader("dummy")),
     _fast(
         "the loader of the old engine generates random weights",
         manifest=with_loader("dummy"),
@@ -55,7 +46,7 @@ DOWNLOADS: Final = (
     ),
     _fast(
         "the weights are in a cache already",
-        declared=PHI3_CURRENT,
+        declared=SERVED_CURRENT,
         manifest=with_volume("/home/ray/.cache/huggingface"),
         earlier=1,
         pause_s=NODES_GONE_S,

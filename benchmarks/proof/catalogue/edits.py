@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import yaml
 
-from airflow_llm_provisioning.core.workload import PHI3_2025
+from airflow_llm_provisioning.core.builtin_profiles import PHI3_2025
 from proof.recorded_trial import Manifest
 
 BRANCH: Final = "https://github.com/elotl/skyray/archive/main.zip"

@@ -4,17 +4,18 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.treatments import plan_serving
-from airflow_llm_provisioning.core.workload import PHI3_2025, PHI3_CURRENT
+from airflow_llm_provisioning.core.builtin_profiles import PHI3_2025
+from airflow_llm_provisioning.core.treatments import plan_deployment, resolved
+from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
 from llm_provisioning_simulator.images import built_image
 from llm_provisioning_simulator.instant_trial import Stage
 from llm_provisioning_simulator.prepared import Prepared
 from llm_provisioning_simulator.world import digest_of, normalise
-from proof.catalogue.downloads import with_pip
 from proof.catalogue.edits import BRANCH, branch, in_runtime_env, with_redundant_pip, with_volume
 from proof.catalogue.entry import NoOp, Truth
 from proof.recorded_trial import NODES_GONE_S, Scenario
 from proof.targets import target
+from proof.workloads import SERVED_2025, SERVED_CURRENT, with_pip
 
 
 def push_to_the_branch(on: Stage) -> None:
@@ -31,7 +32,7 @@ def move_base_tag(on: Stage) -> None:
 
 def mirrored(on: Stage, _prepared: Prepared) -> None:
     """Put the improved variant's image into the registry under another name."""
-    plan = plan_serving(PHI3_2025, "improved", on.description.cloud)
+    plan = plan_deployment(SERVED_2025, resolved(BUILTIN_VARIANTS["improved"], on.description.cloud))
     dockerfile = plan.recipe.dockerfile()
     on.world.push(built_image(on.world, dockerfile, _MIRROR, region=on.description.region, now=on.clock.now()))
 
@@ -42,7 +43,7 @@ _MIRROR: Final = "123456789012.dkr.ecr.us-west-2.amazonaws.com/mine/serving:late
 def _trial(
     name: str, claim: str, truth: Truth = "not applied", reason: str = "treatment not applied", **fields: Any
 ) -> NoOp:
-    fields = {"target": target("eks", "plain"), "declared": PHI3_2025, "variant": "baseline", **fields}
+    fields = {"target": target("eks", "plain"), "declared": SERVED_2025, "variant": "baseline", **fields}
     return NoOp(name=name, scenario=Scenario(**fields), claim=claim, truth=truth, reason=reason)
 
 
@@ -81,7 +82,7 @@ TRIALS: Final = (
         "cold_start",
         "excluded",
         "start warm",
-        declared=PHI3_CURRENT,
+        declared=SERVED_CURRENT,
         manifest=with_volume("/home/ray/.cache/vllm"),
         earlier=1,
         pause_s=NODES_GONE_S,
@@ -122,7 +123,7 @@ TRIALS: Final = (
     _trial(
         "the baseline's pods switch the fast download on",
         "nothing_undeclared",
-        declared=PHI3_CURRENT,
+        declared=SERVED_CURRENT,
         manifest=in_runtime_env(HF_XET_HIGH_PERFORMANCE="1"),
     ),
 )

@@ -47,7 +47,9 @@ def _entry_problems(entry: Mapping[str, Any]) -> Iterator[str]:
 
 def _deployment_problems(deployment: Deployment, gpus: float) -> Iterator[str]:
     needed = deployment.resources.get("GPU", 0.0)
-    if needed > gpus:
+    # Bundles of an engine's placement group may lie on several nodes. An actor cannot: it waits, here as with Ray.
+    spread = deployment.engine is not None and not deployment.actor_options.get("GPU")
+    if spread and needed > gpus >= 1:
         yield (
             f"a replica of deployment {deployment.name!r} needs {needed:g} GPUs and the largest pod has {gpus:g}: an "
             "engine over several nodes is not simulated"

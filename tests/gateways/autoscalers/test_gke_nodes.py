@@ -9,6 +9,8 @@ from airflow_llm_provisioning.core.names import LABEL_TARGET
 from airflow_llm_provisioning.gateways.autoscalers.native import Native
 from airflow_llm_provisioning.gateways.clouds.gke.nodes import GkeNodes
 
+STREAMING = {"image_streaming": True}
+
 
 def profile(name: str = "t", *, autoscaler: str = "native", auto: bool = True, **fields: Any) -> NodeProfile:
     options = {**({"auto_provisioning": True} if auto else {}), **fields.pop("options", {})}
@@ -62,10 +64,10 @@ def test_what_auto_provisioning_cannot_do_is_named(fields: dict[str, Any], said:
 @pytest.mark.parametrize("kind", [{"auto": True}, {"auto": False, "autoscaler": "luna"}])
 def test_a_plain_and_a_streaming_target_cannot_share_the_clusters_setting(kind: dict[str, Any]) -> None:
     """Nodes of Luna and of auto-provisioning follow the cluster: one target each."""
-    plain, fast = target("plain", "one", **kind), target("fast", "one", streaming=True, **kind)
+    plain, fast = target("plain", "one", **kind), target("fast", "one", features=STREAMING, **kind)
     (problem,) = GkeNodes().shared_cluster_problems([plain, fast])
     assert "'fast' streams on cluster 'one' and 'plain' does not" in problem
-    apart = target("fast", "two", streaming=True, **kind)
+    apart = target("fast", "two", features=STREAMING, **kind)
     assert GkeNodes().shared_cluster_problems([plain, apart]) == []
 
 
@@ -73,6 +75,6 @@ def test_pools_of_their_own_may_share_a_cluster() -> None:
     """A pool says itself whether it streams."""
     kind: dict[str, Any] = {"auto": False, "gpu_instance_type": "g2-standard-12"}
     assert (
-        GkeNodes().shared_cluster_problems([target("a", "one", **kind), target("b", "one", streaming=True, **kind)])
+        GkeNodes().shared_cluster_problems([target("a", "one", **kind), target("b", "one", features=STREAMING, **kind)])
         == []
     )

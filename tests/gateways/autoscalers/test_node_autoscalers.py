@@ -55,9 +55,10 @@ def test_luna_names_the_cluster_in_bottlerockets_user_data() -> None:
 
 def test_luna_says_streaming_in_each_clouds_own_words() -> None:
     """AKS has a switch, both ways; GKE has the node's service account."""
-    assert luna_data(profile("aks", streaming=True)) == {"azure.enableArtifactStreaming": "true"}
+    streaming = {"image_streaming": True}
+    assert luna_data(profile("aks", features=streaming)) == {"azure.enableArtifactStreaming": "true"}
     assert luna_data(profile("aks")) == {"azure.enableArtifactStreaming": "false"}
-    assert luna_data(profile("gke", streaming=True)) == {"gcp.nodeServiceAccount": OPTIONS["node_service_account"]}
+    assert luna_data(profile("gke", features=streaming)) == {"gcp.nodeServiceAccount": OPTIONS["node_service_account"]}
 
 
 def test_luna_restarts_what_reads_its_configuration_and_emits_files() -> None:
@@ -88,7 +89,7 @@ def test_two_luna_profiles_cannot_share_a_cluster() -> None:
     assert "fast" in problem
     assert shared_cluster_problems([one, replace(other, cluster="c2")]) == []
     assert shared_cluster_problems([one, replace(one, name="again")]) == []
-    assert shared_cluster_problems([one, replace(other, nodes=profile(snapshot=True))])
+    assert shared_cluster_problems([one, replace(other, nodes=profile(features={"image_snapshot": True}))])
 
 
 @pytest.mark.parametrize(

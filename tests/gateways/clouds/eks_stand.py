@@ -15,8 +15,9 @@ import boto3
 import botocore.loaders
 import botocore.session
 
+from airflow_llm_provisioning.core.builtin_profiles import PHI3_2025
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.core.workload import PHI3_2025, ImageRecipe
+from airflow_llm_provisioning.core.recipe import ImageRecipe
 from airflow_llm_provisioning.gateways.clouds.eks.cloud import EksCloud
 from airflow_llm_provisioning.gateways.clouds.eks.names import EksNames
 from airflow_llm_provisioning.gateways.ledger import Entry

@@ -9,8 +9,9 @@ from eks_stand import BUILD, RECIPE, REGION, Stand, stand_in
 
 from airflow_llm_provisioning.core.names import LABEL_EXPIRES, LABEL_MANAGED_BY, expiry
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.core.treatments import plan_serving
-from airflow_llm_provisioning.core.workload import PHI3_CURRENT
+from airflow_llm_provisioning.core.treatments import plan_deployment, resolved
+from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
+from airflow_llm_provisioning.core.workload import builtin_workload
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.base import Owned
 from airflow_llm_provisioning.gateways.ledger import Entry
@@ -94,7 +95,9 @@ def test_a_repository_that_is_somebody_elses_is_used_and_left_alone(stand: Stand
 
 def test_the_current_recipe_is_built_too(stand: Stand) -> None:
     """Today's image with today's downloader, beside the origin's."""
-    recipe = plan_serving(PHI3_CURRENT, "improved", "eks").recipe
+    recipe = plan_deployment(
+        builtin_workload("phi3-current", "phi3-current"), resolved(BUILTIN_VARIANTS["improved"], "eks")
+    ).recipe
     ended = stand.drive(stand.cloud().start("build_image", {**BUILD, "recipe": recipe.as_dict()}))
     assert ended.result is not None, ended.error
     image = stand.world.find_image(ended.result["image"])

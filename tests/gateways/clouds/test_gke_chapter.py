@@ -68,7 +68,8 @@ def connection_extra() -> dict[str, str]:
 def test_its_experiment_has_a_plain_and_a_streaming_target_on_one_cluster(experiment: Experiment) -> None:
     """Loaded as the DAGs load it, with pools of their own that only the one streams from."""
     plain, fast = experiment.targets
-    assert (plain.cluster, plain.delivery, fast.cluster, fast.delivery) == ("llm-gke", "pull", "llm-gke", "streaming")
+    assert [target.cluster for target in (plain, fast)] == ["llm-gke", "llm-gke"]
+    assert [target.nodes.features for target in (plain, fast)] == [{}, {"image_streaming": True}]
     names = [
         words[words.index("create") + 1] for words in commands() if words[1:4] == ["container", "clusters", "create"]
     ]

@@ -97,7 +97,7 @@ def test_pools_of_the_native_autoscaler_are_understood(google: GoogleProject) ->
         gpu_skus=("L4",),
         gpu_instance_type="g2-standard-12",
         cpu_instance_type="e2-standard-4",
-        streaming=True,
+        features={"image_streaming": True},
         options={"node_service_account": "nodes@p.iam.gserviceaccount.com", "driver_version": "LATEST"},
     )
     setup = Native().setup(profile)

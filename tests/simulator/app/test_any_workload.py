@@ -254,7 +254,10 @@ def test_an_engine_belongs_to_the_deployment_with_the_gpu() -> None:
             an_application(deployments=[{"name": "D", "ray_actor_options": {"resources": {"tpu": 1}}}]),
             ["'D'", "custom resources tpu"],
         ),
-        (an_application(deployments=a_deployment(num_gpus=2)), ["'D'", "2 GPUs", "has 1", "over several nodes"]),
+        (
+            an_application(args={"model": PHI3, "tensor_parallel_size": 2}, deployments=a_deployment(num_cpus=1)),
+            ["'D'", "2 GPUs", "has 1", "over several nodes"],
+        ),
         (llm(engine_kwargs={"tensor_parallel_size": 4}), ["4 GPUs", "has 1"]),
         (llm(deployment_config={"autoscaling_config": {"min_replicas": 0}}), ["LLMServer:m", "scaling from zero"]),
     ],
@@ -279,3 +282,19 @@ async def test_a_serve_configuration_that_is_no_yaml_is_left_to_serve() -> None:
         await cluster.until(
             lambda: any(seen.object.get("reason") == "FailedToUpdateServeApplications" for seen in cluster.trace)
         )
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+@in_virtual_time
+async def test_a_replica_that_no_pod_can_hold_waits_as_with_ray(gpus: int) -> None:
+    """A GPU that no group has, or more than a pod has, is a valid manifest: Serve says that it waits."""
+    groups = [a_group("gpu", gpus=1, name="w")] if gpus > 1 else []
+    async with rig() as cluster:
+        cluster.apply(a_service(an_application(deployments=a_deployment(num_gpus=gpus)), *groups))
+
+        def message() -> str:
+            statuses = cluster.applications().get("app", {}).get("serveDeploymentStatuses") or {}
+            return str(statuses.get("D", {}).get("message", ""))
+
+        await cluster.until(lambda: "taken more than 30s to be scheduled" in message())
+        assert not cluster.ready()

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from ray_services import a_ray_service
 from trial_rig import TrialRig, an_image, in_virtual_time, tiny_profile
 
-from airflow_llm_provisioning.core.manifest import Placement, Serving, ray_service
-from airflow_llm_provisioning.core.workload import PHI3_2025, PHI3_CURRENT, ScalingSetup, Workload
+from airflow_llm_provisioning.core.builtin_profiles import PHI3_2025, PHI3_CURRENT, BuiltinProfile
+from airflow_llm_provisioning.core.manifests import Placement
+from airflow_llm_provisioning.core.workload import ScalingSetup
 from llm_provisioning_simulator.world import Delivery, Image
 
 REFERENCE = "registry/serving:r-1"
@@ -20,20 +22,20 @@ FAST = {"HF_HUB_ENABLE_HF_TRANSFER": "1"}
 
 
 def a_manifest(
-    workload: Workload = PHI3_2025,
+    workload: BuiltinProfile = PHI3_2025,
     *,
     setup: ScalingSetup = ScalingSetup.STATIC,
     pip: tuple[str, ...] = (),
     env: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    placement = Placement(node_selector={"pool": "cpu"}), Placement(node_selector={"pool": "gpu"})
-    return ray_service(
-        "llm-model-serve",
+    return a_ray_service(
         workload,
-        setup,
-        Serving(REFERENCE, pip, env or {}),
-        head=placement[0],
-        worker=placement[1],
+        image=REFERENCE,
+        pip=pip,
+        env=env,
+        setup=setup,
+        head=Placement(node_selector={"pool": "cpu"}),
+        workers=Placement(node_selector={"pool": "gpu"}),
         labels={"trial": "t-1"},
         namespace="serving",
     )
