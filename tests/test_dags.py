@@ -216,6 +216,7 @@ IMPOSSIBLE = [
         [("x", ["improved"], {"cloud": "generic", "autoscaler": "native"})],
         "targets.x.variants: 'improved' is impossible: 'image_delivery' stands for one of .* on 'generic' none of them",
     ),
+    ([("x", ["baseline"], {"cloud": "oci"})], "Cloud 'oci' is unknown: choose one of eks, gke, aks, generic"),
     ([("x", ["baseline"], {"autoscaler": "karpenter"})], "cannot get its nodes from karpenter: .*option role"),
     ([("x", ["baseline"], {}), ("y", ["improved"], {"cluster": "x"})], "Luna has one configuration per cluster"),
 ]

@@ -129,13 +129,6 @@ def test_clouds_are_chosen_by_name() -> None:
 
 
 BAD_TARGETS = [
-    pytest.param(
-        {"nodes": {"cloud": "oci"}},
-        "cloud 'oci' is unknown",
-        marks=pytest.mark.xfail(
-            strict=True, reason="an experiment accepts any cloud; only opening it refuses the name"
-        ),
-    ),
     (
         {"nodes": {"autoscaler": "magic"}},
         "`targets.0.nodes.autoscaler`: input should be 'luna', 'karpenter' or 'native'; found 'magic'",
