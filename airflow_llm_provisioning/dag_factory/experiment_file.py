@@ -49,7 +49,10 @@ def checked(experiment: Experiment) -> Experiment:
 
     for target in experiment.targets:
         autoscaler = AUTOSCALERS[target.nodes.autoscaler]
-        problems = autoscaler.check(target.nodes)
+        try:
+            problems = autoscaler.check(target.nodes)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{experiment.where}: targets.{target.name}.nodes.cloud: {error}") from error
         if problems:
             raise ConfigurationError(
                 f"{experiment.where}: target {target.name!r} cannot get its nodes from {autoscaler.name}: "
