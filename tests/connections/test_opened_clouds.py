@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from airflow_llm_provisioning.operators.preparing import start_operation
 
 from airflow_llm_provisioning.connections import cloud as connections_cloud
 from airflow_llm_provisioning.connections import opened_cloud
@@ -13,6 +12,7 @@ from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.generic.cloud import GenericCloud
 from airflow_llm_provisioning.gateways.ledger import ReadOnlyLedger
+from airflow_llm_provisioning.preparation.operations import start_operation
 from airflow_llm_provisioning.triggers.cloud_operation import CloudOperationWait
 
 GENERIC = {"cloud": "generic"}

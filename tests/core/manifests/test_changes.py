@@ -138,7 +138,7 @@ def test_static_starts_every_engine_group() -> None:
 
 
 def test_an_engine_group_that_nothing_would_start_is_started() -> None:
-    """No autoscaler and no replica: it would wait for ever."""
+    """No autoscaler and no replica: it would wait without end."""
     manifest = small()
     parts(manifest)[0]["replicas"] = 0
     assert parts(with_setup(manifest, ScalingSetup.STATIC))[0]["replicas"] == 1
@@ -402,7 +402,7 @@ JSON = st.recursive(
 @settings(max_examples=300, deadline=None, database=None)
 @given(JSON)
 def test_any_configuration_round_trips(value: Any) -> None:
-    """Whatever stands in an application's arguments is there after a change."""
+    """Everything in an application's arguments is there after a change."""
     config = {"applications": [{"name": "a", "import_path": "m:a", "args": value}]}
     manifest = small(json.dumps(config))
     assert serve_config(manifest) == config

@@ -140,7 +140,7 @@ def test_any_bytes_and_characters(source: Any) -> None:
 @fuzz
 @given(VALUES)
 def test_any_value(value: Any) -> None:
-    """Whatever Python can hold, as it is, and under a RayService's keys."""
+    """Any Python value, as it is, and under a RayService's keys."""
     go_through(value)
     go_through({"kind": "RayService", "apiVersion": "ray.io/v1", "metadata": value, "spec": value})
 
