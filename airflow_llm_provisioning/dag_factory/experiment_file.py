@@ -1,5 +1,6 @@
 """An experiment from its YAML file, checked as far as that goes without asking a cloud."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from airflow.sdk import conf
@@ -57,8 +58,10 @@ def _reason(error: OSError | ValueError) -> str:
 
 def checked(experiment: Experiment) -> Experiment:
     """Return the experiment, or raise what makes its nodes impossible."""
+    from airflow_llm_provisioning.core.refusals import refuse
     from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS, shared_cluster_problems
 
+    refuse(experiment.where, _unknown_clouds(experiment))
     for target in experiment.targets:
         autoscaler = AUTOSCALERS[target.nodes.autoscaler]
         try:
@@ -74,3 +77,15 @@ def checked(experiment: Experiment) -> Experiment:
     if shared:
         raise ConfigurationError(f"{experiment.where}: {' '.join(shared)}")
     return experiment
+
+
+def _unknown_clouds(experiment: Experiment) -> Iterator[str]:
+    """Yield a sentence for every target on a cloud that this installation does not know."""
+    from airflow_llm_provisioning.core.manifests.tree import shown
+    from airflow_llm_provisioning.core.names import nearest
+    from airflow_llm_provisioning.gateways.clouds.registry import known_clouds
+
+    for target in experiment.targets:
+        if target.cloud not in known_clouds():
+            told = f"{shown(target.cloud)} is unknown{nearest(target.cloud, known_clouds())}."
+            yield f"targets.{target.name}.nodes.cloud: {told}"

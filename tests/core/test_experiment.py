@@ -145,7 +145,7 @@ BAD_TARGETS = [
     ({"variants": "baseline"}, "`targets.eks-plain.variants` must be a list; found 'baseline'"),
     ({"colour": "red"}, "`targets.eks-plain.colour` is no key of an experiment file"),
     ({"conn_id": None}, "`targets.eks-plain.conn_id` must be text; found nothing"),
-    ({"name": 5}, "`targets.0.name` must be text, in quotes; found 5"),
+    ({"name": 5, "cluster": "c"}, "`targets.0.name` must be text, in quotes; found 5"),
 ]
 
 
@@ -173,7 +173,7 @@ BAD_EXPERIMENTS = [
     ({"replicates": 0}, "`replicates` must be at least 1; found 0"),
     ({"replicates": "two"}, "`replicates` must be a whole number; found 'two'"),
     ({"setups": "static"}, "`setups` must be a list; found 'static'"),
-    ({"setups": ["elastic"]}, "`setups.0` is 'elastic', which is unknown: known are dynamic, static"),
+    ({"setups": ["elastic"]}, "`setups.0` is 'elastic', which is unknown: did you mean 'static'"),
     ({"targets": []}, "`targets` is empty; at least 1 is needed"),
     ({"targets": {"name": "x"}}, "`targets` must be a list; found a mapping"),
     ({"colour": "red"}, "`colour` is no key of an experiment file: known are description, name"),
@@ -239,7 +239,12 @@ def test_references_hold_names_and_nothing_empty() -> None:
         "cluster": {"conn_id": "k8s", "region": "us-west-2", "namespace": "default"},
     }
     generic = Target.from_dict(target_data(cloud_conn_id="x", nodes={"cloud": "generic"}))
-    assert generic.cloud_reference() is None
+    # A cluster that others run: a cloud that can build nothing, and says so where it is asked.
+    assert generic.cloud_reference() == {
+        "cloud": "generic",
+        "conn_id": "x",
+        "cluster": {"conn_id": "k8s", "namespace": "default"},
+    }
 
 
 def test_setups_default_to_both() -> None:

@@ -262,6 +262,15 @@ def test_a_manifest_file_that_cannot_be_read_is_named(tmp_path: Path, path: str,
     assert "\n" not in told
 
 
+def test_an_unknown_cloud_is_refused(tmp_path: Path) -> None:
+    """With the clouds of this installation; the core itself knows none."""
+    it = tmp_path / "it.yaml"
+    it.write_text(json.dumps(experiment_data(target_data(variants=["baseline"], nodes={"cloud": "ekss"}))))
+    words = r"it\.yaml: targets\.eks-plain\.nodes\.cloud: 'ekss' is unknown: did you mean 'eks'\? Known are aks, eks, "
+    with pytest.raises(ConfigurationError, match=words):
+        load_experiment(it)
+
+
 BOMB = "a: &a [x, x]\n" + "".join(
     f"{n}: &{n} [*{p}, *{p}, *{p}]\n" for p, n in zip("abcdefghijk", "bcdefghijkl", strict=True)
 )
