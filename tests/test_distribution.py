@@ -69,7 +69,7 @@ def test_init_copies_the_examples_from_the_wheel(wheel: Path, tmp_path: Path) ->
     assert ran.returncode == 0, ran.stderr
     assert str(folder / "single_trial.py") in ran.stdout
     examples = ROOT / "airflow_llm_provisioning" / "example_dags"
-    shipped = {path.relative_to(examples) for path in examples.rglob("*") if path.suffix in {".py", ".yaml"}}
+    shipped = {path.relative_to(examples) for path in examples.rglob("*") if path.suffix in {".json", ".py", ".yaml"}}
     assert {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()} == shipped
 
 

@@ -55,11 +55,9 @@ def add_schema(commands: Any) -> None:
 
 
 def _schema(parsed: argparse.Namespace) -> int:
-    import json
+    from airflow_llm_provisioning.core.experiment_schema import schema_text
 
-    from airflow_llm_provisioning.core.experiment_file import json_schema
-
-    text = json.dumps(json_schema(), indent=1) + "\n"
+    text = schema_text()
     if parsed.out is None:
         sys.stdout.write(text)
         return 0

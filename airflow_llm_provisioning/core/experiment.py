@@ -6,14 +6,18 @@ shuffled within each replicate, cluster by cluster.
 
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Final
 
 from airflow_llm_provisioning.core.arm import BASELINE, Arm, Stratum
+from airflow_llm_provisioning.core.manifests.tree import shown
 from airflow_llm_provisioning.core.names import nearest
+from airflow_llm_provisioning.core.refusals import refuse
 from airflow_llm_provisioning.core.target import NodeProfile, Target
-from airflow_llm_provisioning.core.treatments import Treatment, impossible, resolved, treated_nodes
+from airflow_llm_provisioning.core.treatments import Treatment, groups, impossible, resolved, treated_nodes, treatment
 from airflow_llm_provisioning.core.trial import Served, Slot, Trial
 from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
 from airflow_llm_provisioning.core.workload import ScalingSetup, Workload, builtin_workload
@@ -57,36 +61,33 @@ class Experiment:
     where: str = "The experiment"
 
     def __post_init__(self) -> None:
-        for problem in (*_name_problems(self), *_target_problems(self), *_reference_problems(self)):
-            raise ConfigurationError(f"{self.where}: {problem}")
+        refuse(self.where, chain(_name_problems(self), _target_problems(self), _reference_problems(self)))
+        refuse(self.where, _size_problems(self))
+        refuse(self.where, chain.from_iterable(self._impossible(target) for target in self.targets))
         object.__setattr__(self, "targets", tuple(self._treated(target) for target in self.targets))
-        if not any(True for _ in self.cells()):
-            raise ConfigurationError(
-                f"{self.where}: there is no trial in it: no target runs a workload in one of the set-ups "
-                f"{', '.join(self.setups)}."
-            )
-        if (trials := sum(self.slots().values())) > MAX_TRIALS:
-            raise ConfigurationError(f"{self.where}: it has {trials} trials a run; at most {MAX_TRIALS} are allowed.")
 
     def target(self, name: str) -> Target:
         """Return a target by name."""
         for target in self.targets:
             if target.name == name:
                 return target
-        raise ConfigurationError(f"Target {name!r} is unknown{nearest(name, (t.name for t in self.targets))}.")
+        raise ConfigurationError(f"Target {shown(name)} is unknown{nearest(name, (t.name for t in self.targets))}.")
 
     def workload(self, name: str) -> Workload:
         """Return a workload by name."""
         for workload in self.workloads:
             if workload.name == name:
                 return workload
-        raise ConfigurationError(f"Workload {name!r} is unknown{nearest(name, (w.name for w in self.workloads))}.")
+        raise ConfigurationError(f"Workload {shown(name)} is unknown{nearest(name, (w.name for w in self.workloads))}.")
 
     def treatments(self, variant: str, cloud: str) -> tuple[Treatment, ...]:
         """Return a variant's treatments on a cloud, in the order they are applied."""
-        if variant not in self.variants:
-            raise ConfigurationError(f"Variant {variant!r} is unknown{nearest(variant, self.variants)}.")
+        self._check_variant(variant)
         return resolved(self.variants[variant], cloud)
+
+    def _check_variant(self, name: str) -> None:
+        if name not in self.variants:
+            raise ConfigurationError(f"Variant {shown(name)} is unknown{nearest(name, self.variants)}.")
 
     def workloads_on(self, target: Target) -> tuple[Workload, ...]:
         """Return the workloads that a target runs."""
@@ -108,6 +109,7 @@ class Experiment:
         chosen, served = self.target(target), self.workload(workload)
         if setup not in tuple(ScalingSetup):
             raise ConfigurationError(f"Scaling set-up {setup!r} is unknown: choose static or dynamic.")
+        self._check_variant(variant)
         if variant not in chosen.variants:
             raise ConfigurationError(
                 f"Target {target!r} was prepared for {', '.join(chosen.variants)}, not for variant {variant!r}: "
@@ -201,34 +203,30 @@ class Experiment:
                 planned.append(Trial(slot=slot, arm=arms[cell], target=cell.target, served=served))
         return planned
 
-    def _treatments_on(self, target: Target, variant: str) -> tuple[Treatment, ...]:
-        """Return a variant's treatments on a target, or say where in the experiment the impossible variant stands."""
-        try:
-            return self.treatments(variant, target.cloud)
-        except ConfigurationError as error:
-            raise ConfigurationError(
-                f"{self.where}: targets.{target.name}.variants: {variant!r} is impossible: {error}"
-            ) from error
-
-    def _treated(self, target: Target) -> Target:
-        """Return a target whose nodes are what all its variants need, or say that they need different ones."""
-        wanted: dict[str, NodeProfile] = {}
+    def _impossible(self, target: Target) -> Iterator[str]:
+        """Yield why a variant is impossible on a target, or why its variants cannot share its nodes."""
+        key, wanted = f"targets.{target.name}.variants", dict[str, NodeProfile]()
         for variant in target.variants:
-            treatments = self._treatments_on(target, variant)
+            try:
+                treatments = self.treatments(variant, target.cloud)
+            except ConfigurationError as error:
+                yield f"{key}: {variant!r} is impossible: {error}"
+                continue
             wanted[variant] = treated_nodes(target.nodes, treatments)
             for workload in self.workloads_on(target):
                 for problem in impossible(treatments, target, workload):
-                    raise ConfigurationError(
-                        f"{self.where}: targets.{target.name}.variants: {variant!r} is impossible: {problem}"
-                    )
-        first, *others = wanted.items()
+                    yield f"{key}: {variant!r} is impossible: {problem}"
+        first, *others = wanted.items() or [("", target.nodes)]
         for variant, nodes in others:
             if nodes != first[1]:
-                raise ConfigurationError(
-                    f"{self.where}: targets.{target.name}.variants: {first[0]!r} and {variant!r} need different nodes "
+                yield (
+                    f"{key}: {first[0]!r} and {variant!r} need different nodes "
                     f"({_features(first[1])}; {_features(nodes)}): give each a target of its own."
                 )
-        return target.treated(first[1])
+
+    def _treated(self, target: Target) -> Target:
+        """Return a target whose nodes are what all its variants need."""
+        return target.treated(treated_nodes(target.nodes, self.treatments(target.variants[0], target.cloud)))
 
 
 def joined(*experiments: Experiment) -> Experiment:
@@ -273,31 +271,58 @@ def _name_problems(experiment: Experiment) -> Iterator[str]:
     ):
         if not names:
             yield f"{kind} is empty; at least one is needed."
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        if twice := sorted(name for name, count in Counter(names).items() if count > 1):
             yield f"{kind}: {', '.join(twice)} stands there twice; every name must be unique."
 
 
 def _target_problems(experiment: Experiment) -> Iterator[str]:
-    for cluster in sorted({target.cluster for target in experiment.targets}):
+    used: dict[str, set[str]] = {}
+    for target in experiment.targets:
+        used.setdefault(target.cluster, set()).add(target.namespace)
+    for cluster, namespaces in sorted(used.items()):
         # The lock is a Lease, and a Lease lives in a namespace.
-        namespaces = sorted({target.namespace for target in experiment.targets if target.cluster == cluster})
         if len(namespaces) > 1:
             yield (
-                f"the targets on cluster {cluster!r} use the namespaces {', '.join(namespaces)}: give them one, "
-                "or their trials would not see each other's lock."
+                f"the targets on cluster {cluster!r} use the namespaces {', '.join(sorted(namespaces))}: give them "
+                "one, or their trials would not see each other's lock."
             )
     if experiment.variants.get(BASELINE, ()):
         yield f"variants.{BASELINE} has treatments; the baseline is what the others are compared with, so it has none."
 
 
 def _reference_problems(experiment: Experiment) -> Iterator[str]:
-    workloads = [workload.name for workload in experiment.workloads]
+    for variant, treatments in experiment.variants.items():
+        yield from (f"variants.{variant}: {problem}" for name in treatments for problem in _treatment_problems(name))
+    workloads = {workload.name for workload in experiment.workloads}
     for target in experiment.targets:
+        key = f"targets.{target.name}"
         if not target.variants:
-            yield f"targets.{target.name}.variants is empty; at least one is needed."
-        for name in target.variants:
-            if name not in experiment.variants:
-                yield f"targets.{target.name}.variants: {name!r} is unknown{nearest(name, experiment.variants)}."
-        for name in target.workloads:
-            if name not in workloads:
-                yield f"targets.{target.name}.workloads: {name!r} is unknown{nearest(name, workloads)}."
+            yield f"{key}.variants is empty; at least one is needed."
+        yield from _unknown(f"{key}.variants", target.variants, experiment.variants)
+        yield from _unknown(f"{key}.workloads", target.workloads, workloads)
+
+
+def _treatment_problems(name: str) -> Iterator[str]:
+    """Yield why a name in a variant is neither a treatment that can be used nor a group of them."""
+    if name not in groups():
+        try:
+            treatment(name)
+        except ConfigurationError as error:
+            yield str(error)
+
+
+def _unknown(key: str, names: Iterable[str], known: Collection[str]) -> Iterator[str]:
+    return (f"{key}: {shown(name)} is unknown{nearest(name, known)}." for name in names if name not in known)
+
+
+def _size_problems(experiment: Experiment) -> Iterator[str]:
+    """Yield whether a run has no trial or too many, without making them."""
+    tried = set(experiment.setups)
+    setups = {workload.name: len(tried.intersection(workload.offered_setups)) for workload in experiment.workloads}
+    served = (sum(setups[name] for name in target.workloads or setups) for target in experiment.targets)
+    cells = sum(len(target.variants) * count for target, count in zip(experiment.targets, served, strict=True))
+    if not cells:
+        tried_setups = ", ".join(experiment.setups)
+        yield f"there is no trial in it: no target runs a workload in one of the set-ups {tried_setups}."
+    elif (trials := experiment.replicates * cells) > MAX_TRIALS:
+        yield f"it has {trials} trials a run; at most {MAX_TRIALS} are allowed."

@@ -24,6 +24,10 @@ LABEL_EXPIRES: Final = "llm-provisioning/expires"
 
 EXPIRES_FORMAT: Final = "%Y%m%dT%H%M%SZ"
 
+_LISTED_AT_MOST: Final = 30
+# Comparing takes time that grows with the square of the length.
+_LONGEST_MATCHED: Final = 100
+
 
 def fingerprint(content: Mapping[str, Any], length: int = 12) -> str:
     """Return the first `length` hex digits of the SHA-256 of the content's canonical JSON."""
@@ -32,12 +36,16 @@ def fingerprint(content: Mapping[str, Any], length: int = 12) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the end of a refusal: the nearest known name, and all of them (`: did you mean 'eks'? Known are ..`)."""
+    """Return the end of a refusal: the nearest known name, and the known ones (`: did you mean 'eks'? Known are ..`).
+
+    Of many known names the first are listed.
+    """
     names = sorted(known)
-    close = get_close_matches(name, names, n=1)
+    close = get_close_matches(name[:_LONGEST_MATCHED], names, n=1)
     meant = f": did you mean {close[0]!r}?" if close else ":"
-    listed = ", ".join(names)
-    return f"{meant} {'Known are' if close else 'known are'} {listed}" if names else ": none is known"
+    listed = ", ".join(names[:_LISTED_AT_MOST])
+    more = f" and {len(names) - _LISTED_AT_MOST} more" if len(names) > _LISTED_AT_MOST else ""
+    return f"{meant} {'Known are' if close else 'known are'} {listed}{more}" if names else ": none is known"
 
 
 def label_value(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.builtin_profiles import PROFILES, BuiltinProfile
 from airflow_llm_provisioning.core.manifests import builtin_manifest, content, images, setup_of, with_image, with_setup
+from airflow_llm_provisioning.core.manifests.tree import shown
 from airflow_llm_provisioning.core.model import Model
 from airflow_llm_provisioning.core.names import fingerprint, nearest
 from airflow_llm_provisioning.core.recipe import ImageRecipe, package_name
@@ -153,7 +154,7 @@ def builtin_workload(
 ) -> Workload:
     """Return a built-in workload by its profile, under a name of the experiment's, or say which profiles there are."""
     if profile not in PROFILES:
-        raise ConfigurationError(f"Workload profile {profile!r} is unknown{nearest(profile, PROFILES)}.")
+        raise ConfigurationError(f"Workload profile {shown(profile)} is unknown{nearest(profile, PROFILES)}.")
     served = served or PROFILES[profile]
     return Workload(
         name=name,

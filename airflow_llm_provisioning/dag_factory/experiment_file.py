@@ -32,15 +32,27 @@ def load_experiment(path: Path) -> Experiment:
 
 
 def read_text(path: Path) -> str:
-    """Return a file's text, or raise a ConfigurationError. A file over 5 MB is not read."""
+    """Return a file's text, or raise a ConfigurationError. A file over 5 MB, a folder or a device is not read."""
+    from airflow_llm_provisioning.core.manifests.tree import shown
     from airflow_llm_provisioning.core.yaml_text import MAX_BYTES
 
+    shown_path = shown(str(path), 200)[1:-1]
     try:
+        # A path may hold a null character (ValueError), and a device would never end.
+        if path.exists() and not path.is_file():
+            raise ConfigurationError(f"The file {shown_path} cannot be read: it is not a regular file.")
         if (size := path.stat().st_size) > MAX_BYTES:
-            raise ConfigurationError(f"The file {path} has {size:,} bytes; at most {MAX_BYTES:,} are read.")
+            raise ConfigurationError(f"The file {shown_path} has {size:,} bytes; at most {MAX_BYTES:,} are read.")
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"The file {path} cannot be read: {error}.") from error
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"The file {shown_path} cannot be read: {_reason(error)}.") from error
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """Return why, in the system's words; the path stands in the sentence already."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "it is not text in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
 
 
 def checked(experiment: Experiment) -> Experiment:

@@ -131,18 +131,21 @@ def test_clouds_are_chosen_by_name() -> None:
 BAD_TARGETS = [
     (
         {"nodes": {"autoscaler": "magic"}},
-        "`targets.0.nodes.autoscaler`: input should be 'luna', 'karpenter' or 'native'; found 'magic'",
+        "`targets.eks-plain.nodes.autoscaler` is 'magic', which is unknown: known are karpenter, luna, native",
     ),
     (
         {"nodes": {"kubernetes_minor": 1.3}},
-        "`targets.0.nodes.kubernetes_minor`: input should be a valid string, in quotes; found 1.3",
+        "`targets.eks-plain.nodes.kubernetes_minor` must be text, in quotes; found 1.3",
     ),
-    ({"nodes": {"gpu_skus": "L4"}}, "`targets.0.nodes.gpu_skus`: input should be a valid list; found 'L4'"),
-    ({"nodes": {"gpus": 1}}, r"`targets.0.nodes.gpus` is no key of an experiment file: did you mean 'gpu_skus'\?"),
-    ({"variants": "baseline"}, "`targets.0.variants`: input should be a valid list; found 'baseline'"),
-    ({"colour": "red"}, "`targets.0.colour` is no key of an experiment file"),
-    ({"conn_id": None}, "`targets.0.conn_id`: input should be a valid string; found nothing"),
-    ({"name": 5}, "`targets.0.name`: input should be a valid string, in quotes; found 5"),
+    ({"nodes": {"gpu_skus": "L4"}}, "`targets.eks-plain.nodes.gpu_skus` must be a list; found 'L4'"),
+    (
+        {"nodes": {"gpus": 1}},
+        r"`targets.eks-plain.nodes.gpus` is no key of an experiment file: did you mean 'gpu_skus'\?",
+    ),
+    ({"variants": "baseline"}, "`targets.eks-plain.variants` must be a list; found 'baseline'"),
+    ({"colour": "red"}, "`targets.eks-plain.colour` is no key of an experiment file"),
+    ({"conn_id": None}, "`targets.eks-plain.conn_id` must be text; found nothing"),
+    ({"name": 5}, "`targets.0.name` must be text, in quotes; found 5"),
 ]
 
 
@@ -163,16 +166,16 @@ def test_what_is_no_target_is_refused(data: Any) -> None:
 
 
 BAD_EXPERIMENTS = [
-    ({"name": "Ein Name"}, "cannot be part of a Kubernetes name"),
+    ({"name": "Ein Name"}, "because it is part of Kubernetes names; found 'Ein Name'"),
     ({"name": "x" * 41}, "at most 40 lower-case letters"),
-    ({"name": ""}, "cannot be part of a Kubernetes name"),
-    ({"name": None}, "`name`: input should be a valid string; found nothing"),
-    ({"replicates": 0}, "`replicates`: input should be greater than or equal to 1; found 0"),
-    ({"replicates": "two"}, "`replicates`: input should be a valid integer; found 'two'"),
-    ({"setups": "static"}, "`setups`: input should be a valid list; found 'static'"),
-    ({"setups": ["elastic"]}, "`setups.0`: input should be 'static' or 'dynamic'; found 'elastic'"),
-    ({"targets": []}, "`targets`: list should have at least 1 item"),
-    ({"targets": {"name": "x"}}, "`targets`: input should be a valid list; found a mapping"),
+    ({"name": ""}, "because it is part of Kubernetes names; found ''"),
+    ({"name": None}, "`name` must be text; found nothing"),
+    ({"replicates": 0}, "`replicates` must be at least 1; found 0"),
+    ({"replicates": "two"}, "`replicates` must be a whole number; found 'two'"),
+    ({"setups": "static"}, "`setups` must be a list; found 'static'"),
+    ({"setups": ["elastic"]}, "`setups.0` is 'elastic', which is unknown: known are dynamic, static"),
+    ({"targets": []}, "`targets` is empty; at least 1 is needed"),
+    ({"targets": {"name": "x"}}, "`targets` must be a list; found a mapping"),
     ({"colour": "red"}, "`colour` is no key of an experiment file: known are description, name"),
 ]
 

@@ -12,6 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Final
 
+from airflow_llm_provisioning.core.manifests.tree import shown
 from airflow_llm_provisioning.core.names import nearest
 from airflow_llm_provisioning.core.treatments.aks_artifact_streaming import AksArtifactStreaming
 from airflow_llm_provisioning.core.treatments.bake_packages import BakePackages
@@ -48,8 +49,8 @@ def treatment(name: str) -> Treatment:
     if name in found:
         return found[name]
     if name in broken:
-        raise ConfigurationError(f"Treatment {name!r} cannot be used: {broken[name]}")
-    raise ConfigurationError(f"Treatment {name!r} is unknown{nearest(name, (*found, *groups()))}.")
+        raise ConfigurationError(f"Treatment {shown(name)} cannot be used: {broken[name]}")
+    raise ConfigurationError(f"Treatment {shown(name)} is unknown{nearest(name, (*found, *groups()))}.")
 
 
 def groups() -> Mapping[str, tuple[Treatment, ...]]:

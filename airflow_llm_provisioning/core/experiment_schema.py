@@ -1,0 +1,170 @@
+"""The keys of an experiment file and their types, as Pydantic models, and the JSON schema that editors complete it by.
+
+Pydantic comes with Airflow. Knows the shape only: which names exist and what is possible together is checked later.
+"""
+
+import json
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+from airflow_llm_provisioning.core.builtin_profiles import PROFILES
+from airflow_llm_provisioning.core.target import DEFAULT_GPU_SKUS
+from airflow_llm_provisioning.core.workload import DEFAULT_PROFILE
+
+# More of anything than there may be trials in a run is a mistake.
+MAX_ENTRIES: Final = 1000
+MAX_WORKLOADS: Final = 100
+MAX_TREATMENTS: Final = 50
+EXPERIMENT_NAME: Final = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
+
+NAME: Final = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
+
+Name = Annotated[str, Field(pattern=NAME)]
+
+
+class Section(BaseModel):
+    """A mapping whose keys are all known, and whose values are not converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ModelSection(Section):
+    """The model that a manifest serves. Without `revision` the hub is asked when a run is planned."""
+
+    id: str = Field(min_length=1, description="Model id on the hub, as microsoft/Phi-3-mini-4k-instruct.")
+    revision: str | None = Field(default=None, description="Commit, tag or branch; a commit keeps trials comparable.")
+    weight_bytes: int | None = Field(default=None, ge=1, description="Size of the weight files, where no hub knows it.")
+
+
+class CompletionSection(Section):
+    """The request whose valid answer is waited for after the ready endpoint."""
+
+    path: str = Field(default="/v1/chat/completions", pattern=r"^/")
+    body: dict[str, Any] | None = Field(default=None, description="JSON body; the default asks the model for one word.")
+    expect_model: str | None = Field(default=None, description="The model that the answer must name.")
+    replicas: int = Field(default=1, ge=1, description="Replicas of the deployment: more of them are asked more often.")
+
+
+class FastDownloadSection(Section):
+    """What `fast_download` installs and switches on in this workload's image."""
+
+    pip: list[str] = []
+    env: dict[str, str] = {}
+
+
+_GIVEN_MANIFEST: Final[JsonDict] = {
+    "required": ["manifest"],
+    "properties": {"manifest": {"type": ["string", "object"]}},
+}
+
+
+class WorkloadSection(Section):
+    """What is served: a built-in profile, or any RayService manifest."""
+
+    # Exactly one of two keys: the loader says so in a sentence, editors read it from the schema.
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["profile"], "properties": {"profile": {"type": "string"}}, "not": _GIVEN_MANIFEST},
+                {**_GIVEN_MANIFEST, "not": {"required": ["profile"], "properties": {"profile": {"type": "string"}}}},
+            ]
+        }
+    )
+
+    profile: str | None = Field(
+        default=None,
+        description=f"A built-in workload: {', '.join(PROFILES)}.",
+        json_schema_extra={"enum": [*PROFILES, None]},
+    )
+    manifest: Any = Field(
+        default=None,
+        description="A RayService: the path of a file beside the experiment, YAML text, or a mapping.",
+        json_schema_extra={"type": ["string", "object", "null"]},
+    )
+    model: ModelSection | None = None
+    image: str | None = Field(
+        default=None, min_length=1, description="Image of all Ray containers, in place of the manifest's."
+    )
+    completion: CompletionSection | None = Field(
+        default=None,
+        description="Without one the ready endpoint ends a manifest's trial; a built-in profile has its own.",
+    )
+    setups: list[Literal["static", "dynamic"]] | None = Field(
+        default=None, description="Set-ups to try; the manifest is changed for the one that is not its own."
+    )
+    fast_download: FastDownloadSection | None = None
+
+
+class NodesSection(Section):
+    """The nodes of a target, as its node autoscaler is told to make them."""
+
+    cloud: str = Field(description="eks, gke, aks, generic, or a cloud that another package adds.")
+    autoscaler: Literal["luna", "karpenter", "native"]
+    kubernetes_minor: str = Field(pattern=r"^1\.\d{1,3}$", description='In quotes: "1.34".')
+    gpu_skus: list[str] = list(DEFAULT_GPU_SKUS)
+    gpu_instance_type: str | None = None
+    cpu_instance_type: str | None = None
+    data_volume_gib: int = Field(default=80, ge=1, le=65536)
+    snapshot_id: str | None = None
+    volume_initialization_rate_mib_s: int | None = Field(default=None, ge=1)
+    options: dict[str, Any] = Field(default={}, description="What only this cloud or node autoscaler knows.")
+
+
+class TargetSection(Section):
+    """A prepared cluster and its nodes. Targets on one cluster take turns."""
+
+    name: Name
+    cluster: Name = Field(description="The cluster's name: the scope of the lock.")
+    conn_id: str = Field(min_length=1, description="Airflow connection that reaches the cluster.")
+    variants: list[str] = Field(min_length=1, max_length=MAX_ENTRIES)
+    workloads: list[str] | None = Field(
+        default=None, min_length=1, max_length=MAX_ENTRIES, description="Default: all of the experiment."
+    )
+    cloud_conn_id: str | None = Field(default=None, description="Airflow connection of the cloud, for preparations.")
+    cluster_name: str | None = None
+    region: str | None = None
+    registry: str | None = None
+    namespace: str = Field(default="default", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+    options: dict[str, Any] = {}
+    nodes: NodesSection
+
+
+class ExperimentFile(Section):
+    """An experiment: which workloads are deployed with which accelerations on which clusters, and how often."""
+
+    name: str = Field(pattern=EXPERIMENT_NAME, description="At most 40 lower-case letters, digits and inner hyphens.")
+    description: str | None = None
+    workloads: dict[Name, WorkloadSection] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_WORKLOADS,
+        description=f"Name -> workload. Default: the built-in profile {DEFAULT_PROFILE}.",
+    )
+    variants: dict[Name, Annotated[list[str], Field(max_length=MAX_TREATMENTS)]] | None = Field(
+        default=None,
+        max_length=MAX_ENTRIES,
+        description="Name -> treatments (or groups of them, as image_delivery). Default: the built-in variants.",
+    )
+    targets: list[TargetSection] = Field(min_length=1, max_length=MAX_ENTRIES)
+    setups: list[Literal["static", "dynamic"]] = Field(default=["static", "dynamic"], min_length=1)
+    replicates: int = Field(default=3, ge=1, le=1000, description="How often every cell is tried in a run.")
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of an experiment file (draft 2020-12)."""
+    schema = ExperimentFile.model_json_schema()
+    for named in ("workloads", "variants"):
+        # Pydantic writes the pattern of names, and leaves other names open.
+        schema["properties"][named]["anyOf"][0]["additionalProperties"] = False
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Experiment of airflow-llm-provisioning",
+        **{key: value for key, value in schema.items() if key != "title"},
+    }
+
+
+def schema_text() -> str:
+    """Return the JSON schema as it is shipped."""
+    return json.dumps(json_schema(), indent=1) + "\n"
