@@ -38,6 +38,8 @@ def _render(parsed: argparse.Namespace) -> int:
     served, plan = plan_of(one, trial)
     built = parsed.image or (f"REGISTRY/REPOSITORY:{plan.recipe.tag()}" if plan.own_image else None)
     rendered = render(one, trial, built_image=built, labels={})
+    if others := served.left_to_the_user:
+        sys.stderr.write(f"llm-provisioning: {others}\n")
     if parsed.diff:
         sys.stdout.write(manifest_diff(served.manifest, rendered.manifest) or "Nothing is changed.\n")
     else:

@@ -13,7 +13,7 @@ from airflow_llm_provisioning.core.result import MilestoneResult, PhaseResult, T
 from airflow_llm_provisioning.core.timing.analysis import Analysis, analyse_trace
 from airflow_llm_provisioning.core.timing.timeline import Flag
 from airflow_llm_provisioning.core.trace import TraceView, decode_trace
-from airflow_llm_provisioning.core.treatments import known_treatments, undeclared
+from airflow_llm_provisioning.core.treatments import known_treatments, not_declared
 from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.core.verdicts import Verdict, variant_image
 from airflow_llm_provisioning.core.weight_sources import unpinned_inputs
@@ -90,10 +90,24 @@ def _objections(view: TraceView, declared: Collection[str]) -> Iterator[Verdict]
         return
     if (own := variant_image(view)).value == "no":
         yield own
-    if found := undeclared(view, declared):
-        yield Verdict("nothing_undeclared", "no", found)
+    yield from _undeclared(view, declared)
     if moving := unpinned_inputs(view):
         yield Verdict("inputs_pinned", "no", moving)
+
+
+def _undeclared(view: TraceView, declared: Collection[str]) -> Iterator[Verdict]:
+    """Yield a no where the trial had an acceleration that it does not declare, and an unknown where a treatment's own
+    code failed to tell: a trial must get its row.
+    """
+    found: list[str] = []
+    failed: list[str] = []
+    for item in not_declared(declared):
+        try:
+            found += [told] if (told := item.undeclared(view)) else []
+        except Exception as error:  # noqa: BLE001 - code of other distributions
+            failed.append(f"Whether {item.name!r} was there is not known: {type(error).__name__}: {error}.")
+    if found or failed:
+        yield Verdict("nothing_undeclared", "no" if found else "unknown", tuple(dict.fromkeys([*found, *failed])))
 
 
 def trial_row(

@@ -97,6 +97,14 @@ class Workload:
             }
         )
 
+    @property
+    def left_to_the_user(self) -> str | None:
+        """A sentence that names what else stands in the manifest's file, or None where nothing does."""
+        if not self.others:
+            return None
+        told = f"Workload {self.name!r}: the file of its manifest also holds {', '.join(self.others)}"
+        return f"{told}. Only the RayService is applied: create the others yourself."
+
     def manifest_for(self, setup: ScalingSetup) -> dict[str, Any]:
         """Return the baseline RayService in a set-up."""
         return with_setup(self.manifest, setup)

@@ -74,7 +74,7 @@ class ApplyRayService(BaseOperator):
         from airflow_llm_provisioning.core.trial import Trial
         from airflow_llm_provisioning.trials.apply import apply_ray_service
         from airflow_llm_provisioning.trials.close import parts
-        from airflow_llm_provisioning.trials.render import render_again
+        from airflow_llm_provisioning.trials.render import changes, render_again
 
         trial = Trial.from_dict(data)
         if self.experiment is None:
@@ -84,6 +84,7 @@ class ApplyRayService(BaseOperator):
             )
         _, access = parts(trial)
         manifest = render_again(self.experiment, trial)
+        self.log.info("Changed in the workload's own manifest:\n%s", changes(self.experiment, trial, manifest))
         return await apply_ray_service(manifest, access.cluster, label=LABEL_TRIAL, owner=trial.trial_id, create=True)
 
     async def _alone(self, context: Context) -> dict[str, Any]:

@@ -35,11 +35,12 @@ async def check_experiment(
 
     targets = [target for target in experiment.targets if not only or target.name in only]
     per_target = await asyncio.gather(*(_check(target) for target in targets))
-    general = await asyncio.gather(
+    general: list[tuple[Level, str] | None] = await asyncio.gather(
         _store(results_conn_id),
         *(_model(workload) for workload in experiment.workloads),
         *(_base_image(image) for image in dict.fromkeys(i for w in experiment.workloads for i in w.images)),
     )
+    general += [("note", others) for workload in experiment.workloads if (others := workload.left_to_the_user)]
     told = [Finding(experiment.name, level, sentence) for level, sentence in filter(None, general)]
     return [finding for findings in per_target for finding in findings] + told
 

@@ -36,6 +36,8 @@ def draw_plan(
     """
     chosen = {key: value for key, value in overrides.items() if value}
     for workload in experiment.workloads:
+        if others := workload.left_to_the_user:
+            log.warning("%s", others)
         changed = workload.with_image(chosen["image"]) if "image" in chosen else workload
         experiment = experiment.with_workload(_with_model(changed, chosen, log))
     drawn = int(fingerprint({"dag_id": dag_id, "run_id": run_id}, 8), 16) if seed is None else seed

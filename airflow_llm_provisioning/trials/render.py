@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_llm_provisioning.core.experiment import Experiment
-from airflow_llm_provisioning.core.manifests import place, with_identity
+from airflow_llm_provisioning.core.manifests import manifest_diff, place, with_identity
 from airflow_llm_provisioning.core.names import fingerprint
 from airflow_llm_provisioning.core.treatments import DeploymentPlan, deployed_manifest, plan_deployment
 from airflow_llm_provisioning.core.trial import Served, Trial
@@ -64,6 +64,14 @@ def render(experiment: Experiment, trial: Trial, *, built_image: str | None, lab
     named = with_identity(manifest, name=manifest["metadata"]["name"], namespace=target.namespace, labels=labels)
     image = built_image if plan.own_image and built_image else plan.recipe.base_reference
     return Rendered(named, image, plan, workload)
+
+
+def changes(experiment: Experiment, trial: Trial, manifest: Mapping[str, Any]) -> str:
+    """Return what a trial's manifest changes in the workload's own, as a diff without secrets; a sentence if
+    nothing.
+    """
+    own = served_workload(experiment, trial.served).manifest
+    return manifest_diff(own, manifest) or "Nothing is changed."
 
 
 def render_again(experiment: Experiment, trial: Trial) -> dict[str, Any]:

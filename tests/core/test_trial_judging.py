@@ -168,10 +168,6 @@ def test_a_replay_is_the_same_text_every_time() -> None:
         trace_bytes("t", [])
 
 
-# What the generated pods run.
-PULLED = "registry.example/llm:1"
-
-
 @pytest.mark.parametrize(
     ("altered", "claim"),
     [
@@ -181,14 +177,16 @@ PULLED = "registry.example/llm:1"
 )
 def test_a_trial_that_is_not_the_planned_one_is_objected_to(altered: dict[str, Any], claim: str) -> None:
     """Also a baseline, which has no treatment that could say no; what is planned stands in the trace's header."""
-    served = {"image": PULLED, "recipe": {"base": PULLED, "pip": []}, **altered["served"]}
+    lines = generate(1).lines
+    (ran,) = {line["object"]["spec"]["containers"][0]["image"] for line in lines if line["resource"] == "pods"}
+    plain = {"image": ran, "recipe": {"base": ran, "pip": []}}
+    served = {**plain, "images": [ran], **altered["served"]}
 
     def judged(served: dict[str, Any]) -> Any:
-        lines = generate(1).lines
         lines[0]["object"]["trial"] = {"arm": {"treatments": []}, "served": served, "opened": {"prepared": {}}}
         return judge_trace([encode_chunk(lines)], [])
 
-    assert judged({"image": PULLED, "recipe": {"base": PULLED, "pip": []}}).applied == "none"
+    assert judged(plain).applied == "none"
     found = judged(served)
     assert found.applied == "not applied"
     assert [verdict.claim for verdict in found.treatments] == [claim]

@@ -4,7 +4,7 @@ A variant is a named list of treatments. A name in it may also be a group of alt
 has its own member.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from airflow_llm_provisioning.core.manifests import with_image
 from airflow_llm_provisioning.core.target import NodeProfile, Target
@@ -34,6 +34,7 @@ __all__ = [
     "groups",
     "impossible",
     "known_treatments",
+    "not_declared",
     "plan_deployment",
     "resolved",
     "steps_of",
@@ -122,7 +123,13 @@ def steps_of(treatments: Iterable[Treatment]) -> tuple[Step, ...]:
 
 def undeclared(view: TraceView, declared: Collection[str]) -> tuple[str, ...]:
     """Return what says of a trial that it had an acceleration which is not among its declared treatments."""
+    return tuple(dict.fromkeys(found for item in not_declared(declared) if (found := item.undeclared(view))))
+
+
+def not_declared(declared: Collection[str]) -> Iterator[Treatment]:
+    """Yield the known treatments that a trial does not declare, nor an alternative to them."""
     known = known_treatments()
     declared_groups = {known[name].group for name in declared if name in known} - {None}
-    absent = (t for t in known.values() if t.name not in declared and t.group not in declared_groups)
-    return tuple(dict.fromkeys(found for item in absent if (found := item.undeclared(view))))
+    for item in known.values():
+        if item.name not in declared and item.group not in declared_groups:
+            yield item

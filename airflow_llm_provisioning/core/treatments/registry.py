@@ -2,11 +2,11 @@
 
 Another distribution names a treatment by an entry point of the group `llm_provisioning.treatments`: an instance, or a
 class without arguments. Its package is imported when a treatment is first asked for. One that cannot be imported is
-kept with its reason, and only a variant that names it fails.
+kept with its reason, and only a variant that names it fails. A name of this package's own cannot be taken.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
@@ -69,19 +69,20 @@ def forget_installed() -> None:
 
 @cache
 def _installed() -> tuple[Mapping[str, Treatment], Mapping[str, str]]:
-    found = {item.name: item for item in OWN}
+    own: Mapping[str, Treatment] = {item.name: item for item in OWN}
+    found = dict(own)
     broken: dict[str, str] = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda item: item.name):
-        if entry.name in found:
-            broken[entry.name] = f"two installed distributions name one, and {_origin(entry)} is one of them."
+    named: dict[str, list[EntryPoint]] = {}
+    for entry in entry_points(group=GROUP):
+        named.setdefault(entry.name, []).append(entry)
+    for name, entries in sorted(named.items()):
+        if name in own:
             continue
-        loaded = _loaded(entry)
+        loaded = _loaded(entries[0]) if len(entries) == 1 else _ambiguous(entries)
         if isinstance(loaded, str):
-            broken[entry.name] = loaded
+            broken[name] = loaded
         else:
-            found[entry.name] = loaded
-    for name in broken.keys() & found.keys() - {item.name for item in OWN}:
-        del found[name]
+            found[name] = loaded
     ordered = dict(sorted(found.items(), key=lambda pair: (pair[1].order, pair[0])))
     return MappingProxyType(ordered), MappingProxyType(broken)
 
@@ -92,7 +93,7 @@ def _loaded(entry: EntryPoint) -> Treatment | str:
         loaded = entry.load()
         item: Treatment = loaded() if isinstance(loaded, type) else loaded
     except Exception as error:  # noqa: BLE001 - code of others; its failure is told where the treatment is used
-        return f"{_origin(entry)} could not be imported: {type(error).__name__}: {error}."
+        return f"{_origin(entry)} could not be imported: {type(error).__name__}: {_one_line(error)}."
     missing = [name for name in _CONTRACT if not hasattr(item, name)]
     if missing:
         return f"{_origin(entry)} is no treatment: it lacks {', '.join(missing)}."
@@ -102,6 +103,15 @@ def _loaded(entry: EntryPoint) -> Treatment | str:
             "letters, digits and underscores."
         )
     return item
+
+
+def _ambiguous(entries: Iterable[EntryPoint]) -> str:
+    origins = " and ".join(sorted(_origin(entry) for entry in entries))
+    return f"several installed distributions name one, {origins}: remove all but one."
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300].rstrip(".")
 
 
 def _origin(entry: EntryPoint) -> str:
