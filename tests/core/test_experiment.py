@@ -3,6 +3,7 @@
 import copy
 import json
 from collections import Counter
+from functools import cache
 from typing import Any
 
 import pytest
@@ -47,6 +48,7 @@ def cell(trial: Trial) -> Cell:
     return Cell(trial.target, stratum.workload, ScalingSetup(stratum.setup), trial.arm.variant)
 
 
+@cache
 def several(replicates: int) -> Experiment:
     one, two = target_data("a", cluster="shared"), target_data("b", cluster="shared", variants=["improved"])
     return experiment(one, two, target_data("c", nodes={"cloud": "gke"}), replicates=replicates)
