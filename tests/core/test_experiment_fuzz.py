@@ -1,4 +1,4 @@
-"""Whatever text stands in an experiment file: an experiment, or sentences; never another exception, never for long.
+"""Any text in an experiment file gives an experiment or sentences; never another exception, never for long.
 
 500 examples each. LLM_PROVISIONING_FUZZ=full tries 10,000 of each, which takes some minutes.
 """
