@@ -27,4 +27,4 @@ def note_failure(trial: Mapping[str, Any] | None, step: str, error: Exception, l
         finally:
             store.close()
     except ProvisioningError as unwritable:
-        log.error("Why %s failed could not be recorded: %s", step, unwritable)
+        log.error("The failure of %s could not be recorded: %s", step, unwritable)

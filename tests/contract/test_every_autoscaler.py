@@ -82,7 +82,7 @@ REFUSED = [
     ({"snapshot_id": "snap-1", "options": {"auto_mode": True}}, "Auto Mode cannot start nodes from a snapshot"),
     ({"snapshot_id": "snap-1", "options": {"instance_store_policy": "RAID0"}}, "one or the other"),
     ({"snapshot_id": "snap-1", "options": {"snapshot_volume_gib": 100}}, "smaller than the snapshot's 100 GiB"),
-    ({"streaming": True}, "no image streaming"),
+    ({"features": {"image_streaming": True}}, "no image streaming"),
 ]
 
 

@@ -63,9 +63,7 @@ def experiment(autoscaler: str = "karpenter") -> dict[str, Any]:
 
 def test_without_its_package_the_treatment_is_unknown() -> None:
     """The refusal names file, key and what there is."""
-    with pytest.raises(
-        ConfigurationError, match=r"soci\.yaml: targets\.treated\.variants: .*'soci_parallel_pull' is unknown"
-    ):
+    with pytest.raises(ConfigurationError, match=r"soci\.yaml: variants\.soci: .*'soci_parallel_pull' is unknown"):
         read_experiment(experiment(), where="soci.yaml", read_text=str)
 
 

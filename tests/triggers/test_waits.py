@@ -9,9 +9,9 @@ from airflow.sdk.exceptions import TaskDeferred
 from cluster_in_background import BackgroundCluster
 from operator_harness import as_stored, context, event_of
 
-from airflow_llm_provisioning.exceptions import ClusterError, ForbiddenError, ProvisioningError, StoreError
+from airflow_llm_provisioning.exceptions import ForbiddenError, ProvisioningError
 from airflow_llm_provisioning.operators.ray_service import DeleteRayService
-from airflow_llm_provisioning.triggers.base import Wait, first_event, note_failure, raise_error
+from airflow_llm_provisioning.triggers.base import Wait, first_event, raise_error
 from airflow_llm_provisioning.triggers.pods_gone import PodsGoneWait
 
 
@@ -65,22 +65,6 @@ def test_a_wait_in_the_worker_is_bounded_too() -> None:
 
     with pytest.raises(TimeoutError):
         asyncio.run(first_event(Endless(), timedelta(seconds=0.05)))
-
-
-def test_a_missing_store_does_not_hide_the_failure(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It is logged; the caller raises its own error."""
-    import logging
-
-    def broken(_conn_id: str) -> None:
-        raise StoreError("The results store is gone.")
-
-    monkeypatch.setattr("airflow_llm_provisioning.connections.open_store", broken)
-    trial = {"trial_id": "t", "results_conn_id": "r"}
-    note_failure(trial, "apply", ClusterError("why"), logging.getLogger("x"))
-    assert "The failure of apply could not be recorded: The results store is gone." in caplog.text
-    note_failure(None, "apply", ClusterError("why"), logging.getLogger("x"))
 
 
 def test_a_wait_that_begins_again_counts_from_its_first_start(simulated: BackgroundCluster) -> None:

@@ -1,0 +1,27 @@
+"""Why a step failed is noted, and a store that cannot be written hides nothing."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+from trial_builders import a_planned_trial
+
+from airflow_llm_provisioning.core.trial import Access
+from airflow_llm_provisioning.exceptions import ClusterError, StoreError
+from airflow_llm_provisioning.trials.outcome import note_failure
+
+
+def test_a_missing_store_does_not_hide_the_failure(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged; the caller raises its own error."""
+
+    def broken(_conn_id: str) -> None:
+        raise StoreError("The results store is gone.")
+
+    monkeypatch.setattr("airflow_llm_provisioning.connections.open_store", broken)
+    access = Access(cluster={"conn_id": "c"}, cloud=None, results_conn_id="r")
+    trial = replace(a_planned_trial("t"), access=access).as_dict()
+    note_failure(trial, "apply", ClusterError("why"), logging.getLogger("x"))
+    assert "The failure of apply could not be recorded: The results store is gone." in caplog.text
+    note_failure(None, "apply", ClusterError("why"), logging.getLogger("x"))
