@@ -227,7 +227,9 @@ def _described(run: ChaosRun) -> str:
     for name, cluster in run.clusters.items():
         for row in run.rows(name):
             total = "-" if row.total_s is None else f"{row.total_s:.1f} s"
-            lines.append(f"{name:10} slot {row.slot} {row.status:10} {total:>9} {row.start:8} {row.reason or ''}")
+            lines.append(
+                f"{name:10} slot {row.trial.slot.number} {row.status:10} {total:>9} {row.start:8} {row.reason or ''}"
+            )
             lines += [f"{'':10}   {flag}" for flag in row.flags]
         lines.append(f"{name:10} RayServices {json.dumps(cluster.of_each_trial())}, left: {cluster.left()}")
     return "\n".join([*lines, f"open ledger entries: {run.open_entries()}"])

@@ -158,7 +158,7 @@ def test_a_killed_setup_opens_the_same_trial_again(run: ChaosRun) -> None:
     """After SIGKILL with the lock held, the next try holds the lock, and there is one ledger entry and one row."""
     *_, last = _rows(run, "closing")
     assert run.task("chaos_closing", "closing", 2, "open")["try_number"] >= 2
-    assert (last.slot, last.status) == (2, TrialStatus.SUCCEEDED)
+    assert (last.trial.slot.number, last.status) == (2, TrialStatus.SUCCEEDED)
     assert not last.trial_id.endswith(".2")
 
 
