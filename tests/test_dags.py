@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, Context
+from airflow.sdk import DAG, BaseOperator, Context
 from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 from cluster_in_background import simulated_target
@@ -22,6 +22,7 @@ from cluster_in_background import simulated_target
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.manifests import with_env
 from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.core.treatments import BaseTreatment, Step
 from airflow_llm_provisioning.core.workload import builtin_workload
 from airflow_llm_provisioning.dag_factory import (
     checked,
@@ -207,6 +208,32 @@ def test_several_images_are_built_side_by_side_unless_nodes_hold_one() -> None:
         pytest.raises(ConfigurationError, match=r"need 2 different images.*give each image a target of its own"),
     ):
         preparation(checked(replace(experiment(eks("x", "improved")), workloads=both)))
+
+
+class _Announce(BaseTreatment):
+    """A treatment that builds no image and has two steps: one for each image, one for the target."""
+
+    name = "announce"
+    steps = (
+        Step("pull_each", "airflow.sdk:BaseOperator", lambda context: {"doc": context.image["image"]}),
+        Step("once", "airflow.sdk:BaseOperator", lambda _: {}, per_image=False, before_nodes=False),
+    )
+
+
+def test_a_step_runs_also_where_no_image_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given the image that the pods pull; nothing of a treatment is left out silently."""
+    monkeypatch.setattr(Experiment, "treatments", lambda *_: (_Announce(),))
+    monkeypatch.setattr("airflow_llm_provisioning.dag_factory.preparing._operator", lambda _: _Noted)
+    with dag() as made:
+        preparation(experiment(eks("x", "baseline")))
+    chained = sorted(made.tasks, key=lambda task: len(task.get_flat_relative_ids(upstream=True)))
+    assert [task.task_id.rpartition(".")[2] for task in chained] == ["pull_each", "set_up_nodes", "once"]
+    assert chained[0].doc == builtin_workload().images[0]
+
+
+class _Noted(BaseOperator):
+    def __init__(self, *, results_conn_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
 
 
 IMPOSSIBLE = [

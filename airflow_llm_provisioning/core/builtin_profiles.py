@@ -5,7 +5,7 @@ of a family that Docker Hub deletes, so it may no longer be pullable. `phi3-curr
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -49,18 +49,6 @@ class BuiltinProfile:
     def served_name(self) -> str:
         """The name a completion request must ask for."""
         return self.served_model or self.model.model_id
-
-    def with_model(self, model: Model) -> "BuiltinProfile":
-        """Return the workload serving another (or a freshly resolved) model, wherever the profile names it."""
-        new = {self.model.model_id: model.model_id}
-        if self.model.revision is not None and model.revision is not None:
-            new[self.model.revision] = model.revision
-        return replace(
-            self,
-            model=model,
-            runtime_env_vars=_renamed(self.runtime_env_vars, new),
-            app_args=_renamed(self.app_args, new),
-        )
 
 
 # Several public repositories agree on revision and byte counts (facts: hub file listing of this revision).
@@ -134,11 +122,3 @@ PHI3_CURRENT: Final = BuiltinProfile(
 )
 
 PROFILES: Final[Mapping[str, BuiltinProfile]] = MappingProxyType({w.profile: w for w in (PHI3_2025, PHI3_CURRENT)})
-
-
-def _renamed(value: Any, new: Mapping[str, str]) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _renamed(item, new) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return tuple(_renamed(item, new) for item in value)
-    return new.get(value, value) if isinstance(value, str) else value

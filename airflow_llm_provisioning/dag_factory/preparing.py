@@ -4,6 +4,7 @@ The steps come from the treatments of the target's variants: this file knows non
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -38,60 +39,61 @@ def preparation(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE)
 def _prepare_target(experiment: Experiment, target: Target, results_conn_id: str) -> None:
     variants = {variant: experiment.treatments(variant, target.cloud) for variant in target.variants}
     steps = steps_of(item for treatments in variants.values() for item in treatments)
-    recipes = _recipes(experiment, target)
+    images = _images(experiment, target)
     known: dict[str, Any] = {"results_conn_id": results_conn_id}
-    images: dict[str, Any] = {}
     prepared: Any = {}
     chained: list[Any] = []
     for step in (item for item in steps if item.before_nodes):
-        tasks = _tasks(step, target, recipes, images, known)
-        if step.name == BUILD:
-            images = dict(zip(recipes, map(output, tasks), strict=True))
+        tasks = _tasks(step, target, images, known)
+        if step.gives_image:
+            results = iter(map(output, tasks))
+            images = [replace(image, result=next(results)) if image.built else image for image in images]
         if step.gives_nodes:
             prepared = output(tasks[0])
         chained.append(tasks)
     chained.append(_set_up_nodes(target, prepared, results_conn_id))
-    chained += [_tasks(step, target, recipes, images, known) for step in steps if not step.before_nodes]
+    chained += [_tasks(step, target, images, known) for step in steps if not step.before_nodes]
     _chain(chained)
 
 
-# The step whose result is the image that later steps need.
-BUILD = "build_image"
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """One image of a target. `result`: what later steps are given: of its build, or as the manifest names it."""
+
+    recipe: ImageRecipe
+    built: bool
+    result: Any
 
 
-def _recipes(experiment: Experiment, target: Target) -> dict[str, ImageRecipe]:
-    """Return what is built for a target: content -> recipe, each once."""
-    found: dict[str, ImageRecipe] = {}
+def _images(experiment: Experiment, target: Target) -> list[_Image]:
+    """Return the images that are built for a target, each once; where none is built, those that its pods pull."""
+    found: dict[str, _Image] = {}
     for workload in experiment.workloads_on(target):
         for variant in target.variants:
             plan = plan_deployment(workload, experiment.treatments(variant, target.cloud))
-            if plan.own_image:
-                found[plan.recipe.content] = plan.recipe
-    return found
+            plain = {"image": plan.recipe.base_reference}
+            image = _Image(plan.recipe, plan.own_image, {} if plan.own_image else plain)
+            found[f"{plan.recipe.content}-{plan.own_image}"] = image
+    return [image for image in found.values() if image.built] or list(found.values())
 
 
-def _tasks(
-    step: Step,
-    target: Target,
-    recipes: Mapping[str, ImageRecipe],
-    images: Mapping[str, Any],
-    known: Mapping[str, Any],
-) -> list[BaseOperator]:
+def _tasks(step: Step, target: Target, images: Sequence[_Image], known: Mapping[str, Any]) -> list[BaseOperator]:
     """Return a step's tasks: one for each image of the target, or one."""
-    if step.gives_nodes and len(recipes) > 1:
+    if step.gives_nodes and len(images) > 1:
         raise ConfigurationError(
-            f"Target {target.name!r}: its workloads and variants need {len(recipes)} different images, and the result "
+            f"Target {target.name!r}: its workloads and variants need {len(images)} different images, and the result "
             f"of {step.name} is part of its nodes, so there can be one only: give each image a target of its own."
         )
-    contents = list(recipes) if step.per_image else list(recipes)[:1]
+    chosen = [image for image in images if image.built] if step.gives_image else list(images)
+    chosen = chosen if step.per_image else chosen[:1]
     operator = _operator(step)
     return [
         operator(
-            task_id=step.name if len(contents) == 1 else f"{step.name}_{content}",
-            **step.arguments(StepContext(target, recipes[content], images.get(content, {}), partial(_pools, target))),
+            task_id=step.name if len(chosen) == 1 else f"{step.name}_{image.recipe.content}",
+            **step.arguments(StepContext(target, image.recipe, image.result, partial(_pools, target))),
             **known,
         )
-        for content in contents
+        for image in chosen
     ]
 
 

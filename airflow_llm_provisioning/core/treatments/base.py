@@ -51,8 +51,9 @@ class DeploymentPlan:
 class StepContext:
     """What a preparation step knows when the DAG is built.
 
-    `image`: reference to the result of the image's build ({image, digest, size_bytes, ...}), {} where the target builds
-    none. `recipe`: what is built. `pools`: returns the names of the node pools that `SetUpNodes` makes for the target.
+    `image`: reference to the result of the image's build ({image, digest, size_bytes, ...}); where it is not built,
+    {image} as the manifest names it. `recipe`: what is built, or the plain image. `pools`: returns the names of the
+    node pools that `SetUpNodes` makes for the target.
     """
 
     target: Target
@@ -69,7 +70,8 @@ class Step:
     built. `arguments`: returns the operator's own arguments; the factory adds `task_id` and `results_conn_id`.
     `before_nodes`: whether it must have ended before the target's nodes are set up. `per_image`: whether it runs once
     for every image of the target, else once for the target. `gives_nodes`: whether its result goes into the node
-    profile (`SetUpNodes.prepared`).
+    profile (`SetUpNodes.prepared`). `gives_image`: whether its result is the image that later steps need; it runs only
+    for images that are built.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Step:
     before_nodes: bool = True
     per_image: bool = True
     gives_nodes: bool = False
+    gives_image: bool = False
 
 
 class Treatment(Protocol):

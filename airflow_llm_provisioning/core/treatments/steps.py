@@ -56,7 +56,7 @@ def _warm(context: StepContext) -> Mapping[str, Any]:
     return {"target": context.target.as_dict(), "image": context.image}
 
 
-BUILD_IMAGE: Final = Step("build_image", f"{_OPERATORS}:BuildServingImage", _build)
+BUILD_IMAGE: Final = Step("build_image", f"{_OPERATORS}:BuildServingImage", _build, gives_image=True)
 SNAPSHOT_IMAGE: Final = Step("snapshot_image", f"{_OPERATORS}:SnapshotImage", _snapshot, gives_nodes=True)
 # AKS: a node that pulls while the image is converted keeps the plain one, so the nodes are told to stream only when the
 # conversion has ended. GKE switches streaming on for pools, which must exist.
