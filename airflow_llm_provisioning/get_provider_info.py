@@ -25,7 +25,11 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "KubeRay RayService",
                 "python-modules": [
-                    "airflow_llm_provisioning.operators.preparation",
+                    "airflow_llm_provisioning.operators.serving_image",
+                    "airflow_llm_provisioning.operators.image_snapshot",
+                    "airflow_llm_provisioning.operators.image_streaming",
+                    "airflow_llm_provisioning.operators.image_warming",
+                    "airflow_llm_provisioning.operators.node_setup",
                     "airflow_llm_provisioning.operators.ray_service",
                     "airflow_llm_provisioning.operators.trial",
                     "airflow_llm_provisioning.operators.experiment",

@@ -17,8 +17,8 @@ from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.core.treatments import Step, StepContext, plan_deployment, steps_of
 from airflow_llm_provisioning.dag_factory.wiring import SURVIVES_ITS_WORKER, group_key, output
 from airflow_llm_provisioning.exceptions import ConfigurationError
+from airflow_llm_provisioning.operators import SetUpNodes
 from airflow_llm_provisioning.operators.experiment import DEFAULT_STORE, Preflight
-from airflow_llm_provisioning.operators.preparation import SetUpNodes
 
 
 def preflight(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE) -> Preflight:

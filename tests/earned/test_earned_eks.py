@@ -19,7 +19,7 @@ from airflow_llm_provisioning.connections import open_cluster, open_store
 from airflow_llm_provisioning.core.manifests import with_pull_policy
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.core.target import Target
-from airflow_llm_provisioning.operators.preparation import SetUpNodes
+from airflow_llm_provisioning.operators import SetUpNodes
 from airflow_llm_provisioning.report.page import write_report
 from airflow_llm_provisioning.report.tables import results_rows
 

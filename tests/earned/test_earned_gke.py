@@ -19,7 +19,7 @@ from airflow_llm_provisioning.core.treatments import plan_deployment, resolved
 from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
 from airflow_llm_provisioning.core.workload import builtin_workload
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
-from airflow_llm_provisioning.operators.preparation import BuildServingImage, EnableStreaming
+from airflow_llm_provisioning.operators import BuildServingImage, EnableStreaming
 from airflow_llm_provisioning.report.tables import results_rows
 
 pytestmark = pytest.mark.gke

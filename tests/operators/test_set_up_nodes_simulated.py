@@ -11,7 +11,7 @@ from cluster_in_background import BackgroundCluster, simulated_target
 from operator_harness import run
 
 from airflow_llm_provisioning.exceptions import ClusterError, ConfigurationError
-from airflow_llm_provisioning.operators.preparation import SetUpNodes
+from airflow_llm_provisioning.operators import SetUpNodes
 from airflow_llm_provisioning.preparation import nodes as node_set_up
 
 

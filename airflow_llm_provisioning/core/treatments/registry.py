@@ -8,12 +8,13 @@ kept with its reason, and only a variant that names it fails. A name of this pac
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from types import MappingProxyType
 from typing import Final
 
 from airflow_llm_provisioning.core.manifests.tree import shown
 from airflow_llm_provisioning.core.names import nearest
+from airflow_llm_provisioning.core.plug_ins import forget_plug_ins, plug_ins
 from airflow_llm_provisioning.core.treatments.aks_artifact_streaming import AksArtifactStreaming
 from airflow_llm_provisioning.core.treatments.bake_packages import BakePackages
 from airflow_llm_provisioning.core.treatments.base import Treatment
@@ -64,6 +65,7 @@ def groups() -> Mapping[str, tuple[Treatment, ...]]:
 
 def forget_installed() -> None:
     """Look for entry points anew at the next question (after a distribution was installed into a running process)."""
+    forget_plug_ins()
     _installed.cache_clear()
 
 
@@ -73,7 +75,7 @@ def _installed() -> tuple[Mapping[str, Treatment], Mapping[str, str]]:
     found = dict(own)
     broken: dict[str, str] = {}
     named: dict[str, list[EntryPoint]] = {}
-    for entry in entry_points(group=GROUP):
+    for entry in plug_ins(GROUP):
         named.setdefault(entry.name, []).append(entry)
     for name, entries in sorted(named.items()):
         if name in own:

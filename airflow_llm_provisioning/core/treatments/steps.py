@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.treatments.base import Step, StepContext
 
-_OPERATORS: Final = "airflow_llm_provisioning.operators.preparation"
+_OPERATORS: Final = "airflow_llm_provisioning.operators"
 
 
 def _build(context: StepContext) -> Mapping[str, Any]:

@@ -6,9 +6,10 @@ cloud's, its value leads to a CloudDescriptor. Nothing of a cloud but its descri
 
 from collections.abc import Iterator
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Final
 
+from airflow_llm_provisioning.core.plug_ins import plug_ins
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.descriptor import CloudDescriptor
 
@@ -49,11 +50,11 @@ def cloud_of_connection_type(conn_type: str) -> CloudDescriptor | None:
 
 
 def _of_other_packages() -> list[str]:
-    return sorted({entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)} - set(_OWN))
+    return sorted({entry.name for entry in plug_ins(ENTRY_POINT_GROUP)} - set(_OWN))
 
 
 def _loaded(name: str) -> object:
-    found = list(entry_points(group=ENTRY_POINT_GROUP, name=name))
+    found = [entry for entry in plug_ins(ENTRY_POINT_GROUP) if entry.name == name]
     if not found:
         raise ConfigurationError(f"Cloud {name!r} is unknown: choose one of {', '.join(known_clouds())}.")
     if len({entry.value for entry in found}) > 1:
