@@ -7,7 +7,8 @@ pass; a process makes it again only when its import path has changed.
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 
 def plug_ins(group: str) -> Sequence[EntryPoint]:
@@ -21,5 +22,5 @@ def forget_plug_ins() -> None:
 
 
 @lru_cache(maxsize=1)
-def _installed(import_path: tuple[str, ...]) -> EntryPoints:
+def _installed(import_path: tuple[str, ...]) -> Any:  # EntryPoints; until Python 3.11 SelectableGroups
     return entry_points()
