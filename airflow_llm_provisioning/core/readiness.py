@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
+from airflow_llm_provisioning.core.generation import ReadyEndpoints, ServedGeneration, ready_endpoints
 from airflow_llm_provisioning.core.instants import parse_instant, parse_stamp
 from airflow_llm_provisioning.core.manifest import serve_service
 from airflow_llm_provisioning.core.pull_refusals import PullRefusals
-from airflow_llm_provisioning.core.timing.sources import first_ready_endpoint
 from airflow_llm_provisioning.core.trace.format import Line
 from airflow_llm_provisioning.core.trace.objects import condition
 
@@ -44,7 +44,8 @@ class Readiness:
     """The state of one RayService, updated line by line. Call `feed` with every line, then read `state` and `reason`.
 
     `uid`: the uid of the RayService if known; otherwise the first one of that name that is not being deleted. Later
-    objects of the same name with another uid are ignored. `state` never changes after `endpoint_ready` or `failed`.
+    objects of the same name with another uid are ignored. `generation`: the applied generation if known; an endpoint
+    of an older one is not ready (`core.generation`). `state` never changes after `endpoint_ready` or `failed`.
     `notes`: refusals of capacity or quota. They are no failure, because autoscalers retry.
     """
 
@@ -54,6 +55,7 @@ class Readiness:
         namespace: str,
         *,
         uid: str | None = None,
+        generation: int | None = None,
         deploy_failed_grace_s: float = DEPLOY_FAILED_GRACE_S,
     ) -> None:
         self.name, self.namespace, self.uid = name, namespace, uid
@@ -65,8 +67,15 @@ class Readiness:
         self._service = serve_service(name)
         self._service_owners: dict[str, frozenset[str]] = {}
         self._clusters: set[str] = set()
-        self._failed_since: dict[str, tuple[datetime, str]] = {}
+        self._served = ServedGeneration(generation)
+        self._endpoints_of: dict[str, ReadyEndpoints] = {}
+        self._failed_since: dict[tuple[str, str], tuple[datetime, str]] = {}
         self._pulls = PullRefusals()
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What keeps the ready endpoint of an older generation from counting, in words; None if nothing does."""
+        return self._served.waiting_for
 
     def feed(self, line: Line) -> State:
         """Process one line and return the state. Unreadable lines change nothing."""
@@ -87,6 +96,7 @@ class Readiness:
                 self._serve_answer(line, obj, received_at)
             case "events" | "events.events.k8s.io":
                 self._note(obj)
+        self._decide()
         return self.tick(received_at)
 
     def tick(self, now: datetime) -> State:
@@ -99,8 +109,9 @@ class Readiness:
             if refused:
                 self._fail(refused)
                 return self.state
-            for app, (since, message) in sorted(self._failed_since.items()):
-                if now - since >= self._grace:
+            for (cluster, app), (since, message) in sorted(self._failed_since.items()):
+                # While a change is under way only the new RayCluster counts.
+                if cluster in ("", self._served.cluster) and now - since >= self._grace:
                     self._fail(
                         f"Serve application {app!r} failed to deploy and did not recover: {_traceback_summary(message)}"
                     )
@@ -115,6 +126,7 @@ class Readiness:
             return
         own_service = text(dig(obj, "spec", "serveService", "metadata", "name"))
         self._service = own_service or self._service
+        self._served.take_rayservice(obj)
         ready = condition(obj, "Ready")
         if ready.get("status") == "False" and ready.get("reason") in ("InitializingTimeout", "ValidationFailed"):
             self._fail(
@@ -123,10 +135,12 @@ class Readiness:
             return
         for part in ("activeServiceStatus", "pendingServiceStatus"):
             status = mapping(dig(obj, "status", part))
-            self._clusters.add(text(status.get("rayClusterName")))
-            self._applications(status.get("applicationStatuses"), received_at)
+            cluster = text(status.get("rayClusterName"))
+            self._clusters.add(cluster)
+            self._applications(cluster, status.get("applicationStatuses"), received_at)
 
     def _pod(self, obj: Mapping[str, Any], kind: Any, received_at: datetime) -> None:
+        self._served.take_pod(obj)
         if text(dig(obj, "metadata", "labels", "ray.io/cluster")) in self._clusters - {""}:
             self._pulls.feed(obj, kind, received_at)
 
@@ -146,16 +160,24 @@ class Readiness:
     def _remember_owner(self, obj: Mapping[str, Any]) -> None:
         uid = text(dig(obj, "metadata", "uid"))
         self._service_owners[uid] = _owners(obj)
+        self._served.take_service(obj)
 
     def _endpoints(self, obj: Mapping[str, Any], kind: Any) -> None:
         labels = mapping(dig(obj, "metadata", "labels"))
-        if kind in ("DELETED", "BOOKMARK") or labels.get("kubernetes.io/service-name") != self._service:
+        name = text(dig(obj, "metadata", "name"))
+        if kind == "BOOKMARK" or labels.get("kubernetes.io/service-name") != self._service:
             return
+        self._endpoints_of.pop(name, None)
         if dig(obj, "metadata", "namespace") not in (None, self.namespace) or not self._owned_by_rayservice(obj):
             return
-        if first_ready_endpoint(obj):
-            self.state = "endpoint_ready"
-            self.reason = f"EndpointSlice {dig(obj, 'metadata', 'name')} has a ready endpoint."
+        if kind != "DELETED":
+            self._endpoints_of[name] = ready_endpoints(obj)
+
+    def _decide(self) -> None:
+        """An endpoint and the status that tells its generation arrive in any order, so every line decides anew."""
+        for name, ready in self._endpoints_of.items() if self.state == "pending" else ():
+            if self._served.serves(ready):
+                self.state, self.reason = "endpoint_ready", f"EndpointSlice {name} has a ready endpoint."
 
     def _owned_by_rayservice(self, obj: Mapping[str, Any]) -> bool:
         """Return whether an EndpointSlice belongs to this trial.
@@ -171,11 +193,12 @@ class Readiness:
 
     def _serve_answer(self, line: Line, obj: Mapping[str, Any], received_at: datetime) -> None:
         service = text(line.get("service"))
-        known = self._clusters - {""}
-        if line.get("status_code", 200) == 200 and any(service.startswith(f"{cluster}-") for cluster in known):
-            self._applications(obj.get("applications"), received_at)
+        named = (cluster for cluster in self._clusters - {""} if service.startswith(f"{cluster}-"))
+        cluster = self._served.cluster_of_service(service) or max(named, key=len, default="")
+        if line.get("status_code", 200) == 200 and cluster in self._clusters - {""}:
+            self._applications(cluster, obj.get("applications"), received_at)
 
-    def _applications(self, applications: Any, received_at: datetime) -> None:
+    def _applications(self, cluster: str, applications: Any, received_at: datetime) -> None:
         """Process application states.
 
         A missing status proves nothing (it is missing while the head is not ready). Only another status clears a
@@ -184,9 +207,9 @@ class Readiness:
         for app, status in mapping(applications).items():
             state = dig(status, "status")
             if state == "DEPLOY_FAILED":
-                self._failed_since.setdefault(app, (received_at, text(dig(status, "message"))))
+                self._failed_since.setdefault((cluster, app), (received_at, text(dig(status, "message"))))
             elif isinstance(state, str):
-                self._failed_since.pop(app, None)
+                self._failed_since.pop((cluster, app), None)
 
     def _note(self, obj: Mapping[str, Any]) -> None:
         reason, message = text(obj.get("reason")), text(obj.get("message") or obj.get("note"))

@@ -63,6 +63,7 @@ async def record(
     deadline_at: datetime,
     completion: Mapping[str, Any] | None,
     header: Line,
+    generation: int | None = None,
     marks: Sequence[Line] = (),
     stored: Sequence[Line] = (),
 ) -> Outcome:
@@ -70,7 +71,8 @@ async def record(
 
     `subject`: {namespace, name, uid}. `sink` is awaited with encoded trace lines every few seconds and at the end;
     lines that it refuses are passed again. `completion`: {path, body, expect_model}, or None if a ready endpoint is
-    enough. `header`: the trace's first line; `marks`: the next lines, about earlier steps (`apply_started`, ...).
+    enough. `generation`: the applied one; an endpoint of an older one is not ready. `header`: the trace's first line;
+    `marks`: the next lines, about earlier steps (`apply_started`, ...).
 
     After a cancellation the recorded lines are stored and no END line is written. After a kill nothing is stored. With
     the `stored` lines of the same subject's trace the recording continues: it watches from the stored versions, stores
@@ -81,7 +83,7 @@ async def record(
     if previous.ended is not None:
         return _ended(previous)
     lines = Lines(sink, [header, *(() if previous.lines else marks)], previous.lines)
-    recording = _Recording(cluster, subject, lines, completion, previous)
+    recording = _Recording(cluster, subject, lines, completion, previous, generation)
     try:
         outcome = await recording.run(deadline_at)
         recording.lines.add(end_line(cluster.clock(), outcome.outcome, outcome.reason))
@@ -110,6 +112,7 @@ class _Recording:
         lines: Lines,
         completion: Mapping[str, Any] | None,
         previous: PreviousRecording,
+        generation: int | None,
     ) -> None:
         self.lines = lines
         self._previous = previous
@@ -117,7 +120,7 @@ class _Recording:
         self._subject = subject
         self._completion = completion
         self._scope = Scope(subject)
-        self._progress = Progress(subject["namespace"], subject["name"], subject["uid"])
+        self._progress = Progress(subject["namespace"], subject["name"], subject["uid"], generation)
         self._news = asyncio.Event()
 
     async def run(self, deadline_at: datetime) -> Outcome:

@@ -21,7 +21,7 @@ OLDER_GENERATIONS: Final = (50, 50)
 class ServeEndpointWait(Wait):
     """Records one RayService until its endpoint is ready (and has answered), it has failed, or the time limit.
 
-    :param rayservice: as `ApplyRayService` returns it.
+    :param rayservice: as `ApplyRayService` returns it: of its `generation` the endpoint must be, if it is there.
     :param timeout_s: counted in the cluster's clock from the moment the manifest was applied, also after a restart.
     :param completion: {path, body, expect_model} or None.
     :param trial: the trial's description for the trace's header; None outside an experiment.
@@ -69,6 +69,7 @@ class ServeEndpointWait(Wait):
                 deadline_at=started_at + timedelta(seconds=self.timeout_s),
                 completion=self.completion,
                 header=self._header(cluster),
+                generation=self.rayservice.get("generation"),
                 marks=self._marks(),
                 stored=await kept.stored(),
             )

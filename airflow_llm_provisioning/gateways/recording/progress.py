@@ -14,9 +14,10 @@ class Progress:
     `status`: the current state of the deployment in words.
     """
 
-    def __init__(self, namespace: str, name: str, uid: str) -> None:
+    def __init__(self, namespace: str, name: str, uid: str, generation: int | None = None) -> None:
         self._subject = name, namespace
         self._uid = uid
+        self._generation = generation
         self._judge = self._fresh()
         self._status = "without a status of the operator"
         self.ready_at: datetime | None = None
@@ -29,7 +30,8 @@ class Progress:
     @property
     def status(self) -> str:
         """The current state of the deployment, with the newest refusals of capacity."""
-        return "; ".join([self._status, *self._judge.notes[-2:]])
+        waiting = [self._judge.waiting_for] if self._judge.waiting_for else []
+        return "; ".join([self._status, *waiting, *self._judge.notes[-2:]])
 
     def take(self, line: Line, received_at: datetime) -> None:
         """Process one recorded line."""
@@ -50,7 +52,7 @@ class Progress:
             self._judge = self._fresh()
 
     def _fresh(self) -> Readiness:
-        return Readiness(*self._subject, uid=self._uid)
+        return Readiness(*self._subject, uid=self._uid, generation=self._generation)
 
 
 def _status(obj: Any) -> str | None:
