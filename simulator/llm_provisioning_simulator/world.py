@@ -69,6 +69,8 @@ class NodePool:
     image_type: str = ""
     service_account: str = ""
     """GKE: the account its nodes run as; empty or `default` is the project's own, which may do everything."""
+    auto_provisioned: bool = False
+    """GKE: made by node auto-provisioning; it has no streaming setting of its own."""
 
 
 @dataclass(slots=True)

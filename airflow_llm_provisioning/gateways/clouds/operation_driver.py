@@ -28,7 +28,6 @@ from airflow_llm_provisioning.gateways.clouds.verbs import (
     raise_problems,
 )
 
-_ERRORS: Final = (ProvisioningError, LookupError, TypeError, ValueError)
 _CHECKING: Final = Step("checking", lambda _: done(), limit_s=900.0)
 
 
@@ -72,7 +71,7 @@ class OperationDriver:
             return self._advance(verb, operation)
         try:
             return self._checked(verb, operation)
-        except _ERRORS as error:
+        except Exception as error:  # noqa: BLE001  # any error of an SDK: what was begun must be cleaned up
             return self._stopped(verb, _CHECKING, operation, error)
 
     def _verb(self, name: str) -> Verb:
@@ -105,7 +104,7 @@ class OperationDriver:
         try:
             with self.translate():
                 found = step.look(operation)
-        except _ERRORS as error:
+        except Exception as error:  # noqa: BLE001  # as above
             return self._stopped(verb, step, operation, error), False
         operation = _answered(operation).at(found.words or step.name, **found.progress)
         if found.to == AGAIN:
@@ -207,6 +206,8 @@ class OperationDriver:
             left, operation = [f"unknown, because {trouble}"], self._waiting(operation, trouble).at("cleaning up")
         except ProvisioningError as error:
             left = [f"unknown, because {error}"]
+        except Exception as error:  # noqa: BLE001  # as above: the failure itself must still be told
+            left = [f"unknown, because {self.title} answered in a way that was not understood ({error!r})"]
         if not left:
             return operation.failed(failure)
         if self._seconds_since(operation.progress["failed_at"]) <= self.clean_up_limit_s:

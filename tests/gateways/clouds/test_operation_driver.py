@@ -288,3 +288,26 @@ def test_what_cannot_be_deleted_is_named() -> None:
         "Broken. What it had begun could not be deleted within 60 s (pool p; build b). It is ours by tag, and "
         "list_owned shows it: delete it by hand."
     )
+
+
+class SdkOddityError(Exception):
+    """What an SDK raises outside of every tree of errors, as protobuf's ParseError."""
+
+
+def test_an_error_of_any_class_is_a_sentence_and_is_cleaned_up() -> None:
+    """A look, the checks of a poll, and the clean-up itself: none lets an SDK's own exception out of a poll."""
+    clock, verb = Clock(), Scripted({"one": [SdkOddityError("no value")]})
+    driving, operation = begun(verb, clock)
+    ended = driving.poll(operation)
+    assert (ended.state, verb.calls[-1]) == ("failed", "clean_up")
+    assert "Toy answered in a way that was not understood (SdkOddityError('no value'))" in str(ended.error)
+    checking = Scripted({"begin": [TransientError("busy"), SdkOddityError("no value")], "one": [done()]})
+    driving, operation = begun(checking, clock)
+    assert "not understood" in str(driving.poll(operation).error)
+    stuck = Scripted({"one": [CloudError("broken.")]}, left=[SdkOddityError("no value")])
+    driving, operation = begun(stuck, clock)
+    operation = driving.poll(operation)
+    clock.move(901)
+    error = str(driving.poll(operation).error)
+    assert error.startswith("broken.")
+    assert "unknown, because Toy answered in a way that was not understood" in error

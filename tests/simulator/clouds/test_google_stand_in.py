@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -14,7 +15,7 @@ from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.clouds.gke import GkeStandIn
 from llm_provisioning_simulator.clouds.gke.discovery import ENUM_NUMBERS, service
 from llm_provisioning_simulator.images import seed_public_images
-from llm_provisioning_simulator.world import CloudCluster, World
+from llm_provisioning_simulator.world import CloudCluster, NodePool, World
 
 pytestmark = pytest.mark.gke
 
@@ -159,6 +160,56 @@ async def test_second_operation_on_a_busy_cluster_is_refused(google: Google) -> 
     update = {"update": {"desiredGcfsConfig": {"enabled": True}}}
     await google.call("container", "PUT", f"{PARENT}/clusters/main", update)
     assert "incompatible operation" in await google.said("container", "PUT", f"{PARENT}/clusters/main", update)
+
+
+async def test_cluster_that_makes_a_pool_is_busy_in_googles_second_wording(google: Google) -> None:
+    """Google says what it is doing while it makes or deletes a pool (terraform-provider-google issue 10366)."""
+    await google.call("container", "POST", POOLS, {"nodePool": POOL})
+    said = await google.said("container", "POST", POOLS, {"nodePool": {**POOL, "name": "second"}})
+    assert said.startswith("400 FAILED_PRECONDITION Operation operation-")
+    assert said.endswith(
+        " is currently creating a node pool for cluster main. Please wait and try again once it is done."
+    )
+
+
+async def test_links_and_absent_pools_are_worded_as_google_words_them(google: Google) -> None:
+    """Regional links name the project, zonal ones its number; an absent pool is quoted (cloud-custodian recordings)."""
+    google.world.clusters["zonal"] = CloudCluster("zonal", "gke", "us-east1-b", "1.33.5", "native")
+    update = {"update": {"desiredGcfsConfig": {"enabled": True}}}
+    _, regional = await google.call("container", "PUT", f"{PARENT}/clusters/main", update)
+    _, zonal = await google.call("container", "PUT", "/v1/projects/p/locations/us-east1-b/clusters/zonal", update)
+    base = "https://container.googleapis.com/v1/projects"
+    assert regional["targetLink"] == f"{base}/p/locations/us-central1/clusters/main"
+    assert regional["selfLink"] == f"{base}/p/locations/us-central1/operations/{regional['name']}"
+    assert zonal["targetLink"] == f"{base}/123456789012/zones/us-east1-b/clusters/zonal"
+    assert zonal["selfLink"] == f"{base}/123456789012/zones/us-east1-b/operations/{zonal['name']}"
+    said = await google.said("container", "GET", f"{POOLS}/gone")
+    assert said == f'404 NOT_FOUND nodePool "{POOLS[4:]}/gone" not found'
+    said = await google.said("container", "GET", "/v1/projects/p/locations/us-east1-b/clusters/gone")
+    assert said == "404 NOT_FOUND Not found: projects/p/zones/us-east1-b/clusters/gone."
+
+
+async def test_service_usage_answers_with_metadata_that_protobuf_cannot_decode(google: Google) -> None:
+    """An Any without a value, and no `done` while it runs, as Google really answered (cloud-custodian, 2020)."""
+    path = "/v1/projects/p/services/containerfilesystem.googleapis.com:enable"
+    _, begun = await google.call("serviceusage", "POST", path, {})
+    assert begun == {"name": begun["name"], "metadata": {"@type": "type.googleapis.com/google.protobuf.Any"}}
+
+
+async def test_pools_that_google_makes_have_no_streaming_setting(google: Google) -> None:
+    """Those of Autopilot and of auto-provisioning follow the cluster's default; a pool of the user's says its own."""
+    pools = google.world.clusters["main"].pools
+    pools["own"] = NodePool("own", "m", 0, 1, {}, (), {})
+    pools["nap-1"] = replace(pools["own"], name="nap-1", auto_provisioned=True)
+    _, cluster = await google.call("container", "GET", f"{PARENT}/clusters/main")
+    assert {pool["name"]: pool["config"].get("gcfsConfig") for pool in cluster["nodePools"]} == {
+        "own": {"enabled": False},
+        "nap-1": None,
+    }
+    google.stand_in.clusters.extras["main"] = {"autopilot": {"enabled": True}}
+    _, cluster = await google.call("container", "GET", f"{PARENT}/clusters/main")
+    assert cluster["nodePoolDefaults"]["nodeConfigDefaults"]["gcfsConfig"] == {"enabled": True}
+    assert not any("gcfsConfig" in pool["config"] for pool in cluster["nodePools"])
 
 
 async def test_operation_has_no_effect_before_its_time(google: Google) -> None:

@@ -69,10 +69,25 @@ class GoogleClients:
         options = {"api_endpoint": endpoint} if endpoint else None
         return client(credentials=self.credentials, transport="rest", client_options=options)
 
+    def long_running(self, service: str, name: str) -> dict[str, Any]:
+        """Return a google.longrunning.Operation of `service` as plain JSON.
+
+        Not by the client: it fails on the whole operation where it cannot decode the message in `metadata` or
+        `response`, which are never read here.
+        """
+        return self._json(self.session.get(f"{self._base(service)}/v1/{name}", timeout=20.0))
+
+    def services_call(self, path: str) -> dict[str, Any]:
+        """POST to Service Usage where the client cannot decode the answer (see `long_running`)."""
+        return self._json(self.session.post(f"{self._base('serviceusage')}/v1/{path}", json={}, timeout=20.0))
+
+    def _base(self, service: str) -> str:
+        return self._endpoints.get(service, f"https://{service}.googleapis.com")
+
     def registry_call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Call Artifact Registry where google-cloud-artifact-registry 1.23 has no method yet (prewarming)."""
-        base = self._endpoints.get("artifactregistry", "https://artifactregistry.googleapis.com")
-        return self._json(self.session.request(method, f"{base}/v1/{path}", json=body, timeout=20.0))
+        url = f"{self._base('artifactregistry')}/v1/{path}"
+        return self._json(self.session.request(method, url, json=body, timeout=20.0))
 
     def manifest(self, host: str, name: str, reference: str) -> dict[str, Any]:
         """Return an image's manifest by the registry protocol (OCI distribution: GET /v2/<name>/manifests/<ref>)."""

@@ -1,10 +1,11 @@
 """A GKE cluster as this package needs to see it, and how to reach its API server."""
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
-from typing import Any
+from typing import Any, Final
 
 from google.api_core import exceptions as google
 from google.auth.transport.requests import Request
@@ -15,10 +16,18 @@ from airflow_llm_provisioning.gateways.clouds.gke.clients import READ
 from airflow_llm_provisioning.gateways.clouds.gke.errors import google_errors
 from airflow_llm_provisioning.gateways.clouds.gke.steps import Project
 
+# How Google says that a pool lacked machines when it grew (k8s-config-connector issue 321, terraform-provider-google
+# pull 10121: GCE_QUOTA_EXCEEDED, GCE_STOCKOUT, "does not have enough resources available").
+CAPACITY: Final = re.compile(r"quota|stockout|resource_pool_exhausted|enough resources", re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True)
 class PoolView:
-    """A node pool. `labels`: the resource labels, where ours are; `trouble`: what Google says of a pool in error."""
+    """A node pool. `streaming`: its own setting, or the cluster's default where it has none.
+
+    `labels`: the resource labels, where ours are; `trouble`: what Google says of a pool in error, also of an error that
+    has passed; `lacked_capacity`: every such sentence is about quota or machines that were not there.
+    """
 
     name: str
     status: str
@@ -27,6 +36,7 @@ class PoolView:
     service_account: str
     labels: Mapping[str, str]
     trouble: str
+    lacked_capacity: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,28 +71,39 @@ def view(found: Any) -> ClusterView:
     defaults = auto.autoprovisioning_node_pool_defaults
     provisions = bool(auto.enable_node_autoprovisioning)
     autopilot = bool(found.autopilot.enabled)
+    node_defaults = found.node_pool_defaults.node_config_defaults
+    # An Autopilot cluster streams by itself since 1.25.5 (image-streaming page); its default says so (cloud-custodian,
+    # recorded 2023-06-20).
+    streaming = bool(node_defaults.gcfs_config.enabled) if "gcfs_config" in node_defaults else autopilot
     return ClusterView(
         name=found.name,
         status=found.status.name,
         version=found.current_master_version,
         autopilot=autopilot,
-        streaming=autopilot or bool(found.node_pool_defaults.node_config_defaults.gcfs_config.enabled),
-        pools={pool.name: pool_view(pool) for pool in found.node_pools},
+        streaming=streaming,
+        pools={pool.name: pool_view(pool, inherited=streaming) for pool in found.node_pools},
         auto_image_type=(defaults.image_type or "COS_CONTAINERD") if provisions else None,
         auto_service_account=(defaults.service_account or "default") if provisions else None,
     )
 
 
-def pool_view(pool: Any) -> PoolView:
-    """Return what a container v1 NodePool says."""
+def pool_view(pool: Any, *, inherited: bool = False) -> PoolView:
+    """Return what a container v1 NodePool says.
+
+    `inherited`: the cluster's default for image streaming. The pools of Autopilot and of node auto-provisioning have no
+    gcfsConfig and follow it.
+    """
+    told = [(found.code.name, found.message) for found in pool.conditions if found.message]
+    told = told or ([("", pool.status_message)] if pool.status_message else [])
     return PoolView(
         name=pool.name,
         status=pool.status.name,
-        streaming=bool(pool.config.gcfs_config.enabled),
+        streaming=bool(pool.config.gcfs_config.enabled) if "gcfs_config" in pool.config else inherited,
         image_type=pool.config.image_type,
         service_account=pool.config.service_account,
         labels=dict(pool.config.resource_labels),
-        trouble="; ".join(c.message for c in pool.conditions if c.message) or pool.status_message,
+        trouble="; ".join(message.rstrip(".") for _, message in told),
+        lacked_capacity=bool(told) and all(CAPACITY.search(" ".join(words)) for words in told),
     )
 
 

@@ -1,5 +1,6 @@
 """Google's refusals in our words: what was attempted, what Google said, what to do; and which pass by waiting."""
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,8 @@ from typing import Any, Final
 import requests
 from google.api_core import exceptions as google
 from google.auth import exceptions as auth
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
 
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.verbs import TransientError
@@ -21,21 +24,56 @@ TRANSIENT: Final = (
     google.RetryError,
     requests.exceptions.ConnectionError,
     requests.exceptions.Timeout,
+    requests.exceptions.ChunkedEncodingError,
     auth.TransportError,
 )
+# What the clients raise on a body that they cannot decode, although Google answered 2xx: refusals are read before.
+# Service Usage really answers so: {"metadata": {"@type": "type.googleapis.com/google.protobuf.Any"}}, without a value
+# (cloud-custodian, recorded 2020-12-02).
+_UNREADABLE: Final = (
+    json_format.Error,
+    DecodeError,
+    json.JSONDecodeError,
+    UnicodeDecodeError,
+    requests.exceptions.InvalidJSONError,
+    requests.exceptions.ContentDecodingError,
+)
+# A cluster changes one thing at a time; what comes meanwhile is refused with 400 FAILED_PRECONDITION, in these words:
+# "Cluster is running incompatible operation X." and "Operation X is currently creating a node pool for cluster Y.
+# Please wait and try again once it is done." (terraform-provider-google issue 10366, prometheus/test-infra pull 84).
+_BUSY: Final = re.compile(
+    r"incompatible operation|\bis currently \w+ing\b|wait and try again|try again once (it|the operation) is done",
+    re.IGNORECASE,
+)
+_BUSY_REASON: Final = "CLUSTER_ALREADY_HAS_OPERATION"
 _REQUEST: Final = re.compile(r"^[A-Z]+ https?://\S+?: ")
+
+
+class UnreadableAnswerError(CloudError):
+    """Google accepted a call, and the client cannot decode its answer: what was asked for may have been begun."""
 
 
 @contextmanager
 def google_errors(attempt: str) -> Iterator[None]:
-    """Turn what Google's clients raise into one sentence. `attempt`: a verb and its object, `read cluster "x"`."""
+    """Turn what Google's clients raise into one sentence. `attempt`: a verb and its object, `read cluster "x"`.
+
+    A TransientError passes by waiting: no answer, or another operation runs on the same cluster. An
+    UnreadableAnswerError means that Google accepted the call.
+    """
     try:
         yield
+    except _UNREADABLE as error:
+        raise UnreadableAnswerError(
+            f"Google answered when asked to {attempt}, but the answer cannot be decoded ({_first_line(error)}). "
+            "See whether a newer version of Google's client libraries is published."
+        ) from error
     except TRANSIENT as error:
         said = f"{_status(error)}: {_message(error)}"
         raise TransientError(f"Google did not answer when asked to {attempt} ({said}).") from error
     except google.GoogleAPICallError as error:
         status, said = _status(error), _message(error)
+        if is_busy(error):
+            raise TransientError(f"Google cannot {attempt} yet: {status}: {said}") from error
         raise CloudError(
             f"Google refused to {attempt}: {status}: {said} {advice(status, said, error.reason)}"
         ) from error
@@ -44,6 +82,13 @@ def google_errors(attempt: str) -> Iterator[None]:
             f"Could not {attempt}: the connection's credentials were not accepted ({_message(error)}). "
             "Check key or impersonation in the Airflow connection."
         ) from error
+
+
+def is_busy(error: google.GoogleAPICallError) -> bool:
+    """Return whether a refusal means that another operation runs on the same cluster, and that waiting helps."""
+    if not isinstance(error, (google.BadRequest, google.Conflict)):
+        return False
+    return error.reason == _BUSY_REASON or _BUSY.search(str(error.message or error)) is not None
 
 
 def advice(status: str, said: str, reason: str | None = None) -> str:
@@ -70,6 +115,10 @@ def _status(error: Exception) -> str:
         except (ValueError, KeyError, TypeError):
             return str(error.code)
     return type(error).__name__
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _message(error: Exception) -> str:

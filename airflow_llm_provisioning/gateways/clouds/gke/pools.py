@@ -5,6 +5,7 @@ A pool that exists is reused only when it is ours and of the same content; anoth
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from google.api_core import exceptions as google
@@ -14,7 +15,7 @@ from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.gke.clients import READ, WRITE
 from airflow_llm_provisioning.gateways.clouds.gke.clusters import PoolView, pool_view, read_cluster
-from airflow_llm_provisioning.gateways.clouds.gke.errors import google_errors
+from airflow_llm_provisioning.gateways.clouds.gke.errors import UnreadableAnswerError, google_errors
 from airflow_llm_provisioning.gateways.clouds.gke.services import api_problems
 from airflow_llm_provisioning.gateways.clouds.gke.steps import Change, Project, State, step_of
 from airflow_llm_provisioning.gateways.clouds.gke.tags import GOOGLE_TAGS
@@ -61,7 +62,7 @@ class NodePoolSetUp(Verb):
         raise_problems(f"Node pool {pool.get('name')!r} of cluster {cluster.name}", problems)
         if existing is None:
             self._intend(operation)
-        return done(found=existing is not None)
+        return done(found=existing is not None, trouble_before=existing.trouble if existing is not None else "")
 
     def steps(self, operation: Operation) -> Sequence[Step]:
         """Create the pool, wait for it."""
@@ -81,11 +82,14 @@ class NodePoolSetUp(Verb):
         return done()
 
     def outcome(self, operation: Operation, seconds: float) -> Outcome:
-        """Return the pool's name; without nodes it costs nothing."""
+        """Return the pool's name, and what Google said of a reused pool's errors; without nodes it costs nothing."""
         pool = operation.request["pool"]
         empty = not pool.get("min_nodes")
         basis = "a pool without nodes costs nothing" if empty else "its nodes run on; their price is not here"
-        return Outcome({"pool": pool["name"]}, bool(operation.progress["found"]), 0.0 if empty else None, basis)
+        made = {"pool": pool["name"]}
+        if operation.progress.get("trouble_before"):
+            made["trouble"] = str(operation.progress["trouble_before"])
+        return Outcome(made, bool(operation.progress["found"]), 0.0 if empty else None, basis)
 
     def clean_up(self, operation: Operation) -> Sequence[str]:
         """Delete the pool that a failed create left; wait until it is gone."""
@@ -101,14 +105,10 @@ class NodePoolSetUp(Verb):
 
     def _delete(self, operation: Operation) -> None:
         path = self._path(operation)
-        with google_errors(f"delete node pool {path.rpartition('/')[2]}"):
-            try:
-                self._project.clients.container.delete_node_pool(request={"name": path}, **WRITE)
-            except google.NotFound:
-                return
-            except google.BadRequest as error:
-                if "incompatible operation" not in str(error):
-                    raise
+        attempt = f"delete node pool {path.rpartition('/')[2]}"
+        # An answer that cannot be decoded is one: the next look sees whether the pool goes.
+        with suppress(UnreadableAnswerError), google_errors(attempt), suppress(google.NotFound):
+            self._project.clients.container.delete_node_pool(request={"name": path}, **WRITE)
 
     def _path(self, operation: Operation) -> str:
         request = operation.request
@@ -134,7 +134,12 @@ class NodePoolSetUp(Verb):
         if pool is None:
             return "absent"
         if pool.status in {"ERROR", "RUNNING_WITH_ERROR"}:
-            raise CloudError(f"Node pool {pool.name} is in {pool.status}: {pool.trouble or 'Google gives no reason'}.")
+            if operation.progress["found"] and _usable(pool):
+                return "done"
+            raise CloudError(
+                f"Node pool {pool.name} is in {pool.status}: {pool.trouble or 'Google gives no reason'}. "
+                "If it stays so, delete the pool, and it is set up again."
+            )
         return "done" if pool.status in {"RUNNING", "RECONCILING"} else "pending"
 
     def _create(self, operation: Operation) -> Mapping[str, str]:
@@ -219,6 +224,16 @@ def pool_body(pool: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, A
     if pool.get("zones"):
         body["locations"] = list(pool["zones"])
     return body
+
+
+def _usable(pool: PoolView) -> bool:
+    """Return whether a pool that was found serves trials although it is marked as in error.
+
+    The mark of a refused scale-up stays for days after the quota was raised and nodes ran (k8s-config-connector issue
+    321): it is about an earlier attempt. A pool that runs with another error is partly usable, as Google says of
+    RUNNING_WITH_ERROR; a trial on it shows whether that is enough.
+    """
+    return pool.status == "RUNNING_WITH_ERROR" or pool.lacked_capacity
 
 
 def _taints(pool: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from airflow_llm_provisioning.exceptions import CloudError
-from airflow_llm_provisioning.gateways.clouds.gke.clients import READ, WRITE
+from airflow_llm_provisioning.gateways.clouds.gke.clients import READ
 from airflow_llm_provisioning.gateways.clouds.gke.errors import google_errors
 from airflow_llm_provisioning.gateways.clouds.gke.steps import Change, Project, State
 from airflow_llm_provisioning.gateways.clouds.verbs import TransientError
@@ -39,10 +39,11 @@ def streaming_api_state(project: Project) -> State:
 def streaming_api(project: Project) -> Change:
     """Return the change that turns the Container File System API on. It is never turned off again by us."""
 
-    def begin() -> Mapping[str, str]:
+    def begin() -> Mapping[str, str] | None:
         name = f"projects/{project.name}/services/{STREAMING_API}"
-        begun = project.clients.services.enable_service(request={"name": name}, **WRITE)
-        return {"kind": "services", "name": begun.operation.name}
+        # Where it is on already, Google answers with an operation that is done and may have no name.
+        begun = project.clients.services_call(f"{name}:enable").get("name")
+        return {"kind": "services", "name": str(begun)} if begun else None
 
     return Change(
         "api", f"enable API {STREAMING_API} in project {project.name}", lambda: streaming_api_state(project), begin

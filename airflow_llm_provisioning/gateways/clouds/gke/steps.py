@@ -16,7 +16,7 @@ from google.api_core import exceptions as google
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.gke.clients import READ, GoogleClients
-from airflow_llm_provisioning.gateways.clouds.gke.errors import advice, google_errors
+from airflow_llm_provisioning.gateways.clouds.gke.errors import UnreadableAnswerError, advice, google_errors, is_busy
 from airflow_llm_provisioning.gateways.clouds.verbs import Look, Step, done, not_yet
 from airflow_llm_provisioning.gateways.ledger import LedgerEntries
 
@@ -130,16 +130,24 @@ def _begin(project: Project, change: Change) -> Look:
     if change.target and change.state() != "absent":
         # An operation that ran at the first look had ended at the second: the next look settles it.
         return not_yet(change.words)
-    with google_errors(change.words):
-        try:
+    return _begun(change, now)
+
+
+def _begun(change: Change, now: str) -> Look:
+    begun: Mapping[str, str] | None = None
+    try:
+        with google_errors(change.words):
             begun = change.begin()
-        except google.Conflict:
+    except UnreadableAnswerError:
+        pass  # Google accepted the call; from here the object's state decides.
+    except CloudError as error:
+        refusal = error.__cause__
+        if isinstance(refusal, google.GoogleAPICallError) and is_busy(refusal):
+            return not_yet(f"{change.words}: waiting for another operation on the same cluster")
+        if isinstance(refusal, google.Conflict):
             # It came to be between looking and asking, or an earlier process's request is answered only now.
             return not_yet(change.words)
-        except google.BadRequest as error:
-            if "incompatible operation" not in str(error):
-                raise
-            return not_yet(f"{change.words}: waiting for another operation on the same cluster")
+        raise
     marks = {"operation": dict(begun) if begun else None, "begun_at": now}
     return not_yet(change.words, **{change.key: marks})
 
@@ -159,7 +167,7 @@ def _running_on(project: Project, target: str) -> dict[str, str] | None:
 
 
 def _ended(project: Project, begun: Mapping[str, str], change: Change) -> bool:
-    """Say whether an operation is over or unknown; raise CloudError when it ended with an error."""
+    """Say whether an operation is over, unknown or unreadable; raise CloudError when it ended with an error."""
     try:
         with google_errors(f"look at operation {begun['name']}"):
             try:
@@ -168,6 +176,8 @@ def _ended(project: Project, begun: Mapping[str, str], change: Change) -> bool:
                 return True
     except _StillRunningError:
         return False
+    except UnreadableAnswerError:
+        return True
     # The create of an earlier process was still under way and came first: what was wanted exists.
     if error is not None and error[0] != _ALREADY_EXISTS:
         status, message = error
@@ -191,31 +201,23 @@ def _look_container(project: Project, name: str) -> tuple[str, str] | None:
 
 
 def _look_registry(project: Project, name: str) -> tuple[str, str] | None:
-    return _look_long_running(project.clients.registry.get_operation(request={"name": name}, **READ))
+    return _look_long_running(project.clients.long_running("artifactregistry", name))
 
 
-def _look_prewarm(project: Project, name: str) -> tuple[str, str] | None:
-    # google-cloud-artifact-registry 1.23 does not know the message inside, and fails on the whole answer.
-    found = project.clients.registry_call("GET", name)
+def _look_services(project: Project, name: str) -> tuple[str, str] | None:
+    return _look_long_running(project.clients.long_running("serviceusage", name))
+
+
+def _look_long_running(found: Mapping[str, Any]) -> tuple[str, str] | None:
     if not found.get("done"):
         raise _StillRunningError
     error = found.get("error")
     return (str(error.get("code")), str(error.get("message"))) if error else None
 
 
-def _look_services(project: Project, name: str) -> tuple[str, str] | None:
-    return _look_long_running(project.clients.services.get_operation(request={"name": name}, **READ))
-
-
-def _look_long_running(found: Any) -> tuple[str, str] | None:
-    if not found.done:
-        raise _StillRunningError
-    return (str(found.error.code), found.error.message) if found.error.code else None
-
-
 _LOOKS: Final[Mapping[str, Callable[[Project, str], tuple[str, str] | None]]] = {
     "container": _look_container,
     "registry": _look_registry,
-    "prewarm": _look_prewarm,
+    "prewarm": _look_registry,
     "services": _look_services,
 }

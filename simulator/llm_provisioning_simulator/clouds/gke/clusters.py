@@ -9,6 +9,13 @@ from llm_provisioning_simulator.clouds.gke.http import Call, GoogleError, Handle
 from llm_provisioning_simulator.world import CloudCluster, NodePool, World
 
 _BASE: Final = "container.projects.locations."
+# Links of zonal clusters name the project by number (cloud-custodian, recorded 2020-09-08).
+PROJECT_NUMBER: Final = "123456789012"
+# What a cluster that makes a pool says it is doing, by the operation's type.
+_DOING: Final[Mapping[str, str]] = {
+    "CREATE_NODE_POOL": "creating a node pool for",
+    "DELETE_NODE_POOL": "deleting a node pool for",
+}
 # GKE's accelerator types: https://cloud.google.com/compute/docs/gpus
 ACCELERATORS: Final[Mapping[str, str]] = {
     "nvidia-l4": "L4",
@@ -20,7 +27,10 @@ ACCELERATORS: Final[Mapping[str, str]] = {
 
 
 class Clusters:
-    """GKE clusters of the world. `extras`: cluster -> fields laid over what is answered (autopilot, versions, ...)."""
+    """GKE clusters of the world. `extras`: cluster -> fields laid over what is answered (autopilot, versions, ...).
+
+    `pool_extras`: (cluster, pool) -> the same for a pool, as the conditions that stay on one after its error passed.
+    """
 
     def __init__(self, world: World, clock: SimClock, durations_s: Mapping[str, float]) -> None:
         self._world = world
@@ -28,6 +38,7 @@ class Clusters:
         self._durations_s = durations_s
         self._pools: dict[tuple[str, str], dict[str, Any]] = {}
         self.extras: dict[str, dict[str, Any]] = {}
+        self.pool_extras: dict[tuple[str, str], dict[str, Any]] = {}
         self.operations = Operations(clock, "operation-")
 
     def handlers(self) -> dict[str, Handler]:
@@ -50,7 +61,7 @@ class Clusters:
         name = call.path["clustersId"]
         cluster = self._world.clusters.get(name)
         if cluster is None or cluster.cloud != "gke" or cluster.region != call.path["locationsId"]:
-            raise GoogleError("NOT_FOUND", f"Not found: {self._parent(call)}/clusters/{name}.")
+            raise GoogleError("NOT_FOUND", f"Not found: {_linked(self._parent(call))}/clusters/{name}.")
         return cluster
 
     def _parent(self, call: Call) -> str:
@@ -62,9 +73,11 @@ class Clusters:
             "location": cluster.region,
             "status": "RUNNING",
             "currentMasterVersion": f"{cluster.kubernetes_version}-gke.1000000",
-            "selfLink": f"https://container.googleapis.com/v1/{self._parent(call)}/clusters/{cluster.name}",
+            "selfLink": _link(f"{self._parent(call)}/clusters/{cluster.name}"),
             "nodePools": [self._pool(cluster, pool) for pool in cluster.pools.values()],
-            "nodePoolDefaults": {"nodeConfigDefaults": {"gcfsConfig": {"enabled": cluster.streaming}}},
+            "nodePoolDefaults": {
+                "nodeConfigDefaults": {"gcfsConfig": {"enabled": cluster.streaming or self._autopilot(cluster)}}
+            },
         }
         if cluster.server is not None:
             body["endpoint"] = cluster.server
@@ -74,8 +87,10 @@ class Clusters:
 
     def _pool(self, cluster: CloudCluster, pool: NodePool) -> dict[str, Any]:
         made = self._pools.get((cluster.name, pool.name)) or _from_world(pool)
-        config = {**made["config"], "gcfsConfig": {"enabled": pool.streaming}}
-        body = {"status": "RUNNING", **made, "config": config}
+        config = {**made["config"]}
+        if self._says_streaming(cluster, pool):
+            config["gcfsConfig"] = {"enabled": pool.streaming}
+        body = {"status": "RUNNING", **made, "config": config, **self.pool_extras.get((cluster.name, pool.name), {})}
         target = f"/clusters/{cluster.name}/nodePools/{pool.name}"
         last = next((r for r in reversed(self.operations.known.values()) if r.target.endswith(target)), None)
         if last is not None and last.kind == "CREATE_NODE_POOL" and last.error is not None:
@@ -83,6 +98,15 @@ class Clusters:
         if last is not None and last.kind == "DELETE_NODE_POOL" and not last.done:
             return {**body, "status": "STOPPING"}
         return body
+
+    def _says_streaming(self, cluster: CloudCluster, pool: NodePool) -> bool:
+        """Return whether a pool has a gcfsConfig: those that Google makes have none and follow the cluster's default
+        (Autopilot: cloud-custodian, recorded 2023-06-20; auto-provisioned: assumed alike).
+        """
+        return not (pool.auto_provisioned or self._autopilot(cluster))
+
+    def _autopilot(self, cluster: CloudCluster) -> bool:
+        return bool(self.extras.get(cluster.name, {}).get("autopilot", {}).get("enabled"))
 
     async def _get(self, call: Call) -> dict[str, Any]:
         return self._body(self._cluster(call), call)
@@ -107,11 +131,7 @@ class Clusters:
         cluster = f"{self._parent(call)}/clusters/{call.path['clustersId']}"
         busy = self.operations.busy(cluster)
         if busy is not None:
-            raise GoogleError(
-                "FAILED_PRECONDITION",
-                f"Cluster is running incompatible operation {busy.name}.",
-                reason="CLUSTER_ALREADY_HAS_OPERATION",
-            )
+            raise _busy(busy, call.path["clustersId"])
         running = self.operations.begin(
             self._durations_s[what], effect, kind=kind, target=f"{self._parent(call)}{target}", fault=call.fault
         )
@@ -122,7 +142,8 @@ class Clusters:
             "name": running.name,
             "operationType": running.kind,
             "status": "DONE" if running.done else "RUNNING",
-            "targetLink": f"https://container.googleapis.com/v1/{running.target}",
+            "selfLink": _link(f"{running.target.partition('/clusters/')[0]}/operations/{running.name}"),
+            "targetLink": _link(running.target),
             "startTime": stamp(running.started_at),
         }
         if running.ended_at is not None:
@@ -142,7 +163,7 @@ class Clusters:
         pool = cluster.pools.get(call.path["nodePoolsId"])
         if pool is None:
             where = f"{self._parent(call)}/clusters/{cluster.name}/nodePools/{call.path['nodePoolsId']}"
-            raise GoogleError("NOT_FOUND", f"Not found: {where}.")
+            raise GoogleError("NOT_FOUND", f'nodePool "{where}" not found')
         return cluster, pool
 
     async def _get_pool(self, call: Call) -> dict[str, Any]:
@@ -194,6 +215,34 @@ class Clusters:
 
         target = f"/clusters/{cluster.name}/nodePools/{pool.name}"
         return self._begin(call, "delete_node_pool", "DELETE_NODE_POOL", target, effect)
+
+
+def _busy(running: Running, cluster: str) -> GoogleError:
+    """Return the refusal of a second change: Google has two wordings (hashicorp/terraform-provider-google 10366)."""
+    if running.kind in _DOING:
+        message = (
+            f"Operation {running.name} is currently {_DOING[running.kind]} cluster {cluster}. "
+            "Please wait and try again once it is done."
+        )
+        return GoogleError("FAILED_PRECONDITION", message)
+    message = f"Cluster is running incompatible operation {running.name}."
+    return GoogleError("FAILED_PRECONDITION", message, reason="CLUSTER_ALREADY_HAS_OPERATION")
+
+
+def _linked(path: str) -> str:
+    """Return projects/P/locations/L... as links of a cluster have it: zonal ones say `zones`."""
+    parts = path.split("/")
+    if len(parts[3].split("-")) > 2:
+        parts[2] = "zones"
+    return "/".join(parts)
+
+
+def _link(path: str) -> str:
+    """Return an object's link: a zonal one names the project by number, a regional one by name."""
+    linked = _linked(path)
+    if "/zones/" in linked:
+        linked = f"projects/{PROJECT_NUMBER}/{linked.partition('/')[2].partition('/')[2]}"
+    return f"https://container.googleapis.com/v1/{linked}"
 
 
 def _to_world(body: Mapping[str, Any], cluster: CloudCluster) -> NodePool:

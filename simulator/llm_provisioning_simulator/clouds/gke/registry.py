@@ -26,6 +26,7 @@ from llm_provisioning_simulator.world import Image, World, digest_of
 _BASE = "artifactregistry.projects.locations."
 # artifactregistry.v1, PrewarmArtifactRequest.retentionDays: what it is where the request does not say.
 PREWARM_DAYS = 3
+METADATA = "google.devtools.artifactregistry.v1.OperationMetadata"
 MEDIA_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 
 
@@ -99,13 +100,14 @@ class ArtifactRegistry:
     def _long_running(self, call: Call, name: str) -> dict[str, Any]:
         running = self.operations.get(name)
         path = call.path
-        return long_running(running, f"projects/{path['projectsId']}/locations/{path['locationsId']}/operations/{name}")
+        where = f"projects/{path['projectsId']}/locations/{path['locationsId']}"
+        return long_running(running, f"{where}/operations/{name}", METADATA)
 
     def _begin(self, call: Call, what: str, effect: Any) -> dict[str, Any]:
         running = self.operations.begin(
             self._durations_s[what], effect, kind=what, target=self._parent(call), fault=call.fault
         )
-        return long_running(running, f"{self._parent(call)}/operations/{running.name}")
+        return long_running(running, f"{self._parent(call)}/operations/{running.name}", METADATA)
 
     def _parent(self, call: Call) -> str:
         return f"projects/{call.path['projectsId']}/locations/{call.path['locationsId']}"

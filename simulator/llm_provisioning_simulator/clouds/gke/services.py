@@ -7,6 +7,8 @@ from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.clouds.gke.http import Call, GoogleError, Handler, Operations, long_running
 from llm_provisioning_simulator.world import World
 
+# An Any without a value, which protobuf's own JSON decoder refuses: Google's real answer.
+METADATA: Final = "google.protobuf.Any"
 STREAMING_API: Final = "containerfilesystem.googleapis.com"
 ENABLED_FROM_THE_START: Final = (
     "container.googleapis.com",
@@ -82,11 +84,11 @@ class ProjectServices:
         running = self.operations.begin(
             self._durations_s["enable_api"], effect, kind="ENABLE", target=service, fault=call.fault
         )
-        return long_running(running, f"operations/{running.name}")
+        return long_running(running, f"operations/{running.name}", METADATA)
 
     async def _operation(self, call: Call) -> dict[str, Any]:
         running = self.operations.get(call.path["operationsId"])
-        return long_running(running, f"operations/{running.name}")
+        return long_running(running, f"operations/{running.name}", METADATA)
 
     async def _policy(self, call: Call) -> dict[str, Any]:
         return self._world.gke_policy

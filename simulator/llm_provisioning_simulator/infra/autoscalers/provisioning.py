@@ -107,6 +107,7 @@ def _pool(
         gpu={size.gpu: size.gpus} if size.gpu else {},
         driver_installed=driver in {"latest", "default"},
         image_type="COS_CONTAINERD",
+        auto_provisioned=True,
     )
 
 
