@@ -16,7 +16,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALL = $(or $(PYTHON),$(error No python3 was found on PATH: install Python 3.11)) demo/install.py --venv $(VENV)
 
-.PHONY: help demo ui test docs chaos bench measurement constraints clean
+.PHONY: help demo ui test docs chaos bench measurement decisions constraints clean
 
 help:
 	@echo "make demo         the whole experiment in a real Airflow on simulated clouds, then its tables  (CLOUDS=$(CLOUDS) SPEED=$(SPEED) SEED=$(SEED))"
@@ -26,6 +26,7 @@ help:
 	@echo "make chaos        kill and cancel what there is to kill in a real Airflow; some eight minutes, logs in build/chaos"
 	@echo "make bench        import and parse times, the simulated Kubernetes API's speed"
 	@echo "make measurement  every figure that the measurement is trusted for (docs/measurement.md); some 15 minutes"
+	@echo "make decisions    how far intervals hold what they claim (docs/decisions.md); a minute"
 	@echo "make constraints  resolve constraints.txt anew"
 	@echo "make clean        remove build/ and the caches; the environment $(VENV) stays"
 
@@ -67,6 +68,10 @@ bench:
 measurement:
 	@$(INSTALL) --dev
 	@$(BIN)/python benchmarks/measurement.py --details build/measurement.json
+
+decisions:
+	@$(INSTALL) --dev
+	@$(BIN)/python benchmarks/decisions.py
 
 constraints:
 	@$(INSTALL) --dev

@@ -17,8 +17,9 @@ from airflow_llm_provisioning.core.arm import (
     confounders_between,
     image_digest,
 )
+from airflow_llm_provisioning.core.blocks import paired
 from airflow_llm_provisioning.core.result import TrialResult
-from airflow_llm_provisioning.core.statistics import median_of, reduction
+from airflow_llm_provisioning.core.statistics import median_of, reduction_in_blocks
 
 ANOTHER_IMAGE: Final = "another image"
 
@@ -51,8 +52,9 @@ class ComparisonRow:
 
     `n`: comparable trials; `trials`: all that were planned and have a row; `excluded`: why the others do not count, ""
     where all do. `bound_s`: the median half width of the totals' own bounds. Times are medians over the comparable
-    trials. `confounders`: observed facts that differ between the arm and its baseline; `mixed`: those that have more
-    than one value inside the arm.
+    trials. `interval_basis`: which trials were paired for the reduction and its interval (`core.blocks`).
+    `confounders`: observed facts that differ between the arm and its baseline; `mixed`: those that have more than one
+    value inside the arm.
     """
 
     arm: Arm
@@ -67,6 +69,7 @@ class ComparisonRow:
     reduction_low_pct: float | None = None
     reduction_high_pct: float | None = None
     confidence: float | None = None
+    interval_basis: str = ""
     start: str = ""
     applied: str = ""
     excluded: str = ""
@@ -77,7 +80,7 @@ class ComparisonRow:
         """Return it flat, for XCom and the store."""
         numbers = ("n", "trials", "median_s", "min_s", "max_s", "bound_s", "completion_s")
         saved = ("reduction_pct", "reduction_low_pct", "reduction_high_pct", "confidence")
-        words = ("start", "applied", "excluded")
+        words = ("interval_basis", "start", "applied", "excluded")
         return {
             **naming_columns(self.arm),
             **{name: getattr(self, name) for name in (*numbers, *saved, *words)},
@@ -163,7 +166,8 @@ def _arm(members: Sequence[TrialResult], names: Collection[str]) -> ArmTrials:
 def _row(found: ArmTrials, baseline: ArmTrials | None) -> ComparisonRow:
     other = baseline if baseline is not None and not found.arm.is_baseline else None
     totals = found.totals
-    saved = reduction(other.totals, totals) if other else None
+    pairing = paired(other.pooled if other else (), found.pooled)
+    saved = reduction_in_blocks(pairing.blocks, claim=pairing.claim)
     widths = [
         (trial.total_high_s - trial.total_low_s) / 2
         for trial in found.pooled
@@ -182,6 +186,7 @@ def _row(found: ArmTrials, baseline: ArmTrials | None) -> ComparisonRow:
         reduction_low_pct=saved.low_pct if saved else None,
         reduction_high_pct=saved.high_pct if saved else None,
         confidence=saved.confidence if saved else None,
+        interval_basis=pairing.basis,
         start=_counts(trial.start for trial in found.trials),
         applied=_counts(trial.applied for trial in found.trials),
         excluded=_counts(found.set_aside.values()),
