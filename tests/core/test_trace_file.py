@@ -10,8 +10,8 @@ from trace_builders import AT, small_chunks, small_trace
 
 from airflow_llm_provisioning.core.replay import replay
 from airflow_llm_provisioning.core.result import Computed
+from airflow_llm_provisioning.core.secrets.shapes import SHAPES
 from airflow_llm_provisioning.core.trace import encode_chunk, encode_line, line
-from airflow_llm_provisioning.core.trace.secret_shapes import SHAPES
 from airflow_llm_provisioning.core.trace.secrets import find_secrets, without_secrets
 from airflow_llm_provisioning.core.trace_file import exported, read_trace_file, refusal
 from airflow_llm_provisioning.exceptions import TraceError
@@ -25,6 +25,12 @@ SECRETS = {
     "a GitHub token": "ghp" + "_" + "b" * 36,
     "a Google access token": "ya29" + "." + "c" * 40,
     "a Google API key": "AIza" + "d" * 35,
+    "a GitLab token": "glpat" + "-" + "g" * 20,
+    "a Slack token": "xoxb" + "-" + "1" * 12,
+    "a model service's key": "sk" + "-" + "h" * 40,
+    "a registry token": "npm" + "_" + "i" * 36,
+    "a service token": "hvs" + "." + "j" * 24,
+    "a user on a command line": "curl -u jane" + ":" + "secret https://x.example",
     "a shared access signature": "https://x.example/c?sv=1&" + "sig=" + "e" * 40,
     "a signed URL": "https://s3.example/x?" + "X-Amz-Signature=" + "0" * 40,
     "a bearer token": "Authorization: " + "Bearer " + "f" * 20,

@@ -1,9 +1,8 @@
 """Decides which parts of an object are stored in a trace: no secret, no large data without use, no duplicate.
 
-Pure; the recorder calls it before it stores anything. Dropped data are lost, so the rules are few and simple. Values of
-environment variables are dropped and their names kept; a short list of switches that are no secrets and decide verdicts
-is kept. The data of Secrets and ConfigMaps are dropped. kubectl's last-applied copy is dropped, because it repeats the
-environment. managedFields keep manager, operation and time.
+Pure; the recorder calls it before it stores anything. Dropped data are lost, so the rules are few and simple. Secrets
+are replaced by the one redactor (`core.secrets`). The data of Secrets and ConfigMaps are dropped, and so are the copies
+of an object in its own annotations. managedFields keep manager, operation and time.
 """
 
 from collections.abc import Mapping
@@ -12,20 +11,11 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, mapping, objects
 from airflow_llm_provisioning.core.instants import Stamp, parse_stamp
+from airflow_llm_provisioning.core.secrets import KEPT_ENV, REDACTED, Redactor
+from airflow_llm_provisioning.exceptions import ManifestError
 
-# huggingface_hub constants.py (0.2x to 2.x) reads these variables; the verdicts on the download treatment need their
-# values.
-KEPT_ENV: Final = frozenset(
-    {
-        "HF_HUB_ENABLE_HF_TRANSFER",
-        "HF_XET_HIGH_PERFORMANCE",
-        "HF_HUB_DISABLE_XET",
-        "HF_HUB_DISABLE_PROGRESS_BARS",
-    }
-)
-REDACTED: Final = "<redacted>"
+__all__ = ["KEPT_ENV", "REDACTED", "Deduplicator", "newest_managed_stamp", "redact"]
 
-_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 _SECRET_RESOURCES: Final = frozenset({"secrets", "configmaps"})
 _SECRET_FIELDS: Final = frozenset({"data", "stringData", "binaryData"})
 _MANAGED_KEPT: Final = ("manager", "operation", "subresource", "time")
@@ -37,69 +27,54 @@ _SERIALISED_ENV: Final = frozenset({"serialized_runtime_env", "serializedRuntime
 def redact(resource: str, obj: Any) -> Any:
     """Return a copy of `obj` without the parts that are not stored; `obj` itself is not changed.
 
-    Log texts (`pod-log`, `ray-log-file`) are strings and pass unchanged: the recorder decides which files are read.
+    `obj` of a log (`pod-log`, `ray-log-file`) is a text.
     """
     if resource in _SECRET_RESOURCES and isinstance(obj, Mapping):
         obj = {key: value for key, value in obj.items() if key not in _SECRET_FIELDS}
-    return _walk(obj, "")
+    return _TRACE.value(obj)
 
 
-def _walk(value: Any, key: str) -> Any:
-    # Data from the wire are str, dict and list, and hundreds of objects a second pass here. A check with an abstract
-    # class costs ten times as much.
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (dict, Mapping)):
-        if key == "env_vars":
-            return {name: _env_value(name, item) for name, item in value.items()}
-        return {name: _field(name, item) for name, item in value.items() if _kept(name)}
-    if isinstance(value, (list, tuple)):
-        if key in ("env", "envs"):
-            return [_env_entry(item) for item in value]
-        return [_walk(item, "") for item in value]
-    return value
+class _TraceRedactor(Redactor):
+    """The redactor with what only recorded objects have."""
+
+    def field(self, name: str, value: Any, depth: int) -> Any:
+        """Return the value of a key as it is stored."""
+        if name == "managedFields" and isinstance(value, (list, tuple)):
+            return [{key: item[key] for key in _MANAGED_KEPT if key in item} for item in map(mapping, value)]
+        if name in _SERIALISED_ENV and isinstance(value, str) and value not in ("", "{}"):
+            return REDACTED
+        if name == "serveConfigV2" and isinstance(value, str):
+            return _serve_config(value)
+        return self.value(value, name, depth)
+
+    def _mapping(self, value: Mapping[str, Any], key: str, depth: int) -> Any:
+        dropped = [name for name in value if name in _BULK or (type(name) is str and "last-applied" in name)]
+        if dropped:
+            value = {name: item for name, item in value.items() if name not in dropped}
+        return super()._mapping(value, key, depth)
 
 
-def _kept(name: str) -> bool:
-    return name not in _BULK and name != _LAST_APPLIED
-
-
-def _field(name: str, value: Any) -> Any:
-    if name == "managedFields" and isinstance(value, (list, tuple)):
-        return [{key: item[key] for key in _MANAGED_KEPT if key in item} for item in map(mapping, value)]
-    if name in _SERIALISED_ENV and isinstance(value, str) and value not in ("", "{}"):
-        return REDACTED
-    if name == "serveConfigV2" and isinstance(value, str):
-        return _serve_config(value)
-    return _walk(value, name)
-
-
-def _env_entry(entry: Any) -> Any:
-    if not isinstance(entry, Mapping) or "value" not in entry:
-        return _walk(entry, "")
-    return {**entry, "value": _env_value(str(entry.get("name")), entry["value"])}
-
-
-def _env_value(name: str, value: Any) -> Any:
-    return value if name in KEPT_ENV or value in ("", None) else REDACTED
+_TRACE: Final = _TraceRedactor()
 
 
 @lru_cache(maxsize=256)
 def _serve_config(config: str) -> str:
-    """Return Serve's configuration without the values of its `env_vars`; text that is no YAML is replaced completely.
+    """Return Serve's configuration without secrets; text that is no YAML is replaced completely.
 
     Results are cached: every version of a RayService repeats the configuration, and parsing YAML is slow.
     """
-    import yaml  # imported late: reading traces does not need it
+    # Late: reading traces does not need it, and the package of manifests imports the redactor.
+    from airflow_llm_provisioning.core.manifests.serve_config import dumped, serve_config
 
     try:
-        parsed = yaml.safe_load(config)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        parsed = serve_config({"spec": {"serveConfigV2": config}})
+    except ManifestError:
         return REDACTED
-    if not isinstance(parsed, Mapping):
+    redacted = Redactor().value(parsed)
+    if not parsed or not isinstance(redacted, dict):
         return REDACTED
-    redacted = _walk(parsed, "")
-    return config if redacted == parsed else yaml.safe_dump(redacted, sort_keys=False)
+    # Comments are no values.
+    return Redactor().text(config) if redacted == parsed else dumped(redacted)
 
 
 class Deduplicator:

@@ -1,20 +1,17 @@
-"""Finds secrets in a trace before it is shared: values that redaction would drop, and texts that look like credentials.
+"""Finds secrets in a trace before it is shared: what the redactor would change, and where.
 
 `redaction` decides what is stored; this module checks it again when a trace is exported or imported. It reports the
 place of a finding and never its content. Credentials of an unlisted format, for example in a log, are not found: this
 lowers the risk and does not remove it.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
+from airflow_llm_provisioning.core.secrets import redacted_value, shapes_in
 from airflow_llm_provisioning.core.trace.format import Line
-from airflow_llm_provisioning.core.trace.redaction import REDACTED, redact
-from airflow_llm_provisioning.core.trace.secret_shapes import SHAPES
-
-_SHAPES: Final = tuple((shape.what, re.compile(shape.pattern, re.ASCII)) for shape in SHAPES)
+from airflow_llm_provisioning.core.trace.redaction import redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +28,7 @@ class Finding:
 
 
 def find_secrets(lines: Iterable[Line]) -> tuple[Finding, ...]:
-    """Return everything in a trace's lines that redaction would drop, or that looks like a credential."""
+    """Return everything in a trace's lines that the redactor would change."""
     return tuple(
         Finding(number, str(item.get("resource")), place, what)
         for number, item in enumerate(lines, start=1)
@@ -40,27 +37,26 @@ def find_secrets(lines: Iterable[Line]) -> tuple[Finding, ...]:
 
 
 def without_secrets(item: Line) -> dict[str, Any]:
-    """Return a line that can be shared: redacted, and with texts replaced that look like a credential."""
-    kept = {**item, "object": redact(str(item.get("resource")), item.get("object"))}
-    return {key: _masked(value) for key, value in kept.items()}
+    """Return a line that can be shared or stored."""
+    rest = {key: value for key, value in item.items() if key != "object"}
+    kept: dict[str, Any] = redacted_value(rest)
+    obj = {"object": redact(str(item.get("resource")), item["object"])} if "object" in item else {}
+    # In the order of the line: equal lines are equal bytes.
+    return {key: obj[key] if key == "object" else kept.get(key, value) for key, value in item.items()}
 
 
 def _of_line(item: Line) -> Iterator[tuple[str, str]]:
-    told = item.get("object")
-    kept = redact(str(item.get("resource")), told)
-    if kept != told:
-        yield from ((place, "a value that redaction drops") for place in _changed(told, kept, "object"))
-    for place, text in _texts(kept, "object"):
-        for what, shape in _SHAPES:
-            if shape.search(text):
-                yield place, what
+    kept = without_secrets(item)
+    for key, value in item.items():
+        if kept[key] != value:
+            yield from _changed(value, kept[key], str(key))
 
 
-def _changed(told: Any, kept: Any, place: str) -> Iterator[str]:
+def _changed(told: Any, kept: Any, place: str) -> Iterator[tuple[str, str]]:
     if isinstance(told, Mapping) and isinstance(kept, Mapping):
         for key, value in told.items():
             if key not in kept:
-                yield f"{place}.{key}"
+                yield f"{place}.{key}", "a value that redaction drops"
             elif kept[key] != value:
                 yield from _changed(value, kept[key], f"{place}.{key}")
     elif isinstance(told, (list, tuple)) and isinstance(kept, (list, tuple)) and len(told) == len(kept):
@@ -68,27 +64,5 @@ def _changed(told: Any, kept: Any, place: str) -> Iterator[str]:
             if before != after:
                 yield from _changed(before, after, f"{place}.{position}")
     else:
-        yield place
-
-
-def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield place, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _texts(item, f"{place}.{key}")
-    elif isinstance(value, (list, tuple)):
-        for position, item in enumerate(value):
-            yield from _texts(item, f"{place}.{position}")
-
-
-def _masked(value: Any) -> Any:
-    if isinstance(value, str):
-        for _, shape in _SHAPES:
-            value = shape.sub(REDACTED, value)
-        return value
-    if isinstance(value, Mapping):
-        return {key: _masked(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_masked(item) for item in value]
-    return value
+        shapes = shapes_in(told) if isinstance(told, str) else []
+        yield from ((place, what) for what in shapes or ["a value that redaction drops"])

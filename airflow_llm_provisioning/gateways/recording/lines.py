@@ -10,10 +10,10 @@ from types import MappingProxyType
 from typing import Any, Final
 from zlib import crc32
 
-from airflow_llm_provisioning.core.trace import Deduplicator, Line, encode_line, line, redact
+from airflow_llm_provisioning.core.trace import Deduplicator, Line, encode_line, line
+from airflow_llm_provisioning.core.trace.secrets import without_secrets
 from airflow_llm_provisioning.exceptions import StoreError
 from airflow_llm_provisioning.gateways.kubernetes.follow import ObservedVersion
-from airflow_llm_provisioning.gateways.recording.secrets import without_secrets
 
 FLUSH_S: Final = 3.0
 # How long, and at which interval, the last lines are offered to a store that refuses them.
@@ -60,15 +60,15 @@ class Lines:
             self._size += len(encode_line(item))
             self._seen.is_new(item["resource"], item.get("type"), item["object"])
         for item in opening:
-            self._put("", without_secrets(encode_line(item)))
+            self._put("", encode_line(without_secrets(item)))
         # Many recordings begin together; different intervals keep their chunks from reaching the store together.
         apart = crc32(b"".join(data for _, data in self._waiting)) / 2**32
         self._pause_s = FLUSH_S * (0.8 + 0.4 * apart)
 
     def add(self, item: Line) -> Line:
-        """Add a line and return it as it is stored: its object is redacted."""
-        kept = {**item, "object": redact(item["resource"], item["object"])}
-        data = without_secrets(encode_line(kept))
+        """Add a line and return it as it is stored: without secrets."""
+        kept = without_secrets(item)
+        data = encode_line(kept)
         if self._has_room(kept, len(data)):
             self._put(kept["received_at"], data)
         return kept

@@ -1,0 +1,90 @@
+"""The formats of credentials, as their issuers document them."""
+
+import re
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+
+class Shape(NamedTuple):
+    """One kind of credential.
+
+    `what`: its description. `landmarks`: a text without any of these substrings contains no such credential; this check
+    is faster than the pattern. `pattern`: ASCII only. It matches the credential, and never its replacement.
+    """
+
+    what: str
+    landmarks: tuple[str, ...]
+    pattern: str
+
+
+SHAPES: Final = (
+    # RFC 7468; inside JSON its lines end with a backslash and an n.
+    Shape(
+        "a private key",
+        ("PRIVATE KEY-----",),
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?",
+    ),
+    # RFC 7519: service account and cloud identity tokens.
+    Shape("a JSON web token", ("eyJ",), r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}"),
+    # IAM user guide, "Unique identifiers": long-term and temporary keys.
+    Shape("an AWS access key", ("AKIA", "ASIA"), r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
+    # huggingface.co/docs/hub/security-tokens
+    Shape("a Hugging Face token", ("hf_", "api_org_"), r"\b(?:hf|api_org)_[A-Za-z0-9]{16,}"),
+    # docs.github.com, "About authentication to GitHub"
+    Shape("a GitHub token", ("gh", "github_pat_"), r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{22,})"),
+    Shape("a Google access token", ("ya29.",), r"\bya29\.[\w-]{20,}"),
+    Shape("a Google API key", ("AIza", "GOCSPX-"), r"\b(?:AIza[\w-]{35}\b|GOCSPX-[\w-]{20,})"),
+    # docs.gitlab.com, "Token overview": prefixes.
+    Shape("a GitLab token", ("gl",), r"\bgl(?:pat|dt|rt|cbt|ptt|ft|imt|agent|oas|soat)-[\w.-]{20,}"),
+    # docs.slack.dev, "Tokens"
+    Shape("a Slack token", ("xox", "xapp-"), r"\b(?:xox[a-z]|xapp)-[\w-]{10,}"),
+    # Keys of model services: OpenAI, Anthropic, NVIDIA, Groq, Replicate, Perplexity, xAI, Stripe's older form.
+    Shape(
+        "a model service's key",
+        ("sk-", "nvapi-", "gsk_", "r8_", "pplx-", "xai-", "sk_", "rk_"),
+        r"\b(?:sk-(?:proj|ant|svcacct|or)-[\w-]{8,}|sk-[A-Za-z0-9]{20,}|sk-(?=[\w-]{0,64}[A-Z])[\w-]{16,}|"
+        r"nvapi-[\w-]{20,}|gsk_\w{20,}|r8_\w{20,}|pplx-\w{20,}|xai-\w{20,}|[rs]k_(?:live|test)_\w{10,})",
+    ),
+    # Package registries and images: PyPI, npm, Docker Hub.
+    Shape("a registry token", ("pypi-", "npm_", "dckr_pat_"), r"\b(?:pypi-[\w-]{20,}|npm_\w{30,}|dckr_pat_[\w-]{20,})"),
+    # Databricks, HashiCorp Vault, Grafana, DigitalOcean, SendGrid, Tailscale.
+    Shape(
+        "a service token",
+        ("dapi", "hvs.", "hvb.", "glsa_", "glc_", "dop_v1_", "SG.", "tskey-", "AGE-SECRET-KEY-"),
+        r"\b(?:dapi[0-9a-f]{32}|hv[sb]\.[\w-]{20,}|gls?[ac]_[\w+/=-]{20,}|dop_v1_[0-9a-f]{40,}|"
+        r"SG\.[\w-]{16,}\.[\w-]{16,}|tskey-[\w-]{16,}|AGE-SECRET-KEY-1[A-Z0-9]{20,})",
+    ),
+    # Signed URLs of S3, Google Cloud Storage and Azure Blob Storage, used for weights and layers.
+    Shape(
+        "a signed URL",
+        ("X-Amz-", "X-Goog-"),
+        r"X-(?:Amz-(?:Signature|Security-Token|Credential)|Goog-(?:Signature|Credential))=[^&\s\"'\\<]+",
+    ),
+    Shape("a shared access signature", ("sig=",), r"[?&]sig=[^&\s\"'\\<]+"),
+    # RFC 6750 and RFC 7617
+    Shape("a bearer token", ("earer ", "EARER "), r"(?i:bearer) [\w.~+/-]{16,}=*"),
+    Shape("basic credentials", ("asic ", "ASIC "), r"(?i:authorization[\"'\\]*\s*[:=]\s*[\"'\\]*basic) [\w+/-]{8,}=*"),
+    # RFC 3986: user and password before the host. A user alone may be a token.
+    Shape("a password in a URL", ("://",), r"(?<=://)[^\s/?#\"'\\<>]+(?=@)"),
+    # curl's and httpie's options of a user with a password.
+    Shape("a user on a command line", (" -u ", "--user "), r"(?:(?<= -u )|(?<=--user ))[^\s:\"'<]+:[^\s\"'<]+"),
+    Shape("a secret on a command line", ("--",), r"--(?i:[\w-]*(?:token|password|secret|api-key))=[^\s\"'\\<]+"),
+)
+_COMPILED: Final = tuple((shape, re.compile(shape.pattern, re.ASCII)) for shape in SHAPES)
+
+
+def shapes_in(text: str) -> list[str]:
+    """Return what credentials a text looks like, each kind once."""
+    return [
+        shape.what
+        for shape, pattern in _COMPILED
+        if any(mark in text for mark in shape.landmarks) and pattern.search(text)
+    ]
+
+
+def without_shapes(text: str, hide: Callable[[str], str]) -> str:
+    """Return a text with every credential of a known format replaced by what `hide` returns for it."""
+    for shape, pattern in _COMPILED:
+        if any(mark in text for mark in shape.landmarks):
+            text = pattern.sub(lambda match: hide(match.group()), text)
+    return text

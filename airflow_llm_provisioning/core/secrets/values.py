@@ -1,0 +1,227 @@
+"""Secrets in nested JSON: by the name of a key, by the place (variables, headers, data of a Secret), and in texts.
+
+One walk for everything that is written: recordings, exports, manifests and differences, rows, events, XCom.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.secrets.names import KEPT_ENV, Named, named, word_set
+from airflow_llm_provisioning.core.secrets.texts import (
+    REDACTED,
+    Hide,
+    hidden,
+    is_kept,
+    is_number,
+    is_variable,
+    without_secrets,
+)
+
+MAX_DEPTH: Final = 100
+_CACHED_CHARACTERS: Final = 256
+_JSON_CHARACTERS: Final = 1_000_000
+_SECRET_KINDS: Final = frozenset({"Secret", "ConfigMap"})
+_SECRET_FIELDS: Final = frozenset({"data", "stringData", "binaryData"})
+_VALUE: Final = frozenset({"value"})
+_NO_FIELDS: Final[frozenset[str]] = frozenset()
+# Fields of references to a Secret, and of the volumes that show one (Kubernetes, SecretKeySelector,
+# SecretVolumeSource, ServiceAccountTokenProjection).
+_REFERENCE: Final = word_set(
+    "name key namespace optional items secretName secretKey secretKeyRef secretRef configMapKeyRef valueFrom "
+    "fieldRef defaultMode mode audience expirationSeconds path kind apiGroup apiVersion"
+)
+_OPEN_HEADERS: Final = word_set(
+    "host accept accept-encoding accept-language connection content-length content-type date server user-agent"
+)
+
+
+class Redactor:
+    """Replaces secrets in values and texts. `hide`: what stands in place of a secret."""
+
+    def __init__(self, hide: Hide = hidden) -> None:
+        self._hide = hide
+
+    def text(self, text: str, *, command: bool = False) -> str:
+        """Return a text without secrets. JSON in a text is read as JSON."""
+        if len(text) <= _CACHED_CHARACTERS and self._hide is hidden:
+            return _short_text(text, command)
+        if text[:1] in ("{", "[") and len(text) <= _JSON_CHARACTERS:
+            told = self.json_text(text)
+            if told is not None:
+                return told
+        return without_secrets(text, self._hide, command=command)
+
+    def value(self, value: Any, key: str = "", depth: int = 0) -> Any:
+        """Return a copy of JSON without secrets. `key`: where it stands in its parent.
+
+        What is nested deeper than `MAX_DEPTH` is replaced.
+        """
+        # Data from the wire are str, dict and list, and hundreds of objects a second pass here. A check with an
+        # abstract class costs ten times as much.
+        if isinstance(value, str):
+            return self._string(value, key)
+        if isinstance(value, (dict, Mapping, list, tuple)):
+            if depth >= MAX_DEPTH:
+                return REDACTED
+            if isinstance(value, (list, tuple)):
+                return self._list(value, key, depth + 1)
+            return self._mapping(value, key, depth + 1)
+        return self._number(value, key)
+
+    def field(self, name: str, value: Any, depth: int) -> Any:
+        """Return the value of a mapping's key without secrets."""
+        return self.value(value, name, depth)
+
+    def _string(self, value: str, key: str) -> str:
+        kind = named(key) if key else Named.PLAIN
+        if kind is Named.SECRET or (kind is Named.COUNTED and not is_number(value)):
+            return value if is_kept(value) else self._hide(value)
+        return self.text(value, command=kind is Named.COMMAND) if len(value) > 3 else value
+
+    def _number(self, value: Any, key: str) -> Any:
+        if value is None or isinstance(value, bool) or not key or named(key) is not Named.SECRET:
+            return value
+        return self._hide(str(value))
+
+    def _mapping(self, value: Mapping[str, Any], key: str, depth: int) -> Any:
+        kind = named(key) if key else Named.PLAIN
+        if kind is Named.ENVIRONMENT:
+            # Other things have an environment too; only names of variables say that it is one of a process.
+            loose = key.lower().endswith("environment")
+            return {
+                name: self.field(name, item, depth)
+                if loose and not is_variable(str(name))
+                else self._variable(name, item, depth)
+                for name, item in value.items()
+            }
+        if kind is Named.HEADERS:
+            return {name: self._header(name, item, depth) for name, item in value.items()}
+        if kind is Named.OPAQUE or (kind in (Named.SECRET, Named.COUNTED) and not _REFERENCE.issuperset(value)):
+            return self._all(value, depth, numbers=kind is Named.SECRET)
+        hidden_fields = self._hidden_fields(value)
+        return {
+            self._name(name): self._all(item, depth, numbers=True)
+            if name in hidden_fields
+            else self.field(name, item, depth)
+            for name, item in value.items()
+        }
+
+    def _hidden_fields(self, value: Mapping[str, Any]) -> frozenset[str]:
+        """Return the keys whose values a sibling declares secret: data of a Secret, {name: api_key, value: ...}."""
+        kind = value.get("kind")
+        if isinstance(kind, str) and kind in _SECRET_KINDS:
+            return _SECRET_FIELDS
+        if "value" not in value:
+            return _NO_FIELDS
+        name = value.get("name", value.get("key"))
+        return _VALUE if isinstance(name, str) and named(name) in (Named.SECRET, Named.COUNTED) else _NO_FIELDS
+
+    def _list(self, value: Sequence[Any], key: str, depth: int) -> list[Any]:
+        kind = named(key) if key else Named.PLAIN
+        if kind is Named.ENVIRONMENT:
+            return [self._entry(item, depth) for item in value]
+        if kind is Named.HEADERS:
+            return [self._header_entry(item, depth) for item in value]
+        if kind is Named.OPAQUE:
+            return [self._all(item, depth, numbers=False) for item in value]
+        if kind in (Named.SECRET, Named.COUNTED):
+            return [self.value(item, key, depth) for item in value]
+        return self._items(value, key if kind is Named.COMMAND else "", depth)
+
+    def _items(self, value: Sequence[Any], key: str, depth: int) -> list[Any]:
+        """Return the items of a list; what follows an option that is named like a secret is one."""
+        made: list[Any] = []
+        option = Named.PLAIN
+        for item in value:
+            if not isinstance(item, str):
+                option = Named.PLAIN
+                made.append(self.value(item, key, depth))
+            elif item[:1] == "-" and len(item) > 1:
+                option = Named.PLAIN if "=" in item or " " in item else named(item.strip("-"))
+                made.append(self.value(item, key, depth))
+            elif option is Named.SECRET or (option is Named.COUNTED and not is_number(item)):
+                made.append(item if is_kept(item) else self._hide(item))
+            else:
+                made.append(self.value(item, key, depth))
+        return made
+
+    def _entry(self, entry: Any, depth: int) -> Any:
+        """Return a variable of a container without its value: {name, value}, or `NAME=value`."""
+        if isinstance(entry, str) and "=" in entry:
+            name, _, value = entry.partition("=")
+            return f"{name}={self._variable(name, value, depth)}"
+        if not isinstance(entry, Mapping) or "value" not in entry:
+            return self.value(entry, "", depth)
+        name = str(entry.get("name"))
+        return {
+            key: self._variable(name, item, depth) if key == "value" else self.field(key, item, depth)
+            for key, item in entry.items()
+        }
+
+    def _variable(self, name: str, value: Any, depth: int) -> Any:
+        if name in KEPT_ENV or value in ("", None):
+            return value
+        return self._all(value, depth, numbers=True)
+
+    def _header_entry(self, entry: Any, depth: int) -> Any:
+        if not isinstance(entry, Mapping) or "value" not in entry:
+            return self.value(entry, "", depth)
+        return {**entry, "value": self._header(str(entry.get("name")), entry["value"], depth)}
+
+    def _header(self, name: str, value: Any, depth: int) -> Any:
+        return self.value(value, "", depth) if name.lower() in _OPEN_HEADERS else self._all(value, depth, numbers=True)
+
+    def _all(self, value: Any, depth: int, *, numbers: bool) -> Any:
+        """Return a value with every text in it hidden, and with `numbers` every number; references stay."""
+        if depth >= MAX_DEPTH:
+            return REDACTED
+        if isinstance(value, str):
+            return value if is_kept(value) else self._hide(value)
+        if isinstance(value, Mapping):
+            if value and _REFERENCE.issuperset(value):
+                return self.value(value, "", depth)
+            return {name: self._all(item, depth + 1, numbers=numbers) for name, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self._all(item, depth + 1, numbers=numbers) for item in value]
+        return self._hide(str(value)) if numbers and value is not None and not isinstance(value, bool) else value
+
+    def _name(self, name: Any) -> Any:
+        return name if not isinstance(name, str) or len(name) < 16 else self.text(name)
+
+    def json_text(self, text: str) -> str | None:
+        """Return a text that is JSON without secrets; None for a text that is none."""
+        try:
+            told = json.loads(text, object_pairs_hook=_object)
+        except (ValueError, RecursionError):
+            return None
+        kept = self.value(told)
+        return text if kept == told else json.dumps(kept, ensure_ascii=False)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; a key that stands twice is a ValueError, because a parser shows one of its values only."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a key stands twice")
+    return made
+
+
+@lru_cache(maxsize=8192)
+def _short_text(text: str, command: bool) -> str:
+    if text[:1] in ("{", "["):
+        told = Redactor().json_text(text)
+        if told is not None:
+            return told
+    return without_secrets(text, command=command)
+
+
+def redacted_text(text: str) -> str:
+    """Return a text that may be written: a log line, a message, a reason."""
+    return Redactor().text(text)
+
+
+def redacted_value(value: Any) -> Any:
+    """Return a copy of JSON that may be written."""
+    return Redactor().value(value)
