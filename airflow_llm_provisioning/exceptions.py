@@ -10,6 +10,7 @@
     │   ├── ForbiddenError        RBAC refused
     │   └── ConflictError         another owner's object of that name
     ├── LockHeldError             another trial holds the cluster
+    ├── TrialClosedError          a task of a trial whose row is written was run again alone
     ├── TrialFailedError          the deployment itself failed, or did not become ready in time
     ├── CloudError                a cloud's API refused or a long operation failed
     ├── HubError                  the model hub cannot be asked, or does not know the model
@@ -58,6 +59,10 @@ class ConflictError(ClusterError):
 
 class LockHeldError(ProvisioningError):
     """Another trial holds the cluster's lock."""
+
+
+class TrialClosedError(ProvisioningError):
+    """A task of a trial was run again after the trial's row was written, without the tasks before it."""
 
 
 class TrialFailedError(ProvisioningError):

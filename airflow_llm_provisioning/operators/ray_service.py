@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Context
 
-from airflow_llm_provisioning.core.names import LABEL_TRIAL, fingerprint
+from airflow_llm_provisioning.core.names import fingerprint
+from airflow_llm_provisioning.core.ownership import run_label
 from airflow_llm_provisioning.exceptions import ConfigurationError, ProvisioningError
 from airflow_llm_provisioning.operators.waiting import WaitingOperator
 from airflow_llm_provisioning.triggers.base import raise_error
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 class ApplyRayService(BaseOperator):
     """Apply a RayService manifest and return at once; `WaitServeEndpoint` waits for it.
 
-    Alone it applies server-side: a repeated run changes the same object. With `trial` (the dict that `OpenTrial`
+    Alone it applies server-side: applying twice in one DAG run changes the same object; what a trial or another DAG run
+    applied is refused, because that run waits for it and will delete it. With `trial` (the dict that `OpenTrial`
     returns) it renders the trial's manifest and creates it: a restarted task finds the object of its own trial and
     re-attaches; another owner's of that name is refused.
 
@@ -33,6 +35,7 @@ class ApplyRayService(BaseOperator):
     :param namespace: overrides the manifest's.
     :param trial: the trial this deployment belongs to.
     :param experiment: the trial's experiment, as `load_experiment` reads it; needed with `trial`.
+    :param take_over: change a RayService that another DAG run applied; not with `trial`.
     """
 
     template_fields: Sequence[str] = ("manifest", "cluster", "namespace", "trial")
@@ -48,9 +51,11 @@ class ApplyRayService(BaseOperator):
         namespace: str | None = None,
         trial: Mapping[str, Any] | None = None,
         experiment: "Experiment | None" = None,
+        take_over: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.take_over = take_over
         self.manifest = manifest
         self.cluster = cluster
         self.namespace = namespace
@@ -59,8 +64,10 @@ class ApplyRayService(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Apply, and say what was applied and when."""
+        from airflow_llm_provisioning.trials.entry import check_open
         from airflow_llm_provisioning.trials.outcome import note_failure
 
+        check_open(self.trial)
         try:
             done = asyncio.run(self._of_trial(self.trial) if self.trial else self._alone(context))
         except ProvisioningError as error:
@@ -72,7 +79,7 @@ class ApplyRayService(BaseOperator):
 
     async def _of_trial(self, data: Mapping[str, Any]) -> dict[str, Any]:
         from airflow_llm_provisioning.core.trial import Trial
-        from airflow_llm_provisioning.trials.apply import apply_ray_service
+        from airflow_llm_provisioning.trials.apply import apply_of_trial
         from airflow_llm_provisioning.trials.close import parts
         from airflow_llm_provisioning.trials.render import changes, render_again
 
@@ -85,24 +92,24 @@ class ApplyRayService(BaseOperator):
         _, access = parts(trial)
         manifest = render_again(self.experiment, trial)
         self.log.info("Changed in the workload's own manifest:\n%s", changes(self.experiment, trial, manifest))
-        return await apply_ray_service(manifest, access.cluster, label=LABEL_TRIAL, owner=trial.trial_id, create=True)
+        return await apply_of_trial(manifest, access.cluster, trial)
 
     async def _alone(self, context: Context) -> dict[str, Any]:
         from airflow_llm_provisioning.core.manifest import parse_manifest
         from airflow_llm_provisioning.core.manifests import check_ray_service
-        from airflow_llm_provisioning.trials.apply import LABEL_APPLIED_BY, apply_ray_service
+        from airflow_llm_provisioning.trials.apply import apply_alone
         from airflow_llm_provisioning.trials.delete import cluster_reference
 
         manifest = parse_manifest(self.manifest if self.manifest is not None else "")
         check_ray_service(manifest)
         namespace = self.namespace or manifest["metadata"].get("namespace") or "default"
         placed = {**manifest, "metadata": {**manifest["metadata"], "namespace": namespace}}
-        return await apply_ray_service(
+        return await apply_alone(
             placed,
             cluster_reference(self.cluster),
-            label=LABEL_APPLIED_BY,
-            owner=_task_identity(context),
-            create=False,
+            task=_task_identity(context),
+            run=run_label(context["ti"].dag_id, context["ti"].run_id),
+            take_over=self.take_over,
         )
 
 
@@ -115,6 +122,7 @@ class DeleteRayService(WaitingOperator):
     :param rayservice: {name, namespace, cluster, uid} as `ApplyRayService` returns it; `uid` may be missing.
     :param wait_for_nodes: wait for the nodes as well, so that what comes next starts cold.
     :param timeout_s: at most this long, in the cluster's clock.
+    :param take_over: delete it also if a trial or another DAG run applied it.
     """
 
     template_fields: Sequence[str] = ("rayservice",)
@@ -127,15 +135,22 @@ class DeleteRayService(WaitingOperator):
         rayservice: Mapping[str, Any],
         wait_for_nodes: bool = False,
         timeout_s: float = 900,
+        take_over: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.take_over = take_over
         self.rayservice = rayservice
         self.wait_for_nodes = wait_for_nodes
         self.timeout_s = timeout_s
 
     def execute(self, context: Context) -> Any:
         """Delete, then wait."""
+        from airflow_llm_provisioning.trials.entry import check_owner
+
+        if not self.take_over:
+            run = run_label(context["ti"].dag_id, context["ti"].run_id)
+            asyncio.run(check_owner(self.rayservice, run=run))
         from airflow_llm_provisioning.trials.delete import delete_ray_service
 
         deletion = asyncio.run(

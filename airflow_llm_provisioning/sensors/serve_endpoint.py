@@ -58,6 +58,9 @@ class WaitServeEndpoint(Waiting, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait in the triggerer, or here."""
+        from airflow_llm_provisioning.trials.entry import check_open
+
+        check_open(self.trial)
         trial = self._trial()
         opened, access = (trial.opened, trial.access) if trial else (None, None)
         limit_s = trial.timeout_s if trial else float(self.timeout)

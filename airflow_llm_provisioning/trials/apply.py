@@ -1,51 +1,65 @@
 """How a RayService is applied: of a trial it is created or found again, alone it is applied server-side."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from airflow_llm_provisioning.core.names import label_value
+from airflow_llm_provisioning.core.names import LABEL_TRIAL, label_value
+from airflow_llm_provisioning.core.ownership import (
+    LABEL_APPLIED_BY,
+    LABEL_RUN,
+    belongs_to,
+    labels_of,
+    owned_by_another_run,
+    owner_of,
+)
+from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.exceptions import ClusterUnreachableError, ConflictError
+from airflow_llm_provisioning.trials.entry import check_lock
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.kubernetes import Cluster
 
-LABEL_APPLIED_BY: Final = "llm-provisioning/applied-by"
+
+async def apply_of_trial(
+    manifest: Mapping[str, Any], cluster_reference: Mapping[str, Any], trial: Trial
+) -> dict[str, Any]:
+    """Create the RayService of an opened trial, or find the one that an earlier life of this task created.
+
+    Another owner's object of that name is refused, and so is a trial that lost the cluster's lock meanwhile. Returns
+    the same as `apply_alone`.
+    """
+    from airflow_llm_provisioning.connections import open_cluster
+
+    labelled = _with_labels(manifest, {LABEL_TRIAL: label_value(trial.trial_id)})
+    async with open_cluster(dict(cluster_reference)) as cluster:
+        await check_lock(cluster, trial)
+        applied_at = cluster.clock()
+        found, reattached = await create_or_reattach(cluster, labelled, trial.trial_id)
+        told_at = {"applied_at": None if reattached else applied_at, "replied_at": cluster.clock()}
+    return _applied(cluster_reference, found, told_at, reattached=reattached)
 
 
-async def apply_ray_service(
-    manifest: dict[str, Any], cluster_reference: Mapping[str, Any], *, label: str, owner: str, create: bool
+async def apply_alone(
+    manifest: Mapping[str, Any], cluster_reference: Mapping[str, Any], *, task: str, run: str, take_over: bool
 ) -> dict[str, Any]:
     """Apply a checked manifest and return {cluster, name, namespace, uid, generation, applied_at, replied_at,
     reattached}; the instants are ISO, in the cluster's clock, and bound the submission.
 
-    `label`, `owner`: whose it is. `create`: of a trial; an object of that name that is not its own is refused.
+    `task`, `run`: label values of the task and of its DAG run. A RayService that a trial or another DAG run applied is
+    refused, because that run may be waiting for it and will delete it; `take_over` changes it nevertheless.
     """
     from airflow_llm_provisioning.connections import open_cluster
 
-    labels = {**(manifest["metadata"].get("labels") or {}), label: label_value(owner)}
-    manifest = {**manifest, "metadata": {**manifest["metadata"], "labels": labels}}
+    labelled = _with_labels(manifest, {LABEL_APPLIED_BY: task, LABEL_RUN: run})
     async with open_cluster(dict(cluster_reference)) as cluster:
+        await _existing(cluster, labelled, take_over=take_over)
         applied_at = cluster.clock()
-        reattached = False
-        if create:
-            found, reattached = await create_or_reattach(cluster, manifest, label)
-        else:
-            found = await apply_again(cluster, manifest)
-        replied_at = cluster.clock()
-    metadata = found["metadata"]
-    return {
-        "cluster": dict(cluster_reference),
-        "name": metadata["name"],
-        "namespace": metadata["namespace"],
-        "uid": metadata["uid"],
-        "generation": metadata.get("generation"),
-        "applied_at": None if reattached else applied_at.isoformat(),
-        "replied_at": replied_at.isoformat(),
-        "reattached": reattached,
-    }
+        applied = await apply_again(cluster, labelled, take_over=take_over)
+        told_at = {"applied_at": applied_at, "replied_at": cluster.clock()}
+    return _applied(cluster_reference, applied, told_at, reattached=False)
 
 
-async def apply_again(cluster: "Cluster", manifest: Mapping[str, Any]) -> dict[str, Any]:
+async def apply_again(cluster: "Cluster", manifest: Mapping[str, Any], *, take_over: bool) -> dict[str, Any]:
     """Apply server-side, and take back the fields of an object that this operator made before.
 
     KubeRay's operator writes the whole object when it adds its finalizer, and then owns what it spelled out, the list
@@ -54,19 +68,30 @@ async def apply_again(cluster: "Cluster", manifest: Mapping[str, Any]) -> dict[s
     try:
         return await cluster.apply(manifest)
     except ConflictError:
-        metadata = manifest["metadata"]
-        found = await cluster.get("rayservices", metadata["name"], metadata["namespace"])
-        if LABEL_APPLIED_BY not in ((found or {}).get("metadata", {}).get("labels") or {}):
+        found = await _existing(cluster, manifest, take_over=take_over)
+        if found is None or LABEL_APPLIED_BY not in labels_of(found):
             raise
         return await cluster.apply(manifest, force=True)
 
 
+async def _existing(cluster: "Cluster", manifest: Mapping[str, Any], *, take_over: bool) -> dict[str, Any] | None:
+    """Return the object of that name, None without one; refuse the one of a trial or of another DAG run."""
+    metadata = manifest["metadata"]
+    found = await cluster.get("rayservices", metadata["name"], metadata["namespace"])
+    if found is not None and not take_over and owned_by_another_run(found, metadata["labels"][LABEL_RUN]):
+        raise ConflictError(
+            f"RayService {metadata['namespace']}/{metadata['name']} on {cluster.name} was not applied: it belongs to "
+            f"{owner_of(found)}. Give this one another name or namespace, let its owner delete it, or set "
+            "take_over=True to change it."
+        )
+    return found
+
+
 async def create_or_reattach(
-    cluster: "Cluster", manifest: Mapping[str, Any], label: str
+    cluster: "Cluster", manifest: Mapping[str, Any], trial_id: str
 ) -> tuple[dict[str, Any], bool]:
     """Create the object, or return the one an earlier life of this task created: (object, whether it was there)."""
     name, namespace = manifest["metadata"]["name"], manifest["metadata"]["namespace"]
-    mine = manifest["metadata"]["labels"][label]
     try:
         return await cluster.create(manifest), False
     except (ConflictError, ClusterUnreachableError) as refused:
@@ -74,9 +99,29 @@ async def create_or_reattach(
         found = await cluster.get("rayservices", name, namespace)
         if found is None:
             raise
-        if (found["metadata"].get("labels") or {}).get(label) == mine:
+        if belongs_to(found, LABEL_TRIAL, trial_id):
             return found, True
         raise ConflictError(
             f"RayService {namespace}/{name} could not be created on {cluster.name}: one of that name exists and is not "
-            "this trial's. Delete it, or give the target another namespace."
+            f"this trial's. Delete it, or give the target another namespace. It belongs to {owner_of(found)}."
         ) from refused
+
+
+def _with_labels(manifest: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
+    known = manifest["metadata"].get("labels") or {}
+    return {**manifest, "metadata": {**manifest["metadata"], "labels": {**known, **labels}}}
+
+
+def _applied(
+    cluster_reference: Mapping[str, Any], obj: Mapping[str, Any], told_at: Mapping[str, Any], *, reattached: bool
+) -> dict[str, Any]:
+    metadata = obj["metadata"]
+    return {
+        "cluster": dict(cluster_reference),
+        "name": metadata["name"],
+        "namespace": metadata["namespace"],
+        "uid": metadata["uid"],
+        "generation": metadata.get("generation"),
+        **{name: at.isoformat() if at else None for name, at in told_at.items()},
+        "reattached": reattached,
+    }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.manifests import images
 from airflow_llm_provisioning.core.names import LABEL_TRIAL, trial_labels
+from airflow_llm_provisioning.core.ownership import owner_of
 from airflow_llm_provisioning.core.result import Preparation, TrialResult, TrialStatus
 from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.core.trial import Access, Opened, Prepared, Trial
@@ -113,7 +114,7 @@ async def _lock_and_look(cluster: "Cluster", trial: Trial) -> None:
     await cluster.release_lock(holder, namespace=namespace)
     raise ConflictError(
         f"Trial {trial.trial_id} cannot start on {cluster.name}: RayService {namespace}/{name} exists and is not "
-        "this trial's. Delete it, or give the target another namespace."
+        f"this trial's. Delete it, or give the target another namespace. It belongs to {owner_of(found)}."
     )
 
 

@@ -101,17 +101,16 @@ def test_somebody_elses_rayservice_is_refused_and_left_alone(simulated: Backgrou
     """The name is taken: the trial is not opened, is recorded as failed, and the lock is given back."""
     trial = open_trial(ctx=context(run_id="donor"))
     foreign = builtin_workload().manifest | {"metadata": {"name": "llm-model-serve", "namespace": "default"}}
-    close_trial(trial)
     made = simulated.create("rayservices", foreign)
+    with pytest.raises(ConflictError, match=r"is not this trial's.*no label of this package \(uid "):
+        apply(trial)
+    close_trial(trial)
     with pytest.raises(ConflictError, match=r"exists and is not this trial's\. Delete it"):
         open_trial()
     refused = next(row for row in store.trials() if row.trial.slot.run_id == "run-1")
     assert refused.status is TrialStatus.FAILED
     assert "exists and is not this trial's" in (refused.reason or "")
     assert in_default(simulated, "leases") == []
-    with pytest.raises(ConflictError, match="is not this trial's"):
-        apply(trial)
-    close_trial(trial)
     assert [item["metadata"]["uid"] for item in simulated.objects("rayservices")] == [made["metadata"]["uid"]]
 
 

@@ -190,6 +190,10 @@ class Cluster(ObjectApi):
         """Renew the trial lock; return its expiry. Raises LockHeldError if another holder has it."""
         return await lock.renew(self, holder, namespace=namespace, name=name, duration_s=duration_s)
 
+    async def check_lock(self, holder: str, *, namespace: str, name: str = lock.LOCK_NAME) -> None:
+        """Raise LockHeldError if `holder` does not hold the trial lock (any more)."""
+        await lock.check(self, holder, namespace=namespace, name=name)
+
     async def release_lock(self, holder: str, *, namespace: str, name: str = lock.LOCK_NAME) -> bool:
         """Release the trial lock; False if `holder` did not hold it."""
         return await lock.release(self, holder, namespace=namespace, name=name)

@@ -52,8 +52,8 @@ async def _take(cluster: "Cluster", holder: str, *, namespace: str, name: str, d
     return now + timedelta(seconds=duration_s)
 
 
-async def renew(cluster: "Cluster", holder: str, *, namespace: str, name: str, duration_s: float) -> datetime:
-    """Renew a lock that `holder` still holds. Raises LockHeldError if it was lost."""
+async def check(cluster: "Cluster", holder: str, *, namespace: str, name: str) -> None:
+    """Raise LockHeldError if `holder` does not hold the lock (any more)."""
     lease = await cluster.get("leases", name, namespace)
     owner = ((lease or {}).get("spec") or {}).get("holderIdentity")
     if owner != holder:
@@ -61,6 +61,11 @@ async def renew(cluster: "Cluster", holder: str, *, namespace: str, name: str, d
             f"Lock {namespace}/{name} is no longer held by {holder!r}: found {owner or 'no holder'!r}. "
             "It expired and was taken over or released, so another trial may use the cluster."
         )
+
+
+async def renew(cluster: "Cluster", holder: str, *, namespace: str, name: str, duration_s: float) -> datetime:
+    """Renew a lock that `holder` still holds. Raises LockHeldError if it was lost."""
+    await check(cluster, holder, namespace=namespace, name=name)
     return await acquire(cluster, holder, namespace=namespace, name=name, duration_s=duration_s)
 
 

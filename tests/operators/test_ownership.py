@@ -1,0 +1,109 @@
+"""Every task checks at its entry: is the trial open, is the lock held, is the object its own?"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster_in_background import BackgroundCluster
+from operator_harness import apply as apply_trial
+from operator_harness import close_trial, context, open_trial, run
+from operator_harness import wait as wait_trial
+from test_ray_service import manifest
+
+from airflow_llm_provisioning.connections import open_store
+from airflow_llm_provisioning.exceptions import ConflictError, LockHeldError, TrialClosedError
+from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.operators import ApplyRayService, DeleteRayService
+
+FIRST, SECOND = "manual__1", "manual__2"
+
+
+@pytest.fixture
+def store(results_db: Path) -> Iterator[ResultsStore]:
+    """Open the results as a reader would."""
+    opened = open_store()
+    yield opened
+    opened.close()
+
+
+def apply(run_id: str, **fields: Any) -> dict[str, Any]:
+    operator = ApplyRayService(task_id="apply", cluster="sim", manifest=manifest(), **fields)
+    applied: dict[str, Any] = run(operator, context(run_id=run_id))
+    return applied
+
+
+def delete(run_id: str, rayservice: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    operator = DeleteRayService(task_id="delete", rayservice=rayservice, timeout_s=3600, **fields)
+    deleted: dict[str, Any] = run(operator, context(run_id=run_id))
+    return deleted
+
+
+def the_service(simulated: BackgroundCluster) -> dict[str, Any]:
+    (found,) = simulated.objects("rayservices")
+    return found
+
+
+@pytest.mark.usefixtures("results_db")
+def test_a_task_of_a_closed_trial_is_refused_alone(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """Cleared alone, `apply` and `wait` create and record nothing: the row, its trace and its reason stay."""
+    trial = open_trial()
+    applied = apply_trial(trial)
+    wait_trial(trial, applied, deferrable=True)
+    close_trial(trial)
+    row, trace = store.trial(trial["trial_id"]), store.trace(trial["trial_id"])
+    for alone in (lambda: apply_trial(trial), lambda: wait_trial(trial, applied, deferrable=True)):
+        with pytest.raises(TrialClosedError, match=f"{trial['trial_id']} is closed; clear `open` and what follows"):
+            alone()
+    assert simulated.names("rayservices") == []
+    assert (store.trial(trial["trial_id"]), store.trace(trial["trial_id"])) == (row, trace)
+    assert store.outcomes(trial["trial_id"]) == []
+
+
+@pytest.mark.usefixtures("results_db")
+def test_a_trial_that_lost_the_lock_applies_nothing(simulated: BackgroundCluster) -> None:
+    """Its DAG was paused for longer than the lock lasts, and another DAG run's trial holds the cluster."""
+    trial = open_trial()
+    (lease,) = [one for one in simulated.objects("leases") if one["metadata"]["namespace"] == "default"]
+    taken = {**lease, "spec": {**lease["spec"], "holderIdentity": "nightly/other/demo"}}
+    simulated.call(lambda: simulated.simulated.store.replace("leases", lease, taken, manager="somebody"))
+    with pytest.raises(LockHeldError, match=r"no longer held by .*found 'nightly/other/demo'"):
+        apply_trial(trial)
+    assert simulated.names("rayservices") == []
+
+
+def test_a_second_dag_run_is_refused_and_named_the_owner(simulated: BackgroundCluster) -> None:
+    """It neither changes nor deletes what the first run waits for, by uid or by name; the first one deletes it."""
+    first = apply(FIRST)
+    before = the_service(simulated)["metadata"]
+    owner = rf"belongs to DAG run 'nightly.{FIRST}-\w+' \(llm-provisioning/run; uid {first['uid']}\)"
+    with pytest.raises(ConflictError, match=f"was not applied: it {owner}"):
+        apply(SECOND)
+    for named in (first, {"cluster": "sim", "name": "my-llm"}):
+        with pytest.raises(ConflictError, match=f"was not deleted: it {owner}"):
+            delete(SECOND, named)
+    after = the_service(simulated)["metadata"]
+    assert (after["uid"], after["labels"]) == (before["uid"], before["labels"])
+    assert delete(FIRST, first)["deleted"] is True
+
+
+def test_a_second_dag_run_may_take_over(simulated: BackgroundCluster) -> None:
+    """If the user says so, the object is changed and has a new owner; the first run does not delete it any more."""
+    first = apply(FIRST)
+    assert apply(SECOND, take_over=True)["uid"] == first["uid"]
+    with pytest.raises(ConflictError, match=rf"belongs to DAG run 'nightly.{SECOND}"):
+        delete(FIRST, first)
+    assert delete(FIRST, first, take_over=True)["deleted"] is True
+
+
+@pytest.mark.usefixtures("results_db")
+def test_a_trials_rayservice_is_nobody_elses(simulated: BackgroundCluster) -> None:
+    """A single operator of any DAG run leaves it alone."""
+    trial = open_trial()
+    applied = apply_trial(trial)
+    named = f"belongs to trial '{trial['trial_id']}'"
+    with pytest.raises(ConflictError, match=named):
+        run(ApplyRayService(task_id="a", cluster="sim", manifest=manifest(applied["name"])))
+    with pytest.raises(ConflictError, match=named):
+        delete(FIRST, applied)
+    close_trial(trial)
