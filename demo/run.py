@@ -8,7 +8,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from stack import EXPERIMENT, ROOT, Airflow, airflow, interrupt_on_signals, say, simulator
+from stack import (
+    EXPERIMENT,
+    ROOT,
+    Airflow,
+    airflow,
+    interrupt_on_signals,
+    remember_store,
+    results_file,
+    say,
+    simulator,
+)
 
 from airflow_llm_provisioning.core.result import TrialResult
 from airflow_llm_provisioning.gateways.store import ResultsStore
@@ -43,6 +53,7 @@ def main() -> int:
         state = follow(running, run_id, home)
     took_s = time.monotonic() - began
     write_results(home, run_id)
+    remember_store(home)
     say(f"DAG run {run_id}: {state}, {took_s:.0f} s in total. All figures are SIMULATED.")
     return 0 if state == "success" else 1
 
@@ -110,11 +121,6 @@ def committed_sweep() -> dict[str, Any] | None:
             return found
     say(f"{SWEEP} is absent or was made with other profiles, so the report has no sweep: run the sweep again.")
     return None
-
-
-def results_file(home: Path) -> Path:
-    """Return the default store of this Airflow."""
-    return home / "airflow" / "llm_provisioning" / "results.db"
 
 
 if __name__ == "__main__":

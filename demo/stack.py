@@ -132,6 +132,18 @@ def airflow_settings(home: Path, port: int) -> dict[str, str]:
     }
 
 
+def results_file(home: Path) -> Path:
+    """Return the results store of the Airflow in this folder."""
+    return home / "airflow" / "llm_provisioning" / "results.db"
+
+
+def remember_store(home: Path) -> None:
+    """Let `llm-provisioning results` of this Python environment read the store of the Airflow in this folder."""
+    from airflow_llm_provisioning.commands.stored import DEMO_STORE
+
+    (Path(sys.prefix) / DEMO_STORE).write_text(f"{results_file(home)}\n", encoding="utf-8")
+
+
 def interrupt_on_signals() -> None:
     """Make SIGTERM and a closed terminal end this program like Ctrl-C.
 

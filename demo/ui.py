@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import yaml
-from stack import EXPERIMENT, ROOT, Airflow, airflow, interrupt_on_signals, say, simulator
+from stack import EXPERIMENT, ROOT, Airflow, airflow, interrupt_on_signals, remember_store, say, simulator
 
 PREPARATION = "prepare_targets"
 
@@ -28,11 +28,13 @@ def main() -> int:
         return 1
     home = new_home(options.home.resolve())
     interrupt_on_signals()
+    remember_store(home)
     try:
         with simulator(home, clouds=options.clouds, speed=options.speed, seed=options.seed) as simulator_environment:
             experiment = {"AIRFLOW__LLM_PROVISIONING__EXPERIMENT_FILE": str(write_experiment(home, options.clouds))}
             with airflow(home, simulator_environment | experiment, clouds=options.clouds, port=options.port) as running:
                 say(f"\n    {running.url}\n\nNo login. Everything is stored in {home}; Ctrl-C stops it.")
+                say(f"The results as tables: {Path(sys.prefix) / 'bin' / 'llm-provisioning'} results")
                 if options.prepare:
                     prepare(running)
                 else:

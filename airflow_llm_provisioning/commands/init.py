@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from airflow_llm_provisioning.commands.exit_codes import ExitCode
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
 EXAMPLES: Final = Path(__file__).resolve().parents[1] / "example_dags"
@@ -20,7 +21,7 @@ overwritten unless --force is given: the first one that is found is named, and n
 
 exit code:
   0   copied
-  1   refused, or the folder cannot be written"""
+  2   not copied: a file exists already, or the folder cannot be written"""
 
 NEXT_STEPS: Final = """\
 Next:
@@ -52,7 +53,7 @@ def run_init(parsed: argparse.Namespace) -> int:
     copied = copy_examples(parsed.folder.absolute(), force=parsed.force)
     sys.stdout.write("".join(f"{path}\n" for path in copied))
     sys.stdout.write(NEXT_STEPS.format(folder=parsed.folder))
-    return 0
+    return ExitCode.DONE
 
 
 def copy_examples(folder: Path, *, force: bool) -> Sequence[Path]:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from airflow_llm_provisioning.commands.exit_codes import ExitCode
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
 
@@ -44,7 +45,7 @@ def _render(parsed: argparse.Namespace) -> int:
         sys.stdout.write(manifest_diff(served.manifest, rendered.manifest) or "Nothing is changed.\n")
     else:
         sys.stdout.write(yaml.safe_dump(redact("rayservices", rendered.manifest), sort_keys=False))
-    return 0
+    return ExitCode.DONE
 
 
 def add_schema(commands: Any) -> None:
@@ -60,9 +61,9 @@ def _schema(parsed: argparse.Namespace) -> int:
     text = schema_text()
     if parsed.out is None:
         sys.stdout.write(text)
-        return 0
+        return ExitCode.DONE
     try:
         parsed.out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"The schema could not be written to {parsed.out}: {error}.") from error
-    return 0
+    return ExitCode.DONE

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from airflow_llm_provisioning.commands.stored import opened_store, store_option
+from airflow_llm_provisioning.commands.exit_codes import ExitCode
+from airflow_llm_provisioning.commands.stored import read_store, store_option
 from airflow_llm_provisioning.core.replay import (
     Difference,
     differences,
@@ -19,7 +20,7 @@ from airflow_llm_provisioning.core.replay import (
 )
 from airflow_llm_provisioning.core.result import Computed
 from airflow_llm_provisioning.core.trace_file import carried_result
-from airflow_llm_provisioning.exceptions import ProvisioningError, StoreError, TraceError
+from airflow_llm_provisioning.exceptions import StoreError, TraceError
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.core.result import TrialResult
@@ -27,8 +28,13 @@ if TYPE_CHECKING:
 
 Verdict = Literal["same", "differs", "computed", "cannot read"]
 
-# The exit codes of diff(1). "computed" had nothing to compare with, which is no difference.
-EXIT: Final[dict[Verdict, int]] = {"same": 0, "computed": 0, "differs": 1, "cannot read": 2}
+# "computed" had nothing to compare with, which is no difference.
+EXIT: Final[dict[Verdict, ExitCode]] = {
+    "same": ExitCode.DONE,
+    "computed": ExitCode.DONE,
+    "differs": ExitCode.OBJECTION,
+    "cannot read": ExitCode.NOT_DONE,
+}
 
 DESCRIPTION: Final = """\
 Compute a recorded trial again from its trace, and compare the result byte for byte with the earlier one: the one in the
@@ -104,12 +110,7 @@ def run_replay(parsed: argparse.Namespace) -> int:
     if (parsed.svg or parsed.against) and len(parsed.traces) != 1:
         sys.stderr.write("llm-provisioning replay: --svg and --against need exactly one trace.\n")
         return EXIT["cannot read"]
-    try:
-        return _print_results(parsed, list(_replayed_all(parsed)))
-    except ProvisioningError as error:
-        # Exit code 1 would mean that the results differ.
-        sys.stderr.write(f"llm-provisioning: {error}\n")
-        return EXIT["cannot read"]
+    return _print_results(parsed, list(_replayed_all(parsed)))
 
 
 def _print_results(parsed: argparse.Namespace, found: "list[Replayed]") -> int:
@@ -124,7 +125,7 @@ def _print_results(parsed: argparse.Namespace, found: "list[Replayed]") -> int:
         from airflow_llm_provisioning.report.trace_figure import trace_figure
 
         parsed.svg.write_text(trace_figure(found[0].new.document, found[0].name), encoding="utf-8")
-    return max((EXIT[one.verdict] for one in found), default=0)
+    return max((EXIT[one.verdict] for one in found), default=ExitCode.DONE)
 
 
 def _replayed_all(parsed: argparse.Namespace) -> Iterator[Replayed]:
@@ -132,7 +133,7 @@ def _replayed_all(parsed: argparse.Namespace) -> Iterator[Replayed]:
         store: ResultsStore | None = None
         names = list(parsed.traces)
         if parsed.all or any(not Path(name).is_file() for name in names):
-            store = stack.enter_context(opened_store(parsed))
+            store = stack.enter_context(read_store(parsed))
             names = names or [item.trial_id for item in store.traces.listed()]
         for name in names:
             try:

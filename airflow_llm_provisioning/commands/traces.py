@@ -6,16 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_llm_provisioning.commands.stored import opened_store, store_option
+from airflow_llm_provisioning.commands.exit_codes import ExitCode
+from airflow_llm_provisioning.commands.stored import opened_store, read_store, store_option
 from airflow_llm_provisioning.core.replay import trace_bytes
 from airflow_llm_provisioning.core.trace_file import exported, read_trace_file, refusal
-from airflow_llm_provisioning.exceptions import TraceError
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.store import ResultsStore
-
-# A refusal has its own exit code, so that scripts can tell it from a wrong command.
-REFUSED: Final = 3
 
 EXPORT: Final = """\
 Write a trial's trace to a file that can be replayed anywhere: the recording as it is stored, followed by the trial's
@@ -66,29 +63,23 @@ def add_trace(commands: Any) -> None:
 
 def run_export(parsed: argparse.Namespace) -> int:
     """Write a trace to a file."""
-    try:
-        with opened_store(parsed) as store:
-            data = _exported(store, parsed.trial)
-        found = read_trace_file(data)
-    except TraceError as error:
-        return _unreadable(error)
+    with read_store(parsed) as store:
+        data = _exported(store, parsed.trial)
+    found = read_trace_file(data)
     if not found.clean and not parsed.redact:
         return _refused(refusal(found, "exported"))
     if not found.clean:
         found = found.cleaned()
     parsed.file.write_bytes(found.data)
     sys.stdout.write(f"{parsed.file}: {len(found.lines)} lines, origin {found.origin}, {_carries(found.carried)}\n")
-    return 0
+    return ExitCode.DONE
 
 
 def run_import(parsed: argparse.Namespace) -> int:
     """Import a trace file into the store."""
     from airflow_llm_provisioning.gateways.traces import ImportedTrace
 
-    try:
-        found = read_trace_file(parsed.file.read_bytes())
-    except (TraceError, OSError) as error:
-        return _unreadable(error)
+    found = read_trace_file(parsed.file.read_bytes())
     if not found.clean and not parsed.redact:
         return _refused(refusal(found, "imported"))
     taken_out = len(found.findings)
@@ -105,12 +96,12 @@ def run_import(parsed: argparse.Namespace) -> int:
     notes += [f"it is truncated: {found.cut}"] if found.cut else []
     notes += [f"this store has another trial {found.named}, which is not changed"] if same_name else []
     sys.stdout.write(f"{entry.trial_id}: {'imported' if new else 'already in the store'}; {'; '.join(notes)}\n")
-    return 0
+    return ExitCode.DONE
 
 
 def run_list(parsed: argparse.Namespace) -> int:
     """List the traces."""
-    with opened_store(parsed) as store:
+    with read_store(parsed) as store:
         for item in store.traces.listed():
             source = item.imported
             whose = (
@@ -120,7 +111,7 @@ def run_list(parsed: argparse.Namespace) -> int:
             )
             by = item.analysis_version or "no result stored"
             sys.stdout.write(f"{item.trial_id}  {item.size_bytes} bytes  {whose}  {by}\n")
-    return 0
+    return ExitCode.DONE
 
 
 def _exported(store: "ResultsStore", trial_id: str) -> bytes:
@@ -136,11 +127,6 @@ def _carries(computed: Any) -> str:
     return f"with its result, computed by {computed.version or 'an unknown version'}"
 
 
-def _unreadable(error: Exception) -> int:
-    sys.stderr.write(f"llm-provisioning: {error}\n")
-    return 2
-
-
 def _refused(sentence: str) -> int:
     sys.stderr.write(f"llm-provisioning: {sentence}\n")
-    return REFUSED
+    return ExitCode.REFUSED

@@ -7,7 +7,13 @@ missing extra only concerns those who need it, and importing this package costs 
 
 from airflow_llm_provisioning.connections.cloud import open_cloud, opened_cloud
 from airflow_llm_provisioning.connections.cluster import cluster_clock, open_cluster
-from airflow_llm_provisioning.connections.store import DEFAULT_STORE, default_store_file, open_store, store_url
+from airflow_llm_provisioning.connections.store import (
+    DEFAULT_STORE,
+    default_store_file,
+    open_store,
+    store_url,
+    stored_url,
+)
 
 __all__ = [
     "DEFAULT_STORE",
@@ -18,4 +24,5 @@ __all__ = [
     "open_store",
     "opened_cloud",
     "store_url",
+    "stored_url",
 ]

@@ -1,9 +1,11 @@
 """A cluster's gateway from a `kubernetes` connection, or from a cloud's and a cluster name."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_llm_provisioning.connections.cloud import opened_cloud
+from airflow_llm_provisioning.connections.stored import searched_places, see_stored_connections
 from airflow_llm_provisioning.exceptions import ConnectionConfigError
 
 if TYPE_CHECKING:
@@ -50,12 +52,14 @@ async def _connection_type(conn_id: str) -> str:
     from airflow.providers.common.compat.connection import get_async_connection
     from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
 
+    await asyncio.to_thread(see_stored_connections)
     try:
         connection = await get_async_connection(conn_id)
     except (AirflowNotFoundException, AirflowRuntimeError) as error:
+        searched = await asyncio.to_thread(searched_places, conn_id)
         raise ConnectionConfigError(
             f"Airflow connection {conn_id!r} is not defined: create it (type kubernetes, aws, google_cloud_platform or "
-            "azure) under Admin, Connections, or name another."
+            f"azure) under Admin, Connections, or name another.{searched}"
         ) from error
     return str(connection.conn_type)
 
@@ -67,7 +71,17 @@ async def _kubernetes_credentials(conn_id: str) -> "Credentials":
 
     from airflow_llm_provisioning.gateways.kubernetes import Credentials
 
-    hook = AsyncKubernetesHook(conn_id=conn_id)
+    class Hook(AsyncKubernetesHook):
+        """Counts an empty field as not given, as the synchronous hook does.
+
+        Airflow's form stores an empty text for a field that was left empty (apache/airflow 20626), and the asynchronous
+        hook takes it for a value (apache-airflow-providers-cncf-kubernetes 10.25).
+        """
+
+        async def get_conn_extras(self) -> dict[str, Any]:
+            return {name: value for name, value in (await super().get_conn_extras()).items() if value not in ("", None)}
+
+    hook = Hook(conn_id=conn_id)
     try:
         async with hook.get_conn() as client:
             configuration = client.configuration

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_llm_provisioning.connections.stored import find_connection, searched_places
 from airflow_llm_provisioning.exceptions import ConnectionConfigError
 
 if TYPE_CHECKING:
@@ -21,20 +22,26 @@ def open_store(conn_id: str = DEFAULT_STORE) -> "ResultsStore":
 
 def store_url(conn_id: str = DEFAULT_STORE) -> str:
     """Return the SQLAlchemy URL of a results store. It may hold a password: never log it."""
-    from airflow.sdk import BaseHook
-    from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException, AirflowRuntimeError
+    url = stored_url(conn_id)
+    if url is not None:
+        return url
+    if conn_id != DEFAULT_STORE:
+        raise ConnectionConfigError(
+            f"The results store's Airflow connection {conn_id!r} is not defined: create it (sqlite, postgres, mysql, "
+            f"...) or use {DEFAULT_STORE!r}, which is a file by default.{searched_places(conn_id)}"
+        )
+    return f"sqlite:///{default_store_file()}"
 
+
+def stored_url(conn_id: str) -> str | None:
+    """Return the SQLAlchemy URL of the database behind an Airflow connection, None if it is not defined."""
+    from airflow.sdk.exceptions import AirflowException
+
+    connection = find_connection(conn_id)
+    if connection is None:
+        return None
     try:
-        connection = BaseHook.get_connection(conn_id)
-    except (AirflowNotFoundException, AirflowRuntimeError) as error:
-        if conn_id != DEFAULT_STORE:
-            raise ConnectionConfigError(
-                f"The results store's Airflow connection {conn_id!r} is not defined: create it (sqlite, postgres, "
-                f"mysql, ...) or use {DEFAULT_STORE!r}, which is a file by default."
-            ) from error
-        return f"sqlite:///{default_store_file()}"
-    try:
-        url = _sqlalchemy_url(connection.get_hook())  # type: ignore[no-untyped-call]
+        url = _sqlalchemy_url(connection.get_hook())
     except (AirflowException, AttributeError, ImportError, NotImplementedError) as error:
         raise ConnectionConfigError(
             f"Airflow connection {conn_id!r} ({connection.conn_type}) is no SQL database that SQLAlchemy knows: {error}"

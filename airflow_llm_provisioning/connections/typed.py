@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import Any
 
+from airflow_llm_provisioning.connections.stored import find_connection, searched_places
 from airflow_llm_provisioning.exceptions import ConnectionConfigError
 
 
@@ -15,15 +16,12 @@ class AirflowConnections:
         The cloud's own hook is not asked: it may only warn of a missing connection, and then use the credentials that
         the machine has (AwsBaseHook, apache-airflow-providers-amazon 9.39).
         """
-        from airflow.sdk import BaseHook
-        from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
-
-        try:
-            connection = BaseHook.get_connection(conn_id)
-        except (AirflowNotFoundException, AirflowRuntimeError) as error:
+        connection = find_connection(conn_id)
+        if connection is None:
             raise ConnectionConfigError(
                 f"Airflow connection {conn_id!r} is not defined: create it (type {conn_type}, {page}) or name another."
-            ) from error
+                f"{searched_places(conn_id)}"
+            )
         if connection.conn_type != conn_type:
             raise ConnectionConfigError(
                 f"Airflow connection {conn_id!r} has the type {connection.conn_type!r}, not {conn_type}."

@@ -7,11 +7,12 @@ waits for it. The schema is Alembic's; opening a database brings it up to date.
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_llm_provisioning.exceptions import StoreError
@@ -24,13 +25,9 @@ _POSTGRES_LOCK: Final = 0x6C6C6D70
 
 def open_engine(url: str) -> Engine:
     """Return an engine for the database at a SQLAlchemy URL, its schema created or upgraded. Raises StoreError."""
+    parsed, shown = store_address(url)
     try:
-        shown = make_url(url).render_as_string(hide_password=True)
-    except (SQLAlchemyError, ValueError) as error:
-        # Not shown: what cannot be read may hold a password anywhere.
-        raise StoreError("The results store's address is no SQLAlchemy URL, such as sqlite:////path/x.db.") from error
-    try:
-        engine = _engine(url)
+        engine = _engine(parsed)
         with _schema_change(engine) as connection:
             _upgrade(connection)
     except (SQLAlchemyError, OSError, ImportError) as error:
@@ -39,6 +36,23 @@ def open_engine(url: str) -> Engine:
             "Check the connection, the database's rights and, for SQLite, that its folder exists and is writable."
         ) from error
     return engine
+
+
+def store_address(url: str) -> tuple[URL, str]:
+    """Return a store's URL, and how it is shown: without its password. Raises StoreError.
+
+    `postgres://` is libpq's other name of the scheme `postgresql://`, which is the only one SQLAlchemy knows
+    (docs.sqlalchemy.org, changelog 1.4.0b1). A Postgres URL without a driver gets the one that is installed.
+    """
+    try:
+        parsed = make_url(url)
+    except (SQLAlchemyError, ValueError) as error:
+        # Not shown: what cannot be read may hold a password anywhere.
+        raise StoreError("The results store's address is no SQLAlchemy URL, such as sqlite:////path/x.db.") from error
+    if parsed.drivername in ("postgres", "postgresql"):
+        driver = next((name for name in ("psycopg", "psycopg2") if find_spec(name)), None)
+        parsed = parsed.set(drivername=f"postgresql+{driver}" if driver else "postgresql")
+    return parsed, parsed.render_as_string(hide_password=True)
 
 
 @contextmanager
@@ -92,13 +106,20 @@ def read_from(engine: Engine) -> Iterator[Connection]:
         raise StoreError(f"Reading the results store failed: {first_line(error)}.") from error
 
 
+def newer_schema(found: str) -> StoreError:
+    """Return the refusal of a database that a newer version of this package wrote."""
+    return StoreError(
+        f"The results store was written by a newer version of this package (schema {found}, here {HEAD}): "
+        "upgrade airflow-llm-provisioning."
+    )
+
+
 def first_line(error: Exception) -> str:
     """Return what the database said, in one line."""
     return str(getattr(error, "orig", None) or error).strip().split("\n", 1)[0].rstrip(".")
 
 
-def _engine(url: str) -> Engine:
-    parsed = make_url(url)
+def _engine(parsed: URL) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         return create_engine(parsed, pool_pre_ping=True)
     if parsed.database and parsed.database != ":memory:":
@@ -134,10 +155,7 @@ def _upgrade(connection: Connection) -> None:
         if found == HEAD:
             return
         if found is not None and found > HEAD:
-            raise StoreError(
-                f"The results store was written by a newer version of this package (schema {found}, here {HEAD}): "
-                "upgrade airflow-llm-provisioning."
-            )
+            raise newer_schema(found)
     from alembic import command
     from alembic.config import Config
 

@@ -24,6 +24,7 @@ from airflow_llm_provisioning.exceptions import StoreError
 from airflow_llm_provisioning.gateways import tables
 from airflow_llm_provisioning.gateways.database import first_line, open_engine, read_from, write_to, writing
 from airflow_llm_provisioning.gateways.ledger import Entry
+from airflow_llm_provisioning.gateways.reading import open_for_reading
 from airflow_llm_provisioning.gateways.traces import SqlTraces, insert_analysis
 
 Clock = Callable[[], datetime]
@@ -39,15 +40,26 @@ def _utc_now() -> datetime:
 class ResultsStore:
     """Trials, phases, traces, preparations, comparisons and the ledger of one database."""
 
-    def __init__(self, engine: Engine, *, clock: Clock = _utc_now) -> None:
-        """Use `open`; this takes an engine whose schema is up to date."""
+    def __init__(self, engine: Engine, *, clock: Clock = _utc_now, closed: Callable[[], None] | None = None) -> None:
+        """Use `open`; this takes an engine whose schema is up to date, and what to do when it was closed."""
         self._engine = engine
         self._clock = clock
+        self._closed = closed
 
     @classmethod
     def open(cls, url: str, *, clock: Clock = _utc_now) -> "ResultsStore":
         """Open the database at a SQLAlchemy URL, creating or upgrading its schema. Raises StoreError."""
         return cls(open_engine(url), clock=clock)
+
+    @classmethod
+    def open_for_reading(cls, url: str) -> "ResultsStore":
+        """Open the database at a SQLAlchemy URL to read only: nothing is created, upgraded or written.
+
+        Raises StoreError if it does not exist or is no results store. `close` raises it if the file was written while
+        it was read.
+        """
+        engine, closed = open_for_reading(url)
+        return cls(engine, closed=closed)
 
     @property
     def ledger(self) -> "SqlLedger":
@@ -62,6 +74,8 @@ class ResultsStore:
     def close(self) -> None:
         """Give the connections back."""
         self._engine.dispose()
+        if self._closed is not None:
+            self._closed()
 
     def save_trial(self, result: TrialResult, analysis: str | None = None) -> None:
         """Write a trial's row, phases and milestones; a row of the same id is replaced (a repeated teardown).

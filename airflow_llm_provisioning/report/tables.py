@@ -4,6 +4,7 @@ origin. Rows of arms are shown by cloud; where a cloud has arms of several famil
 
 import io
 import json
+import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -48,7 +49,22 @@ PHASES_SHOWN: Final = {
     "path_total_s": "mean total (s)",
     "origin": "origin",
 }
+READ_SO: Final = (
+    "time: median from submission to the ready endpoint, cold and verified trials only; +-: what its own bounds allow",
+    (
+        "saved: against the baseline of the same stratum (cloud, nodes, set-up, workload, model), with its interval "
+        "where there are enough trials"
+    ),
+    "published: what the origin of this experiment printed for its own clusters, for orientation",
+)
+READ_PHASES_SO: Final = (
+    "path: the phases of the deciding path in their order; of each arm the path of most trials comes first",
+    "n: the trials that took it, of the arm's comparable trials; the phases of a path sum to its mean total",
+)
 WIDTH: Final = 170
+NARROWEST: Final = 60
+# The smallest value that a table shows as a number.
+SMALLEST: Final = 0.001
 
 # What fits a terminal of the wider rows.
 NARROW: Final = (
@@ -83,20 +99,25 @@ def results_rows(store: ResultsStore, what: str, selection: Mapping[str, Any]) -
     return [row.as_dict() for row in compare(trials)]
 
 
-def written(rows: Sequence[Row], form: str) -> str:
-    """Return rows as `table` (for a terminal), `csv` or `json` text."""
+def terminal_width() -> int:
+    """Return the columns of the terminal (`COLUMNS` outweighs it); where there is none, those of a wide one."""
+    return max(NARROWEST, shutil.get_terminal_size((WIDTH, 24)).columns)
+
+
+def written(rows: Sequence[Row], form: str, width: int = WIDTH) -> str:
+    """Return rows as `table` (for a terminal of `width` columns), `csv` or `json` text."""
     if form == "json":
-        return json.dumps(list(rows), indent=1) + "\n"
+        return json.dumps(_rounded(rows), indent=1) + "\n"
     if form == "csv":
-        return str(frame(rows).to_csv(index=False, lineterminator="\n"))
+        return str(frame(_rounded(rows)).to_csv(index=False, lineterminator="\n"))
     if not rows:
         return "There are no results.\n"
     if "reduction_pct" in rows[0]:
-        return _comparison_tables(rows)
+        return _comparison_tables(rows, width)
     if "path_total_s" in rows[0]:
-        return _phase_tables(rows)
+        return _phase_tables(rows, width)
     wanted = next((columns for columns in NARROW if set(columns) <= set(rows[0])), tuple(rows[0]))
-    return _table("", rows, {key: key for key in wanted})
+    return _table("", rows, {key: key for key in wanted}, width)
 
 
 def frame(rows: Sequence[Row]) -> "DataFrame":
@@ -147,7 +168,17 @@ def cell(value: Any, key: str = "") -> str:
     if not isinstance(value, float):
         return str(value)
     text = f"{value:.2f}" if key.endswith("_usd") else f"{value:.1f}"
-    return f"{value:.1g}" if value and not float(text) else text
+    if not value or float(text):
+        return text
+    # Two or three decimal places show a small value; a power of ten is not read easily.
+    if abs(value) < SMALLEST:
+        return f"< {SMALLEST}" if value > 0 else f"> -{SMALLEST}"
+    return f"{value:.2f}" if round(abs(value), 2) else f"{value:.3f}"
+
+
+def _rounded(rows: Sequence[Row]) -> list[Row]:
+    """Return rows for a program: no float is finer than the store's instants, which are in microseconds."""
+    return [{key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()} for row in rows]
 
 
 def _with_doubt(row: Row) -> Row:
@@ -157,35 +188,28 @@ def _with_doubt(row: Row) -> Row:
     return row | {"reduction": f"{row['reduction']} (no interval: n < {MIN_FOR_INTERVAL})"}
 
 
-def _comparison_tables(rows: Sequence[Row]) -> str:
+def _comparison_tables(rows: Sequence[Row], width: int) -> str:
     parts = []
     for heading, group in by_family(rows):
-        parts.append(_table(_title(group, heading), [_with_doubt(shown(row)) for row in group], SHOWN))
-        facts = [_wrapped(sentence) for row in group for sentence in differing_facts(row)]
+        parts.append(_table(_title(group, heading), [_with_doubt(shown(row)) for row in group], SHOWN, width))
+        facts = [_wrapped(sentence, width) for row in group for sentence in differing_facts(row)]
         parts += ["\n".join(facts) + "\n"] if facts else []
-    parts.append(
-        "time: median from submission to the ready endpoint, cold and verified trials only; +-: what its own bounds "
-        "allow;\nsaved: against the baseline of the same stratum (cloud, nodes, set-up, workload, model), with its "
-        "interval where there are enough trials;\npublished: what the origin of this experiment printed for its own "
-        "clusters, for orientation.\n"
-    )
-    parts += [f"{OLD_ROWS}\n"] if any(map(is_old, rows)) else []
+    parts.append("".join(f"{_wrapped(sentence, width)}\n" for sentence in READ_SO))
+    parts += [f"{_wrapped(OLD_ROWS, width)}\n"] if any(map(is_old, rows)) else []
     return "\n".join(parts)
 
 
-def _phase_tables(rows: Sequence[Row]) -> str:
+def _phase_tables(rows: Sequence[Row], width: int) -> str:
     parts = [
         _table(
             _title(group, heading),
             [row | {"trials": f"{row['n']} of {row['pooled']}"} for row in group],
             PHASES_SHOWN,
+            width,
         )
         for heading, group in by_family(rows)
     ]
-    parts.append(
-        "path: the phases of the deciding path in their order; of each arm the path of most trials comes first;\n"
-        "n: the trials that took it, of the arm's comparable trials; the phases of a path sum to its mean total.\n"
-    )
+    parts.append("".join(f"{_wrapped(sentence, width)}\n" for sentence in READ_PHASES_SO))
     return "\n".join(parts)
 
 
@@ -194,23 +218,40 @@ def _title(rows: Sequence[Row], heading: str) -> str:
     return f"{cloud}: {heading}" if heading else cloud
 
 
-def _wrapped(sentence: str) -> str:
-    return textwrap.fill(sentence, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+def _wrapped(sentence: str, width: int) -> str:
+    return textwrap.fill(sentence, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
-def _table(title: str, rows: Sequence[Row], columns: Mapping[str, str]) -> str:
+def _table(title: str, rows: Sequence[Row], columns: Mapping[str, str], width: int) -> str:
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
+    cells = {key: [cell(row.get(key), key) for row in rows] for key in columns}
+    equal = _equal_columns(cells) if _needed(cells, columns) > width else {}
+    kept = {key: heading for key, heading in columns.items() if key not in equal}
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for key, heading in columns.items():
+    for key, heading in kept.items():
         table.add_column(heading, justify="right" if _numeric(rows, key) else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(cell(row.get(key), key) for key in columns))
+    for at in range(len(rows)):
+        table.add_row(*(cells[key][at] for key in kept))
     out = io.StringIO()
-    Console(file=out, width=WIDTH).print(table)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    Console(file=out, width=width).print(table)
+    text = "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    told = ", ".join(f"{columns[key]} {value}" for key, value in equal.items() if value)
+    return f"{text}{_wrapped(f'In every row: {told}.', width)}\n" if told else text
+
+
+def _needed(cells: Mapping[str, Sequence[str]], columns: Mapping[str, str]) -> int:
+    """Return how wide a table must be to break no cell."""
+    return sum(max(map(len, [columns[key], *values])) + 3 for key, values in cells.items())
+
+
+def _equal_columns(cells: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the columns that a narrow table of several rows leaves out, as they say the same in every row."""
+    if len(next(iter(cells.values()))) < 2:
+        return {key: "" for key, values in cells.items() if not any(values)}
+    return {key: values[0] for key, values in cells.items() if len(set(values)) == 1}
 
 
 def _numeric(rows: Sequence[Row], key: str) -> bool:

@@ -53,7 +53,7 @@ def test_an_existing_file_is_named_and_nothing_is_copied(tmp_path: Path, capsys:
     """The user's own single_trial.py stays as it is, and no other file appears beside it."""
     own = tmp_path / "single_trial.py"
     own.write_text("mine", encoding="utf-8")
-    assert cli.main(["init", str(tmp_path)]) == 1
+    assert cli.main(["init", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert str(own) in error
     assert "--force" in error
@@ -74,7 +74,7 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path, capsys: py
     """A file stands where the folder should be: its path is in the message, and there is no traceback."""
     taken = tmp_path / "taken"
     taken.write_text("a file", encoding="utf-8")
-    assert cli.main(["init", str(taken / "dags")]) == 1
+    assert cli.main(["init", str(taken / "dags")]) == 2
     assert str(taken) in capsys.readouterr().err
 
 

@@ -144,9 +144,9 @@ def test_a_users_secret_is_never_printed(render: Render, tmp_path: Path, options
     ],
 )
 def test_an_unknown_name_is_one_sentence(render: Render, words: tuple[str, ...], told: str) -> None:
-    """With the nearest name, exit code 1 and no traceback."""
+    """With the nearest name, exit code 2 and no traceback."""
     code, out, err = render(SIMULATED, *words)
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert err.startswith("llm-provisioning: ")
     assert told in err
     assert err.count("\n") == 1
@@ -155,7 +155,7 @@ def test_an_unknown_name_is_one_sentence(render: Render, words: tuple[str, ...],
 def test_a_setup_that_the_workload_does_not_offer_is_refused(render: Render, tmp_path: Path) -> None:
     """A user's manifest is changed for the other set-up only if the file says so."""
     code, out, err = render(own_experiment(tmp_path, own_manifest()), "any", "baseline", "--setup", "dynamic")
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert "Workload 'mine' is static, not dynamic" in err
 
 
@@ -169,7 +169,7 @@ def test_a_file_that_is_no_experiment_is_refused(render: Render, tmp_path: Path,
     if text is not None:
         path.write_text(text, encoding="utf-8")
     code, out, err = render(path, "a", "baseline")
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert str(path) in err
     assert words in err
     assert "Traceback" not in err

@@ -282,7 +282,7 @@ def test_an_unusable_store_or_figure_is_no_difference(run: Run, tmp_path: Path) 
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     code, _, err = run("replay", "night-1", "--store", f"sqlite:///{tmp_path}/file/x.db")
     assert code == 2
-    assert "cannot be opened" in err
+    assert "does not exist" in err
     trace = tmp_path / "header.jsonl"
     trace.write_bytes(encode_line(small_trace()[0]))
     code, _, err = run("replay", trace, "--svg", tmp_path / "x.svg")

@@ -117,3 +117,27 @@ def test_a_reference_without_connection_is_refused() -> None:
     """Nothing to open."""
     with pytest.raises(ConnectionConfigError, match="without `conn_id`"):
         open_cluster({"cluster_name": "x"})
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        {"kube_config_path": ""},
+        {"cluster_context": ""},
+        {
+            "kube_config_path": "",
+            "cluster_context": "",
+            "in_cluster": False,
+            "namespace": "",
+            "disable_verify_ssl": False,
+        },
+        {"extra__kubernetes__kube_config_path": "", "kube_config_path": None},
+    ],
+)
+async def test_an_empty_field_counts_as_not_given(
+    server: dict[str, Any], monkeypatch: pytest.MonkeyPatch, empty: dict[str, Any]
+) -> None:
+    """Airflow's form stores an empty text for a field that was left empty (apache/airflow 20626)."""
+    extra = {"kube_config": json.dumps(kube_config(server["url"])), **empty}
+    async with open_cluster(connection(monkeypatch, "k9", conn_type="kubernetes", extra=extra)) as cluster:
+        assert cluster.version()["gitVersion"] == "v1.34.0"

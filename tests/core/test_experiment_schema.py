@@ -122,13 +122,13 @@ def test_the_unchanged_experiment_is_read_and_valid() -> None:
 
 
 def test_the_command_prints_it_or_writes_it(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """`llm-provisioning schema [--out FILE]`; a file that cannot be written is one sentence and exit code 1."""
+    """`llm-provisioning schema [--out FILE]`; a file that cannot be written is one sentence and exit code 2."""
     assert cli.main(["schema"]) == 0
     assert capsys.readouterr().out == schema_text()
     out = tmp_path / "schema.json"
     assert cli.main(["schema", "--out", str(out)]) == 0
     assert out.read_text(encoding="utf-8") == schema_text()
-    assert cli.main(["schema", "--out", str(tmp_path / "nowhere" / "x.json")]) == 1
+    assert cli.main(["schema", "--out", str(tmp_path / "nowhere" / "x.json")]) == 2
     told = capsys.readouterr().err
     assert "could not be written" in told
     assert "Traceback" not in told

@@ -89,13 +89,13 @@ def test_a_wheel_from_the_sdist_is_the_wheel_from_the_repository(package: str, t
 def test_without_the_simulator_its_commands_say_how_to_install_it(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One sentence names the distribution, and the exit code is 1: no traceback, and no unknown command."""
+    """One sentence names the distribution, and the exit code is 2: no traceback, and no unknown command."""
     monkeypatch.setattr(plugins, "entry_points", lambda **_: EntryPoints())
 
     code = cli.main(arguments)
 
     said = capsys.readouterr()
-    assert code == 1
+    assert code == 2
     assert said.out == ""
     assert said.err.strip().count("\n") == 0
     assert "pip install llm-provisioning-simulator" in said.err
@@ -109,7 +109,7 @@ def test_a_broken_simulator_leaves_the_other_commands_alone(
     entry = EntryPoint("simulator", "llm_provisioning_simulator_that_is_gone.commands:add_simulator", plugins.GROUP)
     monkeypatch.setattr(plugins, "entry_points", lambda **_: EntryPoints([entry]))
 
-    assert cli.main(["simulator", "experiment.yaml"]) == 1
+    assert cli.main(["simulator", "experiment.yaml"]) == 2
     said = capsys.readouterr().err
     assert "llm_provisioning_simulator_that_is_gone" in said
     assert "pip install" in said
