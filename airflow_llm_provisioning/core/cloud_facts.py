@@ -42,7 +42,7 @@ class TrialFacts:
 def trial_facts(trial: Trial, nodes: Sequence[Mapping[str, Any]], chunks: Sequence[bytes]) -> TrialFacts:
     """Return the facts of an opened trial. `nodes`: the Node objects its pods are on; `chunks`: its trace so far."""
     view = TraceView(decode_trace(chunks).lines)
-    pods = [pod for pod in (view.head, view.worker) if pod is not None]
+    pods = list(view.serving_pods)
     arrivals = [(pod, image_arrival(view, pod)) for pod in pods]
     pulled = [
         event.received_at for pod in pods for event in view.events_of(pod) if event.reason in ("Pulling", "Pulled")

@@ -5,7 +5,7 @@ from typing import Final
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 from airflow_llm_provisioning.core.planned import PlannedFacts
-from airflow_llm_provisioning.core.trace.objects import containers
+from airflow_llm_provisioning.core.trace.objects import History, containers
 from airflow_llm_provisioning.core.trace.view import TraceView
 from airflow_llm_provisioning.core.weight_sources import not_from_the_hub
 
@@ -42,14 +42,22 @@ def weights_uncertain(view: TraceView) -> str | None:
     """
     if any(_DOWNLOADED.search(log.text) or _LOADED.search(log.text) for log in view.logs) or not_from_the_hub(view):
         return None
-    volumes = [mapping(volume) for volume in items(dig(view.worker.last if view.worker else None, "spec", "volumes"))]
+    for pod in view.engine_pods:
+        if (path := _lasting_cache(view, pod)) is not None:
+            return f"The hub's cache may be on the volume at {path}, and this engine logs no download."
+    return None
+
+
+def _lasting_cache(view: TraceView, pod: History) -> str | None:
+    """Return where a pod mounts a volume that outlives it and may hold the hub's cache, or None."""
+    volumes = [mapping(volume) for volume in items(dig(pod.last, "spec", "volumes"))]
     lasting = {text(volume.get("name")) for volume in volumes if not _PASSING.intersection(volume)}
-    own = bool(_CACHE_VARIABLES & view.env_of(view.worker).keys())
-    for spec in containers(view.worker.last if view.worker else None):
+    own = bool(_CACHE_VARIABLES & view.env_of(pod).keys())
+    for spec in containers(pod.last):
         for mount in map(mapping, items(spec.get("volumeMounts"))):
             path = text(mount.get("mountPath"))
             if mount.get("name") in lasting and (own or _CACHE_PATH.search(path)):
-                return f"The hub's cache may be on the volume at {path}, and this engine logs no download."
+                return path
     return None
 
 

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from airflow_llm_provisioning.core.arm import Arm
 from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.exceptions import TraceError
+
+# The flag of a trial that lost a pod before it served (`core/timing/trial_flags`).
+REPLACED: Final = "replaced"
 
 
 class TrialStatus(StrEnum):
@@ -95,13 +98,15 @@ class TrialResult:
 
     @property
     def exclusion(self) -> str | None:
-        """Why the trial may not enter a cold comparison, in a few words; None where it may: it became ready, it started
-        cold, and every treatment of its arm was verified.
+        """Why the trial may not enter a cold comparison, in a few words; None where it may: it became ready, it lost no
+        pod, it started cold, and every treatment of its arm was verified.
         """
         if self.status is not TrialStatus.SUCCEEDED:
             return str(self.status)
         if self.total_s is None:
             return "no total"
+        if any(flag.startswith(f"{REPLACED}:") for flag in self.flags):
+            return "pod replaced"
         if self.start != "cold":
             return f"start {self.start}"
         if self.applied == "none" and self.arm.treatments:

@@ -53,17 +53,16 @@ def cloud_says(view: TraceView, claim: str) -> Verdict:
 
 
 def cold_start(view: TraceView) -> Verdict:
-    """Say whether every Ray pod of the deciding path met a node that was younger than the submission, and the engine
+    """Say whether the head and every pod of the engine met a node that was younger than the submission, and the engine
     found nothing that an earlier start had left. An image that came with a young node's disk (snapshot, streaming) is
     still a cold start.
     """
-    pods = [pod for pod in (view.head, view.worker) if pod]
-    if view.worker is None or view.head is None:
-        return Verdict("cold_start", "unknown", ("Head or worker pod was not seen.",))
+    if view.head is None or not view.engine_pods:
+        return Verdict("cold_start", "unknown", ("The head's pod or the engine's pod was not seen.",))
     found = [Verdict("cold_start", "no", (sentence,)) for sentence in cache_hits(view)]
     if doubt := weights_uncertain(view):
         found.append(Verdict("cold_start", "unknown", (doubt,)))
-    return all_of("cold_start", [*(_cold_pod(view, pod) for pod in pods), *found])
+    return all_of("cold_start", [*(_cold_pod(view, pod) for pod in view.serving_pods), *found])
 
 
 def variant_image(view: TraceView) -> Verdict:
@@ -84,10 +83,11 @@ def variant_image(view: TraceView) -> Verdict:
 
 
 def switch(view: TraceView, name: str) -> Verdict:
-    """Say whether an environment switch is on for the processes on head and worker: as the application's runtime_env
-    says, which Ray puts over the container's environment, else as Kubernetes was told. What an image sets is not seen.
+    """Say whether an environment switch is on for the processes on the head and on every pod of the engine: as the
+    application's runtime_env says, which Ray puts over the container's environment, else as Kubernetes was told. What
+    an image sets is not seen.
     """
-    pods = [pod for pod in (view.head, view.worker) if pod]
+    pods = view.serving_pods
     if not pods:
         return Verdict(name, "unknown", ("No Ray pod was seen.",))
     over = runtime_variables(view)
@@ -152,7 +152,7 @@ def _given_another(view: TraceView, planned: PlannedFacts) -> list[Verdict]:
     after it was rendered, by a person or an admission plug-in.
     """
     found = []
-    for pod in (pod for pod in (view.head, view.worker) if pod):
+    for pod in view.serving_pods:
         # Container 0 is Ray's (kuberay 1.7, common/pod.go, RayContainerIndex).
         image = text(next((mapping(spec).get("image") for spec in items(dig(pod.last, "spec", "containers"))), ""))
         same = image in planned.images or bool(planned.prepared_digest and image.endswith(planned.prepared_digest))
@@ -164,8 +164,7 @@ def _given_another(view: TraceView, planned: PlannedFacts) -> list[Verdict]:
 
 def _ran_another(view: TraceView, wanted: str) -> list[Verdict]:
     """Return a no for each pod that ran another digest than the one that was prepared under the reference."""
-    pods = [pod for pod in (view.head, view.worker) if pod]
-    ran = [(pod, digest) for pod in pods if (digest := image_digest(pod)) and wanted and digest != wanted]
+    ran = [(pod, digest) for pod in view.serving_pods if (digest := image_digest(pod)) and wanted and digest != wanted]
     return [
         Verdict("variant_image", "no", (f"Pod {pod.name} ran {digest}; prepared was {wanted}.",)) for pod, digest in ran
     ]

@@ -20,6 +20,7 @@ class PhaseGroup:
 GROUPS: Final = (
     PhaseGroup("operator and scheduling", "#8c8c94", frozenset({"operator_start", "pod_creation", "scheduling"})),
     PhaseGroup("node", "#3b6fb6", frozenset({"node_request", "node_boot", "node_setup"})),
+    PhaseGroup("lost and replaced pod", "#5f6b7a", frozenset({"replacement"})),
     PhaseGroup("GPU", "#7fb2e5", frozenset({"gpu_setup"})),
     PhaseGroup("image pull", "#d1495b", frozenset({"pull_wait", "image_pull"})),
     PhaseGroup(

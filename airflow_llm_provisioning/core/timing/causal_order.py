@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterator
 from airflow_llm_provisioning.core.fields import mapping
 from airflow_llm_provisioning.core.timing.engine_logs import LogReading
 from airflow_llm_provisioning.core.timing.milestones import PHASE_OF, CausalOrder
-from airflow_llm_provisioning.core.timing.pod_sources import fresh_for, gpu_resource, init_container
+from airflow_llm_provisioning.core.timing.pod_sources import fresh_for, init_container
 from airflow_llm_provisioning.core.timing.sources import ready_role
 from airflow_llm_provisioning.core.trace.objects import History, condition
+from airflow_llm_provisioning.core.trace.placement import accelerators_of
 from airflow_llm_provisioning.core.trace.view import TraceView
 
 _POD_NODE = ("node_requested", "node_created", "node_ready")
@@ -26,9 +27,10 @@ def causal_order_of(view: TraceView, logs: LogReading, seen: Collection[str]) ->
 
 
 def _absent(view: TraceView, logs: LogReading, seen: Collection[str]) -> Iterator[str]:
+    yield from ("head.replaced", "worker.replaced")
     if not view.dynamic:
         yield "worker_asked"
-    if not view.workers and view.raycluster is not None:
+    if view.worker is None and view.raycluster is not None and (view.engine_pods or not view.workers):
         yield from (name for name in PHASE_OF if name.startswith("worker."))
     for role, pod in (("head", view.head), ("worker", view.worker)):
         if pod is not None:
@@ -47,7 +49,7 @@ def _absent_of_pod(view: TraceView, pod: History) -> Iterator[str]:
     if (node is not None and not fresh_for(pod, node)) or (node is None and not waited):
         yield from _POD_NODE
         yield "gpu_allocatable"
-    if not gpu_resource(pod):
+    if not accelerators_of(pod):
         yield "gpu_allocatable"
     if not init_container(pod):
         yield from ("init_started", "init_finished")

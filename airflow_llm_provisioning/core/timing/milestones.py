@@ -15,6 +15,7 @@ SUBMITTED: Final = "submitted"
 ENDPOINT_READY: Final = "endpoint_ready"
 
 _POD: Final[tuple[tuple[str, str], ...]] = (
+    ("replaced", "replacement"),
     ("pod_created", "pod_creation"),
     ("node_requested", "node_request"),
     ("node_created", "node_boot"),
@@ -82,17 +83,19 @@ REPORTED_ONLY: Final = (
 MILESTONES: Final[tuple[str, ...]] = (SUBMITTED, *PHASE_OF, *REPORTED_ONLY)
 
 # The predecessors of each milestone. A soft predecessor (`~`) is followed only if it came first, and it bounds nothing:
-# a device plugin may register before its node is Ready, and a worker's readiness may or may not wait for the
-# application.
+# a device plugin may register before its node is Ready, a worker's readiness may or may not wait for the application,
+# and a pod may be created before the one that it replaces is gone.
 _BEFORE: Final[Mapping[str, tuple[str, ...]]] = {
     "raycluster_created": (SUBMITTED,),
-    "head.pod_created": ("raycluster_created",),
+    "head.replaced": ("raycluster_created",),
+    "head.pod_created": ("raycluster_created", "~head.replaced"),
     "serve_config_sent": ("head.ready",),
     "head.runtime_env_ready": ("serve_config_sent",),
     "app_built": ("head.runtime_env_ready",),
     "replica_requested": ("app_built",),
     "worker_asked": ("replica_requested",),
-    "worker.pod_created": ("raycluster_created", "worker_asked"),
+    "worker.replaced": ("raycluster_created", "worker_asked"),
+    "worker.pod_created": ("raycluster_created", "worker_asked", "~worker.replaced"),
     "worker.init_finished": ("worker.init_started", "~head.container_started"),
     "worker.ray_started": ("worker.container_started", "head.container_started"),
     "worker.ready": ("worker.ray_started", "~app_running"),
@@ -118,7 +121,8 @@ _POD_BEFORE: Final[Mapping[str, tuple[str, ...]]] = {
     "node_created": ("node_requested",),
     "node_ready": ("node_created",),
     "gpu_allocatable": ("node_created", "~node_ready"),
-    "scheduled": ("node_ready", "gpu_allocatable"),
+    # The accelerator first: if it was not observed, its name joins the phase that begins with the ready node.
+    "scheduled": ("gpu_allocatable", "node_ready"),
     "pull_started": ("scheduled",),
     "pull_finished": ("pull_started",),
     "init_started": ("pull_finished",),
@@ -143,19 +147,23 @@ class Predecessor:
 
 
 class CausalOrder:
-    """The causal order of one trial's milestones. `expected`: the milestones that must have occurred; other missing
-    ones did not occur.
+    """The causal order of one trial's milestones.
+
+    `expected`: the milestones that must have occurred; other missing ones did not occur. `ready_pod`: whose endpoint
+    was ready first: `head`, `worker` (the one that decided) or `other`.
     """
 
     def __init__(self, expected: Iterable[str], *, ready_pod: str = "head") -> None:
         self.expected = frozenset(expected)
         before = {**_pod_before("head"), **_pod_before("worker"), **_BEFORE}
         if "worker_asked" not in self.expected:
-            before["worker.pod_created"] = ("raycluster_created",)
+            before["worker.pod_created"] = ("raycluster_created", "~worker.replaced")
+            before["worker.replaced"] = ("raycluster_created",)
         if "worker.init_finished" not in self.expected:
             before["worker.init_finished"] = ("worker.init_started",)
-        if ready_pod == "worker":
-            before[ENDPOINT_READY] = ("serve_service_created", "worker.ready")
+        if ready_pod != "head":
+            own = ("worker.ready",) if ready_pod == "worker" else ()
+            before[ENDPOINT_READY] = ("serve_service_created", *own)
         self._before = before
         self.rank: Mapping[str, int] = {name: rank for rank, name in enumerate(_topological(before))}
 

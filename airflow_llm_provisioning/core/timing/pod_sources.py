@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.fields import dig, mapping, number, objects, text
+from airflow_llm_provisioning.core.fields import dig, number, objects, text
 from airflow_llm_provisioning.core.image_arrival import pulled_figures
 from airflow_llm_provisioning.core.instants import Stamp, from_epoch_s, parse_stamp
 from airflow_llm_provisioning.core.timing.clock_samples import API, KARPENTER, event_clock, node_clock, ray_clock
@@ -16,6 +16,7 @@ from airflow_llm_provisioning.core.timing.observations import (
     state_observation,
 )
 from airflow_llm_provisioning.core.trace.objects import History, condition_true, container_statuses
+from airflow_llm_provisioning.core.trace.placement import CLAIM, accelerators_of
 from airflow_llm_provisioning.core.trace.view import TraceView
 
 
@@ -23,6 +24,7 @@ def placement_observations(view: TraceView, pod: History) -> Iterator[tuple[str,
     """Yield the observations of a pod's placement on a node. The node's milestones are included only if it was created
     for this pod.
     """
+    yield "replaced", _replaced(view, pod)
     yield "pod_created", creation_observation(pod)
     refused = view.events_of(pod, "FailedScheduling")
     if refused:
@@ -36,9 +38,7 @@ def placement_observations(view: TraceView, pod: History) -> Iterator[tuple[str,
         yield "node_created", creation_observation(node)
         ready = node.first_match(lambda obj: condition_true(obj, "Ready"))
         yield "node_ready", condition_observation(node, "Ready", ready, node_clock(node.name))
-        resource = gpu_resource(pod)
-        if resource:
-            yield "gpu_allocatable", _allocatable(node, resource)
+        yield "gpu_allocatable", _allocatable(node, accelerators_of(pod))
     for event in view.events_of(pod, "Scheduled")[:1]:
         yield "scheduled", event_observation(event)
     bound = pod.first_match(lambda obj: condition_true(obj, "PodScheduled"))
@@ -71,15 +71,6 @@ def fresh_for(pod: History, node: History) -> bool:
     return pod.created is not None and node.created is not None and node.created.at >= pod.created.at
 
 
-def gpu_resource(pod: History | None) -> str:
-    """Return the extended resource that a pod requests as a GPU (`nvidia.com/gpu`), or an empty string."""
-    for spec in objects(pod.last if pod else None, "spec", "containers"):
-        for key in mapping(dig(spec, "resources", "limits")):
-            if key.endswith("/gpu"):
-                return key
-    return ""
-
-
 def init_container(pod: History | None) -> str:
     """Return the name of a pod's last init container, which the pod's start waits for; empty if it has none."""
     specs = objects(pod.last if pod else None, "spec", "initContainers")
@@ -106,6 +97,17 @@ _CLAIM_CONDITIONS: Final = (
 _LONGEST_S: Final = 86_400.0
 
 
+def _replaced(view: TraceView, pod: History) -> Observation | None:
+    """Return the end of the last pod that this one replaced, directly or through others."""
+    wanted = {pod.uid}
+    found = None
+    for lost in reversed(view.lost_pods):
+        if lost.successor.uid in wanted:
+            wanted.add(lost.pod.uid)
+            found = found or lost
+    return state_observation(f"pods {found.pod.name} ended", found.end) if found else None
+
+
 def _nodeclaim_observations(view: TraceView, node: History) -> Iterator[tuple[str, Observation | None]]:
     """Yield Karpenter's observations of a node; the creation of the NodeClaim is the request."""
     for claim in view.objects("nodeclaims"):
@@ -119,12 +121,18 @@ def _holds(kind: str) -> Callable[[Mapping[str, Any]], bool]:
     return lambda obj: condition_true(obj, kind)
 
 
-def _allocatable(node: History, resource: str) -> Observation | None:
+def _allocatable(node: History, asked: Mapping[str, int]) -> Observation | None:
+    """Return when a node offered all accelerators that a pod asks for. The device of a resource claim is in no node's
+    status, so it is not observed.
+    """
+    if not asked or any(name.startswith(CLAIM) for name in asked):
+        return None
+
     def offered(obj: Mapping[str, Any]) -> bool:
-        return text(dig(obj, "status", "allocatable", resource)) not in ("", "0")
+        return all(text(dig(obj, "status", "allocatable", name)) not in ("", "0") for name in asked)
 
     match = node.first_match(offered)
-    return state_observation(f"nodes {node.name} allocatable {resource}", match)
+    return state_observation(f"nodes {node.name} allocatable {' and '.join(asked)}", match)
 
 
 def _pull_observations(view: TraceView, pod: History) -> Iterator[tuple[str, Observation | None]]:

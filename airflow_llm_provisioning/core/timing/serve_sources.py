@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_llm_provisioning.core.fields import dig, mapping, number, objects, text
@@ -13,7 +13,7 @@ from airflow_llm_provisioning.core.timing.clocks import DEFAULT_BOUND
 from airflow_llm_provisioning.core.timing.engine_logs import LogEntry, LogReading
 from airflow_llm_provisioning.core.timing.observations import Observation, event_observation, state_observation
 from airflow_llm_provisioning.core.timing.pod_sources import raylet
-from airflow_llm_provisioning.core.trace.objects import Answer, History
+from airflow_llm_provisioning.core.trace.objects import Answer, FirstMatch, History
 from airflow_llm_provisioning.core.trace.view import TraceView, replicas_of
 
 
@@ -38,11 +38,7 @@ def serve_observations(view: TraceView) -> Iterator[tuple[str, Observation | Non
 def log_observations(view: TraceView, logs: LogReading) -> Iterator[tuple[str, Observation | None]]:
     """Yield the log observations of the replica that the application waited for."""
     replica = deciding_replica(view, logs)
-    for milestone, marker in _LOGGED:
-        for entry in logs.all(marker)[:1]:
-            yield milestone, _logged(view, entry)
-    for entry in logs.all("controller_built")[-1:]:
-        yield "app_built", _logged(view, entry)
+    yield from _controller_observations(view, logs)
     for entry in (entry for entry in logs.all("controller_started") if entry.replica_id == replica):
         yield "replica_started", _logged(view, entry)
     for milestone, marker in _IN_REPLICA:
@@ -53,6 +49,16 @@ def log_observations(view: TraceView, logs: LogReading) -> Iterator[tuple[str, O
         # The replica has finished. The milestone is the controller's knowledge of it, which follows.
         yield "replica_started", _following(_logged(view, entry))
     yield from _runtime_env(view, logs)
+
+
+def _controller_observations(view: TraceView, logs: LogReading) -> Iterator[tuple[str, Observation | None]]:
+    for milestone, marker in _LOGGED:
+        for entry in logs.all(marker)[:1]:
+            yield milestone, _logged(view, entry)
+    for entry in _autoscaler_line(view, logs):
+        yield "worker_asked", _logged(view, entry)
+    for entry in logs.all("controller_built")[-1:]:
+        yield "app_built", _logged(view, entry)
 
 
 def deciding_replica(view: TraceView, logs: LogReading) -> str | None:
@@ -133,14 +139,57 @@ def _polled(view: TraceView, holds: Any, source: str) -> Observation | None:
 
 
 def _worker_asked(view: TraceView) -> Observation | None:
-    cluster = view.raycluster
-    if cluster is None or not view.dynamic:
+    """Return when Ray's autoscaler asked for the worker: the last rise of its group's replicas before it was created.
+
+    A worker that was created before anyone asked the autoscaler did not wait for it.
+    """
+    cluster, pod = view.raycluster, _asked_pod(view)
+    if cluster is None or (pod is None and (view.worker is not None or not view.dynamic)):
         return None
+    found: FirstMatch | None = None
+    for position, version in enumerate(cluster.versions[1:], start=1):
+        before = _replicas_wanted(cluster.versions[position - 1].object, pod)
+        rises = _replicas_wanted(version.object, pod) > before
+        if rises and (pod is None or _may_precede(pod, version.received_at)):
+            found = FirstMatch(version, version.received_at, cluster.versions[:position])
+    return state_observation(f"rayclusters {cluster.name} workerGroupSpecs replicas", found)
 
-    def asked(obj: Mapping[str, Any]) -> bool:
-        return any(number(group.get("replicas")) or 0 for group in objects(obj, "spec", "workerGroupSpecs"))
 
-    return state_observation(f"rayclusters {cluster.name} workerGroupSpecs replicas", cluster.first_match(asked))
+def _replicas_wanted(cluster: Mapping[str, Any], worker: History | None) -> float:
+    """Return the replicas of a worker's group as a RayCluster's specification asks for them; of all without a group."""
+    name = text(worker.labels.get("ray.io/group")) if worker else ""
+    groups = objects(cluster, "spec", "workerGroupSpecs")
+    own = [group for group in groups if not name or group.get("groupName") == name] or groups
+    return sum(number(group.get("replicas")) or 0.0 for group in own)
+
+
+def _asked_pod(view: TraceView) -> History | None:
+    """Return the pod that may have waited for the autoscaler: the worker, or the first one that it replaced.
+
+    None if that was created together with the head: the autoscaler runs in the head's pod, so it could not ask yet.
+    """
+    pod = view.worker
+    for lost in reversed(view.lost_pods):
+        pod = lost.pod if pod is not None and lost.successor.uid == pod.uid else pod
+    head = view.head.created if view.head else None
+    if pod is None or (head and pod.created and pod.created.at <= head.at):
+        return None
+    return pod
+
+
+def _may_precede(pod: History, at: datetime) -> bool:
+    return pod.created is None or at <= pod.created.until + DEFAULT_BOUND
+
+
+def _autoscaler_line(view: TraceView, logs: LogReading) -> Iterator[LogEntry]:
+    """Yield the last line in which the autoscaler asked for a worker of the group before the worker was created."""
+    pod = _asked_pod(view)
+    if pod is None and view.worker is not None:
+        return
+    group = text(pod.labels.get("ray.io/group")) if pod else ""
+    lines = [entry for entry in logs.all("autoscaler_adding") if not group or f"of type {group}" in entry.text]
+    before = [entry for entry in lines if _may_precede(pod, entry.stamp.at)] if pod else lines[:1]
+    yield from before[-1:]
 
 
 # Longer than any deployment; such a figure is invalid.
@@ -149,7 +198,6 @@ _LOGGED = (
     ("serve_config_sent", "controller_deploying"),
     ("app_build_started", "controller_building"),
     ("replica_requested", "controller_adding"),
-    ("worker_asked", "autoscaler_adding"),
 )
 
 

@@ -35,14 +35,16 @@ def read_observations(view: TraceView, logs: LogReading) -> dict[str, list[Obser
 
 
 def ready_role(view: TraceView) -> str:
-    """Return the role whose endpoint was ready first, `head` or `worker`; `head` if it is unknown (KubeRay's usual
-    case).
+    """Return whose endpoint was ready first: `head`, `worker` (the one that decided) or `other` (another worker);
+    `head` if it is unknown (KubeRay's usual case).
     """
     for item in view.serve_slices:
         match = item.first_match(first_ready_endpoint)
         if match:
             uid = ready_target(match.version.object)
-            return "worker" if any(pod.uid == uid for pod in view.workers) else "head"
+            if view.worker is not None and view.worker.uid == uid:
+                return "worker"
+            return "other" if any(pod.uid == uid for pod in view.workers) else "head"
     return "head"
 
 

@@ -5,21 +5,38 @@ real cluster produces. Contradictions between milestones are flagged in `timelin
 changes no number.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Final
 
 from airflow_llm_provisioning.core.fields import mapping, text
 from airflow_llm_provisioning.core.instants import parse_stamp, seconds
+from airflow_llm_provisioning.core.result import REPLACED
 from airflow_llm_provisioning.core.timing.clocks import DEFAULT_BOUND, Clocks
 from airflow_llm_provisioning.core.timing.engine_logs import LogReading
 from airflow_llm_provisioning.core.timing.milestones import ENDPOINT_READY
-from airflow_llm_provisioning.core.timing.pod_sources import gpu_resource
 from airflow_llm_provisioning.core.timing.timeline import Flag, Timeline
-from airflow_llm_provisioning.core.trace.objects import container_statuses
+from airflow_llm_provisioning.core.trace.lost_pods import LostPod, disruption_of
+from airflow_llm_provisioning.core.trace.objects import History, Version, condition, condition_true, container_statuses
+from airflow_llm_provisioning.core.trace.placement import accelerators_of
 from airflow_llm_provisioning.core.trace.view import TraceView
 
 # Marks that state that this trial deleted the RayService.
 DELETED_BY_US: Final = frozenset({"delete_started", "deleted_by_us"})
+
+# Reasons of DisruptionTarget (kubernetes, docs "Pod disruption conditions"). A drain evicts by the API.
+_DISRUPTIONS: Final[Mapping[str, str]] = {
+    "PreemptionByScheduler": "a pod of higher priority preempted it",
+    "EvictionByEvictionAPI": "it was evicted, as a drain does",
+    "DeletionByTaintManager": "its node went away",
+    "DeletionByPodGC": "its node went away",
+    "TerminationByKubelet": "its kubelet terminated it",
+}
+# Reasons of node events: node controller, cloud node controller, Karpenter, cluster-autoscaler.
+_NODE_ENDS: Final = frozenset(
+    {"NodeNotReady", "RemovingNode", "DeletingNode", "Drained", "ScaleDown", "DisruptionTerminating", "SpotInterrupted"}
+)
+_NODE_SLACK: Final = timedelta(seconds=60)
 
 # Marks of the recorder about missing data.
 _GAPS: Final = frozenset({"not_recorded", "not_collected", "watch_interrupted", "cut_short"})
@@ -89,8 +106,8 @@ def _deployment_flags(view: TraceView, timeline: Timeline) -> list[Flag]:
         )
     if len(view.applications) > 1:
         flags.append(Flag("applications", f"{len(view.applications)} applications were deployed; all must be running"))
-    if view.workers and not any(gpu_resource(pod) for pod in view.workers):
-        flags.append(Flag("no_gpu", "no worker requests a GPU"))
+    if view.workers and not any(accelerators_of(pod) for pod in view.workers):
+        flags.append(Flag("no_gpu", "no worker requests a GPU or another accelerator"))
     if not any(mapping(version.object.get("status")) for version in service.versions):
         flags.append(Flag("operator_silent", "the operator never wrote a status"))
     deleted = service.deleted
@@ -99,7 +116,49 @@ def _deployment_flags(view: TraceView, timeline: Timeline) -> list[Flag]:
         flags.append(
             Flag("deleted", "the RayService was deleted before it was ready, by something other than this trial")
         )
-    return [*flags, *_restart_flags(view)]
+    return [*flags, *_restart_flags(view), *_replacement_flags(view, timeline)]
+
+
+def _replacement_flags(view: TraceView, timeline: Timeline) -> Iterator[Flag]:
+    """Flag each pod that was lost and replaced before the deployment served."""
+    served = timeline.get("first_completion") or timeline.get(ENDPOINT_READY)
+    for lost in view.lost_pods:
+        if served is not None and lost.end.seen_at > served.latest_at:
+            continue
+        node = view.node_name_of(lost.pod)
+        where = f"on node {node}" if node else "before it had a node"
+        lived = "" if lost.lived_s is None else f" after {lost.lived_s:.0f} s"
+        told = f"pod {lost.pod.name} was deleted{lived} {where}, {_why_lost(view, lost)}"
+        yield Flag(REPLACED, f"{told}; pod {lost.successor.name} replaced it")
+
+
+def _why_lost(view: TraceView, lost: LostPod) -> str:
+    """Return why a pod was lost, as far as the recording says."""
+    reason = disruption_of(lost.pod)
+    why = _DISRUPTIONS.get(reason, "")
+    if not why:
+        why = "its node went away" if _node_went(view, lost) else "for a reason that the recording does not show"
+    return f"{why} ({reason})" if reason else why
+
+
+def _node_went(view: TraceView, lost: LostPod) -> bool:
+    """Return whether a pod's node was deleted, or not Ready any more, when its replacement was created."""
+    name = view.node_name_of(lost.pod)
+    until = max(version.received_at for version in lost.successor.versions[:1])
+    for node in (node for node in view.objects("nodes") if node.name == name):
+        for version in node.versions:
+            if lost.pod.versions[0].received_at <= version.received_at <= max(until, lost.end.seen_at) + _NODE_SLACK:
+                silent = condition(version.object, "Ready").get("status") in ("False", "Unknown")
+                if version.kind == "DELETED" or (silent and _was_ready(node, version)):
+                    return True
+    return any(
+        event.involved_kind == "Node" and event.involved_name == name and event.reason in _NODE_ENDS
+        for event in view.events
+    )
+
+
+def _was_ready(node: History, version: Version) -> bool:
+    return any(condition_true(v.object, "Ready") for v in node.versions if v.received_at < version.received_at)
 
 
 def _restart_flags(view: TraceView) -> list[Flag]:

@@ -116,8 +116,8 @@ def _bursts(lines: Iterable[Any]) -> dict[str, list[tuple[datetime, datetime]]]:
 
 def _log(line: Mapping[str, Any], received_at: datetime) -> LogText:
     path = text(line.get("path"))
-    pod = path.partition("/pods/")[2].partition("/")[0]
-    container = path.partition("container=")[2].partition("&")[0]
+    pod = path.partition("/pods/")[2].partition("/")[0] or text(line.get("pod"))
+    container = path.partition("container=")[2].partition("&")[0] or text(line.get("container"))
     return LogText(
         received_at, text(line.get("filename")), text(line.get("node_ip")), pod, container, text(line.get("object"))
     )

@@ -13,7 +13,10 @@ import yaml
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, number, objects, text
 from airflow_llm_provisioning.core.manifest import serve_service
+from airflow_llm_provisioning.core.manifests.groups import setup_of
+from airflow_llm_provisioning.core.scaling import ScalingSetup
 from airflow_llm_provisioning.core.trace.index import TraceIndex
+from airflow_llm_provisioning.core.trace.lost_pods import LostPod, lost_pods_of
 from airflow_llm_provisioning.core.trace.objects import (
     Answer,
     CloudEvidence,
@@ -23,12 +26,14 @@ from airflow_llm_provisioning.core.trace.objects import (
     condition_true,
     containers,
 )
+from airflow_llm_provisioning.core.trace.placement import engine_pods_of
+from airflow_llm_provisioning.exceptions import ManifestError
 
 
 class TraceView(TraceIndex):
     """Queries on a trace. It is built once from the lines, in any order, and does not change.
 
-    Pods of the trial: `head`, `worker` (the one whose replica served first) and `workers`. Node of a pod:
+    Pods of the trial: `head`, `worker` (the one that decided), `engine_pods` and `workers`. Node of a pod:
     `node_of(pod)`. Events of an object: `events_of(pod, "Pulled")`. Environment of a container: `env_of(pod)`.
     Statements of the clouds: `evidence("snapshot_mounted")`. What was deployed: `trial` (from the header).
     """
@@ -139,14 +144,32 @@ class TraceView(TraceIndex):
         return [pod for pod in self.pods if pod.labels.get("ray.io/node-type") == "worker"]
 
     @cached_property
+    def lost_pods(self) -> list[LostPod]:
+        """The pods of the RayCluster that ended and were replaced, in the order of their ends."""
+        return lost_pods_of(self.pods)
+
+    @cached_property
+    def engine_pods(self) -> tuple[History, ...]:
+        """The pods that host the engine's replicas; the one that came last is at the end. Empty if that is unknown."""
+        lost = {item.pod.uid for item in self.lost_pods}
+        pods = [pod for pod in self.pods if pod.uid not in lost]
+        nodes = objects(self.ray_answer("ray-nodes"), "data", "result", "result")
+        arguments = [application.get("args") for application in self.applications]
+        found = engine_pods_of(pods, self.polls(), self.logs, nodes, arguments)
+        alone = self.rayservice is not None and not self._worker_groups
+        return found or ((self.head,) if alone and self.head else ())
+
+    @cached_property
     def worker(self) -> History | None:
-        """The worker that held the first running replica; else the first that was scheduled; else the first."""
-        serving = self._serving_pods()
-        for pod in self.workers:
-            if pod.name in serving or text(dig(pod.last, "status", "podIP")) in serving:
-                return pod
-        scheduled = [pod for pod in self.workers if self.node_name_of(pod)]
-        return next(iter(scheduled or self.workers), None)
+        """The worker that decided: of the engine's pods the one that came last. None if the engine is on the head."""
+        last = self.engine_pods[-1] if self.engine_pods else None
+        return None if last is None or last is self.head else last
+
+    @cached_property
+    def serving_pods(self) -> tuple[History, ...]:
+        """The head and every pod of the engine: a cold start or a treatment must hold for all of them."""
+        pods = [pod for pod in (self.head, *self.engine_pods) if pod]
+        return tuple({pod.uid: pod for pod in pods}.values())
 
     def node_name_of(self, pod: History) -> str:
         """Return the name of the node that a pod was bound to; empty if it was not bound."""
@@ -240,11 +263,20 @@ class TraceView(TraceIndex):
 
     @property
     def dynamic(self) -> bool:
-        """Whether Ray's autoscaler is on and no worker is requested from the start."""
-        spec = mapping(dig(self.rayservice.first if self.rayservice else None, "spec", "rayClusterConfig"))
-        groups = objects(spec, "workerGroupSpecs")
-        asked = any(number(group.get(key)) or 0 for group in groups for key in ("replicas", "minReplicas"))
-        return spec.get("enableInTreeAutoscaling") is True and not asked
+        """Whether Ray's autoscaler is on and no worker for the engine is requested from the start."""
+        manifest = self.rayservice.first if self.rayservice else {}
+        try:
+            return setup_of(manifest) is ScalingSetup.DYNAMIC
+        except ManifestError:
+            asked = any(number(g.get(key)) or 0 for g in self._worker_groups for key in ("replicas", "minReplicas"))
+            return dig(manifest, "spec", "rayClusterConfig", "enableInTreeAutoscaling") is True and not asked
+
+    @property
+    def _worker_groups(self) -> list[Mapping[str, Any]]:
+        """The worker groups as they were submitted."""
+        return objects(
+            self.rayservice.first if self.rayservice else None, "spec", "rayClusterConfig", "workerGroupSpecs"
+        )
 
     def polls(self) -> list[Answer]:
         """Return the answers of Serve's REST interface from the RayCluster that served, oldest first."""
@@ -260,18 +292,6 @@ class TraceView(TraceIndex):
         """Return the body of the last successful answer of a state interface of Ray (`ray-nodes`, ...), or None."""
         good = [a.body for a in self.answers if a.resource == resource and a.status_code in (None, 200)]
         return good[-1] if good else None
-
-    def _serving_pods(self) -> set[str]:
-        """Return names and addresses of the pods that ran the replicas of the first running application."""
-        for answer in self.polls():
-            found: set[str] = set()
-            for application in mapping(dig(answer.body, "applications")).values():
-                if dig(application, "status") == "RUNNING":
-                    for replica in replicas_of(application):
-                        found |= {text(replica.get("node_instance_id")), text(replica.get("node_ip"))}
-            if found - {""}:
-                return found - {""}
-        return set()
 
     def _owned(self, item: History) -> bool:
         owner = self.rayservice

@@ -9,8 +9,8 @@ from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
 from airflow_llm_provisioning.core.treatments.delivered import (
     IMAGE_DELIVERY,
+    all_arrived,
     arrived_unpulled,
-    both_arrived,
     needs_one_image,
 )
 from airflow_llm_provisioning.core.treatments.steps import BUILD_IMAGE, CONVERT_FOR_STREAMING
@@ -42,7 +42,7 @@ class AksArtifactStreaming(BaseTreatment):
 
     def verify(self, view: TraceView) -> Verdict:
         """Say whether the pulls were faster than any full pull, and registry and pool were set up for it."""
-        return all_of(self.name, [cloud_says(view, "image_streamed"), both_arrived(view, self.name, "streamed")])
+        return all_of(self.name, [cloud_says(view, "image_streamed"), all_arrived(view, self.name, "streamed")])
 
     def undeclared(self, view: TraceView) -> str | None:
         """Return what says that an image came without a pull, or None."""

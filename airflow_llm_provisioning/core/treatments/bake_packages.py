@@ -52,13 +52,13 @@ class BakePackages(BaseTreatment):
 
 
 def ran_prepared_image(view: TraceView) -> Verdict:
-    """Say whether head and worker ran the image that the preparation made: by digest where both are known, else by
-    reference.
+    """Say whether the head and every pod of the engine ran the image that the preparation made: by digest where both
+    are known, else by reference.
     """
-    pods = [pod for pod in (view.head, view.worker) if pod]
+    pods = view.serving_pods
     planned = PlannedFacts.of(view.trial)
     prepared, digest = planned.prepared_image, planned.prepared_digest
-    if len(pods) < 2 or not prepared:
+    if view.head is None or not view.engine_pods or not prepared:
         return Verdict("prepared_image", "unknown", ("The pods, or what was prepared, are not known.",))
     parts = []
     for pod in pods:

@@ -9,8 +9,8 @@ from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
 from airflow_llm_provisioning.core.treatments.delivered import (
     IMAGE_DELIVERY,
+    all_arrived,
     arrived_unpulled,
-    both_arrived,
     needs_one_image,
 )
 from airflow_llm_provisioning.core.treatments.steps import BUILD_IMAGE, SNAPSHOT_IMAGE
@@ -46,7 +46,7 @@ class BottlerocketSnapshot(BaseTreatment):
         With imagePullPolicy Always (an admission plug-in can force it) kubelet asks the registry all the same, and
         reports a pull that moved no layers: on EKS, which streams nothing, they were on the disk.
         """
-        arrived = both_arrived(view, self.name, "present", "streamed")
+        arrived = all_arrived(view, self.name, "present", "streamed")
         return all_of(self.name, [cloud_says(view, "snapshot_mounted"), arrived])
 
     def undeclared(self, view: TraceView) -> str | None:

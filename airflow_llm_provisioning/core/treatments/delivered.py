@@ -1,4 +1,4 @@
-"""What the image deliveries have in common: head and worker must both have got their image that way."""
+"""What the image deliveries have in common: the head and every pod of the engine must have got their image that way."""
 
 from typing import Final
 
@@ -21,17 +21,23 @@ def needs_one_image(name: str, workload: Workload) -> tuple[str, ...]:
     return (f"{told}: {', '.join(images)}. Give head and workers the same image.",)
 
 
-def both_arrived(view: TraceView, claim: str, *wanted: Delivered) -> Verdict:
-    """Say whether the images of head and worker arrived one of the wanted ways; one that was pulled says no, silence
-    is unknown.
+def all_arrived(view: TraceView, claim: str, *wanted: Delivered) -> Verdict:
+    """Say whether the images of the head and of every pod of the engine arrived one of the wanted ways; one that was
+    pulled says no, silence is unknown. Pods on one node share an arrival.
     """
+    if view.head is None or not view.engine_pods:
+        return Verdict(claim, "unknown", ("The head's pod or the engine's pod was not seen.",))
+    arrivals = [(pod, image_arrival(view, pod)) for pod in view.serving_pods]
+    first = {view.node_name_of(pod): how for pod, how in reversed(arrivals) if how.delivered in ("pulled", "streamed")}
     parts = []
-    for role, pod in (("head", view.head), ("worker", view.worker)):
-        how = image_arrival(view, pod)
+    for pod, found in arrivals:
+        how = first.get(view.node_name_of(pod), found) if found.delivered == "present" else found
         if how.delivered in wanted:
             parts.append(Verdict(claim, "yes", how.evidence))
         elif how.delivered in ("unknown", "present"):
-            parts.append(Verdict(claim, "unknown", (f"How the {role}'s image arrived is not known.", *how.evidence)))
+            parts.append(
+                Verdict(claim, "unknown", (f"How the image of pod {pod.name} arrived is not known.", *how.evidence))
+            )
         else:
             parts.append(Verdict(claim, "no", how.evidence))
     return all_of(claim, parts)
@@ -41,8 +47,7 @@ def arrived_unpulled(view: TraceView) -> str | None:
     """Return what says that a pod's image did not have to be pulled onto a node younger than the trial, or None. Two
     pods of the trial on one node share a pull.
     """
-    pods = [pod for pod in (view.head, view.worker) if pod]
-    arrivals = [(pod, image_arrival(view, pod)) for pod in pods]
+    arrivals = [(pod, image_arrival(view, pod)) for pod in view.serving_pods]
     pulled_on = {view.node_name_of(pod) for pod, how in arrivals if how.delivered == "pulled"}
     for pod, how in arrivals:
         found = how.delivered == "present" and view.node_name_of(pod) not in pulled_on and _on_young_node(view, pod)

@@ -117,7 +117,7 @@ def _by_itself(view: TraceView, packages: Packages) -> bool:
     """Whether vLLM switches hf_transfer on: it is installed, and the variable is not set on the worker (vllm 0.5.4,
     weight_utils.enable_hf_transfer).
     """
-    told = {*view.env_of(view.worker), *runtime_variables(view)}
+    told = {name for pod in view.engine_pods for name in view.env_of(pod)} | runtime_variables(view).keys()
     return {"vllm", "hf-transfer"} <= packages.keys() and "HF_HUB_ENABLE_HF_TRANSFER" not in told
 
 

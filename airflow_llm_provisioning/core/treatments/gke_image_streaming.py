@@ -5,8 +5,8 @@ from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
 from airflow_llm_provisioning.core.treatments.delivered import (
     IMAGE_DELIVERY,
+    all_arrived,
     arrived_unpulled,
-    both_arrived,
     needs_one_image,
 )
 from airflow_llm_provisioning.core.treatments.steps import BUILD_IMAGE, STREAM_POOLS, WARM_IMAGE
@@ -39,7 +39,7 @@ class GkeImageStreaming(BaseTreatment):
     def verify(self, view: TraceView) -> Verdict:
         """Say whether the nodes reported streaming for the images of head and worker, or Google rules it out."""
         said = cloud_says(view, "image_streamed")
-        arrived = both_arrived(view, self.name, "streamed")
+        arrived = all_arrived(view, self.name, "streamed")
         # A node's own word is proof enough; Google's state alone can only say no.
         return all_of(self.name, [arrived] if said.value == "unknown" else [said, arrived])
 
