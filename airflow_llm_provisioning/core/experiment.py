@@ -16,6 +16,7 @@ from airflow_llm_provisioning.core.arm import BASELINE, Arm, Stratum
 from airflow_llm_provisioning.core.manifests.tree import shown
 from airflow_llm_provisioning.core.names import nearest
 from airflow_llm_provisioning.core.refusals import refuse
+from airflow_llm_provisioning.core.stopping import StoppingRule
 from airflow_llm_provisioning.core.target import NodeProfile, Target
 from airflow_llm_provisioning.core.treatments import Treatment, groups, impossible, resolved, treated_nodes, treatment
 from airflow_llm_provisioning.core.trial import Served, Slot, Trial
@@ -48,8 +49,8 @@ class Cell:
 class Experiment:
     """What is tried, where and how often. Checked when it is built, which is when the DAG is parsed.
 
-    `setups`: the scaling set-ups that are tried, as far as a workload offers them. `where`: the file it was read from,
-    for refusals.
+    `setups`: the scaling set-ups that are tried, as far as a workload offers them. `stop_early`: when an arm of a run
+    has enough trials before its last replicate; None: never. `where`: the file it was read from, for refusals.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Experiment:
     variants: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict(BUILTIN_VARIANTS))
     setups: tuple[ScalingSetup, ...] = tuple(ScalingSetup)
     replicates: int = 3
+    stop_early: StoppingRule | None = None
     where: str = "The experiment"
 
     def __post_init__(self) -> None:
@@ -131,6 +133,7 @@ class Experiment:
             workloads=(served,),
             setups=(ScalingSetup(setup),),
             replicates=1,
+            stop_early=None,
         )
 
     def with_workload(self, workload: Workload) -> "Experiment":

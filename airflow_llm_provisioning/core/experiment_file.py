@@ -23,6 +23,7 @@ from airflow_llm_provisioning.core.manifests import check_ray_service, parse_doc
 from airflow_llm_provisioning.core.manifests.tree import shown
 from airflow_llm_provisioning.core.model import Model
 from airflow_llm_provisioning.core.refusals import refuse
+from airflow_llm_provisioning.core.stopping import StoppingRule
 from airflow_llm_provisioning.core.target import NodeProfile, Target
 from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
 from airflow_llm_provisioning.core.workload import (
@@ -58,6 +59,7 @@ def read_experiment(data: object, *, where: str, read_text: ReadText) -> Experim
         variants=dict(BUILTIN_VARIANTS) if section.variants is None else _variants(section.variants),
         setups=tuple(ScalingSetup(setup) for setup in dict.fromkeys(section.setups)),
         replicates=section.replicates,
+        stop_early=_stop_early(section, where),
         where=where,
     )
 
@@ -77,6 +79,16 @@ def _section(data: Mapping[str, Any], where: str) -> ExperimentFile:
     except ValidationError as error:
         refuse(where, problems_of(error, data))
         raise
+
+
+def _stop_early(section: ExperimentFile, where: str) -> StoppingRule | None:
+    if section.stop_early is None:
+        return None
+    fewest, most = section.stop_early.min_replicates, section.replicates
+    if fewest >= most:
+        told = f"`stop_early.min_replicates` is {fewest} and must be less than `replicates`, which is {most}."
+        refuse(where, [told])
+    return StoppingRule(fewest, most, section.stop_early.half_width_pct)
 
 
 def _target(section: TargetSection) -> Target:

@@ -18,6 +18,7 @@ from airflow_llm_provisioning.core.experiment_schema import (
     ModelSection,
     NodesSection,
     Section,
+    StopEarlySection,
     TargetSection,
     WorkloadSection,
 )
@@ -32,6 +33,7 @@ _PLACES: Final[Mapping[tuple[str, ...], type[Section]]] = {
     (): ExperimentFile,
     ("targets", "*"): TargetSection,
     ("targets", "*", "nodes"): NodesSection,
+    ("stop_early",): StopEarlySection,
     ("workloads", "*"): WorkloadSection,
     ("workloads", "*", "model"): ModelSection,
     ("workloads", "*", "completion"): CompletionSection,

@@ -131,6 +131,15 @@ class TargetSection(Section):
     nodes: NodesSection
 
 
+class StopEarlySection(Section):
+    """When an arm of a run has enough trials before all its replicates ran."""
+
+    min_replicates: int = Field(default=5, ge=5, le=1000, description="Never before so many trials of each arm.")
+    half_width_pct: float = Field(
+        gt=0, le=100, description="When the reduction's interval is at most so many points wide to each side."
+    )
+
+
 class ExperimentFile(Section):
     """An experiment: which workloads are deployed with which accelerations on which clusters, and how often."""
 
@@ -150,6 +159,9 @@ class ExperimentFile(Section):
     targets: list[TargetSection] = Field(min_length=1, max_length=MAX_ENTRIES)
     setups: list[Literal["static", "dynamic"]] = Field(default=["static", "dynamic"], min_length=1)
     replicates: int = Field(default=3, ge=1, le=1000, description="How often every cell is tried in a run.")
+    stop_early: StopEarlySection | None = Field(
+        default=None, description="Skip an arm's remaining trials of a run once its reduction is known well enough."
+    )
 
 
 def json_schema() -> dict[str, Any]:

@@ -16,6 +16,13 @@ from airflow_llm_provisioning.core.workload import ImageRecipe, Model
 # After its time limit a trial is deleted and its nodes are waited for. What is older than this was forgotten.
 EXPIRES_AFTER_LIMIT: Final = timedelta(hours=2)
 DEFAULT_TIMEOUT_S: Final = 3600.0
+# The status of a planned trial that was skipped, because its arm had enough trials.
+NOT_NEEDED: Final = "not_needed"
+
+
+def run_prefix(experiment: str, dag_id: str, run_id: str) -> str:
+    """Return what the names of all trials of a DAG run begin with."""
+    return f"{experiment}-{fingerprint({'dag_id': dag_id, 'run_id': run_id}, 8)}-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +45,7 @@ class Slot:
     @property
     def slot_id(self) -> str:
         """The slot's name: the same slot of the same DAG run always has the same."""
-        run = fingerprint({"dag_id": self.dag_id, "run_id": self.run_id}, 8)
-        return f"{self.experiment}-{run}-{self.cluster}-{self.number:02d}"
+        return f"{run_prefix(self.experiment, self.dag_id, self.run_id)}{self.cluster}-{self.number:02d}"
 
     @property
     def trial_id(self) -> str:

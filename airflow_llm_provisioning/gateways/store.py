@@ -150,6 +150,13 @@ class ResultsStore:
             ).mappings()
             return [dict(row) for row in rows]
 
+    def noted(self, prefix: str, status: str) -> set[str]:
+        """Return the trials whose names begin with `prefix` and of which an outcome of this status was noted."""
+        noted = tables.outcomes.c
+        query = select(noted.trial_id).where(noted.trial_id.startswith(prefix, autoescape=True), noted.status == status)
+        with read_from(self._engine) as connection:
+            return set(connection.scalars(query))
+
     def save_preparation(self, preparation: Preparation) -> None:
         """Add a preparation's row; every run of a step is kept, the newest counts."""
         with write_to(self._engine, f"preparation {preparation.verb} of {preparation.target}") as connection:

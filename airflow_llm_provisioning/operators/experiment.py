@@ -98,7 +98,7 @@ class CompareVariants(BaseOperator):
 
 class JudgeRun(BaseOperator):
     """Fail the DAG run when a trial of it failed or left no row: Airflow's own state may be green after a cancelled
-    trial. Returns {trials}.
+    trial. Returns {trials, not_needed}; `not_needed` were skipped, because their arm had enough trials.
 
     :param expected: how many trials the run should have.
     """
@@ -118,7 +118,8 @@ class JudgeRun(BaseOperator):
         """Judge the run."""
         from airflow_llm_provisioning.decisions.judge import judge_run
 
-        return judge_run(self.experiment, context["ti"].run_id, int(self.expected), self.results_conn_id)
+        ti = context["ti"]
+        return judge_run(self.experiment, ti.dag_id, ti.run_id, int(self.expected), self.results_conn_id)
 
 
 class Preflight(BaseOperator):

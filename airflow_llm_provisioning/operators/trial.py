@@ -64,9 +64,12 @@ class OpenTrial(BaseOperator):
             # It runs after a failed trial too, so a plan that failed must be told apart here.
             raise AirflowSkipException("No trial is planned for this slot: look at what the plan task said.")
         from airflow_llm_provisioning.core.trial import Trial
+        from airflow_llm_provisioning.trials.enough import not_needed
         from airflow_llm_provisioning.trials.open import open_trial
 
         planned = replace(Trial.from_dict(self.planned), timeout_s=float(self.timeout_s))
+        if reason := not_needed(planned, self.experiment, results_conn_id=self.results_conn_id):
+            raise AirflowSkipException(reason)
         trial = asyncio.run(open_trial(planned, self.experiment, results_conn_id=self.results_conn_id))
         self.log.info("Opened trial %s on %s", trial.trial_id, trial.target)
         return trial.as_dict()

@@ -58,6 +58,15 @@ WRONG_TYPES: Final[list[tuple[dict[str, Any], str]]] = [
     (experiment_data(target_data() | {"name": "a b"}), "`targets.0.name` must be at most 63 letters.*; found 'a b'"),
     (experiment_data(target_data() | {"nodes": []}), "`targets.eks-plain.nodes` must be a mapping; found a list of 0"),
     (experiment_data("a target"), "`targets.0` must be a mapping; found 'a target'"),
+    (
+        experiment_data(replicates=20, stop_early={"min_replicates": 4, "half_width_pct": 5}),
+        "`stop_early.min_replicates` must be at least 5; found 4",
+    ),
+    (experiment_data(replicates=20, stop_early={}), "`stop_early.half_width_pct` is missing"),
+    (
+        experiment_data(replicates=20, stop_early={"half_width_pct": 0}),
+        "`stop_early.half_width_pct` must be greater than 0; found 0",
+    ),
     (experiment_data(replicates="two"), "`replicates` must be a whole number; found 'two'"),
     (experiment_data(replicates=True), "`replicates` must be a whole number; found True"),
     (experiment_data(replicates=0), "`replicates` must be at least 1; found 0"),

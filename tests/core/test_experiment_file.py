@@ -193,6 +193,10 @@ IMPOSSIBLE = [
         "'baseline' and 'improved' need different nodes (no features; image_snapshot): give each a target of its own",
     ),
     (
+        experiment_data(replicates=5, stop_early={"half_width_pct": 5}),
+        "`stop_early.min_replicates` is 5 and must be less than `replicates`, which is 5",
+    ),
+    (
         experiment_data(replicates=300),
         "it has 1200 trials a run; at most 1000 are allowed",
     ),

@@ -1,0 +1,74 @@
+"""Whether a planned trial is still needed: an experiment may stop an arm once its reduction is known well enough.
+
+Looks at the rows of the same DAG run only. A treated arm has enough when its rule says so; the baseline has enough when
+every other arm of its stratum has. A trial that did not count (failed, warm, unverified) is not made up for beyond the
+planned replicates.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from airflow_llm_provisioning.core.arm import Arm
+from airflow_llm_provisioning.core.blocks import paired
+from airflow_llm_provisioning.core.comparison import grouped
+from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.result import TrialResult
+from airflow_llm_provisioning.core.stopping import StoppingRule
+from airflow_llm_provisioning.core.trial import NOT_NEEDED, Trial
+
+
+def not_needed(planned: Trial, experiment: Experiment, *, results_conn_id: str) -> str | None:
+    """Return why a planned trial is not needed any more, and note it in the store; None where it is needed."""
+    from airflow_llm_provisioning.connections import open_store
+
+    rule = experiment.stop_early
+    if rule is None:
+        return None
+    store = open_store(results_conn_id)
+    try:
+        slot = planned.slot
+        rows = store.trials(dag_id=slot.dag_id, run_id=slot.run_id, experiment=slot.experiment)
+        if any(slot.is_attempt(row.trial_id) for row in rows):
+            # The slot ran once and was cleared: its user wants it again.
+            return None
+        reason = enough(planned.arm, [experiment.arm(cell) for cell in experiment.cells()], rows, rule)
+        if reason is not None:
+            store.note_outcome(slot.slot_id, "open", NOT_NEEDED, reason)
+        return reason
+    finally:
+        store.close()
+
+
+def enough(arm: Arm, arms: Iterable[Arm], rows: Sequence[TrialResult], rule: StoppingRule) -> str | None:
+    """Return why an arm has enough trials, or None. `arms`: all of the experiment; `rows`: of one DAG run."""
+    pooled = {_unseen(found.arm).key: found.pooled for found in grouped(rows)}
+    peers = [peer for peer in map(_unseen, arms) if peer.stratum == _unseen(arm).stratum]
+    baseline = next((peer for peer in peers if peer.is_baseline), None)
+    if baseline is None:
+        return None
+    treated = [peer for peer in peers if not peer.is_baseline]
+    if not arm.is_baseline:
+        treated = [_unseen(arm)]
+    reasons = list(_reasons(treated, pooled, pooled.get(baseline.key, ()), rule))
+    if not reasons or None in reasons:
+        return None
+    return (
+        f"{arm.label} has enough trials: {reasons[0]}." if len(reasons) == 1 else f"{arm.label}: all arms have enough."
+    )
+
+
+def _reasons(
+    treated: Sequence[Arm],
+    pooled: dict[str, tuple[TrialResult, ...]],
+    baseline: Sequence[TrialResult],
+    rule: StoppingRule,
+) -> Iterator[str | None]:
+    for arm in treated:
+        pairing = paired(baseline, pooled.get(arm.key, ()))
+        yield rule.look(pairing.blocks).enough if pairing.claim else None
+
+
+def _unseen(arm: Arm) -> Arm:
+    """Return an arm as the plan knows it: its origin is what the cluster says when a trial is opened."""
+    stratum = replace(arm.stratum, origin="unknown", workload="")
+    return replace(arm, stratum=stratum, treatments=tuple(sorted(arm.treatments)))
