@@ -166,9 +166,10 @@ def _ended(
     noted = next((item for item in reversed(outcomes) if item["status"] != TrialStatus.SUCCEEDED), None)
     if noted is not None:
         return TrialStatus(noted["status"]), f"{noted['step']}: {noted['reason']}"
+    blocked = f" {analysis.blocked}" if analysis.blocked else ""
     if wait_state in ("failed", "skipped", "removed", "success"):
         return (
             TrialStatus.ABORTED,
-            f"The wait was ended from outside (task state {wait_state}); no outcome was recorded.",
+            f"The wait was ended from outside (task state {wait_state}); no outcome was recorded.{blocked}",
         )
     return TrialStatus.FAILED, analysis.reason or "No step of the trial left a record of how it ended."

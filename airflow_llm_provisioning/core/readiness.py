@@ -1,43 +1,25 @@
 """Decides whether a trial is ready, failed or pending, from the lines as they are recorded.
 
 Ready is the origin's finish line: the first ready endpoint of the serve Service. The first valid completion, which a
-user would call ready, is reported beside it. Pure: the time comes with the lines or as an argument.
+user would call ready, is reported beside it. Failed is a deployment with a blocker that cannot pass by itself. Pure:
+the time comes with the lines or as an argument.
 """
 
-import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Literal
 
+from airflow_llm_provisioning.core.blockers import Blockers, grace_periods
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 from airflow_llm_provisioning.core.generation import ReadyEndpoints, ServedGeneration, ready_endpoints
 from airflow_llm_provisioning.core.instants import parse_instant, parse_stamp
 from airflow_llm_provisioning.core.manifest import serve_service
-from airflow_llm_provisioning.core.pull_refusals import PullRefusals
 from airflow_llm_provisioning.core.trace.format import Line
-from airflow_llm_provisioning.core.trace.objects import condition
-
-_ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 State = Literal["pending", "endpoint_ready", "failed"]
 
-# A status may show DEPLOY_FAILED for moments while a new configuration replaces it. The failures in the recordings
-# stay.
-DEPLOY_FAILED_GRACE_S: Final = 30.0
-_MAX_NOTES: Final = 20
-# Wordings of refusals by Kubernetes quota admission, cluster-autoscaler, Karpenter, EC2, GCE and Azure.
-_REFUSALS: Final = (
-    "exceeded quota",
-    "quota",
-    "insufficientcapacity",
-    "insufficient capacity",
-    "insufficientinstancecapacity",
-    "zone_resource_pool_exhausted",
-    "skunotavailable",
-    "allocationfailed",
-    "vcpulimitexceeded",
-)
-_REFUSAL_REASONS: Final = frozenset({"NotTriggerScaleUp", "FailedScaleUp", "InsufficientCapacityError"})
+# The failures that still end the wait after the endpoint was ready. What a pod waits for then stops no answer.
+_AFTER_READY: Final = frozenset({"deploy_failed", "operator_refused"})
 
 
 class Readiness:
@@ -45,8 +27,9 @@ class Readiness:
 
     `uid`: the uid of the RayService if known; otherwise the first one of that name that is not being deleted. Later
     objects of the same name with another uid are ignored. `generation`: the applied generation if known; an endpoint
-    of an older one is not ready (`core.generation`). `state` never changes after `endpoint_ready` or `failed`.
-    `notes`: refusals of capacity or quota. They are no failure, because autoscalers retry.
+    of an older one is not ready (`core.generation`). `state` never changes after `failed`, and after `endpoint_ready`
+    only through `go_on`. `blockers`: what keeps the deployment from proceeding. `graces`: seconds by kind of blocker
+    that replace the defaults (`core.blockers.GRACE_S`).
     """
 
     def __init__(
@@ -56,21 +39,19 @@ class Readiness:
         *,
         uid: str | None = None,
         generation: int | None = None,
-        deploy_failed_grace_s: float = DEPLOY_FAILED_GRACE_S,
+        graces: Mapping[str, Any] | None = None,
     ) -> None:
         self.name, self.namespace, self.uid = name, namespace, uid
         self.state: State = "pending"
         self.reason: str | None = None
-        self.notes: list[str] = []
-        self._grace = timedelta(seconds=deploy_failed_grace_s)
+        self.blockers = Blockers(name, namespace, uid=uid)
+        self._graces = grace_periods(graces)
         self._created_at: datetime | None = None
         self._service = serve_service(name)
         self._service_owners: dict[str, frozenset[str]] = {}
-        self._clusters: set[str] = set()
         self._served = ServedGeneration(generation)
         self._endpoints_of: dict[str, ReadyEndpoints] = {}
-        self._failed_since: dict[tuple[str, str], tuple[datetime, str]] = {}
-        self._pulls = PullRefusals()
+        self._was_ready = False
 
     @property
     def waiting_for(self) -> str | None:
@@ -82,43 +63,36 @@ class Readiness:
         received_at = parse_instant(mapping(line).get("received_at"))
         if received_at is None or self.state != "pending":
             return self.state
+        self.blockers.feed(line)
         obj, kind = mapping(line.get("object")), line.get("type")
         match line.get("resource"):
             case "rayservices":
-                self._rayservice(obj, kind, received_at)
+                self._rayservice(obj, kind)
             case "services":
                 self._remember_owner(obj)
             case "endpointslices":
                 self._endpoints(obj, kind)
             case "pods":
-                self._pod(obj, kind, received_at)
-            case "serve-rest":
-                self._serve_answer(line, obj, received_at)
-            case "events" | "events.events.k8s.io":
-                self._note(obj)
+                self._served.take_pod(obj)
         self._decide()
         return self.tick(received_at)
 
     def tick(self, now: datetime) -> State:
-        """Return the state at `now`.
-
-        An application that stays failed, or an image that stays refused, ends the wait without another line.
-        """
+        """Return the state at `now`: a blocker that stands longer than its grace period fails the deployment."""
         if self.state == "pending":
-            refused = self._pulls.lasting(now)
-            if refused:
-                self._fail(refused)
-                return self.state
-            for (cluster, app), (since, message) in sorted(self._failed_since.items()):
-                # While a change is under way only the new RayCluster counts.
-                if cluster in ("", self._served.cluster) and now - since >= self._grace:
-                    self._fail(
-                        f"Serve application {app!r} failed to deploy and did not recover: {_traceback_summary(message)}"
-                    )
-                    break
+            ending = self.blockers.ending(now, self._graces)
+            # Before the operator has seen the applied generation, its status and its pods are of an older one.
+            unseen = self._served.waiting_for is not None and not self._served.cluster
+            if ending is not None and (not unseen or ending.kind == "operator_refused"):
+                self._fail(ending.told(now))
         return self.state
 
-    def _rayservice(self, obj: Mapping[str, Any], kind: Any, received_at: datetime) -> None:
+    def go_on(self) -> None:
+        """Continue after `endpoint_ready`: only a failure of the whole deployment counts from now on."""
+        self.state, self.reason, self._was_ready = "pending", None, True
+        self._graces = {kind: grace for kind, grace in self._graces.items() if kind in _AFTER_READY}
+
+    def _rayservice(self, obj: Mapping[str, Any], kind: Any) -> None:
         if not self._is_this_rayservice(obj):
             return
         if kind == "DELETED" or dig(obj, "metadata", "deletionTimestamp"):
@@ -127,22 +101,6 @@ class Readiness:
         own_service = text(dig(obj, "spec", "serveService", "metadata", "name"))
         self._service = own_service or self._service
         self._served.take_rayservice(obj)
-        ready = condition(obj, "Ready")
-        if ready.get("status") == "False" and ready.get("reason") in ("InitializingTimeout", "ValidationFailed"):
-            self._fail(
-                f"KubeRay reports {self.name} as failed ({ready['reason']}): {_first_line(text(ready.get('message')))}"
-            )
-            return
-        for part in ("activeServiceStatus", "pendingServiceStatus"):
-            status = mapping(dig(obj, "status", part))
-            cluster = text(status.get("rayClusterName"))
-            self._clusters.add(cluster)
-            self._applications(cluster, status.get("applicationStatuses"), received_at)
-
-    def _pod(self, obj: Mapping[str, Any], kind: Any, received_at: datetime) -> None:
-        self._served.take_pod(obj)
-        if text(dig(obj, "metadata", "labels", "ray.io/cluster")) in self._clusters - {""}:
-            self._pulls.feed(obj, kind, received_at)
 
     def _is_this_rayservice(self, obj: Mapping[str, Any]) -> bool:
         metadata = mapping(obj.get("metadata"))
@@ -175,7 +133,9 @@ class Readiness:
 
     def _decide(self) -> None:
         """An endpoint and the status that tells its generation arrive in any order, so every line decides anew."""
-        for name, ready in self._endpoints_of.items() if self.state == "pending" else ():
+        if self.state != "pending" or self._was_ready:
+            return
+        for name, ready in self._endpoints_of.items():
             if self._served.serves(ready):
                 self.state, self.reason = "endpoint_ready", f"EndpointSlice {name} has a ready endpoint."
 
@@ -191,52 +151,9 @@ class Readiness:
         created = parse_stamp(dig(obj, "metadata", "creationTimestamp"))
         return self._created_at is not None and created is not None and created.at >= self._created_at
 
-    def _serve_answer(self, line: Line, obj: Mapping[str, Any], received_at: datetime) -> None:
-        service = text(line.get("service"))
-        named = (cluster for cluster in self._clusters - {""} if service.startswith(f"{cluster}-"))
-        cluster = self._served.cluster_of_service(service) or max(named, key=len, default="")
-        if line.get("status_code", 200) == 200 and cluster in self._clusters - {""}:
-            self._applications(cluster, obj.get("applications"), received_at)
-
-    def _applications(self, cluster: str, applications: Any, received_at: datetime) -> None:
-        """Process application states.
-
-        A missing status proves nothing (it is missing while the head is not ready). Only another status clears a
-        failure.
-        """
-        for app, status in mapping(applications).items():
-            state = dig(status, "status")
-            if state == "DEPLOY_FAILED":
-                self._failed_since.setdefault((cluster, app), (received_at, text(dig(status, "message"))))
-            elif isinstance(state, str):
-                self._failed_since.pop((cluster, app), None)
-
-    def _note(self, obj: Mapping[str, Any]) -> None:
-        reason, message = text(obj.get("reason")), text(obj.get("message") or obj.get("note"))
-        told = f"{reason} {message}".lower()
-        if reason not in _REFUSAL_REASONS and not any(word in told for word in _REFUSALS):
-            return
-        involved = mapping(obj.get("involvedObject") or obj.get("regarding"))
-        created = parse_stamp(dig(obj, "metadata", "creationTimestamp"))
-        if self._created_at is None or (created is not None and created.at < self._created_at):
-            return
-        note = f"{reason} on {involved.get('kind')} {involved.get('name')}: {_first_line(message)}"
-        if note not in self.notes and len(self.notes) < _MAX_NOTES:
-            self.notes.append(note)
-
     def _fail(self, reason: str) -> None:
         self.state, self.reason = "failed", reason
 
 
 def _owners(obj: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(text(mapping(ref).get("uid")) for ref in items(dig(obj, "metadata", "ownerReferences")))
-
-
-def _first_line(message: str) -> str:
-    return next((line.strip() for line in message.splitlines() if line.strip()), "no message")[:300]
-
-
-def _traceback_summary(message: str) -> str:
-    """Return the first and the last line of a traceback from Serve, without colour codes."""
-    lines = [line.strip() for line in _ANSI.sub("", message).splitlines() if line.strip()]
-    return " ... ".join(dict.fromkeys([*lines[:1], *lines[-1:]]))[:500] or "no message"

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -64,6 +64,7 @@ async def record(
     completion: Mapping[str, Any] | None,
     header: Line,
     generation: int | None = None,
+    graces: Mapping[str, float | None] | None = None,
     marks: Sequence[Line] = (),
     stored: Sequence[Line] = (),
 ) -> Outcome:
@@ -71,7 +72,8 @@ async def record(
 
     `subject`: {namespace, name, uid}. `sink` is awaited with encoded trace lines every few seconds and at the end;
     lines that it refuses are passed again. `completion`: {path, body, expect_model}, or None if a ready endpoint is
-    enough. `generation`: the applied one; an endpoint of an older one is not ready. `header`: the trace's first line;
+    enough. `generation`: the applied one; an endpoint of an older one is not ready. `graces`: seconds by kind of
+    blocker after which the wait ends early (`core.blockers.GRACE_S`). `header`: the trace's first line;
     `marks`: the next lines, about earlier steps (`apply_started`, ...).
 
     After a cancellation the recorded lines are stored and no END line is written. After a kill nothing is stored. With
@@ -83,7 +85,7 @@ async def record(
     if previous.ended is not None:
         return _ended(previous)
     lines = Lines(sink, [header, *(() if previous.lines else marks)], previous.lines)
-    recording = _Recording(cluster, subject, lines, completion, previous, generation)
+    recording = _Recording(cluster, subject, lines, completion, previous, generation, graces)
     try:
         outcome = await recording.run(deadline_at)
         recording.lines.add(end_line(cluster.clock(), outcome.outcome, outcome.reason))
@@ -113,6 +115,7 @@ class _Recording:
         completion: Mapping[str, Any] | None,
         previous: PreviousRecording,
         generation: int | None,
+        graces: Mapping[str, float | None] | None,
     ) -> None:
         self.lines = lines
         self._previous = previous
@@ -120,7 +123,7 @@ class _Recording:
         self._subject = subject
         self._completion = completion
         self._scope = Scope(subject)
-        self._progress = Progress(subject["namespace"], subject["name"], subject["uid"], generation)
+        self._progress = Progress(subject["namespace"], subject["name"], subject["uid"], generation, graces)
         self._news = asyncio.Event()
 
     async def run(self, deadline_at: datetime) -> Outcome:
@@ -132,6 +135,9 @@ class _Recording:
             left_s = self._cluster.real_seconds((deadline_at - self._cluster.clock()).total_seconds())
             outcome = await self._ending(watching, left_s)
             await asyncio.gather(self._close(), self._cluster.sleep(LATE_CLUSTER_S))
+        if outcome.outcome != "ready" and outcome.reason:
+            # The logs of the engine are read last, and often only they hold the cause.
+            outcome = replace(outcome, reason=self._progress.with_cause(outcome.reason))
         return outcome
 
     def _restore_state(self) -> None:
@@ -206,10 +212,13 @@ class _Recording:
                 async with asyncio.timeout(TICK_S):
                     await self._news.wait()
             self._progress.tick(self._cluster.clock())
+            news = self._progress.news()
+            if news:
+                log.info("%s is blocked: %s", self._title, news)
 
     def _unfinished(self, probe: CompletionProbe | None) -> str:
         if self._progress.ready_at is None or probe is None:
-            return f"{self._title} had no ready endpoint at the time limit; it was {self._progress.status}."
+            return f"{self._title} had no ready endpoint at the time limit; it was {self._progress.status}"
         return (
             f"{self._title} had a ready endpoint at {format_instant(self._progress.ready_at)} and no valid completion "
             f"until the time limit; the last answer was: {probe.flaw}."
@@ -274,6 +283,9 @@ class _Recording:
         self._progress.take(self.lines.add(item), self._cluster.clock())
         self._news.set()
 
+    def _add_explanation(self, item: Line) -> None:
+        self._progress.note(self.lines.add(item))
+
     def _gap(self, resource: str, why: str) -> None:
         self.lines.add(mark_line(self._cluster.clock(), "watch_interrupted", resource=resource, why=why[:300]))
 
@@ -287,8 +299,8 @@ class _Recording:
         namespace, name = self._subject["namespace"], self._subject["name"]
         try:
             async with asyncio.timeout(CLOSING_S):
-                await collect(self._cluster, namespace, self._scope, self.lines.add)
-                await collect_pod_logs(self._cluster, namespace, name, self.lines.add)
+                await collect(self._cluster, namespace, self._scope, self._add_explanation)
+                await collect_pod_logs(self._cluster, namespace, name, self._add_explanation)
         except TimeoutError:
             why = f"the closing collection took longer than {CLOSING_S:.0f} s"
             self.lines.add(mark_line(self._cluster.clock(), "not_collected", what="the rest", why=why))

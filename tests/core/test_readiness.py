@@ -93,7 +93,7 @@ def status(state: str, message: str = "") -> dict[str, Any]:
 
 def test_a_failed_application_ends_the_wait_after_its_grace() -> None:
     """DEPLOY_FAILED must last for the grace period; no further line is needed."""
-    readiness = judge(rayservice(20, status=status("DEPLOY_FAILED", "boom")), deploy_failed_grace_s=30)
+    readiness = judge(rayservice(20, status=status("DEPLOY_FAILED", "boom")), graces={"deploy_failed": 30})
     assert readiness.state == "pending"
     readiness.feed(line(51, "BOOKMARK", "pods", {}))
     assert readiness.state == "failed"
@@ -133,21 +133,6 @@ def test_deletion_by_another_actor_fails(gone: dict[str, Any]) -> None:
 def test_a_rayservice_with_another_uid_is_ignored() -> None:
     """Deleting an older RayService of the same name does not end the wait."""
     assert judge(rayservice(0), rayservice(30, kind="DELETED", uid="older"), uid="rs").state == "pending"
-
-
-def test_refusals_are_notes_and_no_failure() -> None:
-    """Quota and capacity refusals are noted once; autoscalers retry."""
-    event = {
-        "reason": "FailedScaleUp", "message": "QUOTA_EXCEEDED: Quota 'NVIDIA_L4_GPUS' exceeded",
-        "involvedObject": {"kind": "Pod", "name": "p"}, "metadata": {"creationTimestamp": "2026-05-04T12:00:10Z"},
-    }  # fmt: skip
-    old = {**event, "message": "quota before us", "metadata": {"creationTimestamp": "2026-05-04T11:00:00Z"}}
-    found = judge(
-        rayservice(0), *(line(t, "ADDED", "events", event) for t in (11, 12)), line(13, "ADDED", "events", old)
-    )
-    assert found.state == "pending"
-    assert len(found.notes) == 1
-    assert "NVIDIA_L4_GPUS" in found.notes[0]
 
 
 GOOD = b'{"model": "m", "choices": [{"text": "hello", "finish_reason": "stop"}]}'

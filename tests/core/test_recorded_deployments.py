@@ -116,7 +116,7 @@ def test_stamps_of_one_log_give_narrow_phases(analyses: dict[str, Analysis]) -> 
 
 def test_a_failed_deployment_has_no_total_and_says_why(recordings: dict[str, bytes]) -> None:
     """DEPLOY_FAILED ends the wait after the grace period with the exception as reason; the analysis has no total."""
-    judge = Readiness("llm-model-serve", "serving", deploy_failed_grace_s=5)
+    judge = Readiness("llm-model-serve", "serving", graces={"deploy_failed": 5})
     for line in decode_trace(recordings["failed"]).lines:
         judge.feed(line)
     assert judge.state == "failed"
@@ -124,7 +124,8 @@ def test_a_failed_deployment_has_no_total_and_says_why(recordings: dict[str, byt
     assert "ModuleNotFoundError" in judge.reason
     assert "\x1b" not in judge.reason
     analysis = analyse_trace(recordings["failed"])
-    assert (analysis.outcome, analysis.total_s, analysis.phases) == ("unfinished", None, ())
+    assert (analysis.outcome, analysis.total_s, analysis.phases) == ("failed", None, ())
+    assert "ModuleNotFoundError" in str(analysis.reason)
 
 
 @pytest.mark.parametrize("name", READY)

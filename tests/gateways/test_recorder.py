@@ -241,6 +241,50 @@ async def test_a_failed_application_ends_it_with_its_message(api: FakeApi) -> No
     assert recording.of("ray-nodes")
 
 
+async def test_the_engines_own_error_is_read_where_serve_lists_no_replica(
+    api: FakeApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After three failures no replica is left and Serve's message only points elsewhere. The output of the worker
+    processes of every node is read, those of idle processes last, and the reason names the cause.
+    """
+    caplog.set_level("INFO")
+    api.version = {"simulated": {"clock": _fast_clock(60)}}
+    await deploy(api)
+    await api.put("rayservices", "llm", "ml", status={"pendingServiceStatus": {"rayClusterName": "llm-abc"}})
+    message = "Error:\nRuntimeError: Engine core initialization failed. See root cause above."
+    failed = {"LLM": {"status": "DEPLOY_FAILED", "message": message, "replicas": []}}
+
+    async def dashboard(request: web.Request) -> web.Response:
+        path, query = request.path.rpartition("/proxy")[2], request.query
+        if path == "/api/serve/applications/":
+            told = {"status": "DEPLOY_FAILED", "message": "Failed to update the deployments.", "deployments": failed}
+            return web.json_response({"applications": {"llm": told}})
+        if path == "/api/v0/nodes":
+            nodes = [
+                {"node_id": "head", "node_ip": "1", "state": "ALIVE", "is_head_node": True},
+                {"node_id": "gpu", "node_ip": "2", "state": "ALIVE"},
+            ]
+            return web.json_response({"data": {"result": {"result": nodes}}})
+        if path == "/api/v0/logs":
+            workers = ["worker-a-ffffffff-1.out", "worker-b-01000000-2.out"]
+            names = workers if query["glob"] == "worker-*" else []
+            return web.json_response({"data": {"result": {"any": names}}})
+        if path == "/api/v0/logs/file" and query["node_id"] == "gpu" and "-b-" in query["filename"]:
+            return web.Response(text="(EngineCore_DP0 pid=9) ERROR 11-29 15:00:09 [core.py:7] OSError: a gated repo.")
+        return web.Response(text="")
+
+    api.handlers["/api/v1/namespaces/ml/services/llm-abc-head-svc:dashboard/proxy"] = dashboard
+    recording = Recording(api, limit_s=600)
+    outcome = await recording.task
+    assert [(one["node_ip"], one["filename"][:8]) for one in recording.of("ray-log-file")] == [
+        ("2", "worker-b"), ("2", "worker-a"), ("1", "worker-b"), ("1", "worker-a"),
+    ]  # fmt: skip
+    assert "Engine core initialization failed" in str(outcome.reason)
+    assert "The engine's own last error (worker-b-01000000-2.out): OSError: a gated repo." in str(outcome.reason)
+    assert recording.lines[-1]["object"]["reason"] == outcome.reason
+    assert any("is blocked: Serve application 'llm'" in record.getMessage() for record in caplog.records)
+
+
 async def test_deletion_by_another_actor_ends_it(api: FakeApi) -> None:
     """A RayService that is deleted during the wait ends the recording, also if the deletion itself was missed."""
     await deploy(api)

@@ -4,12 +4,13 @@ The content of a trace never raises an exception: unreadable content becomes an 
 the same result, byte for byte, so a stored number can be computed again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from airflow_llm_provisioning.core.fields import text
+from airflow_llm_provisioning.core.blockers import LastBlocked, last_blocked
+from airflow_llm_provisioning.core.fields import dig, text
 from airflow_llm_provisioning.core.instants import format_instant, microseconds, seconds
 from airflow_llm_provisioning.core.timing.causal_order import causal_order_of
 from airflow_llm_provisioning.core.timing.clocks import Clocks
@@ -33,13 +34,15 @@ class Analysis:
 
     `outcome`: the outcome of the trace's END line (`ready`, `timed_out`, `failed`, `aborted`); `unfinished` without an
     END line; `unreadable` for data that this version cannot read as a trace. A foreign recording has neither header nor
-    END line; it is `ready` if its endpoint became ready. `origin`: `measured`, `simulated`, or None if the trace does
-    not state it. `total_us`: exact time from submission to the first ready endpoint; None if it is unknown. The
-    `phases` sum to it. `clocks`: offset of each clock from the recorder's clock in seconds.
+    END line; it is `ready` if its endpoint became ready, and `failed` if what blocked it last cannot pass by itself.
+    `blocked`: what blocked it last, in sentences, where the trace has no END line. `origin`: `measured`, `simulated`,
+    or None if the trace does not state it. `total_us`: exact time from submission to the first ready endpoint; None if
+    it is unknown. The `phases` sum to it. `clocks`: offset of each clock from the recorder's clock in seconds.
     """
 
     outcome: str
     reason: str | None = None
+    blocked: str | None = None
     origin: str | None = None
     setup: str | None = None
     milestones: tuple[Milestone, ...] = ()
@@ -134,11 +137,12 @@ def analyse(lines: Iterable[Line], flags: Iterable[Flag] = ()) -> Analysis:
     order = causal_order_of(view, logs, observations)
     timeline = build_timeline(observations, clocks, order)
     found = (*flags, *flags_of(view, clocks, logs, timeline), *timeline.flags)
-    return _result(view, timeline, phases_to(timeline, order), clocks, logs, found)
+    return _result(view, taken, timeline, phases_to(timeline, order), clocks, logs, found)
 
 
 def _result(
     view: TraceView,
+    lines: Sequence[Line],
     timeline: Timeline,
     phases: tuple[Phase, ...],
     clocks: Clocks,
@@ -149,10 +153,12 @@ def _result(
     completed = timeline.get("first_completion")
     total = (end.at - start.at) if start and end and phases else None
     low, high = span_between(start, end) if start and end and total is not None else (None, None)
-    outcome, reason = _outcome(view, ready=total is not None)
+    last = _last_blocked(view, lines) if total is None and not view.end else None
+    outcome, reason = _outcome(view, last, ready=total is not None)
     return Analysis(
         outcome=outcome,
         reason=reason,
+        blocked=last.told or None if last else None,
         origin=view.origin,
         setup=("dynamic" if view.dynamic else "static") if view.rayservice else None,
         milestones=tuple(timeline.milestones.values()),
@@ -179,14 +185,29 @@ def _deleted_by_us_first(view: TraceView) -> bool:
     return any(mark.name in DELETED_BY_US and mark.at <= ended_at for mark in view.marks())
 
 
-def _outcome(view: TraceView, *, ready: bool) -> tuple[str, str | None]:
+def _last_blocked(view: TraceView, lines: Sequence[Line]) -> LastBlocked | None:
+    service = view.rayservice
+    if service is None:
+        return None
+    return last_blocked(lines, service.name, text(dig(service.last, "metadata", "namespace")), service.uid)
+
+
+def _outcome(view: TraceView, last: LastBlocked | None, *, ready: bool) -> tuple[str, str | None]:
     stated = view.end.get("outcome")
     if stated == "failed" and _deleted_by_us_first(view):
         return "unfinished", "The trial's teardown deleted the RayService while it was still being recorded."
     if stated in OUTCOMES:
         return text(stated), text(view.end.get("reason")) or None
-    if view.header:
-        return "unfinished", "The recording ends without an END line, so the end of the trial is unknown."
-    if ready:
+    if ready and not view.header:
         return "ready", None
-    return "unfinished", "The trace ends before the endpoint was ready and gives no reason."
+    blocked = f" {last.told}" if last and last.told else ""
+    if view.header:
+        return "unfinished", f"The recording ends without an END line, so the end of the trial is unknown.{blocked}"
+    if last and last.final:
+        return "failed", last.told
+    if last and last.deleted:
+        return "unfinished", f"The RayService was deleted before its endpoint was ready.{blocked}"
+    return (
+        "unfinished",
+        f"The trace ends before the endpoint was ready{blocked and '.'}{blocked or ' and gives no reason.'}",
+    )

@@ -1,25 +1,37 @@
 """The progress of a deployment during its recording. `core.readiness` decides; this module stores the state."""
 
-from datetime import datetime
-from typing import Any
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
 
+from airflow_llm_provisioning.core.blockers import Blocker, named_together
 from airflow_llm_provisioning.core.fields import dig, mapping, text
 from airflow_llm_provisioning.core.readiness import Readiness
 from airflow_llm_provisioning.core.trace import Line
 from airflow_llm_provisioning.core.trace.objects import condition
 
+_WORTH_TELLING: Final = timedelta(seconds=20)
+# So many characters of an error tell whether a reason contains it.
+_ENOUGH: Final = 80
+
 
 class Progress:
     """`ready_at`: when the ready endpoint was received. `failure`: why the deployment cannot become ready, or None.
-    `status`: the current state of the deployment in words.
+    `status`: the current state of the deployment in words. `graces`: see `core.readiness.Readiness`.
     """
 
-    def __init__(self, namespace: str, name: str, uid: str, generation: int | None = None) -> None:
-        self._subject = name, namespace
-        self._uid = uid
-        self._generation = generation
-        self._judge = self._fresh()
+    def __init__(
+        self,
+        namespace: str,
+        name: str,
+        uid: str,
+        generation: int | None = None,
+        graces: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._judge = Readiness(name, namespace, uid=uid, generation=generation, graces=graces)
         self._status = "without a status of the operator"
+        self._now: datetime | None = None
+        self._told: tuple[str, str] | None = None
         self.ready_at: datetime | None = None
 
     @property
@@ -29,30 +41,55 @@ class Progress:
 
     @property
     def status(self) -> str:
-        """The current state of the deployment, with the newest refusals of capacity."""
-        waiting = [self._judge.waiting_for] if self._judge.waiting_for else []
-        return "; ".join([self._status, *waiting, *self._judge.notes[-2:]])
+        """The last state that the operator or Serve stated, and what blocks the deployment now, in sentences."""
+        blocked = self._now and named_together(self._judge.blockers.at(self._now), self._now)
+        stated = "; ".join([self._status, *([self._judge.waiting_for] if self._judge.waiting_for else [])])
+        return f"{stated}. {blocked}" if blocked else f"{stated}."
+
+    @property
+    def blocker(self) -> Blocker | None:
+        """What blocks the deployment most of all now; None if nothing does."""
+        return next(iter(self._judge.blockers.at(self._now)), None) if self._now else None
+
+    def news(self) -> str | None:
+        """Return what blocks the deployment, in sentences, when it has blocked for a while and is not told yet."""
+        blocker, now = self.blocker, self._now
+        if blocker is None or now is None or now - blocker.since < _WORTH_TELLING:
+            return None
+        told = blocker.about, blocker.reason
+        if told == self._told:
+            return None
+        self._told = told
+        return blocker.told(now)
+
+    def with_cause(self, reason: str) -> str:
+        """Return a reason with the engine's own last error, if a log of it was read and the reason lacks it."""
+        found = self._judge.blockers.engine_error()
+        if found is None or found[1][:_ENOUGH] in reason:
+            return reason
+        filename, error, advice = found
+        return f"{reason} The engine's own last error ({filename}): {error}{' ' if advice else ''}{advice}"
 
     def take(self, line: Line, received_at: datetime) -> None:
         """Process one recorded line."""
+        self._now = max(self._now or received_at, received_at)
         if line["resource"] in ("rayservices", "serve-rest"):
             self._status = _status(line["object"]) or self._status
         if self.ready_at is not None and line["resource"] == "endpointslices":
             return  # the endpoint was ready; only failures matter now
         self._judge.feed(line)
-        self._note_ready(received_at)
+        if self._judge.state == "endpoint_ready":
+            self.ready_at = received_at
+            self._judge.go_on()
+
+    def note(self, line: Line) -> None:
+        """Process a line that only explains: it is read after the end and changes no outcome."""
+        self._judge.blockers.feed(line)
 
     def tick(self, now: datetime) -> None:
         """Process the passing of time: a state that stays failed becomes a failure."""
+        self._now = max(self._now or now, now)
         self._judge.tick(now)
-
-    def _note_ready(self, received_at: datetime) -> None:
-        if self._judge.state == "endpoint_ready":
-            self.ready_at = received_at
-            self._judge = self._fresh()
-
-    def _fresh(self) -> Readiness:
-        return Readiness(*self._subject, uid=self._uid, generation=self._generation)
 
 
 def _status(obj: Any) -> str | None:

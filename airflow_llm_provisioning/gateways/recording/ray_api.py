@@ -28,6 +28,10 @@ CALL_TIMEOUT_S: Final = 10.0
 LOG_LINES: Final = 2000
 MAX_LOG_BYTES: Final = 256 * 1024
 MAX_LOGS: Final = 16
+# A node has two log files for each idle worker process too.
+MORE_LOGS: Final = 48
+# In the name of the log of a worker process that Ray started and no job has used.
+_NO_JOB: Final = "-ffffffff-"
 # Changes at every poll and contains nothing about a start (Ray 2.60, serve/_private/controller_health_metrics_tracker).
 _VOLATILE: Final = "controller_health_metrics"
 _STATE: Final = {
@@ -67,12 +71,17 @@ async def collect(cluster: Cluster, namespace: str, scope: Scope, emit: Emit) ->
         return
     found = {resource: await reader.read(resource, path) for resource, path in _STATE.items()}
     serve = await reader.read("serve-rest", SERVE_PATH)
-    replicas = list(_replicas(serve))
-    serving = {text(replica.get("node_id")) for replica in replicas}
-    for node in objects(found["ray-nodes"], "data", "result", "result"):
-        node_id, node_ip = text(node.get("node_id")), text(node.get("node_ip"))
-        if node.get("state") == "ALIVE" and node_id:
-            await reader.logs(node_id, node_ip, with_workers=node_id in serving)
+    nodes = [one for one in objects(found["ray-nodes"], "data", "result", "result") if one.get("state") == "ALIVE"]
+    nodes = [one for one in nodes if text(one.get("node_id"))]
+    serving = {text(replica.get("node_id")) for replica in _replicas(serve)}
+    for node in nodes:
+        await reader.logs(node, with_workers=text(node.get("node_id")) in serving)
+    if not any(text(node.get("node_id")) in serving for node in nodes):
+        # After three failures Serve lists no replica any more (Ray 2.60), and only the output of a worker process on
+        # some node has the engine's error. The head hosts the fewest engines, so it is read last.
+        reader.allow_more_logs()
+        for node in sorted(nodes, key=lambda one: one.get("is_head_node") is True):
+            await reader.worker_logs(node)
 
 
 class _Reader:
@@ -103,23 +112,35 @@ class _Reader:
         self._emit(_answer(self._cluster, resource, status, body, service=self.service, path=path, **extra))
         return body if status == 200 else None
 
-    async def logs(self, node_id: str, node_ip: str, *, with_workers: bool) -> None:
+    def allow_more_logs(self) -> None:
+        """Allow further log files, for a search over all nodes."""
+        self._logs_left += MORE_LOGS
+
+    async def logs(self, node: Mapping[str, Any], *, with_workers: bool) -> None:
         """Read Serve's logs of one Ray node, and the output of the workers that run replicas (the engine's lines)."""
-        serve = await self._names(node_id, node_ip, "serve/*")
-        wanted = [name for name in serve if name.startswith(("serve/controller", "serve/replica"))]
+        serve = await self._names(node, "serve/*")
+        await self._files(node, [name for name in serve if name.startswith(("serve/controller", "serve/replica"))])
         if with_workers:
-            wanted += [name for name in await self._names(node_id, node_ip, "worker-*") if name.startswith("worker-")]
+            await self.worker_logs(node)
+
+    async def worker_logs(self, node: Mapping[str, Any]) -> None:
+        """Read the output of the worker processes of one Ray node; of those that no job has used, last."""
+        found = [name for name in await self._names(node, "worker-*") if name.startswith("worker-")]
+        await self._files(node, sorted(found, key=lambda name: _NO_JOB in name))
+
+    async def _files(self, node: Mapping[str, Any], wanted: list[str]) -> None:
+        node_id, node_ip = text(node.get("node_id")), text(node.get("node_ip"))
         for name in wanted:
             if self._logs_left <= 0:
-                self.missing("ray-log-file", f"more than {MAX_LOGS} log files; {name} and later ones were omitted")
+                self.missing("ray-log-file", f"too many log files; {name} and later ones were omitted")
                 return
             self._logs_left -= 1
             query = urlencode({"node_id": node_id, "filename": name, "lines": LOG_LINES}, safe="/")
             await self.read("ray-log-file", f"/api/v0/logs/file?{query}", node_ip=node_ip, filename=name)
 
-    async def _names(self, node_id: str, node_ip: str, glob: str) -> list[str]:
-        query = urlencode({"node_id": node_id, "glob": glob}, safe="/")
-        index = await self.read("ray-logs-index", f"/api/v0/logs?{query}", node_ip=node_ip)
+    async def _names(self, node: Mapping[str, Any], glob: str) -> list[str]:
+        query = urlencode({"node_id": text(node.get("node_id")), "glob": glob}, safe="/")
+        index = await self.read("ray-logs-index", f"/api/v0/logs?{query}", node_ip=text(node.get("node_ip")))
         return sorted(text(name) for names in mapping(dig(index, "data", "result")).values() for name in items(names))
 
     def missing(self, what: str, why: str) -> None:
@@ -128,9 +149,10 @@ class _Reader:
 
 
 def _replicas(serve: Any) -> Iterable[Mapping[str, Any]]:
+    """Yield the replicas of every deployment; of those that have none, the dead ones."""
     for application in mapping(dig(serve, "applications")).values():
         for deployment in mapping(dig(application, "deployments")).values():
-            yield from objects(deployment, "replicas")
+            yield from objects(deployment, "replicas") or objects(deployment, "recent_dead_replicas")
 
 
 async def _ask(cluster: Cluster, service: str, namespace: str, path: str, timeout_s: float) -> tuple[int, Any] | None:

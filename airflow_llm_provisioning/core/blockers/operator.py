@@ -1,0 +1,126 @@
+"""Reads what KubeRay says about the RayService and its RayClusters: refusals, pods that it cannot create."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.blockers.blocker import Blocker
+from airflow_llm_provisioning.core.blockers.causes import advice_for
+from airflow_llm_provisioning.core.blockers.events import Events, Told
+from airflow_llm_provisioning.core.blockers.sentences import first_line, plain
+from airflow_llm_provisioning.core.fields import dig, text
+from airflow_llm_provisioning.core.trace.objects import condition
+
+# KubeRay does not retry after these conditions (ray-operator, rayservice_controller.go).
+_GIVEN_UP: Final = frozenset({"InitializingTimeout", "ValidationFailed"})
+# Reasons of its events (ray-operator, controllers/ray/utils/constant.go).
+_INVALID: Final = re.compile(r"^Invalid|ValidationFailed$")
+_NOT_CREATED: Final = re.compile(r"^FailedToCreate|^FailedCreate$|NotFound$")
+_QUOTA: Final = re.compile(r"exceeded quota|quota exceeded", re.IGNORECASE)
+# Answers of admission that every further try gets too; a webhook that does not answer may come back.
+_REFUSED: Final = re.compile(r"forbidden|denied|is invalid|violates|must be|not found|unknown field", re.IGNORECASE)
+_MAY_PASS: Final = re.compile(
+    r"failed calling webhook|connection refused|timeout|timed out|deadline|being terminated|object has been modified",
+    re.IGNORECASE,
+)
+
+_SILENT: Final = "no status yet: check that the KubeRay operator runs and watches this namespace"
+
+
+class Operator:
+    """The newest RayService, and what the operator said."""
+
+    def __init__(self) -> None:
+        self._obj: Mapping[str, Any] = {}
+        self._since: dict[str, datetime] = {}
+        self._seen_at: datetime | None = None
+
+    def feed(self, obj: Mapping[str, Any], at: datetime) -> None:
+        """Process a version of the RayService."""
+        reason = text(condition(obj, "Ready").get("reason"))
+        if reason != text(condition(self._obj, "Ready").get("reason")):
+            self._since["Ready"] = at
+        if dig(obj, "metadata", "generation") != dig(self._obj, "metadata", "generation"):
+            self._since["generation"] = at
+        self._obj, self._seen_at = obj, self._seen_at or at
+
+    def blockers(self, events: Events, clusters: Iterable[str], *, pods: Mapping[str, bool]) -> Iterator[Blocker]:
+        """Yield what the operator reports. `pods`: `head` and `worker` -> whether such a pod exists."""
+        ready = condition(self._obj, "Ready")
+        if ready.get("status") == "False" and ready.get("reason") in _GIVEN_UP:
+            message = first_line(text(ready.get("message"))) or "no message"
+            yield self._blocker("operator_refused", self._title, text(ready["reason"]), message, self._since["Ready"])
+        name = text(dig(self._obj, "metadata", "name"))
+        yield from self._about_service(events.of("RayService", name, self._since.get("generation")), pods)
+        for cluster in clusters:
+            yield from self._about_cluster(events.of("RayCluster", cluster), cluster, pods)
+
+    def waiting(self, clusters: Iterable[str]) -> Iterator[Blocker]:
+        """Yield what is waited for where no pod exists."""
+        if self._seen_at is None:
+            return
+        named = [name for name in clusters if name]
+        if named:
+            about, reason = f"RayCluster {', '.join(named)}", "no pods yet"
+        elif dig(self._obj, "status"):
+            about, reason = self._title, "no RayCluster yet"
+        else:
+            about, reason = (
+                self._title,
+                _SILENT,
+            )
+        ready = condition(self._obj, "Ready")
+        message = plain(text(ready.get("message")), 200)
+        yield self._blocker("waiting", about, reason, message, self._seen_at)
+
+    def _about_service(self, told: list[Told], pods: Mapping[str, bool]) -> Iterator[Blocker]:
+        for one in told:
+            if not one.warning:
+                return  # a later success: what failed before is over
+            if _INVALID.search(one.reason):
+                yield self._blocker("operator_refused", self._title, one.reason, one.message, one.first_at)
+            elif one.reason.startswith("Failed") and not any(pods.values()):
+                yield self._not_created(self._title, one)
+            elif one.reason.startswith("Failed"):
+                yield self._blocker("operator_retries", self._title, one.reason, one.message, one.first_at)
+
+    def _about_cluster(self, told: list[Told], cluster: str, pods: Mapping[str, bool]) -> Iterator[Blocker]:
+        about = f"RayCluster {cluster}"
+        for one in told:
+            if not one.warning or _created_later(one, told):
+                continue
+            if _INVALID.search(one.reason):
+                yield self._blocker("operator_refused", about, one.reason, one.message, one.first_at)
+            elif _NOT_CREATED.search(one.reason) and not pods.get(_role(one.reason), False):
+                yield self._not_created(about, one)
+
+    def _not_created(self, about: str, told: Told) -> Blocker:
+        kind = "operator_retries"
+        if _QUOTA.search(told.message):
+            kind = "quota"
+        elif _REFUSED.search(told.message) and not _MAY_PASS.search(told.message):
+            kind = "pod_refused"
+        times = f" ({told.count} times)" if told.count > 1 else ""
+        return self._blocker(kind, about, f"{told.reason}{times}", told.message, told.first_at)
+
+    @property
+    def _title(self) -> str:
+        namespace, name = (text(dig(self._obj, "metadata", key)) for key in ("namespace", "name"))
+        return f"RayService {namespace}/{name}" if namespace else f"RayService {name}"
+
+    def _blocker(self, kind: str, about: str, reason: str, sentence: str, since: datetime) -> Blocker:
+        return Blocker(
+            kind=kind, about=about, reason=reason, sentence=sentence, since=since, advice=advice_for(sentence)
+        )
+
+
+def _role(reason: str) -> str:
+    """Return whose creation failed."""
+    return "worker" if "Worker" in reason else "head"
+
+
+def _created_later(failed: Told, told: list[Told]) -> bool:
+    """Return whether the same thing was created after it had failed."""
+    created = failed.reason.replace("FailedToCreate", "Created")
+    return any(one.reason == created and one.at >= failed.at for one in told)

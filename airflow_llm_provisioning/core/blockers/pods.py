@@ -1,0 +1,261 @@
+"""Follows one pod: its node, its volumes, its containers and how it ended.
+
+The sentences are the scheduler's, the node autoscaler's and the kubelet's own.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.blockers.blocker import Blocker
+from airflow_llm_provisioning.core.blockers.causes import advice_for
+from airflow_llm_provisioning.core.blockers.containers import Container
+from airflow_llm_provisioning.core.blockers.events import Events, Told
+from airflow_llm_provisioning.core.blockers.sentences import plain
+from airflow_llm_provisioning.core.fields import dig, mapping, objects, text
+from airflow_llm_provisioning.core.instants import parse_stamp
+from airflow_llm_provisioning.core.trace.objects import condition
+
+# What no new node changes (kube-scheduler, volumebinding and dynamicresources).
+_NO_NODE_HELPS: Final = re.compile(
+    r"(?:persistentvolumeclaim|resourceclaim|deviceclass)\w* \"?[^\"]*\"? ?(?:not found|is being deleted)"
+    r"|nonexistent persistentvolumeclaim",
+    re.IGNORECASE,
+)
+_MISSING: Final = re.compile(
+    r"(?:secret|configmap|persistentvolumeclaim|serviceaccount)s? .*(?:not found|does not exist)"
+    r"|references non-existent",
+    re.IGNORECASE,
+)
+# Events of the kubelet and the attach-detach controller while a pod's containers cannot be created.
+_BEFORE_START: Final = frozenset(
+    {"FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox", "NetworkNotReady"}
+)
+# What node autoscalers say about a pod that they do not help, or whose node they could not get (cluster-autoscaler,
+# GKE, Karpenter).
+_AUTOSCALER_REASONS: Final = frozenset(
+    {"NotTriggerScaleUp", "FailedScaleUp", "TriggeredScaleUp", "Nominated", "FailedScheduling", "NoCapacity"}
+)
+# A pod that ended like this says nothing about the next one.
+_LOST_NODE: Final = frozenset({"Preempted", "Preempting", "NodeLost", "NodeShutdown", "Terminated", "Shutdown"})
+_SKEW: Final = timedelta(seconds=2)
+_LIVENESS_RECENT: Final = timedelta(minutes=2)
+
+
+class Pod:
+    """One pod, updated with every version of it. `blockers` says what blocks it at a moment."""
+
+    def __init__(self) -> None:
+        self.obj: Mapping[str, Any] = {}
+        self.name = self.namespace = self.cluster = self.group = ""
+        self.owners: frozenset[str] = frozenset()
+        self.head = False
+        self.seen_at: datetime | None = None
+        self._containers: dict[str, Container] = {}
+        self._since: dict[str, datetime] = {}
+        self._refusals = _Lasting()
+
+    def feed(self, obj: Mapping[str, Any], at: datetime) -> None:
+        """Process a version of the pod."""
+        self.obj, self.seen_at = obj, self.seen_at or at
+        self.name, self.namespace = text(dig(obj, "metadata", "name")), text(dig(obj, "metadata", "namespace"))
+        labels = mapping(dig(obj, "metadata", "labels"))
+        self.cluster = text(labels.get("ray.io/cluster"))
+        self.head = labels.get("ray.io/node-type") == "head"
+        self.group = "head" if self.head else text(labels.get("ray.io/group")) or "workers"
+        self.owners = frozenset(text(ref.get("uid")) for ref in objects(obj, "metadata", "ownerReferences"))
+        for field, init in (("initContainerStatuses", True), ("containerStatuses", False)):
+            for status in objects(obj, "status", field):
+                name = text(status.get("name"))
+                self._containers.setdefault(name, Container(name, init=init)).feed(status, at)
+        self._mark("unscheduled", not self.scheduled, at)
+        self._refusals.feed(plain(text(condition(obj, "PodScheduled").get("message"))), at)
+        self._mark("failed", self.phase == "Failed", at)
+
+    @property
+    def phase(self) -> str:
+        """Its phase."""
+        return text(dig(self.obj, "status", "phase"))
+
+    @property
+    def going(self) -> bool:
+        """Whether it is being deleted."""
+        return bool(dig(self.obj, "metadata", "deletionTimestamp"))
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is ready."""
+        return condition(self.obj, "Ready").get("status") == "True"
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether it has a node: the scheduler says so, or a kubelet has reported about a container."""
+        if dig(self.obj, "spec", "nodeName"):
+            return True
+        told = condition(self.obj, "PodScheduled").get("status")
+        return told == "True" if told else any(one.known for one in self._containers.values())
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When it was created; None if unknown. Stamps of events may be a little earlier."""
+        stamp = parse_stamp(dig(self.obj, "metadata", "creationTimestamp"))
+        return stamp.at - _SKEW if stamp else None
+
+    @property
+    def failure(self) -> tuple[str, str]:
+        """Why its phase is `Failed`: reason and sentence of the pod, else of a container; empty if it is not."""
+        if self.phase != "Failed":
+            return "", ""
+        ended = next((one for one in self._containers.values() if one.end_reason), None)
+        reason = text(dig(self.obj, "status", "reason")) or (ended.end_reason if ended else "") or "Failed"
+        message = plain(text(dig(self.obj, "status", "message")))
+        if not message and ended and ended.exit_code is not None:
+            message = f"container {ended.name} ended with exit code {ended.exit_code}"
+        return reason, message
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether another pod is likely to fail like this one."""
+        return self.failure[0] not in _LOST_NODE
+
+    def blockers(self, events: Events, now: datetime, *, alone: bool) -> Iterator[Blocker]:
+        """Yield what blocks it at `now`. `alone`: the head that it needs is not ready, so a crash may pass."""
+        told = events.of("Pod", self.name, self.created_at)
+        if self.phase == "Failed":
+            yield self._failed()
+        elif not self.scheduled:
+            yield self._unscheduled(told, now)
+        elif not self.ready:
+            yield from self._not_ready(told, now, alone=alone)
+
+    def _failed(self) -> Blocker:
+        reason, sentence = self.failure
+        return self._blocker(
+            "pod_failed", "", reason, sentence, self._since["failed"], advice_for(f"{reason} {sentence}")
+        )
+
+    def _unscheduled(self, told: list[Told], now: datetime) -> Blocker:
+        scheduled = condition(self.obj, "PodScheduled")
+        event = next((one for one in told if one.reason == "FailedScheduling" and _of_scheduler(one)), None)
+        reason = event.reason if event else text(scheduled.get("reason")) or "NotScheduled"
+        sentence = plain(text(scheduled.get("message"))) or (event.message if event else "")
+        sentence = sentence or "no scheduler has reported about it yet"
+        since = self._since.get("unscheduled", now)
+        if _NO_NODE_HELPS.search(sentence):
+            return self._blocker("object_missing", "", reason, sentence, since, advice_for(sentence))
+        longest = self._refusals.longest(now)
+        if longest and longest != sentence:
+            sentence = f"{sentence.rstrip('.')}. For most of the time: {longest}"
+        scaling = next((one for one in told if one.reason in _AUTOSCALER_REASONS and not _of_scheduler(one)), None)
+        if scaling:
+            who = scaling.component or "node autoscaler"
+            sentence = f"{sentence.rstrip('.')}. {who}, {scaling.reason}: {scaling.message}"
+        kind = "unschedulable" if scheduled or event else "waiting"
+        return self._blocker(kind, "", reason, sentence, since, advice_for(sentence))
+
+    def _not_ready(self, told: list[Told], now: datetime, *, alone: bool) -> Iterator[Blocker]:
+        found = [one for container in self._containers.values() if (one := self._of_container(container, told, now))]
+        if alone and not self.head:
+            found = [self._as_passing(one) for one in found]
+        found += self._before_start(told)
+        found += [] if found else self._liveness(told, now)
+        yield from found or self._starting(told)
+
+    def _of_container(self, container: Container, told: list[Told], now: datetime) -> Blocker | None:
+        pull = next((one.message for one in told if one.reason == "Failed" and "pull" in one.message), "")
+        found = container.found(now, pull)
+        if found is None:
+            return None
+        kind, reason, sentence, since = found
+        if kind in ("crash_loop", "crashed") and container.exit_code in (137, 143) and "OOM" not in reason:
+            killed = next((one.message for one in told if one.reason == "Unhealthy" and "iveness" in one.message), "")
+            sentence = f"{sentence}; {killed}" if killed else sentence
+        advice = advice_for(f"{reason} {sentence}")
+        if kind.startswith("image"):
+            about = f"Pod {self._title} cannot pull {container.image} for {container.name}"
+            return Blocker(
+                kind=kind, about=about, reason=reason, sentence=sentence, since=since, advice=advice, pod=self.name
+            )
+        if kind == "container_refused" and _MISSING.search(sentence):
+            kind = "object_missing"
+        return self._blocker(kind, container.name, reason, sentence, since, advice)
+
+    def _as_passing(self, one: Blocker) -> Blocker:
+        """A worker may crash until the head answers, but its memory does not depend on the head."""
+        if one.kind != "crash_loop" or "OOMKilled" in one.reason:
+            return one
+        return self._blocker("crashed", "", f"{one.about.rpartition(' ')[2]} {one.reason}", one.sentence, one.since, "")
+
+    def _before_start(self, told: list[Told]) -> list[Blocker]:
+        if any(one.running or one.end_reason for one in self._containers.values()):
+            return []
+        for one in told:
+            if one.reason in _BEFORE_START:
+                kind = "object_missing" if _MISSING.search(one.message) else "volume"
+                return [self._blocker(kind, "", one.reason, one.message, one.first_at, advice_for(one.message))]
+        return []
+
+    def _liveness(self, told: list[Told], now: datetime) -> list[Blocker]:
+        for one in told:
+            if one.reason == "Unhealthy" and "iveness" in one.message and now - one.at < _LIVENESS_RECENT:
+                return [self._blocker("liveness", "", one.reason, one.message, one.first_at, advice_for(one.message))]
+        return []
+
+    def _starting(self, told: list[Told]) -> Iterator[Blocker]:
+        """Yield what it is doing, where nothing is wrong: a pull that lasts, or a container that is not ready."""
+        pending = [one for one in self._containers.values() if not one.ready and not (one.init and one.end_reason)]
+        waits = next((one for one in pending if not one.running and one.waiting_reason), None)
+        waits = waits or next(iter(pending), None)
+        pulling = next((one for one in told if one.reason in ("Pulling", "Pulled")), None)
+        if waits and not waits.running and pulling and pulling.reason == "Pulling":
+            yield self._blocker("waiting", waits.name, pulling.reason, pulling.message, pulling.first_at, "")
+        elif waits and self.seen_at:
+            reason = "running, not ready" if waits.running else waits.waiting_reason or "not started"
+            yield self._blocker("waiting", waits.name, reason, "", self.seen_at, "")
+
+    def _mark(self, what: str, holds: bool, at: datetime) -> None:
+        if holds:
+            self._since.setdefault(what, at)
+        else:
+            self._since.pop(what, None)
+
+    @property
+    def _title(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+    def _blocker(self, kind: str, container: str, reason: str, sentence: str, since: datetime, advice: str) -> Blocker:
+        about = f"Pod {self._title}, container {container}" if container else f"Pod {self._title}"
+        return Blocker(
+            kind=kind, about=about, reason=reason, sentence=sentence, since=since, advice=advice, pod=self.name
+        )
+
+
+class _Lasting:
+    """Sentences that replace one another, and how long each of them stood."""
+
+    def __init__(self) -> None:
+        self._stood: dict[str, timedelta] = {}
+        self._now: tuple[str, datetime] | None = None
+
+    def feed(self, sentence: str, at: datetime) -> None:
+        """Note the sentence that stands from `at` on; empty: none."""
+        if self._now and self._now[0] == sentence:
+            return
+        self._stood = self._until(at)
+        self._now = (sentence, at) if sentence else None
+
+    def longest(self, now: datetime) -> str:
+        """Return the sentence that stood longest until `now`; empty if there was none."""
+        stood = self._until(now)
+        return max(stood, key=lambda one: stood[one], default="")
+
+    def _until(self, now: datetime) -> dict[str, timedelta]:
+        if self._now is None:
+            return self._stood
+        sentence, since = self._now
+        return {**self._stood, sentence: self._stood.get(sentence, timedelta()) + (now - since)}
+
+
+def _of_scheduler(event: Told) -> bool:
+    return "scheduler" in event.component or not event.component

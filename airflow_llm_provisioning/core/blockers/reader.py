@@ -1,0 +1,202 @@
+"""The one reader of blockers: it sorts a recording's lines to those who understand them, and puts their answers in
+order.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.blockers.blocker import Blocker, in_order
+from airflow_llm_provisioning.core.blockers.causes import advice_for
+from airflow_llm_provisioning.core.blockers.engine import EngineLogs
+from airflow_llm_provisioning.core.blockers.events import Events
+from airflow_llm_provisioning.core.blockers.operator import Operator
+from airflow_llm_provisioning.core.blockers.pods import Pod
+from airflow_llm_provisioning.core.blockers.serve import Serve
+from airflow_llm_provisioning.core.fields import dig, items, mapping, text
+from airflow_llm_provisioning.core.instants import parse_instant
+from airflow_llm_provisioning.core.trace.format import Line
+
+# The same end of so many pods of one group, one after the other, is a crash loop across pods.
+SAME_PODS: Final = 3
+# Refusals of capacity by clouds, at NodeClaims and Nodes. An older one says nothing about this moment.
+_CAPACITY: Final = (
+    "quota", "insufficientcapacity", "insufficient capacity", "insufficientinstancecapacity", "out of resources",
+    "zone_resource_pool_exhausted", "skunotavailable", "allocationfailed", "vcpulimitexceeded", "unfulfillable",
+)  # fmt: skip
+_CAPACITY_RECENT: Final = timedelta(minutes=10)
+
+
+class Blockers:
+    """What blocks one RayService, updated line by line. Lines of other RayServices change nothing.
+
+    `uid`: of the RayService, if known. Ownership follows the uid, the owner references, and the RayCluster's name in
+    the status.
+    """
+
+    def __init__(self, name: str, namespace: str, *, uid: str | None = None) -> None:
+        self._name, self._namespace, self._uid = name, namespace, uid
+        self._operator, self._events, self._engine = Operator(), Events(), EngineLogs()
+        # By the name of the RayCluster; empty where the status names none.
+        self._serve: dict[str, Serve] = {}
+        self._pods: dict[str, Pod] = {}
+        # Name of a RayCluster -> its uid, or None.
+        self._clusters: dict[str, str | None] = {}
+        self._current: tuple[str, ...] = ()
+        # Name of a Service -> the RayCluster that it selects.
+        self._selected: dict[str, str] = {}
+        # (group, reason) -> pods that ended so, by uid.
+        self._ended: dict[tuple[str, str, str], dict[str, tuple[datetime, str, str]]] = {}
+
+    def feed(self, line: Line) -> None:
+        """Process one line. Unreadable lines change nothing."""
+        received_at = parse_instant(mapping(line).get("received_at"))
+        if received_at is None:
+            return
+        resource = line.get("resource")
+        if resource == "serve-rest":
+            self._answer(line, mapping(line.get("object")), received_at)
+        elif resource == "ray-log-file":
+            self._engine.feed(text(line.get("node_ip")), text(line.get("filename")), text(line.get("object")))
+        else:
+            self._object(text(resource), text(line.get("type")), mapping(line.get("object")), received_at)
+
+    def at(self, now: datetime) -> tuple[Blocker, ...]:
+        """Return what blocks at `now`, the most telling first; empty if nothing does."""
+        pods = [pod for pod in self._pods.values() if self._is_ours(pod) and not pod.going]
+        heads = [pod for pod in pods if pod.head]
+        exist = {"head": bool(heads), "worker": len(pods) > len(heads)}
+        found = [one for cluster in ("", *self._current) for one in self._serve_of(cluster).blockers()]
+        found += self._operator.blockers(self._events, self._current, pods=exist)
+        alone = bool(heads) and not any(pod.ready for pod in heads)
+        for pod in pods:
+            found += self._judged(pod, pod.blockers(self._events, now, alone=alone))
+        found += self._of_groups(pods)
+        if any(not pod.scheduled for pod in pods) or not pods:
+            found += self._capacity(now)
+        if not found and not pods:
+            found += self._operator.waiting(self._current)
+        return in_order(found)
+
+    def ending(self, now: datetime, graces: Mapping[str, float | None]) -> Blocker | None:
+        """Return the blocker because of which the wait ends at `now`, or None. `graces`: see `grace_periods`."""
+        for one in self.at(now):
+            ends_at = one.ends_at(graces)
+            if ends_at is not None and now >= ends_at:
+                return one
+        return None
+
+    def engine_error(self) -> tuple[str, str, str] | None:
+        """Return the engine's own last error: the log file, the sentence and an advice (or empty); None without one."""
+        found = self._engine.last_error()
+        return (*found, advice_for(found[1])) if found else None
+
+    def _object(self, resource: str, kind: str, obj: Mapping[str, Any], at: datetime) -> None:
+        match resource:
+            case "rayservices":
+                self._rayservice(obj, kind, at)
+            case "rayclusters":
+                self._raycluster(obj)
+            case "pods":
+                self._pod(obj, kind, at)
+            case "services":
+                selected = text(dig(obj, "spec", "selector", "ray.io/cluster"))
+                self._selected[text(dig(obj, "metadata", "name"))] = selected
+            case "events" | "events.events.k8s.io" if kind != "DELETED":
+                self._events.feed(obj, at)
+
+    def _rayservice(self, obj: Mapping[str, Any], kind: str, at: datetime) -> None:
+        metadata = mapping(obj.get("metadata"))
+        if metadata.get("name") != self._name or metadata.get("namespace", self._namespace) != self._namespace:
+            return
+        uid = text(metadata.get("uid"))
+        if self._uid is None and uid and not metadata.get("deletionTimestamp"):
+            self._uid = uid
+        if self._uid != uid or kind == "DELETED" or metadata.get("deletionTimestamp"):
+            return
+        self._operator.feed(obj, at)
+        named = []
+        for part in ("pendingServiceStatus", "activeServiceStatus"):
+            status = mapping(dig(obj, "status", part))
+            cluster = text(status.get("rayClusterName"))
+            if cluster:
+                self._clusters.setdefault(cluster, None)
+                named.append(cluster)
+            self._serve_of(cluster).feed_status(status.get("applicationStatuses"), at)
+        self._current = tuple(named[:1]) or self._current
+
+    def _raycluster(self, obj: Mapping[str, Any]) -> None:
+        owners = {text(mapping(ref).get("uid")) for ref in items(dig(obj, "metadata", "ownerReferences"))}
+        name, uid = text(dig(obj, "metadata", "name")), text(dig(obj, "metadata", "uid"))
+        if name in self._clusters or (self._uid and self._uid in owners):
+            self._clusters[name] = uid or None
+            self._current = self._current or (name,)
+
+    def _pod(self, obj: Mapping[str, Any], kind: str, at: datetime) -> None:
+        uid = text(dig(obj, "metadata", "uid")) or text(dig(obj, "metadata", "name"))
+        if not uid:
+            return
+        pod = self._pods.setdefault(uid, Pod())
+        pod.feed(obj, at)
+        reason, sentence = pod.failure
+        if reason and pod.may_repeat:
+            self._ended.setdefault((pod.cluster, pod.group, reason), {}).setdefault(uid, (at, pod.name, sentence))
+        if pod.ready:
+            self._ended = {key: kept for key, kept in self._ended.items() if key[:2] != (pod.cluster, pod.group)}
+        if kind == "DELETED":
+            self._pods.pop(uid, None)
+
+    def _answer(self, line: Line, obj: Mapping[str, Any], at: datetime) -> None:
+        service = text(line.get("service"))
+        if line.get("status_code", 200) != 200:
+            return
+        named = max((name for name in self._clusters if service.startswith(f"{name}-")), key=len, default="")
+        cluster = self._selected.get(service) or named
+        if cluster in self._clusters:
+            self._serve_of(cluster).feed_answer(obj.get("applications"), at)
+
+    def _serve_of(self, cluster: str) -> Serve:
+        return self._serve.setdefault(cluster, Serve())
+
+    def _is_ours(self, pod: Pod) -> bool:
+        """Return whether a pod belongs to the RayCluster that is to serve next; the one before it proves nothing."""
+        uids = {self._clusters.get(name) for name in self._current} - {None}
+        return pod.cluster in self._current or bool(uids & pod.owners)
+
+    def _judged(self, pod: Pod, found: Iterator[Blocker]) -> Iterator[Blocker]:
+        """Yield a pod's blockers; none of a worker that no replica needs, because all have their place elsewhere."""
+        address = text(dig(pod.obj, "status", "podIP"))
+        serve = self._serve_of(pod.cluster)
+        if not pod.head and serve.all_placed and not serve.hosts(pod.name, address):
+            return
+        yield from found
+
+    def _of_groups(self, pods: list[Pod]) -> Iterator[Blocker]:
+        """Yield the groups whose pods end alike, one after the other."""
+        for (cluster, group, reason), ended in self._ended.items():
+            if len(ended) < SAME_PODS or cluster not in self._current:
+                continue
+            since, name, sentence = list(ended.values())[SAME_PODS - 1]
+            yield Blocker(
+                kind="crash_loop",
+                about=f"Pods of group {group} of RayCluster {cluster} (the last one {name})",
+                reason=reason,
+                sentence=f"{len(ended)} pods ended like this, one after the other: {sentence}",
+                since=since,
+                advice=advice_for(f"{reason} {sentence}"),
+                pod=name,
+            )
+
+    def _capacity(self, now: datetime) -> Iterator[Blocker]:
+        for kind in ("NodeClaim", "Node"):
+            for told in self._events.of_kind(kind):
+                said = f"{told.reason} {told.message}".lower()
+                if now - told.at < _CAPACITY_RECENT and any(word in said for word in _CAPACITY):
+                    yield Blocker(
+                        kind="capacity",
+                        about=f"{kind} {told.name}",
+                        reason=told.reason,
+                        sentence=told.message,
+                        since=told.first_at,
+                        advice=advice_for(told.message),
+                    )

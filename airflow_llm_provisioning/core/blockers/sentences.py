@@ -1,0 +1,76 @@
+"""Takes the telling sentence out of a message, a traceback or a log, without colour codes and prefixes."""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+_ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
+# The level and the time before each line of a traceback: vLLM's `(EngineCore_DP0 pid=274) ERROR 11-29 15:00:00
+# [core.py:712] ` and Serve's `ERROR 2026-05-04 12:00:00,123 llm_LLM abc -- `.
+_PREFIX: Final = re.compile(
+    r"^(?:\([^()]*pid=\d+[^()]*\)\s*)*"
+    r"(?:(?:ERROR|CRITICAL|FATAL)[ :]+[\d-]{5,10}[ T][\d:.,]{8,}\s+(?:\[[^\]]*\]\s?|[\w./]+:\d+\]\s?|.{0,120}? -- )?)?"
+)
+_EXCEPTION: Final = re.compile(
+    r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Died|Failure|Failed|Timeout)\w*(?:\([\w.]*\))?: \S"
+)
+_ERROR_LINE: Final = re.compile(r"^(?:\([^()]*pid=\d+[^()]*\)\s*)*(?:ERROR|CRITICAL|FATAL)[ :]+[\d-]{5,10}[ T]")
+# Exceptions that only say that another process has failed: vLLM V1's front end, Ray's actors and tasks.
+_POINTS_ELSEWHERE: Final = re.compile(
+    r"engine core initialization failed|root cause|enginecore encountered an issue|enginedeaderror"
+    r"|workerproc initialization failed|raytaskerror|actordiederror|rayactorerror|actorunavailableerror"
+    r"|failed core proc|the actor (?:died|is dead)|keyboardinterrupt|systemexit|cancellederror",
+    re.IGNORECASE,
+)
+_NOISE: Final = re.compile(r"^(?:File \"|Traceback|During handling|The above exception|\^+$|~*\^+~*$|\(?\w*pid=)")
+MOST: Final = 500
+
+
+def plain(message: str, most: int = MOST) -> str:
+    """Return a message on one line, without colour codes, of at most `most` characters."""
+    one_line = " ".join(_ANSI.sub("", message).split())
+    return one_line if len(one_line) <= most else f"{one_line[: most - 4]} ..."
+
+
+def first_line(message: str) -> str:
+    """Return the first line that is not empty."""
+    return next((plain(line) for line in message.splitlines() if line.strip()), "")
+
+
+def points_elsewhere(sentence: str) -> bool:
+    """Return whether a sentence says only that the cause is in another process."""
+    return bool(_POINTS_ELSEWHERE.search(sentence))
+
+
+def failure_of(message: str) -> str:
+    """Return what failed, from a message of Serve: its first line and its exception."""
+    lines = [line.strip() for line in _ANSI.sub("", message).splitlines() if line.strip()]
+    found = list(_exceptions(lines))
+    last = next((one for one in reversed(found) if not points_elsewhere(one)), None)
+    telling = last or (found[-1] if found else "".join(lines[-1:]))
+    opening = plain("".join(lines[:1]), 200)
+    return opening if telling in ("", opening) or len(lines) == 1 else f"{opening} ... {plain(telling)}"
+
+
+def root_error_of(log: str) -> str:
+    """Return the last exception of a log that names a cause itself, else its last ERROR line; empty without one."""
+    lines = _ANSI.sub("", log).splitlines()
+    bare = [_PREFIX.sub("", line, count=1).strip() for line in lines]
+    found = [one for one in _exceptions(bare) if not points_elsewhere(one)]
+    if found:
+        return plain(found[-1])
+    errors = (bare[number] for number, line in enumerate(lines) if _ERROR_LINE.match(line))
+    telling = [line for line in errors if line and not points_elsewhere(line) and not _NOISE.match(line)]
+    return plain(telling[-1]) if telling else ""
+
+
+def _exceptions(lines: list[str]) -> Iterator[str]:
+    """Yield the exceptions at line starts, each with the two lines after it that continue its message."""
+    for number, line in enumerate(lines):
+        if _EXCEPTION.match(line):
+            more: list[str] = []
+            for after in lines[number + 1 : number + 3]:
+                if not after or _NOISE.match(after) or _EXCEPTION.match(after):
+                    break
+                more.append(after)
+            yield " ".join([line, *more])

@@ -1,0 +1,148 @@
+"""A pod without a node is waited for, and named with the sentences of scheduler, autoscaler and cloud."""
+
+from typing import Any
+
+import pytest
+from blocker_lines import HOUR_S, WORKER, blocked, event, judged, pod, ready_head, running, service, stamp
+
+TAINT = "0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 node(s) had untolerated taint {sku: gpu}."
+CLAIM = '0/6 nodes are available: persistentvolumeclaim "models-pvc" not found. preemption: not helpful.'
+UNBOUND = "0/6 nodes are available: pod has unbound immediate PersistentVolumeClaims."
+
+
+def unscheduled(second: float, message: str, **more: Any) -> dict[str, Any]:
+    told = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    return pod(second, node=None, conditions=[told], **more)
+
+
+@pytest.mark.parametrize("message", [TAINT, UNBOUND, "0/1 nodes are available: 1 Insufficient memory."])
+def test_a_pod_that_waits_for_a_node_ends_no_wait_and_is_named(message: str) -> None:
+    """A new node is what a cold start waits for; the limit names each pod with the scheduler's sentence."""
+    lines = service(), ready_head(), unscheduled(20, message), unscheduled(21, message, name="a-x1-gpu-worker-2")
+    assert judged(*lines, until_s=HOUR_S).state == "pending"
+    found = blocked(*lines)
+    assert [one.about for one in found] == ["Pod n/a-x1-gpu-worker-1", "Pod n/a-x1-gpu-worker-2"]
+    assert all(message.rstrip(".") in one.sentence for one in found)
+
+
+def test_what_no_node_mends_ends_the_wait() -> None:
+    """A claim that does not exist keeps the pod from every node; so it is with a device claim."""
+    found = judged(service(), ready_head(), unscheduled(20, CLAIM), until_s=HOUR_S)
+    assert 'persistentvolumeclaim "models-pvc" not found' in str(found.reason)
+    assert "Create the claim" in str(found.reason)
+    dra = '0/2 nodes are available: resourceclaim "gpu" not found.'
+    assert judged(service(), ready_head(), unscheduled(20, dra), until_s=HOUR_S).state == "failed"
+
+
+@pytest.mark.parametrize(
+    ("component", "reason", "message"),
+    [
+        ("cluster-autoscaler", "NotTriggerScaleUp", "pod didn't trigger scale-up: 1 max node group size reached"),
+        ("cluster-autoscaler", "FailedScaleUp", "Node scale up in zones us-central1-a failed: GCE out of resources."),
+        ("karpenter", "FailedScheduling", 'incompatible with nodepool "gpu", no instance type satisfied resources'),
+        ("karpenter", "Nominated", "Pod should schedule on: nodeclaim/gpu-x"),
+    ],
+)
+def test_the_autoscalers_sentence_is_beside_the_schedulers(component: str, reason: str, message: str) -> None:
+    """The scheduler cannot know whether a node comes; the autoscaler says so on the same pod."""
+    told = event(30, reason, message, component=component)
+    (found,) = blocked(service(), unscheduled(20, TAINT), told)
+    assert TAINT.rstrip(".") in found.sentence
+    assert f"{component}, {reason}: {message}" in found.sentence
+    assert blocked(service(), unscheduled(20, TAINT), told, pod(40, running())) == []
+
+
+def test_the_newest_word_of_the_autoscaler_counts() -> None:
+    """A refusal that was followed by a scale-up is over."""
+    refused = event(30, "NotTriggerScaleUp", "no", component="cluster-autoscaler")
+    came = event(60, "TriggeredScaleUp", "pod triggered scale-up: [{gpu 0->1}]", component="cluster-autoscaler")
+    (found,) = blocked(service(), unscheduled(20, TAINT), refused, came)
+    assert "TriggeredScaleUp" in found.sentence
+    assert "NotTriggerScaleUp" not in found.sentence
+
+
+def test_a_grace_period_of_ones_own_ends_the_wait_for_a_node() -> None:
+    """Whether it is worth to wait for capacity is the user's decision."""
+    lines = service(), ready_head(), unscheduled(20, TAINT)
+    found = judged(*lines, until_s=HOUR_S, graces={"unschedulable": 900})
+    assert "untolerated taint" in str(found.reason)
+    assert "(for 900 s)" in str(found.reason)
+
+
+def test_the_clouds_refusal_of_a_node_is_named_while_a_pod_needs_one() -> None:
+    """Karpenter reports it on its NodeClaim; an old one says nothing about this moment."""
+    told = event(
+        30, "InsufficientCapacityError", "UnfulfillableCapacity in us-west-2a", kind="NodeClaim", name="gpu-x",
+        component="karpenter",
+    )  # fmt: skip
+    found = blocked(service(), unscheduled(20, TAINT), told, second=100)
+    assert [(one.about, one.reason) for one in found][1:] == [("NodeClaim gpu-x", "InsufficientCapacityError")]
+    assert len(blocked(service(), unscheduled(20, TAINT), told, second=HOUR_S)) == 1
+    assert blocked(service(), pod(20, running()), told, second=100) == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "ends"),
+    [
+        ("FailedMount", 'MountVolume.SetUp failed for volume "hf": secret "hf-token" not found', True),
+        ("FailedMount", 'MountVolume.SetUp failed for volume "c": configmap "conf" not found', True),
+        ("FailedMount", "Unable to attach or mount volumes: timed out waiting for the condition", False),
+        ("FailedAttachVolume", "Multi-Attach error for volume pvc-1: already exclusively attached", False),
+        ("FailedCreatePodSandBox", "failed to assign an IP address to container", False),
+    ],
+)
+def test_what_keeps_containers_from_being_created_is_named(reason: str, message: str, ends: bool) -> None:
+    """A volume may come later; an object that does not exist ends the wait. Once a container runs, it is over."""
+    creating = pod(20, {"name": "ray-worker", "state": {"waiting": {"reason": "ContainerCreating"}}})
+    lines = service(), ready_head(), creating, event(30, reason, message, count=4)
+    (found,) = blocked(*lines)
+    assert (found.reason, found.sentence, found.pod) == (reason, message, WORKER)
+    assert (judged(*lines, until_s=HOUR_S).state == "failed") is ends
+    assert blocked(*lines, pod(60, running())) == []
+
+
+def failed_pod(second: float, number: int, reason: str, message: str = "") -> dict[str, Any]:
+    return pod(
+        second, name=f"a-x1-gpu-worker-{number}", uid=f"p{number}", phase="Failed", reason=reason, message=message
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("Evicted", "The node was low on resource: ephemeral-storage."),
+        (
+            "UnexpectedAdmissionError",
+            "Allocate failed due to no healthy devices present; cannot allocate unhealthy GPU",
+        ),
+        ("OutOfcpu", "Node didn't have enough resource: cpu, requested: 8000, used: 4000, capacity: 8000"),
+    ],
+)
+def test_a_pod_that_a_node_gives_up_is_replaced_and_only_many_alike_end_the_wait(reason: str, message: str) -> None:
+    """KubeRay makes another pod. The third one that ends alike shows that the next ones will too."""
+    two = [failed_pod(20 * number, number, reason, message) for number in (1, 2)]
+    assert judged(service(), ready_head(), *two, until_s=HOUR_S).state == "pending"
+    assert {(one.kind, one.reason) for one in blocked(service(), *two)} == {("pod_failed", reason)}
+    third = failed_pod(80, 3, reason, message)
+    gone = [{**one, "type": "DELETED"} for one in (*two, third)]
+    found = judged(service(), ready_head(), *two, third, *gone, until_s=HOUR_S)
+    assert found.state == "failed"
+    assert reason in str(found.reason)
+    assert message.rstrip(".") in str(found.reason)
+    healthy = pod(90, running(), name="a-x1-gpu-worker-4", conditions=[{"type": "Ready", "status": "True"}])
+    assert judged(service(), ready_head(), *two, third, *gone, healthy, until_s=HOUR_S).state == "pending"
+
+
+def test_lost_nodes_never_end_the_wait() -> None:
+    """A preempted node says nothing about the next one."""
+    lost = [failed_pod(20 * number, number, "Terminated", "Pod was terminated in response to imminent node shutdown.")
+            for number in range(1, 6)]  # fmt: skip
+    assert judged(service(), ready_head(), *lost, until_s=HOUR_S).state == "pending"
+
+
+def test_an_earlier_pod_of_the_same_name_leaves_no_event_behind() -> None:
+    """A head keeps its name when it is replaced; what was told about the one before is over."""
+    creating = pod(100, {"name": "ray-worker", "state": {"waiting": {"reason": "ContainerCreating"}}})
+    creating["object"]["metadata"]["creationTimestamp"] = stamp(90)
+    old = event(30, "FailedMount", "an old disk")
+    assert blocked(service(), old, creating) == []
