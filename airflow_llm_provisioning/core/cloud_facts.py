@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
-from airflow_llm_provisioning.core.image_arrival import image_arrival
+from airflow_llm_provisioning.core.image_arrival import image_arrival, kubelet_pulls, streamed_image
 from airflow_llm_provisioning.core.trace import TraceView, decode_trace
 from airflow_llm_provisioning.core.trace.objects import History
 from airflow_llm_provisioning.core.trial import Prepared, Trial
@@ -18,7 +18,8 @@ class TrialFacts:
 
     `image`: the reference that its pods name. `cluster`: in the cloud's words. `nodes`: [{name, labels}].
     `image_pull_secrets`: names that its pods brought, None where no pod was seen. `pulls`: [{node, size_bytes,
-    pull_s}]. `pulled_at`: when the first pull began. `events`: [{reason, node, message}] of the nodes' streaming.
+    pull_s}]. `pulled_at`: when the first pull began. `events`: [{reason, node, message}] about streaming: those of the
+    nodes (GKE) and of the pods on them (AKS).
     """
 
     image: str
@@ -44,9 +45,7 @@ def trial_facts(trial: Trial, nodes: Sequence[Mapping[str, Any]], chunks: Sequen
     view = TraceView(decode_trace(chunks).lines)
     pods = list(view.serving_pods)
     arrivals = [(pod, image_arrival(view, pod)) for pod in pods]
-    pulled = [
-        event.received_at for pod in pods for event in view.events_of(pod) if event.reason in ("Pulling", "Pulled")
-    ]
+    pulled = [event.received_at for pod in pods for event in kubelet_pulls(view, pod)]
     secrets = {text(mapping(entry).get("name")) for pod in pods for entry in items(dig(pod.last, "spec", _SECRETS))}
     prepared = trial.opened.prepared if trial.opened else Prepared()
     cloud = (trial.access.cloud if trial.access else None) or {}
@@ -67,10 +66,18 @@ def trial_facts(trial: Trial, nodes: Sequence[Mapping[str, Any]], chunks: Sequen
             if how.pull_s is not None
         ),
         pulled_at=min(pulled) if pulled else None,
-        events=tuple(
-            {"reason": event.reason, "node": event.involved_name, "message": event.message}
-            for event in view.events
-            if event.involved_kind == "Node" and event.reason == "ImageStreaming"
+        events=(
+            *(
+                {"reason": event.reason, "node": event.involved_name, "message": event.message}
+                for event in view.events
+                if event.involved_kind == "Node" and event.reason == "ImageStreaming"
+            ),
+            *(
+                {"reason": event.reason, "node": view.node_name_of(pod), "message": event.message}
+                for pod in pods
+                for event in view.events_of(pod)
+                if streamed_image(event.message)
+            ),
         ),
     )
 

@@ -17,6 +17,9 @@ Delivered = Literal["pulled", "present", "streamed", "unknown"]
 # Assumption: registry, network and decompression are never faster. Published full pulls move 0.1 to 0.15 GB/s
 # (data-on-eks ray example, 11.6 GB in 121 s; acr #873, 4.08 GB in 168.8 s). Streamed pulls appear to move tens of GB/s.
 IMPLAUSIBLE_BYTES_S: Final = 500_000_000
+# Assumption: up to here a pull may be a full one: some margin above the published ones. Between the two, a rate alone
+# proves nothing: a real streamed "pull" of 1.0 to 1.7 GB took 3.44 s (a Microsoft support blog, 2023-12).
+FULL_PULL_BYTES_S: Final = 200_000_000
 # Below this size every pull is short, and its rate proves nothing.
 JUDGED_BYTES: Final = 1_000_000_000
 
@@ -49,7 +52,7 @@ def image_arrival(view: TraceView, pod: History | None) -> ImageArrival:
     """
     if pod is None:
         return ImageArrival("unknown", None, None, None, ("The recording contains no such pod.",))
-    pulls = [event for event in view.events_of(pod) if event.reason in ("Pulling", "Pulled")]
+    pulls = kubelet_pulls(view, pod)
     full = next((event for event in pulls if event.reason == "Pulled" and _PULLED.search(event.message)), None)
     present = next((event for event in pulls if _found_present(pod, event)), None)
     image = _image_named(pulls)
@@ -64,12 +67,37 @@ def image_arrival(view: TraceView, pod: History | None) -> ImageArrival:
     return ImageArrival("unknown", image, None, None, (f"Pod {pod.name}: no Pulled event was recorded.", *streaming))
 
 
+@dataclass(frozen=True, slots=True)
+class StreamedImage:
+    """What AKS's acr-nodemon reports of a streamed pull: the image as the pod names it, and the artifact's digest."""
+
+    image: str
+    artifact: str
+
+
+def streamed_image(message: str) -> StreamedImage | None:
+    """Read acr-nodemon's event about a pod, AKS's positive signal of artifact streaming; None for any other message.
+
+    `Streaming enabled for "<image>", upgraded to streaming artifact with digest "sha256:...", container started in 5s`
+    (reason Pulling, without a time stamp; recorded on Kubernetes 1.27.3, a Microsoft support blog, 2023-12-24).
+    """
+    found = _UPGRADED.search(message)
+    return StreamedImage(found[1], found[2]) if found else None
+
+
+def kubelet_pulls(view: TraceView, pod: History) -> list[Event]:
+    """Return the events Pulling and Pulled of a pod's kubelet. acr-nodemon's own have the same reason."""
+    found = [event for event in view.events_of(pod) if event.reason in ("Pulling", "Pulled")]
+    return [event for event in found if not _by_nodemon(event)]
+
+
 def streaming_signals(view: TraceView, pod: History) -> tuple[str, ...]:
     """Return the evidence that this pod's image was streamed.
 
     GKE: a Node event `ImageStreaming`, "Image <ref> is backed by image streaming." (PerfKitBenchmarker
-    tests/kubernetes_conditions_test.py). AKS: a pod condition or event of acr-nodemon. Its positive wording is not
-    published, so any text about streaming that is no refusal counts (AgentBaker #3711, AKS #3928).
+    tests/kubernetes_conditions_test.py). AKS: an event of acr-nodemon on the pod (`streamed_image`); a pod condition's
+    positive wording is not published, so any text about streaming that is no refusal counts there (AgentBaker #3711,
+    AKS #3928).
     """
     images = images_of(pod)
     found = [
@@ -80,7 +108,7 @@ def streaming_signals(view: TraceView, pod: History) -> tuple[str, ...]:
     found += [
         f"Pod {pod.name}: {event.message} (event {event.reason})"
         for event in view.events_of(pod)
-        if _streams(f"{event.reason} {event.message}")
+        if _nodemon_streams(event, images)
     ]
     for entry in map(mapping, items(dig(pod.last, "status", "conditions"))):
         told = " ".join(text(entry.get(key)) for key in ("type", "reason", "message"))
@@ -123,6 +151,8 @@ def image_digest(pod: History | None) -> str | None:
     return found
 
 
+_UPGRADED = re.compile(r'Streaming enabled for "([^"]+)", upgraded to streaming artifact with digest "(sha256:\w+)"')
+_NODEMON = "acr-nodemon"
 _PULLED = re.compile(r"Successfully pulled image .*? in ((?:\d+(?:\.\d+)?(?:ns|us|µs|ms|h|m|s))+)")
 _SIZE = re.compile(r"Image size: (\d+) bytes")
 _PRESENT = re.compile(r"already present on machine")
@@ -158,6 +188,18 @@ def _found_present(pod: History, event: Event) -> bool:
     named = _QUOTED.search(event.message)
     users = [text(spec.get("name")) for spec in containers(pod.last) if named and spec.get("image") == named.group(1)]
     return not event.container or not users or event.container == users[0]
+
+
+def _by_nodemon(event: Event) -> bool:
+    return _NODEMON in event.component or streamed_image(event.message) is not None
+
+
+def _nodemon_streams(event: Event, images: Sequence[str]) -> bool:
+    told = streamed_image(event.message)
+    if told is not None:
+        return told.image in images
+    # What it quotes is the image's name, which may hold any word.
+    return _by_nodemon(event) and _streams(re.sub(r'"[^"]*"', "", event.message))
 
 
 def _same_image(image: str, message: str) -> bool:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from airflow_llm_provisioning.gateways.clouds.base import Evidence
-from llm_provisioning_simulator.world import CloudCluster, NodeSpec, World, normalise
+from llm_provisioning_simulator.world import CloudCluster, NodeSpec, World, normalise, streaming_artifact
 
 
 def answers(
@@ -87,39 +87,27 @@ def _google(world: World, cluster: CloudCluster, claims: Sequence[str], facts: M
 
 def _described(cluster: CloudCluster) -> Any:
     """Return the cluster as container v1 describes it, with the fields that are read."""
+    from google.cloud import container_v1
+
     pools = [
-        SimpleNamespace(
-            name=pool.name,
-            status=SimpleNamespace(name="RUNNING"),
-            config=SimpleNamespace(
-                gcfs_config=SimpleNamespace(enabled=pool.streaming),
-                image_type=pool.image_type or "COS_CONTAINERD",
-                service_account="",
-                resource_labels={},
-            ),
-            conditions=(),
-            status_message="",
-        )
+        {
+            "name": pool.name,
+            "status": "RUNNING",
+            "config": {
+                "image_type": pool.image_type or "COS_CONTAINERD",
+                # The pools that Google makes have no setting of their own.
+                **({} if pool.auto_provisioned else {"gcfs_config": {"enabled": pool.streaming}}),
+            },
+        }
         for pool in cluster.pools.values()
     ]
-    defaults = SimpleNamespace(node_config_defaults=SimpleNamespace(gcfs_config=_enabled(cluster.streaming)))
-    automatic = SimpleNamespace(
-        enable_node_autoprovisioning=False,
-        autoprovisioning_node_pool_defaults=SimpleNamespace(image_type="", service_account=""),
-    )
-    return SimpleNamespace(
+    return container_v1.Cluster(
         name=cluster.name,
-        status=SimpleNamespace(name="RUNNING"),
+        status="RUNNING",
         current_master_version=cluster.kubernetes_version,
-        autopilot=_enabled(False),
-        node_pool_defaults=defaults,
+        node_pool_defaults={"node_config_defaults": {"gcfs_config": {"enabled": cluster.streaming}}},
         node_pools=pools,
-        autoscaling=automatic,
     )
-
-
-def _enabled(on: bool) -> Any:
-    return SimpleNamespace(enabled=on)
 
 
 def _azure(
@@ -151,11 +139,12 @@ class _Registry:
 
     def streaming_artifacts(self, repository: str, digest: str) -> list[str]:
         """Return the referrers of the streaming kind; they exist after the conversion is complete."""
-        return [f"{digest}-streaming"] if (repository, digest) in self._made else []
+        return [streaming_artifact(digest)] if (repository, digest) in self._made else []
 
     def manifest_attributes(self, repository: str, artifact: str) -> dict[str, Any] | None:
         """Return when an artifact was created."""
-        made_at = self._made.get((repository, artifact.removesuffix("-streaming")))
+        made = {(name, streaming_artifact(digest)): at for (name, digest), at in self._made.items()}
+        made_at = made.get((repository, artifact))
         return {"createdTime": made_at.isoformat()} if made_at else None
 
 

@@ -213,6 +213,11 @@ def digest_of(*parts: object) -> str:
     return "sha256:" + hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
 
 
+def streaming_artifact(digest: str) -> str:
+    """Return the digest of the streaming artifact that Azure's registries make of an image."""
+    return digest_of("streaming", digest)
+
+
 def _same_repository(image: Image, repository: str) -> bool:
     head, _, tail = repository.rpartition(":")
     bare = head if head and "/" not in tail else repository

@@ -6,7 +6,7 @@ from proof.generated import generate
 from trial_builders import a_planned_trial
 
 from airflow_llm_provisioning.core.cloud_facts import trial_facts
-from airflow_llm_provisioning.core.trace import encode_chunk
+from airflow_llm_provisioning.core.trace import TraceView, encode_chunk
 from airflow_llm_provisioning.core.trial import Access, Prepared, Trial
 
 PREPARED = Prepared(digest="sha256:a", snapshot_id="snap-1", volume_initialization_rate_mib_s=300)
@@ -39,6 +39,34 @@ def test_facts_contain_the_preparation_and_the_trace() -> None:
     assert facts["pulled_at"] is not None
     assert all(pull["pull_s"] > 0 and pull["size_bytes"] > 0 for pull in facts["pulls"])
     assert facts["pulls"]
+
+
+def test_facts_contain_what_nodes_and_pods_report_of_streaming() -> None:
+    """GKE's event is on the Node, acr-nodemon's on the pod: the node is the pod's; other pods' events are not told."""
+    lines = generate(1).lines
+    message = (
+        'Streaming enabled for "i", upgraded to streaming artifact with digest "sha256:ab", container started in 5s'
+    )
+
+    def event(uid: str, kind: str, name: str, reason: str, text: str) -> dict[str, object]:
+        involved = {"kind": kind, "name": name, "uid": name}
+        told = {"metadata": {"uid": uid}, "reason": reason, "message": text, "involvedObject": involved}
+        return {**lines[-1], "resource": "events", "type": "ADDED", "object": told}
+
+    view = TraceView(lines)
+    assert view.worker is not None
+    told = [
+        event("a", "Node", "node-gpu", "ImageStreaming", "Image i is backed by image streaming."),
+        event("b", "Pod", view.worker.uid, "Pulling", message),
+        event("c", "Pod", "another", "Pulling", message),
+    ]
+    facts = trial_facts(trial(PREPARED), [], [encode_chunk([*lines, *told])]).as_dict()
+    assert facts["events"] == [
+        {"reason": "ImageStreaming", "node": "node-gpu", "message": "Image i is backed by image streaming."},
+        {"reason": "Pulling", "node": view.node_name_of(view.worker), "message": message},
+    ]
+    plain = trial_facts(trial(PREPARED), [], [encode_chunk(lines)]).as_dict()
+    assert facts["pulled_at"] == plain["pulled_at"]
 
 
 def test_a_trace_without_pods_gives_no_facts() -> None:

@@ -1,12 +1,21 @@
 """How an image reached its node: pulled, present, streamed, or unknown."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 from proof.generated import generate
+from replay_server import recorded
 
-from airflow_llm_provisioning.core.image_arrival import go_duration_s, image_arrival, pulled_figures
+from airflow_llm_provisioning.core.image_arrival import (
+    StreamedImage,
+    go_duration_s,
+    image_arrival,
+    kubelet_pulls,
+    pulled_figures,
+    streamed_image,
+)
 from airflow_llm_provisioning.core.trace import TraceView
 
 
@@ -98,3 +107,83 @@ def test_the_second_container_of_an_image_proves_nothing() -> None:
 
     view = altered(1, without_the_pull)
     assert image_arrival(view, view.worker).delivered == "unknown"
+
+
+ARTIFACT = "sha256:2cba83dae18f99b6c958e9e34421dadaeee0db1cde4adc0241180de80efd4f34"
+IMAGE = "registry.example/llm:1"
+
+
+def upgraded(image: str = IMAGE) -> str:
+    """Return acr-nodemon's message as recorded on Kubernetes 1.27.3."""
+    return (
+        f'Streaming enabled for "{image}", upgraded to streaming artifact with digest "{ARTIFACT}", '
+        "container started in 5s"
+    )
+
+
+def with_pod_event(message: str, component: str = "acr-nodemon, kubelet", **fields: Any) -> TraceView:
+    """Return a view in which the worker has one more event of reason Pulling, undated as acr-nodemon's is."""
+    deployment = generate(1)
+    worker = TraceView(deployment.lines).worker
+    assert worker is not None
+    event = {
+        "metadata": {"uid": "nodemon"}, "reason": "Pulling", "message": message, "firstTimestamp": None,
+        "lastTimestamp": None, "eventTime": None, "source": {"component": component, "host": "node-gpu"},
+        "involvedObject": {"kind": "Pod", "name": worker.name, "uid": worker.uid},
+        **fields,
+    }  # fmt: skip
+    line = {**deployment.lines[-1], "resource": "events", "type": "ADDED", "object": event}
+    return TraceView([*deployment.lines, line])
+
+
+def test_nodemons_event_names_image_and_artifact() -> None:
+    """AKS's positive signal, transcribed from the recording; a kubelet's own messages are none."""
+    assert streamed_image(upgraded()) == StreamedImage(IMAGE, ARTIFACT)
+    assert streamed_image(f'Pulling image "{IMAGE}"') is None
+    assert streamed_image(f'Streaming failed for "{IMAGE}"') is None
+
+
+@pytest.mark.parametrize("component", ["acr-nodemon", "acr-nodemon, kubelet", ""])
+def test_nodemons_event_proves_a_streamed_pull_and_is_no_pull_itself(component: str) -> None:
+    """It has the kubelet's reason Pulling and no time stamp, so it is kept out of the pull's figures and milestones."""
+    view = with_pod_event(upgraded(), component)
+    arrival = image_arrival(view, view.worker)
+    assert arrival.delivered == "streamed"
+    assert ARTIFACT in " ".join(arrival.evidence)
+    assert view.worker is not None
+    assert all(streamed_image(event.message) is None for event in kubelet_pulls(view, view.worker))
+    assert (arrival.pull_s, arrival.size_bytes) == (image_arrival(plain(), plain().worker).pull_s, 11_600_000_000)
+
+
+def test_recorded_events_are_read(shared_folder: Path) -> None:
+    """The recorded events of a streamed and of a plain pod of AKS: one signal, in the streamed pod alone."""
+    pods = [line for line in recorded(shared_folder, "kubernetes/events-and-refusals.jsonl") if line["cloud"] == "aks"]
+    signals = [
+        [found for event in pod["events"] if (found := streamed_image(event.get("message", "")))]
+        for pod in pods
+        if "events" in pod
+    ]
+    assert [len(found) for found in signals] == [1, 0]
+    assert signals[0][0].artifact == ARTIFACT
+    pulls = [pulled_figures(event.get("message", ""))[0] for pod in pods for event in pod.get("events", ())]
+    assert [figure for figure in pulls if figure is not None] == [3.442267417, 85.27926119]
+
+
+def plain() -> TraceView:
+    return TraceView(generate(1).lines)
+
+
+@pytest.mark.parametrize(
+    "message, component",
+    [
+        (upgraded("registry.example/other:1"), "acr-nodemon"),
+        ('Pulling image "registry.example/streaming-llm:1"', "kubelet"),
+        ('Successfully pulled image "registry.example/streaming-llm:1" in 90s', "kubelet"),
+        ("Streaming failed, the plain image is pulled", "acr-nodemon"),
+        ('Not supported: "registry.example/streaming-llm:1"', "acr-nodemon"),
+    ],
+)
+def test_text_about_streaming_is_no_proof(message: str, component: str) -> None:
+    """Another image, an image whose name holds the word, and a refusal leave the pull a pull."""
+    view = with_pod_event(message, component)
+    assert image_arrival(view, view.worker).delivered == "pulled"

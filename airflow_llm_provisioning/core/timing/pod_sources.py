@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, number, objects, text
-from airflow_llm_provisioning.core.image_arrival import pulled_figures
+from airflow_llm_provisioning.core.image_arrival import kubelet_pulls, pulled_figures
 from airflow_llm_provisioning.core.instants import Stamp, from_epoch_s, parse_stamp
 from airflow_llm_provisioning.core.timing.clock_samples import API, KARPENTER, event_clock, node_clock, ray_clock
 from airflow_llm_provisioning.core.timing.observations import (
@@ -136,8 +136,9 @@ def _allocatable(node: History, asked: Mapping[str, int]) -> Observation | None:
 
 
 def _pull_observations(view: TraceView, pod: History) -> Iterator[tuple[str, Observation | None]]:
-    started = view.events_of(pod, "Pulling")
-    pulled = [event for event in view.events_of(pod, "Pulled") if pulled_figures(event.message)[0] is not None]
+    told = kubelet_pulls(view, pod)
+    started = [event for event in told if event.reason == "Pulling"]
+    pulled = [event for event in told if event.reason == "Pulled" and pulled_figures(event.message)[0] is not None]
     if not started and not pulled:
         return
     container = (started or pulled)[0].container

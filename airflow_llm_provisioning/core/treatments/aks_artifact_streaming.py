@@ -1,7 +1,7 @@
 """AKS: Artifact Streaming from a Premium registry, where the image was converted before any node pulled it.
 
-No positive signal of it is documented for the cluster: the pull's own figures must prove it, and the registry and the
-pool must not leave it open, or it stays unknown.
+It is proven by acr-nodemon's event on the pod, whose artifact the registry must list, or by the pull's own figures
+where registry and pool do not leave it open; otherwise it stays unknown.
 """
 
 from airflow_llm_provisioning.core.target import NodeProfile
@@ -41,7 +41,9 @@ class AksArtifactStreaming(BaseTreatment):
         return profile.with_feature("image_streaming")
 
     def verify(self, view: TraceView) -> Verdict:
-        """Say whether the pulls were faster than any full pull, and registry and pool were set up for it."""
+        """Say whether the nodes reported the registry's artifact, or pulled faster than any full pull what was set up
+        for it.
+        """
         return all_of(self.name, [cloud_says(view, "image_streamed"), all_arrived(view, self.name, "streamed")])
 
     def undeclared(self, view: TraceView) -> str | None:

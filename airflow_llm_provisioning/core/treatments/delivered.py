@@ -2,7 +2,13 @@
 
 from typing import Final
 
-from airflow_llm_provisioning.core.image_arrival import Delivered, image_arrival
+from airflow_llm_provisioning.core.image_arrival import (
+    FULL_PULL_BYTES_S,
+    JUDGED_BYTES,
+    Delivered,
+    ImageArrival,
+    image_arrival,
+)
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.trace.objects import History
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of
@@ -23,7 +29,8 @@ def needs_one_image(name: str, workload: Workload) -> tuple[str, ...]:
 
 def all_arrived(view: TraceView, claim: str, *wanted: Delivered) -> Verdict:
     """Say whether the images of the head and of every pod of the engine arrived one of the wanted ways; one that was
-    pulled says no, silence is unknown. Pods on one node share an arrival.
+    pulled says no, silence is unknown, and so is, where streaming is wanted, a pull that is too fast to be surely a
+    full one. Pods on one node share an arrival.
     """
     if view.head is None or not view.engine_pods:
         return Verdict(claim, "unknown", ("The head's pod or the engine's pod was not seen.",))
@@ -34,13 +41,19 @@ def all_arrived(view: TraceView, claim: str, *wanted: Delivered) -> Verdict:
         how = first.get(view.node_name_of(pod), found) if found.delivered == "present" else found
         if how.delivered in wanted:
             parts.append(Verdict(claim, "yes", how.evidence))
-        elif how.delivered in ("unknown", "present"):
+        elif how.delivered in ("unknown", "present") or ("streamed" in wanted and _doubtful(how)):
             parts.append(
                 Verdict(claim, "unknown", (f"How the image of pod {pod.name} arrived is not known.", *how.evidence))
             )
         else:
             parts.append(Verdict(claim, "no", how.evidence))
     return all_of(claim, parts)
+
+
+def _doubtful(how: ImageArrival) -> bool:
+    """Return whether a large image came faster than any published full pull, and too slowly to be surely streamed."""
+    rate, size = how.rate_bytes_s, how.size_bytes
+    return rate is not None and size is not None and size >= JUDGED_BYTES and rate > FULL_PULL_BYTES_S
 
 
 def arrived_unpulled(view: TraceView) -> str | None:

@@ -1,16 +1,17 @@
 """How a kubelet gets the image of one container onto its machine, and what it says about it on the way.
 
 Wordings are those of kubelet 1.34. A streamed image is "pulled" within seconds and reports its full size: what it costs
-comes later, when it is read. GKE says on the Node that an image is streamed; AKS says nothing anywhere.
+comes later, when it is read. GKE says on the Node that an image is streamed, AKS on the pod.
 """
 
 import logging
+import math
 from datetime import datetime
 from typing import Any, Final
 
 from llm_provisioning_simulator.infra import delivery
 from llm_provisioning_simulator.infra.machines import ClusterContext, LocalImage, Machine
-from llm_provisioning_simulator.world import Delivery, Image, normalise
+from llm_provisioning_simulator.world import Delivery, Image, normalise, streaming_artifact
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -48,6 +49,8 @@ class ImagePuller:
             f'Successfully pulled image "{reference}" in {took} ({waited} including waiting). Image size: {size} bytes.'
         )
         self._event(pod, "Pulled", text, field_path)
+        if local.delivery.kind == "streamed" and self._machine.spec.cloud == "aks":
+            self._say_upgraded(pod, reference, local, field_path)
         return local
 
     def _local(self, reference: str) -> LocalImage | None:
@@ -113,6 +116,22 @@ class ImagePuller:
             f"Image {reference} is backed by image streaming.",
             component="gcfs-snapshotter",
             style="kubelet",
+            host=self._machine.name,
+        )
+
+    def _say_upgraded(self, pod: dict[str, Any], reference: str, local: LocalImage, field_path: str) -> None:
+        """Report as AKS's acr-nodemon does: reason Pulling, no time stamp (recorded on Kubernetes 1.27.3)."""
+        text = (
+            f'Streaming enabled for "{reference}", upgraded to streaming artifact with digest '
+            f'"{streaming_artifact(local.image.digest)}", container started in {math.ceil(local.delivery.mount_s)}s'
+        )
+        self._ctx.store.record_event(
+            pod,
+            "Pulling",
+            text,
+            component="acr-nodemon, kubelet",
+            style="undated",
+            field_path=field_path,
             host=self._machine.name,
         )
 

@@ -28,10 +28,10 @@ SERIES_REFRESH: Final = timedelta(minutes=6)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Who writes: `host` is a kubelet's node."""
+    """Who writes: `host` is a kubelet's node. `undated`: a kubelet's style without time stamps."""
 
     component: str
-    style: Literal["kubelet", "controller"]
+    style: Literal["kubelet", "controller", "undated"]
     host: str | None = None
 
 
@@ -88,7 +88,8 @@ class EventRecorder:
             "type": type_,
             **({"action": action} if action else {}),
             "reportingComponent": source.component,
-            "reportingInstance": source.host or ("" if source.style == "kubelet" else f"{source.component}-simulated"),
+            "reportingInstance": source.host
+            or (f"{source.component}-simulated" if source.style == "controller" else ""),
         }
         created = self._store.create("events", event, manager=source.component)
         self._known[key] = _Written(metadata["namespace"], metadata["name"], 1, now)
@@ -101,14 +102,15 @@ class EventRecorder:
         if stored is None:
             return None
         known.count += 1
-        legacy = source.style == "kubelet"
+        legacy = source.style != "controller"
         if not legacy and known.count > 2 and now - known.written_at < SERIES_REFRESH:
             return stored
         known.written_at = now
 
         def change(event: Object) -> None:
             if legacy:
-                event["count"], event["lastTimestamp"] = known.count, stamp(now)
+                event["count"] = known.count
+                event["lastTimestamp"] = None if source.style == "undated" else stamp(now)
             else:
                 event["series"] = {"count": known.count, "lastObservedTime": micro_stamp(now)}
 
@@ -181,7 +183,7 @@ def _reference(involved: Mapping[str, Any], field_path: str | None) -> Object:
 
 def _identity(reference: Object, source: Source, message: str, action: str) -> tuple[str | None, ...]:
     place = (reference["kind"], reference.get("namespace"), reference["name"], reference.get("uid"))
-    if source.style == "kubelet":
+    if source.style != "controller":
         return (*place, reference.get("fieldPath"), message)
     return (*place, action, reference.get("resourceVersion"))
 
@@ -189,6 +191,6 @@ def _identity(reference: Object, source: Source, message: str, action: str) -> t
 def _times(source: Source, now: datetime) -> Object:
     if source.style == "controller":
         return {"source": {}, "firstTimestamp": None, "lastTimestamp": None, "eventTime": micro_stamp(now)}
-    seconds = stamp(now)
+    seconds = None if source.style == "undated" else stamp(now)
     writer = {"component": source.component} | ({"host": source.host} if source.host else {})
     return {"source": writer, "firstTimestamp": seconds, "lastTimestamp": seconds, "count": 1, "eventTime": None}

@@ -247,7 +247,7 @@ class ObjectStore:
         message: str,
         *,
         component: str,
-        style: Literal["kubelet", "controller"],
+        style: Literal["kubelet", "controller", "undated"],
         type_: str = "Normal",
         field_path: str | None = None,
         host: str | None = None,

@@ -11,6 +11,7 @@ from azure.core.credentials import AccessToken
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.aks.arm import LocalCredential
 from airflow_llm_provisioning.gateways.clouds.base import Evidence
+from llm_provisioning_simulator.world import streaming_artifact
 
 pytestmark = pytest.mark.aks
 
@@ -71,12 +72,16 @@ POOL_LABEL, NAP = "kubernetes.azure.com/agentpool", "karpenter.sh/nodepool"
 FAST = [{"node": "n", "size_bytes": 13.5e9, "pull_s": 4.5}]
 SLOW = [{"node": "n", "size_bytes": 4_080_443_126, "pull_s": 168.8}]  # Azure/acr#873: streaming on, full pull
 
+# A pull that was streamed: 3.44 s for an image of 1.0 to 1.7 GB (a Microsoft support blog, 2023-12-24).
+REAL = [{"node": "n", "size_bytes": 1_000_000_000, "pull_s": 3.442267417}]
+
 
 @pytest.mark.parametrize(
     "change, holds, said",
     [
         ({"pulls": FAST}, True, "no full pull is that fast"),
         ({"pulls": SLOW}, False, "an ordinary pull"),
+        ({"pulls": REAL}, None, "no node reported streaming"),
         ({"pulls": [{"node": "n", "size_bytes": 1e6, "pull_s": 0.001}]}, None, "nothing else proves it"),
         ({}, None, "nothing else proves it"),
         ({"pulls": FAST, "image": f"{HOST}/ray-serving@sha256:{'a' * 64}"}, False, "names a digest"),
@@ -92,7 +97,7 @@ SLOW = [{"node": "n", "size_bytes": 4_080_443_126, "pull_s": 168.8}]  # Azure/ac
 async def test_streamed_is_believed_only_from_the_pull_and_ruled_out_by_any_state(
     change: dict[str, Any], holds: bool | None, said: str
 ) -> None:
-    """No positive signal is documented: converted and switched on alone stay unknown."""
+    """Without the node's event, converted and switched on alone stay unknown."""
     async with azure() as stand:
         built = await stand.built()
         await stand.run("set_up_node_pool", {"cluster": "c1", "pool": POOL})
@@ -102,6 +107,65 @@ async def test_streamed_is_believed_only_from_the_pull_and_ruled_out_by_any_stat
         [evidence] = await asyncio.to_thread(stand.cloud().verify, ["image_streamed"], facts)
         assert (evidence.claim, evidence.holds) == ("image_streamed", holds), evidence
         assert said in evidence.detail
+
+
+ARTIFACT = "sha256:2cba83dae18f99b6c958e9e34421dadaeee0db1cde4adc0241180de80efd4f34"
+NODE = "aks-acrtest-29138108-vmss000000"
+
+
+def upgraded(image: str, artifact: str) -> str:
+    """Return acr-nodemon's message (a Microsoft support blog, 2023-12-24, Kubernetes 1.27.3)."""
+    return (
+        f'Streaming enabled for "{image}", upgraded to streaming artifact with digest "{artifact}", '
+        "container started in 5s"
+    )
+
+
+@pytest.mark.parametrize(
+    "change, holds, said",
+    [
+        ({}, True, f"Node {NODE} streamed"),
+        ({"pools": ["plain"]}, True, "which the registry lists"),
+        ({"image_pull_secrets": ["acr"]}, True, "which the registry lists"),
+        ({"nodes": [], "pulls": []}, True, "which the registry lists"),
+        ({"artifact": ARTIFACT}, None, f"reported streaming artifact {ARTIFACT}, and the registry lists sha256:"),
+        ({"nodes": ["aks-acrtest-29138108-vmss000001"]}, None, "nothing else proves it"),
+        ({"of": f"{HOST}/another:1"}, None, "nothing else proves it"),
+    ],
+)
+async def test_nodemons_event_proves_streaming_by_the_artifact_that_the_registry_lists(
+    change: dict[str, Any], holds: bool | None, said: str
+) -> None:
+    """The node's own word, about this image and on one of the trial's nodes; another digest leaves it unknown."""
+    async with azure() as stand:
+        built = await stand.built()
+        await stand.run("set_up_node_pool", {"cluster": "c1", "pool": {**POOL, "name": "acrtest"}})
+        await stand.run("set_up_node_pool", {"cluster": "c1", "pool": {**POOL, "name": "plain", "streaming": False}})
+        await stand.run("enable_streaming", {"image": built["image"]})
+        message = upgraded(
+            str(change.pop("of", built["image"])), str(change.pop("artifact", streaming_artifact(built["digest"])))
+        )
+        facts = {
+            "image": built["image"],
+            "cluster": "c1",
+            "nodes": [NODE],
+            "events": [{"reason": "Pulling", "node": NODE, "message": message}],
+            **change,
+        }
+        [evidence] = await asyncio.to_thread(stand.cloud().verify, ["image_streamed"], facts)
+        assert evidence.holds is holds, evidence
+        assert said in evidence.detail
+
+
+async def test_a_registry_that_lists_no_artifact_leaves_nodemons_event_unknown() -> None:
+    """The artifact may have been deleted since: that is no proof that the image was not streamed."""
+    async with azure() as stand:
+        built = await stand.built()
+        events = [{"node": NODE, "message": upgraded(built["image"], ARTIFACT)}]
+        facts = {"image": built["image"], "nodes": [NODE], "events": events}
+        [evidence] = await asyncio.to_thread(stand.cloud().verify, ["image_streamed"], facts)
+        assert evidence.holds is None
+        assert "lists none" in evidence.detail
 
 
 async def test_a_pull_before_the_artifact_was_complete_is_detected() -> None:

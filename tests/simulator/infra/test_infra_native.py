@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from infra_builders import Build, SmallCluster, a_pod
 
-from llm_provisioning_simulator.world import NodePool
+from airflow_llm_provisioning.core.image_arrival import StreamedImage, streamed_image
+from llm_provisioning_simulator.world import NodePool, streaming_artifact
 
 GPU_TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 
@@ -142,8 +143,8 @@ async def test_the_first_pull_of_a_region_warms_it_for_the_next_node(small_clust
     assert kinds == {"first": "pull", "second": "streamed"}
 
 
-async def test_aks_streams_without_any_event(small_cluster: Build) -> None:
-    """AKS says nothing that only streaming would say; the pod's own events are short and ordinary."""
+async def test_aks_reports_a_streamed_image_on_the_pod(small_cluster: Build) -> None:
+    """acr-nodemon's event, with the artifact's digest and without a time stamp, as recorded; nothing on the Node."""
     cluster = await small_cluster("aks", "native", gpu_node_register_s=30, gpu_plugin_s=5)
     image = next(iter(cluster.world.images.values()))
     cluster.world.aks_premium_registries.add("acme.azurecr.io")
@@ -154,6 +155,13 @@ async def test_aks_streams_without_any_event(small_cluster: Build) -> None:
     await cluster.until(lambda: cluster.is_running("worker"))
     assert {ctx.delivery.kind for ctx in cluster.runtime.started} == {"streamed"}
     assert not [reason for reason, _ in cluster.events() if "stream" in reason.lower()]
+    told = [(reason, streamed_image(message)) for reason, message in cluster.events("worker")]
+    named = StreamedImage(a_pod("aks")["spec"]["containers"][0]["image"], streaming_artifact(image.digest))  # type: ignore[index]
+    assert ("Pulling", named) in told
+    stored = cluster.store.list("events")
+    (event,) = [event for event in stored if streamed_image(event["message"])]
+    assert event["source"]["component"].startswith("acr-nodemon")
+    assert (event["firstTimestamp"], event["lastTimestamp"], event["eventTime"]) == (None, None, None)
 
 
 @pytest.mark.parametrize("image_type", ["UBUNTU_CONTAINERD", "COS_CONTAINERD"])

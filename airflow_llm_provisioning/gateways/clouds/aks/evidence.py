@@ -1,16 +1,22 @@
-"""Was an image streamed? What Azure's own state can say about it, and when it can only say no.
+"""Was an image streamed? What a node reported of it, checked against Azure's own state.
 
-No positive signal of artifact streaming is documented (a `Pulled` event appears either way), so state alone never
-proves it: converted, switched on and named by tag are necessary, and each must be known. What proves it then is the
-pull itself, its bytes over its seconds against what a full pull could do; otherwise the answer is None. It changes
-nothing in Azure.
+A `Pulled` event appears either way. The positive signal is acr-nodemon's event on the pod, with the digest of the
+artifact: it is believed where the registry lists that artifact for the image. Nodes without that event (it is not
+documented, so a version may lack it) are judged by state and pull: converted, switched on and named by tag are
+necessary, each must be known, and then the pull's bytes over its seconds decide. It changes nothing in Azure.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.image_arrival import IMPLAUSIBLE_BYTES_S, JUDGED_BYTES
+from airflow_llm_provisioning.core.image_arrival import (
+    FULL_PULL_BYTES_S,
+    IMPLAUSIBLE_BYTES_S,
+    JUDGED_BYTES,
+    StreamedImage,
+    streamed_image,
+)
 from airflow_llm_provisioning.core.image_reference import ImageReference
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.aks.arm import AzureAccount, azure_errors
@@ -27,7 +33,7 @@ class StreamingEvidence:
 
     Facts it reads, each optional: `image` (as in the pod), `digest`, `cluster`, `pools` (names), `nodes` (names or
     {name, labels}), `pulls` ([{node, size_bytes, pull_s}]), `pulled_at` (first pull, ISO 8601), `image_pull_secrets`
-    (names in the pod).
+    (names in the pod), `events` ([{reason, node, message}] of nodes and pods).
     """
 
     def __init__(self, account: AzureAccount) -> None:
@@ -109,6 +115,26 @@ class StreamingEvidence:
         return True, f"Streaming is on for pool {', '.join(names)}.", "AKS agentPools"
 
     def _streamed(self, facts: Mapping[str, Any]) -> tuple[bool | None, str, str]:
+        reported = _reported(facts)
+        return self._checked(facts, reported) if reported else self._judged(facts)
+
+    def _checked(
+        self, facts: Mapping[str, Any], reported: Sequence[tuple[str, StreamedImage]]
+    ) -> tuple[bool | None, str, str]:
+        """Compare the artifacts that nodes reported with those that the registry lists."""
+        found = self._artifacts(facts)
+        listed = found[1] if found is not None else []
+        for node, streamed in reported:
+            if streamed.artifact not in listed:
+                detail = (
+                    f"{node} reported streaming artifact {streamed.artifact}, and the registry lists "
+                    f"{', '.join(listed) or 'none'} for the image: its tag was moved, or the artifact deleted."
+                )
+                return None, detail, NODEMON_SOURCE
+        told = "; ".join(f"{node} streamed {streamed.artifact}" for node, streamed in reported)
+        return True, f"{told}, which the registry lists for the image.", NODEMON_SOURCE
+
+    def _judged(self, facts: Mapping[str, Any]) -> tuple[bool | None, str, str]:
         needed = (_by_tag, _without_secrets, self._converted, self._pool_streams, self._before_pull)
         answers = [question(facts) for question in needed]
         for holds, detail, source in answers:
@@ -122,8 +148,21 @@ class StreamingEvidence:
         return _from_pulls(facts.get("pulls") or ())
 
 
+NODEMON_SOURCE: Final = "event of acr-nodemon, ACR referrers"
 # Registries of Azure's clouds: public, US Government, China.
 REGISTRY_SUFFIXES: Final = (".azurecr.io", ".azurecr.us", ".azurecr.cn")
+
+
+def _reported(facts: Mapping[str, Any]) -> list[tuple[str, StreamedImage]]:
+    """Return (node in words, what acr-nodemon reported) of the trial's nodes, for the trial's image."""
+    image, found = str(facts.get("image") or ""), []
+    nodes = {str(node["name"] if isinstance(node, Mapping) else node) for node in facts.get("nodes") or ()}
+    for event in facts.get("events") or ():
+        streamed, node = streamed_image(str(event.get("message") or "")), str(event.get("node") or "")
+        elsewhere = bool(nodes and node and node not in nodes)
+        if streamed is not None and streamed.image.lower() == image.lower() and not elsewhere:
+            found.append((f"Node {node}" if node else "A node", streamed))
+    return found
 
 
 def _by_tag(facts: Mapping[str, Any]) -> tuple[bool | None, str, str]:
@@ -153,6 +192,8 @@ def _from_pulls(pulls: Sequence[Mapping[str, Any]]) -> tuple[bool | None, str, s
     detail = f"{float(slowest['size_bytes']) / 1e9:.2f} GB in {float(slowest['pull_s']):.1f} s is {rate / 1e6:.0f} MB/s"
     if rate >= IMPLAUSIBLE_BYTES_S:
         return True, f"{detail}: no full pull is that fast.", "event Pulled"
+    if rate > FULL_PULL_BYTES_S:
+        return None, f"{detail}: too fast for most full pulls, and no node reported streaming.", "event Pulled"
     return False, f"{detail}: that is an ordinary pull.", "event Pulled"
 
 

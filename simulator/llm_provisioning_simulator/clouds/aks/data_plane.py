@@ -18,7 +18,7 @@ from aiohttp import web
 
 from llm_provisioning_simulator.clouds.aks.http import AzureError, Call, Handler, Part, Running, Shared, stamp
 from llm_provisioning_simulator.clouds.aks.tasks import Registry
-from llm_provisioning_simulator.world import Image
+from llm_provisioning_simulator.world import Image, streaming_artifact
 
 STREAMING_ARTIFACT: Final = "application/vnd.azure.artifact.streaming.v1"
 _MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
@@ -147,8 +147,7 @@ class DataPlane(Part):
     async def _list_artifact(self, key: tuple[str, str, str]) -> None:
         await self._operations.clock.sleep(self._durations_s["referrer_lag"])
         now = self._operations.clock.now()
-        artifact = "sha256:" + hashlib.sha256(f"streaming {key[2]}".encode()).hexdigest()
-        self.artifacts[key] = (artifact, now)
+        self.artifacts[key] = (streaming_artifact(key[2]), now)
         self._world.aks_converted[_in_world(key)] = now
         await asyncio.sleep(0)
 
