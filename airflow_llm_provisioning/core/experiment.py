@@ -50,7 +50,9 @@ class Experiment:
     """What is tried, where and how often. Checked when it is built, which is when the DAG is parsed.
 
     `setups`: the scaling set-ups that are tried, as far as a workload offers them. `stop_early`: when an arm of a run
-    has enough trials before its last replicate; None: never. `where`: the file it was read from, for refusals.
+    has enough trials before its last replicate; None: never. `grace_s`: kind of blocker -> seconds after which a wait
+    ends early for it, where that is not the default (`core.blockers.GRACE_S`). `where`: the file it was read from, for
+    refusals.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Experiment:
     setups: tuple[ScalingSetup, ...] = tuple(ScalingSetup)
     replicates: int = 3
     stop_early: StoppingRule | None = None
+    grace_s: Mapping[str, float | None] = field(default_factory=dict)
     where: str = "The experiment"
 
     def __post_init__(self) -> None:

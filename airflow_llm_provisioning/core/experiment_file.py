@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from airflow_llm_provisioning.core.arm import BASELINE
+from airflow_llm_provisioning.core.blockers import grace_periods
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.experiment_refusals import found_text, problems_of
 from airflow_llm_provisioning.core.experiment_schema import (
@@ -60,6 +61,7 @@ def read_experiment(data: object, *, where: str, read_text: ReadText) -> Experim
         setups=tuple(ScalingSetup(setup) for setup in dict.fromkeys(section.setups)),
         replicates=section.replicates,
         stop_early=_stop_early(section, where),
+        grace_s=_grace_s(section, where),
         where=where,
     )
 
@@ -89,6 +91,14 @@ def _stop_early(section: ExperimentFile, where: str) -> StoppingRule | None:
         told = f"`stop_early.min_replicates` is {fewest} and must be less than `replicates`, which is {most}."
         refuse(where, [told])
     return StoppingRule(fewest, most, section.stop_early.half_width_pct)
+
+
+def _grace_s(section: ExperimentFile, where: str) -> dict[str, float | None]:
+    try:
+        grace_periods(section.grace_s)
+    except ConfigurationError as error:
+        refuse(where, [f"`grace_s`: {error}"])
+    return dict(section.grace_s)
 
 
 def _target(section: TargetSection) -> Target:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
+from airflow_llm_provisioning.core.blockers import GRACE_S
 from airflow_llm_provisioning.core.builtin_profiles import PROFILES
 from airflow_llm_provisioning.core.target import DEFAULT_GPU_SKUS
 from airflow_llm_provisioning.core.workload import DEFAULT_PROFILE
@@ -161,6 +162,11 @@ class ExperimentFile(Section):
     replicates: int = Field(default=3, ge=1, le=1000, description="How often every cell is tried in a run.")
     stop_early: StopEarlySection | None = Field(
         default=None, description="Skip an arm's remaining trials of a run once its reduction is known well enough."
+    )
+    grace_s: dict[str, Annotated[float, Field(ge=0)] | None] = Field(
+        default={},
+        description="Kind of blocker -> seconds after which a wait ends early for it; null: wait until the time limit.",
+        json_schema_extra={"propertyNames": {"enum": list(GRACE_S)}},
     )
 
 

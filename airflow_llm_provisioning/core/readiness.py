@@ -6,7 +6,7 @@ the time comes with the lines or as an argument.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from airflow_llm_provisioning.core.blockers import Blockers, grace_periods
@@ -20,6 +20,8 @@ State = Literal["pending", "endpoint_ready", "failed"]
 
 # The failures that still end the wait after the endpoint was ready. What a pod waits for then stops no answer.
 _AFTER_READY: Final = frozenset({"deploy_failed", "operator_refused"})
+
+_ASK_EVERY: Final = timedelta(seconds=1)
 
 
 class Readiness:
@@ -52,6 +54,7 @@ class Readiness:
         self._served = ServedGeneration(generation)
         self._endpoints_of: dict[str, ReadyEndpoints] = {}
         self._was_ready = False
+        self._asked_at: datetime | None = None
 
     @property
     def waiting_for(self) -> str | None:
@@ -67,6 +70,7 @@ class Readiness:
         obj, kind = mapping(line.get("object")), line.get("type")
         match line.get("resource"):
             case "rayservices":
+                self._asked_at = None
                 self._rayservice(obj, kind)
             case "services":
                 self._remember_owner(obj)
@@ -79,13 +83,20 @@ class Readiness:
 
     def tick(self, now: datetime) -> State:
         """Return the state at `now`: a blocker that stands longer than its grace period fails the deployment."""
-        if self.state == "pending":
+        if self.state == "pending" and self._is_due(now):
             ending = self.blockers.ending(now, self._graces)
             # Before the operator has seen the applied generation, its status and its pods are of an older one.
             unseen = self._served.waiting_for is not None and not self._served.cluster
             if ending is not None and (not unseen or ending.kind == "operator_refused"):
                 self._fail(ending.told(now))
         return self.state
+
+    def _is_due(self, now: datetime) -> bool:
+        """Return whether to ask again: not for each of a hundred lines a second, because graces are longer."""
+        if self._asked_at is not None and timedelta() <= now - self._asked_at < _ASK_EVERY:
+            return False
+        self._asked_at = now
+        return True
 
     def go_on(self) -> None:
         """Continue after `endpoint_ready`: only a failure of the whole deployment counts from now on."""

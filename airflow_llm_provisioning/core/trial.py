@@ -190,7 +190,9 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One deployment of one arm on one target. `opened` is None until `OpenTrial` has run."""
+    """One deployment of one arm on one target. `opened` is None until `OpenTrial` has run. `grace_s`: as in the
+    experiment.
+    """
 
     slot: Slot
     arm: Arm
@@ -198,6 +200,7 @@ class Trial:
     served: Served
     access: Access | None = None
     timeout_s: float = DEFAULT_TIMEOUT_S
+    grace_s: Mapping[str, float | None] = field(default_factory=dict)
     opened: Opened | None = None
 
     @property
@@ -228,6 +231,7 @@ class Trial:
             "served": self.served.as_dict(),
             "access": asdict(self.access) if self.access else None,
             "timeout_s": self.timeout_s,
+            "grace_s": dict(self.grace_s),
             "opened": self.opened.as_dict() if self.opened else None,
         }
 
@@ -256,5 +260,6 @@ class Trial:
             access=Access(**access) if access else None,
             # Rows of version 0.1 recorded none.
             timeout_s=float(data.get("timeout_s", DEFAULT_TIMEOUT_S)),
+            grace_s=dict(data.get("grace_s") or {}),
             opened=Opened.from_dict(opened) if opened else None,
         )

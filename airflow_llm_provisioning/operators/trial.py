@@ -67,7 +67,9 @@ class OpenTrial(BaseOperator):
         from airflow_llm_provisioning.trials.enough import not_needed
         from airflow_llm_provisioning.trials.open import open_trial
 
-        planned = replace(Trial.from_dict(self.planned), timeout_s=float(self.timeout_s))
+        planned = replace(
+            Trial.from_dict(self.planned), timeout_s=float(self.timeout_s), grace_s=self.experiment.grace_s
+        )
         if reason := not_needed(planned, self.experiment, results_conn_id=self.results_conn_id):
             raise AirflowSkipException(reason)
         trial = asyncio.run(open_trial(planned, self.experiment, results_conn_id=self.results_conn_id))

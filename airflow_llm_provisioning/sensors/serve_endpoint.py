@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk import BaseSensorOperator, Context
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
+from airflow_llm_provisioning.core.blockers import grace_periods
 from airflow_llm_provisioning.exceptions import ProvisioningError, TrialFailedError
 from airflow_llm_provisioning.operators.waiting import Waiting
 from airflow_llm_provisioning.triggers.base import raise_error
@@ -24,15 +25,17 @@ class WaitServeEndpoint(Waiting, BaseSensorOperator):
     validly too.
 
     Returns {outcome: "ready", endpoint_ready_at, first_completion_at, waited_s, origin}; instants are ISO, in the
-    cluster's clock. Fails early when the deployment has failed for good, and by AirflowSensorTimeout (never retried)
-    when the limit has passed. While it waits it records every version of the objects concerned; with `trial` the
-    recording reaches the results store as it grows.
+    cluster's clock. Fails early when something blocks the deployment that cannot pass by itself, for longer than its
+    grace period; fails by AirflowSensorTimeout (never retried) when the limit has passed. While it waits it records
+    every version of the objects concerned; with `trial` the recording reaches the results store as it grows.
 
     :param rayservice: {cluster, name, namespace, uid, applied_at, replied_at} as `ApplyRayService` returns it.
     :param trial: the trial this belongs to; its time limit counts.
     :param completion: {path, body, expect_model}: the request whose valid answer is waited for after the endpoint; a
         trial has its own.
     :param timeout: limit in seconds of the cluster's clock, where no trial gives one.
+    :param grace_s: kind of blocker -> seconds after which the wait ends early for it, in place of the default
+        (`core.blockers.GRACE_S`); None: wait until the limit. A trial has its own.
     :param deferrable: wait in the triggerer; the default is Airflow's `[operators] default_deferrable`.
     """
 
@@ -47,6 +50,7 @@ class WaitServeEndpoint(Waiting, BaseSensorOperator):
         trial: Mapping[str, Any] | None = None,
         completion: Mapping[str, Any] | None = None,
         timeout: timedelta | float = 3600,
+        grace_s: Mapping[str, float | None] | None = None,
         deferrable: bool | None = None,
         **kwargs: Any,
     ) -> None:
@@ -54,6 +58,8 @@ class WaitServeEndpoint(Waiting, BaseSensorOperator):
         self.rayservice = rayservice
         self.trial = trial
         self.completion = completion
+        self.grace_s = grace_s
+        grace_periods(grace_s)  # a wrong kind is refused when the DAG is parsed
         self.choose_deferrable(deferrable)
 
     def execute(self, context: Context) -> Any:
@@ -65,12 +71,14 @@ class WaitServeEndpoint(Waiting, BaseSensorOperator):
         opened, access = (trial.opened, trial.access) if trial else (None, None)
         limit_s = trial.timeout_s if trial else float(self.timeout)
         completion = opened.completion if opened else self.completion
+        grace_s = dict(trial.grace_s if trial else self.grace_s or {})
         wait = ServeEndpointWait(
             rayservice=dict(self.rayservice),
             timeout_s=limit_s,
             completion=dict(completion) if completion else None,
             trial=trial.header() if trial else None,
             results_conn_id=access.results_conn_id if access else None,
+            grace_s=grace_s,
         )
         return self.wait_for(context, wait, at_most=timedelta(seconds=limit_s + COLLECTION_S))
 

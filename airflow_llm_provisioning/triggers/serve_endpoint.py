@@ -26,6 +26,7 @@ class ServeEndpointWait(Wait):
     :param completion: {path, body, expect_model} or None.
     :param trial: the trial's description for the trace's header; None outside an experiment.
     :param results_conn_id: the store of the trace; None: it is not stored.
+    :param grace_s: kind of blocker -> seconds after which the wait ends early; see `core.blockers.GRACE_S`.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class ServeEndpointWait(Wait):
         completion: dict[str, Any] | None = None,
         trial: dict[str, Any] | None = None,
         results_conn_id: str | None = None,
+        grace_s: dict[str, float | None] | None = None,
     ) -> None:
         super().__init__(
             rayservice=rayservice,
@@ -43,12 +45,14 @@ class ServeEndpointWait(Wait):
             completion=completion,
             trial=trial,
             results_conn_id=results_conn_id,
+            grace_s=grace_s,
         )
         self.rayservice = rayservice
         self.timeout_s = timeout_s
         self.completion = completion
         self.trial = trial
         self.results_conn_id = results_conn_id
+        self.grace_s = grace_s
 
     async def outcome(self) -> dict[str, Any]:
         """Return {outcome, reason, endpoint_ready_at, first_completion_at, waited_s, origin}; instants ISO or None."""
@@ -70,6 +74,7 @@ class ServeEndpointWait(Wait):
                 completion=self.completion,
                 header=self._header(cluster),
                 generation=self.rayservice.get("generation"),
+                graces=self.grace_s,
                 marks=self._marks(),
                 stored=await kept.stored(),
             )

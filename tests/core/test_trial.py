@@ -78,6 +78,7 @@ TRIALS = st.builds(
     served=SERVED,
     access=st.none() | st.builds(Access, cluster=TEXTS, cloud=st.none() | TEXTS, results_conn_id=WORDS),
     timeout_s=st.floats(1, 1e6),
+    grace_s=st.dictionaries(WORDS, st.none() | st.floats(0, 1e6), max_size=3),
     opened=st.none() | OPENED,
 )
 

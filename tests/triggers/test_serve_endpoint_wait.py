@@ -221,6 +221,20 @@ async def test_a_wait_that_fails_gives_the_store_back(
     assert trace_sink._STORES._open == {}
 
 
+async def test_a_grace_period_of_the_users_own_ends_the_wait_sooner(api: FakeApi, store: ResultsStore) -> None:
+    """It reaches the judge through the arguments, so it holds after a restart of the triggerer too."""
+    await api.put("rayclusters", "llm-abc", "ml", metadata=owned(api, "rayservices", "llm"))
+    labels = {"ray.io/cluster": "llm-abc", "ray.io/node-type": "worker"}
+    refused = {"name": "ray-worker", "image": "r/i:1", "state": {"waiting": {"reason": "InvalidImageName"}}}
+    await api.put(
+        "pods", "llm-abc-w", "ml", metadata={"labels": labels, **owned(api, "rayclusters", "llm-abc")},
+        status={"containerStatuses": [refused]},
+    )  # fmt: skip
+    event = await event_of(ServeEndpointWait(**arguments(api), grace_s={"image_refused": 0}))
+    assert event["outcome"] == "failed"
+    assert "Pod ml/llm-abc-w cannot pull r/i:1 for ray-worker: InvalidImageName" in event["reason"]
+
+
 async def test_without_a_trial_nothing_is_kept(api: FakeApi, store: ResultsStore) -> None:
     """For a RayService without an experiment there is no store, and none is opened."""
     await make_ready(api)

@@ -11,6 +11,7 @@ from airflow_llm_provisioning.core.trace import Line
 from airflow_llm_provisioning.core.trace.objects import condition
 
 _WORTH_TELLING: Final = timedelta(seconds=20)
+_ASK_EVERY: Final = timedelta(seconds=5)
 # So many characters of an error tell whether a reason contains it.
 _ENOUGH: Final = 80
 
@@ -31,6 +32,7 @@ class Progress:
         self._judge = Readiness(name, namespace, uid=uid, generation=generation, graces=graces)
         self._status = "without a status of the operator"
         self._now: datetime | None = None
+        self._asked_at: datetime | None = None
         self._told: tuple[str, str] | None = None
         self.ready_at: datetime | None = None
 
@@ -53,8 +55,12 @@ class Progress:
 
     def news(self) -> str | None:
         """Return what blocks the deployment, in sentences, when it has blocked for a while and is not told yet."""
-        blocker, now = self.blocker, self._now
-        if blocker is None or now is None or now - blocker.since < _WORTH_TELLING:
+        now = self._now
+        if now is None or (self._asked_at is not None and now - self._asked_at < _ASK_EVERY):
+            return None
+        self._asked_at = now
+        blocker = self.blocker
+        if blocker is None or now - blocker.since < _WORTH_TELLING:
             return None
         told = blocker.about, blocker.reason
         if told == self._told:
