@@ -5,20 +5,29 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import Context
 
 from airflow_llm_provisioning.core.names import fingerprint
 from airflow_llm_provisioning.core.ownership import run_label
 from airflow_llm_provisioning.exceptions import ConfigurationError, ProvisioningError
+from airflow_llm_provisioning.operators.confidential import (
+    FILE_ENDS,
+    Confidential,
+    ConfidentialFields,
+    ManifestTemplate,
+    given,
+)
 from airflow_llm_provisioning.operators.waiting import WaitingOperator
 from airflow_llm_provisioning.triggers.base import raise_error
 from airflow_llm_provisioning.triggers.pods_gone import PodsGoneWait
 
 if TYPE_CHECKING:
+    import jinja2
+
     from airflow_llm_provisioning.core.experiment import Experiment
 
 
-class ApplyRayService(BaseOperator):
+class ApplyRayService(ConfidentialFields):
     """Apply a RayService manifest and return at once; `WaitServeEndpoint` waits for it.
 
     Alone it applies server-side: applying twice in one DAG run changes the same object; what a trial or another DAG run
@@ -29,7 +38,9 @@ class ApplyRayService(BaseOperator):
     Returns {cluster, name, namespace, uid, generation, applied_at, replied_at, reattached}; the instants are ISO, in
     the cluster's clock, and bound the submission.
 
-    :param manifest: the RayService, as a dict, YAML text, or the path of a `.yaml` file (a template); not with `trial`.
+    :param manifest: the RayService, as a dict, YAML text, or the path of a `.yaml` file; not with `trial`. What names
+        something of the task's context (`{{ params.x }}`) is rendered; other braces, as a chat template's, stay.
+        Airflow stores it without secrets, and of a file only the path.
     :param cluster: Airflow connection id, or {conn_id, cluster_name, namespace, ...} as `connections.open_cluster`
         takes it.
     :param namespace: overrides the manifest's.
@@ -39,7 +50,7 @@ class ApplyRayService(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("manifest", "cluster", "namespace", "trial")
-    template_ext: Sequence[str] = (".yaml", ".yml", ".json")
+    confidential_fields = ("manifest",)
     template_fields_renderers = {"manifest": "yaml", "trial": "json", "cluster": "json"}  # noqa: RUF012 - Airflow's name
     ui_color = "#dcefe4"
 
@@ -56,7 +67,7 @@ class ApplyRayService(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.take_over = take_over
-        self.manifest = manifest
+        self.manifest = self.confidential(manifest)
         self.cluster = cluster
         self.namespace = namespace
         self.trial = trial
@@ -76,6 +87,20 @@ class ApplyRayService(BaseOperator):
         told = "re-attached" if done["reattached"] else "applied"
         self.log.info("RayService %s/%s %s", done["namespace"], done["name"], told)
         return done
+
+    def rendered_field(self, name: str, given: Any, context: Context, jinja_env: "jinja2.Environment") -> Confidential:
+        """Return the manifest after rendering; a file is read now, and only its path is shown."""
+        from jinja2 import TemplateNotFound
+
+        template = ManifestTemplate(lambda item: self.render_template(item, context, jinja_env), context, jinja_env)
+        value = template.rendered(given)
+        if not isinstance(value, str) or "\n" in value or not value.endswith(FILE_ENDS) or jinja_env.loader is None:
+            return Confidential(value)
+        try:
+            text = jinja_env.loader.get_source(jinja_env, value)[0]
+        except TemplateNotFound:
+            return Confidential(value)
+        return Confidential(template.rendered(text), shown=value)
 
     async def _of_trial(self, data: Mapping[str, Any]) -> dict[str, Any]:
         from airflow_llm_provisioning.core.trial import Trial
@@ -100,7 +125,7 @@ class ApplyRayService(BaseOperator):
         from airflow_llm_provisioning.trials.apply import apply_alone
         from airflow_llm_provisioning.trials.delete import cluster_reference
 
-        manifest = parse_manifest(self.manifest if self.manifest is not None else "")
+        manifest = parse_manifest(given(self.manifest) or "")
         check_ray_service(manifest)
         namespace = self.namespace or manifest["metadata"].get("namespace") or "default"
         placed = {**manifest, "metadata": {**manifest["metadata"], "namespace": namespace}}
