@@ -19,6 +19,7 @@ from airflow_llm_provisioning.core.result import (
     TrialResult,
     TrialStatus,
 )
+from airflow_llm_provisioning.core.secrets import redacted_text, redacted_value
 from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.exceptions import StoreError
 from airflow_llm_provisioning.gateways import tables
@@ -134,7 +135,7 @@ class ResultsStore:
                     "trial_id": trial_id,
                     "step": step,
                     "status": str(status),
-                    "reason": reason,
+                    "reason": None if reason is None else redacted_text(reason),
                     "noted_at": self._clock(),
                 },
             )
@@ -307,9 +308,10 @@ def _row(result: TrialResult) -> dict[str, Any]:
     row |= {name: getattr(result, name) for name in _OWN}
     return row | {
         "status": str(result.status),
+        "reason": None if result.reason is None else redacted_text(result.reason),
         "treatments": list(arm.treatments),
-        "flags": list(result.flags),
-        "verdicts": [dict(verdict) for verdict in result.verdicts],
+        "flags": redacted_value(list(result.flags)),
+        "verdicts": redacted_value([dict(verdict) for verdict in result.verdicts]),
         "environment": dict(result.environment),
         "trial": trial.stored(),
     }

@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError, ForbiddenError
+
+_CONTENT: Final = "content"
 
 
 def start_operation(cloud: Mapping[str, Any], verb: str, request: Mapping[str, Any], results_conn_id: str) -> Operation:
@@ -23,9 +26,19 @@ def content_of(operation: Operation) -> str:
     from airflow_llm_provisioning.core.names import fingerprint
     from airflow_llm_provisioning.core.workload import ImageRecipe
 
-    if operation.verb == "build_image":
+    if set(operation.request) == {_CONTENT}:
+        return str(operation.request[_CONTENT])
+    if operation.verb == "build_image" and "recipe" in operation.request:
         return ImageRecipe.from_dict(operation.request["recipe"]).content
     return fingerprint(operation.request)
+
+
+def without_request(operation: Operation) -> Operation:
+    """Return an operation as a trigger's event may carry it: Airflow stores and logs events in clear.
+
+    Of the request only what a preparation is found by is left, because the variables of an image may be secrets.
+    """
+    return replace(operation, request={_CONTENT: content_of(operation)})
 
 
 def save_preparation(

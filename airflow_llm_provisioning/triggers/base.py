@@ -10,6 +10,7 @@ from typing import Any, Final
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_llm_provisioning import exceptions
+from airflow_llm_provisioning.core.secrets import redacted_text
 from airflow_llm_provisioning.exceptions import ProvisioningError
 
 # Shortest duration in a triggerer. If the event comes before the scheduler has seen the worker's end, the scheduler
@@ -33,13 +34,17 @@ class Wait(BaseTrigger):
         """Return the class and its arguments."""
         return f"{type(self).__module__}.{type(self).__qualname__}", self.arguments
 
+    def __repr__(self) -> str:
+        # Airflow's own prints every argument, and triggerers log it.
+        return f"<{type(self).__name__} of {', '.join(self.arguments)}>"
+
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then yield the outcome once."""
         began = time.monotonic()
         try:
             payload = await self.outcome()
         except ProvisioningError as error:
-            payload = {"error": str(error), "error_type": type(error).__name__}
+            payload = {"error": redacted_text(str(error)), "error_type": type(error).__name__}
         if self.task_instance is not None:
             await asyncio.sleep(max(0.0, SETTLED_S - (time.monotonic() - began)))
         yield TriggerEvent(payload)  # type: ignore[no-untyped-call]

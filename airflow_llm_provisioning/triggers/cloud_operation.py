@@ -36,10 +36,13 @@ class CloudOperationWait(Wait):
         self.poll_s = poll_s
 
     async def outcome(self) -> dict[str, Any]:
-        """Return {"operations": the ended operations, "ended_at": ISO instant in the cloud's clock}."""
+        """Return {"operations": the ended operations without their requests, "ended_at": ISO instant in the cloud's
+        clock}.
+        """
         from asgiref.sync import sync_to_async
 
         from airflow_llm_provisioning.connections import cluster_clock, opened_cloud
+        from airflow_llm_provisioning.preparation.operations import without_request
 
         clock = await cluster_clock(self.cloud.get("cluster"))
         opening = opened_cloud(self.cloud, results_conn_id=self.results_conn_id, clock=clock.now)
@@ -52,7 +55,7 @@ class CloudOperationWait(Wait):
         finally:
             await asyncio.to_thread(stack.close)
         ended_at = clock.now().astimezone(UTC).isoformat()
-        return {"operations": [operation.as_dict() for operation in ended], "ended_at": ended_at}
+        return {"operations": [without_request(item).as_dict() for item in ended], "ended_at": ended_at}
 
     async def _ended(self, cloud: "Cloud", operation: Operation, clock: "ClusterClock") -> Operation:
         step = ""
