@@ -44,7 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _not_done(sentence: str) -> int:
-    print(f"llm-provisioning: {sentence}", file=sys.stderr)  # noqa: T201 - a command line speaks on its streams
+    # Late: a parser needs no redactor.
+    from airflow_llm_provisioning.report.escaping import terminal_text
+
+    print(f"llm-provisioning: {terminal_text(sentence)}", file=sys.stderr)  # noqa: T201 - a command line speaks on its streams
     return ExitCode.NOT_DONE
 
 

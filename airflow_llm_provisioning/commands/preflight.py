@@ -23,9 +23,10 @@ def _preflight(parsed: argparse.Namespace) -> int:
     from airflow_llm_provisioning.connections import DEFAULT_STORE
     from airflow_llm_provisioning.dag_factory import load_experiment
     from airflow_llm_provisioning.preparation.preflight import check_experiment
+    from airflow_llm_provisioning.report.escaping import terminal_text
 
     experiment, store = load_experiment(parsed.experiment), parsed.store_conn or DEFAULT_STORE
     findings = asyncio.run(check_experiment(experiment, only=parsed.target, results_conn_id=store))
     for finding in findings:
-        sys.stdout.write(f"{finding}\n")
+        sys.stdout.write(terminal_text(f"{finding}\n"))
     return ExitCode.OBJECTION if any(finding.blocks for finding in findings) else ExitCode.DONE

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 from airflow_llm_provisioning.commands.exit_codes import ExitCode
 from airflow_llm_provisioning.commands.stored import read_store, store_option
@@ -122,9 +122,10 @@ def _print_results(parsed: argparse.Namespace, found: "list[Replayed]") -> int:
     else:
         _print_lines(found)
     if parsed.svg and found[0].new is not None:
+        from airflow_llm_provisioning.gateways.private_files import write_private
         from airflow_llm_provisioning.report.trace_figure import trace_figure
 
-        parsed.svg.write_text(trace_figure(found[0].new.document, found[0].name), encoding="utf-8")
+        write_private(parsed.svg, trace_figure(found[0].new.document, found[0].name))
     return max((EXIT[one.verdict] for one in found), default=ExitCode.DONE)
 
 
@@ -192,46 +193,51 @@ def _earlier_result(path: Path) -> Computed:
 def _print_whole(one: Replayed) -> None:
     from airflow_llm_provisioning.report.replay_text import result_lines
 
-    out = sys.stdout
     if one.verdict == "cannot read":
-        sys.stderr.write(f"llm-provisioning: {one.name} cannot be read: {one.reason}\n")
+        _say(f"llm-provisioning: {one.name} cannot be read: {one.reason}\n", sys.stderr)
         return
-    out.write(f"TRACE     {one.name}\n")
+    _say(f"TRACE     {one.name}\n")
     if one.new is not None:
-        out.writelines(f"{line}\n" for line in result_lines(one.new.document))
-    out.write("\n")
+        _say("".join(f"{line}\n" for line in result_lines(one.new.document)))
+    _say("\n")
     _print_verdict(one, "REPLAY    ")
 
 
 def _print_lines(found: list[Replayed]) -> None:
     for one in found:
         if one.verdict == "cannot read":
-            sys.stdout.write(f"{one.name}: cannot read: {one.reason}\n")
+            _say(f"{one.name}: cannot read: {one.reason}\n")
         else:
             _print_verdict(one, f"{one.name}: ")
     counts = {verdict: sum(one.verdict == verdict for one in found) for verdict in EXIT}
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    sys.stdout.write(f"{len(found)} traces: {told or 'none'}\n")
+    _say(f"{len(found)} traces: {told or 'none'}\n")
 
 
 def _print_verdict(one: Replayed, lead: str) -> None:
     from airflow_llm_provisioning.report.replay_text import difference_lines, total_text
 
-    out = sys.stdout
     by = one.new.version if one.new else None
     before = one.old.version if one.old else None
     notes = f" ({one.reason})" if one.reason else ""
     if one.verdict == "computed":
-        out.write(f"{lead}computed by {by}; there is no earlier result to compare with{notes}\n")
+        _say(f"{lead}computed by {by}; there is no earlier result to compare with{notes}\n")
     elif one.verdict == "same":
         what = "the same as the trial's row" if one.old is None else "the same, byte for byte, as before"
         whose = "" if before in (None, by) else f", which was computed by {before}"
-        out.write(f"{lead}{what}{whose}; computed by {by}{notes}\n")
+        _say(f"{lead}{what}{whose}; computed by {by}{notes}\n")
     else:
         how = f"{before or 'an unknown version'} -> {by}" if before != by else f"both by {by}"
         totals = [total_text(item.document) for item in (one.old, one.new) if item]
-        out.write(f"{lead}differs, {how}: total {' -> '.join(totals)}{notes}\n")
-        out.writelines(f"{line}\n" for line in difference_lines(one.found))
+        _say(f"{lead}differs, {how}: total {' -> '.join(totals)}{notes}\n")
+        _say("".join(f"{line}\n" for line in difference_lines(one.found)))
         if one.row:
-            out.write("  the trial's row differs from its analysis (row -> computed):\n")
-            out.writelines(f"  {line}\n" for line in difference_lines(one.row))
+            _say("  the trial's row differs from its analysis (row -> computed):\n")
+            _say("".join(f"  {line}\n" for line in difference_lines(one.row)))
+
+
+def _say(text: str, stream: TextIO | None = None) -> None:
+    """Write what names of files and texts of a cluster are part of."""
+    from airflow_llm_provisioning.report.escaping import terminal_text
+
+    (stream or sys.stdout).write(terminal_text(text))

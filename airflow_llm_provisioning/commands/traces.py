@@ -10,6 +10,7 @@ from airflow_llm_provisioning.commands.exit_codes import ExitCode
 from airflow_llm_provisioning.commands.stored import opened_store, read_store, store_option
 from airflow_llm_provisioning.core.replay import trace_bytes
 from airflow_llm_provisioning.core.trace_file import exported, read_trace_file, refusal
+from airflow_llm_provisioning.gateways.private_files import write_private
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.store import ResultsStore
@@ -70,7 +71,7 @@ def run_export(parsed: argparse.Namespace) -> int:
         return _refused(refusal(found, "exported"))
     if not found.clean:
         found = found.cleaned()
-    parsed.file.write_bytes(found.data)
+    write_private(parsed.file, found.data)
     sys.stdout.write(f"{parsed.file}: {len(found.lines)} lines, origin {found.origin}, {_carries(found.carried)}\n")
     return ExitCode.DONE
 

@@ -4,13 +4,36 @@ The rules are Docker's (distribution/reference): the first part is a host if it 
 `localhost`; without a host the image is on Docker Hub, where a name without a slash is below `library/`.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final
+
+from airflow_llm_provisioning.exceptions import ConfigurationError
 
 DOCKER_HUB: Final = "docker.io"
 DOCKER_HUB_API: Final = "registry-1.docker.io"
 """The host that answers for Docker Hub; the host in references is another one."""
 _DOCKER_HUB_HOSTS: Final = (DOCKER_HUB, "index.docker.io")
+# distribution/reference, reference.go, with capital letters: what a registry accepts is for it to say.
+_PART: Final = r"[A-Za-z0-9]+(?:[._-]+[A-Za-z0-9]+)*"
+_REFERENCE: Final = re.compile(
+    rf"(?:(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?{_PART}(?:/{_PART})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@[A-Za-z0-9]+(?:[.+_-][A-Za-z0-9]+)*:[A-Za-z0-9_.-]+)?"
+)
+_LONGEST: Final = 512
+
+
+def checked_reference(text: object) -> str:
+    """Return an image's reference. Raises ConfigurationError for what is none: a path with `..`, a space, a line break.
+
+    A reference becomes part of URLs, Dockerfiles and command lines.
+    """
+    if not isinstance(text, str) or len(text) > _LONGEST or not _REFERENCE.fullmatch(text):
+        raise ConfigurationError(
+            f"{str(text)[:80]!r} is no image reference: it must be host/repository:tag or host/repository@digest, "
+            "without spaces and `..`."
+        )
+    return text
 
 
 @dataclass(frozen=True, slots=True)

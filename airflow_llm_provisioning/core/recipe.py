@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_llm_provisioning.core.dockerfile import dockerfile
 from airflow_llm_provisioning.core.names import fingerprint
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
@@ -36,12 +37,11 @@ class ImageRecipe:
         return f"r-{self.content}"
 
     def dockerfile(self) -> str:
-        """Return the Dockerfile: one RUN for the packages (one layer), environment last."""
-        lines = [f"FROM {self.base_reference}"]
-        if self.pip:
-            lines.append("RUN pip install --no-cache-dir " + " ".join(f"'{item}'" for item in self.pip))
-        lines += [f"ENV {key}={value}" for key, value in sorted(self.env.items())]
-        return "\n".join(lines) + "\n"
+        """Return the Dockerfile: one RUN for the packages (one layer), environment last.
+
+        Raises ConfigurationError for a part that could be read as another instruction or command.
+        """
+        return dockerfile(self.base_reference, self.pip, self.env)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -60,7 +60,12 @@ class ImageRecipe:
             raise ConfigurationError(
                 f"An image recipe needs `base` and may have `base_digest`, `pip` and `env`; found {sorted(data)}."
             )
-        return cls(data["base"], data.get("base_digest"), tuple(data.get("pip") or ()), dict(data.get("env") or {}))
+        pip, env = data.get("pip") or (), data.get("env") or {}
+        if not isinstance(pip, (list, tuple)) or not isinstance(env, Mapping):
+            raise ConfigurationError(
+                "An image recipe's `pip` is a list of texts, and `env` is a mapping of text to text."
+            )
+        return cls(str(data["base"]), data.get("base_digest"), tuple(pip), dict(env))
 
 
 _PACKAGE = re.compile(r"^\s*([A-Za-z0-9._-]+)")

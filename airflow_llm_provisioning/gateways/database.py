@@ -15,7 +15,9 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from airflow_llm_provisioning.core.secrets import redacted_text
 from airflow_llm_provisioning.exceptions import StoreError
+from airflow_llm_provisioning.gateways.private_files import private_file
 
 HEAD: Final = "0003"
 SQLITE_BUSY_TIMEOUT_S: Final = 60
@@ -52,7 +54,7 @@ def store_address(url: str) -> tuple[URL, str]:
     if parsed.drivername in ("postgres", "postgresql"):
         driver = next((name for name in ("psycopg", "psycopg2") if find_spec(name)), None)
         parsed = parsed.set(drivername=f"postgresql+{driver}" if driver else "postgresql")
-    return parsed, parsed.render_as_string(hide_password=True)
+    return parsed, redacted_text(parsed.render_as_string(hide_password=True))
 
 
 @contextmanager
@@ -116,14 +118,15 @@ def newer_schema(found: str) -> StoreError:
 
 def first_line(error: Exception) -> str:
     """Return what the database said, in one line."""
-    return str(getattr(error, "orig", None) or error).strip().split("\n", 1)[0].rstrip(".")
+    return redacted_text(str(getattr(error, "orig", None) or error).strip().split("\n", 1)[0].rstrip("."))
 
 
 def _engine(parsed: URL) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         return create_engine(parsed, pool_pre_ping=True)
     if parsed.database and parsed.database != ":memory:":
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        # SQLite gives its journals the rights of the database.
+        private_file(Path(parsed.database))
     engine = create_engine(parsed, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S})
 
     # The driver would begin transactions by itself, and only at the first write: then two writers that have both

@@ -3,7 +3,7 @@
 import re
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.image_reference import ImageReference
+from airflow_llm_provisioning.core.image_reference import ImageReference, checked_reference
 from airflow_llm_provisioning.exceptions import ProvisioningError
 
 ACCEPTED: Final = ", ".join(
@@ -20,12 +20,14 @@ TIMEOUT_S: Final = 15.0
 async def image_exists(reference: str) -> bool:
     """Return whether a manifest of that reference can be read without credentials; ProvisioningError when unknown.
 
+    A ConfigurationError says that the text is no reference.
+
     Docker Hub's names are expanded; `HEAD /v2/<repository>/manifests/<reference>` with the token the challenge asks for
     (distribution specification 1.1, token authentication of distribution/distribution).
     """
     import aiohttp
 
-    host, repository, version = ImageReference.parse(reference).at_registry()
+    host, repository, version = ImageReference.parse(checked_reference(reference)).at_registry()
     scheme = "http" if host.partition(":")[0] in ("127.0.0.1", "localhost") else "https"
     url = f"{scheme}://{host}/v2/{repository}/manifests/{version}"
     try:

@@ -36,5 +36,7 @@ class BuildServingImage(ConfidentialFields, CloudStep):
         """Return {recipe, repository, keep_days}."""
         from airflow_llm_provisioning.core.workload import ImageRecipe
 
-        recipe = ImageRecipe.from_dict(given(self.recipe)).as_dict()
-        return {"recipe": recipe, "repository": self.repository, "keep_days": self.keep_days}
+        recipe = ImageRecipe.from_dict(given(self.recipe))
+        # What cannot become a Dockerfile is refused before a cloud is asked.
+        recipe.dockerfile()
+        return {"recipe": recipe.as_dict(), "repository": self.repository, "keep_days": self.keep_days}

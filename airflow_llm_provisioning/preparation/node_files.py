@@ -1,10 +1,12 @@
 """A node set-up as files, for those who deploy their node autoscaler another way (Helm, Terraform, GitOps)."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_llm_provisioning.exceptions import ConfigurationError
+from airflow_llm_provisioning.gateways.private_files import child_of, write_private
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.autoscalers.base import NodeSetup
@@ -18,15 +20,18 @@ def write_node_files(setup: "NodeSetup", folder: Path) -> list[str]:
     if setup.cloud_pools:
         texts["pools.json"] = json.dumps([dict(pool) for pool in setup.cloud_pools], indent=2) + "\n"
     if setup.restarts:
-        commands = [f"kubectl --namespace {space} rollout restart deployment/{name}" for space, name in setup.restarts]
+        commands = [
+            shlex.join(["kubectl", "--namespace", space, "rollout", "restart", f"deployment/{name}"])
+            for space, name in setup.restarts
+        ]
         texts["restart.sh"] = "\n".join(commands) + "\n"
+    paths = {child_of(folder, name, "The node file"): text for name, text in texts.items()}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
+        for path, text in paths.items():
+            write_private(path, text)
     except OSError as error:
         raise ConfigurationError(f"The nodes' files cannot be written into {folder}: {error}") from error
-    return [str(folder / name) for name in sorted(texts)]
+    return sorted(map(str, paths))
 
 
 def _yaml(setup: "NodeSetup") -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_llm_provisioning.core.names import fingerprint
 from airflow_llm_provisioning.core.target import NodeProfile, Target
 from airflow_llm_provisioning.exceptions import ClusterError, ConfigurationError
+from airflow_llm_provisioning.gateways.private_files import child_of
 from airflow_llm_provisioning.preparation.node_files import write_node_files
 from airflow_llm_provisioning.preparation.operations import save_preparation, succeeded
 
@@ -47,7 +48,7 @@ async def set_up_nodes(
             f"Target {target.name!r} cannot get its nodes from {autoscaler.name}: {' '.join(problems)}"
         )
     setup = autoscaler.setup(profile)
-    written = write_node_files(setup, Path(files_dir) / target.name) if files_dir else []
+    written = write_node_files(setup, child_of(Path(files_dir), target.name, "Target")) if files_dir else []
     if files_dir:
         setup = NodeSetup()
     async with open_cluster(target.cluster_reference()) as cluster:

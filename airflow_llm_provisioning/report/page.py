@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from airflow_llm_provisioning import __version__
 from airflow_llm_provisioning.core.result import Preparation, TrialResult
+from airflow_llm_provisioning.gateways.private_files import write_private
 from airflow_llm_provisioning.gateways.store import ResultsStore
 from airflow_llm_provisioning.report import wording
 from airflow_llm_provisioning.report.evidence_sections import evidence_section
@@ -44,8 +45,7 @@ def write_report(
         _section("How to read it", [element("p", text) for text in wording.READING.split("\n\n")]),
         element("footer", f"airflow-llm-provisioning {__version__}"),
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_document(main), encoding="utf-8")
+    write_private(path, _document(main))
 
 
 def _prepared(store: ResultsStore, trials: Sequence[TrialResult]) -> list[Preparation]:

@@ -15,8 +15,10 @@ from airflow_llm_provisioning.core.comparison import compare
 from airflow_llm_provisioning.core.phase_means import phase_means
 from airflow_llm_provisioning.core.published import PUBLISHED_MODEL, PUBLISHED_REDUCTION_PCT, PUBLISHED_VARIANT
 from airflow_llm_provisioning.core.result import Preparation
+from airflow_llm_provisioning.core.secrets import redacted_value
 from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL
 from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.report.escaping import cell_text, spreadsheet_value
 from airflow_llm_provisioning.report.families import OLD_ROWS, by_family, differing_facts, is_old
 
 if TYPE_CHECKING:
@@ -107,9 +109,10 @@ def terminal_width() -> int:
 def written(rows: Sequence[Row], form: str, width: int = WIDTH) -> str:
     """Return rows as `table` (for a terminal of `width` columns), `csv` or `json` text."""
     if form == "json":
-        return json.dumps(_rounded(rows), indent=1) + "\n"
+        return json.dumps(redacted_value(_rounded(rows)), indent=1) + "\n"
     if form == "csv":
-        return str(frame(_rounded(rows)).to_csv(index=False, lineterminator="\n"))
+        safe = [{key: spreadsheet_value(value) for key, value in row.items()} for row in redacted_value(_rounded(rows))]
+        return str(frame(safe).to_csv(index=False, lineterminator="\n"))
     if not rows:
         return "There are no results.\n"
     if "reduction_pct" in rows[0]:
@@ -166,7 +169,7 @@ def cell(value: Any, key: str = "") -> str:
     if value is None:
         return ""
     if not isinstance(value, float):
-        return str(value)
+        return cell_text(str(value))
     text = f"{value:.2f}" if key.endswith("_usd") else f"{value:.1f}"
     if not value or float(text):
         return text
@@ -214,27 +217,31 @@ def _phase_tables(rows: Sequence[Row], width: int) -> str:
 
 
 def _title(rows: Sequence[Row], heading: str) -> str:
-    cloud = str(rows[0]["cloud"]).upper()
+    cloud, heading = cell_text(str(rows[0]["cloud"])).upper(), cell_text(heading)
     return f"{cloud}: {heading}" if heading else cloud
 
 
 def _wrapped(sentence: str, width: int) -> str:
-    return textwrap.fill(sentence, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(
+        cell_text(sentence), width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _table(title: str, rows: Sequence[Row], columns: Mapping[str, str], width: int) -> str:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     cells = {key: [cell(row.get(key), key) for row in rows] for key in columns}
     equal = _equal_columns(cells) if _needed(cells, columns) > width else {}
     kept = {key: heading for key, heading in columns.items() if key not in equal}
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    # A cell is a text: rich would read square brackets as markup.
+    table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for key, heading in kept.items():
-        table.add_column(heading, justify="right" if _numeric(rows, key) else "left", overflow="fold")
+        table.add_column(Text(heading), justify="right" if _numeric(rows, key) else "left", overflow="fold")
     for at in range(len(rows)):
-        table.add_row(*(cells[key][at] for key in kept))
+        table.add_row(*(Text(cells[key][at]) for key in kept))
     out = io.StringIO()
     Console(file=out, width=width).print(table)
     text = "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
