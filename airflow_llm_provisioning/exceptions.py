@@ -8,7 +8,8 @@
     ├── ClusterError              the Kubernetes API answered, or did not
     │   ├── ClusterUnreachableError
     │   ├── ForbiddenError        RBAC refused
-    │   └── ConflictError         another owner's object of that name
+    │   ├── ConflictError         another owner's object of that name
+    │   └── NotDeletedError       what was to be deleted still exists
     ├── LockHeldError             another trial holds the cluster
     ├── TrialClosedError          a task of a trial whose row is written was run again alone
     ├── TrialFailedError          the deployment itself failed, or did not become ready in time
@@ -55,6 +56,10 @@ class ForbiddenError(ClusterError):
 
 class ConflictError(ClusterError):
     """An object of that name belongs to another owner, or changed underneath."""
+
+
+class NotDeletedError(ClusterError):
+    """What was to be deleted still exists, or was not seen to be gone: the message names it and what it waits for."""
 
 
 class LockHeldError(ProvisioningError):

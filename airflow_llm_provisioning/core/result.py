@@ -18,12 +18,17 @@ REPLACED: Final = "replaced"
 
 
 class TrialStatus(StrEnum):
-    """How a trial ended. Everything but `succeeded` is a result too, with a reason."""
+    """How a trial ended. Everything but `succeeded` is a result too, with a reason.
+
+    `not_deleted`: something of it still exists, or was not seen to be gone. Closing it again replaces this by how the
+    deployment itself ended.
+    """
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     TIMED_OUT = "timed_out"
     ABORTED = "aborted"
+    NOT_DELETED = "not_deleted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,10 @@ EXPIRES_AFTER_LIMIT: Final = timedelta(hours=2)
 DEFAULT_TIMEOUT_S: Final = 3600.0
 # The status of a planned trial that was skipped, because its arm had enough trials.
 NOT_NEEDED: Final = "not_needed"
+# How long the nodes are waited for after a delete, where the target does not say it: node autoscalers remove an empty
+# node after a minute (Karpenter here) to ten (Cluster Autoscaler's --scale-down-unneeded-time), and then the cloud ends
+# the machine.
+NODES_GONE_S: Final = 1800.0
 
 
 def run_prefix(experiment: str, dag_id: str, run_id: str) -> str:
@@ -150,8 +154,9 @@ class Access:
 class Opened:
     """What was decided when the trial was opened. `labels` are on every object of it; `node_selector` finds the nodes
     that its node autoscaler makes; `manifest_content` is the fingerprint of the RayService that is applied; `place`
-    names cluster and namespace in the ledger; `completion` is the request whose valid answer is waited for. Rows of
-    version 0.1 recorded neither labels nor the manifest's fingerprint: no labels, None.
+    names cluster and namespace in the ledger; `completion` is the request whose valid answer is waited for.
+    `nodes_gone_s`: how long its nodes are waited for after the delete, in the cluster's clock; 0: not at all, because
+    nothing removes them. Rows of version 0.1 recorded neither labels nor the manifest's fingerprint: no labels, None.
     """
 
     at: datetime
@@ -164,6 +169,7 @@ class Opened:
     prepared: Prepared = Prepared()
     completion: Mapping[str, Any] | None = None
     ledger_entry: str | None = None
+    nodes_gone_s: float = NODES_GONE_S
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON."""

@@ -139,13 +139,16 @@ class ApplyRayService(ConfidentialFields):
 
 
 class DeleteRayService(WaitingOperator):
-    """Delete a RayService and wait until its pods (and, if asked, the nodes they ran on) are gone.
+    """Delete a RayService and wait until it, its RayClusters, pods and Services (and, if asked, the nodes they ran on)
+    are gone.
 
-    Gone already is success. Returns {deleted, pods_gone, nodes_gone, waited_s}; `nodes_gone` is None where nodes were
-    not waited for. A node that stays beyond the limit is reported, not an error: it may serve others.
+    Gone already is success. Returns {deleted, gone, left, why, pods_gone, nodes_gone, waited_s}; `nodes_gone` is None
+    where nodes were not waited for. A node that stays beyond the limit is reported, not an error: it may serve others.
+    Raises NotDeletedError where something else is left: which objects, and what they wait for.
 
     :param rayservice: {name, namespace, cluster, uid} as `ApplyRayService` returns it; `uid` may be missing.
-    :param wait_for_nodes: wait for the nodes as well, so that what comes next starts cold.
+    :param wait_for_nodes: wait for the nodes as well, so that what comes next starts cold. Leave it out where no node
+        autoscaler removes nodes.
     :param timeout_s: at most this long, in the cluster's clock.
     :param take_over: delete it also if a trial or another DAG run applied it.
     """
@@ -171,22 +174,23 @@ class DeleteRayService(WaitingOperator):
 
     def execute(self, context: Context) -> Any:
         """Delete, then wait."""
+        from airflow_llm_provisioning.trials.delete import WaitLimits, delete_ray_service
         from airflow_llm_provisioning.trials.entry import check_owner
 
         if not self.take_over:
             run = run_label(context["ti"].dag_id, context["ti"].run_id)
-            asyncio.run(check_owner(self.rayservice, run=run))
-        from airflow_llm_provisioning.trials.delete import delete_ray_service
-
-        deletion = asyncio.run(
-            delete_ray_service(self.rayservice, wait_for_nodes=self.wait_for_nodes, timeout_s=self.timeout_s)
-        )
+            asyncio.run(check_owner(self.rayservice, run=run, limit_s=self.timeout_s))
+        limits = WaitLimits(objects_s=self.timeout_s, nodes_s=self.timeout_s if self.wait_for_nodes else None)
+        deletion = asyncio.run(delete_ray_service(self.rayservice, limits=limits))
         wait = PodsGoneWait(**deletion.as_arguments())
         return self.wait_for(context, wait, at_most=timedelta(seconds=self.timeout_s + 120))
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Return what is gone."""
+        """Return what is gone, or name what is not."""
+        from airflow_llm_provisioning.trials.delete import check_gone
+
         raise_error(event)
+        check_gone(event, self.rayservice)
         return event
 
 

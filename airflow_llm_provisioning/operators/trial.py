@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = "llm_provisioning_results"
 # What a teardown remembers from one try to the next.
-_NODES = "nodes"
-_UNPLACED = "unplaced"
+_FOUND = "found"
+_CLOSING = "closing"
 
 
 class OpenTrial(BaseOperator):
@@ -78,10 +78,12 @@ class OpenTrial(BaseOperator):
 
 
 class CloseTrial(WaitingOperator):
-    """End a trial, failed or not: verify, delete, wait until its nodes are gone, analyse the trace, write
-    the row, unlock.
+    """End a trial, failed or not: verify, delete, wait until it and its nodes are gone, unlock, analyse the trace,
+    write the row.
 
-    Safe to repeat. The row carries the trial's own status: Airflow's may be green after a cancelled run.
+    Safe to repeat. The row carries the trial's own status: Airflow's may be green after a cancelled run. Raises
+    NotDeletedError where something of the trial is left: the row says `not_deleted` and what it waits for, and the lock
+    and the ledger's entry stay until a later try has seen it gone.
 
     Returns the row's flat summary.
 
@@ -89,7 +91,8 @@ class CloseTrial(WaitingOperator):
     :param apply_task_id: the task that applied, asked for its state where nothing else tells how it ended.
     :param wait_task_id: the task that waited, likewise.
     :param nodes_gone_s: how long to wait for the nodes to go, in the cluster's clock; afterwards the next trial is
-        not cold.
+        not cold. 0: not at all. None: as the target says.
+    :param deleted_s: how long its RayService, RayClusters, pods and Services may take to go, in the cluster's clock.
     """
 
     template_fields: Sequence[str] = ("trial",)
@@ -102,7 +105,8 @@ class CloseTrial(WaitingOperator):
         trial: Mapping[str, Any],
         apply_task_id: str | None = None,
         wait_task_id: str | None = None,
-        nodes_gone_s: float = 1800,
+        nodes_gone_s: float | None = None,
+        deleted_s: float = 600,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -110,10 +114,12 @@ class CloseTrial(WaitingOperator):
         self.apply_task_id = apply_task_id
         self.wait_task_id = wait_task_id
         self.nodes_gone_s = nodes_gone_s
+        self.deleted_s = deleted_s
 
     def execute(self, context: Context) -> Any:
         """Collect what only the living deployment can tell, then delete it."""
-        from airflow_llm_provisioning.trials.close import announce_delete, collect_evidence, delete_trial
+        from airflow_llm_provisioning.trials.close import delete_trial
+        from airflow_llm_provisioning.trials.evidence import announce_delete, collect_evidence
 
         trial = self._trial()
         asyncio.run(collect_evidence(trial, self.log))
@@ -122,21 +128,31 @@ class CloseTrial(WaitingOperator):
             deletion = asyncio.run(
                 delete_trial(
                     trial,
+                    objects_s=self.deleted_s,
                     nodes_gone_s=self.nodes_gone_s,
-                    remember=lambda *found: _with_earlier_tries(context, *found),
+                    remember=lambda found: _with_earlier_tries(context, found),
                 )
             )
         wait = PodsGoneWait(**deletion.as_arguments())
-        return self.wait_for(context, wait, at_most=timedelta(seconds=self.nodes_gone_s + 300))
+        return self.wait_for(context, wait, at_most=timedelta(seconds=deletion.limit_s + 300))
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Write the row and give the cluster back."""
-        from airflow_llm_provisioning.trials.close import close_trial
+        """Give the cluster back and write the row."""
+        from airflow_llm_provisioning.trials.close import UnwrittenRowError, release_cluster, write_row
 
         trial = self._trial()
         with self._recorded(context, trial):
             raise_error(event)
-            return asyncio.run(close_trial(trial, event, self._states(context), self.log))
+            closing = asyncio.run(release_cluster(trial, event, self._states(context)))
+        # What an earlier try saw when the trial's end came outweighs what is seen after it.
+        closing = _kept(context, _CLOSING) or _keep(context, _CLOSING, closing)
+        try:
+            row = asyncio.run(write_row(trial, closing, self.log)).summary()
+        except UnwrittenRowError as error:
+            context["ti"].xcom_push(key="unwritten_row", value={**error.row, **closing, "trial_id": trial.trial_id})
+            raise
+        _keep(context, _CLOSING, {})
+        return row
 
     def _trial(self) -> "Trial":
         from airflow_llm_provisioning.core.trial import Trial
@@ -154,7 +170,7 @@ class CloseTrial(WaitingOperator):
             raise
         except ProvisioningError as error:
             try:
-                record_unclosed(trial, self._states(context), error)
+                asyncio.run(record_unclosed(trial, self._states(context), error))
             except StoreError as unwritable:
                 self.log.error("The trial's row could not be written either: %s", unwritable)
             raise
@@ -171,19 +187,25 @@ class CloseTrial(WaitingOperator):
         return {step: states.get(task_id or "") for step, task_id in asked.items()}
 
 
-def _with_earlier_tries(
-    context: Context, nodes: dict[str, str], unplaced: list[str]
-) -> tuple[dict[str, str], list[str]]:
-    """Return nodes and pods without one, with those that an earlier try of this task found, and keep them all for the
-    next.
-    """
+def _with_earlier_tries(context: Context, found: dict[str, Any]) -> dict[str, Any]:
+    """Return what was found of a RayService, with what an earlier try of this task found, and keep it for the next."""
+    known = _kept(context, _FOUND) or {}
+    together = {
+        key: {**(known.get(key) or {}), **value} if isinstance(value, dict) else value or known.get(key)
+        for key, value in found.items()
+    }
+    return _keep(context, _FOUND, together)
+
+
+def _kept(context: Context, key: str) -> Any:
+    """Return what a try of this task kept for the next one, None without."""
     state = context.get("task_state_store")
-    if state is None:
-        return nodes, unplaced
-    known_nodes: Any = state.get(_NODES)
-    known_pods: Any = state.get(_UNPLACED)
-    together: dict[str, str] = {**(known_nodes or {}), **nodes}
-    waiting: list[str] = sorted({*(known_pods or []), *unplaced})
-    state.set(_NODES, {**together})
-    state.set(_UNPLACED, [*waiting])
-    return together, waiting
+    return state.get(key) if state is not None else None
+
+
+def _keep(context: Context, key: str, value: dict[str, Any]) -> dict[str, Any]:
+    """Keep a value for the next try of this task, where this Airflow can, and return it."""
+    state = context.get("task_state_store")
+    if state is not None:
+        state.set(key, {**value})
+    return value

@@ -4,15 +4,14 @@ An answer from outside is not waited for long: what did not come in time is said
 """
 
 import asyncio
-import threading
-from collections.abc import Callable, Collection
-from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Final
 
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.core.workload import Workload
 from airflow_llm_provisioning.exceptions import ProvisioningError
+from airflow_llm_provisioning.gateways.bounded import within
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.preflight import Finding, Level
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 STORE_LIMIT_S: Final = 20.0
 HUB_LIMIT_S: Final = 10.0
 REGISTRY_LIMIT_S: Final = 10.0
-
-Answer = TypeVar("Answer")
 
 
 async def check_experiment(
@@ -78,7 +75,7 @@ async def _store(conn_id: str | None) -> "tuple[Level, str] | None":
     if conn_id is None:
         return None
     try:
-        await _within(STORE_LIMIT_S, lambda: open_store(conn_id).close())
+        await within(STORE_LIMIT_S, lambda: open_store(conn_id).close())
     except TimeoutError:
         return "error", f"The results store behind {conn_id!r} did not answer within {STORE_LIMIT_S:g} s."
     except ProvisioningError as error:
@@ -95,7 +92,7 @@ async def _model(workload: Workload) -> "tuple[Level, str] | None":
     served = f"what the experiment says of it is used for workload {workload.name!r}."
     asked = f"not checked: whether the hub knows {model.model_id}; {served}"
     try:
-        await _within(HUB_LIMIT_S, lambda: resolve_model(model.model_id, model.revision))
+        await within(HUB_LIMIT_S, lambda: resolve_model(model.model_id, model.revision))
     except TimeoutError:
         return "note", f"{asked} (The hub could not be asked within {HUB_LIMIT_S:g} s.)"
     except ProvisioningError as error:
@@ -108,7 +105,7 @@ async def _base_image(image: str) -> "tuple[Level, str] | None":
 
     asked = f"not checked: whether the base image {image} can be pulled"
     try:
-        found = await _within(REGISTRY_LIMIT_S, lambda: asyncio.run(image_exists(image)))
+        found = await within(REGISTRY_LIMIT_S, lambda: asyncio.run(image_exists(image)))
     except TimeoutError:
         return "note", f"{asked}; its registry did not answer within {REGISTRY_LIMIT_S:g} s."
     except ProvisioningError as error:
@@ -120,35 +117,3 @@ async def _base_image(image: str) -> "tuple[Level, str] | None":
 
 # Docker Hub is deleting the tags of the rayproject/ray-ml family.
 _INSTEAD: Final = "Mirror it, or name another: the built-in profile phi3-current uses today's."
-
-
-async def _within(limit_s: float, work: Callable[[], Answer]) -> Answer:
-    """Return what `work` returns; after the limit raise TimeoutError and leave it to itself.
-
-    A thread of our own, because a name that cannot be resolved or a database that swallows packets cannot be cancelled,
-    and the end of the loop, as of the process, waits for the threads of its pool.
-    """
-    loop = asyncio.get_running_loop()
-    answered: asyncio.Future[Answer] = loop.create_future()
-
-    def tell(result: Answer | None, error: BaseException | None) -> None:
-        if answered.done():
-            return
-        if error is not None:
-            answered.set_exception(error)
-        else:
-            answered.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = work()
-        except Exception as raised:  # noqa: BLE001 - it is raised where it was asked for
-            error = raised
-        # The loop may be gone by now: then no caller needs the result.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(tell, result, error)
-
-    threading.Thread(target=run, name="preflight", daemon=True).start()
-    async with asyncio.timeout(limit_s):
-        return await answered

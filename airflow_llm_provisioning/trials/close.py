@@ -1,20 +1,24 @@
-"""How a trial is closed: the cloud is asked while its nodes live; when they are gone the trace is judged and the row
-written.
+"""How a trial is closed: it is deleted, the cluster is given back when it is seen to be gone, and the row is written.
+
+The results store comes last: a store that does not answer holds no cluster.
 """
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.core.names import LABEL_TRIAL
-from airflow_llm_provisioning.core.result import TrialStatus
+from airflow_llm_provisioning.core.remains import Subject, listed, named
+from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.core.trial import Access, Opened, Trial
-from airflow_llm_provisioning.exceptions import ConflictError, ProvisioningError
-from airflow_llm_provisioning.trials.delete import Deletion, Remember, delete_ray_service
+from airflow_llm_provisioning.exceptions import ConflictError, ProvisioningError, StoreError
+from airflow_llm_provisioning.trials.delete import Deletion, Remember, WaitLimits, check_gone, delete_ray_service
+from airflow_llm_provisioning.trials.stored import with_store
 
 if TYPE_CHECKING:
-    from airflow_llm_provisioning.core.result import TrialResult
+    from airflow_llm_provisioning.gateways.kubernetes import Cluster
     from airflow_llm_provisioning.gateways.store import ResultsStore
 
 States = Mapping[str, str | None]
@@ -22,6 +26,24 @@ States = Mapping[str, str | None]
 
 # A node that was asked for is there within ten minutes or not at all (assumed; the origin's came within five).
 LATE_NODE_S: Final = 600.0
+# Real seconds: one try to reach the store, and the pauses between the tries of one task.
+STORE_LIMIT_S: Final = 20.0
+STORE_PAUSES_S: Final = (2.0, 5.0, 10.0)
+# Real seconds for which the API server may be away when the lock is given back.
+UNLOCK_LIMIT_S: Final = 300.0
+
+Closing = dict[str, Any]
+"""What a row needs beside the trace: {closed_at: ISO instant, flags: [..], states: as `States`}."""
+
+
+class UnwrittenRowError(StoreError):
+    """The trial is gone, and its row could not be written. `row`: its flat summary; empty where the trace could not be
+    read either.
+    """
+
+    def __init__(self, sentence: str, row: Mapping[str, Any]) -> None:
+        super().__init__(sentence)
+        self.row = dict(row)
 
 
 def parts(trial: Trial) -> tuple[Opened, Access]:
@@ -31,134 +53,120 @@ def parts(trial: Trial) -> tuple[Opened, Access]:
     return trial.opened, trial.access
 
 
-async def collect_evidence(trial: Trial, log: Any) -> None:
-    """Put into the trace what only the cloud can tell of the trial's treatments; what cannot be told stays unknown."""
-    from airflow_llm_provisioning.core.treatments import find_treatment
+async def delete_trial(trial: Trial, *, objects_s: float, nodes_gone_s: float | None, remember: Remember) -> Deletion:
+    """Ask for the deletion of a trial's RayService; its nodes are waited for, also those that come late.
 
-    known = [item for name in trial.arm.treatments if (item := find_treatment(name)) is not None]
-    claims = list(dict.fromkeys(claim for item in known for claim in item.claims))
-    if not claims or trial.access is None or not trial.access.cloud:
-        return
-    try:
-        await _ask_cloud(trial, claims)
-    except ProvisioningError as error:
-        log.warning("The cloud could not be asked about %s, which stays unknown: %s", ", ".join(claims), error)
-    except Exception:
-        # An SDK may raise anything, and GPU nodes must not outlive it.
-        log.warning("The cloud could not be asked about %s, which stays unknown", ", ".join(claims), exc_info=True)
-
-
-async def _ask_cloud(trial: Trial, claims: list[str]) -> None:
-    from airflow_llm_provisioning.connections import open_cluster, open_store, opened_cloud
-    from airflow_llm_provisioning.core.cloud_facts import trial_facts
-    from airflow_llm_provisioning.core.trace import encode_chunk, evidence_line
-
+    `nodes_gone_s`: None for the target's own limit; with 0 nodes are not waited for, because nothing removes them.
+    """
     opened, access = parts(trial)
-    async with open_cluster(access.cluster) as cluster:
-        nodes = await nodes_of(cluster, opened)
-        at = cluster.clock()
-    store = open_store(access.results_conn_id)
-    try:
-        facts = trial_facts(trial, nodes, store.trace(trial.trial_id))
-        with opened_cloud(access.cloud or {}) as cloud:
-            found = await asyncio.to_thread(cloud.verify, claims, facts.as_dict())
-        lines = [evidence_line(at, **item.as_dict()) for item in found]
-        store.append_trace(trial.trial_id, encode_chunk(lines))
-    finally:
-        store.close()
-
-
-async def announce_delete(trial: Trial, log: Any) -> None:
-    """Say in the trace that the delete is ours: a recorder that still runs sees it, and knows nothing of teardowns."""
-    from airflow_llm_provisioning.connections import open_cluster, open_store
-    from airflow_llm_provisioning.core.trace import encode_chunk, mark_line
-
-    _, access = parts(trial)
-    try:
-        async with open_cluster(access.cluster) as cluster:
-            mark = mark_line(cluster.clock(), "delete_started")
-        store = open_store(access.results_conn_id)
-        try:
-            # Without a recording nothing can mistake it.
-            if store.trace(trial.trial_id):
-                store.append_trace(trial.trial_id, encode_chunk([mark]))
-        finally:
-            store.close()
-    except ProvisioningError as error:
-        log.warning("The trace does not say that this trial deletes its own RayService: %s", error)
-
-
-async def delete_trial(trial: Trial, *, nodes_gone_s: float, remember: Remember) -> Deletion:
-    """Ask for the deletion of a trial's RayService; its nodes are waited for, also those that come late."""
-    opened, access = parts(trial)
+    nodes_s = opened.nodes_gone_s if nodes_gone_s is None else nodes_gone_s
+    late = {"selector": opened.node_selector, "since": opened.at.isoformat(), "limit_s": LATE_NODE_S}
     return await delete_ray_service(
         {"cluster": access.cluster, "name": opened.rayservice, "namespace": opened.namespace},
-        wait_for_nodes=True,
-        timeout_s=nodes_gone_s,
+        limits=WaitLimits(objects_s=objects_s, nodes_s=nodes_s or None, late=late if nodes_s else None),
         trial_label=opened.labels[LABEL_TRIAL],
         remember=remember,
-        late={"selector": opened.node_selector, "since": opened.at.isoformat(), "limit_s": LATE_NODE_S},
     )
 
 
-async def close_trial(trial: Trial, gone: Mapping[str, Any], states: States, log: Any) -> dict[str, Any]:
-    """Judge the trace, write the row, close the ledger's entry, give the lock back; return the row's flat summary.
+async def release_cluster(trial: Trial, gone: Mapping[str, Any], states: States) -> Closing:
+    """Give the lock back, which needs no results store. Raises NotDeletedError, and keeps the lock, unless everything
+    of the trial is seen to be gone.
 
     `gone`: what the wait after the delete returned. `states`: Airflow's states of the trial's tasks.
     """
-    from airflow_llm_provisioning.connections import open_cluster, open_store
+    from airflow_llm_provisioning.connections import open_cluster
+    from airflow_llm_provisioning.gateways.kubernetes.outage import through_outages
 
     opened, access = parts(trial)
-    store = open_store(access.results_conn_id)
-    try:
-        async with open_cluster(access.cluster) as cluster:
-            left = await left_over(cluster, opened)
-            row = _save(store, trial, states, cluster.clock(), _flags(gone, left))
-            if not left and opened.ledger_entry is not None:
-                store.ledger.gone(opened.ledger_entry)
-            await cluster.release_lock(trial.slot.lock_holder, namespace=opened.namespace)
-    finally:
-        store.close()
+    check_gone(gone, {"name": opened.rayservice, "namespace": opened.namespace})
+
+    async def look_and_unlock(cluster: "Cluster") -> str:
+        if left := named(await remains_of_trial(cluster, opened)):
+            check_gone({**gone, "gone": False, "why": listed(left)}, {"name": opened.rayservice})
+        await cluster.release_lock(trial.slot.lock_holder, namespace=opened.namespace)
+        return cluster.clock().isoformat()
+
+    closed_at = await through_outages(lambda: open_cluster(access.cluster), look_and_unlock, limit_s=UNLOCK_LIMIT_S)
+    return {"closed_at": closed_at, "flags": _flags(gone), "states": dict(states)}
+
+
+async def write_row(trial: Trial, closing: Closing, log: Any) -> TrialResult:
+    """Judge the trace, write the row and close the ledger's entry.
+
+    A store that cannot be reached is said at once and tried again, for a bounded time; then the error is an
+    UnwrittenRowError, with what the row would have said.
+    """
+    opened, access = parts(trial)
+    made: list[TrialResult] = []
+
+    def write(store: "ResultsStore") -> TrialResult:
+        row, analysis = _judged(store, trial, closing)
+        made[:] = [row]
+        store.save_trial(row, analysis)
+        if opened.ledger_entry is not None:
+            store.ledger.gone(opened.ledger_entry)
+        return row
+
+    for pause_s in (*STORE_PAUSES_S, None):
+        try:
+            row = await with_store(access.results_conn_id, write, limit_s=STORE_LIMIT_S)
+            break
+        except StoreError as error:
+            if pause_s is None:
+                raise UnwrittenRowError(_unwritten(trial, error), made[0].summary() if made else {}) from error
+            log.warning("The row of trial %s is tried again in %g s: %s", trial.trial_id, pause_s, error)
+        await asyncio.sleep(pause_s)
     log.info(
         "Trial %s %s: %s s, start %s, treatments %s", row.trial_id, row.status, row.total_s, row.start, row.applied
     )
-    return row.summary()
+    return row
 
 
-def record_unclosed(trial: Trial, states: States, error: ProvisioningError) -> None:
-    """Write the row of a trial that could not be closed: what was measured is kept, and that something may be left is
-    said. Its ledger entry stays open, and its lock ends by itself. A later try replaces the row.
+def _unwritten(trial: Trial, why: StoreError) -> str:
+    return (
+        f"Trial {trial.trial_id} is deleted and its cluster is free, but its row could not be written: {why} What it "
+        "would say is kept in this task's XCom `unwritten_row`, and its recording in the store. Clear this task when "
+        "the results store answers: it writes the row from both."
+    )
+
+
+async def record_unclosed(trial: Trial, states: States, error: ProvisioningError) -> None:
+    """Write the row of a trial that was not seen to be gone: what was measured is kept, and what is left is said. Its
+    ledger entry stays open and its lock stays held. A later try replaces the row.
     """
-    from airflow_llm_provisioning.connections import open_store
-
     opened, access = parts(trial)
-    store = open_store(access.results_conn_id)
-    try:
-        at = max(datetime.now(UTC), opened.at)
-        _save(store, trial, states, at, [f"not closed, so something may be left: {error}"])
-    finally:
-        store.close()
+    at = max(datetime.now(UTC), opened.at)
+    flags = [f"not closed, so something may be left: {error}"]
+    closing = {"closed_at": at.isoformat(), "flags": flags, "states": dict(states)}
+
+    def write(store: "ResultsStore") -> None:
+        row, analysis = _judged(store, trial, closing)
+        ended = "succeeded" if row.status is TrialStatus.SUCCEEDED else f"{row.status}: {row.reason}"
+        reason = f"not deleted: {error} The deployment itself: {ended}"
+        store.save_trial(replace(row, status=TrialStatus.NOT_DELETED, reason=reason), analysis)
+
+    await with_store(access.results_conn_id, write, limit_s=STORE_LIMIT_S)
 
 
-def _save(store: "ResultsStore", trial: Trial, states: States, closed_at: datetime, flags: list[str]) -> "TrialResult":
-    """Judge the trace and write the row, with everything that was computed beside it, so that a replay can compare."""
+def _judged(store: "ResultsStore", trial: Trial, closing: Closing) -> tuple[TrialResult, str]:
+    """Judge the trace; return the row, and everything that was computed beside it, so that a replay can compare."""
     from airflow_llm_provisioning.core.judging import judge_trace, trial_row
     from airflow_llm_provisioning.core.replay import result_text
     from airflow_llm_provisioning.gateways.analysis_version import analysis_version
 
-    trial_id = trial.trial_id
+    trial_id, states = trial.trial_id, closing["states"]
     judgement = judge_trace(store.trace(trial_id), trial.arm.treatments)
     row = trial_row(
         trial,
         judgement,
         outcomes=[*_silent_end(states), *store.outcomes(trial_id)],
         wait_state=states.get("wait"),
-        closed_at=closed_at,
-        flags=flags,
+        closed_at=datetime.fromisoformat(closing["closed_at"]),
+        flags=closing["flags"],
         analysis_version=analysis_version(),
     )
-    store.save_trial(row, result_text(judgement.as_dict()))
-    return row
+    return row, result_text(judgement.as_dict())
 
 
 def _silent_end(states: States) -> list[dict[str, Any]]:
@@ -172,32 +180,20 @@ def _silent_end(states: States) -> list[dict[str, Any]]:
     return [{"step": "apply", "status": TrialStatus.ABORTED, "reason": reason}]
 
 
-async def nodes_of(cluster: Any, opened: Opened) -> list[dict[str, Any]]:
-    """Return the nodes that the trial's pods are on now."""
-    pods, _ = await cluster.list("pods", opened.namespace, labels=f"{LABEL_TRIAL}={opened.labels[LABEL_TRIAL]}")
-    named = sorted({pod["spec"]["nodeName"] for pod in pods if pod["spec"].get("nodeName")})
-    found = [await cluster.get("nodes", name) for name in named]
-    return [node for node in found if node is not None]
-
-
-async def left_over(cluster: Any, opened: Opened) -> list[str]:
+async def remains_of_trial(cluster: "Cluster", opened: Opened) -> list[dict[str, Any]]:
     """List again by label what still exists of the trial: only an empty answer is clean."""
-    selector = f"{LABEL_TRIAL}={opened.labels[LABEL_TRIAL]}"
-    left: list[str] = []
-    for resource in ("rayservices", "pods"):
-        items, _ = await cluster.list(resource, opened.namespace, labels=selector)
-        left += [f"{resource}/{item['metadata']['name']}" for item in items]
-    return left
+    from airflow_llm_provisioning.gateways.remains import remains_of
+
+    label = opened.labels[LABEL_TRIAL]
+    return await remains_of(cluster, Subject(name=opened.rayservice, namespace=opened.namespace, trial=label))
 
 
-def _flags(gone: Mapping[str, Any], left: list[str]) -> list[str]:
+def _flags(gone: Mapping[str, Any]) -> list[str]:
     flags = []
     if gone.get("nodes_gone") is False:
         flags.append(f"nodes still there {gone['waited_s']:.0f} s after the delete: the next trial may start warm")
     if gone.get("late"):
         flags.append(_late_flag(gone["late"], gone["waited_s"]))
-    if left:
-        flags.append(f"left over after the delete: {', '.join(left)}")
     return flags
 
 

@@ -44,17 +44,20 @@ async def check_lock(cluster: "Cluster", trial: Trial) -> None:
     await cluster.check_lock(trial.slot.lock_holder, namespace=trial.opened.namespace)
 
 
-async def check_owner(rayservice: Mapping[str, Any], *, run: str) -> None:
+async def check_owner(rayservice: Mapping[str, Any], *, run: str, limit_s: float) -> None:
     """Raise ConflictError if a trial or another DAG run owns the RayService that a DAG run wants to delete.
 
-    `rayservice`: {cluster, name, namespace, uid?}. `run`: the label value of the DAG run. An object with another uid is
-    another object, which the deletion leaves alone.
+    `rayservice`: {cluster, name, namespace, uid?}. `run`: the label value of the DAG run. `limit_s`: an outage of the
+    API server is outlasted for so long. An object with another uid is another object, which the deletion leaves alone.
     """
     from airflow_llm_provisioning.connections import open_cluster
+    from airflow_llm_provisioning.gateways.kubernetes.outage import through_outages
     from airflow_llm_provisioning.trials.delete import cluster_reference
 
     name, namespace = rayservice["name"], rayservice.get("namespace") or "default"
-    async with open_cluster(cluster_reference(rayservice["cluster"])) as cluster:
+    reference = cluster_reference(rayservice["cluster"])
+
+    async def check(cluster: "Cluster") -> None:
         found = await cluster.get("rayservices", name, namespace)
         if found is None or rayservice.get("uid") not in (None, found["metadata"]["uid"]):
             return
@@ -63,3 +66,5 @@ async def check_owner(rayservice: Mapping[str, Any], *, run: str) -> None:
                 f"RayService {namespace}/{name} on {cluster.name} was not deleted: it belongs to {owner_of(found)}. "
                 "Let its owner delete it, or set take_over=True."
             )
+
+    await through_outages(lambda: open_cluster(reference), check, limit_s=limit_s)

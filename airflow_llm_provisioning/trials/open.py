@@ -7,7 +7,7 @@ itself.
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.manifests import images
@@ -17,14 +17,12 @@ from airflow_llm_provisioning.core.result import Preparation, TrialResult, Trial
 from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.core.trial import Access, Opened, Prepared, Trial
 from airflow_llm_provisioning.exceptions import ConflictError, ProvisioningError, StoreError
+from airflow_llm_provisioning.trials.leftovers import acquire_or_explain, holds_lock, left_by_others
 from airflow_llm_provisioning.trials.render import plan_of, render
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.kubernetes import Cluster
     from airflow_llm_provisioning.gateways.store import ResultsStore
-
-# The lock outlives the deployment's time limit by the teardown's.
-LOCK_MARGIN_S: Final = 3600
 
 
 async def open_trial(planned: Trial, experiment: Experiment, *, results_conn_id: str) -> Trial:
@@ -106,12 +104,21 @@ async def _lock_and_look(cluster: "Cluster", trial: Trial) -> None:
     opened, holder = trial.opened, trial.slot.lock_holder
     assert opened is not None  # noqa: S101 - it was just made
     namespace, name = opened.namespace, opened.rayservice
-    await cluster.acquire_lock(holder, namespace=namespace, duration_s=trial.timeout_s + LOCK_MARGIN_S)
+    held = await holds_lock(cluster, holder, namespace)
+    await acquire_or_explain(cluster, trial)
     found = await cluster.get("rayservices", name, namespace)
     identity = {LABEL_TRIAL: opened.labels[LABEL_TRIAL]}
-    if found is None or (found["metadata"].get("labels") or {}).items() >= identity.items():
+    left = await left_by_others(cluster, opened)
+    if not left and (found is None or (found["metadata"].get("labels") or {}).items() >= identity.items()):
         return
-    await cluster.release_lock(holder, namespace=namespace)
+    # A lock that this DAG run held before is kept by a trial of it that was not deleted.
+    if not held:
+        await cluster.release_lock(holder, namespace=namespace)
+    if left:
+        raise ConflictError(
+            f"Trial {trial.trial_id} cannot start on {cluster.name}: what an earlier trial left is not gone, and may "
+            f"cost money: {left}. Clear the `close` task of that trial, which goes on until all of it is gone."
+        )
     raise ConflictError(
         f"Trial {trial.trial_id} cannot start on {cluster.name}: RayService {namespace}/{name} exists and is not "
         f"this trial's. Delete it, or give the target another namespace. It belongs to {owner_of(found)}."

@@ -1,19 +1,31 @@
-"""The wait after a delete: until the grace period of the pods ends and the autoscaler removes the nodes."""
+"""The wait after a delete: until the RayService and all that belonged to it is seen to be gone, and then its nodes."""
 
+import asyncio
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
+from airflow_llm_provisioning.core.remains import Subject, explained, listed, named
 from airflow_llm_provisioning.triggers.base import Wait
 from airflow_llm_provisioning.triggers.deadline import Deadline
 from airflow_llm_provisioning.triggers.late_nodes import late_nodes
 
+if TYPE_CHECKING:
+    from airflow_llm_provisioning.gateways.kubernetes import Cluster
+
+# Cluster seconds between two looks: a look is a handful of requests.
+LOOK_EVERY_S: Final = 2.0
+
 
 class PodsGoneWait(Wait):
-    """Waits until the named pods, and the nodes if any are named, no longer exist.
+    """Waits until no object of a RayService exists, and until the nodes if any are named no longer exist.
+
+    An outage of the API server is outlasted until the time limit.
 
     :param cluster: the cluster's reference.
+    :param rayservice: {name, uid, clusters, trial} as in `core.remains.Subject`; None: only `pods` are looked for.
     :param pods: name -> uid. :param nodes: name -> uid; None: nodes are not waited for.
     :param started_at: ISO instant in the cluster's clock; `timeout_s` counts from there, also after a restart.
+    :param objects_s: time limit of everything but the nodes; None: `timeout_s`.
     :param late: nodes that may still appear, in the format of `late_nodes`; None: no such nodes.
     """
 
@@ -27,6 +39,8 @@ class PodsGoneWait(Wait):
         deleted: bool,
         started_at: str,
         timeout_s: float,
+        rayservice: dict[str, Any] | None = None,
+        objects_s: float | None = None,
         late: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(
@@ -37,28 +51,62 @@ class PodsGoneWait(Wait):
             deleted=deleted,
             started_at=started_at,
             timeout_s=timeout_s,
+            rayservice=rayservice,
+            objects_s=objects_s,
             late=late,
         )
         self.cluster = cluster
-        self.namespace = namespace
-        self.pods = pods
+        self.subject = Subject(**{"name": "", **(rayservice or {}), "namespace": namespace, "pods": pods})
         self.nodes = nodes
         self.deleted = deleted
         self.started_at = datetime.fromisoformat(started_at)
         self.timeout_s = timeout_s
+        self.objects_s = timeout_s if objects_s is None else objects_s
         self.late = late
 
     async def outcome(self) -> dict[str, Any]:
-        """Return {deleted, pods_gone, nodes_gone, waited_s}, and `late` if nodes might still appear."""
-        from airflow_llm_provisioning.connections import open_cluster
+        """Return {deleted, gone, left, why, pods_gone, nodes_gone, waited_s}, and `late` if nodes might still appear.
 
-        async with open_cluster(self.cluster) as cluster:
-            deadline = Deadline(cluster, self.started_at, self.timeout_s)
-            outcome: dict[str, Any] = {
-                "deleted": self.deleted,
-                "pods_gone": await deadline.gone("pods", self.pods, self.namespace),
-                "nodes_gone": None if self.nodes is None else await deadline.gone("nodes", self.nodes),
-            }
-            if self.late is not None:
-                outcome["late"] = await late_nodes(cluster, self.late, self.nodes or (), deadline)
-            return outcome | {"waited_s": round(deadline.waited_s(), 3)}
+        `gone`: whether everything but the nodes was seen to be gone. `left`: kind and name of what was not; `why`: the
+        same with its reasons, None where nothing is left.
+        """
+        from airflow_llm_provisioning.connections import open_cluster
+        from airflow_llm_provisioning.gateways.kubernetes.outage import through_outages
+
+        limit_s = max(self.timeout_s, self.objects_s)
+        return await through_outages(lambda: open_cluster(self.cluster), self._watched, limit_s=limit_s)
+
+    async def _watched(self, cluster: "Cluster") -> dict[str, Any]:
+        deadline = Deadline(cluster, self.started_at, self.timeout_s)
+        left = await self._left(cluster)
+        outcome: dict[str, Any] = {
+            "deleted": self.deleted,
+            "gone": not left,
+            "left": named(left),
+            "why": await _reasons(cluster, left) if left else None,
+            "pods_gone": not any(obj.get("kind") == "Pod" for obj in left),
+            "nodes_gone": None if self.nodes is None else not self.nodes,
+        }
+        # Nodes stay while pods are on them, so they are waited for only afterwards.
+        if not left and self.nodes is not None:
+            outcome["nodes_gone"] = await deadline.gone("nodes", self.nodes)
+        if not left and self.late is not None:
+            outcome["late"] = await late_nodes(cluster, self.late, self.nodes or (), deadline)
+        return outcome | {"waited_s": round(deadline.waited_s(), 3)}
+
+    async def _left(self, cluster: "Cluster") -> list[dict[str, Any]]:
+        """Look until nothing is left or the limit is reached; the first look comes before the clock."""
+        from airflow_llm_provisioning.gateways.remains import remains_of
+
+        objects = Deadline(cluster, self.started_at, self.objects_s)
+        while left := await remains_of(cluster, self.subject):
+            if objects.left_s() <= 0:
+                break
+            await asyncio.sleep(max(0.05, cluster.real_seconds(min(LOOK_EVERY_S, objects.left_s()))))
+        return left
+
+
+async def _reasons(cluster: "Cluster", left: list[dict[str, Any]]) -> str:
+    from airflow_llm_provisioning.gateways.remains import surroundings_of
+
+    return listed(explained(left, await surroundings_of(cluster, left)))

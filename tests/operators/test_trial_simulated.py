@@ -237,7 +237,8 @@ def test_a_trial_that_cannot_be_closed_has_its_row(
     with pytest.raises(ForbiddenError):
         close_trial(trial, context(wait="failed"))
     row = the_row(store)
-    assert row.status is TrialStatus.ABORTED
+    assert row.status is TrialStatus.NOT_DELETED
+    assert "The deployment itself: aborted" in (row.reason or "")
     assert any("not closed, so something may be left" in flag for flag in row.flags)
     assert len(store.ledger.open_entries()) == 1
     simulated.fault("forbidden", [])
@@ -297,6 +298,7 @@ def test_a_node_that_came_late_is_named_in_the_row(
     """Which, when, and whether the next trial begins without it."""
     event = {
         "deleted": True,
+        "gone": True,
         "pods_gone": True,
         "nodes_gone": True,
         "late": {"pods": ["head"], "limit_s": 600.0, "nodes": {"n1": 45.0}, "gone": gone},

@@ -80,7 +80,8 @@ def test_a_wait_that_begins_again_counts_from_its_first_start(simulated: Backgro
         started_at=long_ago, timeout_s=400,
     )  # fmt: skip
     event = asyncio.run(event_of(wait))
-    assert (event["pods_gone"], event["nodes_gone"]) == (False, None)
+    assert (event["gone"], event["pods_gone"], event["nodes_gone"]) == (False, False, None)
+    assert event["left"] == ["Pod default/stays"]
     assert event["waited_s"] >= 500
 
 
