@@ -66,7 +66,7 @@ def listed(clauses: Sequence[str]) -> str:
 
 
 def operators_among(deployments: Iterable[Object]) -> list[Object]:
-    """Return the deployments of the KubeRay operator, whatever its Helm release is called."""
+    """Return the deployments of the KubeRay operator, also of Helm releases with another name."""
     return [item for item in deployments if OPERATOR in text(dig(item, "metadata", "name"))]
 
 

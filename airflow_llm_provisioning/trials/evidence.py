@@ -1,4 +1,4 @@
-"""What is asked and said while a trial's deployment still exists. Whatever fails here, the trial is deleted."""
+"""What is asked and said while the deployment of a trial still exists. A failure here does not stop the delete."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Final

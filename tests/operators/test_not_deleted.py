@@ -73,7 +73,7 @@ def test_a_delete_without_an_operator_fails_and_names_what_is_left(
     applied = apply(open_trial())
     simulated.until(lambda: any(pod["spec"].get("nodeName") for pod in simulated.objects("pods", "default")))
     operator_down(simulated)
-    deleting = DeleteRayService(task_id="d", rayservice=applied, timeout_s=120, deferrable=deferrable)
+    deleting = DeleteRayService(task_id="d", take_over=True, rayservice=applied, timeout_s=120, deferrable=deferrable)
     with pytest.raises(NotDeletedError, match="RayService default/llm-model-serve was not deleted within") as raised:
         run(deleting)
     for words in (
@@ -85,7 +85,7 @@ def test_a_delete_without_an_operator_fails_and_names_what_is_left(
     ):
         assert words in str(raised.value)
     simulated.fault("operator_silent", False)
-    gone = run(DeleteRayService(task_id="d", rayservice=applied, timeout_s=3600, deferrable=deferrable))
+    gone = run(DeleteRayService(task_id="d", take_over=True, rayservice=applied, timeout_s=3600, deferrable=deferrable))
     assert (gone["gone"], gone["left"], gone["why"]) == (True, [], None)
 
 
@@ -164,7 +164,7 @@ def test_an_outage_of_the_api_server_is_outlasted(
     monkeypatch.setitem(Cluster.__init__.__kwdefaults__, "retry_s", 0.1)
     applied = apply(open_trial())
     simulated.fault("server_error_500", 8)
-    gone = run(DeleteRayService(task_id="d", rayservice=applied, timeout_s=3600))
+    gone = run(DeleteRayService(task_id="d", take_over=True, rayservice=applied, timeout_s=3600))
     assert gone["gone"] is True
     assert simulated.simulated.faults.server_error_500 == 0
 
@@ -177,7 +177,7 @@ def test_an_api_server_that_stays_away_is_no_deletion(
     applied = apply(open_trial())
     simulated.fault("server_error_500", 10**6)
     with pytest.raises(ClusterUnreachableError):
-        run(DeleteRayService(task_id="d", rayservice=applied, timeout_s=2))
+        run(DeleteRayService(task_id="d", take_over=True, rayservice=applied, timeout_s=2))
 
 
 def test_a_store_that_is_away_does_not_hold_the_cluster(
@@ -210,12 +210,12 @@ def test_a_store_that_is_away_does_not_hold_the_cluster(
 def test_another_owners_service_of_that_name_is_not_waited_for(simulated: BackgroundCluster) -> None:
     """Ours is gone and another one took the name: its RayCluster, pods and Services are not ours."""
     applied = apply(open_trial())
-    run(DeleteRayService(task_id="d", rayservice=applied, timeout_s=3600))
+    run(DeleteRayService(task_id="d", take_over=True, rayservice=applied, timeout_s=3600))
     theirs = {key: value for key, value in applied.items() if key != "uid"}
     again = apply(open_trial())
     assert again["uid"] != applied["uid"]
     simulated.until(lambda: bool(simulated.objects("pods", "default")))
-    gone = run(DeleteRayService(task_id="d", rayservice=applied, timeout_s=60))
+    gone = run(DeleteRayService(task_id="d", take_over=True, rayservice=applied, timeout_s=60))
     assert (gone["deleted"], gone["gone"]) == (False, True)
     assert simulated.names("rayservices") == [theirs["name"]]
 
