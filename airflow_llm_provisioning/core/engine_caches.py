@@ -64,7 +64,8 @@ def _lasting_cache(view: TraceView, pod: History) -> str | None:
 _CACHED_GRAPHS = re.compile(r"Directly load (?:the compiled graph|AOT compilation)")
 # With seconds. vLLM 0.5.4 writes `Loading model weights took N GB`, which is another line.
 _LOADED = re.compile(r"Loading weights took [0-9.]+ seconds")
-_DOWNLOADED = re.compile(r"(?:Time spent downloading weights for|Weights downloaded in )")
+# vLLM 0.7 wrote `Time took to download weights for`.
+_DOWNLOADED = re.compile(r"(?:Time (?:spent downloading|took to download) weights for|Weights downloaded in )")
 # More than any node receives in half a second: 80 Gbit/s.
 _QUICKEST_DOWNLOAD_BYTES: Final = 5e9
 # Volumes that live as long as the pod, or that cannot hold cache files.

@@ -46,7 +46,7 @@ GROUPS: Final = (
     ),
     PhaseGroup("engine", "#2f8f83", frozenset({"engine_start", "engine_init"})),
     PhaseGroup("weights", "#7ccba2", frozenset({"weight_download", "model_load"})),
-    PhaseGroup("compilation and graphs", "#9a7b4f", frozenset({"compile", "graph_capture"})),
+    PhaseGroup("compilation and graphs", "#9a7b4f", frozenset({"compile", "engine_profile", "graph_capture"})),
     PhaseGroup("service", "#5c5470", frozenset({"service_creation", "endpoint_publish"})),
 )
 UNSEPARATED: Final = PhaseGroup("not separable", "#c9c9c9", frozenset())

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_llm_provisioning.core.timing.engine_logs import read_logs
+from airflow_llm_provisioning.core.timing.engine_logs import NOT_UNDERSTOOD, read_logs
 from airflow_llm_provisioning.core.trace import LogText
 
 READ_AT = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
@@ -30,6 +30,47 @@ def log(text: str, read_at: datetime = READ_AT) -> LogText:
             "engine_ready",
         ),
         ("\x1b[36m(EngineCore pid=7)\x1b[0m INFO 05-04 12:10:09 [m.py:34] torch.compile took 9 s in total", "compiled"),
+        ("(EngineCore_DP0 pid=2) INFO 05-04 12:10:09 [monitor.py:34] torch.compile takes 5.1 s in total", "compiled"),
+        (
+            ("(EngineCore pid=3012) INFO 05-04 12:10:16 [monitor.py:48] torch.compile and initial profiling/warmup run "
+            "together took 55.27 s in total"),
+            "compiled",
+        ),
+        ("INFO 05-04 12:10:16 monitor.py:14] graph compilation takes 20.10 s in total", "compiled"),
+        ("(EngineCore pid=1) INFO 05-04 12:10:20 [m.py:76] Initial profiling/warmup run took 52.92 s", "profiled"),
+        ("INFO 05-04 12:10:20 worker.py:267] Memory profiling takes 0.57 seconds", "profiled"),
+        ("INFO 05-04 12:10:09 weight_utils.py:254] Time took to download weights for m: 8.1 s", "weights_downloaded"),
+        (
+            ("(Worker pid=1) (Worker_TP0 pid=1) INFO 05-04 12:10:39 [gpu_model_runner.py:4532] Model loading took 26.37 "
+            "GiB memory and 6.007381 seconds"),
+            "model_loaded",
+        ),
+        (
+            "(RayWorkerWrapper pid=263, ip=10.0.16.95) INFO 05-04 12:10:39 [m.py:4] Model loading took 7.5 GiB and 3 s",
+            "model_loaded",
+        ),
+        ("(EngineCore pid=1) INFO 05-04 12:10:39 [c.py:9] Initializing a V1 LLM engine (v0.33.0)", "engine_starting"),
+        (
+            ("(EngineCore pid=1) INFO 05-04 12:10:48 [core.py:281] init engine (profile, create kv cache, warmup model) "
+            "took 3.2 s (compilation: 1.3 s)"),
+            "engine_ready",
+        ),
+        (
+            ('{"levelname": "INFO", "asctime": "2026-05-04 12:10:09,123", "deployment": "llm_LLM", "replica": "x", '
+            '"message": "replica.py:855 - Started initializing replica."}'),
+            "replica_initialising",
+        ),
+        (
+            ('{"asctime": "2026-05-04 05:10:09,123", "levelname": "INFO", "message": "Deploying new app \'llm\'.", '
+            '"component_name": "controller", "component_id": "435", "timestamp_ns": 1777896609123000000}'),
+            "controller_deploying",
+        ),
+        (
+            '{"timestamp": "2026-05-04T12:10:30+00:00", "level": "INFO", "msg": "Starting to load model m..."}',
+            "load_started",
+        ),
+        ("2026-05-04 12:10:30.123 | INFO | vllm.v1 | Starting to load model m...", "load_started"),
+        ("[2026-05-04T12:10:30Z] INFO Starting to load model m...", "load_started"),
         ("INFO 2026-05-04 12:10:09,123 controller 414 -- Adding 1 replica to Deployment(n).", "controller_adding"),
         (
             "INFO 2026-05-04 12:10:09,123 controller 414 deployment_state.py:1598 - Adding 1 replica to deployment L.",
@@ -50,9 +91,29 @@ def test_every_dialect_is_parsed(line: str, marker: str) -> None:
 
 
 def test_unknown_lines_are_counted_and_ignored() -> None:
-    """A line of no dialect changes only the count."""
-    reading = read_logs([log("something else\n\nTraceback\n")], SUBMITTED_AT)
-    assert (reading.entries, reading.unknown_lines) == ((), 2)
+    """A line of no dialect changes only the count, also one of another day and one that looks like JSON."""
+    text = 'something else\n\nTraceback\n2020-01-01 00:00:00 built on\n{"a": 1}\n{"message": "no stamp"}\n{broken\n'
+    reading = read_logs([log(text)], SUBMITTED_AT)
+    assert (reading.entries, reading.unknown_lines, reading.notes) == ((), 6, ())
+
+
+@pytest.mark.parametrize(
+    ("line", "strange"),
+    [
+        ("INFO 05-04 12:10:47 [c.py:1] Compilation of all graphs ended after 12.3 s", True),
+        ("INFO 05-04 12:10:47 [c.py:1] Model compilation is complete", True),
+        ("2026-05-04 12:10:47 | INFO | the graphs were built in 12 seconds", True),
+        ("INFO 05-04 12:10:47 [w.py:357] Available KV cache memory: 34.66 GiB", False),
+        ("INFO 05-04 12:10:47 [k.py:1] Maximum concurrency for 16,384 tokens per request: 15.40x", False),
+        ("INFO 05-04 12:10:47 [w.py:1] Loading weights took 2.72 seconds", False),
+        ("INFO 2026-05-04 12:10:47,123 controller 1 -- Something took 3 s", False),
+        ("without a stamp the step took 12.3 s", False),
+    ],
+)
+def test_a_timed_line_that_is_not_understood_is_kept(line: str, strange: bool) -> None:
+    """A dated line of an engine that states a duration or an end stands for a step of it."""
+    markers = [entry.marker for entry in read_logs([log(line)], SUBMITTED_AT).entries]
+    assert (NOT_UNDERSTOOD in markers) is strange
 
 
 def test_a_log_across_new_year_gets_the_right_year() -> None:

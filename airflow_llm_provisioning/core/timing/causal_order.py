@@ -7,6 +7,7 @@ trace does not decide this, the milestone is expected, so that its phase is name
 from collections.abc import Collection, Iterator
 
 from airflow_llm_provisioning.core.fields import mapping
+from airflow_llm_provisioning.core.timing.engine_lines import gaps_of
 from airflow_llm_provisioning.core.timing.engine_logs import LogReading
 from airflow_llm_provisioning.core.timing.milestones import PHASE_OF, CausalOrder
 from airflow_llm_provisioning.core.timing.pod_sources import fresh_for, init_container
@@ -39,7 +40,8 @@ def _absent(view: TraceView, logs: LogReading, seen: Collection[str]) -> Iterato
         yield from ("head.runtime_env_ready", "worker.runtime_env_ready")
     if ready_role(view) != "worker":
         yield "worker.ready"
-    yield from _absent_of_engine(logs, seen)
+    unclear = {step for gap in gaps_of(view, logs) for step in gap.steps}
+    yield from (name for name in _absent_of_engine(logs, seen) if name not in unclear)
 
 
 def _absent_of_pod(view: TraceView, pod: History) -> Iterator[str]:
@@ -63,6 +65,8 @@ def _absent_of_engine(logs: LogReading, seen: Collection[str]) -> Iterator[str]:
 
     Absence counts only in a log that was read to its end; a later line of the same engine proves that.
     """
+    # The first run is a step of its own only in the logs of some versions; otherwise it is a part of its neighbours.
+    yield "profiled"
     vllm = bool(logs.all("load_started") or logs.all("engine_starting") or logs.all("engine_ready"))
     old = any("Initializing an LLM engine" in entry.text for entry in logs.all("engine_starting"))
     complete = "engine_ready" in seen or bool(logs.all("replica_initialised") and (old or not vllm))

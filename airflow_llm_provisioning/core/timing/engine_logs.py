@@ -1,11 +1,13 @@
 """Reads the log lines about the start of a model: Serve controller, replicas, autoscaler and vLLM.
 
-Lines of several dialects become (marker, stamp, text). Lines of no known dialect are counted and otherwise ignored. The
-stamps have no time zone, and those of vLLM no year. Containers run in UTC; a log that cannot be in UTC is shifted by
-whole quarters of an hour.
+Lines of several dialects become (marker, stamp, text). Lines of no known dialect are counted and otherwise ignored,
+except for a dated line of an engine that states a duration: it stands for a step that is not understood. The stamps
+have no time zone, and those of vLLM no year. Containers run in UTC; a log that cannot be in UTC is shifted by whole
+quarters of an hour.
 
-Formats: Serve controller and replica of ray 2.33 and 2.60; vLLM 0.5.4 (`INFO MM-DD HH:MM:SS file.py:line] msg`), 0.10
-(`[file.py:line] msg`) and 0.33 (the same after `(EngineCore pid=N)`); recordings of ray 2.60.
+Wordings: ray 2.33 to 2.60; vLLM 0.5.4, 0.7 (`Time took to download weights`, `graph compilation takes`), 0.10 (`torch.
+compile takes`) and 0.12 to 0.33 (vllm/compilation/monitor.py and decorators.py: `torch.compile took`, or together with
+the first run, and `Initial profiling/warmup run took`).
 """
 
 import re
@@ -14,9 +16,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from airflow_llm_provisioning.core.instants import SECOND, Stamp, parse_stamp
+from airflow_llm_provisioning.core.instants import SECOND, Stamp
+from airflow_llm_provisioning.core.timing.log_dialects import OTHER, LogLine, parse_line
 from airflow_llm_provisioning.core.trace.objects import LogText
 
+_FIRST_RUN: Final = "and initial profiling/warmup"
+_TOOK: Final = r"(?:took|takes) [0-9.]+ ?s(?:econds)?"
 MARKERS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
     (name, re.compile(pattern))
     for name, pattern in (
@@ -28,26 +33,37 @@ MARKERS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
         ("autoscaler_adding", r"Adding \d+ node\(s\) of type "),
         ("replica_initialising", r"Started initializing replica"),
         ("replica_initialised", r"Finished initializing replica"),
-        ("engine_starting", r"Initializing an? (?:V1 )?LLM engine"),
+        ("engine_starting", r"Initializing an? (?:V\d+ )?LLM engine"),
         ("load_started", r"Starting to load model "),
-        ("weights_downloaded", r"(?:Time spent downloading weights for|Weights downloaded in )"),
+        (
+            "weights_downloaded",
+            r"(?:Time spent downloading weights for|Time took to download weights for|Weights downloaded in )",
+        ),
         (
             "model_loaded",
             r"(?:Model loading took |Loading model weights took [0-9.]+ GB|Model loaded in )",
         ),
-        ("compiled", r"torch\.compile (?:took|takes) [0-9.]+ ?s(?:econds)? in total"),
+        ("compiled", rf"(?:torch\.compile|graph compilation)(?: {_FIRST_RUN} run together)? {_TOOK} in total"),
+        ("profiled", r"(?:Initial profiling/warmup run took|Memory profiling takes) [0-9.]+ ?s"),
         ("graphs_captured", r"Graph capturing finished in "),
-        ("engine_ready", r"init engine \(.*\) took "),
+        ("engine_ready", r"init engine (?:\(.*\) )?took "),
         ("shards_loaded", r"Loading weights took [0-9.]+ seconds"),
+        ("compile_cached", r"Directly load (?:the compiled graph|AOT compilation)"),
+        ("compile_step", r"(?:Dynamo bytecode transform time|Compiling a graph for|saved AOT compiled function)"),
     )
 )
+NOT_UNDERSTOOD: Final = "not_understood"
+"""The marker of a line of the engine that states a duration, or an end, in words that no marker explains."""
 
-_ANSI = re.compile(r"\x1b\[[0-9;]*m|(?<=\s)\[\d{1,2}m")
-_KUBELET = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z) (.*)", flags=re.DOTALL)
-_PROCESS = re.compile(r"^(?:\([^)]*\)\s*)+")
-_SERVE = re.compile(r"[A-Z]+ (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[,.]\d{3}) .*? --? (.*)", flags=re.DOTALL)
-_RAY = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3})\s+[A-Z]+ \S+ --? (.*)", flags=re.DOTALL)
-_VLLM = re.compile(r"[A-Z]+ (\d\d)-(\d\d) (\d\d:\d\d:\d\d) \[?\S+:\d+\] (.*)", flags=re.DOTALL)
+_DURATION = re.compile(
+    r"(?<![\w.])\d+(?:\.\d+)? ?(?:s|secs?|seconds?|ms|milliseconds?|mins?|minutes?)\b"
+    r"|\b(?:compil|captur|warm-?up|profil)\w*\b.*\b(?:finished|completed?|done)\b",
+    flags=re.IGNORECASE,
+)
+# Lines that state a duration and are a part of a phase whose end is known.
+_PARTS = re.compile(
+    r"checkpoint shards|[Pp]refetch|RunAI Streamer|Overall time to stream|seconds? to (?:load|download)|throughput"
+)
 _REPLICA_ID = re.compile(r"Replica\(id='([^']+)'")
 
 # vLLM's progress bar of the weight files (model_loader/weight_utils.py; in the logs of vllm issues #6689 and #6746,
@@ -61,10 +77,10 @@ _SLACK: Final = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One log line with a known marker. `stamp` is in UTC, by the clock of its container or its kubelet.
+    """One log line with a marker. `stamp` is in UTC, by the clock of its container or its kubelet.
 
-    `dialect`: `serve`, `ray` or `vllm`. `replica_id`: if the line names one. `by_kubelet`: whether the kubelet wrote
-    the stamp.
+    `dialect`: `serve`, `ray`, `vllm` or `other`. `replica_id`: if the line names one. `by_kubelet`: whether the kubelet
+    wrote the stamp. `process`: the rank or process that wrote it, as its prefix says; empty without one.
     """
 
     marker: str
@@ -74,6 +90,7 @@ class LogEntry:
     log: LogText
     replica_id: str | None
     by_kubelet: bool = False
+    process: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +111,6 @@ class LogReading:
         return sorted((entry for entry in self.entries if entry.marker == marker), key=lambda entry: entry.stamp.at)
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    stamp: Stamp | None
-    text: str
-    dialect: str
-    absolute: bool
-
-
 def read_logs(logs: Iterable[LogText], submitted_at: datetime | None) -> LogReading:
     """Read every log. `submitted_at`: lower bound of all stamps; it decides the year and the time zone."""
     entries: list[LogEntry] = []
@@ -109,17 +118,21 @@ def read_logs(logs: Iterable[LogText], submitted_at: datetime | None) -> LogRead
     notes: list[str] = []
     shards: list[tuple[LogText, int]] = []
     for log in logs:
-        lines = [_parse(raw, log.received_at) for raw in log.text.splitlines() if raw.strip()]
+        lines = [parse_line(raw, log.received_at) for raw in log.text.splitlines() if raw.strip()]
         shards += [(log, took_s) for line in lines if (took_s := _shards_s(line.text)) is not None]
         lines = [line for line in lines if not line.text.lstrip().startswith(_PROGRESS)]
-        unknown += sum(1 for line in lines if line.dialect == "")
-        shift = _zone_shift(lines, submitted_at, log.received_at)
+        marked = [(line, marker) for line in lines if (marker := _marker(line)) is not None]
+        of_other = {id(line) for line, marker in marked if marker != NOT_UNDERSTOOD}
+        unknown += sum(line.dialect == "" or (line.dialect == OTHER and id(line) not in of_other) for line in lines)
+        shift = _zone_shift(
+            [line for line in lines if line.dialect != OTHER or id(line) in of_other], submitted_at, log.received_at
+        )
         if shift is None:
             notes.append(f"log_time: the stamps of {log.filename or log.pod} match no time zone and were not used")
             continue
         if shift:
             notes.append(f"log_time: {log.filename or log.pod} was read as {shift} from UTC")
-        entries.extend(_entries(lines, log, shift))
+        entries.extend(_entries(marked, log, shift))
     return LogReading(tuple(entries), unknown, tuple(notes), tuple(shards))
 
 
@@ -132,48 +145,33 @@ def _shards_s(text: str) -> int | None:
     return 3600 * hours + 60 * minutes + left
 
 
-def _entries(lines: Iterable[_Line], log: LogText, shift: timedelta) -> Iterator[LogEntry]:
-    for line in lines:
-        marker = next((name for name, pattern in MARKERS if pattern.search(line.text)), None)
-        if marker is None or line.stamp is None:
+def _marker(line: LogLine) -> str | None:
+    """Return the marker of a line, or None for a line that says nothing about the start."""
+    known = next((name for name, pattern in MARKERS if pattern.search(line.text)), None)
+    if known or line.dialect not in ("vllm", OTHER):
+        return known
+    return NOT_UNDERSTOOD if _DURATION.search(line.text) and not _PARTS.search(line.text) else None
+
+
+def _entries(marked: Iterable[tuple[LogLine, str]], log: LogText, shift: timedelta) -> Iterator[LogEntry]:
+    for line, marker in marked:
+        if line.stamp is None:
             continue
         at = line.stamp.at if line.absolute else line.stamp.at - shift
         named = _REPLICA_ID.search(line.text)
-        stamp = Stamp(at, line.stamp.resolution)
-        yield LogEntry(marker, stamp, line.text, line.dialect, log, named.group(1) if named else None, line.absolute)
+        yield LogEntry(
+            marker,
+            Stamp(at, line.stamp.resolution),
+            line.text,
+            line.dialect,
+            log,
+            named.group(1) if named else None,
+            line.by_kubelet,
+            line.process,
+        )
 
 
-def _parse(raw: str, received_at: datetime) -> _Line:
-    plain = _ANSI.sub("", raw)
-    outer = _KUBELET.fullmatch(plain)
-    kubelet = parse_stamp(outer.group(1)) if outer else None
-    body = _PROCESS.sub("", outer.group(2) if outer else plain)
-    inner = _inner(body, received_at)
-    if kubelet is not None:
-        return _Line(kubelet, inner.text, inner.dialect, absolute=True)
-    return inner
-
-
-def _inner(body: str, received_at: datetime) -> _Line:
-    for dialect, pattern in (("serve", _SERVE), ("ray", _RAY)):
-        match = pattern.fullmatch(body)
-        if match:
-            return _Line(parse_stamp(match.group(1)), match.group(2), dialect, absolute=False)
-    match = _VLLM.fullmatch(body)
-    if match:
-        month, day, clock, message = match.groups()
-        return _Line(_with_year(f"{month}-{day}T{clock}Z", received_at), message, "vllm", absolute=False)
-    return _Line(None, body, "", absolute=False)
-
-
-def _with_year(text: str, received_at: datetime) -> Stamp | None:
-    """Add the year that puts the stamp nearest to the time of reading: a log may cross New Year."""
-    years = (received_at.year - 1, received_at.year, received_at.year + 1)
-    stamps = [stamp for year in years if (stamp := parse_stamp(f"{year}-{text}"))]
-    return min(stamps, key=lambda stamp: abs(stamp.at - received_at), default=None)
-
-
-def _zone_shift(lines: Iterable[_Line], submitted_at: datetime | None, read_at: datetime) -> timedelta | None:
+def _zone_shift(lines: Iterable[LogLine], submitted_at: datetime | None, read_at: datetime) -> timedelta | None:
     """Return the difference of a log's clock from UTC.
 
     It is the smallest shift that puts all stamps between submission and reading. Zero without stamps or submission;

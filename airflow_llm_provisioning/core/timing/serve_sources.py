@@ -10,6 +10,12 @@ from airflow_llm_provisioning.core.fields import dig, mapping, number, objects, 
 from airflow_llm_provisioning.core.instants import Stamp, from_epoch_s
 from airflow_llm_provisioning.core.timing.clock_samples import node_clock, promptness, ray_clock, serve_clock
 from airflow_llm_provisioning.core.timing.clocks import DEFAULT_BOUND
+from airflow_llm_provisioning.core.timing.engine_lines import (
+    deciding_replica,
+    pod_of_log,
+    replica_entries,
+    step_entries,
+)
 from airflow_llm_provisioning.core.timing.engine_logs import LogEntry, LogReading
 from airflow_llm_provisioning.core.timing.observations import Observation, event_observation, state_observation
 from airflow_llm_provisioning.core.timing.pod_sources import raylet
@@ -41,11 +47,11 @@ def log_observations(view: TraceView, logs: LogReading) -> Iterator[tuple[str, O
     yield from _controller_observations(view, logs)
     for entry in (entry for entry in logs.all("controller_started") if entry.replica_id == replica):
         yield "replica_started", _logged(view, entry)
-    for milestone, marker in _IN_REPLICA:
-        for entry in [entry for entry in logs.all(marker) if _of_replica(view, entry, replica)][:1]:
-            yield milestone, _logged(view, entry)
-    yield "weights_downloaded", _before_loading(view, logs, replica)
-    for entry in [entry for entry in logs.all("replica_initialised") if _of_replica(view, entry, replica)][:1]:
+    for milestone, entry in step_entries(view, logs).items():
+        yield milestone, _logged(view, entry)
+    own = replica_entries(view, logs)
+    yield "weights_downloaded", _before_loading(view, logs, own)
+    for entry in [entry for entry in own if entry.marker == "replica_initialised"][:1]:
         # The replica has finished. The milestone is the controller's knowledge of it, which follows.
         yield "replica_started", _following(_logged(view, entry))
     yield from _runtime_env(view, logs)
@@ -61,27 +67,13 @@ def _controller_observations(view: TraceView, logs: LogReading) -> Iterator[tupl
         yield "app_built", _logged(view, entry)
 
 
-def deciding_replica(view: TraceView, logs: LogReading) -> str | None:
-    """Return the id of the replica that the application waited for: the last one that started before its endpoint."""
-    started = [entry for entry in logs.all("controller_started") if entry.replica_id]
-    published_at = [item.created.at for item in view.serve_slices if item.created]
-    in_time = [entry for entry in started if not published_at or entry.stamp.at <= min(published_at) + DEFAULT_BOUND]
-    return (in_time or started)[-1].replica_id if started else None
-
-
-def pod_of_log(view: TraceView, entry: LogEntry) -> History | None:
-    """Return the pod that wrote a log, by its name or its address."""
-    for pod in view.pods:
-        if entry.log.pod == pod.name or (entry.log.node_ip and dig(pod.last, "status", "podIP") == entry.log.node_ip):
-            return pod
-    return None
-
-
 def runtime_env_s(view: TraceView) -> dict[str, float]:
     """Return the longest successful build of a runtime environment per role (`head`, `worker`), in seconds."""
     roles: dict[str, str] = {}
+    hosts = {address for pod in view.engine_pods if (address := text(dig(pod.last, "status", "podIP")))}
     for node in objects(view.ray_answer("ray-nodes"), "data", "result", "result"):
-        roles[text(node.get("node_id"))] = "head" if node.get("is_head_node") else "worker"
+        engine = not hosts or text(node.get("node_ip")) in hosts
+        roles[text(node.get("node_id"))] = "head" if node.get("is_head_node") else "worker" if engine else ""
     found: dict[str, float] = {}
     for built in objects(view.ray_answer("ray-runtime-envs"), "data", "result", "result"):
         took_s = (number(built.get("creation_time_ms")) or 0.0) / 1000
@@ -201,28 +193,6 @@ _LOGGED = (
 )
 
 
-_IN_REPLICA = (
-    ("replica_initialising", "replica_initialising"),
-    ("load_started", "load_started"),
-    ("weights_downloaded", "weights_downloaded"),
-    ("model_loaded", "model_loaded"),
-    ("compiled", "compiled"),
-    ("graphs_captured", "graphs_captured"),
-    ("engine_ready", "engine_ready"),
-)
-
-
-def _of_replica(view: TraceView, entry: LogEntry, replica: str | None) -> bool:
-    """Return whether an entry belongs to a replica.
-
-    The file name of Serve's replica log contains the replica's id. The output of an engine is assigned by its node.
-    """
-    if entry.dialect == "serve" and replica is not None:
-        return replica in entry.log.filename
-    pod = pod_of_log(view, entry)
-    return pod is None or view.worker is None or pod.uid == view.worker.uid
-
-
 def _logged(view: TraceView, entry: LogEntry) -> Observation:
     pod = pod_of_log(view, entry)
     # The autoscaler's output has the kubelet's stamp if the recorder requested stamps.
@@ -232,17 +202,17 @@ def _logged(view: TraceView, entry: LogEntry) -> Observation:
     return Observation(source, entry.stamp, clock, entry.log.received_at)
 
 
-def _before_loading(view: TraceView, logs: LogReading, replica: str | None) -> Observation | None:
+def _before_loading(view: TraceView, logs: LogReading, own: Sequence[LogEntry]) -> Observation | None:
     """Return the upper bound of the end of the download: the start of the loading, computed from vLLM's stated
     duration.
 
     vLLM states the duration in a line (0.10 and later: `Loading weights took N seconds`) or by its progress bar
-    (0.5.4). The progress bar ends some time before the next line.
+    (0.5.4). The progress bar ends some time before the next line. `own`: entries of the replica that decided.
     """
-    for entry in [entry for entry in logs.all("shards_loaded") if _of_replica(view, entry, replica)][-1:]:
+    for entry in [entry for entry in own if entry.marker == "shards_loaded"][-1:]:
         took = _SECONDS.search(entry.text)
         return _preceding(_logged(view, entry), float(took.group(1)) if took else 0.0)
-    for entry in [entry for entry in logs.all("model_loaded") if _of_replica(view, entry, replica)][:1]:
+    for entry in [entry for entry in own if entry.marker == "model_loaded"][:1]:
         for log, took_s in logs.shards_s:
             if log.node_ip == entry.log.node_ip and took_s < _LONGEST_S:
                 return _preceding(_logged(view, entry), took_s)

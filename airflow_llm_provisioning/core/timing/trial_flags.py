@@ -13,7 +13,8 @@ from airflow_llm_provisioning.core.fields import mapping, text
 from airflow_llm_provisioning.core.instants import parse_stamp, seconds
 from airflow_llm_provisioning.core.result import REPLACED
 from airflow_llm_provisioning.core.timing.clocks import DEFAULT_BOUND, Clocks
-from airflow_llm_provisioning.core.timing.engine_logs import LogReading
+from airflow_llm_provisioning.core.timing.engine_lines import Gap, gaps_of
+from airflow_llm_provisioning.core.timing.engine_logs import NOT_UNDERSTOOD, LogReading
 from airflow_llm_provisioning.core.timing.milestones import ENDPOINT_READY
 from airflow_llm_provisioning.core.timing.timeline import Flag, Timeline
 from airflow_llm_provisioning.core.trace.lost_pods import LostPod, disruption_of
@@ -58,6 +59,7 @@ def flags_of(view: TraceView, clocks: Clocks, logs: LogReading, timeline: Timeli
         )
         for clock, count in clocks.implausible.items()
     ]
+    flags += [_gap_flag(gap) for gap in gaps_of(view, logs)]
     for note in logs.notes:
         kind, _, detail = note.partition(": ")
         flags.append(Flag(kind, detail))
@@ -66,6 +68,15 @@ def flags_of(view: TraceView, clocks: Clocks, logs: LogReading, timeline: Timeli
             Flag("contradiction", "the trace ends as ready but contains no ready endpoint without a contradiction")
         )
     return flags
+
+
+def _gap_flag(gap: Gap) -> Flag:
+    """Flag the steps of an engine whose ends are not known: not understood is not the same as did not occur."""
+    why = (
+        f"a line that no dialect explains: {gap.line[:200]!r}" if gap.line else "steps of a compilation without its end"
+    )
+    told = f"between {gap.after} and {gap.before} the engine's log has {why}"
+    return Flag(NOT_UNDERSTOOD, f"{told}; {' and '.join(gap.phases)} are not separated")
 
 
 def _trace_flags(view: TraceView) -> list[Flag]:

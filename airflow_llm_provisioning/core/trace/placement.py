@@ -7,7 +7,7 @@ tensor-parallel engine runs on more pods than its replica. This module knows no 
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -30,6 +30,19 @@ _PARALLEL: Final = frozenset({"tensor_parallel_size", "pipeline_parallel_size"})
 
 
 @dataclass(frozen=True, slots=True)
+class EnginePlacement:
+    """Where the engine is. `pods`: the one that came last at the end. `replicas`: ids of its replicas, the last at the
+    end; empty if Serve did not say. `together`: the pods hold ranks of one engine, not replicas of their own. `pids`:
+    process id of each placed replica, whose output Ray keeps in a file with that number.
+    """
+
+    pods: tuple[History, ...] = ()
+    replicas: tuple[str, ...] = ()
+    together: bool = False
+    pids: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class _Replica:
     """A replica with its pod. `needs`: accelerators of its deployment; None if Serve does not say."""
 
@@ -37,6 +50,7 @@ class _Replica:
     pod: History
     needs: float | None
     order: tuple[float, float]
+    pid: int | None = None
 
 
 def accelerators_of(pod: History | None) -> dict[str, int]:
@@ -54,14 +68,14 @@ def accelerators_of(pod: History | None) -> dict[str, int]:
     return found
 
 
-def engine_pods_of(
+def engine_placement(
     pods: Sequence[History],
     polls: Sequence[Answer],
     logs: Sequence[LogText],
     ray_nodes: Sequence[Mapping[str, Any]],
     arguments: Any,
-) -> tuple[History, ...]:
-    """Return the pods that host the engine's replicas, the one that came last at the end; empty if that is unknown.
+) -> EnginePlacement:
+    """Return the pods that host the engine's replicas; none if that is unknown.
 
     `pods`: of the RayCluster, without lost ones, oldest first. `arguments`: of the applications, as submitted.
     """
@@ -71,12 +85,13 @@ def engine_pods_of(
     found = sorted((pod for pod in pods if pod.uid in last), key=lambda pod: last[pod.uid])
     asking = [pod for pod in pods if accelerators_of(pod)]
     if not found:
-        return tuple(_without_placement(pods, asking, ray_nodes, arguments))
+        return _without_placement(pods, asking, ray_nodes, arguments)
     spans = _spans(engine, asking, arguments)
     ranks = [pod for pod in asking if pod not in found and (spans or _has_engine_lines(pod, logs))]
-    if not ranks:
-        return tuple(found)
-    return tuple(sorted([*found, *ranks], key=lambda pod: _joined(pod, ray_nodes)))
+    if ranks:
+        found = sorted([*found, *ranks], key=lambda pod: _joined(pod, ray_nodes))
+    pids = {replica.replica_id: replica.pid for replica in replicas if replica.pid is not None}
+    return EnginePlacement(tuple(found), tuple(replica.replica_id for replica in engine), bool(ranks), pids)
 
 
 def _requested(container: Mapping[str, Any]) -> dict[str, int]:
@@ -99,7 +114,8 @@ def _replicas(
         if pod is not None:
             rank = started[replica_id][0] if replica_id in started else len(started)
             order = (float(rank), 0.0) if len(started) and told.keys() <= started.keys() else (running, float(rank))
-            found[replica_id] = _Replica(replica_id, pod, _needs(deployment), order)
+            pid = number(replica.get("pid"))
+            found[replica_id] = _Replica(replica_id, pod, _needs(deployment), order, int(pid) if pid else None)
     if found or not started:
         return sorted(found.values(), key=lambda replica: replica.order)
     addresses = {text(node.get("node_id")): text(node.get("node_ip")) for node in ray_nodes}
@@ -224,7 +240,7 @@ def _parallel(arguments: Any) -> float:
 
 def _without_placement(
     pods: Sequence[History], asking: list[History], ray_nodes: Sequence[Mapping[str, Any]], arguments: Any
-) -> list[History]:
+) -> EnginePlacement:
     """Return the engine's pods where no replica's place is known: those that ask for an accelerator, else the workers.
 
     The first that was bound stands for the engine, unless the engine needs more than one pod.
@@ -233,9 +249,9 @@ def _without_placement(
     candidates = [pod for pod in workers if pod in asking] or asking or workers
     bound = [pod for pod in candidates if _node_name(pod)]
     if asking and bound and _parallel(arguments) > sum(accelerators_of(bound[0]).values()):
-        return sorted(bound, key=lambda pod: _joined(pod, ray_nodes))
+        return EnginePlacement(tuple(sorted(bound, key=lambda pod: _joined(pod, ray_nodes))), together=True)
     deciding = next(iter(bound or candidates), None)
-    return [*(pod for pod in candidates if pod is not deciding), deciding] if deciding else []
+    return EnginePlacement((*(pod for pod in candidates if pod is not deciding), deciding) if deciding else ())
 
 
 def _joined(pod: History, ray_nodes: Sequence[Mapping[str, Any]]) -> tuple[datetime, float]:

@@ -26,7 +26,7 @@ from airflow_llm_provisioning.core.trace.objects import (
     condition_true,
     containers,
 )
-from airflow_llm_provisioning.core.trace.placement import engine_pods_of
+from airflow_llm_provisioning.core.trace.placement import EnginePlacement, engine_placement
 from airflow_llm_provisioning.exceptions import ManifestError
 
 
@@ -148,16 +148,21 @@ class TraceView(TraceIndex):
         """The pods of the RayCluster that ended and were replaced, in the order of their ends."""
         return lost_pods_of(self.pods)
 
-    @cached_property
+    @property
     def engine_pods(self) -> tuple[History, ...]:
         """The pods that host the engine's replicas; the one that came last is at the end. Empty if that is unknown."""
+        return self.engine.pods
+
+    @cached_property
+    def engine(self) -> EnginePlacement:
+        """Where the engine's replicas are, and which of them came last."""
         lost = {item.pod.uid for item in self.lost_pods}
         pods = [pod for pod in self.pods if pod.uid not in lost]
         nodes = objects(self.ray_answer("ray-nodes"), "data", "result", "result")
         arguments = [application.get("args") for application in self.applications]
-        found = engine_pods_of(pods, self.polls(), self.logs, nodes, arguments)
+        found = engine_placement(pods, self.polls(), self.logs, nodes, arguments)
         alone = self.rayservice is not None and not self._worker_groups
-        return found or ((self.head,) if alone and self.head else ())
+        return EnginePlacement((self.head,)) if not found.pods and alone and self.head else found
 
     @cached_property
     def worker(self) -> History | None:
