@@ -32,7 +32,7 @@ def log(text: str, read_at: datetime = READ_AT) -> LogText:
         ("\x1b[36m(EngineCore pid=7)\x1b[0m INFO 05-04 12:10:09 [m.py:34] torch.compile took 9 s in total", "compiled"),
         ("(EngineCore_DP0 pid=2) INFO 05-04 12:10:09 [monitor.py:34] torch.compile takes 5.1 s in total", "compiled"),
         (
-            ("(EngineCore pid=3012) INFO 05-04 12:10:16 [monitor.py:48] torch.compile and initial profiling/warmup run "
+            ("(EngineCore pid=3) INFO 05-04 12:10:16 [m.py:48] torch.compile and initial profiling/warmup run "
             "together took 55.27 s in total"),
             "compiled",
         ),
@@ -51,7 +51,7 @@ def log(text: str, read_at: datetime = READ_AT) -> LogText:
         ),
         ("(EngineCore pid=1) INFO 05-04 12:10:39 [c.py:9] Initializing a V1 LLM engine (v0.33.0)", "engine_starting"),
         (
-            ("(EngineCore pid=1) INFO 05-04 12:10:48 [core.py:281] init engine (profile, create kv cache, warmup model) "
+            ("(EngineCore pid=1) INFO 05-04 12:10:48 [c.py:1] init engine (profile, create kv cache, warmup model) "
             "took 3.2 s (compilation: 1.3 s)"),
             "engine_ready",
         ),
