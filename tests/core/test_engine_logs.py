@@ -41,7 +41,7 @@ def log(text: str, read_at: datetime = READ_AT) -> LogText:
         ("INFO 05-04 12:10:20 worker.py:267] Memory profiling takes 0.57 seconds", "profiled"),
         ("INFO 05-04 12:10:09 weight_utils.py:254] Time took to download weights for m: 8.1 s", "weights_downloaded"),
         (
-            ("(Worker pid=1) (Worker_TP0 pid=1) INFO 05-04 12:10:39 [gpu_model_runner.py:4532] Model loading took 26.37 "
+            ("(Worker pid=1) (Worker_TP0 pid=1) INFO 05-04 12:10:39 [g.py:4] Model loading took 26.37 "
             "GiB memory and 6.007381 seconds"),
             "model_loaded",
         ),
