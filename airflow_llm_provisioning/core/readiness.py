@@ -30,8 +30,8 @@ class Readiness:
     `uid`: the uid of the RayService if known; otherwise the first one of that name that is not being deleted. Later
     objects of the same name with another uid are ignored. `generation`: the applied generation if known; an endpoint
     of an older one is not ready (`core.generation`). `state` never changes after `failed`, and after `endpoint_ready`
-    only through `go_on`. `blockers`: what keeps the deployment from proceeding. `graces`: seconds by kind of blocker
-    that replace the defaults (`core.blockers.GRACE_S`).
+    only through `go_on`. `ready_slice`: the EndpointSlice whose endpoint counts. `blockers`: what keeps the deployment
+    from proceeding. `graces`: seconds by kind of blocker that replace the defaults (`core.blockers.GRACE_S`).
     """
 
     def __init__(
@@ -46,13 +46,14 @@ class Readiness:
         self.name, self.namespace, self.uid = name, namespace, uid
         self.state: State = "pending"
         self.reason: str | None = None
+        self.ready_slice: str | None = None
         self.blockers = Blockers(name, namespace, uid=uid)
         self._graces = grace_periods(graces)
         self._created_at: datetime | None = None
         self._service = serve_service(name)
         self._service_owners: dict[str, frozenset[str]] = {}
         self._served = ServedGeneration(generation)
-        self._endpoints_of: dict[str, ReadyEndpoints] = {}
+        self._endpoints_of: dict[str, tuple[ReadyEndpoints, datetime | None]] = {}
         self._was_ready = False
         self._asked_at: datetime | None = None
 
@@ -137,30 +138,31 @@ class Readiness:
         if kind == "BOOKMARK" or labels.get("kubernetes.io/service-name") != self._service:
             return
         self._endpoints_of.pop(name, None)
-        if dig(obj, "metadata", "namespace") not in (None, self.namespace) or not self._owned_by_rayservice(obj):
-            return
-        if kind != "DELETED":
-            self._endpoints_of[name] = ready_endpoints(obj)
+        if kind != "DELETED" and dig(obj, "metadata", "namespace") in (None, self.namespace):
+            created = parse_stamp(dig(obj, "metadata", "creationTimestamp"))
+            self._endpoints_of[name] = ready_endpoints(obj), created.at if created else None
 
     def _decide(self) -> None:
-        """An endpoint and the status that tells its generation arrive in any order, so every line decides anew."""
+        """An endpoint, its Service and the status that tells its generation arrive in any order, so every line decides
+        anew.
+        """
         if self.state != "pending" or self._was_ready:
             return
-        for name, ready in self._endpoints_of.items():
-            if self._served.serves(ready):
+        for name, (ready, created_at) in self._endpoints_of.items():
+            if self._served.serves(ready) and self._owns(ready, created_at):
+                self.ready_slice = name
                 self.state, self.reason = "endpoint_ready", f"EndpointSlice {name} has a ready endpoint."
 
-    def _owned_by_rayservice(self, obj: Mapping[str, Any]) -> bool:
+    def _owns(self, ready: ReadyEndpoints, created_at: datetime | None) -> bool:
         """Return whether an EndpointSlice belongs to this trial.
 
         It does if its Service does. With an unknown Service it does if it is not older than the RayService, because the
         watch of the Services may be a moment behind.
         """
-        for service in _owners(obj):
+        for service in ready.owners:
             if service in self._service_owners:
                 return self.uid is not None and self.uid in self._service_owners[service]
-        created = parse_stamp(dig(obj, "metadata", "creationTimestamp"))
-        return self._created_at is not None and created is not None and created.at >= self._created_at
+        return self._created_at is not None and created_at is not None and created_at >= self._created_at
 
     def _fail(self, reason: str) -> None:
         self.state, self.reason = "failed", reason

@@ -16,6 +16,7 @@ from typing import Any, Final
 from airflow_llm_provisioning.core import trace
 from airflow_llm_provisioning.core.fields import dig
 from airflow_llm_provisioning.core.instants import format_instant, parse_instant
+from airflow_llm_provisioning.core.ready_instant import Instant
 from airflow_llm_provisioning.core.trace import Line, end_line, mark_line
 from airflow_llm_provisioning.exceptions import ForbiddenError, ProvisioningError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
@@ -39,20 +40,36 @@ CLOSING_S: Final = 90.0
 # Kubelets and controllers send their events in the background, so late events are awaited for this long after the end.
 LATE_CLUSTER_S: Final = 2.0
 TICK_S: Final = 1.0
+# At the limit: how long the last look may take, and the first answers of an endpoint that was ready before it.
+LAST_LOOK_S: Final = 30.0
+ANSWER_CLUSTER_S: Final = 120.0
+ANSWER_REAL_S: Final = 10.0
+# What was read last is judged within moments.
+SETTLED_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The end of a recording. `reason`: one sentence, None for `ready`.
 
-    `endpoint_ready_at`, `first_completion_at`: when the recorder received them (cluster time); upper bounds of the true
-    instants.
+    `endpoint`, `completion`: when the endpoint was ready and the first valid completion was there, with bounds (cluster
+    time): as they were received, or, if nothing watched at that moment, as the stamps of the cluster bound them.
     """
 
     outcome: trace.Outcome
     reason: str | None = None
-    endpoint_ready_at: datetime | None = None
-    first_completion_at: datetime | None = None
+    endpoint: Instant | None = None
+    completion: Instant | None = None
+
+    @property
+    def endpoint_ready_at(self) -> datetime | None:
+        """When the endpoint was ready, at the latest."""
+        return self.endpoint.latest_at if self.endpoint else None
+
+    @property
+    def first_completion_at(self) -> datetime | None:
+        """When the first valid completion was there, at the latest."""
+        return self.completion.latest_at if self.completion else None
 
 
 async def record(
@@ -65,6 +82,7 @@ async def record(
     header: Line,
     generation: int | None = None,
     graces: Mapping[str, float | None] | None = None,
+    since: datetime | None = None,
     marks: Sequence[Line] = (),
     stored: Sequence[Line] = (),
 ) -> Outcome:
@@ -72,9 +90,12 @@ async def record(
 
     `subject`: {namespace, name, uid}. `sink` is awaited with encoded trace lines every few seconds and at the end;
     lines that it refuses are passed again. `completion`: {path, body, expect_model}, or None if a ready endpoint is
-    enough. `generation`: the applied one; an endpoint of an older one is not ready. `graces`: seconds by kind of
-    blocker after which the wait ends early (`core.blockers.GRACE_S`). `header`: the trace's first line;
-    `marks`: the next lines, about earlier steps (`apply_started`, ...).
+    enough. `generation`: the applied one, and `since`: when it was submitted; an endpoint of an older one is not ready.
+    `graces`: seconds by kind of blocker after which the wait ends early (`core.blockers.GRACE_S`). `header`: the
+    trace's first line; `marks`: the next lines, about earlier steps (`apply_started`, ...).
+
+    The cluster decides before the clock does: at the limit it is read once more, and an endpoint that was ready before
+    by the cluster's stamps is ready, also if the recording begins after the limit.
 
     After a cancellation the recorded lines are stored and no END line is written. After a kill nothing is stored. With
     the `stored` lines of the same subject's trace the recording continues: it watches from the stored versions, stores
@@ -85,7 +106,8 @@ async def record(
     if previous.ended is not None:
         return _ended(previous)
     lines = Lines(sink, [header, *(() if previous.lines else marks)], previous.lines)
-    recording = _Recording(cluster, subject, lines, completion, previous, generation, graces)
+    progress = Progress(subject["namespace"], subject["name"], subject["uid"], generation, graces, since)
+    recording = _Recording(cluster, subject, lines, completion, previous, progress)
     try:
         outcome = await recording.run(deadline_at)
         recording.lines.add(end_line(cluster.clock(), outcome.outcome, outcome.reason))
@@ -101,8 +123,8 @@ def _ended(previous: PreviousRecording) -> Outcome:
     return Outcome(
         end["outcome"],
         end.get("reason"),
-        previous.marked_at("endpoint_ready_seen"),
-        previous.marked_at("first_completion"),
+        previous.instant("endpoint_ready_seen", "earliest_at"),
+        previous.instant("first_completion", "possible_since"),
     )
 
 
@@ -114,8 +136,7 @@ class _Recording:
         lines: Lines,
         completion: Mapping[str, Any] | None,
         previous: PreviousRecording,
-        generation: int | None,
-        graces: Mapping[str, float | None] | None,
+        progress: Progress,
     ) -> None:
         self.lines = lines
         self._previous = previous
@@ -123,17 +144,19 @@ class _Recording:
         self._subject = subject
         self._completion = completion
         self._scope = Scope(subject)
-        self._progress = Progress(subject["namespace"], subject["name"], subject["uid"], generation, graces)
+        self._progress = progress
         self._news = asyncio.Event()
 
     async def run(self, deadline_at: datetime) -> Outcome:
         """Watch, decide, probe the completion, collect."""
         self._restore_state()
         if not await self._begin():
+            if self._progress.ready and (self._completion is None or self._previous.marked_at("first_completion")):
+                completed = self._previous.instant("first_completion", "possible_since")
+                return Outcome("ready", None, self._progress.ready, completed)
             return Outcome("failed", f"{self._title} does not exist (any more): it was deleted or replaced.")
         async with _in_background(self._watchers()) as watching:
-            left_s = self._cluster.real_seconds((deadline_at - self._cluster.clock()).total_seconds())
-            outcome = await self._ending(watching, left_s)
+            outcome = await self._ending(watching, deadline_at)
             await asyncio.gather(self._close(), self._cluster.sleep(LATE_CLUSTER_S))
         if outcome.outcome != "ready" and outcome.reason:
             # The logs of the engine are read last, and often only they hold the cause.
@@ -152,6 +175,8 @@ class _Recording:
         if self._previous.lines:
             last = self._previous.lines[-1]["received_at"]
             self.lines.add(mark_line(self._cluster.clock(), "recording_resumed", last_received_at=last))
+            if last_at := parse_instant(last):
+                self._progress.absent_since(last_at)
 
     async def _begin(self) -> bool:
         """Read the RayService first: its uid and its age decide what belongs to it."""
@@ -161,12 +186,16 @@ class _Recording:
         self._take("rayservices", ObservedVersion("LISTED", found, self._cluster.clock()))
         return True
 
-    async def _ending(self, watching: "asyncio.Task[Any]", left_s: float) -> Outcome:
+    async def _ending(self, watching: "asyncio.Task[Any]", deadline_at: datetime) -> Outcome:
         """Return the outcome: by readiness, by a valid completion or by time; raise an error that ended the watches."""
         probe = self._completion_probe()
-        deciding = asyncio.create_task(self._decide(probe))
+        deciding = asyncio.create_task(self._decide(probe, deadline_at))
         try:
-            done, _ = await asyncio.wait({deciding, watching}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            left_s = self._cluster.real_seconds((deadline_at - self._cluster.clock()).total_seconds())
+            done = await _first({deciding, watching}, left_s)
+            if not done:
+                await self._look()
+                done = await _first({deciding, watching}, self._answer_s(probe))
             if deciding in done:
                 return deciding.result()
             if watching in done:
@@ -175,32 +204,71 @@ class _Recording:
             deciding.cancel()
             with suppress(asyncio.CancelledError):
                 await deciding
-        return Outcome("timed_out", self._unfinished(probe), self._progress.ready_at)
+        return Outcome("timed_out", self._unfinished(probe), self._progress.ready)
+
+    async def _look(self) -> None:
+        """Read once what decides, because the limit has passed: a watch may be late, interrupted or just begun."""
+        namespace = self._subject["namespace"]
+        lists = (("rayclusters", None), ("services", None), ("pods", "ray.io/cluster"), ("endpointslices", None))
+        try:
+            async with asyncio.timeout(LAST_LOOK_S):
+                await self._begin()
+                for resource, labels in lists:
+                    found, _ = await self._cluster.list(resource, namespace, labels)
+                    for item in found:
+                        self._take(resource, ObservedVersion("LISTED", item, self._cluster.clock()))
+        except (ProvisioningError, TimeoutError) as error:
+            why = str(error) or f"no answer within {LAST_LOOK_S:.0f} s"
+            self.lines.add(mark_line(self._cluster.clock(), "not_collected", what="the last look", why=why))
+
+    def _answer_s(self, probe: CompletionProbe | None) -> float:
+        """Return how long an endpoint that was ready in time may still take for its first answers: none was asked for
+        before the limit, because the recording began late.
+        """
+        if self._progress.ready is None or probe is None or probe.answers:
+            return SETTLED_S
+        return max(ANSWER_REAL_S, self._cluster.real_seconds(ANSWER_CLUSTER_S))
 
     def _completion_probe(self) -> CompletionProbe | None:
         if self._completion is None:
             return None
         return CompletionProbe(self._cluster, self._subject["namespace"], self._scope, self._completion)
 
-    async def _decide(self, probe: CompletionProbe | None) -> Outcome:
-        await self._until(lambda: self._progress.ready_at is not None or self._progress.failure is not None)
-        ready_at = self._progress.ready_at
-        if ready_at is None:
+    async def _decide(self, probe: CompletionProbe | None, deadline_at: datetime) -> Outcome:
+        await self._until(lambda: self._progress.ready is not None or self._progress.failure is not None)
+        ready = self._progress.ready
+        if ready is None:
             return Outcome("failed", self._progress.failure)
         if self._previous.marked_at("endpoint_ready_seen") is None:
-            self.lines.add(mark_line(self._cluster.clock(), "endpoint_ready_seen"))
+            bounds = {"latest_at": format_instant(ready.latest_at)}
+            bounds |= {"earliest_at": format_instant(ready.earliest_at)} if ready.earliest_at else {}
+            self.lines.add(mark_line(self._cluster.clock(), "endpoint_ready_seen", **bounds))
+        if ready.was_after(deadline_at):
+            late_s = (ready.latest_at - deadline_at).total_seconds()
+            return Outcome(
+                "timed_out", f"{self._title} had a ready endpoint {late_s:.0f} s after the time limit.", ready
+            )
         if probe is None:
-            return Outcome("ready", None, ready_at)
-        first = asyncio.create_task(probe.first_valid(self.lines.add))
+            return Outcome("ready", None, ready)
+        first = asyncio.create_task(probe.first_valid(self.lines.add, self._possible_since(ready)))
         failed = asyncio.create_task(self._until(lambda: self._progress.failure is not None))
         try:
             await asyncio.wait({first, failed}, return_when=asyncio.FIRST_COMPLETED)
             if first.done():
-                return Outcome("ready", None, ready_at, first.result())
-            return Outcome("failed", self._progress.failure, ready_at)
+                return Outcome("ready", None, ready, first.result())
+            return Outcome("failed", self._progress.failure, ready)
         finally:
             first.cancel()
             failed.cancel()
+
+    def _possible_since(self, ready: Instant) -> datetime | None:
+        """Return since when the model may have answered without being asked, None if it is asked at once."""
+        if ready.watched and not self._previous.lines:
+            return None
+        asked_before = self._previous.lines if self._previous.marked_at("endpoint_ready_seen") else ()
+        absent_at = parse_instant(asked_before[-1]["received_at"]) if asked_before else None
+        known = [at for at in (ready.earliest_at, absent_at) if at is not None]
+        return max(known, default=None)
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         """Return when the condition holds. It is checked after every line and every second, because failures need a
@@ -310,6 +378,11 @@ class _Recording:
     @property
     def _title(self) -> str:
         return f"RayService {self._subject['namespace']}/{self._subject['name']}"
+
+
+async def _first(tasks: "set[asyncio.Task[Any]]", timeout_s: float) -> "set[asyncio.Task[Any]]":
+    """Return the tasks that are done when the first one is, or after a time; none after that time."""
+    return (await asyncio.wait(tasks, timeout=max(0.0, timeout_s), return_when=asyncio.FIRST_COMPLETED))[0]
 
 
 @asynccontextmanager

@@ -24,10 +24,13 @@ class WaitServeEndpoint(Waiting, BaseSensorOperator):
     """Wait until the serve Service of a RayService has a ready endpoint; with `completion`, until it has answered
     validly too.
 
-    Returns {outcome: "ready", endpoint_ready_at, first_completion_at, waited_s, origin}; instants are ISO, in the
-    cluster's clock. Fails early when something blocks the deployment that cannot pass by itself, for longer than its
-    grace period; fails by AirflowSensorTimeout (never retried) when the limit has passed. While it waits it records
-    every version of the objects concerned; with `trial` the recording reaches the results store as it grows.
+    Returns {outcome: "ready", endpoint_ready_at, first_completion_at, waited_s, origin} and the bounds of both instants
+    (`endpoint_ready_earliest_at`, `endpoint_ready_latest_at`, ...); instants are ISO, in the cluster's clock. What
+    became ready while nothing watched has the cluster's stamps as its bounds. Fails early when something blocks the
+    deployment that cannot pass by itself, for longer than its grace period; fails by AirflowSensorTimeout (never
+    retried) when the limit has passed. What was ready before the limit is ready, also if the wait begins after it.
+    While it waits it records every version of the objects concerned; with `trial` the recording reaches the results
+    store as it grows.
 
     :param rayservice: {cluster, name, namespace, uid, applied_at, replied_at} as `ApplyRayService` returns it.
     :param trial: the trial this belongs to; its time limit counts.
@@ -42,6 +45,7 @@ class WaitServeEndpoint(Waiting, BaseSensorOperator):
     template_fields: Sequence[str] = ("rayservice", "trial", "completion")
     template_fields_renderers = {"rayservice": "json", "trial": "json"}  # noqa: RUF012 - Airflow's name
     ui_color = "#dce6f2"
+    looks_again = True
 
     def __init__(
         self,

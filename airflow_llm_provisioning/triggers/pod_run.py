@@ -100,8 +100,8 @@ class PodRunWait(Wait):
 
     async def _ended(self, cluster: "Cluster", running: Deadline) -> tuple[dict[str, Any] | None, str | None]:
         """Return the last version of the pod, and why it did not succeed (None: it did)."""
-        pod = None
-        while running.left_s() > 0:
+        while True:
+            # The pod decides before the clock does: what has ended before this wait began has ended.
             pod = await cluster.get("pods", self.name, self.namespace)
             phase = (pod or {}).get("status", {}).get("phase")
             if pod is None:
@@ -110,6 +110,8 @@ class PodRunWait(Wait):
                 return pod, "failed before it had pulled the image"
             if phase == "Succeeded":
                 return pod, None
+            if running.left_s() <= 0:
+                break
             await asyncio.sleep(max(0.2, cluster.real_seconds(5)))
         return pod, f"did not end within {self.timeout_s:.0f} s: no node appeared, or the image could not be pulled"
 

@@ -10,6 +10,7 @@ from airflow_llm_provisioning.triggers.base import Wait
 from airflow_llm_provisioning.triggers.trace_sink import open_trace_sink
 
 if TYPE_CHECKING:
+    from airflow_llm_provisioning.core.ready_instant import Instant
     from airflow_llm_provisioning.gateways.kubernetes import Cluster
 
 
@@ -55,7 +56,9 @@ class ServeEndpointWait(Wait):
         self.grace_s = grace_s
 
     async def outcome(self) -> dict[str, Any]:
-        """Return {outcome, reason, endpoint_ready_at, first_completion_at, waited_s, origin}; instants ISO or None."""
+        """Return {outcome, reason, endpoint_ready_at, first_completion_at, waited_s, origin}, and the bounds of both
+        instants (`endpoint_ready_earliest_at`, `endpoint_ready_latest_at`, ...); instants ISO or None.
+        """
         from airflow_llm_provisioning.connections import open_cluster
         from airflow_llm_provisioning.gateways.recorder import record
 
@@ -64,8 +67,8 @@ class ServeEndpointWait(Wait):
             open_cluster(self.rayservice["cluster"]) as cluster,
         ):
             _settle()
-            started_at = _instant(self.rayservice.get("applied_at")) or _instant(self.rayservice["replied_at"])
-            started_at = started_at or cluster.clock()
+            applied_at = _instant(self.rayservice.get("applied_at"))
+            started_at = applied_at or _instant(self.rayservice["replied_at"]) or cluster.clock()
             found = await record(
                 cluster,
                 {key: self.rayservice[key] for key in ("namespace", "name", "uid")},
@@ -75,6 +78,7 @@ class ServeEndpointWait(Wait):
                 header=self._header(cluster),
                 generation=self.rayservice.get("generation"),
                 graces=self.grace_s,
+                since=applied_at,
                 marks=self._marks(),
                 stored=await kept.stored(),
             )
@@ -84,8 +88,8 @@ class ServeEndpointWait(Wait):
         return {
             "outcome": found.outcome,
             "reason": found.reason,
-            "endpoint_ready_at": _text(found.endpoint_ready_at),
-            "first_completion_at": _text(found.first_completion_at),
+            **_bounded("endpoint_ready", found.endpoint),
+            **_bounded("first_completion", found.completion),
             "waited_s": round(waited_s, 3),
             "origin": origin,
         }
@@ -132,5 +136,7 @@ def _instant(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def _text(instant: datetime | None) -> str | None:
-    return instant.isoformat() if instant else None
+def _bounded(name: str, instant: "Instant | None") -> dict[str, str | None]:
+    earliest_at, latest_at = (instant.earliest_at, instant.latest_at) if instant else (None, None)
+    found = {f"{name}_at": latest_at, f"{name}_earliest_at": earliest_at, f"{name}_latest_at": latest_at}
+    return {key: at.isoformat() if at else None for key, at in found.items()}

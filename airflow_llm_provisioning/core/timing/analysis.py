@@ -196,6 +196,8 @@ def _outcome(view: TraceView, last: LastBlocked | None, *, ready: bool) -> tuple
     stated = view.end.get("outcome")
     if stated == "failed" and _deleted_by_us_first(view):
         return "unfinished", "The trial's teardown deleted the RayService while it was still being recorded."
+    if stated == "timed_out" and ready and not view.marks("endpoint_ready_seen"):
+        return stated, "The wait ended at its time limit and had not seen the endpoint, which the recording contains."
     if stated in OUTCOMES:
         return text(stated), text(view.end.get("reason")) or None
     if ready and not view.header:

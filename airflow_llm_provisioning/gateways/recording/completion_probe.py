@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.completion import reply_flaw
 from airflow_llm_provisioning.core.instants import format_instant
+from airflow_llm_provisioning.core.ready_instant import Instant
 from airflow_llm_provisioning.core.trace import mark_line
 from airflow_llm_provisioning.exceptions import ClusterError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
@@ -32,7 +33,7 @@ ANSWER_REAL_S: Final = 5.0
 
 
 class CompletionProbe:
-    """The requests for a first completion. `flaw`: the fault of the last answer.
+    """The requests for a first completion. `flaw`: the fault of the last answer. `answers`: how many there were.
 
     `completion`: {path, body, expect_model, replicas?}; `replicas`: number of replicas behind the Service, default 1.
     """
@@ -43,10 +44,14 @@ class CompletionProbe:
         self._scope = scope
         self._completion = completion
         self.flaw = "no request sent yet"
+        self.answers = 0
 
-    async def first_valid(self, emit: Emit) -> datetime:
+    async def first_valid(self, emit: Emit, possible_since: datetime | None = None) -> Instant:
         """Send requests until a series of answers is valid, and return when the first answer of it was received. Mark
         each new fault and the success.
+
+        `possible_since`: the model may have answered from then on, and nothing asked it; None: it is asked from the
+        first moment. Until an answer was refused, this is the lower bound.
         """
         replicas = int(self._completion.get("replicas") or 1)
         wanted = SERIES_ONE_REPLICA if replicas == 1 else SERIES_PER_REPLICA * replicas
@@ -55,17 +60,20 @@ class CompletionProbe:
             asked_at = self._cluster.clock()
             found = await self._ask()
             received_at = self._cluster.clock()
+            self.answers += 1
             if found is None:
                 series.append((asked_at, received_at))
                 continue
             series.clear()
+            possible_since = None
             if found != self.flaw:
                 self.flaw = found
                 emit(mark_line(received_at, "completion_refused", why=found, **self._detail(asked_at)))
             await asyncio.sleep(max(PAUSE_REAL_S, self._cluster.real_seconds(PAUSE_CLUSTER_S)))
         asked_at, received_at = series[0]
-        emit(mark_line(received_at, "first_completion", confirmed_by=len(series) - 1, **self._detail(asked_at)))
-        return received_at
+        told = {"possible_since": format_instant(possible_since)} if possible_since else {}
+        emit(mark_line(received_at, "first_completion", confirmed_by=len(series) - 1, **self._detail(asked_at), **told))
+        return Instant(possible_since or asked_at, received_at, watched=possible_since is None)
 
     def _detail(self, asked_at: datetime) -> dict[str, str]:
         return {"path": self._completion["path"], "asked_at": format_instant(asked_at)}

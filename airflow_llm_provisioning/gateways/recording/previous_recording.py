@@ -12,6 +12,7 @@ from typing import Any
 
 from airflow_llm_provisioning.core.fields import dig, mapping
 from airflow_llm_provisioning.core.instants import parse_instant
+from airflow_llm_provisioning.core.ready_instant import Instant
 from airflow_llm_provisioning.core.trace import Line
 from airflow_llm_provisioning.gateways.kubernetes.follow import LastVersion, ResumePoint, last_version_of
 
@@ -37,20 +38,31 @@ class PreviousRecording:
         """Return the position of its watch of a resource; None without a version of that resource."""
         return self._known.get((resource, namespace))
 
+    def instant(self, mark: str, earliest: str) -> Instant | None:
+        """Return the instant that the first mark of this name tells, its lower bound in the field `earliest`."""
+        found = next((item for item in self.lines if _is_mark(item, mark)), None)
+        at = parse_instant(found["received_at"]) if found else None
+        if found is None or at is None:
+            return None
+        said: Mapping[str, Any] = mapping(found["object"])
+        earliest_at = parse_instant(said.get(earliest))
+        latest_at = parse_instant(said.get("latest_at")) or at
+        return Instant(earliest_at or parse_instant(said.get("asked_at")), latest_at, watched=earliest_at is None)
+
     def marked_at(self, mark: str) -> datetime | None:
         """Return the time of the first mark of this name, or None."""
         return next(
-            (
-                parse_instant(item["received_at"])
-                for item in self.lines
-                if _is_trace_line(item, "MARK") and dig(item, "object", "mark") == mark
-            ),
+            (parse_instant(item["received_at"]) for item in self.lines if _is_mark(item, mark)),
             None,
         )
 
 
 def _is_trace_line(item: Line, kind: str) -> bool:
     return item["resource"] == "trace" and item.get("type") == kind
+
+
+def _is_mark(item: Line, mark: str) -> bool:
+    return _is_trace_line(item, "MARK") and dig(item, "object", "mark") == mark
 
 
 def _known(lines: Sequence[Line]) -> dict[tuple[str, str | None], ResumePoint]:

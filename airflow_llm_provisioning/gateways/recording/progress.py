@@ -7,6 +7,7 @@ from typing import Any, Final
 from airflow_llm_provisioning.core.blockers import Blocker, named_together
 from airflow_llm_provisioning.core.fields import dig, mapping, text
 from airflow_llm_provisioning.core.readiness import Readiness
+from airflow_llm_provisioning.core.ready_instant import Instant, ReadyInstant
 from airflow_llm_provisioning.core.trace import Line
 from airflow_llm_provisioning.core.trace.objects import condition
 
@@ -17,8 +18,9 @@ _ENOUGH: Final = 80
 
 
 class Progress:
-    """`ready_at`: when the ready endpoint was received. `failure`: why the deployment cannot become ready, or None.
-    `status`: the current state of the deployment in words. `graces`: see `core.readiness.Readiness`.
+    """`ready`: when the endpoint was ready; None if it was not. `failure`: why the deployment cannot become ready, or
+    None. `status`: the current state of the deployment in words. `graces`: see `core.readiness.Readiness`. `since`:
+    when the applied generation was submitted.
     """
 
     def __init__(
@@ -28,13 +30,20 @@ class Progress:
         uid: str,
         generation: int | None = None,
         graces: Mapping[str, Any] | None = None,
+        since: datetime | None = None,
     ) -> None:
         self._judge = Readiness(name, namespace, uid=uid, generation=generation, graces=graces)
         self._status = "without a status of the operator"
         self._now: datetime | None = None
         self._asked_at: datetime | None = None
         self._told: tuple[str, str] | None = None
-        self.ready_at: datetime | None = None
+        self._instant = ReadyInstant(since)
+        self.ready: Instant | None = None
+
+    @property
+    def ready_at(self) -> datetime | None:
+        """When the endpoint was ready: as it was received, or the latest instant that the cluster's stamps allow."""
+        return self.ready.latest_at if self.ready else None
 
     @property
     def failure(self) -> str | None:
@@ -81,16 +90,22 @@ class Progress:
         self._now = max(self._now or received_at, received_at)
         if line["resource"] in ("rayservices", "serve-rest"):
             self._status = _status(line["object"]) or self._status
-        if self.ready_at is not None and line["resource"] == "endpointslices":
+        if self.ready is not None and line["resource"] == "endpointslices":
             return  # the endpoint was ready; only failures matter now
+        self._instant.take(line)
         self._judge.feed(line)
         if self._judge.state == "endpoint_ready":
-            self.ready_at = received_at
+            self.ready = self._instant.at(line, received_at, self._judge.ready_slice or "")
             self._judge.go_on()
 
     def note(self, line: Line) -> None:
         """Process a line that only explains: it is read after the end and changes no outcome."""
         self._judge.blockers.feed(line)
+
+    def absent_since(self, at: datetime) -> None:
+        """Take the end of an earlier recording: the deployment was watched until then."""
+        if self.ready is None:
+            self._instant.not_before(at)
 
     def tick(self, now: datetime) -> None:
         """Process the passing of time: a state that stays failed becomes a failure."""

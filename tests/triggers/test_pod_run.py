@@ -1,0 +1,42 @@
+"""The wait for a pod that runs once: the pod decides before the clock does."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+
+from airflow_llm_provisioning.gateways.kubernetes import Cluster
+from airflow_llm_provisioning.triggers.deadline import Deadline
+from airflow_llm_provisioning.triggers.pod_run import PodRunWait
+
+NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+
+
+class ScriptedCluster:
+    """One pod in one phase, at one instant."""
+
+    def __init__(self, phase: str) -> None:
+        self.phase = phase
+
+    def clock(self) -> datetime:
+        return NOW
+
+    def real_seconds(self, cluster_seconds: float) -> float:
+        return 0.0
+
+    async def get(self, *_: Any) -> dict[str, Any]:
+        return {"status": {"phase": self.phase}}
+
+
+@pytest.mark.parametrize(
+    ("phase", "why"), [("Succeeded", None), ("Failed", "failed before it had"), ("Pending", "did not end within 600 s")]
+)
+async def test_a_wait_that_begins_after_the_limit_looks_first(phase: str, why: str | None) -> None:
+    """The triggerer was away until the limit had passed; how the pod ended was known long before."""
+    began_at = NOW - timedelta(hours=2)
+    wait = PodRunWait(
+        cluster={}, namespace="n", name="p", uid="u", ledger_entry="e", started_at=began_at.isoformat(), timeout_s=600
+    )
+    cluster = cast("Cluster", ScriptedCluster(phase))
+    _, found = await wait._ended(cluster, Deadline(cluster, began_at, 600))
+    assert found == why if why is None else str(found).startswith(why)
