@@ -168,6 +168,10 @@ class World:
         self.aks_premium_registries: set[str] = set()
         self.aks_attached: set[tuple[str, str]] = set()
         """(cluster, registry's host): the cluster's kubelet identity may pull there (`az aks update --attach-acr`)."""
+        self.aks_abac_registries: set[str] = set()
+        """Hosts of registries that honour the roles of repositories alone."""
+        self.aks_repository_readers: set[tuple[str, str]] = set()
+        """(cluster, registry's host): the kubelet identity has the role Container Registry Repository Reader there."""
 
     def find_image(self, reference: str) -> Image | None:
         """Return the image a reference (by tag or by digest) names, or None as a registry would say."""

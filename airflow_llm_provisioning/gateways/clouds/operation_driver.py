@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.exceptions import ConfigurationError, ProvisioningError
+from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError, ProvisioningError
 from airflow_llm_provisioning.gateways.clouds.verbs import (
     AGAIN,
     END,
@@ -59,6 +59,11 @@ class OperationDriver:
             return self._checked(chosen, operation)
         except TransientError as trouble:
             return self._waiting(operation, trouble)
+        except ProvisioningError:
+            raise
+        except Exception as error:
+            why = f"{self.title} answered in a way that was not understood ({error!r})"
+            raise CloudError(f"{_title(operation)} could not begin: {why}.") from error
 
     def poll(self, operation: Operation) -> Operation:
         """Look once and do what is due. Ends failed, with everything temporary deleted, rather than raise."""

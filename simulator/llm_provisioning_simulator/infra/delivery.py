@@ -226,7 +226,10 @@ def _aks_refusal(world: World, node: NodeSpec, image: Image) -> str | None:
     with Azure Container Registry").
     """
     registry = image.reference.partition("/")[0]
-    if not registry.endswith(".azurecr.io") or (node.cluster, registry) in world.aks_attached:
+    attached = set(world.aks_repository_readers)
+    if registry not in world.aks_abac_registries:
+        attached |= world.aks_attached
+    if not registry.endswith(".azurecr.io") or (node.cluster, registry) in attached:
         return None
     return (
         "failed to authorize: failed to fetch anonymous token: unexpected status from GET request to "

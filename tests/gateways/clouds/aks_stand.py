@@ -42,7 +42,6 @@ DURATIONS_S = {
     "create_pool": 6.0,
     "update_pool": 6.0,
     "delete_pool": 6.0,
-    "retry_after": 0.0,
     "register_feature": 6.0,
     "build_queue": 2.0,
     "build_failure": 2.0,

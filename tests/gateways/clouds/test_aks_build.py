@@ -9,7 +9,7 @@ from aks_stand import BUILD, HOST, RECIPE, azure
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.core.workload import ImageRecipe
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
-from llm_provisioning_simulator.clouds.aks.tasks import Run
+from llm_provisioning_simulator.clouds.aks.tasks import Registry, Run
 
 pytestmark = pytest.mark.aks
 
@@ -231,3 +231,18 @@ async def test_polling_an_ended_operation_asks_nobody() -> None:
         ended = Operation("build_image", BUILD).failed("once")
         assert await asyncio.to_thread(stand.cloud().poll, ended) == ended
         assert stand.sim.calls == []
+
+
+async def test_an_abac_registry_builds_for_a_caller_with_a_role_on_its_repositories() -> None:
+    """The run names the caller's identity, without which the registry would refuse its push."""
+    async with azure(registries=[Registry("llmprovisioning", abac=True)]) as stand:
+        assert (await stand.built())["digest"] == stand.world.images[IMAGE].digest
+
+
+async def test_an_abac_registry_fails_a_caller_without_a_role_and_the_role_is_named() -> None:
+    """Azure says `exit status 1` and no more (azure-cli, test_acr_abac_build)."""
+    async with azure(registries=[Registry("llmprovisioning", abac=True, caller_may_push=False)]) as stand:
+        done = await stand.run("build_image", BUILD)
+        assert "ended Failed: failed during run, err: exit status 1. The registry is in ABAC mode" in str(done.error)
+        assert "role Container Registry Repository Contributor" in str(done.error)
+        assert IMAGE not in stand.world.images

@@ -207,3 +207,40 @@ def test_any_name_becomes_one_that_aks_takes(wanted: str) -> None:
     name = pool_name(wanted)
     assert re.fullmatch(r"[a-z][a-z0-9]{0,11}", name)
     assert name == pool_name(wanted)
+
+
+async def test_a_pool_of_ours_that_failed_once_is_written_again_and_reused() -> None:
+    """AKS keeps Failed on a pool until the next write: what failed on an earlier day is no reason to refuse it now."""
+    async with azure() as stand:
+        request = {"cluster": "c1", "pool": POOL}
+        await stand.run("set_up_node_pool", request)
+        stand.sim.clusters._pools["c1", "aksgpu"]["provisioningState"] = "Failed"
+        done = await stand.run("set_up_node_pool", request)
+        assert done.state == "succeeded", done.error
+        assert stand.count("agentPools.put") == 2
+        assert stand.world.clusters["c1"].pools["aksgpu"].streaming
+
+
+@pytest.mark.parametrize("state", ["Scaling", "Upgrading", "UpgradingNodeImageVersion", "Stopping", "Starting"])
+async def test_a_pool_that_aks_changes_meanwhile_is_waited_for(state: str) -> None:
+    """AKS has more states than those of our own calls: none of them is an end."""
+    async with azure() as stand:
+        request = {"cluster": "c1", "pool": POOL}
+        await stand.run("set_up_node_pool", request)
+        stand.sim.clusters.states["c1", "aksgpu"] = state
+        operation = await stand.start("set_up_node_pool", request)
+        for _ in range(3):
+            operation = await stand.poll(operation)
+        assert (operation.state, operation.step) == ("running", f"pool: {state.lower()}")
+        stand.sim.clusters.states.clear()
+        assert (await stand.end(operation)).state == "succeeded"
+        assert stand.count("agentPools.put") == 1
+
+
+async def test_what_an_operation_says_meanwhile_decides_nothing() -> None:
+    """Free text instead of InProgress and an error that passes (azure-cli recordings): the pool's own state counts."""
+    async with azure() as stand:
+        words = {"progress": "CreatingAgentPool: 1/2 nodes completed", "trouble": {"code": "X", "message": "retrying"}}
+        stand.sim.faults["agentPools.put"] = {"kind": "operation_words", **words}
+        done = await stand.run("set_up_node_pool", {"cluster": "c1", "pool": POOL})
+        assert done.state == "succeeded", done.error

@@ -8,6 +8,7 @@ import pytest
 from aks_stand import HOST, POOL, Stand, azure
 
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
+from llm_provisioning_simulator.clouds.aks.roles import kubelet_identity
 from llm_provisioning_simulator.clouds.aks.tasks import Registry
 from llm_provisioning_simulator.infra.delivery import deliver
 from llm_provisioning_simulator.profiles import load_profile
@@ -223,6 +224,23 @@ async def test_a_registry_that_is_not_attached_is_refused_with_the_command_that_
             await stand.start("enable_streaming", streaming_of(built))
         assert stand.count("streaming.post") == 0
         done = await stand.run("enable_streaming", streaming_of(built, assume=["registry_attached"]))
+        assert done.state == "succeeded", done.error
+
+
+async def test_an_abac_registry_honours_the_roles_of_repositories_alone() -> None:
+    """AcrPull counts for nothing there, so --attach-acr is no advice: the role assignment that works is."""
+    async with azure(registries=[Registry("llmprovisioning", abac=True)]) as stand:
+        built = await stand.built()
+        assert stand.world.aks_attached == {("c1", HOST)}
+        with pytest.raises(CloudError) as refused:
+            await stand.start("enable_streaming", streaming_of(built))
+        said = str(refused.value)
+        assert 'az role assignment create --role "Container Registry Repository Reader" --assignee-object-id' in said
+        assert f"--assignee-object-id {kubelet_identity('c1')}" in said
+        assert "az aks update" not in said
+        assert stand.count("streaming.post") == 0
+        stand.world.aks_repository_readers.add(("c1", HOST))
+        done = await stand.run("enable_streaming", streaming_of(built))
         assert done.state == "succeeded", done.error
 
 

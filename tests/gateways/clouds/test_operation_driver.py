@@ -311,3 +311,9 @@ def test_an_error_of_any_class_is_a_sentence_and_is_cleaned_up() -> None:
     error = str(driving.poll(operation).error)
     assert error.startswith("broken.")
     assert "unknown, because Toy answered in a way that was not understood" in error
+
+
+def test_an_error_of_any_class_at_the_start_is_a_sentence_too() -> None:
+    """Nothing was begun: the caller gets one error of this package, which names the verb."""
+    with pytest.raises(CloudError, match=r"Build image could not begin: Toy answered .* \(SdkOddityError"):
+        begun(Scripted({"begin": [SdkOddityError("no value")], "one": [done()]}), Clock())

@@ -203,6 +203,16 @@ def test_a_registry_that_is_not_attached_gives_an_aks_node_nothing() -> None:
     assert refusal(world, a_node("aks", cluster="other"), private) is not None
 
 
+def test_an_abac_registry_gives_a_node_with_acr_pull_nothing() -> None:
+    """Only a role on its repositories counts."""
+    world, node, private = a_prepared_world("aks"), a_node("aks"), an_image("aks")
+    world.aks_attached.add(("demo", "acme.azurecr.io"))
+    world.aks_abac_registries.add("acme.azurecr.io")
+    assert "401 Unauthorized" in (refusal(world, node, private) or "")
+    world.aks_repository_readers.add(("demo", "acme.azurecr.io"))
+    assert refusal(world, node, private) is None
+
+
 def test_a_multi_region_registry_streams_to_its_regions_only() -> None:
     """`us` covers us-central1 and not a region of another continent."""
     world = a_prepared_world("gke")

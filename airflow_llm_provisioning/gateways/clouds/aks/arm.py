@@ -6,6 +6,7 @@ only. It knows no verb: what is built, streamed or set up is said in the files b
 """
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
+    DeserializationError,
     HttpResponseError,
     ServiceRequestError,
     ServiceResponseError,
@@ -61,7 +63,13 @@ _IN_PROGRESS_CODES: Final = frozenset(
         "CONFLICT",  # a registry's word: the same conversion was begun a moment ago
     }
 )
+# "Another agentpool operation (nodepool1 - Creating) is in progress, please wait for it to finish" (cilium 25944).
+_IN_PROGRESS: Final = re.compile(r"\bin progress\b|\bplease wait\b|\btransitioning state\b", re.IGNORECASE)
 _PASSING_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+# What a body that is not what it should be raises: azure-core's own DecodeError is an HttpResponseError.
+_UNREADABLE: Final = (DeserializationError, ValueError, LookupError, TypeError, AttributeError)
 
 
 @contextmanager
@@ -80,6 +88,8 @@ def azure_errors(attempt: str) -> Iterator[None]:
         raise CloudError(f"{attempt}: no token could be had: {error}. Check the connection's credentials.") from error
     except AzureError as error:
         raise CloudError(f"{attempt}: {error}") from error
+    except _UNREADABLE as error:
+        raise CloudError(f"{attempt}: Azure's answer cannot be decoded ({error!r}).") from error
 
 
 def is_absent(error: BaseException | None) -> bool:
@@ -104,8 +114,11 @@ def _refusal(attempt: str, error: HttpResponseError) -> CloudError:
 
 
 def _in_progress(status: int, code: str, message: str) -> bool:
+    if status == 412:
+        return True
     # An exhausted quota also comes as 409 OperationNotAllowed; waiting would never help it.
-    return status == 412 or (status == 409 and code in _IN_PROGRESS_CODES and "quota" not in message.lower())
+    busy = code in _IN_PROGRESS_CODES or _IN_PROGRESS.search(message) is not None
+    return status == 409 and busy and "quota" not in message.lower()
 
 
 def _code_and_message(error: HttpResponseError) -> tuple[str, str]:
@@ -113,7 +126,20 @@ def _code_and_message(error: HttpResponseError) -> tuple[str, str]:
     code, message = getattr(detail, "code", None), getattr(detail, "message", None)
     if code is None:
         code, message = _registry_error(error)
-    return str(code or error.reason or "?"), " ".join(str(message or error.message or "").split())
+    # AKS puts its own reason into `details` of a refusal that says little itself.
+    inner = [str(item.message) for item in getattr(detail, "details", None) or () if getattr(item, "message", None)]
+    told = " ".join([str(message or _plain_text(error) or error.message or ""), *(f"({text})" for text in inner)])
+    told = " ".join(told.split())
+    return str(code or error.reason or "?"), told
+
+
+def _plain_text(error: HttpResponseError) -> str | None:
+    """Return a body that is a line of text, as `404 page not found`; None for JSON, HTML and what cannot be read."""
+    try:
+        text = str(error.response.text()).strip() if error.response is not None and error.error is None else ""
+    except (AttributeError, ValueError):
+        return None
+    return text[:200] if text and text[0] not in "<{[" else None
 
 
 def _registry_error(error: HttpResponseError) -> tuple[str | None, str | None]:

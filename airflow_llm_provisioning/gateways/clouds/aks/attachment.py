@@ -2,7 +2,9 @@
 
 Artifact Streaming works only for nodes whose kubelet identity has a role on the registry (`az aks update --attach-acr`
 gives it AcrPull); with a token or a secret the plain image is pulled, and with nothing at all the pods never start
-(AKS docs, artifact-streaming.md and cluster-container-registry-integration.md). It changes nothing in Azure.
+(AKS docs, artifact-streaming.md and cluster-container-registry-integration.md). A registry in the mode "RBAC Registry
++ ABAC Repository Permissions" honours neither AcrPull nor the roles of its owners, only those of repositories (ACR
+docs, container-registry-rbac-abac-repository-permissions). It changes nothing in Azure.
 """
 
 from collections.abc import Mapping
@@ -13,20 +15,33 @@ from azure.core.exceptions import HttpResponseError
 from azure.core.rest import HttpRequest
 
 from airflow_llm_provisioning.gateways.clouds.aks.arm import AzureAccount, azure_errors
+from airflow_llm_provisioning.gateways.clouds.aks.tags import word
 
 ASSUMED: Final = "registry_attached"
-# Built-in roles that hold Microsoft.ContainerRegistry/registries/pull/read, or content/read of repositories, by the
-# ids that are the same in every tenant (Azure RBAC docs, "Azure built-in roles").
-MAY_PULL: Final[Mapping[str, str]] = {
-    "7f951dda-4ed3-4680-a7ca-43fe172d538d": "AcrPull",
-    "8311e382-0749-4cb8-b61a-304f252e45ec": "AcrPush",
+# Built-in roles by the ids that are the same in every tenant (Azure RBAC docs, "Azure built-in roles"): those with
+# content/read of repositories, which every registry honours, and those with registries/pull/read.
+MAY_PULL_REPOSITORIES: Final[Mapping[str, str]] = {
     "b93aa761-3e63-49ed-ac28-beffa264f7ac": "Container Registry Repository Reader",
     "2a1e307c-b015-4ebd-883e-5b7698a07328": "Container Registry Repository Writer",
     "2efddaa5-3f1f-4df3-97df-af3f13818f4c": "Container Registry Repository Contributor",
+}
+MAY_PULL: Final[Mapping[str, str]] = {
+    **MAY_PULL_REPOSITORIES,
+    "7f951dda-4ed3-4680-a7ca-43fe172d538d": "AcrPull",
+    "8311e382-0749-4cb8-b61a-304f252e45ec": "AcrPush",
     "acdd72a7-3385-48ef-bd42-f606fba81ae7": "Reader",
     "b24988ac-6180-42a0-ab88-20f7382dd24c": "Contributor",
     "8e3af657-a8ff-443c-a75c-2fe8c4bcb635": "Owner",
 }
+
+
+MAY_PULL_ROLE: Final = "Container Registry Repository Reader"
+ABAC: Final = "AbacRepositoryPermissions"
+
+
+def in_abac_mode(registry: Any) -> bool:
+    """Return whether a registry, as Azure describes it, honours the roles of repositories alone."""
+    return word(registry.role_assignment_mode) == ABAC
 
 
 def attachment_problems(account: AzureAccount, request: Mapping[str, Any], cluster: Any, registry: Any) -> list[str]:
@@ -40,14 +55,27 @@ def attachment_problems(account: AzureAccount, request: Mapping[str, Any], clust
     if principal is None or ASSUMED in (request.get("assume") or ()):
         return []
     roles = _roles(account, str(registry.id), str(principal))
-    if roles is None or roles & MAY_PULL.keys():
+    abac = in_abac_mode(registry)
+    if roles is None or roles & (MAY_PULL_REPOSITORIES if abac else MAY_PULL).keys():
         return []
+    otherwise = f"or, where a role of your own allows it, set the option assume: [{ASSUMED}]"
+    if abac:
+        honoured = "its mode is ABAC, which honours neither AcrPull (so --attach-acr does not help) nor Owner"
+        found = f"the nodes of cluster {cluster.name!r} may not pull from registry {registry.name!r}: {honoured}"
+        return [f"{found}: {assignment(MAY_PULL_ROLE, str(principal), str(registry.id))} ({otherwise})"]
     command = f"az aks update --name {cluster.name} --resource-group {account.resource_group}"
     found = (
         f"registry {registry.name!r} is not attached to cluster {cluster.name!r}, and its nodes may not pull from it"
     )
-    otherwise = f"or, where a role of your own allows it, set the option assume: [{ASSUMED}]"
     return [f"{found}: {command} --attach-acr {registry.name} ({otherwise})"]
+
+
+def assignment(role: str, principal: str, scope: str) -> str:
+    """Return the command that gives an identity a role. `principal`: its object id."""
+    return (
+        f'az role assignment create --role "{role}" --assignee-object-id {principal} '
+        f"--assignee-principal-type ServicePrincipal --scope {scope}"
+    )
 
 
 def _roles(account: AzureAccount, scope: str, principal: str) -> set[str] | None:

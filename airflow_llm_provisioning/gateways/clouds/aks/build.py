@@ -16,7 +16,13 @@ from azure.core import PipelineClient
 from azure.core.exceptions import HttpResponseError
 from azure.core.pipeline.policies import UserAgentPolicy
 from azure.core.rest import HttpRequest
-from azure.mgmt.containerregistrytasks.models import AgentProperties, DockerBuildRequest, PlatformProperties
+from azure.mgmt.containerregistrytasks.models import (
+    AgentProperties,
+    Credentials,
+    DockerBuildRequest,
+    PlatformProperties,
+    SourceRegistryCredentials,
+)
 
 from airflow_llm_provisioning.core.image_reference import ImageReference
 from airflow_llm_provisioning.core.operation import Operation
@@ -28,6 +34,7 @@ from airflow_llm_provisioning.gateways.clouds.aks.arm import (
     azure_errors,
     is_absent,
 )
+from airflow_llm_provisioning.gateways.clouds.aks.attachment import in_abac_mode
 from airflow_llm_provisioning.gateways.clouds.aks.tags import word
 from airflow_llm_provisioning.gateways.clouds.tags import preparation_tags_of
 from airflow_llm_provisioning.gateways.clouds.verbs import (
@@ -86,10 +93,12 @@ class BuildImage(Verb):
         """Find the registry, see whether the image exists, and write the intent where it does not."""
         request = operation.request
         registry = str(request.get("registry") or self._registry).partition(".")[0]
-        login_server = str(registry_of(self._account, registry).login_server)
+        described = registry_of(self._account, registry)
+        login_server = str(described.login_server)
         repository, tag = str(request["repository"]), ImageRecipe.from_dict(request["recipe"]).tag()
         image = f"{login_server}/{repository}:{tag}"
-        known = {"registry": registry, "login_server": login_server, "repository": repository, "tag": tag}
+        known: dict[str, Any] = {"registry": registry, "login_server": login_server, "repository": repository}
+        known |= {"tag": tag, "abac": in_abac_mode(described)}
         with azure_errors(f"Looking for image {image}"):
             digest = self._account.data_plane(login_server).digest_of_tag(repository, tag)
         earlier = self._account.entries.open_entry(KIND, image)
@@ -203,6 +212,7 @@ class BuildImage(Verb):
             timeout=RUN_LIMIT_S,
             platform=PlatformProperties(os="Linux", architecture="amd64"),  # the only one that streams
             agent_configuration=AgentProperties(cpu=CPU_CORES),
+            credentials=_CALLER if progress.get("abac") else None,
         )
         with azure_errors(f"Scheduling the build of {image}"):
             run = self._account.tasks.registries.schedule_run(self._group, progress["registry"], build).properties
@@ -237,8 +247,9 @@ class BuildImage(Verb):
                 "look at the run's log and at the registry's retention and lock policies."
             )
         why = " ".join(str(run.run_error_message or "no reason given").split())
+        advice = _ABAC_ADVICE if progress.get("abac") else ""
         raise CloudError(
-            f"Build run {run.run_id} of {image} ended {word(run.status)}: {why.rstrip('.')}. "
+            f"Build run {run.run_id} of {image} ended {word(run.status)}: {why.rstrip('.')}. {advice}"
             f"Its log: az acr task logs --registry {progress['registry']} --run-id {run.run_id}"
         )
 
@@ -270,6 +281,13 @@ class BuildImage(Verb):
         return str(link).partition("?")[0] if link else None
 
 
+# In ABAC mode a run has no access of its own to its registry: it must act as the identity that schedules it (ACR docs,
+# container-registry-rbac-abac-repository-permissions; azure-cli, test_acr_abac_build, recorded 2026-03-24).
+_CALLER: Final = Credentials(source_registry=SourceRegistryCredentials(identity="[caller]"))
+_ABAC_ADVICE: Final = (
+    "The registry is in ABAC mode: a run that may not push says no more than this. See that the connection's identity "
+    "has the role Container Registry Repository Contributor on the registry. "
+)
 _PRICE_BASIS: Final = (
     f"ACR Tasks list price: {USD_PER_CORE_SECOND} USD a second and core, {CPU_CORES} cores, while the run ran; "
     "free grant not deducted, the registry's daily price not included"

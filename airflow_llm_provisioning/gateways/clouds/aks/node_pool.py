@@ -80,7 +80,14 @@ class SetUpNodePool(Verb):
             reused = word(found.properties.provisioning_state) == "Succeeded"
         entry_id = self._account.entries.intend(KIND, f"{cluster}/{name}", tags, keep_until(operation))
         return done(
-            "checked", pool=name, tags=tags, content=content, location=location, entry_id=entry_id, reused=reused
+            "checked",
+            pool=name,
+            tags=tags,
+            content=content,
+            location=location,
+            entry_id=entry_id,
+            reused=reused,
+            found=found is not None,
         )
 
     def steps(self, operation: Operation) -> Sequence[Step]:
@@ -122,8 +129,12 @@ class SetUpNodePool(Verb):
         if found is None:
             pool = _describe(operation.request["pool"], AZURE_TAGS.spell(progress["tags"]))
             operation_id = self._pools.put(cluster, name, pool)
-            return not_yet("pool asked for", operation_id=operation_id, reused=False)
+            return not_yet("pool asked for", operation_id=operation_id, asked=True, reused=False)
         state = word(found.properties.provisioning_state)
+        if state in ("Failed", "Canceled") and progress.get("found") and not progress.get("asked"):
+            # The trouble of an earlier day: the same write again mends the pool, or says why not.
+            operation_id = self._pools.put(cluster, name, found)
+            return not_yet("pool asked for again", operation_id=operation_id, asked=True)
         if state in ("Failed", "Canceled"):
             raise CloudError(
                 self._pools.failure(cluster, name, state, progress.get("operation_id"), progress["location"])

@@ -6,6 +6,7 @@ knows no operation, ledger or request; nothing here waits.
 
 import re
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from azure.core import MatchConditions
 from azure.core.rest import HttpRequest
@@ -24,6 +25,8 @@ POOL_LIMIT_S: Final = 1800
 STREAMING_OS: Final = ("Ubuntu", "Ubuntu2204", "Ubuntu2404")
 # Sizes with a `p` among the letters after the digits have ARM processors (Azure VM naming conventions).
 _ARM_SIZE: Final = re.compile(r"^Standard_[A-Z]+\d+(-\d+)?[a-z]*p[a-z]*(_|$)")
+# Of an operation's address, where this process was not told it.
+_OPERATION_API: Final = "2025-03-01"
 _NAME: Final = re.compile(r"[a-z][a-z0-9]{0,11}")
 
 
@@ -57,6 +60,7 @@ class Pools:
 
     def __init__(self, account: AzureAccount) -> None:
         self._account = account
+        self._signed: dict[str, str] = {}
 
     def cluster(self, cluster: str) -> Any:
         """Return a cluster as AKS describes it."""
@@ -109,8 +113,12 @@ class Pools:
                 raw_response_hook=remember,
                 **unchanged,
             )
-        # The address may carry a signature; only the operation's name is kept, its address is made again.
-        return next((url.partition("?")[0].rsplit("/", 1)[-1] for url in seen if url), None)
+        for url in filter(None, seen):
+            # The address carries a signature (t, c, s, h; since 2025), which is stored nowhere: this process knows it.
+            operation_id = url.partition("?")[0].rsplit("/", 1)[-1]
+            self._signed[operation_id] = urlsplit(url)._replace(scheme="", netloc="").geturl()
+            return operation_id
+        return None
 
     def delete(self, cluster: str, name: str) -> None:
         """Ask AKS to delete a pool; gone already, or on its way, is no error."""
@@ -135,13 +143,16 @@ class Pools:
     def _operation_error(self, operation_id: str | None, location: str | None) -> str | None:
         if operation_id is None or location is None:
             return None
-        path = (
+        unsigned = (
             f"/subscriptions/{self._account.subscription_id}/providers/Microsoft.ContainerService/locations/{location}"
-            f"/operations/{operation_id}?api-version=2017-08-31"
+            f"/operations/{operation_id}?api-version={_OPERATION_API}"
         )
+        path = self._signed.get(operation_id, unsigned)
         with azure_errors("Reading the operation's error"):
             response = self._account.containers.send_request(HttpRequest("GET", "{endpoint}" + path))
         if response.status_code != 200:
             return None
-        error = response.json().get("error") or {}
+        found = response.json()
+        # While it goes on, and even when it has Succeeded, `error` may hold a trouble that passed.
+        error = found.get("error") if found.get("status") in ("Failed", "Canceled") else None
         return f"{error.get('code', '?')}: {error.get('message', '')}" if error else None

@@ -6,6 +6,7 @@ knows no operation, ledger or verb; it raises azure-core's exceptions, like the 
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -228,14 +229,34 @@ def _json(response: Any) -> dict[str, Any] | None:
 
 
 def _conversion(answer: Mapping[str, Any]) -> Conversion:
-    """Read a conversion; where the registry puts an error is not published, so the usual places are tried."""
+    """Read a conversion: {id?, status, progress?, details?}. An operation has no id in its body, and its text is in
+    `details` (azure-cli, recorded 2025-04-28). How a failed one looks is not published, so the usual places of an error
+    are tried too.
+    """
     errors = answer.get("errors") or [answer.get("error") or {}]
     first = errors[0] if isinstance(errors[0], Mapping) else {"code": str(errors[0])}
     identity = answer.get("id") or answer.get("operationId")
+    status = str(answer.get("status") or "NotStarted")
+    details = None if status in ("NotStarted", "Running") else _text(answer.get("details"))
+    code = first.get("code") or answer.get("errorCode")
     return Conversion(
         operation_id=None if identity is None else str(identity).rsplit("/", 1)[-1],
-        status=str(answer.get("status") or "NotStarted"),
+        status=status,
         progress=answer.get("progress"),
-        error_code=first.get("code") or answer.get("errorCode"),
-        message=first.get("message") or answer.get("message"),
+        error_code=code or _code_in(details),
+        message=first.get("message") or answer.get("message") or details,
     )
+
+
+def _text(details: Any) -> str | None:
+    """Return the text of a field that may hold text, or objects with a message."""
+    if not isinstance(details, (list, tuple)):
+        return str(details) if details else None
+    told = [str(item.get("message") or item) if isinstance(item, Mapping) else str(item) for item in details]
+    return "; ".join(told) or None
+
+
+def _code_in(details: str | None) -> str | None:
+    """Return the code in a text of the form `UNSUPPORTED_PLATFORM: ...`, or None."""
+    found = re.match(r"[A-Z]+(?:_[A-Z]+)+\b", details or "")
+    return found.group() if found else None

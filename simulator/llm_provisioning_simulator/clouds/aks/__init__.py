@@ -34,7 +34,6 @@ DURATIONS_S: Final[Mapping[str, float]] = MappingProxyType(
         "create_pool": 150.0,  # assumed, 60 to 300, for a pool without nodes
         "update_pool": 60.0,  # assumed, 30 to 180, for a pool without nodes
         "delete_pool": 120.0,  # assumed, 60 to 300
-        "retry_after": 5.0,  # what Azure-AsyncOperation answers ask for between two looks; assumed, 5 to 30
         "register_feature": 300.0,  # "a few minutes" (Azure CLI's page on preview features); assumed, 60 to 900
         "build_queue": 10.0,  # assumed, 2 to 60: ACR Tasks keeps warm machines
         "build_failure": 30.0,  # assumed: how long a build runs before it fails
@@ -79,6 +78,8 @@ class AksStandIn:
         known = (Registry("llmprovisioning"),) if registries is None else registries
         self.registries = {registry.name: registry for registry in known}
         for registry in self.registries.values():
+            if registry.abac:
+                world.aks_abac_registries.add(registry.login_server)
             if registry.sku == "Premium":
                 world.aks_premium_registries.add(registry.login_server)
             for cluster in world.clusters.values():

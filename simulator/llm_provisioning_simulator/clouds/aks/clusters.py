@@ -8,6 +8,7 @@ import base64
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import yaml
 from aiohttp import web
@@ -39,15 +40,32 @@ GPU_SIZES: Final[Mapping[str, Mapping[str, int]]] = {
 _POOL_NAME: Final = re.compile(r"[a-z][a-z0-9]{0,11}")
 _TAG_NAME: Final = re.compile(r"[^<>%&\\?/]{1,512}")  # Azure Resource Manager, "Use tags", limitations
 _CLUSTERS: Final = f"{ARM_GROUP}/Microsoft.ContainerService/managedClusters"
-_BUSY: Final = ("Creating", "Updating", "Deleting")
+# provisioningState of a pool that AKS changes, or that its owner changes elsewhere (azure-cli, aks recordings).
+_BUSY: Final = (
+    "Creating",
+    "Updating",
+    "Deleting",
+    "Scaling",
+    "Upgrading",
+    "UpgradingNodeImageVersion",
+    "Starting",
+    "Stopping",
+)
+# AKS signs the address of an operation since 2025 and refuses another one; what it answers then is assumed.
+OPERATION_API: Final = "2025-03-01"
+_SIGNATURE: Final = {"t": "1", "c": "stand-in", "s": "stand-in", "h": "stand-in"}
 
 
 class ManagedClusters(Part):
-    """Clusters of the World whose cloud is aks. `entra`: kubeconfigs then ask for kubelogin, as Entra clusters do."""
+    """Clusters of the World whose cloud is aks. `entra`: kubeconfigs then ask for kubelogin, as Entra clusters do.
+
+    `states`: (cluster, pool) -> provisioningState while something else than a call of ours changes the pool.
+    """
 
     def __init__(self, shared: Shared, nodes_of: Callable[[str, str], int] | None = None) -> None:
         super().__init__(shared)
         self.entra = False
+        self.states: dict[tuple[str, str], str] = {}
         self._nodes_of = nodes_of
         self._pools: dict[tuple[str, str], dict[str, Any]] = {}
         self._versions: dict[tuple[str, str], int] = {}
@@ -104,11 +122,12 @@ class ManagedClusters(Part):
         cluster, name, body = self._cluster(call), call.path["pool"], call.json()
         properties = dict(_checked_pool(name, body))
         before = self._properties(cluster, name)
-        if before is not None and before["provisioningState"] in _BUSY:
-            raise _in_progress(name, str(before["provisioningState"]))
+        if before is not None and self._state(cluster, name, before) in _BUSY:
+            raise _in_progress(name, self._state(cluster, name, before))
         wanted = call.headers.get("If-Match", "*").strip('"')
         if wanted not in ("*", self._etag(cluster, name)):
-            raise AzureError(412, "EtagMismatch", f"The agent pool {name} was changed since it was read.")
+            message = f"The agent pool {name} was changed since it was read."
+            raise AzureError(412, "EtagMismatch", message, envelope=False)
         self._versions[cluster.name, name] = self._versions.get((cluster.name, name), 0) + 1
         state = "Creating" if before is None else "Updating"
         properties = {
@@ -131,8 +150,8 @@ class ManagedClusters(Part):
         before = self._properties(cluster, name)
         if before is None:
             return web.Response(status=204)
-        if before["provisioningState"] in _BUSY:
-            raise _in_progress(name, str(before["provisioningState"]))
+        if self._state(cluster, name, before) in _BUSY:
+            raise _in_progress(name, self._state(cluster, name, before))
         self._pools[cluster.name, name] = {**before, "provisioningState": "Deleting"}
 
         def gone(end: Running) -> None:
@@ -147,8 +166,9 @@ class ManagedClusters(Part):
 
     async def _operation(self, call: Call) -> web.Response:
         running = self._operations.get(call.path["operation"])
-        if running is None:
-            raise AzureError(404, "NotFound", f"The entity was not found: {call.path['operation']}.")
+        signed = call.query.get("api-version") == OPERATION_API and _SIGNATURE.items() <= call.query.items()
+        if running is None or not signed:
+            raise AzureError(404, "NotFound", "The entity was not found.", envelope=False)
         return web.json_response(running.as_azure())
 
     def _written(self, cluster: CloudCluster, name: str, end: Running) -> None:
@@ -219,6 +239,9 @@ class ManagedClusters(Part):
             "provisioningState": "Succeeded",
         }
 
+    def _state(self, cluster: CloudCluster, name: str, properties: Mapping[str, Any]) -> str:
+        return self.states.get((cluster.name, name), str(properties["provisioningState"]))
+
     def _etag(self, cluster: CloudCluster, name: str) -> str:
         """Return the pool's version: it changes with every write, and with its number of nodes."""
         nodes = 0 if self._nodes_of is None else self._nodes_of(cluster.name, name)
@@ -227,8 +250,10 @@ class ManagedClusters(Part):
     def _pool_body(self, call: Call, cluster: CloudCluster, name: str) -> dict[str, Any]:
         properties = self._properties(cluster, name)
         if properties is None:
-            raise AzureError(404, "NotFound", f"The agent pool '{name}' of '{cluster.name}' could not be found.")
-        properties = {**properties, "eTag": self._etag(cluster, name)}
+            message = f"The agent pool '{name}' of '{cluster.name}' could not be found."
+            raise AzureError(404, "NotFound", message, envelope=False)
+        state = self._state(cluster, name, properties)
+        properties = {**properties, "provisioningState": state, "eTag": self._etag(cluster, name)}
         if self._nodes_of is not None:
             properties = {**properties, "count": self._nodes_of(cluster.name, name)}
         return {
@@ -241,9 +266,9 @@ class ManagedClusters(Part):
     def _async_headers(self, call: Call, cluster: CloudCluster, running: Running) -> dict[str, str]:
         path = (
             f"/subscriptions/{call.path['subscription']}/providers/Microsoft.ContainerService/locations/"
-            f"{cluster.region}/operations/{running.identity}?api-version=2017-08-31"
+            f"{cluster.region}/operations/{running.identity}?{urlencode({'api-version': OPERATION_API, **_SIGNATURE})}"
         )
-        return {"Azure-AsyncOperation": self._base_url() + path, "Retry-After": f"{self._durations_s['retry_after']:g}"}
+        return {"Azure-AsyncOperation": self._base_url() + path}
 
 
 def _checked_pool(name: str, body: Any) -> Mapping[str, Any]:
@@ -259,7 +284,8 @@ def _checked_pool(name: str, body: Any) -> Mapping[str, Any]:
     ):
         found.append("minCount must not exceed maxCount")
     if found:
-        raise AzureError(400, "InvalidParameter", f"The value of a parameter is invalid: {'; '.join(found)}.")
+        message = f"The value of a parameter is invalid: {'; '.join(found)}."
+        raise AzureError(400, "InvalidParameter", message, envelope=False)
     bad_tags = [key for key in properties.get("tags") or {} if not _TAG_NAME.fullmatch(key)]
     if bad_tags:
         raise AzureError(
@@ -271,8 +297,11 @@ def _checked_pool(name: str, body: Any) -> Mapping[str, Any]:
 
 
 def _in_progress(name: str, state: str) -> AzureError:
-    message = f"Operation is not allowed: another operation ({state}) is in progress on agent pool {name}, please wait."
-    return AzureError(409, "OperationNotAllowed", message)
+    message = (
+        f"Operation is not allowed: Another agentpool operation ({name} - {state}) is in progress, please wait for it "
+        "to finish before starting a new operation. See https://aka.ms/aks-pending-operation for more details"
+    )
+    return AzureError(409, "OperationNotAllowed", message, envelope=False)
 
 
 def _taint(text: str) -> Mapping[str, str]:

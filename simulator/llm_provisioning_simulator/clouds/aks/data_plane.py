@@ -22,6 +22,16 @@ from llm_provisioning_simulator.world import Image, streaming_artifact
 
 STREAMING_ARTIFACT: Final = "application/vnd.azure.artifact.streaming.v1"
 _MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
+_OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+# Size and annotations of a real streaming artifact's descriptor (a Microsoft support blog, 2023-12-24).
+_ARTIFACT_SIZE: Final = 17266
+_ANNOTATIONS: Final = {
+    "streaming.format": "overlaybd",
+    "streaming.platform.arch": "amd64",
+    "streaming.platform.os": "linux",
+    "streaming.version": "v1",
+}
+_UNKNOWN_OPERATION: Final = ("OPERATION_UNKNOWN", "The specified operation does not exist")
 # docs: "Azure Container Registry authentication": access tokens live 75 minutes, refresh tokens three hours.
 ACCESS_TOKEN_S: Final = 4500.0
 _REPOSITORY: Final = "{repository:[a-z0-9._/-]+?}"
@@ -95,7 +105,7 @@ class DataPlane(Part):
         digests = {image.digest for image in self._images(call) if _repository_of(image) == call.path["repository"]}
         found = [self._attributes_of(call, digest) for digest in digests]
         found += [
-            {"digest": artifact, "createdTime": stamp(since), "mediaType": _MANIFEST}
+            {"digest": artifact, "createdTime": stamp(since), "mediaType": _OCI_MANIFEST}
             for (host, repository, _), (artifact, since) in self.artifacts.items()
             if (host, repository) == (call.host, call.path["repository"])
         ]
@@ -116,8 +126,9 @@ class DataPlane(Part):
         self._allow(call, "pull,push")
         running = self._conversions.get((call.host, call.path["repository"], call.path["digest"]))
         if running is None:
-            raise AzureError(404, "NOT_FOUND", "no conversion of this manifest is known")
-        return web.json_response({"id": running.identity, "status": _status(running)})
+            raise AzureError(404, *_UNKNOWN_OPERATION)
+        body = {"id": running.identity, "status": _status(running)}
+        return web.json_response(body, headers=self._located(call, running))
 
     async def _convert(self, call: Call) -> web.Response:
         self._allow(call, "pull,push")
@@ -136,7 +147,12 @@ class DataPlane(Part):
         seconds = image.compressed_bytes / self._durations_s["convert_bytes_s"]
         running = self._operations.begin("conv-", seconds, lambda end: self._converted(key, end, seconds), fault)
         self._conversions[key] = running
-        return web.json_response({"id": running.identity}, status=202)
+        body = {"id": running.identity, "status": "NotStarted"}
+        return web.json_response(body, status=202, headers=self._located(call, running))
+
+    def _located(self, call: Call, running: Running) -> dict[str, str]:
+        url = f"https://{call.host}/acr/v1/{call.path['repository']}/_operations/{running.identity}"
+        return {"Location": url, "Operation-Location": url, "operation-id": running.identity}
 
     def _converted(self, key: tuple[str, str, str], end: Running, seconds: float) -> None:
         if end.status == "Succeeded":
@@ -153,18 +169,34 @@ class DataPlane(Part):
 
     async def _conversion(self, call: Call) -> web.Response:
         self._allow(call, "pull,push")
-        running = self._known_operation(call)
-        body: dict[str, Any] = {"id": running.identity, "status": _status(running), "progress": self._progress(running)}
+        return web.json_response(self._operation_body(call, self._known_operation(call)))
+
+    def _operation_body(self, call: Call, running: Running, name: str = "") -> dict[str, Any]:
+        """Return an operation as ACR tells it: no id, its text in `details` (azure-cli, recorded 2025-04-28).
+
+        How a failed one looks is not published: code and message are put into `details`.
+        """
+        digest = next(known for (_, _, known), found in self._conversions.items() if found is running)
+        resource = f"{call.path['repository']}@{digest}"
+        going = "started" if running.ended_at is None else "ended"
+        details = f"Conversion {going} for resource {resource}"
         if running.code is not None:
-            body["error"] = {"code": running.code, "message": running.message}
-        return web.json_response(body)
+            details = f"{running.code}: {running.message}"
+        return {
+            "name": f"{name}ArtifactStreamingConversion",
+            "resource": resource,
+            "status": _status(running),
+            "startTime": stamp(running.started_at),
+            "progress": self._progress(running),
+            "details": details,
+        }
 
     async def _cancel(self, call: Call) -> web.Response:
         self._allow(call, "pull,push")
         running = self._known_operation(call)
         if running.ended_at is None:
             running.status, running.ended_at = "Canceled", self._operations.clock.now()
-        return web.Response(status=202)
+        return web.json_response(self._operation_body(call, running, "Cancel: "))
 
     async def _referrers(self, call: Call) -> web.Response:
         self._allow(call, "pull")
@@ -172,15 +204,24 @@ class DataPlane(Part):
         wanted = call.query.get("artifactType", STREAMING_ARTIFACT) == STREAMING_ARTIFACT
         listed = []
         if found is not None and wanted:
-            listed = [{"digest": found[0], "mediaType": _MANIFEST, "size": 1024, "artifactType": STREAMING_ARTIFACT}]
-        return web.json_response({"schemaVersion": 2, "manifests": listed})
+            listed = [
+                {
+                    "annotations": _ANNOTATIONS,
+                    "artifactType": STREAMING_ARTIFACT,
+                    "digest": found[0],
+                    "mediaType": _OCI_MANIFEST,
+                    "size": _ARTIFACT_SIZE,
+                }
+            ]
+        index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": listed}
+        return web.json_response(index)
 
     async def _manifest(self, call: Call) -> web.Response:
         self._allow(call, "pull")
         subject = self._subject(call)
         if subject is not None:
             return web.json_response(
-                {"schemaVersion": 2, "mediaType": _MANIFEST, "subject": {"digest": subject}, "layers": []}
+                {"schemaVersion": 2, "mediaType": _OCI_MANIFEST, "subject": {"digest": subject}, "layers": []}
             )
         image = self._image(call)
         layers = [{"size": size, "digest": f"{image.digest}-{at}"} for at, size in enumerate(image.layer_bytes)]
@@ -257,7 +298,7 @@ class DataPlane(Part):
     def _attributes_of(self, call: Call, digest: str) -> dict[str, Any]:
         for (host, repository, _), (artifact, since) in self.artifacts.items():
             if (host, repository, artifact) == (call.host, call.path["repository"], digest):
-                return {"digest": digest, "createdTime": stamp(since), "mediaType": _MANIFEST}
+                return {"digest": digest, "createdTime": stamp(since), "mediaType": _OCI_MANIFEST}
         tagged = [image for image in self._images(call) if image.digest == digest]
         if not tagged:
             raise AzureError(404, "MANIFEST_UNKNOWN", "manifest unknown to registry")
@@ -281,7 +322,7 @@ class DataPlane(Part):
     def _known_operation(self, call: Call) -> Running:
         running = self._operations.get(call.path["operation"])
         if running is None:
-            raise AzureError(404, "NOT_FOUND", "the operation is not known")
+            raise AzureError(404, *_UNKNOWN_OPERATION)
         return running
 
     def _progress(self, running: Running) -> str:

@@ -16,20 +16,25 @@ from llm_provisioning_simulator.world import World
 
 
 class AzureError(Exception):
-    """A refusal. `registry`: worded as container registries do, not as Azure Resource Manager."""
+    """A refusal. `registry`: worded as container registries do, not as Azure Resource Manager; `envelope`: False for
+    AKS's own refusals, which are the error itself (azure-cli, aks recordings of 2025).
+    """
 
-    def __init__(self, status: int, code: str, message: str, *, registry: bool = False) -> None:
+    def __init__(self, status: int, code: str, message: str, *, registry: bool = False, envelope: bool = True) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.registry = registry
+        self.envelope = envelope
         self.headers: dict[str, str] = {}
 
     def response(self) -> web.Response:
         """Return the HTTP answer."""
         error = {"code": self.code, "message": self.message}
         body: dict[str, Any] = {"errors": [error]} if self.registry else {"error": error}
+        if not self.envelope:
+            body = {**error, "details": None, "subcode": ""}
         return web.json_response(body, status=self.status, headers=self.headers)
 
 
@@ -107,10 +112,17 @@ class Running:
     ended_at: datetime | None = None
     code: str | None = None
     message: str | None = None
+    progress: str | None = None
+    """What it says of itself while it goes on, instead of InProgress."""
+    trouble: Mapping[str, str] | None = None
+    """An error that it reports although it goes on, or has ended well."""
 
     def as_azure(self) -> dict[str, Any]:
         """Return the body of Azure-AsyncOperation (Azure Resource Manager, "Track asynchronous operations")."""
-        body: dict[str, Any] = {"name": self.identity, "status": self.status, "startTime": stamp(self.started_at)}
+        status = self.status if self.ended_at is not None or self.progress is None else self.progress
+        body: dict[str, Any] = {"name": self.identity, "status": status, "startTime": stamp(self.started_at)}
+        if self.trouble is not None:
+            body["error"] = dict(self.trouble)
         if self.ended_at is not None:
             body["endTime"] = stamp(self.ended_at)
         if self.code is not None:
@@ -119,7 +131,11 @@ class Running:
 
 
 class LongOperations(OperationStore[Running]):
-    """The long operations of the stand-in. Faults: `operation` (status, code, message: it ends so), `never_ends`."""
+    """The long operations of the stand-in. Faults: `operation` (status, code, message: it ends so), `never_ends`.
+
+    `operation_words` (progress, trouble): what it says of itself meanwhile, as AKS does: free text, and an error that
+    passes.
+    """
 
     def get(self, identity: str) -> Running | None:
         """Return an operation, or None."""
@@ -128,6 +144,8 @@ class LongOperations(OperationStore[Running]):
     def begin(self, prefix: str, seconds: float, at_end: Callable[[Running], None], fault: Fault | None) -> Running:
         """Begin an operation. `at_end` sees its final status: an `operation` fault sets it, else Succeeded."""
         running = Running(f"{prefix}{self.next_number():08d}", self.clock.now())
+        if fault is not None and is_kind(fault, "operation_words"):
+            running.progress, running.trouble = fault.get("progress"), fault.get("trouble")
         self.add(running.identity, running)
 
         def finish(running: Running) -> None:

@@ -1,6 +1,7 @@
 """The Microsoft.Authorization part of the Azure stand-in: which role a cluster's kubelet identity has on a registry.
 
-Only what attaching a registry leaves is known: AcrPull on it. Shape: Azure RBAC REST, role assignments 2022-04-01.
+Known are AcrPull, which attaching a registry leaves, and the role that reads the repositories. Shape: Azure RBAC REST,
+role assignments 2022-04-01.
 """
 
 import re
@@ -13,6 +14,7 @@ from llm_provisioning_simulator.clouds.aks.http import ARM_GROUP, AzureError, Ca
 from llm_provisioning_simulator.world import World
 
 ACR_PULL: Final = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
+REPOSITORY_READER: Final = "b93aa761-3e63-49ed-ac28-beffa264f7ac"
 _REGISTRY: Final = f"{ARM_GROUP}/Microsoft.ContainerRegistry/registries/{{registry}}"
 _ASSIGNED_TO: Final = re.compile(r"assignedTo\('([0-9a-f-]{36})'\)")
 
@@ -39,19 +41,21 @@ class RoleAssignments:
             raise AzureError(400, "UnsupportedQuery", "The filter must be assignedTo('<object id>').")
         registry = call.path["registry"]
         scope = f"{group_path(call)}/Microsoft.ContainerRegistry/registries/{registry}"
+        given = [(ACR_PULL, pair) for pair in sorted(self._world.aks_attached)]
+        given += [(REPOSITORY_READER, pair) for pair in sorted(self._world.aks_repository_readers)]
         found = [
             {
-                "name": str(uuid5(NAMESPACE_DNS, cluster + host)),
+                "name": str(uuid5(NAMESPACE_DNS, cluster + host + role)),
                 "type": "Microsoft.Authorization/roleAssignments",
                 "properties": {
                     "roleDefinitionId": f"/subscriptions/{call.path['subscription']}/providers"
-                    f"/Microsoft.Authorization/roleDefinitions/{ACR_PULL}",
+                    f"/Microsoft.Authorization/roleDefinitions/{role}",
                     "principalId": kubelet_identity(cluster),
                     "principalType": "ServicePrincipal",
                     "scope": scope,
                 },
             }
-            for cluster, host in sorted(self._world.aks_attached)
+            for role, (cluster, host) in given
             if host.partition(".")[0] == registry and kubelet_identity(cluster) == asked[1]
         ]
         return web.json_response({"value": found})
