@@ -12,6 +12,7 @@ from typing import Any
 from airflow_llm_provisioning.core.blockers import LastBlocked, last_blocked
 from airflow_llm_provisioning.core.fields import dig, text
 from airflow_llm_provisioning.core.instants import format_instant, microseconds, seconds
+from airflow_llm_provisioning.core.timing.absences import absence_flags, bounded_by_absences
 from airflow_llm_provisioning.core.timing.causal_order import causal_order_of
 from airflow_llm_provisioning.core.timing.clocks import Clocks
 from airflow_llm_provisioning.core.timing.engine_logs import LogReading, read_logs
@@ -133,10 +134,10 @@ def analyse(lines: Iterable[Line], flags: Iterable[Flag] = ()) -> Analysis:
     clocks = Clocks(view)
     created = view.rayservice.created if view.rayservice else None
     logs = read_logs(view.logs, created.at if created else None)
-    observations = read_observations(view, logs)
+    observations = bounded_by_absences(view, read_observations(view, logs))
     order = causal_order_of(view, logs, observations)
     timeline = build_timeline(observations, clocks, order)
-    found = (*flags, *flags_of(view, clocks, logs, timeline), *timeline.flags)
+    found = (*flags, *flags_of(view, clocks, logs, timeline), *timeline.flags, *absence_flags(view, timeline))
     return _result(view, taken, timeline, phases_to(timeline, order), clocks, logs, found)
 
 
