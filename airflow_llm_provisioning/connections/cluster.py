@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow_llm_provisioning.connections.cloud import opened_cloud
 from airflow_llm_provisioning.connections.stored import searched_places, see_stored_connections
+from airflow_llm_provisioning.core.secrets import redacted_text
 from airflow_llm_provisioning.exceptions import ConnectionConfigError
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ async def _kubernetes_credentials(conn_id: str) -> "Credentials":
     from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook
     from airflow.sdk.exceptions import AirflowException
     from kubernetes_asyncio.config import ConfigException
+    from yaml import YAMLError
 
     from airflow_llm_provisioning.gateways.kubernetes import Credentials
 
@@ -87,13 +90,37 @@ async def _kubernetes_credentials(conn_id: str) -> "Credentials":
             configuration = client.configuration
         extras = await hook.get_conn_extras()
     except (AirflowException, ConfigException, OSError, ValueError) as error:
-        raise ConnectionConfigError(
-            f"Airflow connection {conn_id!r} does not lead to a cluster: {error}. Give exactly one of "
-            "kube_config_path, kube_config and in_cluster in it, and check that the file exists."
-        ) from error
+        raise _no_cluster(conn_id, str(error)) from error
+    except (AssertionError, AttributeError, LookupError, TypeError, YAMLError, RecursionError) as error:
+        # The client takes a kubeconfig's shape for granted. What it says may repeat the text, so it is not shown.
+        raise _no_cluster(conn_id, "its kubeconfig is not understood") from error
+    _check_server(conn_id, str(configuration.host))
     if extras.get("disable_verify_ssl") or extras.get("extra__kubernetes__disable_verify_ssl"):
         configuration.verify_ssl = False
     return Credentials(configuration)
+
+
+def _no_cluster(conn_id: str, why: str) -> ConnectionConfigError:
+    told = redacted_text(why).rstrip(".")
+    return ConnectionConfigError(
+        f"Airflow connection {conn_id!r} does not lead to a cluster: {told}. Give exactly one of "
+        "kube_config_path, kube_config and in_cluster in it, and check that the file exists."
+    )
+
+
+def _check_server(conn_id: str, server: str) -> None:
+    """Refuse an address that the client cannot use, before it is used: the client's own error shows a password."""
+    try:
+        parsed = urlsplit(server)
+        usable = parsed.scheme in ("http", "https") and bool(parsed.hostname) and (parsed.port or 0) >= 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise _no_cluster(conn_id, "the server's address in its kubeconfig is no http or https URL")
+    if parsed.username is not None or parsed.password is not None:
+        raise _no_cluster(
+            conn_id, "the server's address in its kubeconfig holds a user, which belongs into the section `users`"
+        )
 
 
 async def _cloud_credentials(conn_type: str, reference: Mapping[str, Any]) -> "Credentials":

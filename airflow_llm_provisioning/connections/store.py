@@ -1,10 +1,13 @@
 """The results store behind an Airflow connection. Never Airflow's own database."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_llm_provisioning.connections.database_tls import with_settings
 from airflow_llm_provisioning.connections.stored import find_connection, searched_places
+from airflow_llm_provisioning.core.secrets import redacted_text
 from airflow_llm_provisioning.exceptions import ConnectionConfigError
 
 if TYPE_CHECKING:
@@ -40,13 +43,16 @@ def stored_url(conn_id: str) -> str | None:
     connection = find_connection(conn_id)
     if connection is None:
         return None
+    _refuse_login(connection, conn_id)
     try:
         url = _sqlalchemy_url(connection.get_hook())
     except (AirflowException, AttributeError, ImportError, NotImplementedError) as error:
         raise ConnectionConfigError(
-            f"Airflow connection {conn_id!r} ({connection.conn_type}) is no SQL database that SQLAlchemy knows: {error}"
+            f"Airflow connection {conn_id!r} ({connection.conn_type}) is no SQL database that SQLAlchemy knows: "
+            f"{redacted_text(str(error))}"
         ) from error
-    return url
+    extra = connection.extra_dejson
+    return with_settings(url, extra if isinstance(extra, Mapping) else {}, conn_id)
 
 
 def default_store_file() -> Path:
@@ -54,10 +60,20 @@ def default_store_file() -> Path:
     return Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "llm_provisioning" / "results.db"
 
 
+def _refuse_login(connection: Any, conn_id: str) -> None:
+    """Refuse a SQLite connection with a login: it would become a part of the path, and the results a folder's name."""
+    if connection.conn_type == "sqlite" and (connection.login or connection.password):
+        raise ConnectionConfigError(
+            f"Airflow connection {conn_id!r} is a SQLite file and has a login or password: SQLite has none. Leave both "
+            "empty and give the path of the file as the host."
+        )
+
+
 def _sqlalchemy_url(hook: Any) -> str:
     try:
         url: str = hook.sqlalchemy_url.render_as_string(hide_password=False)
     except NotImplementedError:
-        # SqliteHook has only the text (apache-airflow-providers-sqlite 4.3).
-        url = hook.get_uri()
+        # SqliteHook has only the text (apache-airflow-providers-sqlite 4.3). An empty password, which Airflow's form
+        # stores, stands in it before the path.
+        url = hook.get_uri().replace("sqlite:///:@", "sqlite:///", 1)
     return url

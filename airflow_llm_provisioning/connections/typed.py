@@ -1,5 +1,7 @@
 """A connection of a given type, or one clear sentence, and the official hooks. Knows no cloud's fields."""
 
+import json
+from copy import copy
 from importlib import import_module
 from typing import Any
 
@@ -26,9 +28,19 @@ class AirflowConnections:
             raise ConnectionConfigError(
                 f"Airflow connection {conn_id!r} has the type {connection.conn_type!r}, not {conn_type}."
             )
-        return connection
+        return _without_empty_fields(connection)
 
     def hook_class(self, path: str) -> Any:
         """Return the hook class `package.module:Class` of a provider. Raises ImportError where it is not installed."""
         module, _, name = path.partition(":")
         return getattr(import_module(module), name)
+
+
+def _without_empty_fields(connection: Any) -> Any:
+    """Return a connection without empty fields in its extra: Airflow's form stores them (apache/airflow 20626)."""
+    extra = connection.extra_dejson
+    if not isinstance(extra, dict) or all(value not in ("", None) for value in extra.values()):
+        return connection
+    made = copy(connection)
+    made.extra = json.dumps({name: value for name, value in extra.items() if value not in ("", None)})
+    return made
