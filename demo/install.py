@@ -27,7 +27,7 @@ EXTRA_MB = {
     "amazon": (10, 70),
     "google": (295, 1510),
     "microsoft-azure": (10, 175),
-    "dev": (35, 115),
+    "dev": (49, 157),
     "docs": (25, 110),
 }
 

@@ -19,8 +19,8 @@ from airflow_llm_provisioning.core.secrets import redacted_text
 from airflow_llm_provisioning.exceptions import StoreError
 from airflow_llm_provisioning.gateways.private_files import private_file
 
-HEAD: Final = "0003"
-SQLITE_BUSY_TIMEOUT_S: Final = 60
+HEAD: Final = "0004"
+BUSY_TIMEOUT_S: Final = 60
 # "llmp" as a number: any constant that no other user of a shared Postgres has.
 _POSTGRES_LOCK: Final = 0x6C6C6D70
 
@@ -30,14 +30,22 @@ def open_engine(url: str) -> Engine:
     parsed, shown = store_address(url)
     try:
         engine = _engine(parsed)
-        with _schema_change(engine) as connection:
-            _upgrade(connection)
+        _bring_up_to_date(engine)
     except (SQLAlchemyError, OSError, ImportError) as error:
         raise StoreError(
             f"The results store {shown} cannot be opened for writing: {first_line(error)}. "
             "Check the connection, the database's rights and, for SQLite, that its folder exists and is writable."
         ) from error
     return engine
+
+
+def _bring_up_to_date(engine: Engine) -> None:
+    try:
+        with _schema_change(engine) as connection:
+            _upgrade(connection)
+    except BaseException:
+        engine.dispose()
+        raise
 
 
 def store_address(url: str) -> tuple[URL, str]:
@@ -59,8 +67,15 @@ def store_address(url: str) -> tuple[URL, str]:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """Give a connection inside one write transaction."""
+    """Give a connection inside one write transaction.
+
+    Writers wait for each other, on PostgreSQL as on SQLite: a chunk's position, and a row that replaces another, follow
+    from what was read in the same transaction.
+    """
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        if engine.dialect.name == "postgresql":
+            connection.execute(text(f"SET LOCAL lock_timeout = '{BUSY_TIMEOUT_S}s'"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRES_LOCK})
         yield connection
 
 
@@ -94,7 +109,8 @@ def write_to(engine: Engine, what: str) -> Iterator[Connection]:
     try:
         with writing(engine) as connection:
             yield connection
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, OverflowError, ValueError) as error:
+        # The driver's own errors: a number of more than 64 bits, a text that is none.
         raise StoreError(f"Writing the {what} to the results store failed: {first_line(error)}.") from error
 
 
@@ -127,7 +143,7 @@ def _engine(parsed: URL) -> Engine:
     if parsed.database and parsed.database != ":memory:":
         # SQLite gives its journals the rights of the database.
         private_file(Path(parsed.database))
-    engine = create_engine(parsed, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S})
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S})
 
     # The driver would begin transactions by itself, and only at the first write: then two writers that have both
     # read cannot wait for each other and one fails at once.
@@ -151,8 +167,6 @@ _alembic = threading.Lock()
 
 
 def _upgrade(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRES_LOCK})
     if connection.dialect.has_table(connection, "llmp_schema_version"):
         found = connection.scalar(text("SELECT version_num FROM llmp_schema_version"))
         if found == HEAD:

@@ -37,15 +37,16 @@ def open_for_reading(url: str) -> Opened:
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(_existing(parsed, shown), shown)
         engine = create_engine(parsed, pool_pre_ping=True)
-        if _version(engine, shown) != HEAD:
-            engine.dispose()
-            raise StoreError(
-                f"The results store {shown} was written by an older version of this package. A command that only "
-                "reads does not change it; the next trial or `llm-provisioning preflight` brings it up to date."
-            )
+        found = _version(engine, shown)
     except (SQLAlchemyError, OSError, ImportError) as error:
         raise StoreError(f"The results store {shown} cannot be read: {first_line(error)}.") from error
-    return engine, _nothing
+    if found == HEAD:
+        return engine, _nothing
+    engine.dispose()
+    raise StoreError(
+        f"The results store {shown} was written by an older version of this package. A command that only reads does "
+        "not change it; the next trial or `llm-provisioning preflight` brings it up to date."
+    )
 
 
 def _existing(parsed: URL, shown: str) -> Path:
@@ -97,15 +98,20 @@ def _upgraded_copy(path: Path, options: str) -> Opened:
 
 
 def _version(engine: Engine, shown: str) -> str | None:
-    with engine.connect() as connection:
-        if not inspect(connection).has_table(_VERSION):
-            raise StoreError(
-                f"The database {shown} is no results store: it has no table {_VERSION}. Name another with --store or "
-                "--store-conn."
-            )
-        found = connection.scalar(text(f"SELECT version_num FROM {_VERSION}"))  # noqa: S608 - a constant
-    if found is not None and found > HEAD:
-        raise newer_schema(found)
+    """Return the version of the schema. Closes the engine if this is no results store, or one of a newer version."""
+    try:
+        with engine.connect() as connection:
+            if not inspect(connection).has_table(_VERSION):
+                raise StoreError(
+                    f"The database {shown} is no results store: it has no table {_VERSION}. Name another with --store "
+                    "or --store-conn."
+                )
+            found = connection.scalar(text(f"SELECT version_num FROM {_VERSION}"))  # noqa: S608 - a constant
+        if found is not None and found > HEAD:
+            raise newer_schema(found)
+    except BaseException:
+        engine.dispose()
+        raise
     return None if found is None else str(found)
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Column, Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from airflow_llm_provisioning.core.result import (
@@ -23,6 +23,7 @@ from airflow_llm_provisioning.core.secrets import redacted_text, redacted_value
 from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.exceptions import StoreError
 from airflow_llm_provisioning.gateways import tables
+from airflow_llm_provisioning.gateways.column_types import Name, fit_text
 from airflow_llm_provisioning.gateways.database import first_line, open_engine, read_from, write_to, writing
 from airflow_llm_provisioning.gateways.ledger import Entry
 from airflow_llm_provisioning.gateways.reading import open_for_reading
@@ -304,7 +305,7 @@ def _row(result: TrialResult) -> dict[str, Any]:
     """Return a trial's values by column. Columns that queries need repeat what `trial` holds."""
     trial, arm = result.trial, result.trial.arm
     told = result.summary()
-    row = {column.name: told.get(column.name) for column in tables.trials.columns}
+    row = {column.name: _copied(column, told.get(column.name)) for column in tables.trials.columns}
     row |= {name: getattr(result, name) for name in _OWN}
     return row | {
         "status": str(result.status),
@@ -315,6 +316,13 @@ def _row(result: TrialResult) -> dict[str, Any]:
         "environment": dict(result.environment),
         "trial": trial.stored(),
     }
+
+
+def _copied(column: Column[Any], value: Any) -> Any:
+    """Return what a column repeats of a trial: a name as far as it fits, since the whole one is in `trial`."""
+    if isinstance(column.type, Name) and value is not None and not column.primary_key:
+        return fit_text(value)[: tables.NAME_LENGTH]
+    return value
 
 
 def _trial(row: Any, stages: Sequence[Any], stones: Sequence[Any]) -> TrialResult:

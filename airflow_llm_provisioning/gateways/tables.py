@@ -2,50 +2,25 @@
 the two.
 """
 
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     Column,
-    DateTime,
-    Dialect,
     Float,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
     MetaData,
-    String,
     Table,
-    Text,
     UniqueConstraint,
 )
-from sqlalchemy.types import TypeDecorator
 
+from airflow_llm_provisioning.gateways.column_types import LongText, Name, PlainJson, UtcDateTime
 
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC instant; databases without zones (SQLite, MySQL) keep it naive and get it back aware."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse naive instants: their time zone is unknown."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"{value!r} has no time zone; the store keeps aware instants only")
-        value = value.astimezone(UTC)
-        return value if dialect.name == "postgresql" else value.replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return it aware."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+NAME_LENGTH: Final = 250
 
 
 metadata = MetaData(
@@ -59,7 +34,7 @@ metadata = MetaData(
 
 
 def _name(key: str, *args: Any, **kwargs: Any) -> Column[str]:
-    return Column(key, String(250), *args, **kwargs)
+    return Column(key, Name(NAME_LENGTH), *args, **kwargs)
 
 
 trials = Table(
@@ -82,7 +57,7 @@ trials = Table(
     _name("model_id"),
     _name("model_revision"),
     _name("variant", nullable=False),
-    Column("treatments", JSON, nullable=False),
+    Column("treatments", PlainJson, nullable=False),
     # `Stratum.key` and `Arm.key`: what trials are grouped by.
     _name("stratum", nullable=False, index=True),
     _name("arm", nullable=False, index=True),
@@ -94,12 +69,12 @@ trials = Table(
     _name("rayservice"),
     _name("namespace"),
     _name("model_source"),
-    Column("image", Text),
+    Column("image", LongText),
     # Everything of the trial but how it is reached (`Trial.stored`); the columns above repeat what queries need of it.
-    Column("trial", JSON, nullable=False),
+    Column("trial", PlainJson, nullable=False),
     _name("origin", nullable=False),
     _name("status", nullable=False),
-    Column("reason", Text),
+    Column("reason", LongText),
     Column("opened_at", UtcDateTime, nullable=False, index=True),
     Column("closed_at", UtcDateTime, nullable=False),
     Column("submitted_at", UtcDateTime),
@@ -110,9 +85,9 @@ trials = Table(
     Column("completion_s", Float),
     _name("start", nullable=False),
     _name("applied", nullable=False),
-    Column("verdicts", JSON, nullable=False),
-    Column("flags", JSON, nullable=False),
-    Column("environment", JSON, nullable=False),
+    Column("verdicts", PlainJson, nullable=False),
+    Column("flags", PlainJson, nullable=False),
+    Column("environment", PlainJson, nullable=False),
     # Which code computed the row from its trace; NULL in rows that are older than this column or have no trace.
     _name("analysis_version"),
 )
@@ -122,7 +97,8 @@ phases = Table(
     metadata,
     _name("trial_id", ForeignKey("llmp_trials.trial_id", ondelete="CASCADE"), primary_key=True),
     Column("position", Integer, primary_key=True),
-    _name("name", nullable=False),
+    # A phase that joins others has all their names.
+    Column("name", LongText, nullable=False),
     Column("duration_s", Float, nullable=False),
     Column("low_s", Float, nullable=False),
     Column("high_s", Float, nullable=False),
@@ -135,7 +111,7 @@ milestones = Table(
     _name("name", primary_key=True),
     Column("earliest_at", UtcDateTime, nullable=False),
     Column("latest_at", UtcDateTime, nullable=False),
-    Column("source", Text, nullable=False),
+    Column("source", LongText, nullable=False),
 )
 
 # Chunks arrive while the trial runs, before its row exists: no foreign key.
@@ -164,9 +140,9 @@ imports = Table(
     metadata,
     _name("trial_id", primary_key=True),
     Column("imported_at", UtcDateTime, nullable=False),
-    Column("file_name", Text, nullable=False),
+    Column("file_name", LongText, nullable=False),
     _name("origin", nullable=False),
-    _name("named"),
+    Column("named", LongText),
     Column("redacted", Integer, nullable=False),
 )
 
@@ -177,7 +153,7 @@ outcomes = Table(
     _name("trial_id", nullable=False, index=True),
     _name("step", nullable=False),
     _name("status", nullable=False),
-    Column("reason", Text),
+    Column("reason", LongText),
     Column("noted_at", UtcDateTime, nullable=False),
 )
 
@@ -189,13 +165,13 @@ preparations = Table(
     _name("cloud", nullable=False),
     _name("verb", nullable=False),
     _name("content", nullable=False),
-    Column("result", JSON, nullable=False),
+    Column("result", PlainJson, nullable=False),
     _name("origin", nullable=False),
     Column("seconds", Float, nullable=False),
     Column("prepared_at", UtcDateTime, nullable=False),
     Column("reused", Boolean, nullable=False),
     Column("price_usd", Float),
-    Column("price_basis", Text),
+    Column("price_basis", LongText),
     _name("run_id"),
 )
 
@@ -207,7 +183,7 @@ comparisons = Table(
     _name("run_id", nullable=False, index=True),
     Column("compared_at", UtcDateTime, nullable=False),
     Column("position", Integer, nullable=False),
-    Column("row", JSON, nullable=False),
+    Column("row", PlainJson, nullable=False),
 )
 
 ledger = Table(
@@ -218,13 +194,13 @@ ledger = Table(
     _name("kind", nullable=False),
     _name("name", nullable=False),
     _name("state", nullable=False),
-    Column("identity", Text),
-    Column("tags", JSON, nullable=False),
+    Column("identity", LongText),
+    Column("tags", PlainJson, nullable=False),
     Column("intended_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
     Column("changed_at", UtcDateTime, nullable=False),
     # At most one open entry of a thing: NULL once gone, so that the same name can be used again.
-    _name("open_key", nullable=True),
+    Column("open_key", LongText, nullable=True),
     UniqueConstraint("open_key"),
     Index("ix_llmp_ledger_state_place", "state", "place"),
 )

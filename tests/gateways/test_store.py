@@ -1,6 +1,7 @@
 """The results store keeps what it is given, survives writers beside it, and refuses what it cannot keep."""
 
 import multiprocessing
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,9 +43,9 @@ def trial(trial_id: str | None = "night-1", **changes: Any) -> TrialResult:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ResultsStore:
-    opened = ResultsStore.open(f"sqlite:///{tmp_path}/new/results.db")
-    yield opened  # type: ignore[misc]
+def store(database_url: str) -> Iterator[ResultsStore]:
+    opened = ResultsStore.open(database_url)
+    yield opened
     opened.close()
 
 
@@ -98,7 +99,8 @@ def test_one_run_is_read_without_the_others(store: ResultsStore) -> None:
     event.listen(store._engine, "before_cursor_execute", lambda _c, _cur, sql, values, *_: asked.append((sql, values)))
     (read,) = store.trials(run_id="run-1")
     assert read.trial_id == "mine"
-    assert [values for sql, values in asked if "SELECT" in sql] == [("run-1",), ("mine",), ("mine",)]
+    bound = [tuple(values.values()) if isinstance(values, dict) else values for sql, values in asked if "SELECT" in sql]
+    assert bound == [("run-1",), ("mine",), ("mine",)]
 
 
 def test_a_seed_of_32_unsigned_bits_is_kept(store: ResultsStore) -> None:
@@ -150,26 +152,26 @@ def test_preparations_and_comparisons_are_kept(store: ResultsStore) -> None:
     assert store.comparison("run-1") == [{"a": 3}]
 
 
-def test_the_migration_and_the_tables_agree(tmp_path: Path) -> None:
+def test_the_migration_and_the_tables_agree(database_url: str) -> None:
     """What Alembic creates is what the code declares."""
-    ResultsStore.open(f"sqlite:///{tmp_path}/r.db").close()
-    engine = create_engine(f"sqlite:///{tmp_path}/r.db")
+    ResultsStore.open(database_url).close()
+    engine = create_engine(database_url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": "llmp_schema_version"})
         assert compare_metadata(context, tables.metadata) == []
     engine.dispose()
 
 
-def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
-    """An old package does not write into a database it does not understand."""
-    url = f"sqlite:///{tmp_path}/r.db"
-    ResultsStore.open(url).close()
-    engine = create_engine(url)
+def test_a_newer_schema_is_refused(database_url: str) -> None:
+    """An old package neither writes nor reads a database it does not understand."""
+    ResultsStore.open(database_url).close()
+    engine = create_engine(database_url)
     with engine.begin() as connection:
         connection.execute(text("UPDATE llmp_schema_version SET version_num = '9999'"))
     engine.dispose()
-    with pytest.raises(StoreError, match="newer version"):
-        ResultsStore.open(url)
+    for opening in (ResultsStore.open, ResultsStore.open_for_reading):
+        with pytest.raises(StoreError, match="newer version"):
+            opening(database_url)
 
 
 def test_an_unwritable_store_is_one_sentence(tmp_path: Path) -> None:
@@ -211,17 +213,16 @@ def _write_many(url: str, worker: int) -> None:
     opened.close()
 
 
-def test_processes_write_at_once(tmp_path: Path) -> None:
+def test_processes_write_at_once(database_url: str) -> None:
     """Four processes that open a new store and write together lose nothing and see no lock error."""
-    url = f"sqlite:///{tmp_path}/busy.db"
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_write_many, args=(url, number)) for number in range(4)]
+    workers = [context.Process(target=_write_many, args=(database_url, number)) for number in range(4)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join(120)
     assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
-    opened = ResultsStore.open(url)
+    opened = ResultsStore.open(database_url)
     assert len(opened.trials()) == 80
     assert len(opened.trace("shared")) == 80
     opened.close()

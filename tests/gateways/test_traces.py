@@ -18,8 +18,8 @@ FOUND = ImportedTrace("imported-1", AT, "a.jsonl.gz", "measured", "night-1", red
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[ResultsStore]:
-    opened = ResultsStore.open(f"sqlite:///{tmp_path}/results.db")
+def store(database_url: str) -> Iterator[ResultsStore]:
+    opened = ResultsStore.open(database_url)
     yield opened
     opened.close()
 
