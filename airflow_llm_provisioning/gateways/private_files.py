@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -30,11 +31,12 @@ def private_file(path: Path) -> Path:
 
 
 def write_private(path: Path, content: str | bytes) -> None:
-    """Write a file of mode 0600, also where one with wider rights existed."""
+    """Write a file of mode 0600, also where one with wider rights existed. A device such as /dev/null keeps its own."""
     private_folder(path.parent)
     data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        os.fchmod(file.fileno(), 0o600)
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            os.fchmod(file.fileno(), 0o600)
         file.write(data)
 
 

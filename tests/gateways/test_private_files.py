@@ -82,3 +82,17 @@ def test_a_databases_password_is_in_no_sentence(url: str) -> None:
     with pytest.raises(StoreError) as raised:
         ResultsStore.open(url)
     assert "made-up-4" not in str(raised.value)
+
+
+def test_a_device_keeps_its_rights(tmp_path: Path) -> None:
+    """`report --out /dev/null` as root would take it away from every other user; a named pipe stands for it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    pipe.chmod(0o666)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_private(pipe, "told")
+        assert os.read(reader, 10) == b"told"
+    finally:
+        os.close(reader)
+    assert stat.S_IMODE(pipe.stat().st_mode) == 0o666

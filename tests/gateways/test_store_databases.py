@@ -136,7 +136,10 @@ def test_every_name_of_the_scheme_opens_it(postgres: str, scheme: str) -> None:
         store = ResultsStore.open_for_reading(given_url)
         assert store.trials() == []
         store.close()
-    assert store_address("postgres://u:secret@h/d")[1] == "postgresql+psycopg://u:***@h/d"
+    shown = store_address("postgres://u:secret@h/d")[1]
+    assert shown.startswith("postgresql+psycopg://")
+    assert shown.endswith("@h/d")
+    assert "secret" not in shown
 
 
 def test_reading_creates_nothing(postgres: str) -> None:
