@@ -1,7 +1,7 @@
 """Names without a limit become texts: PostgreSQL refuses a row with a longer one, and SQLite never did.
 
 A phase that joins many others has all their names (`a+b+...`). The key of an open ledger entry has its place, kind and
-name. The trial that an imported trace names is whatever its file says.
+name. An imported trace names any trial that its file says.
 """
 
 import sqlalchemy as sa
