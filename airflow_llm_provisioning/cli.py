@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from airflow_llm_provisioning import __version__
 from airflow_llm_provisioning.commands.exit_codes import EXIT_CODES, ExitCode
+from airflow_llm_provisioning.commands.history import add_history
 from airflow_llm_provisioning.commands.init import add_init
 from airflow_llm_provisioning.commands.plugins import add_plugin_commands
 from airflow_llm_provisioning.commands.preflight import add_preflight
@@ -67,7 +68,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_results, add_report, add_init, add_replay, add_trace, add_preflight, add_render, add_schema):
+    for add in (
+        add_results,
+        add_history,
+        add_report,
+        add_init,
+        add_replay,
+        add_trace,
+        add_preflight,
+        add_render,
+        add_schema,
+    ):
         add(commands)
     add_plugin_commands(commands)
     return parser

@@ -25,6 +25,7 @@ OLD = ROOT / "tests" / "gateways" / "stores" / "v0_1.sql"
 READING = (
     ("results", "--what", "trials"),
     ("report", "--out", os.devnull),
+    ("history",),
     ("replay", "--all"),
     ("trace", "list"),
     ("trace", "export", "night-1", os.devnull),

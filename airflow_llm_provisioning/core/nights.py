@@ -1,0 +1,106 @@
+"""The history of one cell: what each DAG run measured of it, and which facts held then.
+
+A cell (target, workload, set-up, variant) keeps its name while its arm changes: another model revision, node profile or
+manifest makes another arm. So a history follows the cell over its arms, never pools two of them in one number, and
+keeps what defines an arm among the facts, because a change of it is a cause that an alarm must be able to name.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import median
+from typing import Final
+
+from airflow_llm_provisioning.core.arm import IMAGE_DIGEST, observed_facts
+from airflow_llm_provisioning.core.comparison import ArmTrials, grouped
+from airflow_llm_provisioning.core.result import TrialResult
+
+# Facts that define the arm: fact -> field of the stratum.
+ARM_FACTS: Final[Mapping[str, str]] = {
+    "model": "model_id",
+    "model revision": "model_revision",
+    "node autoscaler": "autoscaler",
+    "node profile": "nodes",
+    "region": "region",
+    "workload content": "workload_content",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What a history follows: everything by name."""
+
+    origin: str
+    target: str
+    workload: str
+    setup: str
+    variant: str
+
+    @property
+    def label(self) -> str:
+        """Return it for people."""
+        return f"{self.target} / {self.workload} / {self.setup} / {self.variant}"
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """What one DAG run measured of a cell. `total_s`: median over its comparable trials, `n` of them. `phases`: median
+    seconds of the deciding path that each phase took; 0 where it is not on the path, because the phases of a trial sum
+    to its total. `facts`: name -> values that were observed.
+    """
+
+    at: datetime
+    run_id: str
+    arm: str
+    n: int
+    total_s: float
+    phases: Mapping[str, float]
+    facts: Mapping[str, frozenset[str]]
+
+
+def nights_of(trials: Iterable[TrialResult]) -> dict[Cell, tuple[Night, ...]]:
+    """Return the history of every cell, oldest night first. A run without a comparable trial of a cell is no night of
+    it. Where a run holds two arms of one cell (its file was edited meanwhile), the arm of the newest trial counts.
+    """
+    runs: dict[tuple[Cell, str, str], list[TrialResult]] = {}
+    for trial in trials:
+        stratum, slot = trial.arm.stratum, trial.trial.slot
+        cell = Cell(stratum.origin, trial.trial.target, stratum.workload, stratum.setup, trial.arm.variant)
+        runs.setdefault((cell, slot.dag_id, slot.run_id), []).append(trial)
+    found: dict[Cell, list[Night]] = {}
+    for (cell, _, run_id), members in runs.items():
+        arms = [arm for arm in grouped(members) if arm.totals]
+        if arms:
+            newest = max(arms, key=lambda arm: max(trial.opened_at for trial in arm.pooled))
+            found.setdefault(cell, []).append(_night(run_id, newest))
+    return {cell: tuple(sorted(nights, key=lambda night: (night.at, night.run_id))) for cell, nights in found.items()}
+
+
+def _night(run_id: str, arm: ArmTrials) -> Night:
+    return Night(
+        at=min(trial.opened_at for trial in arm.pooled),
+        run_id=run_id,
+        arm=arm.arm.key,
+        n=len(arm.totals),
+        total_s=median(arm.totals),
+        phases=_phases(arm.pooled),
+        facts=_facts(arm),
+    )
+
+
+def _phases(trials: Sequence[TrialResult]) -> dict[str, float]:
+    seen = [{phase.name: phase.duration_s for phase in trial.phases} for trial in trials if trial.phases]
+    return {name: median(phases.get(name, 0.0) for phases in seen) for name in sorted({n for p in seen for n in p})}
+
+
+def _facts(arm: ArmTrials) -> dict[str, frozenset[str]]:
+    seen: dict[str, set[str]] = {}
+    for trial in arm.pooled:
+        for name, value in observed_facts(trial.environment).items():
+            # The digest's fact is named with its image; a history also follows an image of another name.
+            seen.setdefault(IMAGE_DIGEST if name.startswith(IMAGE_DIGEST) else name, set()).add(value)
+    for name, key in ARM_FACTS.items():
+        if (value := getattr(arm.arm.stratum, key)) is not None:
+            seen[name] = {str(value)}
+    seen["treatments"] = {"+".join(sorted(arm.arm.treatments)) or "none"}
+    return {name: frozenset(values) for name, values in sorted(seen.items())}
