@@ -91,7 +91,7 @@ def test_a_new_history_says_when_it_can_tell(count: int, left: int) -> None:
 
 
 def test_faster_is_told_too() -> None:
-    """A gain that nobody asked for is a change like another."""
+    """A gain without a treatment is a change like another."""
     (change,) = watch(nights([*noise(20), *noise(4, 850.0, 2)])).changes
     assert change.change_pct == pytest.approx(-15, abs=3)
 
