@@ -25,7 +25,7 @@ from airflow_llm_provisioning.core.manifests.tree import shown
 from airflow_llm_provisioning.core.model import Model
 from airflow_llm_provisioning.core.refusals import refuse
 from airflow_llm_provisioning.core.stopping import StoppingRule
-from airflow_llm_provisioning.core.target import NodeProfile, Target
+from airflow_llm_provisioning.core.target import NodeProfile, Target, with_role_options
 from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
 from airflow_llm_provisioning.core.workload import (
     DEFAULT_PROFILE,
@@ -55,7 +55,7 @@ def read_experiment(data: object, *, where: str, read_text: ReadText) -> Experim
     section = _section(data, where)
     return Experiment(
         name=section.name,
-        targets=tuple(_target(target) for target in section.targets),
+        targets=tuple(_target(target, where) for target in section.targets),
         workloads=_workloads(section, where, read_text),
         variants=dict(BUILTIN_VARIANTS) if section.variants is None else _variants(section.variants),
         setups=tuple(ScalingSetup(setup) for setup in dict.fromkeys(section.setups)),
@@ -101,14 +101,18 @@ def _grace_s(section: ExperimentFile, where: str) -> dict[str, float | None]:
     return dict(section.grace_s)
 
 
-def _target(section: TargetSection) -> Target:
+def _target(section: TargetSection, where: str) -> Target:
     told = section.model_dump(exclude={"nodes", "variants", "workloads"})
-    nodes = section.nodes.model_dump() | {"gpu_skus": tuple(section.nodes.gpu_skus)}
+    try:
+        nodes = with_role_options(section.nodes.model_dump())
+    except ConfigurationError as error:
+        refuse(where, [f"targets.{section.name}: {error}"])
+        raise
     return Target(
         **told,
         variants=tuple(dict.fromkeys(section.variants)),
         workloads=tuple(dict.fromkeys(section.workloads or ())),
-        nodes=NodeProfile(name=section.name, **nodes),
+        nodes=NodeProfile(name=section.name, **nodes | {"gpu_skus": tuple(section.nodes.gpu_skus)}),
     )
 
 

@@ -110,6 +110,15 @@ class NodesSection(Section):
     data_volume_gib: int = Field(default=80, ge=1, le=65536)
     snapshot_id: str | None = None
     volume_initialization_rate_mib_s: int | None = Field(default=None, ge=1)
+    node_selector: dict[str, Any] | None = Field(
+        default=None,
+        description="autoscaler: native. Labels of the nodes, per role: {head: {..}, workers: {..}}.",
+    )
+    tolerations: dict[str, Any] | list[Any] | None = Field(
+        default=None,
+        description="autoscaler: native. Tolerations per role: {head: [..], workers: [..]}. "
+        "That of GPU nodes is added by itself.",
+    )
     options: dict[str, Any] = Field(default={}, description="What only this cloud or node autoscaler knows.")
 
 
@@ -128,6 +137,12 @@ class TargetSection(Section):
     region: str | None = None
     registry: str | None = None
     namespace: str = Field(default="default", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+    nodes_gone_s: float | None = Field(
+        default=None,
+        ge=0,
+        le=86400,
+        description="How long the nodes are waited for after a trial. Default: 1800; 0 without a node autoscaler.",
+    )
     options: dict[str, Any] = {}
     nodes: NodesSection
 

@@ -10,6 +10,8 @@ from airflow_llm_provisioning.exceptions import ConfigurationError
 AUTOSCALERS: Final = ("luna", "karpenter", "native")
 DEFAULT_GPU_SKUS: Final = ("L4", "A10G", "A10", "L40S")
 
+# What a target says of its nodes per role: an option, and also a key of `nodes`.
+_ROLE_OPTIONS: Final = ("node_selector", "tolerations")
 # Options of a node profile that name an account, a cluster or a pool. They say which nodes, not which kind of nodes, so
 # two targets that differ only in them are comparable.
 IDENTITY_OPTIONS: Final = frozenset(
@@ -23,6 +25,7 @@ IDENTITY_OPTIONS: Final = frozenset(
         "pool_name",
         "role",
         "snapshot_volume_gib",
+        "tolerations",
     }
 )
 
@@ -79,7 +82,8 @@ class Target:
     (`kubernetes`, or the cloud's own with `cluster_name`). `cloud_conn_id`: the cloud's connection for preparations and
     verification. `region`, `registry`: where images are built to. `workloads`: names of the workloads that run here;
     empty: all of the experiment. `nodes`: with what the treatments of its variants change; `nodes_content`:
-    fingerprint of the profile without that.
+    fingerprint of the profile without that. `nodes_gone_s`: how long its nodes are waited for after a trial, in the
+    cluster's clock; 0: not at all; None: as its node autoscaler needs.
     """
 
     name: str
@@ -95,6 +99,7 @@ class Target:
     namespace: str = "default"
     options: Mapping[str, Any] = field(default_factory=dict)
     nodes_content: str | None = None
+    nodes_gone_s: float | None = None
 
     @property
     def cloud(self) -> str:
@@ -155,11 +160,21 @@ class Target:
         if not isinstance(data, Mapping) or not isinstance(data.get("nodes"), Mapping):
             raise ConfigurationError(f"A target is a mapping with `name`, `nodes`, ...; found {data!r:.80}.")
         try:
-            nodes = NodeProfile(**_tuples({"name": data.get("name"), **data["nodes"]}, "gpu_skus"))
+            nodes = NodeProfile(**_tuples({"name": data.get("name"), **with_role_options(data["nodes"])}, "gpu_skus"))
             return cls(**{**_tuples({"variants": (), **data}, "variants", "workloads"), "nodes": nodes})
         except TypeError as error:
             told = str(error).partition("__init__() ")[2] or str(error)
             raise ConfigurationError(f"Target {data.get('name', '?')!r} cannot be read: {told}.") from error
+
+
+def with_role_options(nodes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a node profile's keys, its `node_selector` and `tolerations` among its options, where they are read."""
+    given = {name: nodes[name] for name in _ROLE_OPTIONS if nodes.get(name) is not None}
+    options = dict(nodes.get("options") or {})
+    if twice := sorted(given.keys() & options.keys()):
+        raise ConfigurationError(f"`nodes.{twice[0]}` is given twice, beside `options` and in it: give it once.")
+    kept = {key: value for key, value in nodes.items() if key not in _ROLE_OPTIONS}
+    return {**kept, "options": {**options, **given}} if given else kept
 
 
 def _tuples(data: dict[str, Any], *keys: str) -> dict[str, Any]:

@@ -74,6 +74,8 @@ class OpenTrial(BaseOperator):
             raise AirflowSkipException(reason)
         trial = asyncio.run(open_trial(planned, self.experiment, results_conn_id=self.results_conn_id))
         self.log.info("Opened trial %s on %s", trial.trial_id, trial.target)
+        if trial.opened is not None and not trial.opened.nodes_gone_s:
+            self.log.warning("Nothing removes the nodes of target %s, so this start is warm", trial.target)
         return trial.as_dict()
 
 

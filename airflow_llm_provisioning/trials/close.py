@@ -190,6 +190,8 @@ async def remains_of_trial(cluster: "Cluster", opened: Opened) -> list[dict[str,
 
 def _flags(gone: Mapping[str, Any]) -> list[str]:
     flags = []
+    if gone.get("nodes_gone") is None:
+        flags.append("nodes were not waited for, because nothing removes them: the next trial starts warm")
     if gone.get("nodes_gone") is False:
         flags.append(f"nodes still there {gone['waited_s']:.0f} s after the delete: the next trial may start warm")
     if gone.get("late"):

@@ -72,7 +72,7 @@ def prepared_for(preparations: Sequence[Preparation], recipe_content: str) -> Pr
 
 
 def _opened(trial: Trial, experiment: Experiment, target: Target, store: "ResultsStore", cluster: "Cluster") -> Trial:
-    from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
+    from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS, nodes_gone_s
 
     _, plan = plan_of(experiment, trial)
     prepared = prepared_for(store.preparations(target.name), plan.recipe.content)
@@ -94,6 +94,7 @@ def _opened(trial: Trial, experiment: Experiment, target: Target, store: "Result
         node_selector=AUTOSCALERS[target.nodes.autoscaler].node_selector(target.nodes),
         prepared=prepared,
         completion=workload.completion,
+        nodes_gone_s=nodes_gone_s(target),
     )
     served = replace(trial.served, image=rendered.image, images=images(rendered.manifest), recipe=rendered.plan.recipe)
     return replace(trial, arm=trial.arm.seen_at(cluster.origin()), served=served, opened=opened)

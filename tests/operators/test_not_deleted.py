@@ -239,3 +239,16 @@ def test_the_wait_begins_while_the_api_server_is_away(
     back.join()
     assert outcome["gone"] is True
     assert time.monotonic() - began > 2
+
+
+def test_nodes_that_nothing_removes_are_not_waited_for(
+    simulated: BackgroundCluster, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The target says so, or has no node autoscaler: the close ends with the pods, and opening says that the start is
+    warm.
+    """
+    trial = open_trial(nodes_gone_s=0)
+    assert "Nothing removes the nodes of target plain, so this start is warm" in "".join(capfd.readouterr())
+    wait(trial, apply(trial))
+    row = close_trial(trial)
+    assert "nodes were not waited for, because nothing removes them: the next trial starts warm" in row["flags"]

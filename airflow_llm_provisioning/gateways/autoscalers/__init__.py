@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.core.trial import NODES_GONE_S
 from airflow_llm_provisioning.gateways.autoscalers import luna
 from airflow_llm_provisioning.gateways.autoscalers.base import NodeAutoscaler
 from airflow_llm_provisioning.gateways.autoscalers.karpenter import Karpenter
@@ -11,6 +12,13 @@ from airflow_llm_provisioning.gateways.autoscalers.native import Native
 from airflow_llm_provisioning.gateways.clouds.registry import cloud_named
 
 AUTOSCALERS: dict[str, NodeAutoscaler] = {"luna": Luna(), "karpenter": Karpenter(), "native": Native()}
+
+
+def nodes_gone_s(target: Target) -> float:
+    """Return how long a target's nodes are waited for after a delete, in the cluster's clock; 0: not at all."""
+    if target.nodes_gone_s is not None:
+        return target.nodes_gone_s
+    return NODES_GONE_S if AUTOSCALERS[target.nodes.autoscaler].removes_nodes(target.nodes) else 0.0
 
 
 def shared_cluster_problems(targets: Sequence[Target]) -> list[str]:

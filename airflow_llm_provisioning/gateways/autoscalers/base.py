@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from airflow_llm_provisioning.core import role_marks
 from airflow_llm_provisioning.core.experiment import NodeProfile
 from airflow_llm_provisioning.core.manifests import Placement
 
@@ -53,12 +54,22 @@ class NodeAutoscaler(Protocol):
         """
         ...
 
+    def removes_nodes(self, profile: NodeProfile) -> bool:
+        """Return whether it removes this profile's nodes when they are empty; else every start is warm."""
+        ...
+
     def presence(self) -> Mapping[str, str]:
         """Return what proves that it is installed.
 
         {"deployment": "<namespace>/<name>"} or {"crd": "<name>"}, or {} where nothing does.
         """
         ...
+
+
+def no_marks(title: str, profile: NodeProfile) -> list[str]:
+    """Return why options that name nodes cannot work where the autoscaler's own marks choose them."""
+    given = [name for name in (role_marks.SELECTOR, role_marks.TOLERATIONS) if name in profile.options]
+    return [f"{name} names nodes that are there, and {title} makes its own: leave it out." for name in given]
 
 
 def not_offered(title: str, offered: Iterable[str], cloud: str) -> str:

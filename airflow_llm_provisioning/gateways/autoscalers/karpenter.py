@@ -12,7 +12,7 @@ from airflow_llm_provisioning.core.manifests import Placement
 from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, LABEL_TARGET, OWNER, label_value
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.gateways.autoscalers import patches
-from airflow_llm_provisioning.gateways.autoscalers.base import NodeSetup, not_offered
+from airflow_llm_provisioning.gateways.autoscalers.base import NodeSetup, no_marks, not_offered
 from airflow_llm_provisioning.gateways.clouds.nodes import KarpenterNodes
 from airflow_llm_provisioning.gateways.clouds.registry import cloud_named, each_cloud
 
@@ -32,7 +32,11 @@ class Karpenter:
         nodes = cloud_named(profile.cloud).nodes.karpenter
         if nodes is None:
             return [_not_offered(profile)]
-        return [*nodes.problems(profile), *patches.problems(profile, (nodes.kind, _POOL))]
+        return [
+            *nodes.problems(profile),
+            *no_marks("Karpenter", profile),
+            *patches.problems(profile, (nodes.kind, _POOL)),
+        ]
 
     def setup(self, profile: NodeProfile) -> NodeSetup:
         """Return the node class and the pools for head (CPU) and worker (GPU)."""
@@ -53,6 +57,10 @@ class Karpenter:
     def node_selector(self, profile: NodeProfile) -> str:
         """Return the label that this target's pools give their nodes."""
         return ",".join(f"{key}={value}" for key, value in _labels(profile).items())
+
+    def removes_nodes(self, profile: NodeProfile) -> bool:
+        """Return that it does."""
+        return True
 
     def presence(self) -> Mapping[str, str]:
         """Return the custom resource that proves Karpenter is installed."""

@@ -15,7 +15,7 @@ from airflow_llm_provisioning.core.experiment import NodeProfile, Target
 from airflow_llm_provisioning.core.manifests import Placement
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.gateways.autoscalers import patches
-from airflow_llm_provisioning.gateways.autoscalers.base import NodeSetup, not_offered
+from airflow_llm_provisioning.gateways.autoscalers.base import NodeSetup, no_marks, not_offered
 from airflow_llm_provisioning.gateways.clouds.registry import cloud_named, each_cloud
 
 NAMESPACE: Final = "elotl"
@@ -34,7 +34,7 @@ class Luna:
         nodes = cloud_named(profile.cloud).nodes.luna
         if nodes is None:
             return [_not_offered(profile)]
-        return [*nodes.problems(profile), *patches.problems(profile, ("ConfigMap",))]
+        return [*nodes.problems(profile), *no_marks("Luna", profile), *patches.problems(profile, ("ConfigMap",))]
 
     def setup(self, profile: NodeProfile) -> NodeSetup:
         """Return the ConfigMap, the deployments that must start again to read it, and the same as Helm values."""
@@ -58,6 +58,10 @@ class Luna:
     def node_selector(self, profile: NodeProfile) -> str:
         """Return the mark of every node that Luna makes, for any target (elotl's thrifty-nova manifests use it)."""
         return "node.elotl.co/created-by=luna"
+
+    def removes_nodes(self, profile: NodeProfile) -> bool:
+        """Return that it does."""
+        return True
 
     def presence(self) -> Mapping[str, str]:
         """Return the deployment that proves Luna is installed."""

@@ -1,11 +1,13 @@
 """The cloud's own node autoscaler, or none: node pools that live in the cloud's API, chosen by a label.
 
-Which pools there are is the cloud's knowledge (`gateways/clouds/<cloud>/nodes.py`); a user may name other nodes by the
-option `node_selector`.
+Which pools there are is the cloud's knowledge (`gateways/clouds/<cloud>/nodes.py`); a user may name other nodes, for
+head and workers, by the options `node_selector` and `tolerations` (`core/role_marks.py`).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from airflow_llm_provisioning.core import role_marks
 from airflow_llm_provisioning.core.experiment import NodeProfile
 from airflow_llm_provisioning.core.manifests import Placement
 from airflow_llm_provisioning.gateways.autoscalers import patches
@@ -20,7 +22,11 @@ class Native:
 
     def check(self, profile: NodeProfile) -> Sequence[str]:
         """Return every reason why this profile cannot work here, in sentences; empty when it can."""
-        return [*cloud_named(profile.cloud).nodes.native.problems(profile), *patches.problems(profile, ())]
+        return [
+            *role_marks.problems(profile.options),
+            *cloud_named(profile.cloud).nodes.native.problems(profile),
+            *patches.problems(profile, ()),
+        ]
 
     def setup(self, profile: NodeProfile) -> NodeSetup:
         """Return the pools for the cloud's `set_up_node_pool`, or the files for what the user sets up."""
@@ -28,11 +34,16 @@ class Native:
         return NodeSetup(cloud_pools=found.pools, files=found.files or {})
 
     def placement(self, profile: NodeProfile, group: str) -> Placement:
-        """Return the selector of this target's pools, or the one the user named."""
-        selector = profile.options.get("node_selector")
-        if selector is not None:
-            return Placement(node_selector={str(key): str(value) for key, value in dict(selector).items()})
-        return cloud_named(profile.cloud).nodes.native.placement(profile, group)
+        """Return the marks of this target's pools, or those of the nodes that the user named."""
+        own = cloud_named(profile.cloud).nodes.native.placement(profile, group)
+        named = role_marks.role_marks(profile.options, group)
+        if role_marks.SELECTOR in profile.options:
+            return named or Placement()
+        return replace(own, tolerations=[*own.tolerations, *named.tolerations]) if named else own
+
+    def removes_nodes(self, profile: NodeProfile) -> bool:
+        """Return whether the cloud removes empty nodes, as far as it knows."""
+        return cloud_named(profile.cloud).nodes.native.removes_nodes
 
     def node_selector(self, profile: NodeProfile) -> str | None:
         """Return what both head and worker select, else what the worker does; None where pods select nothing."""

@@ -58,7 +58,16 @@ class NativeSetup:
 
 
 class NativeNodes(Protocol):
-    """Nodes by the cloud's own autoscaler, or nodes that are simply there."""
+    """Nodes by the cloud's own autoscaler, or nodes that are simply there.
+
+    `removes_nodes`: whether empty nodes go, or may go. Without that none is waited for after a trial, and every start
+    is warm.
+    """
+
+    @property
+    def removes_nodes(self) -> bool:
+        """Whether empty nodes are removed."""
+        ...
 
     def problems(self, profile: NodeProfile) -> list[str]:
         """Return every reason why this profile cannot work, in sentences."""
@@ -101,6 +110,7 @@ class ExistingNodes:
 
     luna = None
     karpenter = None
+    removes_nodes = False
 
     @property
     def native(self) -> NativeNodes:

@@ -101,6 +101,7 @@ def test_two_targets_with_different_patches_cannot_share_lunas_configuration() -
 )
 def test_a_patch_that_cannot_be_applied_is_refused(autoscaler: str, patches: Any, said: str) -> None:
     """When the experiment is checked, in a sentence, and once."""
-    given = profile("eks", autoscaler, options={"patches": patches, "node_selector": {"pool": "trials"}})
+    named = {"node_selector": {"pool": "trials"}} if autoscaler == "native" else {}
+    given = profile("eks", autoscaler, options={"patches": patches, **named})
     (problem,) = AUTOSCALERS[autoscaler].check(given)
     assert said in problem

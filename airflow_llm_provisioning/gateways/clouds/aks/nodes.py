@@ -64,6 +64,8 @@ class AksKarpenter:
 class AksNative:
     """Agent pools that `set_up_node_pool` makes."""
 
+    removes_nodes = True
+
     def problems(self, profile: NodeProfile) -> list[str]:
         """Return every reason why this profile cannot work, in sentences."""
         return not_bottlerocket(profile) + pool_problems(profile)

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.experiment import NodeProfile, Target
 from airflow_llm_provisioning.core.manifests import Placement
+from airflow_llm_provisioning.core.role_marks import has_selector
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.eks import user_data
 from airflow_llm_provisioning.gateways.clouds.gpus import GPUS, aws_name
@@ -215,13 +216,15 @@ class EksKarpenter:
 class EksNative:
     """Managed node groups, which are the user's: the data of their launch template is emitted."""
 
+    removes_nodes = True
+
     def problems(self, profile: NodeProfile) -> list[str]:
         """Return every reason why this profile cannot work, in sentences."""
         found = problems(profile)
-        if not profile.options.get("node_selector"):
+        if not has_selector(profile.options):
             found.append(
                 "A managed node group is yours to create (its launch template data is emitted): set the option "
-                "node_selector to the labels of its nodes."
+                "node_selector to the labels of its nodes, as {workers: {label: value}}."
             )
         return found
 

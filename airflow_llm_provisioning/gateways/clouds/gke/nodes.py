@@ -57,6 +57,8 @@ class GkeLuna:
 class GkeNative:
     """Node pools that `set_up_node_pool` makes, or that node auto-provisioning makes."""
 
+    removes_nodes = True
+
     def problems(self, profile: NodeProfile) -> list[str]:
         """Return every reason why this profile cannot work, in sentences."""
         found = not_bottlerocket(profile)
