@@ -43,11 +43,13 @@ class Container:
         self.running = False
         self.waiting_reason = ""
         self._message = ""
+        self._back_off = ""
         self._since: datetime | None = None
         self._family = ""
         self._turned_at: datetime | None = None
         self._end: Mapping[str, Any] = {}
         self._ends = 0
+        self._ended_at: datetime | None = None
         self._same_from = 0
         self._looping_since: datetime | None = None
 
@@ -65,6 +67,7 @@ class Container:
         if family != self._family:
             self._family, self._since, self._message = family, at, ""
         message = text(waiting.get("message"))
+        self._back_off = message if self.waiting_reason == _BACK_OFF else ""
         if (family == "image" and has_cause(message)) or (family == "refused" and self.waiting_reason != _BACK_OFF):
             self._message = message
 
@@ -97,6 +100,12 @@ class Container:
         code = number(self._end.get("exitCode"))
         return None if code is None else int(code)
 
+    def last_end(self, now: datetime) -> Found | None:
+        """Return how it ended if that was not long ago, also where it runs again."""
+        if not self._end or self._ended_at is None or now - self._ended_at >= RECOVERED:
+            return None
+        return "crashed", self.end_reason or "Error", self._how_ended(), self._ended_at
+
     def _other(self) -> Found | None:
         if self._family != "other" or self._since is None:
             return None
@@ -109,6 +118,8 @@ class Container:
         ends = int(number(status.get("restartCount")) or 0) + (0 if self.running else 1)
         if _identity(end) != _identity(self._end):
             self._same_from = max(ends - 1, 0) if self._end else 0
+        if ends != self._ends or self._ended_at is None:
+            self._ended_at = at
         self._end, self._ends = end, max(ends, 1)
         self._looping_since = (self._looping_since or at) if self._looping else None
 
@@ -119,17 +130,19 @@ class Container:
     def _ended(self, now: datetime) -> Found | None:
         if not self._end or self._turned_at is None or self._recovered(now):
             return None
-        exit_code = "" if self.exit_code is None else f" with exit code {self.exit_code}"
-        last = plain(text(self._end.get("message")), 300)
-        times = "once" if self._ends == 1 else f"{self._ends} times, the last time"
-        sentence = f"it ended {times}{exit_code}"
-        sentence = f"{sentence}: {last}" if last else sentence
         reason = self.end_reason or "Error"
         if self.waiting_reason == _BACK_OFF:
             reason = f"{_BACK_OFF} after {reason}"
         if self._looping_since is not None and not self.running:
-            return "crash_loop", reason, sentence, self._looping_since
-        return "crashed", reason, sentence, self._turned_at
+            return "crash_loop", reason, self._how_ended(), self._looping_since
+        return "crashed", reason, self._how_ended(), self._turned_at
+
+    def _how_ended(self) -> str:
+        exit_code = "" if self.exit_code is None else f" with exit code {self.exit_code}"
+        last = plain(text(self._end.get("message")) or self._back_off, 300)
+        times = "once" if self._ends == 1 else f"{self._ends} times, the last time"
+        sentence = f"it ended {times}{exit_code}"
+        return f"{sentence}: {last}" if last else sentence
 
     def _recovered(self, now: datetime) -> bool:
         """Return whether it runs again as if it had never ended."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.blockers.blocker import Blocker
 from airflow_llm_provisioning.core.blockers.causes import advice_for
-from airflow_llm_provisioning.core.blockers.containers import Container
+from airflow_llm_provisioning.core.blockers.containers import Container, Found
 from airflow_llm_provisioning.core.blockers.events import Events, Told
 from airflow_llm_provisioning.core.blockers.sentences import plain
 from airflow_llm_provisioning.core.fields import dig, mapping, objects, text
@@ -39,8 +39,9 @@ _AUTOSCALER_REASONS: Final = frozenset(
 )
 # A pod that ended like this says nothing about the next one.
 _LOST_NODE: Final = frozenset({"Preempted", "Preempting", "NodeLost", "NodeShutdown", "Terminated", "Shutdown"})
+_KILLS: Final = re.compile(r"Liveness|Startup")
 _SKEW: Final = timedelta(seconds=2)
-_LIVENESS_RECENT: Final = timedelta(minutes=2)
+_PROBE_RECENT: Final = timedelta(minutes=2)
 
 
 class Pod:
@@ -160,7 +161,7 @@ class Pod:
             found = [self._as_passing(one) for one in found]
         found += self._before_start(told)
         found += [] if found else self._liveness(told, now)
-        yield from found or self._starting(told)
+        yield from found or self._starting(told, now)
 
     def _of_container(self, container: Container, told: list[Told], now: datetime) -> Blocker | None:
         pull = next((one.message for one in told if one.reason == "Failed" and "pull" in one.message), "")
@@ -168,9 +169,8 @@ class Pod:
         if found is None:
             return None
         kind, reason, sentence, since = found
-        if kind in ("crash_loop", "crashed") and container.exit_code in (137, 143) and "OOM" not in reason:
-            killed = next((one.message for one in told if one.reason == "Unhealthy" and "iveness" in one.message), "")
-            sentence = f"{sentence}; {killed}" if killed else sentence
+        if kind in ("crash_loop", "crashed"):
+            return self._of_end(container, found, told)
         advice = advice_for(f"{reason} {sentence}")
         if kind.startswith("image"):
             about = f"Pod {self._title} cannot pull {container.image} for {container.name}"
@@ -180,6 +180,12 @@ class Pod:
         if kind == "container_refused" and _MISSING.search(sentence):
             kind = "object_missing"
         return self._blocker(kind, container.name, reason, sentence, since, advice)
+
+    def _of_end(self, container: Container, found: Found, told: list[Told]) -> Blocker:
+        kind, reason, sentence, since = found
+        if container.exit_code in (137, 143) and "OOM" not in reason:
+            sentence = "; ".join([sentence, *_probes_that_killed(told)])
+        return self._blocker(kind, container.name, reason, sentence, since, advice_for(f"{reason} {sentence}"))
 
     def _as_passing(self, one: Blocker) -> Blocker:
         """A worker may crash until the head answers, but its memory does not depend on the head."""
@@ -198,21 +204,32 @@ class Pod:
 
     def _liveness(self, told: list[Told], now: datetime) -> list[Blocker]:
         for one in told:
-            if one.reason == "Unhealthy" and "iveness" in one.message and now - one.at < _LIVENESS_RECENT:
+            if one.reason == "Unhealthy" and _KILLS.match(one.message) and now - one.at < _PROBE_RECENT:
                 return [self._blocker("liveness", "", one.reason, one.message, one.first_at, advice_for(one.message))]
         return []
 
-    def _starting(self, told: list[Told]) -> Iterator[Blocker]:
+    def _starting(self, told: list[Told], now: datetime) -> Iterator[Blocker]:
         """Yield what it is doing, where nothing is wrong: a pull that lasts, or a container that is not ready."""
         pending = [one for one in self._containers.values() if not one.ready and not (one.init and one.end_reason)]
-        waits = next((one for one in pending if not one.running and one.waiting_reason), None)
-        waits = waits or next(iter(pending), None)
+        # Init containers run before all others, and of these those that do not run yet are waited for first.
+        waits = min(pending, key=lambda one: (not one.init, one.running), default=None)
+        if waits is None or self.seen_at is None:
+            return
         pulling = next((one for one in told if one.reason in ("Pulling", "Pulled")), None)
-        if waits and not waits.running and pulling and pulling.reason == "Pulling":
+        if not waits.running and pulling and pulling.reason == "Pulling":
             yield self._blocker("waiting", waits.name, pulling.reason, pulling.message, pulling.first_at, "")
-        elif waits and self.seen_at:
-            reason = "running, not ready" if waits.running else waits.waiting_reason or "not started"
-            yield self._blocker("waiting", waits.name, reason, "", self.seen_at, "")
+            return
+        reason = "running, not ready" if waits.running else waits.waiting_reason or "not started"
+        probe = (one for one in told if one.reason == "Unhealthy" and now - one.at < _PROBE_RECENT)
+        sentence = next((one.message for one in probe), "") if waits.running else ""
+        yield self._blocker("waiting", waits.name, reason, sentence, self.seen_at, "")
+
+    def ended(self, events: Events, now: datetime) -> Iterator[Blocker]:
+        """Yield how its containers ended a short while ago, also where they run again."""
+        told = events.of("Pod", self.name, self.created_at)
+        for container in self._containers.values():
+            if (found := container.last_end(now)) is not None:
+                yield self._of_end(container, found, told)
 
     def _mark(self, what: str, holds: bool, at: datetime) -> None:
         if holds:
@@ -255,6 +272,13 @@ class _Lasting:
             return self._stood
         sentence, since = self._now
         return {**self._stood, sentence: self._stood.get(sentence, timedelta()) + (now - since)}
+
+
+def _probes_that_killed(told: list[Told]) -> list[str]:
+    """Return what the kubelet says about a container that a failing probe ended."""
+    killed = next((one.message for one in told if one.reason == "Killing" and "probe" in one.message), "")
+    failed = next((one.message for one in told if one.reason == "Unhealthy" and _KILLS.match(one.message)), "")
+    return [message for message in (killed, failed) if message]
 
 
 def _of_scheduler(event: Told) -> bool:

@@ -12,6 +12,7 @@ from airflow_llm_provisioning.core.blockers.engine import EngineLogs
 from airflow_llm_provisioning.core.blockers.events import Events
 from airflow_llm_provisioning.core.blockers.operator import Operator
 from airflow_llm_provisioning.core.blockers.pods import Pod
+from airflow_llm_provisioning.core.blockers.sentences import points_elsewhere
 from airflow_llm_provisioning.core.blockers.serve import Serve
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 from airflow_llm_provisioning.core.instants import parse_instant
@@ -85,6 +86,13 @@ class Blockers:
             if ends_at is not None and now >= ends_at:
                 return one
         return None
+
+    def behind(self, blocker: Blocker, now: datetime) -> tuple[Blocker, ...]:
+        """Return what may be the cause of a blocker whose sentence only points elsewhere: how containers ended."""
+        if not points_elsewhere(blocker.sentence):
+            return ()
+        pods = [pod for pod in self._pods.values() if self._is_ours(pod)]
+        return in_order(one for pod in pods for one in pod.ended(self._events, now) if one.about != blocker.about)
 
     def engine_error(self) -> tuple[str, str, str] | None:
         """Return the engine's own last error: the log file, the sentence and an advice (or empty); None without one."""

@@ -19,7 +19,7 @@ _ERROR_LINE: Final = re.compile(r"^(?:\([^()]*pid=\d+[^()]*\)\s*)*(?:ERROR|CRITI
 _POINTS_ELSEWHERE: Final = re.compile(
     r"engine core initialization failed|root cause|enginecore encountered an issue|enginedeaderror"
     r"|workerproc initialization failed|raytaskerror|actordiederror|rayactorerror|actorunavailableerror"
-    r"|failed core proc|the actor (?:died|is dead)|keyboardinterrupt|systemexit|cancellederror",
+    r"|failed core proc|actor (?:died|is dead)|worker (?:died|crashed)|keyboardinterrupt|systemexit|cancellederror",
     re.IGNORECASE,
 )
 _NOISE: Final = re.compile(r"^(?:File \"|Traceback|During handling|The above exception|\^+$|~*\^+~*$|\(?\w*pid=)")

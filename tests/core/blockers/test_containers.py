@@ -6,6 +6,7 @@ import pytest
 from blocker_lines import (
     HOUR_S,
     WORKER,
+    at,
     blocked,
     ended,
     event,
@@ -192,3 +193,22 @@ def test_a_worker_that_no_replica_needs_ends_nothing() -> None:
     assert judged(service(), ready_head(), pod(19, running()), idle, answer, until_s=HOUR_S).state == "pending"
     replica.pop("node_ip")
     assert judged(service(), ready_head(), pod(19, running()), idle, answer, until_s=HOUR_S).state == "failed"
+
+
+def test_the_kubelets_words_about_a_loop_and_its_probe_are_told() -> None:
+    """The back-off's message stands where the container left none; a startup probe ends containers too."""
+    killing = event(100, "Killing", "Container ray-worker failed startup probe, will be restarted", warning=False)
+    found = judged(service(), ready_head(), *crash_loop("Error", 137), killing, until_s=HOUR_S)
+    assert "back-off 10s" in str(found.reason)
+    assert "failed startup probe, will be restarted" in str(found.reason)
+
+
+def test_a_running_container_that_is_not_ready_is_told_with_its_probe() -> None:
+    """Nothing is wrong with a replica that starts; the limit tells what the pod waits for, init containers first."""
+    probe = event(100, "Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 404")
+    judge = judged(service(), ready_head(), pod(20, running()), probe)
+    told = judge.blockers.at(at(110))[0]
+    assert (told.kind, told.reason) == ("waiting", "running, not ready")
+    assert "statuscode: 404" in told.sentence
+    first = pod(20, waiting("PodInitializing"), init=[running("wait-gcs-ready")])
+    assert "wait-gcs-ready" in judged(service(), ready_head(), first).blockers.at(at(110))[0].about

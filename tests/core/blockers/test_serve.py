@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from blocker_lines import HOUR_S, at, blocked, judged, line, ready_head, service
+from blocker_lines import HOUR_S, WORKER, at, blocked, ended, judged, line, pod, ready_head, running, service
 
 from airflow_llm_provisioning.core.blockers.sentences import root_error_of
 from airflow_llm_provisioning.gateways.recording.progress import Progress
@@ -59,6 +59,17 @@ def test_a_replica_that_fails_and_is_tried_again_is_named_before_the_end() -> No
     assert (found.kind, found.passes) == ("replica_retries", True)
     assert "LLMServer:m" in found.about
     assert CACHE in found.sentence
+
+
+def test_a_replica_that_died_with_its_container_is_told_with_the_container() -> None:
+    """Serve only knows that the actor died; the pod knows why, also where its container runs again."""
+    died = "Error:\nray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task."
+    end = {"reason": "OOMKilled", "exitCode": 137}
+    lines = pod(10, ended("OOMKilled", 137)), pod(12, running(restarts=1, ready=True, last=end))
+    found = judged(ready_head(), *lines, service(20, applications(died)), until_s=HOUR_S)
+    assert "ActorDiedError" in str(found.reason)
+    assert f"Pod n/{WORKER}, container ray-worker: OOMKilled" in str(found.reason)
+    assert "memory limit" in str(found.reason)
 
 
 LOG = """\
