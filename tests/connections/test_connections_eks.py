@@ -69,6 +69,23 @@ def test_extras_are_read_by_name(connection: Any) -> None:
     assert (names.builder_instance_type, names.build_compute_type) == ("m6i.large", "BUILD_GENERAL1_LARGE")
 
 
+@pytest.mark.parametrize(
+    ("extra", "reference", "read"), [(None, None, None), (False, None, False), (True, False, False)]
+)
+def test_false_is_a_value_of_builder_public_ip(connection: Any, extra: Any, reference: Any, read: Any) -> None:
+    """Left out it is automatic; false is no missing value, and the reference goes first."""
+    conn_id = connection(**({} if extra is None else {"builder_public_ip": extra}))
+    asked = {"cloud": "eks", "conn_id": conn_id, **({} if reference is None else {"builder_public_ip": reference})}
+    cloud: Any = connections.open_cloud(asked)
+    assert cloud._driver.verbs["snapshot_image"]._names.builder_public_ip is read
+
+
+def test_a_builder_public_ip_that_is_no_switch_is_refused(connection: Any) -> None:
+    """A text is true in Python, also `false`."""
+    with pytest.raises(ConnectionConfigError, match=r"builder_public_ip .* is 'false'"):
+        connections.open_cloud({"cloud": "eks", "conn_id": connection(builder_public_ip="false")})
+
+
 def test_a_missing_connection_is_named(stand: Stand) -> None:
     """Credentials that happen to be on the worker are never used silently."""
     with pytest.raises(ConnectionConfigError, match="'nowhere' is not defined"):

@@ -18,12 +18,14 @@ pytest.importorskip("google.cloud.container_v1", reason="needs the [google] extr
 from gke_world import POOL, GoogleProject, MemoryLedger, finish, google_project
 from google.api_core import exceptions as google_exceptions
 from google.auth.credentials import AnonymousCredentials
+from google.cloud.devtools import cloudbuild_v1
 from replay_server import Answer, Replay, recorded, replaying
 
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.gke.cloud import GkeCloud
 from airflow_llm_provisioning.gateways.clouds.gke.errors import UnreadableAnswerError, google_errors
+from airflow_llm_provisioning.gateways.clouds.gke.images import RegistryImage
 from airflow_llm_provisioning.gateways.clouds.gke.services import streaming_api
 from airflow_llm_provisioning.gateways.clouds.gke.steps import step_of
 from airflow_llm_provisioning.gateways.clouds.verbs import TransientError
@@ -225,6 +227,29 @@ def test_pool_that_once_lacked_machines_is_reused(
         assert conditions[0]["message"].rstrip(".") in ended.result["trouble"]
     else:
         assert "delete the pool" in str(ended.error)
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (
+            {"failure_info": {"detail": "Build failed."}, "status_detail": "pushing to r:1 was refused."},
+            "ended with FAILURE: Build failed; pushing to r:1 was refused. Its log",
+        ),
+        ({"status_detail": "build step 0 failed"}, "FAILURE: build step 0 failed. Its log"),
+        ({"steps": [{"name": "docker", "exit_code": 137}]}, "FAILURE: step docker ended with exit code 137. Its log"),
+        ({"failure_info": {"type_": "PUSH_FAILED"}}, "FAILURE: PUSH_FAILED. Its log"),
+        ({}, "FAILURE: no detail given. Its log"),
+    ],
+)
+def test_a_failed_build_is_told_with_everything_that_cloud_build_says(build: dict[str, Any], said: str) -> None:
+    """Its two details, a step's exit code, or at least the kind of failure."""
+    found = cloudbuild_v1.Build({"id": "b", "status": "FAILURE", "log_url": "https://log", **build})
+    with real_google() as (cloud, _):
+        image = RegistryImage.parse("us-central1-docker.pkg.dev/p/r/i:1")
+        with pytest.raises(CloudError) as raised:
+            cloud._driver.verbs["build_image"]._follow(Operation("build_image", {}), image, found)
+    assert said in str(raised.value)
 
 
 def autopilot(default: Mapping[str, Any] | None, **pool_config: Any) -> dict[str, Any]:

@@ -43,6 +43,9 @@ _TRANSIENT: Final = {
     "InternalFailure",
     "ServerException",
     "OperationAborted",
+    # EC2, "Error codes": more snapshots at once, or of one volume, than it takes now.
+    "ConcurrentSnapshotLimitExceeded",
+    "SnapshotCreationPerVolumeRateExceeded",
 }
 _CONFIG: Final = Config(
     retries={"mode": "standard", "total_max_attempts": 2},

@@ -173,12 +173,20 @@ class Builder:
             "BlockDeviceMappings": [{"DeviceName": DATA_DEVICE, "Ebs": volume}],
             "TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")],
         }
-        subnet = operation.request.get("subnet_id") or names.subnet_id
-        if subnet:
-            request["SubnetId"] = subnet
-        if names.security_group_ids:
-            request["SecurityGroupIds"] = list(names.security_group_ids)
-        return request
+        return {**request, **self._network(operation)}
+
+    def _network(self, operation: Operation) -> dict[str, Any]:
+        """Return where the builder stands. EC2 takes a public address in a network interface only, beside its subnet
+        and groups.
+        """
+        subnet, groups = subnet_of(operation, self._names), list(self._names.security_group_ids)
+        public = operation.progress.get("public_ip")
+        if public is None:
+            told = {"SubnetId": subnet, "SecurityGroupIds": groups}
+            return {key: value for key, value in told.items() if value}
+        told = {"SubnetId": subnet, "Groups": groups}
+        interface = {"DeviceIndex": 0, "AssociatePublicIpAddress": public, "DeleteOnTermination": True}
+        return {"NetworkInterfaces": [interface | {key: value for key, value in told.items() if value}]}
 
     def _of_content(self, operation: Operation, states: Sequence[str]) -> list[dict[str, Any]]:
         ours = {LABEL_MANAGED_BY: OWNER, LABEL_CONTENT: operation.progress["content"]}
@@ -233,6 +241,11 @@ class Builder:
             Parameters={"commands": ["set -eu", *commands], "executionTimeout": [str(int(limit))]},
         )
         return str(reply["Command"]["CommandId"])
+
+
+def subnet_of(operation: Operation, names: EksNames) -> str | None:
+    """Return the subnet that the request or the connection names; None for the default VPC's."""
+    return operation.request.get("subnet_id") or names.subnet_id or None
 
 
 def _comment(operation: Operation, token: str | None = None) -> str:

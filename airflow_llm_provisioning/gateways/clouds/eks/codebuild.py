@@ -123,9 +123,11 @@ def _phases(build: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _why(build: Mapping[str, Any]) -> str:
-    """Return the failed phase and its message, which say more than the status."""
+    """Return the failed phases with their codes and messages, which say more than the status."""
+    told = []
     for phase in build.get("phases", []):
         if phase.get("phaseStatus") in _ENDED_BADLY:
-            said = "; ".join(item.get("message", "") for item in phase.get("contexts", []) if item.get("message"))
-            return f" in {phase['phaseType']}" + (f" ({said[:300]})" if said else "")
-    return ""
+            contexts = [filter(None, (c.get("statusCode"), c.get("message"))) for c in phase.get("contexts", [])]
+            said = "; ".join(filter(None, map(": ".join, contexts)))
+            told.append(f"{phase['phaseType']}" + (f" ({said[:300]})" if said else ""))
+    return f" in {', then '.join(told)}" if told else ""

@@ -30,6 +30,12 @@ def open_eks(
         return reference.get(name) or extra.get(name) or None
 
     groups = named("security_group_ids") or ()
+    public = reference.get("builder_public_ip", extra.get("builder_public_ip"))
+    if public not in (None, True, False):
+        raise ConnectionConfigError(
+            f"The extra builder_public_ip of Airflow connection {conn_id!r} is {public!r}: give true or false, or "
+            f"leave it out ({DOCS})."
+        )
     defaults = EksNames()
     return EksCloud(
         # A hook keeps its session; a fresh hook reads the connection again.
@@ -44,6 +50,7 @@ def open_eks(
             source_bucket=named("source_bucket"),
             subnet_id=named("subnet_id"),
             security_group_ids=tuple([groups] if isinstance(groups, str) else groups),
+            builder_public_ip=public,
             build_compute_type=named("build_compute_type") or defaults.build_compute_type,
             build_image=named("build_image") or defaults.build_image,
             builder_instance_type=named("builder_instance_type") or defaults.builder_instance_type,

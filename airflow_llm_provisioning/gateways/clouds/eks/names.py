@@ -28,7 +28,8 @@ class EksNames:
 
     `codebuild_role_arn`: service role of the builds (docs/iam/eks-codebuild-role.json). `builder_instance_profile`:
     instance profile of the snapshot's builder (docs/iam/eks-builder-role.json). `source_bucket`: None for one of our
-    own. `subnet_id`: None for the default VPC's; the builder must reach ECR and SSM from it.
+    own. `subnet_id`: None for the default VPC's; the builder must reach ECR and SSM from it. `builder_public_ip`: None
+    for a public address where the subnet has no other route.
     """
 
     codebuild_role_arn: str | None = None
@@ -36,6 +37,7 @@ class EksNames:
     source_bucket: str | None = None
     subnet_id: str | None = None
     security_group_ids: tuple[str, ...] = ()
+    builder_public_ip: bool | None = None
     build_compute_type: str = "BUILD_GENERAL1_LARGE"
     build_image: str = "aws/codebuild/amazonlinux-x86_64-standard:5.0"
     builder_instance_type: str = "m5.large"

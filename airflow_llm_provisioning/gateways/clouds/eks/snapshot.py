@@ -28,8 +28,10 @@ from airflow_llm_provisioning.gateways.clouds.eks.builder import (
     STOP_KUBELET,
     Builder,
     pull_commands,
+    subnet_of,
 )
 from airflow_llm_provisioning.gateways.clouds.eks.names import DOCS, EksNames
+from airflow_llm_provisioning.gateways.clouds.eks.network import BuilderNetwork
 from airflow_llm_provisioning.gateways.clouds.eks.nodes import image_query
 from airflow_llm_provisioning.gateways.clouds.eks.parameter import SnapshotParameter
 from airflow_llm_provisioning.gateways.clouds.eks.snapshots import Snapshots
@@ -55,8 +57,8 @@ def volume_gib(size_bytes: int | None, wanted_gib: int | None) -> int:
 
 class SnapshotImage(EksVerb):
     """The verb `snapshot_image`: request {image, digest, size_bytes|None, kubernetes_minor, volume_gib|None,
-    volume_initialization_rate_mib_s|None, subnet_id|None, instance_type|None, cluster|None, parameter|None, target,
-    keep_days} -> result {snapshot_id, volume_gib, image, digest, kubernetes_minor, ami_id,
+    volume_initialization_rate_mib_s|None, subnet_id|None, public_ip|None, instance_type|None, cluster|None,
+    parameter|None, target, keep_days} -> result {snapshot_id, volume_gib, image, digest, kubernetes_minor, ami_id,
     volume_initialization_rate_mib_s, reused, seconds, price_usd, price_basis, phases}.
 
     `parameter`: name of an SSM parameter in which the snapshot's id is written, for nodes that others describe.
@@ -73,8 +75,12 @@ class SnapshotImage(EksVerb):
     def _begin(self, operation: Operation) -> Look:
         """Check everything that can be known before an instance runs; reuse a snapshot of the same content."""
         request = operation.request
+        wanted = request.get("public_ip", self._names.builder_public_ip)
+        network = BuilderNetwork(self._aws)
+        public_ip, network_problems = network.public_address(subnet_of(operation, self._names), wanted)
         problems = [
             *_request_problems(request),
+            *network_problems,
             *self._account_problems(request),
             *self._parameter.problems(request.get("parameter")),
         ]
@@ -92,7 +98,8 @@ class SnapshotImage(EksVerb):
         self._builder.intend(operation)
         self._snapshots.intend(operation)
         self._parameter.intend(operation)
-        return done(**operation.progress, ami_id=ami_id)
+        # Decided once: the same client token must come with the same request.
+        return done(**operation.progress, ami_id=ami_id, public_ip=public_ip)
 
     def steps(self, operation: Operation) -> Sequence[Step]:
         """Return the steps from an earlier snapshot to the end of the builder."""
@@ -270,4 +277,6 @@ def _request_problems(request: Mapping[str, Any]) -> list[str]:
     size, wanted = request.get("size_bytes"), request.get("volume_gib")
     if size and wanted and wanted * 1024**3 < size * 2:
         found.append(f"volume_gib {wanted} is too small for an image of {size} compressed bytes, unpacked.")
+    if request.get("public_ip") not in (None, True, False):
+        found.append(f"public_ip is {request['public_ip']!r}: give true or false, or leave it out.")
     return found

@@ -207,10 +207,8 @@ class ImageBuild(Verb):
         if status in ACTIVE:
             return not_yet(f"building: {status}", build_id=build.id)
         if status != "SUCCESS":
-            detail = build.failure_info.detail or build.status_detail or "no detail given"
             raise CloudError(
-                f"Build {build.id} of {image.reference} ended with {status}: {detail.rstrip('.')}. "
-                f"Its log: {build.log_url}"
+                f"Build {build.id} of {image.reference} ended with {status}: {_why(build)}. Its log: {build.log_url}"
             )
         digest = next((made.digest for made in build.results.images), None) or digest_of_tag(self._project, image)
         if digest is None:
@@ -287,3 +285,13 @@ class ImageBuild(Verb):
             log_url=(build.log_url or None) if build is not None else None,
             phases={**(operation.progress.get("phases") or {}), **build_phases(build)},
         )
+
+
+def _why(build: Any) -> str:
+    """Return everything that Cloud Build says of a failure: its own details, and steps that ended with a code."""
+    kind = build.failure_info.type_.name if build.failure_info.type_ else ""
+    failed = [step for step in build.steps if step.exit_code]
+    steps = [f"step {step.id or step.name} ended with exit code {step.exit_code}" for step in failed]
+    told = [build.failure_info.detail, build.status_detail, *steps]
+    said = "; ".join(dict.fromkeys(text.rstrip(".") for text in told if text))
+    return said or (kind if kind and "UNSPECIFIED" not in kind else "no detail given")

@@ -115,7 +115,15 @@ class Compute:
         ami = self.amis.get(call.form.get("ImageId", ""))
         user_data = _decoded(call.form.get("UserData", ""))
         for instance_id in dict.fromkeys(re.findall(r"<instanceId>(i-[0-9a-f]+)</instanceId>", reply.decode())):
-            self.machines[instance_id] = Machine(instance_id, call.region, user_data, ami, self._clock.now())
+            public = call.form.get("NetworkInterface.1.AssociatePublicIpAddress", "").lower() or None
+            self.machines[instance_id] = Machine(
+                instance_id,
+                call.region,
+                user_data,
+                ami,
+                self._clock.now(),
+                reaches_aws=self._moto.reaches_aws(call.region, instance_id, public),
+            )
 
     def _stopped(self, call: Call, reply: bytes) -> None:
         for instance_id in call.listed("InstanceId"):

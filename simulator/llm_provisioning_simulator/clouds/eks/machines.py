@@ -48,6 +48,8 @@ class Machine:
     terminate_at: datetime | None = None
     images: dict[str, tuple[str, set[str]]] = field(default_factory=dict)
     kubelet_runs: bool = True
+    reaches_aws: bool = True
+    """Whether its subnet and its address let it reach SSM."""
 
     def admin_container(self) -> bool:
         """Return whether the user data gave a way into the host."""
@@ -114,8 +116,10 @@ def state_of(machine: Machine, now: datetime, durations: Mapping[str, float]) ->
 
 
 def online(machine: Machine, now: datetime, durations: Mapping[str, float], faults: Mapping[str, Any]) -> bool:
-    """Return whether SSM reaches a machine. The -nvidia variant without a GPU never gets there (bottlerocket#4435)."""
-    if faults.get("ssm_never_online") or (machine.ami is not None and machine.ami.nvidia):
+    """Return whether SSM reaches a machine. One without a way out, and the -nvidia variant without a GPU
+    (bottlerocket#4435), never get there.
+    """
+    if not machine.reaches_aws or faults.get("ssm_never_online") or (machine.ami is not None and machine.ami.nvidia):
         return False
     booted = now >= machine.launched_at + timedelta(seconds=durations["running_s"] + durations["ssm_online_s"])
     return booted and state_of(machine, now, durations)[0] == "running"

@@ -145,6 +145,29 @@ class Moto:
         instance = self.backend("ec2", region).get_instance(instance_id)
         return {device: block.volume_id for device, block in instance.block_device_mapping.items()}
 
+    def reaches_aws(self, region: str, instance_id: str, public: str | None) -> bool:
+        """Return whether an instance can reach AWS's own services.
+
+        `public`: `true` or `false` as RunInstances asked for an address, None where the subnet decides. Its way out is
+        a default route to an internet gateway with a public address, any other default route, or an endpoint for SSM.
+        """
+        ec2 = self.backend("ec2", region)
+        subnet = ec2.get_subnet(ec2.get_instance(instance_id).subnet_id)
+        gives = _true(subnet.map_public_ip_on_launch)
+        addressed = gives if public is None else public == "true"
+        if _true(subnet.default_for_az):
+            # moto's default VPC lacks the internet gateway that every real one has.
+            return addressed
+        tables = list(ec2.route_tables.values())
+        own = [table for table in tables if any(item.get("SubnetId") == subnet.id for item in table.associations)]
+        main = [table for table in tables if table.main_association_id and table.vpc_id == subnet.vpc_id]
+        ways = [route for table in own or main for route in table.routes]
+        default = next((route for route in ways if route.destination_cidr_block == "0.0.0.0/0"), None)
+        if default is not None:
+            return addressed or default.gateway is None
+        endpoints = [found for found in ec2.vpc_end_points.values() if found.vpc_id == subnet.vpc_id]
+        return any(str(found.service_name).endswith(".ssm") for found in endpoints)
+
     def set_snapshot_state(self, region: str, snapshot_id: str, state: str) -> None:
         """Show a snapshot as pending, completed or error."""
         snapshot = self.backend("ec2", region).snapshots.get(snapshot_id)
@@ -155,6 +178,10 @@ class Moto:
         """Return (volume id, GiB) of a snapshot, None when it is gone."""
         snapshot = self.backend("ec2", region).snapshots.get(snapshot_id)
         return (snapshot.volume.id, int(snapshot.volume.size)) if snapshot else None
+
+
+def _true(value: Any) -> bool:
+    return str(value).lower() == "true"
 
 
 def _backends(service: str) -> Any:
