@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from airflow_llm_provisioning.core.blockers import Blockers, grace_periods
-from airflow_llm_provisioning.core.fields import dig, items, mapping, text
+from airflow_llm_provisioning.core.fields import dig, mapping, text
 from airflow_llm_provisioning.core.generation import ReadyEndpoints, ServedGeneration, ready_endpoints
 from airflow_llm_provisioning.core.instants import parse_instant, parse_stamp
 from airflow_llm_provisioning.core.manifest import serve_service
 from airflow_llm_provisioning.core.trace.format import Line
+from airflow_llm_provisioning.core.trace.ownership import is_serve_service
 
 State = Literal["pending", "endpoint_ready", "failed"]
 
@@ -51,7 +52,7 @@ class Readiness:
         self._graces = grace_periods(graces)
         self._created_at: datetime | None = None
         self._service = serve_service(name)
-        self._service_owners: dict[str, frozenset[str]] = {}
+        self._services: dict[str, Mapping[str, Any]] = {}
         self._served = ServedGeneration(generation)
         self._endpoints_of: dict[str, tuple[ReadyEndpoints, datetime | None]] = {}
         self._was_ready = False
@@ -128,18 +129,17 @@ class Readiness:
         return True
 
     def _remember_owner(self, obj: Mapping[str, Any]) -> None:
-        uid = text(dig(obj, "metadata", "uid"))
-        self._service_owners[uid] = _owners(obj)
+        self._services[text(dig(obj, "metadata", "uid"))] = obj
         self._served.take_service(obj)
 
     def _endpoints(self, obj: Mapping[str, Any], kind: Any) -> None:
-        labels = mapping(dig(obj, "metadata", "labels"))
         name = text(dig(obj, "metadata", "name"))
-        if kind == "BOOKMARK" or labels.get("kubernetes.io/service-name") != self._service:
+        if kind == "BOOKMARK":
             return
         self._endpoints_of.pop(name, None)
         if kind != "DELETED" and dig(obj, "metadata", "namespace") in (None, self.namespace):
-            created = parse_stamp(dig(obj, "metadata", "creationTimestamp"))
+            usual = dig(obj, "metadata", "labels", "kubernetes.io/service-name") == self._service
+            created = parse_stamp(dig(obj, "metadata", "creationTimestamp")) if usual else None
             self._endpoints_of[name] = ready_endpoints(obj), created.at if created else None
 
     def _decide(self) -> None:
@@ -156,17 +156,13 @@ class Readiness:
     def _owns(self, ready: ReadyEndpoints, created_at: datetime | None) -> bool:
         """Return whether an EndpointSlice belongs to this trial.
 
-        It does if its Service does. With an unknown Service it does if it is not older than the RayService, because the
-        watch of the Services may be a moment behind.
+        It does if its Service is the serve Service of the RayService. With an unknown Service it does if it names the
+        usual one (`created_at` is given) and is not older than the RayService: the watch of the Services may be behind.
         """
         for service in ready.owners:
-            if service in self._service_owners:
-                return self.uid is not None and self.uid in self._service_owners[service]
+            if service in self._services:
+                return is_serve_service(self._services[service], self.uid, self._service)
         return self._created_at is not None and created_at is not None and created_at >= self._created_at
 
     def _fail(self, reason: str) -> None:
         self.state, self.reason = "failed", reason
-
-
-def _owners(obj: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset(text(mapping(ref).get("uid")) for ref in items(dig(obj, "metadata", "ownerReferences")))

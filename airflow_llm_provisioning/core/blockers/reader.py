@@ -17,6 +17,7 @@ from airflow_llm_provisioning.core.blockers.serve import Serve
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 from airflow_llm_provisioning.core.instants import parse_instant
 from airflow_llm_provisioning.core.trace.format import Line
+from airflow_llm_provisioning.core.trace.ownership import head_services
 
 # The same end of so many pods of one group, one after the other, is a crash loop across pods.
 SAME_PODS: Final = 3
@@ -46,6 +47,7 @@ class Blockers:
         self._current: tuple[str, ...] = ()
         # Name of a Service -> the RayCluster that it selects.
         self._selected: dict[str, str] = {}
+        self._heads: dict[str, str] = {}
         # (group, reason) -> pods that ended so, by uid.
         self._ended: dict[tuple[str, str, str], dict[str, tuple[datetime, str, str]]] = {}
 
@@ -138,6 +140,7 @@ class Blockers:
         name, uid = text(dig(obj, "metadata", "name")), text(dig(obj, "metadata", "uid"))
         if name in self._clusters or (self._uid and self._uid in owners):
             self._clusters[name] = uid or None
+            self._heads |= dict.fromkeys(head_services(obj), name)
             self._current = self._current or (name,)
 
     def _pod(self, obj: Mapping[str, Any], kind: str, at: datetime) -> None:
@@ -158,8 +161,8 @@ class Blockers:
         service = text(line.get("service"))
         if line.get("status_code", 200) != 200:
             return
-        named = max((name for name in self._clusters if service.startswith(f"{name}-")), key=len, default="")
-        cluster = self._selected.get(service) or named
+        usual = {f"{name}-head-svc": name for name in self._clusters}
+        cluster = self._selected.get(service) or (usual | self._heads).get(service, "")
         if cluster in self._clusters:
             self._serve_of(cluster).feed_answer(obj.get("applications"), at)
 

@@ -96,7 +96,7 @@ def _submitted(view: TraceView) -> Observation | None:
 
 
 def _endpoint_observations(view: TraceView) -> Iterator[tuple[str, Observation | None]]:
-    for service in view.services(view.serve_service)[:1]:
+    for service in view.serve_services[:1]:
         yield "serve_service_created", creation_observation(service)
     yield ENDPOINT_READY, _endpoint(view)
     if view.rayservice:

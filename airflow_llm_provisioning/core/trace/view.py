@@ -26,6 +26,7 @@ from airflow_llm_provisioning.core.trace.objects import (
     condition_true,
     containers,
 )
+from airflow_llm_provisioning.core.trace.ownership import cluster_selected, head_services, is_serve_service
 from airflow_llm_provisioning.core.trace.placement import EnginePlacement, engine_placement
 from airflow_llm_provisioning.exceptions import ManifestError
 
@@ -197,21 +198,29 @@ class TraceView(TraceIndex):
         own = text(dig(self.rayservice.last if self.rayservice else None, "spec", "serveService", "metadata", "name"))
         return own or serve_service(self.name)
 
-    def services(self, name: str) -> list[History]:
-        """Return the Services of this name that the RayService owns."""
-        owner = self.rayservice
-        return [item for item in self.objects("services") if item.name == name and owner and self._owned(item)]
+    @cached_property
+    def serve_services(self) -> list[History]:
+        """The serve Services of the RayService, oldest first; the one with the usual name if there is one."""
+        uid = self.rayservice.uid if self.rayservice else None
+        found = [item for item in self.objects("services") if is_serve_service(item.last, uid, self.serve_service)]
+        return [item for item in found if item.name == self.serve_service] or found
 
     @cached_property
     def serve_slices(self) -> list[History]:
         """The EndpointSlices of the serve Service of this RayService."""
-        foreign = {item.uid for item in self.objects("services") if not self._owned(item)}
+        known = {item.uid for item in self.objects("services")}
+        own = {item.uid for item in self.serve_services}
         return [
             item
             for item in self.objects("endpointslices")
-            if item.labels.get("kubernetes.io/service-name") == self.serve_service
-            and not foreign.intersection(item.owner_uids)
-            and self.younger_than_submission(item) is not False
+            if self.younger_than_submission(item) is not False
+            and (
+                own.intersection(item.owner_uids)
+                or (
+                    item.labels.get("kubernetes.io/service-name") == self.serve_service
+                    and not known.intersection(item.owner_uids)
+                )
+            )
         ]
 
     def events_of(self, item: History | None, reason: str | None = None, container: str | None = None) -> list[Event]:
@@ -285,13 +294,27 @@ class TraceView(TraceIndex):
 
     def polls(self) -> list[Answer]:
         """Return the answers of Serve's REST interface from the RayCluster that served, oldest first."""
-        cluster = self.raycluster.name if self.raycluster else ""
-        return [
-            answer
-            for answer in self.answers
-            if answer.resource == "serve-rest"
-            and (not cluster or not answer.service or answer.service.startswith(cluster))
-        ]
+        return [item for item in self.answers if item.resource == "serve-rest" and self._is_own_answer(item.service)]
+
+    def _is_own_answer(self, service: str) -> bool:
+        """Return whether the Service that gave an answer belongs to the RayCluster that served.
+
+        Its owner says so, else the status of the RayClusters. An unknown name is that of the only RayCluster.
+        """
+        cluster = self.raycluster
+        if cluster is None or not service:
+            return True
+        for item in self.objects("services"):
+            if item.name == service:
+                selected = cluster_selected(item.last)
+                return item.owned_by(cluster.uid) or (self._owned(item) and selected in ("", cluster.name))
+        heads = {
+            owner.uid: frozenset().union(*(head_services(v.object) for v in owner.versions))
+            for owner in self.rayclusters
+        }
+        if service in heads.get(cluster.uid, ()):
+            return True
+        return len(heads) <= 1
 
     def ray_answer(self, resource: str) -> Any:
         """Return the body of the last successful answer of a state interface of Ray (`ray-nodes`, ...), or None."""
