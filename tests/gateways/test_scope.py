@@ -1,4 +1,4 @@
-"""What a recording contains is decided by owners, whatever the names are and in whatever order the watches speak."""
+"""Owners decide what a recording contains, under any name and in any order of the watches."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -158,7 +158,7 @@ class Scope:
     def _known(self, uids: set[str], kinds: set[str], hopeless: bool) -> bool | None:
         """Return whether one of `uids` is owned; None if a later object may make it known.
 
-        `kinds`: of the owners, or of an event's object. An object of KubeRay waits for its owner, whatever its name;
+        `kinds`: of the owners, or of an event's object. An object of KubeRay waits for its owner under any name;
         everything else in the namespace is foreign.
         """
         if uids & self._owned:
