@@ -1,6 +1,8 @@
 """KubeRay's RayService controller (1.7.0): from the custom resource to a ready serve endpoint, in the recorded order.
 
-It requeues itself every two seconds and is woken by its RayCluster; all it knows of Ray it reads from the dashboard.
+It requeues itself every two seconds and is woken by its RayCluster; all it knows of Ray it reads from the dashboard. A
+changed RayService gets a second, pending cluster beside the active one; when that serves, the Services lead to it, and
+the old one goes after its delay (recording `llm-twice`).
 """
 
 from datetime import datetime, timedelta
@@ -10,17 +12,20 @@ import yaml
 
 from llm_provisioning_simulator.app import pods
 from llm_provisioning_simulator.app.costs import Costs
-from llm_provisioning_simulator.app.raycluster import MANAGER
 from llm_provisioning_simulator.app.serve import ServeController
 from llm_provisioning_simulator.app.service_status import (
     ServiceView,
     application_statuses,
     first_status,
+    invalid_status,
     service_status,
     timed_out_status,
     unlike,
 )
+from llm_provisioning_simulator.app.service_writes import FINALIZER, ServiceWrites
 from llm_provisioning_simulator.app.timeouts import initializing_timeout
+from llm_provisioning_simulator.app.upgrades import DELETION_DELAY_FIELD, change_of
+from llm_provisioning_simulator.app.validation import Problem, validate
 from llm_provisioning_simulator.app.workqueue import FORGET, Key, WorkQueue
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.faults import Faults
@@ -29,8 +34,6 @@ from llm_provisioning_simulator.kube.store import ObjectStore
 
 Object = dict[str, Any]
 
-COMPONENT: Final = "rayservice-controller"
-FINALIZER: Final = "ray.io/rayservice-finalizer"
 _SUFFIX_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 _SOON_S: Final = 0.1
 
@@ -48,7 +51,7 @@ class Dashboards(Protocol):
 
 
 class RayServiceController:
-    """Keeps every RayService: its RayCluster, its applications, its services and its status."""
+    """Keeps every RayService: its RayClusters, its applications, its services and its status."""
 
     def __init__(
         self, store: ObjectStore, clock: SimClock, costs: Costs, faults: Faults, dashboards: Dashboards
@@ -58,8 +61,11 @@ class RayServiceController:
         self._costs = costs
         self._faults = faults
         self._dashboards = dashboards
+        self._writes = ServiceWrites(store)
         self._sent: dict[str, str] = {}
         """RayCluster uid -> the Serve configuration it was given."""
+        self._left_at: dict[str, datetime] = {}
+        """RayCluster uid -> when it was first neither active nor pending."""
         self._queue = WorkQueue(clock, self._reconcile, lambda: costs.draw("operator_pass_s"))
 
     async def run(self) -> None:
@@ -73,7 +79,8 @@ class RayServiceController:
                     continue
                 key = (metadata["namespace"], metadata["name"])
                 # Its own status writes do not wake it (predicate: generation, labels or annotations changed).
-                mark = (metadata["uid"], metadata["generation"], metadata.get("deletionTimestamp"))
+                shown = {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
+                mark = (metadata["uid"], metadata["generation"], metadata.get("deletionTimestamp"), shown)
                 if seen.get(key) != mark:
                     seen[key] = mark
                     self._queue.wake(key)
@@ -94,44 +101,75 @@ class RayServiceController:
         if self._faults.operator_silent:
             return self._requeue_s
         if service["metadata"].get("deletionTimestamp"):
-            self._finish(service)
+            self._delete_clusters(service)
+            self._writes.let_go(service)
             return FORGET
+        if (problem := validate(service)) is not None:
+            self._refuse(service, problem)
+            return None
         if FINALIZER not in (service["metadata"].get("finalizers") or ()):
             # A write that raises the generation wakes this controller; one of the finalizer alone does not.
-            return None if self._take_over(service) else _SOON_S
-        if not service.get("status"):
-            self._write_status(service, first_status(service, self._cluster_name(service), self._now()))
+            return None if self._writes.take_over(service) else _SOON_S
+        if "pendingServiceStatus" not in (service.get("status") or {}):
+            self._writes.status(service, first_status(service, self._cluster_name(service), self._now()))
             return self._requeue_s
         if _timed_out(service):
             return self._clean_up_after_timeout(service)
+        self._clean_up(service)
         return await self._deploy(service)
 
+    def _refuse(self, service: Object, problem: Problem) -> None:
+        """Say what is wrong with a RayService; nothing more happens until it is changed."""
+        reason, error = problem
+        metadata = service["metadata"]
+        self._writes.event(
+            service, reason, f"{metadata['namespace']}/{metadata['name']}: {error}", "Validate", "Warning"
+        )
+        self._writes.status(service, invalid_status(service, error, self._now()))
+
     async def _deploy(self, service: Object) -> float | None:
-        status = service["status"]
-        active = (status.get("activeServiceStatus") or {}).get("rayClusterName")
-        name = str(active or status["pendingServiceStatus"]["rayClusterName"])
-        namespace = service["metadata"]["namespace"]
-        cluster = self._store.peek("rayclusters", name, namespace)
-        if cluster is None:
-            self._store.create("rayclusters", pods.ray_cluster(service, name), manager=MANAGER)
-            self._event(service, "CreatedRayCluster", f"Created the RayCluster {namespace}/{name}", "Create")
+        """Go one step on: create what is missing, send the applications, switch when they run, and say all of it."""
+        active, pending = (
+            self._clusters(service, "activeServiceStatus"),
+            self._clusters(service, "pendingServiceStatus"),
+        )
+        missing = [name for name, cluster in (pending, active) if name and cluster is None]
+        if missing:
+            self._writes.create_cluster(service, missing[0])
             return self._requeue_s
-        if not active and self._expire(service, cluster):
+        target = pending[1] or active[1]
+        if target is None:
             return self._requeue_s
-        head = self._ready_head(cluster)
+        if not active[0] and self._expire(service):
+            return self._requeue_s
+        change = change_of(service, target)
+        if change == "new cluster":
+            name = self._cluster_name(service)
+            self._write(service, active, (name, None), None)
+            return self._requeue_s
+        if change == "update":
+            self._writes.update_cluster(service, target)
+        return await self._serve(service, active, pending, target)
+
+    async def _serve(self, service: Object, active: "_Cluster", pending: "_Cluster", target: Object) -> float | None:
+        head = self._ready_head(target)
         serve = self._dashboards.serve(head) if head else None
         if head is None or serve is None:
-            self._write_view(service, cluster, None, running=bool(active))
+            self._write(service, active, pending, None)
             return self._requeue_s
-        if await self._update_applications(service, cluster, serve):
+        if await self._update_applications(service, target, serve):
             return self._requeue_s
-        self._label_head(service, head)
+        for cluster in (active[1], pending[1]):
+            ready = self._ready_head(cluster) if cluster else None
+            if ready is not None:
+                self._writes.label_head(service, ready, healthy=self._dashboards.head_proxy_healthy(ready))
         statuses = application_statuses(serve)
         running = bool(statuses) and all(item["status"] == "RUNNING" for item in statuses.values())
-        if running and not active:
-            self._create_services(service, name)
-        changed = self._write_view(service, cluster, statuses, running=bool(active) or running)
-        return _SOON_S if changed and running and not active else self._requeue_s
+        if not running or not pending[0]:
+            self._write(service, active, pending, statuses)
+            return self._requeue_s
+        self._writes.point_services(service, pending[0])
+        return _SOON_S if self._write(service, pending, ("", None), statuses) else self._requeue_s
 
     @property
     def _requeue_s(self) -> float:
@@ -144,22 +182,10 @@ class RayServiceController:
         suffix = "".join(self._costs.rng.choices(_SUFFIX_ALPHABET, k=5))
         return f"{service['metadata']['name']}-{suffix}"
 
-    def _take_over(self, service: Object) -> bool:
-        """Add the finalizer and spell out the object's empty fields; tell whether that raised the generation."""
-
-        def change(item: Object) -> None:
-            item["metadata"].setdefault("finalizers", []).append(FINALIZER)
-            cluster = item["spec"]["rayClusterConfig"]
-            cluster["headGroupSpec"]["template"].setdefault("metadata", {})
-            if not cluster.get("workerGroupSpecs"):
-                cluster.pop("workerGroupSpecs", None)
-            for group in cluster.get("workerGroupSpecs") or ():
-                group.setdefault("scaleStrategy", {})
-                group["template"].setdefault("metadata", {})
-
-        metadata = service["metadata"]
-        new = self._store.mutate("rayservices", metadata["name"], metadata["namespace"], change, manager=MANAGER)
-        return new is not None and new["metadata"]["generation"] != metadata["generation"]
+    def _clusters(self, service: Object, part: str) -> "_Cluster":
+        """Return the name that stands in a part of the status ("" for none), and the RayCluster if it exists."""
+        name = str((service["status"].get(part) or {}).get("rayClusterName") or "")
+        return name, self._store.peek("rayclusters", name, service["metadata"]["namespace"]) if name else None
 
     def _ready_head(self, cluster: Object) -> Object | None:
         conditions = (cluster.get("status") or {}).get("conditions") or ()
@@ -172,44 +198,21 @@ class RayServiceController:
         """Send the Serve configuration where this cluster has not had it yet; tell whether it was sent."""
         config = service["spec"].get("serveConfigV2") or ""
         uid = cluster["metadata"]["uid"]
-        if self._sent.get(uid) == config:
+        # A head that has started anew has no applications: they are sent again.
+        if self._sent.get(uid) == config and serve.started_at is not None:
             return False
         path = f"{cluster['metadata']['namespace']}/{cluster['metadata']['name']}"
         try:
             parsed = yaml.safe_load(config) or {}
         except yaml.YAMLError as error:
             message = f"Failed to update serve applications to the RayCluster {path}: {error}"
-            self._event(service, "FailedToUpdateServeApplications", message, "Update", type_="Warning")
+            self._writes.event(service, "FailedToUpdateServeApplications", message, "Update", type_="Warning")
             return True
         await serve.put(parsed)
         self._sent[uid] = config
         message = f"Updated serve applications to the RayCluster {path}"
-        self._event(service, "UpdatedServeApplications", message, "Update")
+        self._writes.event(service, "UpdatedServeApplications", message, "Update")
         return True
-
-    def _label_head(self, service: Object, head: Object) -> None:
-        wanted = "true" if self._dashboards.head_proxy_healthy(head) else "false"
-        if service["spec"].get("excludeHeadPodFromServeSvc"):
-            wanted = "false"
-        metadata = head["metadata"]
-        if metadata["labels"].get("ray.io/serve") == wanted:
-            return
-
-        def change(item: Object) -> None:
-            item["metadata"]["labels"]["ray.io/serve"] = wanted
-
-        self._store.mutate("pods", metadata["name"], metadata["namespace"], change, manager=MANAGER)
-        path = f"{metadata['namespace']}/{metadata['name']}"
-        message = f'Updated the serve label to "{wanted}" for the Head Pod {path}'
-        self._event(service, "UpdatedHeadPodServeLabel", message, "Update")
-
-    def _create_services(self, service: Object, cluster_name: str) -> None:
-        for wanted in (pods.service_head_service(service, cluster_name), pods.serve_service(service, cluster_name)):
-            name, namespace = wanted["metadata"]["name"], wanted["metadata"]["namespace"]
-            if self._store.peek("services", name, namespace) is None:
-                self._store.create("services", wanted, manager=MANAGER)
-                # Both are about the same version of the RayService: the second repeats the first event.
-                self._event(service, "CreatedService", f"Created the service {namespace}/{name}", "Create")
 
     def _endpoints(self, service: Object) -> int:
         labels = {"kubernetes.io/service-name": pods.serve_service_name(service)}
@@ -222,75 +225,67 @@ class RayServiceController:
         }
         return len(ready)
 
-    def _write_view(self, service: Object, cluster: Object, statuses: Object | None, *, running: bool) -> bool:
+    def _write(self, service: Object, active: "_Cluster", pending: "_Cluster", statuses: Object | None) -> bool:
         """Write the status that follows from what was seen; tell whether it says anything new."""
         view = ServiceView(
-            cluster_name=cluster["metadata"]["name"],
-            cluster_status=cluster.get("status") or {},
+            active=active[0],
+            active_status=(active[1] or {}).get("status") or {},
+            pending=pending[0],
+            pending_status=(pending[1] or {}).get("status") or {},
             applications=statuses or {},
-            running=running,
             endpoints=self._endpoints(service),
         )
         status = service_status(service, view, self._now())
         if not unlike(status, service["status"]):
             return False
-        self._write_status(service, status)
+        self._writes.status(service, status)
         return True
 
-    def _write_status(self, service: Object, status: Object) -> None:
-        def change(item: Object) -> None:
-            item["status"] = status
-
-        metadata = service["metadata"]
-        self._store.mutate(
-            "rayservices", metadata["name"], metadata["namespace"], change, subresource="status", manager=MANAGER
-        )
-
-    def _expire(self, service: Object, cluster: Object) -> bool:
+    def _expire(self, service: Object) -> bool:
         """End a deployment that its annotation gives no more time; tell whether it is over."""
         limit_s = initializing_timeout(service["metadata"].get("annotations") or {})
         created = datetime.fromisoformat(service["metadata"]["creationTimestamp"])
         if limit_s is None or self._clock.now() - created < timedelta(seconds=limit_s):
             return False
-        status = timed_out_status(service, limit_s, self._now())
-        self._write_status(service, status)
+        self._writes.status(service, timed_out_status(service, limit_s, self._now()))
         message = f"RayService {service['metadata']['name']} was not ready within its timeout of {limit_s:g}s"
-        self._event(service, "RayServiceInitializingTimeout", message, "Update", type_="Warning")
+        self._writes.event(service, "RayServiceInitializingTimeout", message, "Update", type_="Warning")
         return True
 
     def _clean_up_after_timeout(self, service: Object) -> float | None:
         """Delete the cluster of a deployment that timed out, after the operator's deletion delay. Then nothing more."""
-        now = self._clock.now()
         ended = datetime.fromisoformat(service["status"]["lastUpdateTime"])
-        delay_s = self._costs.value("cluster_deletion_delay_s") - (now - ended).total_seconds()
+        delay_s = self._deletion_delay_s(service) - (self._clock.now() - ended).total_seconds()
         if delay_s > 0:
             return delay_s
         self._delete_clusters(service)
         return None
 
-    def _finish(self, service: Object) -> None:
-        """Delete what belongs to a deleted RayService and let it go."""
-        self._delete_clusters(service)
+    def _clean_up(self, service: Object) -> None:
+        """Delete the clusters that are neither active nor pending, each after its delay."""
+        kept = {(service["status"].get(part) or {}).get("rayClusterName") for part in _PARTS}
+        for cluster in self._owned(service):
+            if cluster["metadata"]["name"] in kept:
+                continue
+            left_at = self._left_at.setdefault(cluster["metadata"]["uid"], self._clock.now())
+            if (self._clock.now() - left_at).total_seconds() >= self._deletion_delay_s(service):
+                self._writes.delete_cluster(service, cluster)
 
-        def change(item: Object) -> None:
-            item["metadata"]["finalizers"] = [
-                name for name in item["metadata"].get("finalizers") or () if name != FINALIZER
-            ]
-
-        metadata = service["metadata"]
-        self._store.mutate("rayservices", metadata["name"], metadata["namespace"], change, manager=MANAGER)
+    def _deletion_delay_s(self, service: Object) -> float:
+        own = service["spec"].get(DELETION_DELAY_FIELD)
+        return self._costs.value("cluster_deletion_delay_s") if own is None else float(own)
 
     def _delete_clusters(self, service: Object) -> None:
-        namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
-        for cluster in self._store.list("rayclusters", namespace, labels={"ray.io/originated-from-cr-name": name}):
-            owned = cluster["metadata"]["name"]
-            self._store.delete("rayclusters", owned, namespace)
-            self._event(service, "DeletedRayCluster", f"Deleted the RayCluster {namespace}/{owned}", "Delete")
+        for cluster in self._owned(service):
+            self._writes.delete_cluster(service, cluster)
 
-    def _event(self, service: Object, reason: str, message: str, action: str, type_: str = "Normal") -> None:
-        self._store.record_event(
-            service, reason, message, component=COMPONENT, style="controller", action=action, type_=type_
-        )
+    def _owned(self, service: Object) -> list[Object]:
+        namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
+        return self._store.peek_all("rayclusters", namespace, labels={"ray.io/originated-from-cr-name": name})
+
+
+_Cluster = tuple[str, Object | None]
+_PARTS: Final = ("activeServiceStatus", "pendingServiceStatus")
 
 
 def _timed_out(service: Object) -> bool:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from llm_provisioning_simulator.app.quantities import quantity
+from llm_provisioning_simulator.kube.quantities import quantity
 
 Object = dict[str, Any]
 
@@ -28,7 +28,8 @@ _OPERATOR: Final[Mapping[str, str]] = {
     "app.kubernetes.io/name": "kuberay",
 }
 _AGENT_PORT: Final = 52365
-_HASH: Final = "ray.io/hash-without-replicas-and-workers-to-delete"
+HASH: Final = "ray.io/hash-without-replicas-and-workers-to-delete"
+NUM_GROUPS: Final = "ray.io/num-worker-groups"
 _SHELL: Final = ["/bin/bash", "-c", "--"]
 _RAYLET_HEALTH: Final = f"http://localhost:{_AGENT_PORT}/api/local_raylet_healthz"
 _WORKER_PROBE: Final = (
@@ -49,9 +50,9 @@ def ray_cluster(service: Object, name: str) -> Object:
             "namespace": metadata["namespace"],
             "annotations": {
                 **(metadata.get("annotations") or {}),
-                _HASH: spec_hash(spec),
+                HASH: spec_hash(spec),
                 "ray.io/kuberay-version": KUBERAY,
-                "ray.io/num-worker-groups": str(len(spec.get("workerGroupSpecs") or ())),
+                NUM_GROUPS: str(len(spec.get("workerGroupSpecs") or ())),
             },
             "labels": {
                 **(metadata.get("labels") or {}),
@@ -65,13 +66,22 @@ def ray_cluster(service: Object, name: str) -> Object:
 
 
 def spec_hash(spec: Object) -> str:
-    """Return the hash KubeRay tells a changed cluster by: 32 letters of base32, replicas left out."""
-    plain = copy.deepcopy(spec)
+    """Return the hash KubeRay tells a changed cluster by: 32 letters of base32. Replicas have no part in it, and an
+    empty field is none, because it is taken over Go's structures.
+    """
+    plain = _without_empty(spec)
     for group in plain.get("workerGroupSpecs") or ():
-        group.pop("replicas", None)
-        group.pop("scaleStrategy", None)
+        for field in ("replicas", "minReplicas", "maxReplicas", "scaleStrategy"):
+            group.pop(field, None)
     digest = hashlib.sha1(json.dumps(plain, sort_keys=True).encode(), usedforsecurity=False).digest()
     return base64.b32hexencode(digest).decode()
+
+
+def _without_empty(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        kept = {key: _without_empty(item) for key, item in value.items()}
+        return {key: item for key, item in kept.items() if item not in ({}, [], None)}
+    return [_without_empty(item) for item in value] if isinstance(value, list) else value
 
 
 def owner(obj: Object) -> Object:
@@ -179,7 +189,7 @@ def head_pod(cluster: Object) -> Object:
     pod["metadata"]["annotations"] |= {
         "ray.io/ft-enabled": "false",
         "ray.io/kuberay-version": KUBERAY,
-        "ray.io/upgrade-strategy-recreate-hash": cluster["metadata"]["annotations"].get(_HASH, ""),
+        "ray.io/upgrade-strategy-recreate-hash": cluster["metadata"]["annotations"].get(HASH, ""),
     }
     main = pod["spec"]["containers"][0]
     flags = {"head": "", "dashboard-host": "0.0.0.0"}  # noqa: S104 - inside the pod, as the operator needs it
@@ -283,7 +293,15 @@ def _pod(cluster: Object, group: Object, node_type: str, group_name: str, prefix
 def node_resources(group: Mapping[str, Any]) -> dict[str, float]:
     """Return the CPUs and GPUs that Ray schedules on a pod of a group. CPUs that nothing names are not limited."""
     flags = _resource_flags(group["template"]["spec"]["containers"][0], group)
-    return {"CPU": float(flags.get("num-cpus", "inf")), "GPU": float(flags.get("num-gpus", 0))}
+    return {"CPU": _number(flags.get("num-cpus", "inf")), "GPU": _number(flags.get("num-gpus", "0"))}
+
+
+def _number(text: str) -> float:
+    """Return a flag's number; what is none keeps `ray start` from starting, and so the pod has nothing."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def _resource_flags(main: Object, group: Mapping[str, Any]) -> dict[str, str]:
@@ -308,8 +326,11 @@ def _start_command(main: Object, group: Object, flags: Mapping[str, str]) -> str
 
 
 def _finish_main(main: Object, command: str, address: str, more: list[tuple[str, str]]) -> None:
+    # A command of the user's own comes first (KubeRay, common/pod.go: `cmd args && ulimit …; ray start …`).
+    own = " ".join([*_unshelled(main.get("command") or []), *(main.get("args") or [])])
+    first = f"{own} && " if own else ""
     main["command"] = list(_SHELL)
-    main["args"] = [f"ulimit -n ${{RAY_START_ULIMIT_OPEN_FILES:-65536}}; {command}"]
+    main["args"] = [f"{first}ulimit -n ${{RAY_START_ULIMIT_OPEN_FILES:-65536}}; {command}"]
     env = list(main.get("env") or ())
     env += [
         _field("RAY_CLUSTER_NAME", "metadata.labels['ray.io/cluster']"),
@@ -333,6 +354,12 @@ def _finish_main(main: Object, command: str, address: str, more: list[tuple[str,
     if all(port.get("name") != "metrics" for port in ports):
         ports.append({"name": "metrics", "containerPort": 8080})
     main["volumeMounts"] = [*(main.get("volumeMounts") or ()), {"name": "shared-mem", "mountPath": "/dev/shm"}]  # noqa: S108
+
+
+def _unshelled(command: list[str]) -> list[str]:
+    """Return a command without the shell that would only read its arguments."""
+    shell = bool(command) and command[0].rsplit("/", 1)[-1] in ("bash", "sh")
+    return [word for word in command[1:] if not word.startswith("-")] if shell else command
 
 
 def _shared_memory(main: Object) -> Object:

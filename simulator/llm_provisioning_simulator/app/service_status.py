@@ -17,17 +17,21 @@ _NO_CLUSTER: Final[Mapping[str, Any]] = {
     "desiredTPU": "0",
     "head": {},
 }
+_ONE_CLUSTER: Final = ("False", "NoPendingCluster", "Active Ray cluster exists and no pending Ray cluster")
 _INITIALIZING: Final = ("False", "Initializing", "RayService is initializing")
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceView:
-    """What a pass saw. `running`: all applications run, now or before; `endpoints`: ready ones of the serve Service."""
+    """What a pass saw. `active`, `pending`: names of the clusters, "" for none, with what each says of itself;
+    `applications`: of the pending cluster, else of the active one; `endpoints`: ready ones of the serve Service.
+    """
 
-    cluster_name: str
-    cluster_status: Mapping[str, Any]
+    active: str
+    active_status: Mapping[str, Any]
+    pending: str
+    pending_status: Mapping[str, Any]
     applications: Mapping[str, Any]
-    running: bool
     endpoints: int
 
 
@@ -47,26 +51,23 @@ def first_status(service: Object, cluster_name: str, now: str) -> Object:
 
 
 def service_status(service: Object, view: ServiceView, now: str) -> Object:
-    """Return the next status. All of a first deployment stands under `pending` until its applications run."""
+    """Return the next status. All of a first deployment stands under `pending` until its applications run; during an
+    upgrade the active cluster's applications are not read (recording `llm-twice`).
+    """
     old = service["status"]
     generation = service["metadata"]["generation"]
-    here: Object = {
-        **({"applicationStatuses": dict(view.applications)} if view.applications else {}),
-        "rayClusterName": view.cluster_name,
-        "rayClusterStatus": copy_tree(dict(view.cluster_status)) or _no_cluster(),
-    }
-    nowhere: Object = {"rayClusterStatus": _no_cluster()}
     conditions = [dict(item) for item in old["conditions"]]
     status: Object = {
-        "activeServiceStatus": here if view.running else nowhere,
+        "activeServiceStatus": _part(view.active, view.active_status, {} if view.pending else view.applications),
         "conditions": conditions,
         "lastUpdateTime": now,
         "observedGeneration": generation,
-        "pendingServiceStatus": nowhere if view.running else here,
+        "pendingServiceStatus": _part(view.pending, view.pending_status, view.applications if view.pending else {}),
     }
-    if not view.running:
+    if not view.active:
         return status
-    said = ("False", "NoPendingCluster", "Active Ray cluster exists and no pending Ray cluster")
+    both = ("True", "BothActivePendingClustersExist", "Both active and pending Ray clusters exist")
+    said = both if view.pending else _ONE_CLUSTER
     set_condition(conditions, "UpgradeInProgress", said, now, generation=generation)
     was_active = bool((old.get("activeServiceStatus") or {}).get("rayClusterName"))
     if was_active and view.endpoints:
@@ -77,6 +78,23 @@ def service_status(service: Object, view: ServiceView, now: str) -> Object:
         said = ("False", "ZeroServeEndpoints", "Number of serve endpoints dropped to 0")
         set_condition(conditions, "Ready", said, now, generation=generation)
     return status
+
+
+def _part(name: str, cluster_status: Mapping[str, Any], applications: Mapping[str, Any]) -> Object:
+    return {
+        **({"applicationStatuses": dict(applications)} if applications else {}),
+        **({"rayClusterName": name} if name else {}),
+        "rayClusterStatus": copy_tree(dict(cluster_status)) or _no_cluster(),
+    }
+
+
+def invalid_status(service: Object, error: str, now: str) -> Object:
+    """Return the status of a RayService that KubeRay refuses: the condition Ready, and what stood there before."""
+    status: Object = copy_tree(service.get("status") or {})
+    conditions = status.setdefault("conditions", [])
+    generation = status.get("observedGeneration")
+    set_condition(conditions, "Ready", ("False", "ValidationFailed", error), now, generation=generation)
+    return status | {"lastUpdateTime": now}
 
 
 def timed_out_status(service: Object, limit_s: float, now: str) -> Object:
