@@ -36,12 +36,20 @@ class Faults:
     """Instances start, and never become Nodes."""
     image_pull_backoff: bool = False
     """Registries do not know any tag."""
+    pull_trouble: str = ""
+    """Every pull fails in this way, after asking (`infra.pulltroubles.TROUBLES`); empty: none does."""
+    gpu_driver_mismatch: bool = False
+    """Nodes' NVIDIA driver and its library do not fit: no container with a GPU starts."""
     slow_hub: float | None = None
     """The model hub sends so many bytes a second."""
     deploy_failed: bool = False
     """The Serve application fails to import."""
     replica_crash: bool = False
     """The replica's constructor raises."""
+    webhook: str = ""
+    """The admission webhook that no new pod of Ray passes (`app.webhooks.ANSWERS`); empty: every pod passes."""
+    agent_silent: bool = False
+    """Ray's dashboard agents answer no probe, while everything else of Ray runs."""
     operator_silent: bool = False
     """The KubeRay operator does nothing at all: no finalizer, no status."""
     completion: str = ""

@@ -4,10 +4,24 @@ The kubelet knows images, nodes and probes; the application model knows Ray and 
 this file.
 """
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from llm_provisioning_simulator.world import Delivery, Image, NodeSpec
+
+ProbeKind = Literal["readiness", "liveness", "startup"]
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a container's first process ended. `reason`: as the kubelet shows it (Error, OOMKilled, Completed)."""
+
+    code: int
+    reason: str = "Error"
+
+
+OOM_KILLED = Exit(137, "OOMKilled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +51,20 @@ class PodRuntime(Protocol):
         """
         ...
 
-    def container_started(self, ctx: ContainerContext) -> None:
-        """Start the process model of a container whose state has just become running."""
+    def container_started(self, ctx: ContainerContext) -> asyncio.Future[Exit] | None:
+        """Start the process model of a container whose state has just become running, for the first time or again.
+        Return what waits for its end, or None for one that runs until it is stopped.
+        """
         ...
 
-    def probe(self, pod: dict[str, Any], container: str, kind: Literal["readiness", "liveness"]) -> bool:
-        """Answer a probe of a running container as its processes would at this instant."""
+    def container_ended(self, pod: dict[str, Any], container: str) -> None:
+        """Stop everything of one container: it has ended by itself, or is being killed."""
+        ...
+
+    def probe(self, pod: dict[str, Any], container: str, kind: ProbeKind) -> str | None:
+        """Return why a probe of a running container fails at this instant, as the kubelet words it; None when it does
+        not fail.
+        """
         ...
 
     def pod_stopped(self, pod: dict[str, Any]) -> None:

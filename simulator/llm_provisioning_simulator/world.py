@@ -18,7 +18,9 @@ GP3_BASELINE_MIB_S: Final = 125
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A container image in some registry. `layer_bytes`: compressed, by layer; `packages`: name -> version."""
+    """A container image in some registry. `layer_bytes`: compressed, by layer; `packages`: name -> version; `shell`:
+    whether it holds one; `architecture`: of its only platform.
+    """
 
     reference: str
     digest: str
@@ -27,6 +29,8 @@ class Image:
     env: Mapping[str, str]
     region: str | None
     pushed_at: datetime
+    shell: bool = True
+    architecture: str = "amd64"
 
     @property
     def compressed_bytes(self) -> int:

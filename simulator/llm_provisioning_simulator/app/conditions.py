@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_provisioning_simulator.app.pods import ENDPOINTS
-from llm_provisioning_simulator.app.quantities import count_sum, cpu_sum, memory_sum
+from llm_provisioning_simulator.kube.quantities import count_sum, cpu_sum, memory_sum
 
 Object = dict[str, Any]
 Said = tuple[str, str, str]
@@ -64,6 +64,15 @@ def cluster_status(cluster: Object, head: Object | None, workers: Sequence[Objec
     unchanged = status == {key: value for key, value in old.items() if key != "lastUpdateTime"}
     status["lastUpdateTime"] = old["lastUpdateTime"] if unchanged else now
     return status
+
+
+def replica_failure(status: Object, failure: tuple[str, str] | None, now: str) -> None:
+    """Set the condition that says why a pod could not be created (reason, message), or take it away."""
+    conditions = status["conditions"]
+    if failure is not None:
+        set_condition(conditions, "ReplicaFailure", ("True", *failure), now)
+        return
+    status["conditions"] = [item for item in conditions if item["type"] != "ReplicaFailure"]
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:

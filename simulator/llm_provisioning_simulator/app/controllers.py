@@ -9,6 +9,7 @@ from llm_provisioning_simulator.app.kuberay import RayServiceController
 from llm_provisioning_simulator.app.limits import unsimulated
 from llm_provisioning_simulator.app.raycluster import RayClusterController
 from llm_provisioning_simulator.app.runtime import RayRuntime
+from llm_provisioning_simulator.app.webhooks import pod_gate
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.faults import Faults
 from llm_provisioning_simulator.hub import MODELS, HubModel
@@ -35,6 +36,7 @@ class ApplicationLayer:
     ) -> None:
         faults = faults or Faults()
         store.limits["rayservices"] = unsimulated
+        store.gates["pods"] = pod_gate(faults)
         self.runtime = RayRuntime(store, clock, profile, seed=seed, faults=faults, models=models)
         costs = Costs(profile, random.Random(f"{seed}/operator"))
         self._controllers = (

@@ -14,7 +14,7 @@ from llm_provisioning_simulator.app.costs import Costs, FirstTouch
 from llm_provisioning_simulator.app.logs import PodLogs
 from llm_provisioning_simulator.app.packages import Installation, RuntimeEnv, installation
 from llm_provisioning_simulator.clock import SimClock
-from llm_provisioning_simulator.runtime import ContainerContext
+from llm_provisioning_simulator.runtime import ContainerContext, Exit
 
 JOB_ID: Final = "01000000"
 
@@ -41,6 +41,13 @@ class RayNode:
     environments: dict[RuntimeEnv, "asyncio.Future[Installation]"] = field(default_factory=dict)
     env_records: list[dict[str, Any]] = field(default_factory=list)
     actors: list[dict[str, Any]] = field(default_factory=list)
+    ended: Exit | None = None
+    """How its container ended by itself, or was ended by the kernel or its kubelet; None while it runs, and for a pod
+    that was deleted.
+    """
+    killed: "asyncio.Future[Exit]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """Resolved by what ends the container's first process."""
+    agent_silent: bool = False
     _capacity: dict[str, float] | None = None
 
     @property
@@ -57,6 +64,20 @@ class RayNode:
     def running(self) -> bool:
         """Whether the raylet runs."""
         return self.joined_at is not None and not self.stopped.is_set()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its agent answers: the shell that is PID 1 ignores SIGTERM, so that it does until it is killed
+        (recordings).
+        """
+        return self.joined_at is not None and self.ended is None
+
+    def end(self, exit_: Exit) -> None:
+        """End the container's first process, and every process of Ray with it."""
+        self.ended = exit_
+        self.stopped.set()
+        if not self.killed.done():
+            self.killed.set_result(exit_)
 
     @property
     def env(self) -> dict[str, str]:

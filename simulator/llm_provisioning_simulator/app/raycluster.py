@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from llm_provisioning_simulator.app import pods
-from llm_provisioning_simulator.app.conditions import cluster_status, desired_workers
+from llm_provisioning_simulator.app.conditions import cluster_status, desired_workers, replica_failure
 from llm_provisioning_simulator.app.costs import Costs
 from llm_provisioning_simulator.app.workqueue import FORGET, Key, WorkQueue
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.faults import Faults
 from llm_provisioning_simulator.kube.stamps import stamp
+from llm_provisioning_simulator.kube.statuses import StatusError
 from llm_provisioning_simulator.kube.store import ObjectStore
 
 Object = dict[str, Any]
@@ -24,6 +25,13 @@ _ACCOUNT_WORDS: Final = {
 }
 
 
+class PodRefusedError(StatusError):
+    """The API server refused a pod of a cluster. `reason`: KubeRay's, of the condition ReplicaFailure."""
+
+    def __init__(self, reason: str, error: StatusError) -> None:
+        super().__init__(error.code, reason, f"{reason}\n{error}")
+
+
 class RayClusterController:
     """Keeps every RayCluster's services, pods and status."""
 
@@ -36,12 +44,20 @@ class RayClusterController:
 
     async def run(self) -> None:
         """Follow the cluster until cancelled."""
+        seen: dict[Key, tuple[object, ...]] = {}
         try:
             async for _, resource, item in self._store.subscribe("rayclusters", "pods"):
                 metadata = item["metadata"]
                 name = metadata["name"] if resource == "rayclusters" else _owner(item)
-                if name is not None:
-                    self._queue.wake((metadata["namespace"], name))
+                if name is None:
+                    continue
+                key = (metadata["namespace"], name)
+                # Its own status writes do not wake it (predicate: generation, labels or annotations changed).
+                mark = (metadata["uid"], metadata["generation"], metadata.get("deletionTimestamp"))
+                if resource == "pods" or seen.get(key) != mark:
+                    if resource == "rayclusters":
+                        seen[key] = mark
+                    self._queue.wake(key)
         finally:
             await self._queue.stop()
 
@@ -57,8 +73,12 @@ class RayClusterController:
         first = not cluster.get("status")
         scaled = bool(cluster["spec"].get("enableInTreeAutoscaling"))
         self._ensure_services(cluster, scaled=scaled)
-        head = self._ensure_head(cluster)
-        workers = self._ensure_workers(cluster)
+        try:
+            head = self._ensure_head(cluster)
+            workers = self._ensure_workers(cluster)
+        except PodRefusedError as error:
+            self._write_status(cluster, self._head(cluster), self._workers(cluster), failure=error)
+            raise
         if first and scaled:
             # With the autoscaler on, the first status was recorded before the operator's cache held the head.
             self._write_status(cluster, None, workers)
@@ -82,12 +102,35 @@ class RayClusterController:
             self._event(cluster, "CreatedService", f"Created service {namespace}/{name}")
 
     def _ensure_head(self, cluster: Object) -> Object:
-        found = self._pods(cluster, {"ray.io/node-type": "head"})
-        if found:
-            return found[0]
-        head = self._store.create("pods", pods.head_pod(cluster), manager=MANAGER)
+        found = self._head(cluster)
+        if found is not None:
+            return found
+        try:
+            head = self._store.create("pods", pods.head_pod(cluster), manager=MANAGER)
+        except StatusError as error:
+            # The name is made by the API server, so that the operator does not know it (KubeRay, createHeadPod).
+            message = f"Failed to create head Pod {cluster['metadata']['namespace']}/, {error}"
+            self._event(cluster, "FailedToCreateHeadPod", message, type_="Warning")
+            raise PodRefusedError("FailedCreateHeadPod", error) from error
         self._event(cluster, "CreatedHeadPod", f"Created head Pod {_path(head)}")
         return head
+
+    def _head(self, cluster: Object) -> Object | None:
+        found = self._pods(cluster, {"ray.io/node-type": "head"})
+        return found[0] if found else None
+
+    def _workers(self, cluster: Object) -> list[Object]:
+        return self._pods(cluster, {"ray.io/node-type": "worker"})
+
+    def _create_worker(self, cluster: Object, group: Object, index: int) -> Object:
+        try:
+            pod = self._store.create("pods", pods.worker_pod(cluster, group, index), manager=MANAGER)
+        except StatusError as error:
+            message = f"Failed to create worker Pod for the cluster {_path(cluster)}, {error}"
+            self._event(cluster, "FailedToCreateWorkerPod", message, type_="Warning")
+            raise PodRefusedError("FailedCreateWorkerPod", error) from error
+        self._event(cluster, "CreatedWorkerPod", f"Created worker Pod {_path(pod)}")
+        return pod
 
     def _ensure_workers(self, cluster: Object) -> list[Object]:
         desired = desired_workers(cluster["spec"])
@@ -96,17 +139,19 @@ class RayClusterController:
             name = group["groupName"]
             found = self._pods(cluster, {"ray.io/node-type": "worker", "ray.io/group": name})
             for index in range(len(found), desired[name]):
-                pod = self._store.create("pods", pods.worker_pod(cluster, group, index), manager=MANAGER)
-                self._event(cluster, "CreatedWorkerPod", f"Created worker Pod {_path(pod)}")
-                found.append(pod)
+                found.append(self._create_worker(cluster, group, index))
             for pod in found[desired[name] :]:
                 self._store.delete("pods", pod["metadata"]["name"], pod["metadata"]["namespace"])
                 self._event(cluster, "DeletedWorkerPod", f"Deleted worker Pod {_path(pod)}", action="Delete")
             workers += found[: desired[name]]
         return workers
 
-    def _write_status(self, cluster: Object, head: Object | None, workers: list[Object]) -> None:
-        status = cluster_status(cluster, head, workers, stamp(self._clock.now()))
+    def _write_status(
+        self, cluster: Object, head: Object | None, workers: list[Object], *, failure: PodRefusedError | None = None
+    ) -> None:
+        now = stamp(self._clock.now())
+        status = cluster_status(cluster, head, workers, now)
+        replica_failure(status, (failure.reason, str(failure)) if failure else None, now)
 
         def change(item: Object) -> None:
             item["status"] = status
@@ -121,8 +166,10 @@ class RayClusterController:
         found = self._store.list("pods", metadata["namespace"], labels={"ray.io/cluster": metadata["name"], **labels})
         return [pod for pod in found if _lives(pod)]
 
-    def _event(self, cluster: Object, reason: str, message: str, action: str = "Create") -> None:
-        self._store.record_event(cluster, reason, message, component=COMPONENT, style="controller", action=action)
+    def _event(self, cluster: Object, reason: str, message: str, action: str = "Create", type_: str = "Normal") -> None:
+        self._store.record_event(
+            cluster, reason, message, component=COMPONENT, style="controller", action=action, type_=type_
+        )
 
 
 def _lives(pod: Object) -> bool:

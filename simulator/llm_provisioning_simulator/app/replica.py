@@ -10,8 +10,10 @@ from llm_provisioning_simulator.app.code import CodeHost
 from llm_provisioning_simulator.app.download import DownloadError, download_plan, download_s, import_warning
 from llm_provisioning_simulator.app.engine import EngineTimes, engine_steps, is_v1, log_line
 from llm_provisioning_simulator.app.ray import RayCluster, RayNode, RuntimeEnvError
+from llm_provisioning_simulator.app.startup import memory_limit
 from llm_provisioning_simulator.app.volumes import COMPILE_CACHE, HUB_CACHE, VolumeCaches
 from llm_provisioning_simulator.hub import HubModel
+from llm_provisioning_simulator.runtime import OOM_KILLED
 
 # Compiled graphs are loaded in 4 to 6 s where compiling them takes 50 to 61 s (Anyscale's and vLLM's own figures).
 _CACHED_COMPILE: Final = 0.1
@@ -124,6 +126,7 @@ class ReplicaStart:
         if (error := replica.application.import_error(packages)) is not None:
             raise ReplicaError(error)
         await import_engine(self.cluster, node)
+        self._fit_memory(node)
         model = self.models.get(engine.model)
         if model is None:
             raise ReplicaError(
@@ -147,6 +150,12 @@ class ReplicaStart:
         if not engine.random_weights:
             self.volumes.keep(node.ctx, HUB_CACHE, model.model_id)
         self.volumes.keep(node.ctx, COMPILE_CACHE, _graphs(version, engine))
+
+    def _fit_memory(self, node: RayNode) -> None:
+        """Let the kernel end the container where the engine's process grows beyond its memory limit."""
+        value = self.cluster.costs.value
+        if memory_limit(node.ctx.container) < value("ray_memory_bytes") + value("engine_memory_bytes"):
+            node.end(OOM_KILLED)
 
     def _times(
         self, node: RayNode, replica: Replica, packages: Mapping[str, str], model: HubModel, engine: Engine

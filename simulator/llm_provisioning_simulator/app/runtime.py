@@ -4,10 +4,11 @@ Implements PodRuntime (kubelets) and ProxyBackend (the API server). A pod is Ray
 container simply runs. It must not know how pods come to be or how images reach nodes.
 """
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from llm_provisioning_simulator.app.autoscaler import CONTAINER as AUTOSCALER
 from llm_provisioning_simulator.app.autoscaler import ClusterSpec, run_autoscaler
@@ -16,9 +17,11 @@ from llm_provisioning_simulator.app.costs import Costs, FirstTouch
 from llm_provisioning_simulator.app.dashboard import dashboard
 from llm_provisioning_simulator.app.logs import PodLogs
 from llm_provisioning_simulator.app.openai import OpenAiServer
+from llm_provisioning_simulator.app.probes import DASHBOARD_PORT, SERVE_PORT, probe_failure
 from llm_provisioning_simulator.app.ray import RayCluster, RayNode
 from llm_provisioning_simulator.app.replica import ReplicaStart
 from llm_provisioning_simulator.app.serve import ServeController
+from llm_provisioning_simulator.app.startup import failed_start, never_starts
 from llm_provisioning_simulator.app.volumes import VolumeCaches
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.faults import Faults
@@ -26,12 +29,10 @@ from llm_provisioning_simulator.hub import MODELS, HubModel
 from llm_provisioning_simulator.infra.tasks import TaskGroup
 from llm_provisioning_simulator.kube.store import ObjectStore
 from llm_provisioning_simulator.profiles import Profile
-from llm_provisioning_simulator.runtime import ContainerContext
+from llm_provisioning_simulator.runtime import ContainerContext, Exit, ProbeKind
 
 Answer = tuple[int, dict[str, str], "bytes | AsyncIterator[bytes]"]
 
-DASHBOARD_PORT: Final = 8265
-SERVE_PORT: Final = 8000
 _IMPORT_FAULT: Final = "ModuleNotFoundError: No module named 'this_module_does_not_exist_llm'"
 _CRASH: Final = "RuntimeError: the constructor was made to fail"
 
@@ -85,7 +86,8 @@ class RayRuntime:
         self._serve: dict[tuple[str, str], ServeController] = {}
         self._engines: dict[str, OpenAiServer] = {}
         self._logs: dict[str, PodLogs] = {}
-        self._tasks: dict[str, TaskGroup] = {}
+        self._tasks: dict[tuple[str, str], TaskGroup] = {}
+        """pod uid and container -> what runs in it."""
 
     # -- PodRuntime ------------------------------------------------------------------------------------------------
 
@@ -100,46 +102,90 @@ class RayRuntime:
         await self._touch.read(ctx, "ray", cluster.costs.value("ray_content_bytes"))
         while True:
             await self._clock.sleep(cluster.costs.draw("gcs_check_s"))
-            if cluster.head is not None:
+            # In an image without Ray `ray health-check` never succeeds, and the script waits.
+            if cluster.head is not None and "ray" in ctx.image.packages:
                 logs.output("GCS is ready.", name)
                 return 0
             elapsed_s = int((self._clock.now() - began).total_seconds())
             logs.output(f"{elapsed_s} seconds elapsed: Waiting for GCS to be ready.", name)
             await self._clock.sleep(cluster.costs.value("gcs_check_sleep_s"))
 
-    def container_started(self, ctx: ContainerContext) -> None:
+    def container_started(self, ctx: ContainerContext) -> asyncio.Future[Exit] | None:
         """Start Ray, or the autoscaler, in a container that runs now."""
         labels = ctx.pod["metadata"].get("labels") or {}
         if labels.get("ray.io/is-ray-node") != "yes":
-            return
-        cluster = self._cluster(ctx.pod)
-        if ctx.container["name"] == AUTOSCALER:
+            return None
+        cluster, container = self._cluster(ctx.pod), ctx.container["name"]
+        if container == AUTOSCALER:
             spec: ClusterSpec = _RayClusterObject(self._store, ctx.pod["metadata"]["namespace"], cluster.name)
             work = run_autoscaler(cluster, self._logs_of(ctx.pod), spec, lambda: self._serve.get(_key(ctx.pod)))
-            self._run(ctx.pod, work)
-        elif ctx.container["name"] == ctx.pod["spec"]["containers"][0]["name"]:
-            self._run(ctx.pod, cluster.start_node(self._node(cluster, ctx)))
+            self._run(ctx.pod, container, work)
+        elif container == ctx.pod["spec"]["containers"][0]["name"]:
+            node = self._node(cluster, ctx)
+            node.killed.add_done_callback(lambda _: self._ended(ctx.pod, node))
+            self._run(ctx.pod, container, self._run_ray(cluster, node))
+            return node.killed
+        return None
 
-    def probe(self, pod: dict[str, Any], container: str, kind: Literal["readiness", "liveness"]) -> bool:
-        """Answer a probe: a head by its agent, a worker's readiness also by the Serve proxy beside it."""
+    def container_ended(self, pod: dict[str, Any], container: str) -> None:
+        """End the processes of one container."""
+        node = self._find(pod)
+        if node is not None and container == node.ctx.container["name"]:
+            node.end(Exit(137))
+        self._cancel(pod, container)
+
+    def probe(self, pod: dict[str, Any], container: str, kind: ProbeKind) -> str | None:
+        """Answer a probe of a Ray container by what listens in it; any other container succeeds."""
         node = self._find(pod)
         if node is None or container != node.ctx.container["name"]:
-            return True
-        if node.head:
-            # The shell that is PID 1 ignores SIGTERM: a head answers until it is killed (recordings).
-            return node.joined_at is not None
-        return node.running and (kind == "liveness" or self._worker_proxy_healthy(pod, node))
+            return None
+        node.agent_silent = self._faults.agent_silent
+        healthy = self.head_proxy_healthy(pod) if node.head else self._worker_proxy_healthy(pod, node)
+        return probe_failure(node, node.ctx.container, kind, proxy_healthy=healthy)
 
     def pod_stopped(self, pod: dict[str, Any]) -> None:
         """End a pod's processes; those who wait for its node learn of it."""
-        uid = pod["metadata"]["uid"]
         node = self._find(pod)
         if node is not None:
             node.stopped.set()
             if node.head and (controller := self._serve.pop(_key(pod), None)) is not None:
                 controller.stop()
-        if uid in self._tasks:
-            self._tasks[uid].cancel()
+        for uid, container in list(self._tasks):
+            if uid == pod["metadata"]["uid"]:
+                self._tasks[uid, container].cancel()
+
+    async def _run_ray(self, cluster: RayCluster, node: RayNode) -> None:
+        """Run a Ray container: `ray start` to its end where it cannot succeed, else Ray until it is stopped."""
+        if never_starts(node.ctx.container):
+            return
+        costs, head = cluster.costs, cluster.head
+        joined = None if node.head or head is None else head.ctx.image.packages.get("ray", "")
+        failure = failed_start(node.ctx, costs.value("ray_memory_bytes"), joined)
+        if failure is None:
+            await cluster.start_node(node)
+            return
+        if failure.oom:
+            await self._clock.sleep(costs.value("memory_kill_s"))
+        for line in failure.output:
+            node.logs.output(line)
+        node.end(failure.exit)
+
+    def _ended(self, pod: dict[str, Any], node: RayNode) -> None:
+        """Stop what ran in a container that has ended. With a head go Serve, and after a while the other raylets."""
+        self._cancel(pod, node.ctx.container["name"])
+        if not node.head:
+            return
+        if (controller := self._serve.pop(_key(pod), None)) is not None:
+            controller.stop()
+        cluster = self._cluster(pod)
+        for worker in cluster.workers():
+            worker.stopped.set()
+            self._run(worker.ctx.pod, worker.ctx.container["name"], self._end_without_head(cluster, worker))
+
+    async def _end_without_head(self, cluster: RayCluster, worker: RayNode) -> None:
+        await self._clock.sleep(cluster.costs.value("gcs_reconnect_timeout_s"))
+        worker.logs.cli("Some Ray subprocesses exited unexpectedly: raylet [exit code=1]", "ERR", "scripts.py:1277")
+        worker.end(Exit(1))
 
     # -- ProxyBackend ----------------------------------------------------------------------------------------------
 
@@ -286,8 +332,13 @@ class RayRuntime:
             self._logs[uid] = PodLogs(self._clock, main=pod["spec"]["containers"][0]["name"])
         return self._logs[uid]
 
-    def _run(self, pod: dict[str, Any], work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.setdefault(pod["metadata"]["uid"], TaskGroup()).start(work)
+    def _run(self, pod: dict[str, Any], container: str, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.setdefault((pod["metadata"]["uid"], container), TaskGroup()).start(work)
+
+    def _cancel(self, pod: dict[str, Any], container: str) -> None:
+        tasks = self._tasks.get((pod["metadata"]["uid"], container))
+        if tasks is not None:
+            tasks.cancel()
 
 
 def _key(pod: Mapping[str, Any]) -> tuple[str, str]:

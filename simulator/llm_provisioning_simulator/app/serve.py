@@ -239,6 +239,8 @@ class ServeController:
                 continue
             if replica.node is None or replica.node.stopped.is_set():
                 item.bury(replica)
+                if replica.reserved is not None and replica.reserved.ended is not None:
+                    self._died(state, item, replica)
                 continue
             self._settle(state, item)
             await replica.node.stopped.wait()
@@ -289,6 +291,15 @@ class ServeController:
             await self.cluster.clock.sleep(period_s)
             item.message = texts.slow(replica)
             self._log("WARNING", item.message)
+
+    def _died(self, state: ApplicationState, item: DeploymentState, replica: Replica) -> None:
+        """Count a replica that died while it started, as one whose constructor raised."""
+        item.attempts -= 1
+        error = texts.actor_died(replica)
+        if item.attempts == 0:
+            self._give_up(state, item, error)
+        else:
+            item.message = texts.retrying(item.attempts, error)
 
     def _settle(self, state: ApplicationState, item: DeploymentState) -> None:
         if any(replica.state != "RUNNING" for replica in item.replicas):

@@ -35,6 +35,18 @@ def given_up(times: int, error: str) -> str:
     )
 
 
+def actor_died(replica: Replica) -> str:
+    """Return Ray's error of an actor whose process ended, with its raylet, while it started."""
+    name = f"ServeReplica:{replica.application.name}:{replica.deployment.name}"
+    return (
+        "ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task.\n"
+        f"\tclass_name: {name}\n\tactor_id: {replica.actor_id}\n\tpid: {replica.pid}\n"
+        "The actor died because its node has died. Node Id: "
+        f"{replica.reserved.node_id if replica.reserved else ''}\n"
+        "\tthe actor's node was terminated unexpectedly: health check failed due to missing too many heartbeats"
+    )
+
+
 def build_traceback(import_path: str, error: str, pid: int, ip: str) -> str:
     """Return what Serve reports for a failed build, colour codes included."""
     module = import_path.partition(":")[0].replace(".", "/")

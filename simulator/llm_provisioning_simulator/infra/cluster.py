@@ -53,6 +53,7 @@ class SimulatedCluster:
         faults: Faults | None = None,
     ) -> None:
         self.description = cloud_cluster
+        self.profile = profile
         self.faults = faults or Faults()
         self.store = ObjectStore(clock, without_groups=_absent_groups(cloud_cluster), seed=seed)
         rng = random.Random(f"{seed}/{cloud_cluster.name}")

@@ -13,7 +13,9 @@ from llm_provisioning_simulator.world import Image
 
 @dataclass(slots=True)
 class ContainerState:
-    """One container as its kubelet sees it. `state`: Kubernetes' own ({"waiting": ...}, ...); `image`: once local."""
+    """One container as its kubelet sees it. `state`: Kubernetes' own ({"waiting": ...}, ...), `last_state`: that of its
+    run before; `image`: once local; `awaited`: its startup probe has not succeeded yet.
+    """
 
     container: dict[str, Any]
     state: dict[str, Any]
@@ -21,6 +23,8 @@ class ContainerState:
     identity: str = ""
     ready: bool = False
     restarts: int = 0
+    last_state: dict[str, Any] = field(default_factory=dict)
+    awaited: bool = False
 
     @property
     def name(self) -> str:
@@ -33,6 +37,11 @@ class ContainerState:
         return "running" in self.state
 
     @property
+    def has_run(self) -> bool:
+        """Whether it runs, or has run before."""
+        return self.running or "terminated" in self.state or bool(self.last_state)
+
+    @property
     def completed(self) -> bool:
         """Whether it has ended well."""
         return bool(self.state.get("terminated", {}).get("exitCode") == 0)
@@ -42,12 +51,12 @@ class ContainerState:
         status: dict[str, Any] = {
             "name": self.name,
             "state": self.state,
-            "lastState": {},
+            "lastState": self.last_state,
             "ready": self.ready,
             "restartCount": self.restarts,
             "image": self.container["image"],
             "imageID": f"{self.image.repository}@{self.image.digest}" if self.image else "",
-            "started": self.running,
+            "started": self.running and not self.awaited,
         }
         if self.identity:
             status["containerID"] = self.identity
@@ -122,7 +131,7 @@ class PodState:
             return "Failed"
         if self.succeeded:
             return "Succeeded"
-        return "Running" if any(item.running for item in self.main) else "Pending"
+        return "Running" if any(item.has_run for item in self.main) else "Pending"
 
     def _conditions(self, before: Mapping[str, Any], generation: int, at: str) -> list[dict[str, Any]]:
         unready = [item.name for item in self.main if not item.ready]

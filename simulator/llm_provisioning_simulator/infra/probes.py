@@ -1,68 +1,92 @@
-"""A container's readiness probe, asked at the kubelet's own beat.
+"""A container's probes, asked at the kubelet's own beat.
 
 The beat starts when the status that shows the container running has been written, and not with the container: readiness
-therefore comes in steps of the period (recordings: head Ready 11.0 s after that status, four times of four).
+therefore comes in steps of the period (recordings: head Ready 11.0 s after that status, four times of four). While a
+startup probe has not succeeded, the others are not asked. A liveness or startup probe that fails too often kills.
 """
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from llm_provisioning_simulator.infra.machines import ClusterContext
+from llm_provisioning_simulator.infra.podreport import PodReport
 from llm_provisioning_simulator.infra.podstatus import ContainerState
 from llm_provisioning_simulator.kube.stamps import parse_stamp
-from llm_provisioning_simulator.runtime import PodRuntime
+from llm_provisioning_simulator.runtime import PodRuntime, ProbeKind
 
-Pod = dict[str, Any]
+Probe = dict[str, Any]
+Kill = Callable[[ContainerState, str], None]
 
-
-async def probe_forever(
-    ctx: ClusterContext,
-    runtime: PodRuntime,
-    stored: Callable[[], Pod | None],
-    container: ContainerState,
-    set_ready: Callable[[ContainerState, bool], None],
-) -> None:
-    """Ask until cancelled. `stored`: the pod as it is now, None once it is gone; `set_ready` hears every change."""
-    probe = container.container["readinessProbe"]
-    await ctx.pause("probe_start_s")
-    agreeing, due_at = 0, ctx.clock.now()
-    while (pod := stored()) is not None:
-        if container.running and _is_due(ctx, container, probe):
-            good = runtime.probe(pod, container.name, "readiness")
-            if not good:
-                _complain(ctx, pod, container, probe)
-            agreeing = agreeing + 1 if good != container.ready else 0
-            threshold = probe.get("successThreshold", 1) if good else probe.get("failureThreshold", 3)
-            if agreeing >= threshold:
-                agreeing = 0
-                set_ready(container, good)
-        due_at += timedelta(seconds=float(probe.get("periodSeconds", 10)))
-        await ctx.clock.sleep_until(due_at)
+_FIELDS: Final[dict[ProbeKind, str]] = {
+    "readiness": "readinessProbe",
+    "liveness": "livenessProbe",
+    "startup": "startupProbe",
+}
 
 
-def _is_due(ctx: ClusterContext, container: ContainerState, probe: Pod) -> bool:
-    started_at = parse_stamp(container.state["running"]["startedAt"])
-    if started_at is None:
-        return False
-    return (ctx.clock.now() - started_at).total_seconds() >= float(probe.get("initialDelaySeconds", 0))
+class Prober:
+    """Asks the probes of one pod's containers. `kill`: hears of a container that failed its probe too often."""
 
+    def __init__(self, ctx: ClusterContext, runtime: PodRuntime, report: PodReport, kill: Kill) -> None:
+        self._ctx = ctx
+        self._runtime = runtime
+        self._report = report
+        self._kill = kill
 
-def _complain(ctx: ClusterContext, pod: Pod, container: ContainerState, probe: Pod) -> None:
-    """Say that a probe failed. Ray's exec probe prints the first half's success before the second half fails."""
-    if "httpGet" in probe:
-        port, path = probe["httpGet"]["port"], probe["httpGet"].get("path", "/")
-        address = f"{pod['status'].get('podIP', '')}:{port}"
-        what = f'Get "http://{address}{path}": dial tcp {address}: connect: connection refused'
-    else:
-        what = "success\n"
-    ctx.store.record_event(
-        pod,
-        "Unhealthy",
-        f"Readiness probe failed: {what}",
-        component="kubelet",
-        style="kubelet",
-        type_="Warning",
-        field_path=f"spec.containers{{{container.name}}}",
-        host=pod["spec"].get("nodeName"),
-    )
+    def has_work(self, container: ContainerState) -> bool:
+        """Tell whether a container has any probe."""
+        return any(field in container.container for field in _FIELDS.values())
+
+    async def run(self, container: ContainerState) -> None:
+        """Ask every probe of a container until the pod is gone, through all its restarts."""
+        await self._ctx.pause("probe_start_s")
+        loops = [self._ask(container, kind) for kind, field in _FIELDS.items() if field in container.container]
+        async with asyncio.TaskGroup() as group:
+            for loop in loops:
+                group.create_task(loop)
+
+    async def _ask(self, container: ContainerState, kind: ProbeKind) -> None:
+        ctx, probe = self._ctx, container.container[_FIELDS[kind]]
+        agreeing, run, killed, due_at = 0, container.restarts, -1, ctx.clock.now()
+        while (pod := self._report.stored()) is not None:
+            if container.restarts != run:
+                agreeing, run = 0, container.restarts
+            # After a kill nothing is asked until the container runs anew (prober/worker.go, onHold).
+            if run != killed and self._is_due(container, kind, probe):
+                why = self._runtime.probe(pod, container.name, kind)
+                if why is not None:
+                    self._report.warn("Unhealthy", f"{kind.capitalize()} probe failed: {why}", container)
+                agreeing, failed = self._count(container, kind, agreeing, good=why is None)
+                killed = run if failed else killed
+            due_at += timedelta(seconds=float(probe.get("periodSeconds", 10)))
+            await ctx.clock.sleep_until(due_at)
+
+    def _is_due(self, container: ContainerState, kind: ProbeKind, probe: Probe) -> bool:
+        if not container.running or (container.awaited != (kind == "startup")):
+            return False
+        started_at = parse_stamp(container.state["running"]["startedAt"])
+        if started_at is None:
+            return False
+        return (self._ctx.clock.now() - started_at).total_seconds() >= float(probe.get("initialDelaySeconds", 0))
+
+    def _count(self, container: ContainerState, kind: ProbeKind, agreeing: int, *, good: bool) -> tuple[int, bool]:
+        """Act on an answer; return how many in a row now disagree with what is known, and whether it was the end."""
+        probe = container.container[_FIELDS[kind]]
+        known = {"readiness": container.ready, "liveness": True, "startup": False}[kind]
+        agreeing = agreeing + 1 if good != known or kind == "startup" else 0
+        threshold = probe.get("successThreshold", 1) if good else probe.get("failureThreshold", 3)
+        if agreeing < threshold:
+            return agreeing, False
+        if kind == "readiness":
+            container.ready = good
+            self._report.write()
+        elif not good:
+            self._kill(container, kind)
+            return 0, True
+        elif kind == "startup":
+            container.awaited = False
+            container.ready = "readinessProbe" not in container.container
+            self._report.write()
+        return 0, False

@@ -6,18 +6,32 @@ comes later, when it is read. GKE says on the Node that an image is streamed, AK
 
 import logging
 import math
-from datetime import datetime
+import re
 from typing import Any, Final
 
 from llm_provisioning_simulator.infra import delivery
+from llm_provisioning_simulator.infra.durations import go_duration
 from llm_provisioning_simulator.infra.machines import ClusterContext, LocalImage, Machine
+from llm_provisioning_simulator.infra.pulltroubles import disk_full, not_found, pull_trouble
 from llm_provisioning_simulator.world import Delivery, Image, normalise, streaming_artifact
 
+# A reference as the kubelet can parse it (github.com/distribution/reference): no upper case, no blanks in the name.
+_REFERENCE: Final = re.compile(
+    r"([A-Za-z0-9.-]+(:\d+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,})?"
+)
 _LOG: Final = logging.getLogger(__name__)
 
 
 class PullError(Exception):
-    """The image cannot be had now; the message is the runtime's."""
+    """The image cannot be had now; the message is the runtime's. `reason`: of the container's state; `event`: of the
+    event that says the message.
+    """
+
+    def __init__(self, message: str, reason: str = "ErrImagePull", event: str = "Failed") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.event = event
 
 
 class ImagePuller:
@@ -30,8 +44,17 @@ class ImagePuller:
     async def ensure(self, pod: dict[str, Any], container: dict[str, Any], field_path: str) -> LocalImage:
         """Return the container's image once it is on the machine. PullError: it is not, after one attempt."""
         reference = container["image"]
+        if not _REFERENCE.fullmatch(reference):
+            text = f'couldn\'t parse image name "{reference}": invalid reference format'
+            raise PullError(
+                f'Failed to apply default image tag "{reference}": {text}', "InvalidImageName", "InspectFailed"
+            )
         local = self._local(reference)
-        always = container.get("imagePullPolicy") == "Always"
+        policy = container.get("imagePullPolicy")
+        if policy == "Never" and local is None:
+            text = f'Container image "{reference}" is not present with pull policy of Never'
+            raise PullError(text, "ErrImageNeverPull", "ErrImageNeverPull")
+        always = policy == "Always"
         if local is not None and not always:
             text = f'Container image "{reference}" already present on machine'
             self._event(pod, "Pulled", text, field_path)
@@ -43,7 +66,8 @@ class ImagePuller:
             secrets = bool(pod["spec"].get("imagePullSecrets"))
             local = await self._pull(reference, self._local(reference), pull_secrets=secrets)
         ended_at = self._ctx.clock.now()
-        took, waited = _duration(started_at, ended_at), _duration(asked_at, ended_at)
+        took = go_duration((ended_at - started_at).total_seconds())
+        waited = go_duration((ended_at - asked_at).total_seconds())
         size = local.image.compressed_bytes
         text = (
             f'Successfully pulled image "{reference}" in {took} ({waited} including waiting). Image size: {size} bytes.'
@@ -69,19 +93,10 @@ class ImagePuller:
     async def _pull(self, reference: str, present: LocalImage | None, *, pull_secrets: bool) -> LocalImage:
         ctx, spec = self._ctx, self._machine.spec
         image = None if ctx.faults.image_pull_backoff else ctx.world.find_image(reference)
-        if image is None:
+        refused = pull_trouble(ctx.world, ctx.faults, spec, reference, image, pull_secrets=pull_secrets)
+        if refused is not None or image is None:
             await ctx.pause("image_missing_answer_s")
-            raise PullError(
-                f'rpc error: code = NotFound desc = failed to pull and unpack image "{reference}": failed to resolve '
-                f'reference "{reference}": {reference}: not found'
-            )
-        refused = delivery.refusal(ctx.world, spec, image, pull_secrets=pull_secrets)
-        if refused is not None:
-            await ctx.pause("image_missing_answer_s")
-            raise PullError(
-                f'rpc error: code = Unknown desc = failed to pull and unpack image "{reference}": failed to resolve '
-                f'reference "{reference}": {refused}'
-            )
+            raise PullError(refused or not_found(reference))
         if present is not None and present.image.digest == image.digest:
             await ctx.pause("image_missing_answer_s")
             return present
@@ -89,6 +104,8 @@ class ImagePuller:
         if arrived.kind == "pull":
             system = self._machine.operating_system
             await ctx.clock.sleep(delivery.pull_s(image, ctx.profile, ctx.rng, spec, system))
+            if (full := disk_full(reference, image, spec, ctx.profile.value("unpacked_ratio"))) is not None:
+                raise PullError(full)
             delivery.remember_pull(ctx.world, spec, image)
         else:
             await ctx.clock.sleep(arrived.mount_s)
@@ -139,16 +156,3 @@ class ImagePuller:
         self._ctx.store.record_event(
             pod, reason, message, component="kubelet", style="kubelet", field_path=field_path, host=self._machine.name
         )
-
-
-def _duration(since: datetime, until: datetime) -> str:
-    """Return a duration as Go prints one truncated to milliseconds: 796ms, 12.122s, 2m10.813s, 1h0m0.5s."""
-    total_ms = int((until - since).total_seconds() * 1000)
-    if total_ms < 1000:
-        return f"{total_ms}ms"
-    minutes, rest_ms = divmod(total_ms, 60_000)
-    seconds = f"{rest_ms / 1000:.3f}".rstrip("0").rstrip(".") + "s"
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h{minutes}m{seconds}"
-    return f"{minutes}m{seconds}" if minutes else seconds

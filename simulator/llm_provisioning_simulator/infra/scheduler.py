@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from llm_provisioning_simulator.infra.claims import bind_claims, claim_problem
 from llm_provisioning_simulator.infra.demand import missing, pod_demand, room_left
 from llm_provisioning_simulator.infra.machines import ClusterContext
 from llm_provisioning_simulator.kube.stamps import stamp
@@ -27,10 +28,10 @@ class Scheduler:
 
     async def run(self) -> None:
         """Follow pods and nodes until cancelled."""
-        async for type_, resource, item in self._ctx.store.subscribe("pods", "nodes"):
+        async for type_, resource, item in self._ctx.store.subscribe("pods", "nodes", "persistentvolumeclaims"):
             if resource == "pods" and type_ == "DELETED":
                 self._said.pop(item["metadata"]["uid"], None)
-            if resource == "nodes" or type_ == "DELETED" or is_waiting(item):
+            if resource != "pods" or type_ == "DELETED" or is_waiting(item):
                 self.schedule()
 
     def schedule(self) -> None:
@@ -46,6 +47,10 @@ class Scheduler:
         fitting: list[tuple[float, str]] = []
         reasons: Counter[str] = Counter()
         nodes = store.peek_all("nodes")
+        problem = claim_problem(store, pod)
+        if problem is not None:
+            self._refuse(pod, len(nodes), problem)
+            return
         for node in nodes:
             here = [item for item in pods if item["spec"].get("nodeName") == node["metadata"]["name"]]
             room = room_left(node["status"]["allocatable"], here)
@@ -58,7 +63,7 @@ class Scheduler:
             # Tightest fit first, so that a small pod leaves the large machine to those who need it.
             self._bind(pod, min(fitting)[1])
         else:
-            self._refuse(pod, len(nodes), reasons)
+            self._refuse(pod, len(nodes), _listed(reasons))
 
     def _bind(self, pod: Object, node: str) -> None:
         metadata = pod["metadata"]
@@ -77,10 +82,11 @@ class Scheduler:
         text = f"Successfully assigned {metadata['namespace']}/{metadata['name']} to {node}"
         store.record_event(pod, "Scheduled", text, component=_COMPONENT, style="controller", action="Binding")
         self._said.pop(metadata["uid"], None)
+        bind_claims(store, pod)
 
-    def _refuse(self, pod: Object, nodes: int, reasons: Mapping[str, int]) -> None:
+    def _refuse(self, pod: Object, nodes: int, why: str) -> None:
         metadata = pod["metadata"]
-        message = _why(nodes, reasons)
+        message = _message(nodes, why)
         if self._said.get(metadata["uid"]) == message:
             return
         self._said[metadata["uid"]] = message
@@ -191,9 +197,12 @@ def _matches(labels: Mapping[str, str], rule: Mapping[str, Any]) -> bool:
     return outcomes.get(operator, False)
 
 
-def _why(nodes: int, reasons: Mapping[str, int]) -> str:
-    listed = ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
+def _listed(reasons: Mapping[str, int]) -> str:
+    return ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
+
+
+def _message(nodes: int, why: str) -> str:
     return (
-        f"0/{nodes} nodes are available: {listed}. no new claims to deallocate, preemption: "
+        f"0/{nodes} nodes are available: {why}. no new claims to deallocate, preemption: "
         f"0/{nodes} nodes are available: {nodes} Preemption is not helpful for scheduling."
     )

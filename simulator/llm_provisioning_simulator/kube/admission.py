@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from llm_provisioning_simulator.kube import podadmission
 from llm_provisioning_simulator.kube.changes import copy_tree
 from llm_provisioning_simulator.kube.definitions import storage_version
 from llm_provisioning_simulator.kube.resources import CRDS, Resource
 from llm_provisioning_simulator.kube.schemas import Cause, check, fill_defaults, type_name
-from llm_provisioning_simulator.kube.statuses import bad_request, invalid
+from llm_provisioning_simulator.kube.statuses import bad_request, forbidden, invalid
 
 if TYPE_CHECKING:
     from llm_provisioning_simulator.kube.store import ObjectStore
@@ -49,8 +50,21 @@ def admit(kind: Resource, new: Object, old: Object | None, store: "ObjectStore")
     if not causes and kind.plural in store.limits and (old is None or old.get("spec") != new.get("spec")):
         found = store.limits[kind.plural](new)
         causes += [("FieldValueForbidden", "spec", f"Forbidden: the simulator cannot run this: {why}") for why in found]
+    if old is None and kind.plural == "pods":
+        causes += podadmission.invalid_fields(new)
     if causes:
         raise invalid(kind, new["metadata"]["name"], causes)
+    if old is None and kind.plural == "pods":
+        _admit_pod(kind, new, store)
+
+
+def _admit_pod(kind: Resource, pod: Object, store: "ObjectStore") -> None:
+    """Ask the webhooks and the admission plug-ins about a new pod."""
+    if (gate := store.gates.get(kind.plural)) is not None:
+        gate(pod)
+    why = podadmission.refusal(pod, store)
+    if why is not None:
+        raise forbidden(kind, pod["metadata"]["name"], why)
 
 
 def fill_in(kind: Resource, item: Object, store: "ObjectStore") -> None:

@@ -13,9 +13,9 @@ import llm_provisioning_simulator.app as app_package
 from llm_provisioning_simulator.app.application import Engine, applications
 from llm_provisioning_simulator.app.engine import EngineTimes, Step, engine_steps, log_line
 from llm_provisioning_simulator.app.logs import PodLogs
-from llm_provisioning_simulator.app.quantities import cpu_sum, memory_sum, quantity
 from llm_provisioning_simulator.app.timeouts import initializing_timeout
 from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.kube.quantities import cpu_sum, memory_sum, quantity
 from llm_provisioning_simulator.profiles import FOLDER
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.infra.autoscalers.base import NodeAutoscaler
@@ -21,7 +21,7 @@ from llm_provisioning_simulator.infra.system import install
 from llm_provisioning_simulator.infra.tasks import TaskGroup
 from llm_provisioning_simulator.kube.store import ObjectStore
 from llm_provisioning_simulator.profiles import Profile
-from llm_provisioning_simulator.runtime import ContainerContext
+from llm_provisioning_simulator.runtime import ContainerContext, ProbeKind
 from llm_provisioning_simulator.world import CloudCluster, Image, World
 
 Object = dict[str, Any]
@@ -53,8 +53,11 @@ class PlainRuntime:
     def container_started(self, ctx: ContainerContext) -> None:
         self.started.append(ctx)
 
-    def probe(self, pod: Object, container: str, kind: Literal["readiness", "liveness"]) -> bool:
-        return self.healthy
+    def container_ended(self, pod: Object, container: str) -> None:
+        self.stopped.append(f"{pod['metadata']['name']}/{container}")
+
+    def probe(self, pod: Object, container: str, kind: ProbeKind) -> str | None:
+        return None if self.healthy else "success\n"
 
     def pod_stopped(self, pod: Object) -> None:
         self.stopped.append(pod["metadata"]["name"])
