@@ -104,12 +104,18 @@ def planned(setup: str = "static", variant: str = "baseline", slot: int = 0, **f
 
 def open_trial(ctx: Any = None, **fields: Any) -> dict[str, Any]:
     """Open a trial on the simulated target."""
-    timeout_s = fields.pop("timeout_s", 3600)
+    timeout_s, lock_wait_s = fields.pop("timeout_s", 3600), fields.pop("lock_wait_s", 0)
     run_id = ctx["ti"].run_id if ctx else "run-1"
     plan = planned(**fields)
     plan["slot"]["run_id"] = run_id
     target = {key: value for key, value in fields.items() if key not in ("setup", "variant", "slot", "image")}
-    operator = OpenTrial(task_id="open", planned=plan, experiment=experiment(**target), timeout_s=timeout_s)
+    operator = OpenTrial(
+        task_id="open",
+        planned=plan,
+        experiment=experiment(**target),
+        timeout_s=timeout_s,
+        lock_wait_s=lock_wait_s,
+    )
     opened: dict[str, Any] = run(operator, ctx)
     return opened
 

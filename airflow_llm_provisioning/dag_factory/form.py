@@ -5,6 +5,7 @@ from typing import Final
 from airflow.sdk import Param
 
 from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.operators.trial import LOCK_WAIT_S
 
 TRIAL_TIME_LIMIT_S: Final = 3600.0
 
@@ -62,5 +63,14 @@ def single_trial_params(experiment: Experiment) -> dict[str, Param]:
             maximum=4 * 3600,
             title="Time limit (s)",
             description="How long the deployment may take until its endpoint is ready, in the cluster's clock.",
+        ),
+        "lock_wait_s": Param(
+            int(LOCK_WAIT_S),
+            type="integer",
+            minimum=0,
+            maximum=24 * 3600,
+            title="Wait for a busy cluster (s)",
+            description="How long to wait while another trial holds the cluster, in the cluster's clock; 0: fail at "
+            "once. The log of the task `open` says for which trial it waits.",
         ),
     }

@@ -23,7 +23,7 @@ from airflow_llm_provisioning.operators.experiment import (
     slot_key,
 )
 from airflow_llm_provisioning.operators.ray_service import ApplyRayService
-from airflow_llm_provisioning.operators.trial import CloseTrial, OpenTrial
+from airflow_llm_provisioning.operators.trial import LOCK_WAIT_S, CloseTrial, OpenTrial
 from airflow_llm_provisioning.sensors.serve_endpoint import WaitServeEndpoint
 
 BY_HAND: Final = "by-hand"
@@ -77,7 +77,11 @@ def single_trial(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE
         **SURVIVES_ITS_WORKER,
     )
     _, closed = trial_slot(
-        output(plan)[ONLY_TRIAL], by_hand, time_limit_s="{{ params.time_limit_s }}", results_conn_id=results_conn_id
+        output(plan)[ONLY_TRIAL],
+        by_hand,
+        time_limit_s="{{ params.time_limit_s }}",
+        lock_wait_s=f"{{{{ params.get('lock_wait_s', {LOCK_WAIT_S:.0f}) }}}}",
+        results_conn_id=results_conn_id,
     )
     judge = JudgeRun(
         task_id="judge",
@@ -95,14 +99,19 @@ def trial_slot(
     experiment: Experiment,
     *,
     time_limit_s: float | str = TRIAL_TIME_LIMIT_S,
+    lock_wait_s: float | str = LOCK_WAIT_S,
     results_conn_id: str = DEFAULT_STORE,
 ) -> tuple[OpenTrial, CloseTrial]:
-    """Add the four tasks of one trial; return its setup and its teardown."""
+    """Add the four tasks of one trial; return its setup and its teardown.
+
+    `lock_wait_s`: how long the trial waits for a cluster that another DAG run's trial holds, in the cluster's clock.
+    """
     opened = OpenTrial(
         task_id="open",
         planned=planned,
         experiment=experiment,
         timeout_s=time_limit_s,
+        lock_wait_s=lock_wait_s,
         results_conn_id=results_conn_id,
         # The trial before may have failed; without a plan there is nothing to open.
         trigger_rule="all_done_min_one_success",

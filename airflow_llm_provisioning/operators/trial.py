@@ -7,12 +7,13 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_llm_provisioning.exceptions import ProvisioningError, StoreError
+from airflow_llm_provisioning.exceptions import LockHeldError, ProvisioningError, StoreError
 from airflow_llm_provisioning.operators.waiting import WaitingOperator
 from airflow_llm_provisioning.triggers.base import raise_error
+from airflow_llm_provisioning.triggers.lock import LockWait
 from airflow_llm_provisioning.triggers.pods_gone import PodsGoneWait
 
 if TYPE_CHECKING:
@@ -20,26 +21,31 @@ if TYPE_CHECKING:
     from airflow_llm_provisioning.core.trial import Trial
 
 DEFAULT_STORE = "llm_provisioning_results"
+# Longer than a trial with its teardown takes: a limit of an hour, and half an hour until its nodes are gone.
+LOCK_WAIT_S = 4 * 3600.0
 # What a teardown remembers from one try to the next.
 _FOUND = "found"
 _CLOSING = "closing"
 
 
-class OpenTrial(BaseOperator):
+class OpenTrial(WaitingOperator):
     """Lock the cluster, write the trial's intent in the ledger, and return everything the trial's other tasks need.
 
     Creates nothing that costs: what it leaves behind when it is killed is a lock that its own DAG run can take again
-    and that ends by itself. The same trial opened again is the same trial, until its row is written.
+    and that ends by itself. While another trial holds the cluster it waits in the triggerer, whose log says for whom,
+    and then continues. The same trial opened again is the same trial, until its row is written.
 
     Returns the opened trial (`core.trial.Trial` as a dict); it holds no manifest.
 
     :param planned: one trial of `PlanTrials`.
     :param experiment: the experiment, as `load_experiment` reads it; not rendered, not stored with the DAG.
     :param timeout_s: how long the deployment may take until its endpoint is ready, in the cluster's clock.
+    :param lock_wait_s: how long to wait for a cluster that another trial holds, in the cluster's clock; 0: not at all.
     :param results_conn_id: connection of the results store.
+    :param deferrable: wait in the triggerer; by default, because another trial may hold the cluster for hours.
     """
 
-    template_fields: Sequence[str] = ("planned", "timeout_s")
+    template_fields: Sequence[str] = ("planned", "timeout_s", "lock_wait_s")
     template_fields_renderers = {"planned": "json"}  # noqa: RUF012 - Airflow's name
     ui_color = "#e8e6f4"
 
@@ -49,34 +55,63 @@ class OpenTrial(BaseOperator):
         planned: Mapping[str, Any],
         experiment: "Experiment",
         timeout_s: float | str = 3600,
+        lock_wait_s: float | str = LOCK_WAIT_S,
         results_conn_id: str = DEFAULT_STORE,
+        deferrable: bool | None = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(deferrable=deferrable, **kwargs)
+        self.lock_wait_s = lock_wait_s
         self.planned = planned
         self.experiment = experiment
         self.timeout_s = timeout_s
         self.results_conn_id = results_conn_id
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Open the trial, or record why it could not be opened."""
+    def execute(self, context: Context) -> Any:
+        """Open the trial, wait for its cluster, or record why it could not be opened."""
         if not self.planned:
             # It runs after a failed trial too, so a plan that failed must be told apart here.
             raise AirflowSkipException("No trial is planned for this slot: look at what the plan task said.")
-        from airflow_llm_provisioning.core.trial import Trial
         from airflow_llm_provisioning.trials.enough import not_needed
-        from airflow_llm_provisioning.trials.open import open_trial
 
-        planned = replace(
-            Trial.from_dict(self.planned), timeout_s=float(self.timeout_s), grace_s=self.experiment.grace_s
-        )
-        if reason := not_needed(planned, self.experiment, results_conn_id=self.results_conn_id):
+        if reason := not_needed(self._planned(), self.experiment, results_conn_id=self.results_conn_id):
             raise AirflowSkipException(reason)
-        trial = asyncio.run(open_trial(planned, self.experiment, results_conn_id=self.results_conn_id))
-        self.log.info("Opened trial %s on %s", trial.trial_id, trial.target)
-        if trial.opened is not None and not trial.opened.nodes_gone_s:
-            self.log.warning("Nothing removes the nodes of target %s, so this start is warm", trial.target)
-        return trial.as_dict()
+        return self._open(context, {})
+
+    def resume(self, context: Context, event: dict[str, Any]) -> Any:
+        """Open the trial, or record that the cluster was not free in time."""
+        from airflow_llm_provisioning.trials.open import record_refusal
+
+        if event.get("acquired"):
+            return self._open(context, {"started_at": event["started_at"]})
+        reason = record_refusal(self._planned(), event, results_conn_id=self.results_conn_id)
+        raise_error(event)
+        raise LockHeldError(reason)
+
+    def _open(self, context: Context, waiting: dict[str, Any]) -> Any:
+        """Open the trial; `waiting`: {started_at} of the wait for its cluster, if it has waited before."""
+        from airflow_llm_provisioning.trials.open import lock_wait_of, open_trial
+
+        planned, limit_s = self._planned(), float(self.lock_wait_s)
+        opening = open_trial(planned, self.experiment, results_conn_id=self.results_conn_id, may_wait=limit_s > 0)
+        try:
+            trial = asyncio.run(opening)
+        except LockHeldError as held:
+            if limit_s <= 0:
+                raise
+            self.log.info("Trial %s waits for its cluster, for up to %.0f s. %s", planned.trial_id, limit_s, held)
+        else:
+            self.log.info("Opened trial %s on %s", trial.trial_id, trial.target)
+            if trial.opened is not None and not trial.opened.nodes_gone_s:
+                self.log.warning("Nothing removes the nodes of target %s, so this start is warm", trial.target)
+            return trial.as_dict()
+        arguments = asyncio.run(lock_wait_of(planned, self.experiment, timeout_s=limit_s)) | waiting
+        return self.wait_for(context, LockWait(**arguments), at_most=timedelta(seconds=limit_s + 300))
+
+    def _planned(self) -> "Trial":
+        from airflow_llm_provisioning.core.trial import Trial
+
+        return replace(Trial.from_dict(self.planned), timeout_s=float(self.timeout_s), grace_s=self.experiment.grace_s)
 
 
 class CloseTrial(WaitingOperator):

@@ -4,10 +4,10 @@ Creates nothing that costs. What a killed task leaves is a lock that its own DAG
 itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.manifests import images
@@ -16,7 +16,7 @@ from airflow_llm_provisioning.core.ownership import owner_of
 from airflow_llm_provisioning.core.result import Preparation, TrialResult, TrialStatus
 from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.core.trial import Access, Opened, Prepared, Trial
-from airflow_llm_provisioning.exceptions import ConflictError, ProvisioningError, StoreError
+from airflow_llm_provisioning.exceptions import ConflictError, LockHeldError, ProvisioningError, StoreError
 from airflow_llm_provisioning.trials.leftovers import acquire_or_explain, holds_lock, left_by_others
 from airflow_llm_provisioning.trials.render import plan_of, render
 
@@ -25,19 +25,18 @@ if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.store import ResultsStore
 
 
-async def open_trial(planned: Trial, experiment: Experiment, *, results_conn_id: str) -> Trial:
+async def open_trial(planned: Trial, experiment: Experiment, *, results_conn_id: str, may_wait: bool = False) -> Trial:
     """Lock the cluster, write the trial's intent in the ledger, and return the opened trial.
 
     The same trial opened again is the same trial, until its row is written. A trial that cannot be opened gets its row
-    before the error is raised.
+    before the error is raised; with `may_wait` not where another trial holds the cluster (LockHeldError).
     """
     from airflow_llm_provisioning.connections import open_cluster, open_store
 
     store = open_store(results_conn_id)
     cluster: Cluster | None = None
     try:
-        rows = store.trials(run_id=planned.slot.run_id)
-        trial = planned.attempted(sum(planned.slot.is_attempt(row.trial_id) for row in rows))
+        trial = _attempt(planned, store)
         try:
             target = experiment.target(trial.target)
             async with open_cluster(target.cluster_reference()) as cluster:
@@ -48,12 +47,53 @@ async def open_trial(planned: Trial, experiment: Experiment, *, results_conn_id:
                 await _lock_and_look(cluster, opened)
                 return await _intended(opened, store, cluster)
         except ProvisioningError as error:
+            if may_wait and isinstance(error, LockHeldError):
+                raise
             # A cluster that was never reached told neither its time nor whether it is simulated.
             at = cluster.clock() if cluster else datetime.now(UTC)
             store.save_trial(refused(trial, cluster.origin() if cluster else "unknown", at, str(error)))
             raise
     finally:
         store.close()
+
+
+async def lock_wait_of(planned: Trial, experiment: Experiment, *, timeout_s: float) -> dict[str, Any]:
+    """Return the arguments of `triggers.lock.LockWait` for a trial whose cluster is held; the limit counts from now."""
+    from airflow_llm_provisioning.connections import open_cluster
+
+    target = experiment.target(planned.target)
+    async with open_cluster(target.cluster_reference()) as cluster:
+        started_at = cluster.clock().isoformat()
+    return {
+        "cluster": target.cluster_reference(),
+        "namespace": target.namespace,
+        "holder": planned.slot.lock_holder,
+        "started_at": started_at,
+        "timeout_s": timeout_s,
+    }
+
+
+def record_refusal(planned: Trial, event: Mapping[str, Any], *, results_conn_id: str) -> str:
+    """Write the row of a trial that waited for the cluster and did not get it; return the reason.
+
+    `event`: of `triggers.lock.LockWait`, or {error}.
+    """
+    from airflow_llm_provisioning.connections import open_store
+
+    store = open_store(results_conn_id)
+    try:
+        trial = _attempt(planned, store)
+        reason = f"Trial {trial.trial_id} was not opened. {event.get('reason') or event.get('error')}"
+        at = datetime.fromisoformat(event["at"]) if event.get("at") else datetime.now(UTC)
+        store.save_trial(refused(trial, event.get("origin") or "unknown", at, reason))
+    finally:
+        store.close()
+    return reason
+
+
+def _attempt(planned: Trial, store: "ResultsStore") -> Trial:
+    rows = store.trials(run_id=planned.slot.run_id)
+    return planned.attempted(sum(planned.slot.is_attempt(row.trial_id) for row in rows))
 
 
 def refused(trial: Trial, origin: str, at: datetime, reason: str) -> TrialResult:

@@ -1,0 +1,76 @@
+"""The wait for a cluster that another trial holds: until the lock is taken, or the time limit has passed."""
+
+import asyncio
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_llm_provisioning.exceptions import LockHeldError
+from airflow_llm_provisioning.triggers.base import Wait
+from airflow_llm_provisioning.triggers.deadline import Deadline
+
+if TYPE_CHECKING:
+    from airflow_llm_provisioning.gateways.kubernetes import Cluster
+
+# Cluster seconds between two tries, and the shortest pause however fast a simulated clock is.
+TRY_EVERY_S: Final = 10.0
+MIN_PAUSE_S: Final = 0.5
+# The trigger takes the lock for so long; the task that resumes prolongs it. If it does not, the lock ends by itself.
+HANDOVER_CLUSTER_S: Final = 600.0
+HANDOVER_REAL_S: Final = 120.0
+
+
+class LockWait(Wait):
+    """Takes the lock of a cluster as soon as it is free. Trials that wait for it get it in no particular order.
+
+    An outage of the API server is outlasted until the time limit.
+
+    :param cluster: the cluster's reference.
+    :param holder: who takes the lock: the DAG run and cluster (`core.trial.Slot.lock_holder`).
+    :param started_at: ISO instant in the cluster's clock; `timeout_s` counts from there, also after a restart.
+    """
+
+    def __init__(
+        self, *, cluster: dict[str, Any], namespace: str, holder: str, started_at: str, timeout_s: float
+    ) -> None:
+        super().__init__(
+            cluster=cluster, namespace=namespace, holder=holder, started_at=started_at, timeout_s=timeout_s
+        )
+        self.cluster = cluster
+        self.namespace = namespace
+        self.holder = holder
+        self.started_at = datetime.fromisoformat(started_at)
+        self.timeout_s = timeout_s
+
+    async def outcome(self) -> dict[str, Any]:
+        """Return {acquired, reason, started_at, at, origin}; `reason`: who held the lock at the time limit, or None."""
+        from airflow_llm_provisioning.connections import open_cluster
+        from airflow_llm_provisioning.gateways.kubernetes.outage import through_outages
+
+        return await through_outages(lambda: open_cluster(self.cluster), self._taken, limit_s=self.timeout_s)
+
+    async def _taken(self, cluster: "Cluster") -> dict[str, Any]:
+        deadline = Deadline(cluster, self.started_at, self.timeout_s)
+        told = ""
+        while (held := await self._held_by(cluster)) is not None:
+            if deadline.left_s() <= 0:
+                break
+            if held != told:
+                told = held
+                self.log.info("Waiting for up to %.0f s more: %s", deadline.left_s(), held)
+            await asyncio.sleep(max(MIN_PAUSE_S, cluster.real_seconds(min(TRY_EVERY_S, deadline.left_s()))))
+        return {
+            "acquired": held is None,
+            "reason": held and f"It waited for {deadline.waited_s():.0f} s. {held}",
+            "started_at": self.started_at.isoformat(),
+            "at": cluster.clock().isoformat(),
+            "origin": cluster.origin(),
+        }
+
+    async def _held_by(self, cluster: "Cluster") -> str | None:
+        """Take the lock and return None, or return who holds it, in a sentence."""
+        duration_s = max(HANDOVER_CLUSTER_S, HANDOVER_REAL_S / max(cluster.real_seconds(1.0), 1e-9))
+        try:
+            await cluster.acquire_lock(self.holder, namespace=self.namespace, duration_s=duration_s)
+        except LockHeldError as error:
+            return str(error)
+        return None
