@@ -90,7 +90,7 @@ class Readiness:
             # Before the operator has seen the applied generation, its status and its pods are of an older one.
             unseen = self._served.waiting_for is not None and not self._served.cluster
             if ending is not None and (not unseen or ending.kind == "operator_refused"):
-                self._fail(" ".join(one.told(now) for one in (ending, *self.blockers.behind(ending, now))))
+                self._fail(self.blockers.told_as_end(ending, now))
         return self.state
 
     def _is_due(self, now: datetime) -> bool:

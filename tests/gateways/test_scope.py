@@ -64,6 +64,17 @@ def test_what_belongs_to_others_is_not_recorded() -> None:
     assert taken(scope, "rayclusters", an_object("rc", CLUSTER, "rs", "RayService")) == ["rayclusters"]
 
 
+def test_the_events_of_a_pods_claim_are_recorded() -> None:
+    """The scheduler only says that a claim is not bound; why stands in the events of the claim that the pod names."""
+    scope = begun()
+    taken(scope, "rayclusters", an_object("rc", CLUSTER, "rs", "RayService"))
+    told = an_event("claim", "PersistentVolumeClaim")
+    assert taken(scope, "events", told) == []
+    volumes = [{"name": "models", "persistentVolumeClaim": {"claimName": "n"}}]
+    assert taken(scope, "pods", an_object("p", "any", "rc", "RayCluster", spec={"volumes": volumes})) == ["pods"]
+    assert taken(scope, "events", told) == ["events"]
+
+
 def test_shortened_services_are_found_by_their_owners() -> None:
     """Serve's interface is asked and the endpoint is followed under the names that the Services have."""
     scope = begun()

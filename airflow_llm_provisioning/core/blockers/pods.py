@@ -32,11 +32,8 @@ _MISSING: Final = re.compile(
 _BEFORE_START: Final = frozenset(
     {"FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox", "NetworkNotReady"}
 )
-# What node autoscalers say about a pod that they do not help, or whose node they could not get (cluster-autoscaler,
-# GKE, Karpenter).
-_AUTOSCALER_REASONS: Final = frozenset(
-    {"NotTriggerScaleUp", "FailedScaleUp", "TriggeredScaleUp", "Nominated", "FailedScheduling", "NoCapacity"}
-)
+# All other events of a pod without a node are of node autoscalers: cluster-autoscaler, GKE, Karpenter, Luna.
+_SCHEDULERS_OWN: Final = frozenset({"FailedScheduling", "Scheduled", "Preempted"})
 # A pod that ended like this says nothing about the next one.
 _LOST_NODE: Final = frozenset({"Preempted", "Preempting", "NodeLost", "NodeShutdown", "Terminated", "Shutdown"})
 _KILLS: Final = re.compile(r"Liveness|Startup")
@@ -126,7 +123,8 @@ class Pod:
         if self.phase == "Failed":
             yield self._failed()
         elif not self.scheduled:
-            yield self._unscheduled(told, now)
+            claims = [events.of("PersistentVolumeClaim", name) for name in claims_of(self.obj)]
+            yield self._unscheduled(told, claims, now)
         elif not self.ready:
             yield from self._not_ready(told, now, alone=alone)
 
@@ -136,7 +134,7 @@ class Pod:
             "pod_failed", "", reason, sentence, self._since["failed"], advice_for(f"{reason} {sentence}")
         )
 
-    def _unscheduled(self, told: list[Told], now: datetime) -> Blocker:
+    def _unscheduled(self, told: list[Told], claims: list[list[Told]], now: datetime) -> Blocker:
         scheduled = condition(self.obj, "PodScheduled")
         event = next((one for one in told if one.reason == "FailedScheduling" and _of_scheduler(one)), None)
         reason = event.reason if event else text(scheduled.get("reason")) or "NotScheduled"
@@ -148,10 +146,12 @@ class Pod:
         longest = self._refusals.longest(now)
         if longest and longest != sentence:
             sentence = f"{sentence.rstrip('.')}. For most of the time: {longest}"
-        scaling = next((one for one in told if one.reason in _AUTOSCALER_REASONS and not _of_scheduler(one)), None)
-        if scaling:
-            who = scaling.component or "node autoscaler"
-            sentence = f"{sentence.rstrip('.')}. {who}, {scaling.reason}: {scaling.message}"
+        others = [next((one for one in told if not _of_scheduler(one) and one.component != "kubelet"), None)]
+        others += [next(iter(claim), None) for claim in claims]
+        for one in filter(None, others):
+            who = one.component or "node autoscaler"
+            who = f"{one.kind} {one.name}" if one.kind != "Pod" else who
+            sentence = f"{sentence.rstrip('.')}. {who}, {one.reason}: {one.message}"
         kind = "unschedulable" if scheduled or event else "waiting"
         return self._blocker(kind, "", reason, sentence, since, advice_for(sentence))
 
@@ -205,7 +205,8 @@ class Pod:
     def _liveness(self, told: list[Told], now: datetime) -> list[Blocker]:
         for one in told:
             if one.reason == "Unhealthy" and _KILLS.match(one.message) and now - one.at < _PROBE_RECENT:
-                return [self._blocker("liveness", "", one.reason, one.message, one.first_at, advice_for(one.message))]
+                sentence = "; ".join(_probes_that_killed(told))
+                return [self._blocker("liveness", "", one.reason, sentence, one.first_at, advice_for(sentence))]
         return []
 
     def _starting(self, told: list[Told], now: datetime) -> Iterator[Blocker]:
@@ -248,6 +249,12 @@ class Pod:
         )
 
 
+def claims_of(pod: Mapping[str, Any]) -> list[str]:
+    """Return the names of the volume claims of a pod."""
+    found = (text(dig(volume, "persistentVolumeClaim", "claimName")) for volume in objects(pod, "spec", "volumes"))
+    return [name for name in found if name]
+
+
 class _Lasting:
     """Sentences that replace one another, and how long each of them stood."""
 
@@ -282,4 +289,4 @@ def _probes_that_killed(told: list[Told]) -> list[str]:
 
 
 def _of_scheduler(event: Told) -> bool:
-    return "scheduler" in event.component or not event.component
+    return event.reason in _SCHEDULERS_OWN and ("scheduler" in event.component or not event.component)

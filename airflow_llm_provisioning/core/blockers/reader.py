@@ -26,6 +26,7 @@ _CAPACITY: Final = (
     "quota", "insufficientcapacity", "insufficient capacity", "insufficientinstancecapacity", "out of resources",
     "zone_resource_pool_exhausted", "skunotavailable", "allocationfailed", "vcpulimitexceeded", "unfulfillable",
 )  # fmt: skip
+_MOST_ALIKE: Final = 3
 _CAPACITY_RECENT: Final = timedelta(minutes=10)
 
 
@@ -89,7 +90,13 @@ class Blockers:
                 return one
         return None
 
-    def behind(self, blocker: Blocker, now: datetime) -> tuple[Blocker, ...]:
+    def told_as_end(self, ending: Blocker, now: datetime) -> str:
+        """Return the reason of an end: the blocker that ends the wait, what is behind it, and who shares its fate."""
+        alike = [one.about for one in self.at(now) if one.kind == ending.kind and one.about != ending.about]
+        told = [one.told(now) for one in (ending, *self._behind(ending, now))]
+        return " ".join([*told, *([f"Alike: {'; '.join(alike[:_MOST_ALIKE])}."] if alike else [])])
+
+    def _behind(self, blocker: Blocker, now: datetime) -> tuple[Blocker, ...]:
         """Return what may be the cause of a blocker whose sentence only points elsewhere: how containers ended."""
         if not points_elsewhere(blocker.sentence):
             return ()

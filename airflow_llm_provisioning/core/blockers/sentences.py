@@ -24,6 +24,7 @@ _POINTS_ELSEWHERE: Final = re.compile(
 )
 _NOISE: Final = re.compile(r"^(?:File \"|Traceback|During handling|The above exception|\^+$|~*\^+~*$|\(?\w*pid=)")
 MOST: Final = 500
+MOST_READ: Final = 100_000
 
 
 def plain(message: str, most: int = MOST) -> str:
@@ -43,13 +44,15 @@ def points_elsewhere(sentence: str) -> bool:
 
 
 def failure_of(message: str) -> str:
-    """Return what failed, from a message of Serve: its first line and its exception."""
+    """Return what failed, from a message of Serve: its first line and its exception, else its beginning and its end."""
     lines = [line.strip() for line in _ANSI.sub("", message).splitlines() if line.strip()]
     found = list(_exceptions(lines))
-    last = next((one for one in reversed(found) if not points_elsewhere(one)), None)
-    telling = last or (found[-1] if found else "".join(lines[-1:]))
-    opening = plain("".join(lines[:1]), 200)
-    return opening if telling in ("", opening) or len(lines) == 1 else f"{opening} ... {plain(telling)}"
+    if not found:
+        whole = plain(" ".join(lines), MOST_READ)
+        return whole if len(whole) <= MOST else f"{whole[: MOST // 2]} ... {whole[-MOST // 2 :]}"
+    telling = next((one for one in reversed(found) if not points_elsewhere(one)), found[-1])
+    opening = plain(lines[0], 200)
+    return plain(telling) if telling.startswith(lines[0]) else f"{opening} ... {plain(telling)}"
 
 
 def root_error_of(log: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.blockers.pods import claims_of
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 from airflow_llm_provisioning.core.instants import parse_instant
 from airflow_llm_provisioning.core.manifest import serve_service
@@ -46,6 +47,7 @@ class Scope:
         self._hosts: set[str] = set()
         self._head_services: dict[str, str] = {}
         self._foreign: dict[str, None] = {}
+        self._claims: set[str] = set()
         self.head_service: str | None = None
 
     def admit(self, resource: str, seen: ObservedVersion) -> Iterator[tuple[str, ObservedVersion]]:
@@ -77,6 +79,7 @@ class Scope:
             self._note_service(obj)
         if resource == "pods":
             self._hosts.add(text(dig(obj, "spec", "nodeName")))
+            self._claims.update(claims_of(obj))
         uid = text(dig(obj, "metadata", "uid"))
         if uid in self._owned:
             return False
@@ -124,6 +127,8 @@ class Scope:
             about = mapping(obj.get("involvedObject") or obj.get("regarding"))
             if about.get("kind") in CLUSTER_KINDS:
                 return self._node_matters(text(about.get("name")))
+            if about.get("kind") == "PersistentVolumeClaim" and about.get("name") in self._claims:
+                return True  # a claim has no owner; the pod names it
             return self._known({text(about.get("uid"))}, {text(about.get("kind"))}, self._is_before(obj))
         if resource == "endpointslices" and _service(obj) == self.serve_service:
             return True  # the ready endpoint must not wait for the watch of Services; the reader checks the owner

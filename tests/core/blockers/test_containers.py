@@ -85,6 +85,14 @@ def test_the_alternating_reasons_of_one_failure_are_one_blocker() -> None:
     assert "(for 180 s)" in str(found.reason)
 
 
+def test_pods_that_are_refused_alike_are_all_named() -> None:
+    """The wait ends for the first of them; the others have the same cause."""
+    first, second = (pod(20, waiting("ErrImagePull", FORBIDDEN), name=name) for name in (WORKER, "a-x1-cpu-worker-7"))
+    found = judged(service(), ready_head(), first, second, until_s=HOUR_S)
+    assert "Alike: " in str(found.reason)
+    assert {WORKER, "a-x1-cpu-worker-7"} <= set(str(found.reason).replace("n/", "").split())
+
+
 def test_a_back_off_without_cause_takes_it_from_the_event() -> None:
     """A recorder that came late never saw ErrImagePull; the event `Failed` has its sentence."""
     told = event(10, "Failed", f'Failed to pull image "r/i:absent": {NOT_FOUND}')

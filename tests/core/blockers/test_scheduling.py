@@ -40,6 +40,7 @@ def test_what_no_node_mends_ends_the_wait() -> None:
         ("cluster-autoscaler", "NotTriggerScaleUp", "pod didn't trigger scale-up: 1 max node group size reached"),
         ("cluster-autoscaler", "FailedScaleUp", "Node scale up in zones us-central1-a failed: GCE out of resources."),
         ("karpenter", "FailedScheduling", 'incompatible with nodepool "gpu", no instance type satisfied resources'),
+        ("luna-manager", "NodeCreationFailed", "no node: VcpuLimitExceeded: you have requested more vCPU capacity"),
         ("karpenter", "Nominated", "Pod should schedule on: nodeclaim/gpu-x"),
     ],
 )
@@ -50,6 +51,19 @@ def test_the_autoscalers_sentence_is_beside_the_schedulers(component: str, reaso
     assert TAINT.rstrip(".") in found.sentence
     assert f"{component}, {reason}: {message}" in found.sentence
     assert blocked(service(), unscheduled(20, TAINT), told, pod(40, running())) == []
+
+
+def test_a_claim_that_is_not_bound_is_told_in_its_own_words() -> None:
+    """The scheduler only knows that it is not bound; the claim's event says why."""
+    waits = unscheduled(20, UNBOUND)
+    waits["object"]["spec"]["volumes"] = [{"name": "m", "persistentVolumeClaim": {"claimName": "models"}}]
+    message = 'storageclass.storage.k8s.io "fast" not found'
+    told = event(30, "ProvisioningFailed", message, kind="PersistentVolumeClaim", name="models")
+    (found,) = blocked(service(), waits, told)
+    assert "unbound immediate PersistentVolumeClaims" in found.sentence
+    assert f"PersistentVolumeClaim models, ProvisioningFailed: {message}" in found.sentence
+    other = event(30, "ProvisioningFailed", message, kind="PersistentVolumeClaim", name="others")
+    assert message not in blocked(service(), waits, other)[0].sentence
 
 
 def test_the_newest_word_of_the_autoscaler_counts() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from blocker_lines import HOUR_S, WORKER, at, blocked, ended, judged, line, pod, ready_head, running, service
 
-from airflow_llm_provisioning.core.blockers.sentences import root_error_of
+from airflow_llm_provisioning.core.blockers.sentences import failure_of, root_error_of
 from airflow_llm_provisioning.gateways.recording.progress import Progress
 
 # Ray 2.49 and vLLM 0.10, from public reports: ray 59265, vllm 17979.
@@ -104,6 +104,15 @@ def test_the_engines_own_last_error_completes_a_reason_that_points_elsewhere(err
     told = progress.with_cause("Serve application 'llm_app' failed to deploy.")
     assert f"The engine's own last error (worker-1-01000000-9.out): {error}" in told
     assert progress.with_cause(told) == told
+
+
+def test_a_message_without_an_exception_is_told_with_its_beginning_and_end() -> None:
+    """Ray's environment set-up fails with the output of pip."""
+    message = "Deploying app 'a' failed with exception:\nFailed to set up runtime environment.\n" + "x\n" * 400 + "^)"
+    told = failure_of(message)
+    assert "Failed to set up runtime environment." in told
+    assert told.endswith("x ^)")
+    assert len(told) < 520
 
 
 @pytest.mark.parametrize(
