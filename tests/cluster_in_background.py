@@ -41,7 +41,7 @@ class BackgroundCluster:
                 done.set_exception(error)
 
         self._loop.call_soon_threadsafe(run)
-        return done.result(timeout=30)
+        return done.result(timeout=120)
 
     def objects(self, resource: str, namespace: str | None = None) -> list[dict[str, Any]]:
         """Return the objects of a resource."""
@@ -61,7 +61,7 @@ class BackgroundCluster:
         """Switch a fault."""
         self.call(lambda: self.simulated.faults.switch(name, value))
 
-    def until(self, true: Callable[[], bool], real_s: float = 20.0) -> None:
+    def until(self, true: Callable[[], bool], real_s: float = 120.0) -> None:
         """Wait until something holds."""
         ends = time.monotonic() + real_s
         while not true():
@@ -106,13 +106,13 @@ class ClusterThread:
 
     def __enter__(self) -> BackgroundCluster:
         self._thread.start()
-        self._cluster = self._started.result(timeout=30)
+        self._cluster = self._started.result(timeout=120)
         return self._cluster
 
     def __exit__(self, *failure: object) -> None:
         assert self._stop is not None
         self._cluster.call(self._stop.set)
-        self._thread.join(timeout=30)
+        self._thread.join(timeout=120)
 
     async def _run(self) -> None:
         self._stop = asyncio.Event()

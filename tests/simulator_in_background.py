@@ -54,7 +54,7 @@ class BackgroundSimulator:
                 done.set_exception(error)
 
         self._loop.call_soon_threadsafe(run_it)
-        return done.result(timeout=30)
+        return done.result(timeout=120)
 
 
 @contextmanager
@@ -78,10 +78,10 @@ def simulator_in_background(experiment: Experiment, *, speed: float, seed: int) 
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), name="simulator", daemon=True)
     thread.start()
-    simulator, loop, stop = started.result(timeout=60)
+    simulator, loop, stop = started.result(timeout=120)
     try:
         assert isinstance(simulator.clock, GearedClock)
         yield BackgroundSimulator(simulator, simulator.clock, loop)
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(timeout=60)
+        thread.join(timeout=120)

@@ -1,7 +1,6 @@
 """Base of all waits: it can be serialised, and errors arrive as its event, in words."""
 
 import asyncio
-import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -40,13 +39,14 @@ class Wait(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then yield the outcome once."""
-        began = time.monotonic()
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
         try:
             payload = await self.outcome()
         except ProvisioningError as error:
             payload = {"error": redacted_text(str(error)), "error_type": type(error).__name__}
         if self.task_instance is not None:
-            await asyncio.sleep(max(0.0, SETTLED_S - (time.monotonic() - began)))
+            await asyncio.sleep(max(0.0, SETTLED_S - (loop.time() - began_s)))
         yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from airflow_llm_provisioning.exceptions import (
     ManifestError,
 )
 from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
-from airflow_llm_provisioning.gateways.kubernetes import Cluster
+from airflow_llm_provisioning.gateways.kubernetes import Cluster, transport
 from airflow_llm_provisioning.gateways.kubernetes.errors import ExpiredError
 
 
@@ -226,17 +226,26 @@ async def test_a_server_that_is_no_api_server_is_reported(api: FakeApi) -> None:
             pass
 
 
-async def test_a_token_is_renewed_before_it_ends(api: FakeApi) -> None:
-    """During a long wait every request carries a valid token."""
+async def test_a_token_is_renewed_before_it_ends(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """During a long wait every request carries a valid token. The clock is the test's."""
     minted: list[str] = []
+    began = datetime.now(UTC)
+
+    class Clock(datetime):
+        at = began
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return cls.at
 
     def mint() -> ClusterAccess:
         minted.append(f"t{len(minted)}")
-        return ClusterAccess(api.url, token=minted[-1], expires_at=datetime.now(UTC) + timedelta(seconds=0.6))
+        return ClusterAccess(api.url, token=minted[-1], expires_at=Clock.at + timedelta(minutes=15))
 
+    monkeypatch.setattr(transport, "datetime", Clock)
     async with Cluster.from_access(mint) as cluster:
         await cluster.list("nodes")
-        await asyncio.sleep(0.4)
+        Clock.at = began + timedelta(minutes=13, seconds=45)
         await cluster.list("nodes")
         await cluster.list("pods", "default")
     assert api.tokens == ["Bearer t0", "Bearer t0", "Bearer t1", "Bearer t1"]

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from airflow_llm_provisioning.exceptions import ForbiddenError, ProvisioningErro
 from airflow_llm_provisioning.operators.ray_service import DeleteRayService
 from airflow_llm_provisioning.triggers.base import Wait, first_event, raise_error
 from airflow_llm_provisioning.triggers.pods_gone import PodsGoneWait
+from llm_provisioning_simulator.virtual_time import run_at_once
 
 
 class SmallWait(Wait):
@@ -35,6 +37,32 @@ def test_an_outcome_is_the_only_event() -> None:
         return [event.payload async for event in SmallWait(payload={"a": 1}).run()]
 
     assert asyncio.run(events()) == [{"a": 1}]
+
+
+@pytest.mark.parametrize(
+    ("in_triggerer", "takes_s", "event_s"), [(True, 0, 3), (True, 2, 3), (True, 9, 9), (False, 0, 0)]
+)
+def test_no_event_comes_before_the_scheduler_has_seen_the_worker_end(
+    in_triggerer: bool, takes_s: float, event_s: float
+) -> None:
+    """In a triggerer three seconds pass at least, counted from the start of the wait; a worker waits for nothing. An
+    error comes no earlier. In virtual time.
+    """
+
+    class Timed(SmallWait):
+        async def outcome(self) -> dict[str, Any]:
+            await asyncio.sleep(takes_s)
+            return await super().outcome()
+
+    async def seconds(wait: Wait) -> float:
+        if in_triggerer:
+            wait.task_instance = SimpleNamespace(task_id="wait")  # type: ignore[assignment]
+        async for _ in wait.run():
+            return asyncio.get_running_loop().time()
+        raise AssertionError("no event came")
+
+    for error in (None, ForbiddenError("may not")):
+        assert run_at_once(seconds(Timed(error=error))) == pytest.approx(event_s)
 
 
 def test_an_error_arrives_with_its_class_and_message() -> None:

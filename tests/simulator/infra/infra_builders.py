@@ -1,4 +1,4 @@
-"""Builders for one small simulated cluster without HTTP, at a speed at which minutes take a fraction of a second."""
+"""Builders for one small simulated cluster without HTTP, in virtual time."""
 
 import asyncio
 import random
@@ -22,11 +22,14 @@ from llm_provisioning_simulator.infra.tasks import TaskGroup
 from llm_provisioning_simulator.kube.store import ObjectStore
 from llm_provisioning_simulator.profiles import Profile
 from llm_provisioning_simulator.runtime import ContainerContext, ProbeKind
+from llm_provisioning_simulator.virtual_time import VirtualClock
 from llm_provisioning_simulator.world import CloudCluster, Image, World
 
 Object = dict[str, Any]
 Build = Callable[..., Any]
 GIB = 1024**3
+# Virtual seconds between two looks of a wait.
+LOOK_EVERY_S = 0.25
 REGIONS = {"eks": "us-west-2", "gke": "us-central1", "aks": "eastus"}
 IMAGES = {
     "eks": "123456789012.dkr.ecr.us-west-2.amazonaws.com/serving:r-1",
@@ -66,8 +69,8 @@ class PlainRuntime:
 class SmallCluster:
     """Everything of infra on one store. `history`: every change of every watched resource, in order."""
 
-    def __init__(self, cloud: str, autoscaler: str, *, speed: float, profile: Profile, world: World) -> None:
-        self.clock = SimClock.start(speed)
+    def __init__(self, cloud: str, autoscaler: str, *, profile: Profile, world: World) -> None:
+        self.clock = VirtualClock.of_this_loop()
         self.world = world
         self.cloud = CloudCluster("demo", cloud, REGIONS[cloud], "1.34.9", autoscaler)  # type: ignore[arg-type]
         world.clusters["demo"] = self.cloud
@@ -117,9 +120,9 @@ class SmallCluster:
                 raise AssertionError(
                     f"{what} did not happen within {limit_s} s; machines {states}; {self.events()[-5:]}"
                 )
-            await asyncio.sleep(0.002)
+            await self.clock.sleep(LOOK_EVERY_S)
         # Let the recorder of `history` catch up.
-        await asyncio.sleep(0.002)
+        await self.clock.sleep(0)
 
     def is_running(self, name: str) -> bool:
         found = self.store.peek("pods", name, "default")

@@ -16,7 +16,7 @@ def a_service(name: str, *, headless: bool) -> Object:
 
 async def test_a_slice_follows_its_pods(small_cluster: Build) -> None:
     """Published at once where not-ready addresses are; ready elsewhere only with the pod; terminating at the end."""
-    cluster = await small_cluster(speed=200.0)
+    cluster = await small_cluster()
     for name, headless in (("head-svc", True), ("serve-svc", False)):
         cluster.store.create("services", a_service(name, headless=headless), namespace="default", manager="test")
     pod = a_pod("eks", "head", gpu=False)

@@ -48,7 +48,7 @@ async def test_a_gpu_pod_waits_half_a_minute_before_its_pool_grows(small_cluster
 async def test_a_cpu_pod_does_not_wait_for_the_gpu_buffer(small_cluster: Build) -> None:
     """A head is provided for at the next scan."""
     pool = NodePool("cpu", "e2-standard-4", 0, 2, {"pool": "cpu"}, (), {})
-    cluster = await a_gke_cluster(small_cluster, gpu_pool(), pool, speed=60.0)
+    cluster = await a_gke_cluster(small_cluster, gpu_pool(), pool)
     cluster.apply(a_pod("gke", "head", gpu=False, nodeSelector={"pool": "cpu"}))
     created_at = cluster.clock.now()
     await cluster.until(lambda: any(reason == "TriggeredScaleUp" for reason, _ in cluster.events("head")))

@@ -106,7 +106,7 @@ def _wording(message: str) -> str:
 
 async def a_worker_on_a_new_node(small_cluster: Build) -> SmallCluster:
     # Slow enough that the milliseconds between two writes of the kubelet do not blur into each other.
-    cluster: SmallCluster = await small_cluster(speed=60.0, al2023_register_s=5, al2023_gpu_plugin_s=6, reaction_s=1)
+    cluster: SmallCluster = await small_cluster(al2023_register_s=5, al2023_gpu_plugin_s=6, reaction_s=1)
     cluster.apply(a_pod("eks"))
     await cluster.until(lambda: cluster.is_ready("worker"), what="worker ready")
     return cluster
@@ -194,7 +194,7 @@ async def test_readiness_waits_for_the_probes_delay(small_cluster: Build) -> Non
 
 async def test_an_unready_worker_complains_in_one_event(small_cluster: Build) -> None:
     """`Unhealthy` is repeated by counting, with the text of Ray's half-successful probe."""
-    cluster = await small_cluster(speed=200.0)
+    cluster = await small_cluster()
     cluster.runtime.healthy = False
     cluster.apply(a_pod("eks"))
     await cluster.until(lambda: any(reason == "Unhealthy" for reason, _ in cluster.events("worker")))
@@ -207,7 +207,7 @@ async def test_an_unready_worker_complains_in_one_event(small_cluster: Build) ->
 
 async def test_a_deleted_pod_keeps_its_grace_and_ends_failed(small_cluster: Build) -> None:
     """Killing at once, exit code 137 after the grace, phase Failed, then gone: as recorded with bash as PID 1."""
-    cluster = await small_cluster(speed=100.0)
+    cluster = await small_cluster()
     cluster.apply(a_pod("eks", "head", gpu=False))
     await cluster.until(lambda: cluster.is_running("head"))
     cluster.store.delete("pods", "head", "default")
@@ -225,7 +225,7 @@ async def test_a_deleted_pod_keeps_its_grace_and_ends_failed(small_cluster: Buil
 
 async def test_a_pod_deleted_while_it_pulls_goes_at_once(small_cluster: Build) -> None:
     """Nothing runs yet, so nothing has to be waited for, and the pull ends."""
-    cluster = await small_cluster(speed=200.0, registry_bytes_s=1e6)
+    cluster = await small_cluster(registry_bytes_s=1e6)
     cluster.apply(a_pod("eks"))
     await cluster.until(lambda: any(reason == "Pulling" for reason, _ in cluster.events("worker")))
     cluster.store.delete("pods", "worker", "default")
@@ -238,7 +238,7 @@ async def test_a_pod_deleted_while_it_pulls_goes_at_once(small_cluster: Build) -
 
 async def test_two_pulls_on_one_node_wait_for_each_other(small_cluster: Build) -> None:
     """The kubelet serialises pulls: the second pod's image comes while it waits, and needs no download of its own."""
-    cluster = await small_cluster(speed=100.0)
+    cluster = await small_cluster()
     for name in ("one", "two"):
         small = a_pod("eks", name, gpu=False)
         for part in ("requests", "limits"):
