@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_llm_provisioning.core.statistics import _u_counts, reduction
+from airflow_llm_provisioning.core.statistics import _EXACT_PAIRS, _rank, _u_counts, reduction
 
 
 @pytest.mark.parametrize(("n", "confidence"), [(2, None), (3, 0.90), (4, 0.90), (5, 0.95), (12, 0.95)])
@@ -58,3 +58,39 @@ def test_the_unit_of_time_does_not_matter(old: list[float], new: list[float], fa
     assert one.reduction_pct == pytest.approx(two.reduction_pct, abs=1e-6)
     if one.low_pct is not None and one.high_pct is not None:
         assert one.low_pct - 1e-9 <= one.reduction_pct <= one.high_pct + 1e-9
+
+
+def exact_rank(n: int, m: int, confidence: float) -> int:
+    """Return the largest U whose exact probability of being that small does not exceed the tail."""
+    counts = _u_counts(n, m)
+    total, below, rank = sum(counts), 0, -1
+    for u, count in enumerate(counts):
+        below += count
+        if below / total > (1 - confidence) / 2:
+            break
+        rank = u
+    return rank
+
+
+@pytest.mark.parametrize("confidence", [0.90, 0.95])
+@pytest.mark.parametrize(("n", "m"), [(61, 61), (40, 100), (500, 8)])
+def test_large_samples_get_the_interval_of_the_exact_distribution(n: int, m: int, confidence: float) -> None:
+    """Beyond the limit the normal approximation stands for the exact distribution: the ranks are close."""
+    assert n * m > _EXACT_PAIRS
+    approximate = _rank(((n, m),), confidence)
+    assert approximate is not None
+    assert approximate == pytest.approx(exact_rank(n, m, confidence), rel=0.004)
+
+
+def test_a_large_sample_has_a_narrow_interval_around_its_estimate() -> None:
+    """The approximation is used by `reduction` itself: sixty-one against sixty-one, five in a hundred apart."""
+    rng = random.Random(3)
+    base = [1000 * rng.lognormvariate(0, 0.05) for _ in range(61)]
+    new = [950 * rng.lognormvariate(0, 0.05) for _ in range(61)]
+    found = reduction(base, new)
+    assert found is not None
+    assert found.low_pct is not None
+    assert found.high_pct is not None
+    assert found.confidence == 0.95
+    assert 0 < found.low_pct < found.reduction_pct < found.high_pct < 10
+    assert found.high_pct - found.low_pct == pytest.approx(2 * 1.96 * 5 * (2 / 61) ** 0.5 * 0.95, rel=0.3)

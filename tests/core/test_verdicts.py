@@ -198,3 +198,31 @@ def test_what_the_engine_found_ready_makes_a_start_warm() -> None:
     found = TraceView([*lines, {**log, "object": f"Starting\n{line}\n"}])
     assert cold_start(found).value == "no"
     assert cache_hits(found) == (f"Engine: {line}",)
+
+
+@pytest.mark.parametrize(
+    ("log", "claim", "value"),
+    [
+        ("Loading model weights took 7.1659 GB", True, "unknown"),
+        ("Loading model weights took 7.1659 GB", False, "yes"),
+        ("Time spent downloading weights for m: 40 seconds\nLoading weights took 9 seconds", True, "yes"),
+    ],
+)
+def test_a_cache_that_cannot_be_excluded_is_a_doubt(log: str, claim: bool, value: str) -> None:
+    """On new nodes, an engine that logs no download and a volume that outlives the pod: cold is unknown, not yes."""
+    seed = fresh_seed()
+
+    def with_cache(line: dict[str, Any]) -> dict[str, Any]:
+        if line["resource"] == "nodes":
+            line["object"]["metadata"]["creationTimestamp"] = "2026-05-04T14:00:00Z"
+        if line["resource"] == "pods" and claim:
+            spec = line["object"]["spec"]
+            spec["volumes"] = [{"name": "v", "persistentVolumeClaim": {"claimName": "kept"}}]
+            spec["containers"][0]["volumeMounts"] = [{"name": "v", "mountPath": "/root/.cache/huggingface"}]
+        return line
+
+    lines = [with_cache(copy.deepcopy(item)) for item in generate(seed).lines if item["resource"] != "ray-log-file"]
+    told = {"received_at": lines[-1]["received_at"], "resource": "ray-log-file", "filename": "worker-1.out"}
+    verdict = cold_start(TraceView([*lines, {**told, "object": f"Starting to load model m...\n{log}\n"}]))
+    assert verdict.value == value
+    assert any("may be on the volume" in sentence for sentence in verdict.evidence) is (value == "unknown")

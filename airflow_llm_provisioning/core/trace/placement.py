@@ -68,6 +68,11 @@ def accelerators_of(pod: History | None) -> dict[str, int]:
     return found
 
 
+def has_accelerator(resources: Any) -> bool:
+    """Return whether resources as Ray names them (`GPU`, `TPU`, a custom one) contain an accelerator."""
+    return _accelerator_sum([mapping(resources)]) > 0
+
+
 def engine_placement(
     pods: Sequence[History],
     polls: Sequence[Answer],

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from airflow_llm_provisioning.core.fields import dig, items, mapping, objects, text
 from airflow_llm_provisioning.core.instants import format_instant
 from airflow_llm_provisioning.core.trace import Line, line, mark_line
+from airflow_llm_provisioning.core.trace.placement import has_accelerator
 from airflow_llm_provisioning.exceptions import ClusterError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.recording.scope import Scope
@@ -74,8 +75,10 @@ async def collect(cluster: Cluster, namespace: str, scope: Scope, emit: Emit) ->
     nodes = [one for one in objects(found["ray-nodes"], "data", "result", "result") if one.get("state") == "ALIVE"]
     nodes = [one for one in nodes if text(one.get("node_id"))]
     serving = {text(replica.get("node_id")) for replica in _replicas(serve)}
-    for node in nodes:
-        await reader.logs(node, with_workers=text(node.get("node_id")) in serving)
+    for node in sorted(nodes, key=lambda one: one.get("is_head_node") is not True):
+        # A pipeline or a tensor-parallel engine runs on more nodes than its replica.
+        ranks = has_accelerator(node.get("resources_total"))
+        await reader.logs(node, with_workers=ranks or text(node.get("node_id")) in serving)
     if not any(text(node.get("node_id")) in serving for node in nodes):
         # After three failures Serve lists no replica any more (Ray 2.60), and only the output of a worker process on
         # some node has the engine's error. The head hosts the fewest engines, so it is read last.
