@@ -218,7 +218,7 @@ def test_a_cache_that_cannot_be_excluded_is_a_doubt(log: str, claim: bool, value
         if line["resource"] == "pods" and claim:
             spec = line["object"]["spec"]
             spec["volumes"] = [{"name": "v", "persistentVolumeClaim": {"claimName": "kept"}}]
-            spec["containers"][0]["volumeMounts"] = [{"name": "v", "mountPath": "/root/.cache/huggingface"}]
+            spec["containers"][0]["volumeMounts"] = [{"name": "v", "mountPath": "/models/.cache/huggingface"}]
         return line
 
     lines = [with_cache(copy.deepcopy(item)) for item in generate(seed).lines if item["resource"] != "ray-log-file"]
