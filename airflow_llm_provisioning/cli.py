@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from airflow_llm_provisioning import __version__
 from airflow_llm_provisioning.commands.exit_codes import EXIT_CODES, ExitCode
+from airflow_llm_provisioning.commands.gate import add_gate
 from airflow_llm_provisioning.commands.history import add_history
 from airflow_llm_provisioning.commands.init import add_init
 from airflow_llm_provisioning.commands.plugins import add_plugin_commands
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     for add in (
         add_results,
         add_history,
+        add_gate,
         add_report,
         add_init,
         add_replay,

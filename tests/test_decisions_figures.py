@@ -23,4 +23,6 @@ def test_the_figures_are_within_their_goals() -> None:
     assert found["step_nights_p90"] <= 5
     assert found["right_phase_ratio"] >= 0.85
     assert found["right_cause_ratio"] >= 0.8
+    assert found["gate_wrong_ratio"] <= 0.05
+    assert (found["wiring_mistakes"], found["wiring_mistakes_passed"]) == (24, 0)
     assert found["cost_error_pct"] is None

@@ -16,9 +16,10 @@ class ExitCode(IntEnum):
 
 MEANINGS: Final = {
     ExitCode.DONE: "done; nothing to object to",
-    ExitCode.OBJECTION: "done, and the answer is no: `replay` found a difference, `preflight` found an error",
-    ExitCode.NOT_DONE: "not done: wrong arguments, a file, store, trace or connection that is missing or unusable",
-    ExitCode.REFUSED: "refused: `trace` found possible secrets and `--redact` was not given",
+    ExitCode.OBJECTION: "the answer is no: `replay` found a difference, `preflight` an error, `gate` a slower arm",
+    ExitCode.NOT_DONE: "not done: wrong arguments, a file, store, trace or connection that is missing or unusable; "
+    "`gate`: undecided, because there are too few trials",
+    ExitCode.REFUSED: "refused: `trace` found possible secrets and `--redact` was not given; `gate`: not judged",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
 }
 

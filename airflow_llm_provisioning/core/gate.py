@@ -1,0 +1,113 @@
+"""Whether an arm is fast enough: passes, slower, undecided, or not to be judged. Never passes for want of trials.
+
+Against a limit the claim is about the arm's median, by the order statistics of its times. Against another run it is
+about the ratio of the two, by the interval of `core.statistics`. Each side is wrong in at most
+5 % of the cases; what the interval does not decide is undecided.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from airflow_llm_provisioning.core.comparison import ArmTrials
+from airflow_llm_provisioning.core.result import TrialResult
+from airflow_llm_provisioning.core.statistics import MIN_FOR_95, reduction_in_blocks
+
+# Of a one-sided claim.
+WRONG: Final = 0.05
+
+
+class Outcome(StrEnum):
+    """What a gate says."""
+
+    PASSES = "passes"
+    SLOWER = "slower"
+    UNDECIDED = "undecided"
+    NOT_JUDGED = "not judged"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What was found, in one sentence. `low`, `high`: seconds, or per cent slower; None without an interval."""
+
+    outcome: Outcome
+    sentence: str
+    low: float | None = None
+    high: float | None = None
+
+
+def within_limit(arm: ArmTrials, most_s: float) -> Gate:
+    """Judge whether the median total of an arm's comparable trials is at most `most_s` seconds."""
+    if not (math.isfinite(most_s) and most_s > 0):
+        return Gate(Outcome.NOT_JUDGED, f"The limit of {most_s:g} s is no limit: give seconds above 0.")
+    if (nothing := _nothing(arm, "the arm")) is not None:
+        return nothing
+    totals = sorted(arm.totals)
+    bounds = _median_bounds(totals)
+    if bounds is None:
+        return Gate(Outcome.UNDECIDED, f"{_counted(arm)}, and a claim needs {MIN_FOR_95}: run more.")
+    low, high = bounds
+    told = f"the median of {_counted(arm)} lies between {low:.1f} and {high:.1f} s, the limit is {most_s:g} s"
+    if high <= most_s:
+        return Gate(Outcome.PASSES, f"Passes: {told}.", low, high)
+    if low > most_s:
+        return Gate(Outcome.SLOWER, f"Slower: {told}.", low, high)
+    return Gate(Outcome.UNDECIDED, f"Undecided: {told}; run more trials.", low, high)
+
+
+def no_slower_than(arm: ArmTrials, reference: ArmTrials, most_slower_pct: float) -> Gate:
+    """Judge whether an arm's times are at most `most_slower_pct` per cent longer than a reference's.
+
+    The two may be runs of different nights. The interval then knows the noise inside the runs only, and the sentence
+    says so.
+    """
+    if not (math.isfinite(most_slower_pct) and most_slower_pct >= 0):
+        return Gate(Outcome.NOT_JUDGED, f"A limit of {most_slower_pct:g} % slower is none: give per cent from 0 on.")
+    for found, what in ((arm, "the arm"), (reference, "the reference")):
+        if (nothing := _nothing(found, what)) is not None:
+            return nothing
+    saved = reduction_in_blocks([(reference.totals, arm.totals)], confidence=1 - 2 * WRONG)
+    enough = min(len(arm.totals), len(reference.totals)) >= MIN_FOR_95
+    if saved is None or saved.low_pct is None or saved.high_pct is None or not enough:
+        told = f"{_counted(arm)} against {_counted(reference)} of the reference, and a claim needs {MIN_FOR_95} of each"
+        return Gate(Outcome.UNDECIDED, f"Undecided: {told}; run more.")
+    low, high = -saved.high_pct, -saved.low_pct
+    apart = "" if _runs(arm.pooled) & _runs(reference.pooled) else " (of two runs, without what their nights add)"
+    told = f"{-saved.reduction_pct:+.1f} % ({low:+.1f} to {high:+.1f}){apart}, allowed is {most_slower_pct:+g} %"
+    if high <= most_slower_pct:
+        return Gate(Outcome.PASSES, f"Passes: {told}.", low, high)
+    if low > most_slower_pct:
+        return Gate(Outcome.SLOWER, f"Slower: {told}.", low, high)
+    return Gate(Outcome.UNDECIDED, f"Undecided: {told}; run more trials.", low, high)
+
+
+def _nothing(arm: ArmTrials, what: str) -> Gate | None:
+    """Return why an arm cannot be judged, or None."""
+    if arm.totals:
+        return None
+    why = "; ".join(sorted(set(arm.set_aside.values()))) or "it has no trials"
+    told = f"None of the {len(arm.trials)} trials of {what} counts ({why})" if arm.trials else f"No trial of {what}"
+    return Gate(Outcome.NOT_JUDGED, f"{told}: {arm.arm.label}.")
+
+
+def _counted(arm: ArmTrials) -> str:
+    left = len(arm.trials) - len(arm.totals)
+    return f"{len(arm.totals)} trials" + (f" ({left} more do not count)" if left else "")
+
+
+def _median_bounds(ascending: Sequence[float]) -> tuple[float, float] | None:
+    """Return between which of its times the median lies, each side wrong in at most 5 %; None of too few times."""
+    n = len(ascending)
+    below, outside = 0.0, -1
+    for k in range(n):
+        below += math.comb(n, k) / 2**n
+        if below > WRONG + 1e-12:
+            break
+        outside = k
+    return None if outside < 0 or n < MIN_FOR_95 else (ascending[outside], ascending[n - 1 - outside])
+
+
+def _runs(trials: Sequence[TrialResult]) -> set[tuple[str, str]]:
+    return {(trial.trial.slot.dag_id, trial.trial.slot.run_id) for trial in trials}
