@@ -65,7 +65,7 @@ def _gate(parsed: argparse.Namespace) -> int:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        # The verdict stands, also if nobody reads the sentence.
+        # The verdict stands, also without a reader of the sentence.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
 
