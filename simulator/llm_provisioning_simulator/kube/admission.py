@@ -12,7 +12,7 @@ from llm_provisioning_simulator.kube import podadmission
 from llm_provisioning_simulator.kube.changes import copy_tree
 from llm_provisioning_simulator.kube.definitions import storage_version
 from llm_provisioning_simulator.kube.resources import CRDS, Resource
-from llm_provisioning_simulator.kube.schemas import Cause, check, fill_defaults, type_name
+from llm_provisioning_simulator.kube.schemas import Cause, checked, fill_defaults, type_name, unknown_fields
 from llm_provisioning_simulator.kube.statuses import bad_request, forbidden, invalid
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def admit(kind: Resource, new: Object, old: Object | None, store: "ObjectStore")
     causes = [*_metadata_causes(kind, new["metadata"], old)]
     if not kind.builtin:
         fill_in(kind, new, store)
-        causes += check(new, _schema(kind, store))
+        causes += checked(new, _schema(kind, store))
     elif old is None and kind.plural in _DEFAULTS:
         _DEFAULTS[kind.plural](new, store)
     if not causes and kind.plural in store.limits and (old is None or old.get("spec") != new.get("spec")):
@@ -70,6 +70,16 @@ def _admit_pod(kind: Resource, pod: Object, store: "ObjectStore") -> None:
 def fill_in(kind: Resource, item: Object, store: "ObjectStore") -> None:
     """Set, in place, the defaults of a custom kind's schema."""
     fill_defaults(item, _schema(kind, store))
+
+
+def check_strictly(kind: Resource, item: Object, store: "ObjectStore") -> None:
+    """Refuse fields that a custom kind's schema does not know (`fieldValidation=Strict`)."""
+    plain = {key: value for key, value in item.items() if key not in ("apiVersion", "kind", "metadata")}
+    found = list(unknown_fields(plain, _schema(kind, store))) if not kind.builtin else []
+    if found:
+        listed = ", ".join(f'unknown field "{field}"' for field in found)
+        what = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}'
+        raise bad_request(f"{what}: strict decoding error: {listed}")
 
 
 def _schema(kind: Resource, store: "ObjectStore") -> Object:
@@ -113,7 +123,7 @@ def _label_causes(labels: dict[str, Any]) -> list[Cause]:
         if not _LABEL_VALUE.fullmatch(value):
             causes.append(("FieldValueInvalid", "metadata.labels", f"{shown}: {_LABEL_TEXT}"))
         elif len(value) > 63:
-            causes.append(("FieldValueInvalid", "metadata.labels", f"{shown}: must be no more than 63 bytes"))
+            causes.append(("FieldValueInvalid", "metadata.labels", f"{shown}: must be no more than 63 characters"))
     return causes
 
 

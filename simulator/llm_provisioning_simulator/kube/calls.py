@@ -14,6 +14,11 @@ from llm_provisioning_simulator.kube.resources import EVENTS_GROUP, Resource, Re
 from llm_provisioning_simulator.kube.statuses import StatusError, bad_request
 
 _NAMESPACE_PARTS: Final = ("status", "finalize")
+_JSON: Final = "application/json"
+_YAML: Final = "application/yaml"
+_TYPE_META: Final = (
+    'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+)
 _TRUE: Final = frozenset({"true", "True", "TRUE", "1", "t", "T"})
 
 
@@ -82,23 +87,50 @@ class Call:
 
     def document(self) -> Any:
         """Return the body, JSON or YAML."""
-        kind = self.headers.get("Content-Type", "")
+        kind = self.headers.get("Content-Type", "").partition(";")[0].strip()
         if kind.startswith(protobuf.MEDIA_TYPE):
             return protobuf.decode(self.body)
-        if "protobuf" in kind or "cbor" in kind:
+        patch = self.method == "PATCH"
+        if not patch and kind and kind not in (_JSON, _YAML):
             message = "the body of the request was in an unknown format - accepted media types include: "
-            raise StatusError(415, "UnsupportedMediaType", f"{message}application/json, application/yaml")
+            raise StatusError(415, "UnsupportedMediaType", f"{message}{_JSON}, {_YAML}, {protobuf.MEDIA_TYPE}")
+        if "yaml" in kind:
+            return _yaml(self.body)
         try:
             return json.loads(self.body)
-        except ValueError:
-            return _yaml(self.body)
+        except ValueError as error:
+            raise self._unreadable(
+                f"invalid character {_first_bad(self.body)} looking for beginning of value"
+            ) from error
 
     def mapping(self) -> dict[str, Any]:
         """Return the body, which must be an object."""
         document = self.document()
         if not isinstance(document, dict):
-            raise bad_request("the object provided is unrecognized (must be of type object)")
+            found = {list: "array", str: "string", bool: "bool"}.get(type(document), "number")
+            raise self._unreadable(f"json: cannot unmarshal {found} into Go value of type {_TYPE_META}")
         return document
+
+    def _unreadable(self, why: str) -> StatusError:
+        """400 of a body that is no object (apiserver, endpoints/handlers/rest.go, transformDecodeError)."""
+        kind = self.place.resource.kind
+        return bad_request(
+            f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; "
+            f"json parse error: {why} ({_summary(self.body)})"
+        )
+
+
+def _first_bad(body: bytes) -> str:
+    text = body.decode(errors="replace").lstrip()
+    return f"'{text[0]}'" if text else "' '"
+
+
+def _summary(body: bytes) -> str:
+    """Return at most 30 bytes of a body: as they are for what begins as an object, else in hexadecimal."""
+    if not body:
+        return "<empty>"
+    shown = body[:30].decode(errors="replace") if body.startswith(b"{") else body[:30].hex()
+    return f"{shown} ..." if len(body) > 30 else shown
 
 
 def locate(table: ResourceTable, raw_path: str) -> Place | None:

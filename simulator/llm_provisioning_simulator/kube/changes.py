@@ -103,11 +103,11 @@ class Subscription:
 
 
 class ChangeLog:
-    """The recent changes of one cluster, and who wants to hear of the next."""
+    """The recent changes of one cluster, and who wants to hear of the next. `first`: the version it begins after."""
 
-    def __init__(self, length: int = LOG_LENGTH) -> None:
+    def __init__(self, length: int = LOG_LENGTH, first: int = 0) -> None:
         self._logs: dict[str, deque[Change]] = defaultdict(lambda: deque(maxlen=length))
-        self._dropped: dict[str, int] = defaultdict(int)
+        self._dropped: dict[str, int] = defaultdict(lambda: first)
         self._subscriptions: dict[str, set[Subscription]] = defaultdict(set)
 
     def publish(self, change: Change) -> None:

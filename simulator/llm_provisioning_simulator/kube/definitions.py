@@ -36,26 +36,92 @@ _CONDITIONS: Final[Schema] = {
     },
 }
 
-_RAY_CLUSTER_SPEC: Final[Schema] = {
+_QUANTITY: Final[Schema] = {
+    "anyOf": [{"type": "integer"}, {"type": "string"}],
+    "pattern": (
+        r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+)"
+        r")))?$"
+    ),
+    "x-kubernetes-int-or-string": True,
+}
+_QUANTITIES: Final[Schema] = {"type": "object", "additionalProperties": _QUANTITY}
+_TEXTS: Final[Schema] = {"type": "object", "additionalProperties": _STRING}
+_PORT: Final[Schema] = {
+    "type": "object",
+    "required": ["containerPort"],
+    "properties": {
+        "containerPort": _INTEGER,
+        "hostIP": _STRING,
+        "hostPort": _INTEGER,
+        "name": _STRING,
+        "protocol": {"type": "string", "default": "TCP"},
+    },
+}
+_CONTAINER: Final[Schema] = {
     **_ANYTHING,
+    "required": ["name"],
+    "properties": {
+        "name": _STRING,
+        "image": _STRING,
+        "ports": {"type": "array", "items": _PORT},
+        "env": {"type": "array", "items": {**_ANYTHING, "required": ["name"], "properties": {"value": _STRING}}},
+        "resources": {**_ANYTHING, "properties": {"limits": _QUANTITIES, "requests": _QUANTITIES}},
+    },
+}
+_CONTAINERS: Final[Schema] = {"type": "array", "items": _CONTAINER}
+_TEMPLATE: Final[Schema] = {
+    **_ANYTHING,
+    "properties": {
+        "metadata": {**_ANYTHING, "properties": {"labels": _TEXTS, "annotations": _TEXTS}},
+        "spec": {
+            **_ANYTHING,
+            "required": ["containers"],
+            "properties": {"containers": _CONTAINERS, "initContainers": _CONTAINERS},
+        },
+    },
+}
+
+
+_MANAGED_BY: Final[Schema] = {
+    "type": "string",
+    "x-kubernetes-validations": [{"message": "the managedBy field is immutable", "rule": "self == oldSelf"}],
+}
+
+
+def _known(*names: str) -> Schema:
+    """Return fields that are known and not checked."""
+    return {name: {"x-kubernetes-preserve-unknown-fields": True} for name in names}
+
+
+_GROUP: Final[Schema] = {"rayStartParams": _TEXTS, "template": _TEMPLATE, **_known("labels", "resources")}
+_RAY_CLUSTER_SPEC: Final[Schema] = {
+    "type": "object",
     "required": ["headGroupSpec"],
     "properties": {
+        **_known("authOptions", "autoscalerOptions", "gcsFaultToleranceOptions", "headServiceAnnotations"),
+        **_known("historyServerOptions", "networkPolicy", "suspend", "tlsOptions", "upgradeStrategy"),
         "enableInTreeAutoscaling": {"type": "boolean"},
+        "managedBy": _MANAGED_BY,
         "rayVersion": _STRING,
-        "headGroupSpec": {**_ANYTHING, "required": ["template"], "properties": {"template": _ANYTHING}},
+        "headGroupSpec": {
+            "type": "object",
+            "required": ["template"],
+            "properties": {**_GROUP, **_known("enableIngress", "headService", "ingressOptions", "serviceType")},
+        },
         "workerGroupSpecs": {
             "type": "array",
             "items": {
-                **_ANYTHING,
+                "type": "object",
                 "required": ["groupName", "maxReplicas", "minReplicas", "template"],
                 "properties": {
+                    **_GROUP,
+                    **_known("idleTimeoutSeconds", "scaleStrategy", "suspend"),
                     "groupName": _STRING,
                     "maxReplicas": {"type": "integer", "default": 2147483647},
                     "minReplicas": {"type": "integer", "default": 0},
                     "numOfHosts": {"type": "integer", "default": 1},
                     "priority": {"type": "integer", "default": 0},
                     "replicas": {"type": "integer", "default": 0},
-                    "template": _ANYTHING,
                 },
             },
         },
@@ -72,12 +138,17 @@ _SCHEMAS: Final[dict[str, Schema]] = {
     "rayservices": {
         **_ANYTHING,
         "properties": {
-            # KubeRay's operator refuses longer names (ray-operator/controllers/ray/utils, v1.7.0); its CRD does not.
-            "metadata": {**_ANYTHING, "properties": {"name": {"type": "string", "maxLength": 47}}},
             "spec": {
-                **_ANYTHING,
+                "type": "object",
                 "required": ["rayClusterConfig"],
-                "properties": {"rayClusterConfig": _RAY_CLUSTER_SPEC, "serveConfigV2": _STRING},
+                "properties": {
+                    **_known("deploymentUnhealthySecondThreshold", "excludeHeadPodFromServeSvc"),
+                    **_known("serveService", "serviceUnhealthySecondThreshold", "suspend", "upgradeStrategy"),
+                    "managedBy": _MANAGED_BY,
+                    "rayClusterConfig": _RAY_CLUSTER_SPEC,
+                    "rayClusterDeletionDelaySeconds": _INTEGER,
+                    "serveConfigV2": _STRING,
+                },
             },
             "status": {
                 **_ANYTHING,

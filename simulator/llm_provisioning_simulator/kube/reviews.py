@@ -43,7 +43,7 @@ def check_allowed(call: Call, faults: Faults) -> None:
 def _access(spec: Object, faults: Faults) -> Object:
     asked = spec.get("resourceAttributes") or {}
     refused = any(faults.forbids(verb, asked.get("resource", "")) for verb in (asked.get("verb", ""),))
-    return {"allowed": False} if refused else {"allowed": True, "reason": "simulated: everything is allowed"}
+    return {"allowed": not refused}
 
 
 def _refusal(call: Call, kind: Resource, verb: str) -> str:

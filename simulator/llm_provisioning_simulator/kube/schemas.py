@@ -1,14 +1,15 @@
 """Defaults and checks by OpenAPI v3 structural schemas, in the words of the API server's CRD validation.
 
 Only the part of the language that KubeRay's and Karpenter's CRDs use on values that clients write; CEL rules
-(`x-kubernetes-validations`) are not evaluated, and unknown fields are kept rather than pruned.
+(`x-kubernetes-validations`) are not evaluated, and unknown fields are kept rather than pruned, unless a client asks for
+strict validation.
 """
 
 import re
 from collections.abc import Iterator
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from llm_provisioning_simulator.kube.changes import copy_tree
 
@@ -29,6 +30,48 @@ def fill_defaults(value: Any, schema: Schema) -> None:
     elif isinstance(value, list) and "items" in schema:
         for item in value:
             fill_defaults(item, schema["items"])
+
+
+_BLOCKING: Final = frozenset(
+    {"FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"}
+)
+_UNCHECKED: Final = (
+    "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing "
+    "errors to complete validation"
+)
+
+
+def checked(value: Any, schema: Schema) -> list[Cause]:
+    """Return what is wrong with a whole object. After some errors the server does not evaluate the CEL rules, and says
+    so in one error more (apiextensions-apiserver, customresource/strategy.go, hasBlockingErr; recorded).
+    """
+    found = list(check(value, schema))
+    blocked = any(reason in _BLOCKING for reason, _, _ in found) and _has_rules(schema)
+    return [*found, ("FieldValueInvalid", "<nil>", _UNCHECKED)] if blocked else found
+
+
+def _has_rules(schema: Any) -> bool:
+    if isinstance(schema, dict):
+        return "x-kubernetes-validations" in schema or any(map(_has_rules, schema.values()))
+    return isinstance(schema, list) and any(map(_has_rules, schema))
+
+
+def unknown_fields(value: Any, schema: Schema, field: str = "") -> Iterator[str]:
+    """Yield the paths of fields that a schema does not know; it knows all where it names none."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from unknown_fields(item, schema.get("items") or {}, f"{field}[{index}]")
+        return
+    properties, extra = schema.get("properties") or {}, schema.get("additionalProperties")
+    if not isinstance(value, dict):
+        return
+    open_ended = schema.get("x-kubernetes-preserve-unknown-fields") or not properties
+    for name, item in value.items():
+        below = properties.get(name) or (extra if isinstance(extra, dict) else None)
+        if below is not None:
+            yield from unknown_fields(item, below, _join(field, name))
+        elif not open_ended and not extra:
+            yield _join(field, name)
 
 
 def check(value: Any, schema: Schema, field: str = "") -> Iterator[Cause]:

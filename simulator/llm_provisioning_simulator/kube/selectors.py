@@ -13,6 +13,8 @@ Test = Callable[[Object], bool]
 _SET: Final = re.compile(r"^(?P<key>[^\s!=,()]+)\s+(?P<operator>in|notin)\s+\((?P<values>[^()]*)\)$")
 _EQUALS: Final = re.compile(r"^(?P<key>[^\s!=,()]+)\s*(?P<operator>==?|!=)\s*(?P<value>[^\s!=,()]*)$")
 _EXISTS: Final = re.compile(r"^(?P<not>!?)\s*(?P<key>[^\s!=,()]+)$")
+_OPERATORS: Final = frozenset({"=", "==", "!=", "!", "(", ")", ","})
+_TOKEN: Final = re.compile(r"==|!=|[=!(),]|[^\s=!(),]+")
 _COMMA: Final = re.compile(r",(?![^()]*\))")
 
 # What the API server can select by, beside name and namespace (pkg/apis/core/v1/conversion.go, v1.34).
@@ -57,10 +59,10 @@ def selector(labels: str, fields: str, resource: Resource) -> Test | None:
 
 
 def _label_tests(text: str) -> list[Test]:
-    return [_label_test(part.strip(), text) for part in _COMMA.split(text) if part.strip()]
+    return [_label_test(part.strip()) for part in _COMMA.split(text) if part.strip()]
 
 
-def _label_test(part: str, text: str) -> Test:
+def _label_test(part: str) -> Test:
     found = _SET.match(part)
     if found:
         values = {value.strip() for value in found["values"].split(",")}
@@ -70,9 +72,23 @@ def _label_test(part: str, text: str) -> Test:
         return _among(found["key"], {found["value"]}, wanted=found["operator"] != "!=")
     found = _EXISTS.match(part)
     if not found:
-        raise bad_request(f'unable to parse requirement: found "{part}" in the label selector "{text}"')
+        raise bad_request(f"unable to parse requirement: {_unexpected(part)}")
     key, wanted = found["key"], not found["not"]
     return lambda item: (key in _labels(item)) is wanted
+
+
+def _unexpected(part: str) -> str:
+    """Return what the parser stumbles over, as the real one words it (apimachinery, pkg/labels/selector.go)."""
+    found = _TOKEN.findall(part)
+    key, rest = (found[0], found[1:]) if found else ("", [])
+    if key in _OPERATORS:
+        return f"found '{key}', expected: !, identifier, or 'end of string'"
+    if rest and rest[0] in ("=", "==", "!=") and len(rest) > 1 and rest[1] in _OPERATORS:
+        return f"found '{rest[1]}', expected: identifier"
+    if rest and rest[0] in ("in", "notin"):
+        return f"found '{rest[1] if len(rest) > 1 else ''}', expected: '('"
+    shown = rest[0] if rest else ""
+    return f"found '{shown}', expected: in, notin, =, ==, !=, gt, lt"
 
 
 def _among(key: str, values: set[str], *, wanted: bool) -> Test:

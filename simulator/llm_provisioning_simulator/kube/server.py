@@ -184,7 +184,8 @@ class KubeServer:
             found = writes.delete(call, self.store)
             return _json(found if found["kind"] == "Status" else rendering.one(found))
         if verb == "update":
-            return _json(rendering.one(writes.update(call, self.store)))
+            stored, new = writes.update(call, self.store)
+            return _json(rendering.one(stored), 201 if new else 200)
         if verb != "patch":
             message = "the server does not allow this method on the requested resource"
             raise StatusError(405, "MethodNotAllowed", message, {})
@@ -224,7 +225,8 @@ class KubeServer:
         found = self._version_info() if parts == ("version",) else None
         found = found or discovery.document(self.store.resources, parts, request.host)
         if found is None:
-            raise path_not_found()
+            # A path of no resource never reaches what answers with Status objects (recorded).
+            return web.Response(status=404, text="404 page not found\n", headers={"X-Content-Type-Options": "nosniff"})
         return _json(found)
 
     def _version_info(self) -> Object:

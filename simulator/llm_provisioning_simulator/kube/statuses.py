@@ -65,11 +65,35 @@ def conflict(resource: Resource, name: str, why: str | None = None) -> StatusErr
     return StatusError(409, "Conflict", message, details_of(resource, name))
 
 
+def precondition_failed(resource: Resource, name: str, field: str, asked: str, held: str) -> StatusError:
+    """409 of a delete whose precondition does not hold (apiserver, registry/rest/delete.go). `field`: UID or
+    ResourceVersion.
+    """
+    what = "deleted and then recreated" if field == "UID" else "modified"
+    message = (
+        f'Operation cannot be fulfilled on {_subject(resource)} "{name}": the {field} in the precondition ({asked}) '
+        f"does not match the {field} in record ({held}). The object might have been {what}"
+    )
+    return StatusError(409, "Conflict", message, details_of(resource, name, kind=resource.kind))
+
+
+def _subject(resource: Resource) -> str:
+    return f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+
+
+def version_required(resource: Resource, name: str) -> StatusError:
+    """422 of an update that names no version; the server calls the kind by its resource here (recorded)."""
+    message = "Invalid value: 0: must be specified for an update"
+    cause = {"reason": "FieldValueInvalid", "message": message, "field": "metadata.resourceVersion"}
+    text = f'{resource.group_resource} "{name}" is invalid: metadata.resourceVersion: {message}'
+    return StatusError(422, "Invalid", text, details_of(resource, name, causes=[cause]))
+
+
 def invalid(resource: Resource, name: str, causes: Sequence[tuple[str, str, str]]) -> StatusError:
     """422; each cause is (reason, field, message), e.g. ("FieldValueRequired", "spec.x", "Required value")."""
     lines = [f"{field}: {message}" for _, field, message in causes]
     shown = lines[0] if len(lines) == 1 else f"[{', '.join(lines)}]"
-    subject = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    subject = _subject(resource)
     found = [{"reason": reason, "message": message, "field": field} for reason, field, message in causes]
     details = details_of(resource, name, kind=resource.kind, causes=found)
     return StatusError(422, "Invalid", f'{subject} "{name}" is invalid: {shown}', details)

@@ -23,6 +23,8 @@ Object = dict[str, Any]
 Objects = list[Object]
 
 FIRST_NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
+_FIRST_VERSION: Final = 1000
+"""A cluster's own start has written as much before a client comes: what it forgot since is too old to be watched."""
 # Go's utilrand.String: no vowels and nothing that looks like something else.
 _NAME_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 _KEPT_METADATA: Final = (
@@ -50,8 +52,8 @@ class ObjectStore:
         self.gates: dict[str, Callable[[Object], None]] = {}
         """Plural -> the webhooks' answer about a new object; a StatusError refuses it."""
         self._objects: dict[str, dict[tuple[str, str], Object]] = {}
-        self._log = ChangeLog()
-        self._version = 0
+        self._log = ChangeLog(first=_FIRST_VERSION)
+        self._version = _FIRST_VERSION
         self._addresses = 1
         self._names = random.Random(seed)
         self._garbage = GarbageCollector(self)
@@ -86,15 +88,16 @@ class ObjectStore:
         kind = self.resources[resource]
         new = copy_tree(dict(obj))
         key = self._identify(kind, new, namespace)
-        if key in self._objects.get(resource, {}):
-            raise already_exists(kind, key[1])
         metadata = new["metadata"]
         now = stamp(self.clock.now())
         metadata["uid"] = str(uuid4())
         metadata["creationTimestamp"] = now
         if kind.counts_generation:
             metadata["generation"] = 1
+        # Admission and validation come first, as on the real server: an invalid object is never "already there".
         admission.admit(kind, new, None, self)
+        if key in self._objects.get(resource, {}):
+            raise already_exists(kind, key[1])
         metadata["managedFields"] = managed if managed is not None else ownership.created(new, manager, now)
         if dry_run:
             return new

@@ -3,9 +3,10 @@
 `ObjectStore` stores what controllers inside the simulator give it; the rules for outsiders are here.
 """
 
+import base64
 from typing import Any, Final, cast
 
-from llm_provisioning_simulator.kube.admission import fill_in
+from llm_provisioning_simulator.kube.admission import check_strictly, fill_in
 from llm_provisioning_simulator.kube.apply import apply
 from llm_provisioning_simulator.kube.calls import Call
 from llm_provisioning_simulator.kube.changes import copy_tree
@@ -21,7 +22,9 @@ from llm_provisioning_simulator.kube.statuses import (
     conflict,
     invalid,
     not_found,
+    precondition_failed,
     success,
+    version_required,
 )
 from llm_provisioning_simulator.kube.store import ObjectStore
 
@@ -35,27 +38,45 @@ _STRATEGIC: Final = "application/strategic-merge-patch+json"
 _KEEP_STATUS: Final = frozenset({"nodes"})
 # Kinds whose update must name the version it was made from (AllowUnconditionalUpdate in their strategies, v1.34).
 _CONDITIONAL: Final = frozenset({"leases", "customresourcedefinitions"})
+# Kinds that a PUT creates where they are absent (AllowCreateOnUpdate in their strategies, v1.34).
+_CREATED_BY_PUT: Final = frozenset(
+    {
+        "clusterrolebindings",
+        "clusterroles",
+        "endpoints",
+        "events",
+        "leases",
+        "limitranges",
+        "rolebindings",
+        "roles",
+        "services",
+    }
+)
 
 
 def create(call: Call, store: ObjectStore) -> Object:
     """Store the object in the body; return it."""
     place = call.place
     item = _checked(call, call.mapping())
+    if call.query.get("fieldValidation") == "Strict":
+        check_strictly(place.resource, item, store)
     if place.resource.status and place.resource.plural not in _KEEP_STATUS:
         item.pop("status", None)
     return store.add(place.resource.plural, item, namespace=place.namespace, manager=call.manager, dry_run=call.dry_run)
 
 
-def update(call: Call, store: ObjectStore) -> Object:
-    """Store the body over the object."""
+def update(call: Call, store: ObjectStore) -> tuple[Object, bool]:
+    """Store the body over the object; return it, and whether it is new: a PUT creates some kinds."""
+    place = call.place
+    found = store.peek(place.resource.plural, place.name, place.namespace)
+    if found is None and place.resource.plural in _CREATED_BY_PUT and not place.subresource:
+        return create(call, store), True
     live = _live(call, store)
     new = _checked(call, call.mapping())
     version = (new.get("metadata") or {}).get("resourceVersion")
-    place = call.place
     if not version and (not place.resource.builtin or place.resource.plural in _CONDITIONAL):
-        cause = ("FieldValueInvalid", "metadata.resourceVersion", "Invalid value: 0: must be specified for an update")
-        raise invalid(place.resource, place.name, [cause])
-    return _store(call, store, live, new)
+        raise version_required(place.resource, place.name)
+    return _store(call, store, live, new), False
 
 
 def patch(call: Call, store: ObjectStore) -> tuple[Object, bool]:
@@ -84,8 +105,7 @@ def delete(call: Call, store: ObjectStore) -> Object:
     for field, shown in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
         asked = (options.get("preconditions") or {}).get(field)
         if asked is not None and asked != metadata[field]:
-            why = f"Precondition failed: {shown} in precondition: {asked}, {shown} in object meta: {metadata[field]}"
-            raise conflict(call.place.resource, call.place.name, why)
+            raise precondition_failed(call.place.resource, call.place.name, shown, asked, metadata[field])
     gone = success(call.place.resource, metadata["name"], metadata["uid"])
     if call.dry_run or "All" in (options.get("dryRun") or ()):
         return gone
@@ -105,10 +125,23 @@ def delete_collection(call: Call, store: ObjectStore) -> list[Object]:
 def chosen(call: Call, store: ObjectStore) -> list[Object]:
     """Return the stored objects a list or delete-collection is about: read only."""
     place = call.place
+    if token := call.query.get("continue"):
+        raise bad_request(f"invalid continue token: {_why_no_token(token)}")
     labels, fields = call.query.get("labelSelector", ""), call.query.get("fieldSelector", "")
     test = selector(labels, fields, place.resource) if labels or fields else None
     found = store.peek_all(place.resource.plural, place.namespace)
     return found if test is None else [item for item in found if test(item)]
+
+
+def _why_no_token(token: str) -> str:
+    """Return what is wrong with a continue token: lists come whole here, so that no token is the server's own."""
+    try:
+        text = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
+    except (ValueError, UnicodeDecodeError):
+        return "continue key is not valid: illegal base64 data at input byte 0"
+    if not text.startswith("{"):
+        return f"continue key is not valid: invalid character {text[:1]!r} looking for beginning of value"
+    return "continue key is not valid: unrecognized token version"
 
 
 def _delete_one(call: Call, store: ObjectStore, live: Object, options: Object) -> Object:

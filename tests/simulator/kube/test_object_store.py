@@ -226,7 +226,7 @@ def test_a_cluster_without_a_group_does_not_serve_it() -> None:
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        (ray_service("l" * 48), "metadata.name: Too long: may not be more than 47 bytes"),
+        (ray_service("l" * 254), "a lowercase RFC 1123 subdomain"),
         (ray_service("Upper"), "a lowercase RFC 1123 subdomain"),
         ({"metadata": {"name": "a"}, "spec": {}}, "spec.rayClusterConfig: Required value"),
         (ray_service(labels={"a": "not valid"}), "a valid label must be"),
