@@ -12,6 +12,7 @@ Chunks are gzip members: the concatenated chunks of a trial are a valid .jsonl.g
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +26,14 @@ from airflow_llm_provisioning.exceptions import TraceError
 FORMAT: Final = 1
 TRACE_RESOURCE: Final = "trace"
 OUTCOMES: Final = ("ready", "timed_out", "failed", "aborted")
-# A gzip member can expand to a thousand times its size; no trial's trace comes near this limit.
-MAX_UNPACKED_BYTES: Final = 1 << 30
+# Twice the recorder's budget. A gzip member can expand to a thousand times its size, and a tiny line or value to many
+# times its own as a Python object, so lines and values (commas and brackets) are counted before anything is parsed.
+MAX_UNPACKED_BYTES: Final = 32 * 1024 * 1024
+MAX_LINES: Final = 100_000
+MAX_VALUES: Final = 2_000_000
+# Small, because each member's end copies the rest of its slice.
+_SLICE_BYTES: Final = 16 * 1024
+_PADDING: Final = re.compile(rb"\0*")
 
 Line = Mapping[str, Any]
 Outcome = Literal["ready", "timed_out", "failed", "aborted"]
@@ -105,8 +112,15 @@ def end_line(received_at: datetime, outcome: Outcome, reason: str | None = None)
 
 
 def encode_line(item: Line) -> bytes:
-    """Return a line as bytes with its newline. The same line gives the same bytes."""
-    return json.dumps(item, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n"
+    """Return a line as bytes with its newline. The same line gives the same bytes.
+
+    Raises TraceError for a line that is nested too deep for a parser.
+    """
+    try:
+        text = json.dumps(item, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError as error:
+        raise TraceError("A trace line is nested too deep to be written as JSON.") from error
+    return text.encode("utf-8", "surrogatepass") + b"\n"
 
 
 def decode_line(data: bytes | str) -> dict[str, Any]:
@@ -136,10 +150,13 @@ def decode_trace(data: bytes | Iterable[bytes]) -> DecodedTrace:
     """Read a whole trace: one or more gzip members, or plain JSON lines.
 
     A trace that ends within a line or member gives its readable part, and `cut` names the reason. A TraceError is
-    raised for data that are no trace and for a format newer than this version.
+    raised for data that are no trace, for a format newer than this version, and for more bytes, lines or values than a
+    trial's trace has (`MAX_UNPACKED_BYTES`, `MAX_LINES`, `MAX_VALUES`).
     """
     packed = data if isinstance(data, bytes) else b"".join(data)
     plain, cut = _unpack(packed)
+    _check_count(plain.count(b"\n"), MAX_LINES, "lines")
+    _check_count(sum(map(plain.count, (b",", b"[", b"{"))), MAX_VALUES, "values")
     lines: list[Line] = []
     unreadable = 0
     raw = plain.split(b"\n")
@@ -184,22 +201,34 @@ def is_own(item: Line, kind: str) -> bool:
     return item.get("resource") == TRACE_RESOURCE and item.get("type") == kind
 
 
+def _check_count(count: int, most: int, what: str) -> None:
+    if count > most:
+        raise TraceError(
+            f"The trace has more than {most:,} {what}; no recording of a trial has as many. Give a trace of one trial."
+        )
+
+
 def _unpack(packed: bytes) -> tuple[bytes, str | None]:
     """Return the unpacked bytes and why unpacking ended early. Only the damaged tail is lost."""
     if not packed.startswith(b"\x1f\x8b"):
+        _check_count(len(packed), MAX_UNPACKED_BYTES, "bytes")
         return packed, None
     parts: list[bytes] = []
-    left, room = packed, MAX_UNPACKED_BYTES
-    while left:
+    at, room = 0, MAX_UNPACKED_BYTES
+    while at < len(packed):
         member = zlib.decompressobj(wbits=31)
-        try:
-            part = member.decompress(left, room)
-        except zlib.error as error:
-            return b"".join(parts), f"a compressed chunk is damaged ({error})"
-        parts.append(part)
-        room -= len(part)
+        while not member.eof and at < len(packed):
+            piece = packed[at : at + _SLICE_BYTES]
+            try:
+                part = member.decompress(piece, room + 1)
+            except zlib.error as error:
+                return b"".join(parts), f"a compressed chunk is damaged ({error})"
+            parts.append(part)
+            room -= len(part)
+            _check_count(MAX_UNPACKED_BYTES - room, MAX_UNPACKED_BYTES, "bytes")
+            at += len(piece) - len(member.unused_data) - len(member.unconsumed_tail)
         if not member.eof:
-            why = "the last compressed chunk is incomplete" if room > 0 else "it unpacks to more than 1 GiB"
-            return b"".join(parts), why
-        left = member.unused_data.lstrip(b"\0")
+            return b"".join(parts), "the last compressed chunk is incomplete"
+        padding = _PADDING.match(packed, at)
+        at = padding.end() if padding else at
     return b"".join(parts), None
