@@ -184,7 +184,7 @@ def _earlier_result(path: Path) -> Computed:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         return Computed(told["computed_by"], result_text(told["result"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TraceError(
             f"{path} was given for comparison and is not the output of `replay --json` of one trace."
         ) from error

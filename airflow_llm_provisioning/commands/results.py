@@ -67,7 +67,7 @@ def _report(parsed: argparse.Namespace) -> int:
 def _sweep(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"The sweep {path} is no JSON: {error}.") from error
     if not isinstance(found, dict) or not {"cells", "rows"} <= found.keys():
         raise ConfigurationError(f"The file {path} is no sweep: make one with `llm-provisioning sweep --out {path}`.")
