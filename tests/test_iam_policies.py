@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent / "gateways" / "clouds"))
 
 from eks_stand import BUILD, stand_in  # noqa: E402 - the builders live beside the gateway's tests
 
+from airflow_llm_provisioning.core.rights import APPLY_ALONE, looked_at_rules, trial_rules  # noqa: E402 - the same
 from airflow_llm_provisioning.gateways.kubernetes.resources import RESOURCES  # noqa: E402 - the same
-from airflow_llm_provisioning.gateways.preflight import RIGHTS  # noqa: E402 - the same
 
 ROOT = Path(__file__).resolve().parents[1]
 IAM = ROOT / "docs" / "iam"
@@ -132,16 +132,22 @@ def test_the_cluster_role_allows_what_trials_and_preparation_ask_of_the_cluster(
     roles = {
         item["kind"]: item for item in yaml.safe_load_all((IAM / "eks-kubernetes.yaml").read_text()) if "rules" in item
     }
-    wanted = set(RIGHTS)
+    rules = (*trial_rules("karpenter"), *looked_at_rules("karpenter"), *APPLY_ALONE)
+    wanted = {(verb, rule.resource, rule.scope == "cluster") for rule in rules for verb in rule.verbs}
     # Server-side apply is a PATCH that may create.
     wanted |= {(verb, name, True) for name in ("nodepools", "ec2nodeclasses") for verb in ("get", "create", "patch")}
-    wanted |= {(verb, "nodeclaims", True) for verb in ("list", "watch")}
-    wanted |= {("get", "serviceaccounts", False), ("get", "customresourcedefinitions", True)}
-    wanted |= {("list", name, True) for name in ("deployments", "daemonsets")}
     missing = [
         right for right in sorted(wanted) if not grants(roles["ClusterRole" if right[2] else "Role"], *right[:2])
     ]
     assert missing == []
+    granted = {
+        (verb, resource, kind == "ClusterRole")
+        for kind, role in roles.items()
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert granted == wanted
     bound = [item for item in yaml.safe_load_all((IAM / "eks-kubernetes.yaml").read_text()) if "subjects" in item]
     assert {item["roleRef"]["name"] for item in bound} == {role["metadata"]["name"] for role in roles.values()}
     assert {subject["name"] for item in bound for subject in item["subjects"]} == {"llm-provisioning"}

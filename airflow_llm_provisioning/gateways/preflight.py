@@ -3,37 +3,26 @@
 The checks only read. A check that could not be made is a finding too, so an empty list means that all checks passed.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from functools import partial
+from typing import Any, Final
 
 from airflow_llm_provisioning.core.experiment import Target
-from airflow_llm_provisioning.exceptions import ClusterError, ProvisioningError
+from airflow_llm_provisioning.core.remains import operator_problem, operators_among
+from airflow_llm_provisioning.core.rights import Rule, looked_at_rules, namespace_of, trial_rules
+from airflow_llm_provisioning.core.workload import Workload
+from airflow_llm_provisioning.exceptions import ClusterError, ForbiddenError, ProvisioningError
 from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.kubernetes.lock import LOCK_NAME, expiry
+from airflow_llm_provisioning.gateways.kubernetes.resources import key_of
+from airflow_llm_provisioning.gateways.preflight_nodes import Level, check_nodes
 
-# The permissions that the operators and the recorder need: verb, resource, cluster-wide?
-RIGHTS: Final[tuple[tuple[str, str, bool], ...]] = (
-    *((verb, "rayservices", False) for verb in ("get", "list", "watch", "create", "patch", "delete")),
-    *(
-        (verb, resource, False)
-        for resource in ("rayclusters", "pods", "services", "events", "endpointslices")
-        for verb in ("list", "watch")
-    ),
-    *((verb, "leases", False) for verb in ("get", "create", "update", "delete")),
-    ("get", "pods/log", False),
-    # A GET and a POST through the proxy: Ray's state and the first completion.
-    ("get", "services/proxy", False),
-    ("create", "services/proxy", False),
-    *((verb, "nodes", True) for verb in ("get", "list", "watch")),
-)
 # The phases are read from events and conditions of KubeRay 1.3 and later; the origin's 1.1 is supported with wider
 # bounds.
 OLDEST_KUBERAY: Final = (1, 1)
 GPU_PLUGIN_WORDS: Final = ("nvidia-device-plugin", "nvidia-gpu-device-plugin", "gpu-operator")
-
-Level = Literal["error", "note"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +42,15 @@ class Finding:
         return f"{self.level}: {self.target}: {self.sentence}"
 
 
-async def check_target(cluster: Cluster, target: Target) -> list[Finding]:
-    """Return every finding about a target on its (entered) cluster. A failed check does not prevent the others."""
+async def check_target(cluster: Cluster, target: Target, workloads: Sequence[Workload] = ()) -> list[Finding]:
+    """Return every finding about a target on its (entered) cluster. A failed check does not prevent the others.
+
+    `workloads`: what is deployed there, to compare it with the nodes.
+    """
     checks: tuple[Callable[[Cluster, Target], AsyncIterator[tuple[Level, str]]], ...] = (
         _rights,
         _kuberay,
+        partial(check_nodes, workloads=workloads),
         _gpu_plugin,
         _autoscaler,
         _lock,
@@ -73,15 +66,29 @@ async def check_target(cluster: Cluster, target: Target) -> list[Finding]:
 
 
 async def _rights(cluster: Cluster, target: Target) -> AsyncIterator[tuple[Level, str]]:
-    missing = [
-        f"{verb} {resource}"
-        for verb, resource, wide in RIGHTS
-        if not await cluster.can_i(verb, resource, None if wide else target.namespace)
-    ]
+    missing = await _missing(cluster, target, trial_rules(target.nodes.autoscaler))
     if missing:
         refused = ", ".join(missing)
-        where = f"(namespace {target.namespace}; nodes cluster-wide) on {cluster.name}"
-        yield "error", f"The connection's user may not {refused} {where}: bind a role that allows it."
+        remedy = "bind a role that allows it; docs/iam/kubernetes.yaml is one"
+        yield "error", f"The connection's user may not {refused} on {cluster.name}: {remedy}."
+    unseen = await _missing(cluster, target, looked_at_rules(target.nodes.autoscaler))
+    if unseen:
+        yield (
+            "note",
+            f"not checked: what needs the right to {', '.join(unseen)} on {cluster.name}. Trials do not need it.",
+        )
+
+
+async def _missing(cluster: Cluster, target: Target, rules: Sequence[Rule]) -> list[str]:
+    """Return the rights that the user lacks, each as `verb resource (where)`."""
+    found = []
+    for rule in rules:
+        namespace, resource = namespace_of(rule, target.namespace), key_of(rule.group, rule.resource)
+        where = f"namespace {namespace}" if namespace else "cluster-wide"
+        found += [
+            f"{verb} {resource} ({where})" for verb in rule.verbs if not await cluster.can_i(verb, resource, namespace)
+        ]
+    return list(dict.fromkeys(found))
 
 
 async def _kuberay(cluster: Cluster, target: Target) -> AsyncIterator[tuple[Level, str]]:
@@ -90,17 +97,19 @@ async def _kuberay(cluster: Cluster, target: Target) -> AsyncIterator[tuple[Leve
     except ClusterError as error:
         yield "error", f"RayServices cannot be listed on {cluster.name}: install KubeRay and its CRDs. ({error})"
         return
-    found = await _deployments(cluster, "kuberay-operator")
-    if not found:
-        yield (
-            "note",
-            f"No deployment kuberay-operator was found on {cluster.name}; without an operator no RayService starts.",
-        )
+    try:
+        found = operators_among((await cluster.list("deployments"))[0])
+    except ForbiddenError as error:
+        yield "note", f"not checked: whether a KubeRay operator runs on {cluster.name}. ({error})"
         return
-    version = _tag_version(found[0])
-    if version is None:
+    problem = operator_problem(found)
+    if problem:
+        remedy = "Without one no RayService starts and none is deleted: install it, or scale it up"
+        yield "error", f"No KubeRay operator is ready on {cluster.name}: {problem}. {remedy}."
+    version = _tag_version(found[0]) if found else None
+    if found and version is None:
         yield "note", "KubeRay's version cannot be read from its image tag."
-    elif version < OLDEST_KUBERAY:
+    elif version is not None and version < OLDEST_KUBERAY:
         yield (
             "error",
             f"KubeRay {'.'.join(map(str, version))} is older than 1.1, the oldest supported version.",
@@ -108,7 +117,10 @@ async def _kuberay(cluster: Cluster, target: Target) -> AsyncIterator[tuple[Leve
 
 
 async def _gpu_plugin(cluster: Cluster, _target: Target) -> AsyncIterator[tuple[Level, str]]:
-    items, _ = await cluster.list("daemonsets")
+    try:
+        items, _ = await cluster.list("daemonsets")
+    except ForbiddenError:
+        return  # told with the rights
     names = [item["metadata"]["name"] for item in items]
     if not any(word in name for name in names for word in GPU_PLUGIN_WORDS):
         missing = f"No DaemonSet of a GPU device plugin was found on {cluster.name}"
@@ -120,16 +132,24 @@ async def _autoscaler(cluster: Cluster, target: Target) -> AsyncIterator[tuple[L
     autoscaler = AUTOSCALERS[target.nodes.autoscaler]
     for problem in autoscaler.check(target.nodes):
         yield "error", problem
-    signs = autoscaler.presence()
+    try:
+        missing = await _sign_missing(cluster, autoscaler.presence())
+    except ForbiddenError as error:
+        yield "note", f"not checked: whether the node autoscaler {autoscaler.name} runs on {cluster.name}. ({error})"
+        return
+    if missing:
+        yield "error", f"Node autoscaler {autoscaler.name} was not found: there is no {missing}."
+
+
+async def _sign_missing(cluster: Cluster, signs: Mapping[str, str]) -> str | None:
+    """Return which sign of a node autoscaler is not there, None if every one is."""
     if "deployment" in signs:
         namespace, _, name = signs["deployment"].partition("/")
         if await cluster.get("deployments", name, namespace) is None:
-            yield (
-                "error",
-                f"Node autoscaler {autoscaler.name} was not found: there is no deployment {signs['deployment']}.",
-            )
+            return f"deployment {signs['deployment']}"
     if "crd" in signs and await cluster.get("customresourcedefinitions", signs["crd"]) is None:
-        yield "error", f"Node autoscaler {autoscaler.name} was not found: there is no resource {signs['crd']}."
+        return f"resource {signs['crd']}"
+    return None
 
 
 async def _lock(cluster: Cluster, target: Target) -> AsyncIterator[tuple[Level, str]]:
@@ -150,11 +170,6 @@ async def _left_over(cluster: Cluster, target: Target) -> AsyncIterator[tuple[Le
             "note",
             f"RayService {target.namespace}/{name} already exists; its nodes may make the next trial warm.",
         )
-
-
-async def _deployments(cluster: Cluster, name: str) -> list[Mapping[str, Any]]:
-    items, _ = await cluster.list("deployments")
-    return [item for item in items if name in item["metadata"]["name"]]
 
 
 def _tag_version(deployment: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -4,17 +4,19 @@ An answer from outside is not waited for long: what did not come in time is said
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
 from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.names import nearest
 from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.core.workload import Workload
-from airflow_llm_provisioning.exceptions import ProvisioningError
+from airflow_llm_provisioning.exceptions import ConfigurationError, ProvisioningError
 from airflow_llm_provisioning.gateways.bounded import within
 
 if TYPE_CHECKING:
-    from airflow_llm_provisioning.gateways.preflight import Finding, Level
+    from airflow_llm_provisioning.gateways.preflight import Finding
+    from airflow_llm_provisioning.gateways.preflight_nodes import Level
 
 # Real seconds. A results database on another continent, a hub and a registry answer within a few.
 STORE_LIMIT_S: Final = 20.0
@@ -26,12 +28,15 @@ async def check_experiment(
     experiment: Experiment, *, only: Collection[str] | None = None, results_conn_id: str | None = None
 ) -> "list[Finding]":
     """Return every finding about an experiment's targets, its model, its base image and, where it is named, its results
-    store.
+    store. `only`: names of targets; a ConfigurationError names the nearest to one that is unknown.
     """
     from airflow_llm_provisioning.gateways.preflight import Finding
 
     targets = [target for target in experiment.targets if not only or target.name in only]
-    per_target = await asyncio.gather(*(_check(target) for target in targets))
+    if unknown := sorted(set(only or ()) - {target.name for target in experiment.targets}):
+        known = nearest(unknown[0], [target.name for target in experiment.targets])
+        raise ConfigurationError(f"Target {unknown[0]!r} is not in experiment {experiment.name!r}{known}.")
+    per_target = await asyncio.gather(*(_check(target, experiment.workloads_on(target)) for target in targets))
     general: list[tuple[Level, str] | None] = await asyncio.gather(
         _store(results_conn_id),
         *(_model(workload) for workload in experiment.workloads),
@@ -42,14 +47,14 @@ async def check_experiment(
     return [finding for findings in per_target for finding in findings] + told
 
 
-async def _check(target: Target) -> "list[Finding]":
+async def _check(target: Target, workloads: Sequence[Workload] = ()) -> "list[Finding]":
     from airflow_llm_provisioning.connections import open_cluster
     from airflow_llm_provisioning.gateways.preflight import Finding, check_target
 
     findings = [Finding(target.name, "error", told) for told in [await asyncio.to_thread(_cloud, target)] if told]
     try:
         async with open_cluster(target.cluster_reference()) as cluster:
-            return findings + await check_target(cluster, target)
+            return findings + await check_target(cluster, target, workloads)
     except ProvisioningError as error:
         return [*findings, Finding(target.name, "error", str(error))]
 

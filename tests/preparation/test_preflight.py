@@ -6,16 +6,19 @@ import sys
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cluster_in_background import BackgroundCluster, ClusterThread, kubernetes_connection, simulated_target
 from operator_harness import apply, context, open_trial, run
 
 from airflow_llm_provisioning import cli
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.core.workload import builtin_workload
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.preflight import Finding, check_target
@@ -192,7 +195,12 @@ def test_whoever_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("airflow_llm_provisioning.connections.open_store", silent)
     began = time.monotonic()
     experiment = Experiment("n", (simulated_target(),))
-    found = asyncio.run(checking.check_experiment(experiment, only={"no target"}, results_conn_id="store"))
+
+    async def unchecked(*_: Any) -> list[Finding]:
+        return []
+
+    monkeypatch.setattr(checking, "_check", unchecked)
+    found = asyncio.run(checking.check_experiment(experiment, results_conn_id="store"))
     took_s = time.monotonic() - began
     answer.set()
     assert took_s < 30
@@ -240,3 +248,71 @@ def test_the_command_looks_at_the_store_too(
     assert cli.main(["preflight", str(file), "--store-conn", "mine"]) == 1
     assert asked == ["llm_provisioning_results", "mine"]
     assert capsys.readouterr().out == "error: n: The store is gone.\n" * 2
+
+
+def test_an_unknown_target_is_an_error_that_names_the_nearest() -> None:
+    """Nothing to check is not a good answer."""
+    experiment = Experiment("n", (simulated_target(),))
+    with pytest.raises(ConfigurationError, match=r"Target 'plane' is not in experiment 'n': did you mean 'plain'\?"):
+        asyncio.run(checking.check_experiment(experiment, only=["plane"]))
+
+
+@pytest.mark.parametrize(
+    ("replicas", "ready", "words"),
+    [(0, None, "is scaled to 0 replicas"), (1, None, "has 0 of 1 replicas ready")],
+)
+def test_an_operator_without_a_ready_replica_blocks(
+    simulated: BackgroundCluster, replicas: int, ready: int | None, words: str
+) -> None:
+    """A deployment that is there and does not run starts no RayService."""
+
+    def change(item: dict[str, Any]) -> None:
+        item["spec"]["replicas"] = replicas
+        item["status"] = {} if ready is None else {"readyReplicas": ready}
+
+    for subresource in ("", "status"):
+        simulated.call(
+            lambda sub=subresource: simulated.simulated.store.mutate(
+                "deployments", "kuberay-operator", "kuberay-operator", change, subresource=sub, manager="somebody"
+            )
+        )
+    assert words in errors(look(simulated_target()))
+
+
+def test_no_operator_at_all_blocks(simulated: BackgroundCluster) -> None:
+    """The CRDs alone deploy nothing."""
+    simulated.call(lambda: simulated.simulated.store.delete("deployments", "kuberay-operator", "kuberay-operator"))
+    assert "no deployment kuberay-operator was found" in errors(look(simulated_target()))
+
+
+def fits(simulated: BackgroundCluster, **target: Any) -> list[Finding]:
+    nodes = {"cloud": "generic", "autoscaler": "native", "kubernetes_minor": "1.34", **target.pop("nodes", {})}
+    found = simulated_target(nodes=nodes, **target)
+    return asyncio.run(checking._check(found, (builtin_workload(),)))
+
+
+def test_a_workload_that_fits_on_no_fixed_node_blocks(simulated: BackgroundCluster) -> None:
+    """A kubeconfig alone: there is no GPU, nothing makes one, and every start would be warm."""
+    found = fits(simulated)
+    told = errors(found)
+    assert "a pod of group headgroup fits on no node that is there" in told
+    assert "with the taint CriticalAddonsOnly, which the pod does not tolerate" in told
+    assert "Nothing makes nodes here, so it stays Pending" in told
+    notes = "\n".join(str(item) for item in found if not item.blocks)
+    assert "every start is warm" in notes
+
+
+def test_a_workload_whose_nodes_are_made_is_a_note(simulated: BackgroundCluster) -> None:
+    """Luna makes nodes with NVIDIA's GPUs: nothing fits now, and something will."""
+    found = asyncio.run(checking._check(simulated_target(), (builtin_workload(),)))
+    assert errors(found) == ""
+    assert any("The node autoscaler has to make one that it fits on" in item.sentence for item in found)
+    assert not any("every start is warm" in item.sentence for item in found)
+
+
+def test_an_accelerator_that_nothing_makes_blocks(simulated: BackgroundCluster) -> None:
+    """The profile names NVIDIA's GPUs, and the manifest asks for another device."""
+    manifest = yaml.safe_load(yaml.safe_dump(builtin_workload().manifest).replace("nvidia.com/gpu", "amd.com/gpu"))
+    workload = replace(builtin_workload(), manifest=manifest)
+    told = errors(asyncio.run(checking._check(simulated_target(), (workload,))))
+    assert "No node has amd.com/gpu, and the node profile makes none" in told

@@ -80,6 +80,13 @@ def resource_named(name: str) -> Resource:
         raise ManifestError(f"Resource {name!r} is unknown: use one of {', '.join(sorted(RESOURCES))}.") from None
 
 
+def key_of(group: str, resource: str) -> str:
+    """Return the name of a resource here; `resource` may contain a subresource (`services/proxy`)."""
+    plural, slash, subresource = resource.partition("/")
+    key = next((key for key, item in RESOURCES.items() if (item.group, item.plural) == (group, plural)), plural)
+    return f"{key}{slash}{subresource}"
+
+
 def resource_of(manifest: Mapping[str, Any]) -> Resource | None:
     """Return the resource of a manifest's apiVersion and kind, or None if the cluster must be queried."""
     return _BY_KIND.get((str(manifest.get("apiVersion")), str(manifest.get("kind"))))

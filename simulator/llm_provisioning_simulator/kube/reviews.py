@@ -1,18 +1,17 @@
 """Questions a client asks about itself: may I do this, who am I. Answered from the faults, never stored."""
 
-from typing import Any, Final
+from typing import Any
 
 from llm_provisioning_simulator.faults import Faults
+from llm_provisioning_simulator.kube.authorization import USER, Roles
 from llm_provisioning_simulator.kube.calls import Call
 from llm_provisioning_simulator.kube.resources import Resource
 from llm_provisioning_simulator.kube.statuses import StatusError, forbidden
 
 Object = dict[str, Any]
 
-USER: Final = "simulated-user"
 
-
-def review(call: Call, faults: Faults) -> Object:
+def review(call: Call, faults: Faults, roles: Roles | None = None) -> Object:
     """Answer a SelfSubjectAccessReview, SelfSubjectRulesReview or SelfSubjectReview."""
     document = call.mapping()
     kind = call.place.resource
@@ -23,7 +22,7 @@ def review(call: Call, faults: Faults) -> Object:
         "spec": document.get("spec") or {},
     }
     if kind.plural == "selfsubjectaccessreviews":
-        answer["status"] = _access(answer["spec"], faults)
+        answer["status"] = _access(answer["spec"], faults, roles)
     elif kind.plural == "selfsubjectrulesreviews":
         everything = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
         answer["status"] = {"resourceRules": [everything], "nonResourceRules": [], "incomplete": bool(faults.forbidden)}
@@ -40,8 +39,10 @@ def check_allowed(call: Call, faults: Faults) -> None:
         raise forbidden(kind, call.place.name, _refusal(call, kind, verb))
 
 
-def _access(spec: Object, faults: Faults) -> Object:
+def _access(spec: Object, faults: Faults, roles: Roles | None) -> Object:
     asked = spec.get("resourceAttributes") or {}
+    if roles is not None and not roles.review(asked):
+        return {"allowed": False}
     refused = any(faults.forbids(verb, asked.get("resource", "")) for verb in (asked.get("verb", ""),))
     return {"allowed": not refused}
 

@@ -15,6 +15,7 @@ from aiohttp import web
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.faults import Faults
 from llm_provisioning_simulator.kube import discovery, writes
+from llm_provisioning_simulator.kube.authorization import Roles
 from llm_provisioning_simulator.kube.backend import ProxyBackend
 from llm_provisioning_simulator.kube.calls import Call, locate
 from llm_provisioning_simulator.kube.podlogs import pod_log
@@ -57,6 +58,8 @@ class KubeServer:
         self.url: str | None = None
         self._name, self._clock, self._version, self._cloud = name, clock, version, cloud
         self._loopback = Loopback()
+        self.roles: Roles | None = None
+        """What the client may do; None: everything."""
         self.open_streams: set[asyncio.Task[Any]] = set()
         """The tasks of watches and followed logs under way."""
 
@@ -120,6 +123,8 @@ class KubeServer:
             body=body,
         )
         check_allowed(call, self.faults)
+        if self.roles is not None:
+            self.roles.check(call)
         return await self._dispatch(call, request)
 
     async def _inject_faults(self) -> None:
@@ -136,7 +141,7 @@ class KubeServer:
         place = call.place
         if place.subresource in ("", "status"):
             if place.resource.review:
-                return _json(review(call, self.faults), 201)
+                return _json(review(call, self.faults, self.roles), 201)
             response = await self._objects(call, request)
             if self.faults.hold_reply(call.verb, place.resource.plural):
                 # Until the client leaves or the server stops: both cancel this.
