@@ -240,7 +240,7 @@ def operation_body(status: str, details: Any, **more: Any) -> dict[str, Any]:
     ("body", "code", "message"),
     [
         (operation_body("Failed", "the layer is no gzip"), None, "the layer is no gzip"),
-        (operation_body("Failed", "UNSUPPORTED_PLATFORM: arm"), "UNSUPPORTED_PLATFORM", "UNSUPPORTED_PLATFORM: arm"),
+        (operation_body("Failed", "UNSUPPORTED_PLATFORM: arm"), "UNSUPPORTED_PLATFORM", "arm"),
         (operation_body("Failed", [{"message": "a"}, "b"]), None, "a; b"),
         (operation_body("Failed", "d", error={"code": "X", "message": "m"}), "X", "m"),
         (operation_body("Running", "Conversion ongoing for resource x"), None, None),

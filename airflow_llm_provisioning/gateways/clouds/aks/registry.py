@@ -238,12 +238,12 @@ def _conversion(answer: Mapping[str, Any]) -> Conversion:
     identity = answer.get("id") or answer.get("operationId")
     status = str(answer.get("status") or "NotStarted")
     details = None if status in ("NotStarted", "Running") else _text(answer.get("details"))
-    code = first.get("code") or answer.get("errorCode")
+    code_in_details, details = _code_and_text(details)
     return Conversion(
         operation_id=None if identity is None else str(identity).rsplit("/", 1)[-1],
         status=status,
         progress=answer.get("progress"),
-        error_code=code or _code_in(details),
+        error_code=first.get("code") or answer.get("errorCode") or code_in_details,
         message=first.get("message") or answer.get("message") or details,
     )
 
@@ -256,7 +256,7 @@ def _text(details: Any) -> str | None:
     return "; ".join(told) or None
 
 
-def _code_in(details: str | None) -> str | None:
-    """Return the code in a text of the form `UNSUPPORTED_PLATFORM: ...`, or None."""
-    found = re.match(r"[A-Z]+(?:_[A-Z]+)+\b", details or "")
-    return found.group() if found else None
+def _code_and_text(details: str | None) -> tuple[str | None, str | None]:
+    """Take a text of the form `UNSUPPORTED_PLATFORM: ...` apart; without a code, None and the text."""
+    found = re.fullmatch(r"([A-Z]+(?:_[A-Z]+)+)(?:\W+(.*))?", details or "", re.DOTALL)
+    return (found[1], found[2] or None) if found else (None, details)

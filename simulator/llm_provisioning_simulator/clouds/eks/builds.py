@@ -21,9 +21,12 @@ from llm_provisioning_simulator.world import Image, World
 
 # Seconds, unless named otherwise.
 BUILD_DURATIONS: Final[Mapping[str, float]] = {
-    "queued_s": 2.0,  # assumed, 0 to 60
-    "provisioning_s": 30.0,  # assumed, 10 to 60: a LARGE Linux container with Docker
-    "source_s": 2.0,  # assumed, 1 to 5
+    # Queue, provisioning, source and finalizing: the phases of the sample of `batch-get-builds` in aws-cli's pages (a
+    # Windows container, 2019). For a LARGE Linux container assumed: 0 to 60, 10 to 60, 1 to 15, 1 to 5.
+    "queued_s": 0.0,
+    "provisioning_s": 34.0,
+    "source_s": 15.0,
+    "finalizing_s": 2.0,
     "base_pull_bytes_s": 55.0e6,  # assumed, 30 to 100: docker pull and unpack; BPC's 32 MB/s was a two-CPU machine
     "wheel_bytes_s": 40.0e6,  # assumed, 20 to 100: pip's downloads
     "layer_s_per_byte": 1.0 / 60e6,  # assumed, 30 to 120 MB/s: committing and compressing the new layer
@@ -134,7 +137,11 @@ def plan_build(
         phases += run.phases()
     except _StepFailedError as error:
         return (
-            [*phases, Phase(error.phase, error.seconds, "FAILED", str(error)), Phase("FINALIZING", 1.0)],
+            [
+                *phases,
+                Phase(error.phase, error.seconds, "FAILED", str(error)),
+                Phase("FINALIZING", durations["finalizing_s"]),
+            ],
             "FAILED",
             None,
         )
@@ -143,8 +150,8 @@ def plan_build(
         return [*phases[:4], Phase("BUILD", limit, "TIMED_OUT", "build timed out")], "TIMED_OUT", None
     if fault == "FAILED":
         failed = Phase("BUILD", 20.0, "FAILED", "Error while executing command: docker build. Reason: exit status 1")
-        return [*phases[:5], failed, Phase("FINALIZING", 1.0)], "FAILED", None
-    return [*phases, Phase("FINALIZING", 1.0), Phase("COMPLETED", 0.0)], "SUCCEEDED", run.pushed
+        return [*phases[:5], failed, Phase("FINALIZING", durations["finalizing_s"])], "FAILED", None
+    return [*phases, Phase("FINALIZING", durations["finalizing_s"]), Phase("COMPLETED", 0.0)], "SUCCEEDED", run.pushed
 
 
 class _StepFailedError(Exception):
