@@ -32,7 +32,7 @@ def test_every_command_of_the_page_is_understood() -> None:
 
 def test_every_figure_of_the_proofs_has_its_row() -> None:
     """One row a key, or one for two of them, with the figure that a full run printed beside it."""
-    rows = re.findall(r"^\| (`[^|]+) \| ([0-9][^|]*) \|", page(), re.MULTILINE)
+    rows = re.findall(r"^\| (`[^|]+) \| ([0-9][0-9.,]*(?:, [0-9.,]+)?) \|", page(), re.MULTILINE)
     shown = [key for keys, _ in rows for key in re.findall(r"`(\w+)`", keys)]
     assert shown == [figure for figures in FIGURES.values() for figure in figures]
 

@@ -75,3 +75,22 @@ def test_a_resource_claim_is_an_accelerator_without_an_instant() -> None:
     analysis = analyse(lines)
     assert "worker_gpu_setup+worker_scheduling" in phases(analysis)
     assert not [flag for flag in analysis.flags if flag.kind == "no_gpu"]
+
+
+@pytest.mark.parametrize(
+    ("label", "value"),
+    [
+        ("nvidia.com/gpu.product", "NVIDIA-L4"),
+        ("cloud.google.com/gke-tpu-accelerator", "tpu-v6e-slice"),
+        ("karpenter.k8s.aws/instance-accelerator-name", "inferentia2"),
+        ("amd.com/gpu.product-name", "AMD_Instinct_MI300X"),
+    ],
+)
+def test_the_environment_names_the_accelerator_of_any_vendor(label: str, value: str) -> None:
+    """Its name is a fact that two arms may differ in."""
+
+    def labelled(line: dict[str, Any]) -> None:
+        line["object"]["metadata"].setdefault("labels", {})[label] = value
+
+    found = analyse(changed(recorded("node-late"), "nodes", labelled)).environment
+    assert found["worker"]["gpu"] == value

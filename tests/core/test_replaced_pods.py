@@ -120,6 +120,43 @@ def test_a_pod_lost_after_the_service_answered_is_no_flag() -> None:
     assert not flags(analyse([*lines, *extra]))
 
 
+def test_answers_of_a_lost_head_are_not_read() -> None:
+    """Serve begins anew on the head that replaced it, and so do its stamps."""
+
+    def pod(uid: str, created: str) -> dict[str, Any]:
+        labels = {"ray.io/node-type": "head", "ray.io/group": "headgroup", "ray.io/cluster": "c"}
+        metadata = {"uid": uid, "name": uid, "creationTimestamp": created, "labels": labels}
+        return {"metadata": {**metadata, "ownerReferences": [{"uid": "rc"}]}, "spec": {"nodeName": "n"}}
+
+    def line(at: str, kind: str, resource: str, obj: dict[str, Any]) -> dict[str, Any]:
+        return {"received_at": at, "type": kind, "resource": resource, "object": obj}
+
+    def answer(at: str) -> dict[str, Any]:
+        told = {"received_at": at, "resource": "serve-rest", "status_code": 200, "service": "c-head-svc"}
+        return {**told, "object": {"applications": {}}}
+
+    cluster = {"metadata": {"uid": "rc", "name": "c", "ownerReferences": [{"uid": "rs"}]}}
+    lines = [
+        line("2026-05-04T12:00:00Z", "ADDED", "rayservices", {"metadata": {"uid": "rs", "name": "s"}}),
+        line("2026-05-04T12:00:01Z", "ADDED", "rayclusters", cluster),
+        line("2026-05-04T12:00:02Z", "ADDED", "pods", pod("old", "2026-05-04T12:00:02Z")),
+        answer("2026-05-04T12:00:20Z"),
+        line("2026-05-04T12:00:30Z", "DELETED", "pods", pod("old", "2026-05-04T12:00:02Z")),
+        line("2026-05-04T12:00:31Z", "ADDED", "pods", pod("new", "2026-05-04T12:00:31Z")),
+        answer("2026-05-04T12:00:50Z"),
+    ]
+    view = TraceView(lines)
+    assert [lost.pod.name for lost in view.lost_pods] == ["old"]
+    assert [item.received_at.second for item in view.polls()] == [50]
+    found = analyse(lines)
+    assert flags(found) == [
+        (
+            "replaced: pod old was deleted after 28 s on node n, for a reason that the recording does not show; "
+            "pod new replaced it"
+        )
+    ]
+
+
 AUTOSCALER = "Adding 1 node(s) of type gpu-group."
 
 

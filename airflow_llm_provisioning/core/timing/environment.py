@@ -11,7 +11,14 @@ _NODE_LABELS: Final = (
     ("instance_type", ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type")),
     ("zone", ("topology.kubernetes.io/zone",)),
     ("region", ("topology.kubernetes.io/region",)),
-    ("gpu", ("nvidia.com/gpu.product", "cloud.google.com/gke-accelerator", "karpenter.k8s.aws/instance-gpu-name")),
+    (
+        "gpu",
+        (
+            *("nvidia.com/gpu.product", "cloud.google.com/gke-accelerator", "karpenter.k8s.aws/instance-gpu-name"),
+            *("cloud.google.com/gke-tpu-accelerator", "karpenter.k8s.aws/instance-accelerator-name"),
+            *("amd.com/gpu.product-name", "gpu.intel.com/product"),
+        ),
+    ),
 )
 _NODE_INFO: Final = (
     ("kubelet", "kubeletVersion"),
@@ -24,7 +31,7 @@ def environment_of(view: TraceView) -> dict[str, Any]:
     """Return {cluster: {...}, kuberay, ray, exclude_head_pod, head: {...}, worker: {...}}.
 
     A role has node, provider_id, instance_type, zone, region, gpu, kubelet, os_image, container_runtime, image and
-    image_digest.
+    image_digest. `gpu`: the accelerator of any vendor, as the node's labels name it.
     """
     spec = view.rayservice.first.get("spec") if view.rayservice else None
     found: dict[str, Any] = {

@@ -293,8 +293,13 @@ class TraceView(TraceIndex):
         )
 
     def polls(self) -> list[Answer]:
-        """Return the answers of Serve's REST interface from the RayCluster that served, oldest first."""
-        return [item for item in self.answers if item.resource == "serve-rest" and self._is_own_answer(item.service)]
+        """Return the answers of Serve's REST interface from the RayCluster that served, oldest first. What a head
+        answered that was lost is left out: the one that replaced it began anew.
+        """
+        replaced = self.head is not None and any(lost.successor.uid == self.head.uid for lost in self.lost_pods)
+        begun = self.head.created.at if replaced and self.head and self.head.created else None
+        answers = [item for item in self.answers if begun is None or item.received_at >= begun]
+        return [item for item in answers if item.resource == "serve-rest" and self._is_own_answer(item.service)]
 
     def _is_own_answer(self, service: str) -> bool:
         """Return whether the Service that gave an answer belongs to the RayCluster that served.
