@@ -23,11 +23,11 @@ from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.kubernetes.errors import NotFoundError
 from airflow_llm_provisioning.gateways.kubernetes.follow import Listener, ObservedVersion, follow
 from airflow_llm_provisioning.gateways.recording.completion_probe import CompletionProbe
+from airflow_llm_provisioning.gateways.recording.evidence import EVIDENCE_S, collect_evidence
 from airflow_llm_provisioning.gateways.recording.lines import Lines, Sink
-from airflow_llm_provisioning.gateways.recording.pod_logs import collect_pod_logs
 from airflow_llm_provisioning.gateways.recording.previous_recording import PreviousRecording
 from airflow_llm_provisioning.gateways.recording.progress import Progress
-from airflow_llm_provisioning.gateways.recording.ray_api import collect, poll_serve
+from airflow_llm_provisioning.gateways.recording.ray_api import poll_serve
 from airflow_llm_provisioning.gateways.recording.scope import EVENTS, Scope
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 ESSENTIAL: Final = frozenset({"rayservices", "endpointslices"})
 # Events of nodes and node claims, which have no namespace, are stored in this namespace.
 CLUSTER_EVENTS_NAMESPACE: Final = "default"
-CLOSING_S: Final = 90.0
 # Kubelets and controllers send their events in the background, so late events are awaited for this long after the end.
 LATE_CLUSTER_S: Final = 2.0
 TICK_S: Final = 1.0
@@ -83,6 +82,8 @@ async def record(
     generation: int | None = None,
     graces: Mapping[str, float | None] | None = None,
     since: datetime | None = None,
+    keeps_trace: bool = True,
+    evidence_s: float = EVIDENCE_S,
     marks: Sequence[Line] = (),
     stored: Sequence[Line] = (),
 ) -> Outcome:
@@ -93,6 +94,9 @@ async def record(
     enough. `generation`: the applied one, and `since`: when it was submitted; an endpoint of an older one is not ready.
     `graces`: seconds by kind of blocker after which the wait ends early (`core.blockers.GRACE_S`). `header`: the
     trace's first line; `marks`: the next lines, about earlier steps (`apply_started`, ...).
+
+    `keeps_trace`: whether `sink` stores the lines; if not, nothing is collected after a ready end. `evidence_s`: real
+    seconds for reading Ray's state and the logs after the end, while GPU nodes run on (`recording.evidence`).
 
     The cluster decides before the clock does: at the limit it is read once more, and an endpoint that was ready before
     by the cluster's stamps is ready, also if the recording begins after the limit.
@@ -107,7 +111,7 @@ async def record(
         return _ended(previous)
     lines = Lines(sink, [header, *(() if previous.lines else marks)], previous.lines)
     progress = Progress(subject["namespace"], subject["name"], subject["uid"], generation, graces, since)
-    recording = _Recording(cluster, subject, lines, completion, previous, progress)
+    recording = _Recording(cluster, subject, lines, completion, previous, progress, (keeps_trace, evidence_s))
     try:
         outcome = await recording.run(deadline_at)
         recording.lines.add(end_line(cluster.clock(), outcome.outcome, outcome.reason))
@@ -137,6 +141,7 @@ class _Recording:
         completion: Mapping[str, Any] | None,
         previous: PreviousRecording,
         progress: Progress,
+        evidence: tuple[bool, float],
     ) -> None:
         self.lines = lines
         self._previous = previous
@@ -145,6 +150,8 @@ class _Recording:
         self._completion = completion
         self._scope = Scope(subject)
         self._progress = progress
+        self._keeps_trace, self._evidence_s = evidence
+        self._began_at = cluster.clock()
         self._news = asyncio.Event()
 
     async def run(self, deadline_at: datetime) -> Outcome:
@@ -157,7 +164,7 @@ class _Recording:
             return Outcome("failed", f"{self._title} does not exist (any more): it was deleted or replaced.")
         async with _in_background(self._watchers()) as watching:
             outcome = await self._ending(watching, deadline_at)
-            await asyncio.gather(self._close(), self._cluster.sleep(LATE_CLUSTER_S))
+            await self._close(ready=outcome.outcome == "ready")
         if outcome.outcome != "ready" and outcome.reason:
             # The logs of the engine are read last, and often only they hold the cause.
             outcome = replace(outcome, reason=self._progress.with_cause(outcome.reason))
@@ -263,7 +270,9 @@ class _Recording:
 
     def _possible_since(self, ready: Instant) -> datetime | None:
         """Return since when the model may have answered without being asked, None if it is asked at once."""
-        if ready.watched and not self._previous.lines:
+        seen_now = ready.watched and ready.latest_at >= self._began_at
+        began_before = ready.earliest_at is not None and ready.earliest_at >= self._began_at
+        if seen_now or (began_before and not self._previous.lines):
             return None
         asked_before = self._previous.lines if self._previous.marked_at("endpoint_ready_seen") else ()
         absent_at = parse_instant(asked_before[-1]["received_at"]) if asked_before else None
@@ -362,18 +371,17 @@ class _Recording:
             mark_line(self._cluster.clock(), "watch_resumed", resource=resource, silent_s=round(silent_s, 3))
         )
 
-    async def _close(self) -> None:
-        """Collect what only the running deployment can provide; missing parts are marked."""
-        namespace, name = self._subject["namespace"], self._subject["name"]
-        try:
-            async with asyncio.timeout(CLOSING_S):
-                await collect(self._cluster, namespace, self._scope, self._add_explanation)
-                await collect_pod_logs(self._cluster, namespace, name, self._add_explanation)
-        except TimeoutError:
-            why = f"the closing collection took longer than {CLOSING_S:.0f} s"
-            self.lines.add(mark_line(self._cluster.clock(), "not_collected", what="the rest", why=why))
-        except ProvisioningError as error:
-            self.lines.add(mark_line(self._cluster.clock(), "not_collected", what="the rest", why=str(error)))
+    async def _close(self, *, ready: bool) -> None:
+        """Collect what only the running deployment can provide. Without a trace it only explains a failure."""
+        if not self._keeps_trace and ready:
+            return
+        late_s = LATE_CLUSTER_S if self._keeps_trace else 0.0
+        await asyncio.gather(
+            collect_evidence(
+                self._cluster, self._subject, self._scope, self._add_explanation, limit_s=self._evidence_s
+            ),
+            self._cluster.sleep(late_s),
+        )
 
     @property
     def _title(self) -> str:

@@ -39,6 +39,9 @@ class WaitServeEndpoint(Waiting, BaseSensorOperator):
     :param timeout: limit in seconds of the cluster's clock, where no trial gives one.
     :param grace_s: kind of blocker -> seconds after which the wait ends early for it, in place of the default
         (`core.blockers.GRACE_S`); None: wait until the limit. A trial has its own.
+    :param evidence_s: after the end of a trial's wait, read Ray's state and the logs for at most so many real seconds,
+        while GPU nodes run on; what was not read is marked in the trace. Without a trial nothing is read after a ready
+        end.
     :param deferrable: wait in the triggerer; the default is Airflow's `[operators] default_deferrable`.
     """
 
@@ -55,6 +58,7 @@ class WaitServeEndpoint(Waiting, BaseSensorOperator):
         completion: Mapping[str, Any] | None = None,
         timeout: timedelta | float = 3600,
         grace_s: Mapping[str, float | None] | None = None,
+        evidence_s: float = 5.0,
         deferrable: bool | None = None,
         **kwargs: Any,
     ) -> None:
@@ -63,6 +67,7 @@ class WaitServeEndpoint(Waiting, BaseSensorOperator):
         self.trial = trial
         self.completion = completion
         self.grace_s = grace_s
+        self.evidence_s = evidence_s
         grace_periods(grace_s)  # a wrong kind is refused when the DAG is parsed
         self.choose_deferrable(deferrable)
 
@@ -83,6 +88,7 @@ class WaitServeEndpoint(Waiting, BaseSensorOperator):
             trial=trial.header() if trial else None,
             results_conn_id=access.results_conn_id if access else None,
             grace_s=grace_s,
+            evidence_s=self.evidence_s,
         )
         return self.wait_for(context, wait, at_most=timedelta(seconds=limit_s + COLLECTION_S))
 

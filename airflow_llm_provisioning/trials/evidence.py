@@ -1,11 +1,10 @@
 """What is asked and said while the deployment of a trial still exists. A failure here does not stop the delete."""
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.core.names import LABEL_TRIAL
 from airflow_llm_provisioning.core.trial import Opened, Trial
-from airflow_llm_provisioning.exceptions import ProvisioningError
+from airflow_llm_provisioning.exceptions import CloudError, ProvisioningError
 from airflow_llm_provisioning.trials.close import parts
 from airflow_llm_provisioning.trials.stored import with_store
 
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
 
 # Real seconds for the results store before a delete: GPU nodes run on meanwhile.
 STORE_LIMIT_S: Final = 10.0
+# The same for the cloud: what it does not tell by then stays unknown. Its clients retry for minutes.
+CLOUD_LIMIT_S: Final = 60.0
 
 
 async def collect_evidence(trial: Trial, log: Any) -> None:
@@ -37,6 +38,7 @@ async def _ask_cloud(trial: Trial, claims: list[str]) -> None:
     from airflow_llm_provisioning.connections import open_cluster, opened_cloud
     from airflow_llm_provisioning.core.cloud_facts import trial_facts
     from airflow_llm_provisioning.core.trace import encode_chunk, evidence_line
+    from airflow_llm_provisioning.gateways.bounded import within
 
     opened, access = parts(trial)
     async with open_cluster(access.cluster) as cluster:
@@ -45,7 +47,10 @@ async def _ask_cloud(trial: Trial, claims: list[str]) -> None:
     chunks = await with_store(access.results_conn_id, lambda store: store.trace(trial.trial_id), limit_s=STORE_LIMIT_S)
     facts = trial_facts(trial, nodes, chunks)
     with opened_cloud(access.cloud or {}) as cloud:
-        found = await asyncio.to_thread(cloud.verify, claims, facts.as_dict())
+        try:
+            found = await within(CLOUD_LIMIT_S, lambda: cloud.verify(claims, facts.as_dict()))
+        except TimeoutError as error:
+            raise CloudError(f"The cloud did not answer within {CLOUD_LIMIT_S:.0f} s.") from error
     chunk = encode_chunk([evidence_line(at, **item.as_dict()) for item in found])
     await with_store(
         access.results_conn_id, lambda store: store.append_trace(trial.trial_id, chunk), limit_s=STORE_LIMIT_S

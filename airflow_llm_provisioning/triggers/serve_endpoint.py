@@ -28,6 +28,7 @@ class ServeEndpointWait(Wait):
     :param trial: the trial's description for the trace's header; None outside an experiment.
     :param results_conn_id: the store of the trace; None: it is not stored.
     :param grace_s: kind of blocker -> seconds after which the wait ends early; see `core.blockers.GRACE_S`.
+    :param evidence_s: real seconds for reading Ray's state and the logs after the end, while GPU nodes run on.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class ServeEndpointWait(Wait):
         trial: dict[str, Any] | None = None,
         results_conn_id: str | None = None,
         grace_s: dict[str, float | None] | None = None,
+        evidence_s: float = 5.0,
     ) -> None:
         super().__init__(
             rayservice=rayservice,
@@ -47,6 +49,7 @@ class ServeEndpointWait(Wait):
             trial=trial,
             results_conn_id=results_conn_id,
             grace_s=grace_s,
+            evidence_s=evidence_s,
         )
         self.rayservice = rayservice
         self.timeout_s = timeout_s
@@ -54,6 +57,7 @@ class ServeEndpointWait(Wait):
         self.trial = trial
         self.results_conn_id = results_conn_id
         self.grace_s = grace_s
+        self.evidence_s = evidence_s
 
     async def outcome(self) -> dict[str, Any]:
         """Return {outcome, reason, endpoint_ready_at, first_completion_at, waited_s, origin}, and the bounds of both
@@ -79,6 +83,8 @@ class ServeEndpointWait(Wait):
                 generation=self.rayservice.get("generation"),
                 graces=self.grace_s,
                 since=applied_at,
+                keeps_trace=kept.keeps,
+                evidence_s=self.evidence_s,
                 marks=self._marks(),
                 stored=await kept.stored(),
             )

@@ -18,6 +18,11 @@ class TraceSink:
         self._store = store
         self._trial_id = trial_id
 
+    @property
+    def keeps(self) -> bool:
+        """Whether there is a store."""
+        return self._store is not None
+
     async def append(self, lines: Sequence[bytes]) -> None:
         """Add encoded lines as one chunk."""
         if self._store is not None:

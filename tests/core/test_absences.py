@@ -92,3 +92,19 @@ def test_an_endpoint_that_was_ready_before_the_recording(lines: list[dict[str, A
     assert first is not None
     assert first.earliest_at < ENDED_AT
     assert away(found) == ["the endpoint was ready before the recorder watched it; the first completion may be earlier"]
+
+
+def test_an_endpoint_that_was_watched_after_the_hole_was_asked_at_once(lines: list[dict[str, Any]]) -> None:
+    """The recorder was back before the deployment was ready: the first completion is as precise as without a hole."""
+    earlier = {"mark": "recording_resumed", "last_received_at": "2026-11-29T15:11:30.000000Z"}
+    resumed = mark(lines, "recording_resumed")
+    back = {**resumed, "object": earlier, "received_at": "2026-11-29T15:11:40.000000Z"}
+    watched = [
+        item | {"type": "ADDED"} if item["resource"] == "endpointslices" and item["type"] == "LISTED" else item
+        for item in lines
+        if item is not resumed
+    ]
+    completed = mark(lines, "first_completion")
+    found = analyse([*watched, back]).milestone("first_completion")
+    assert found is not None
+    assert found.earliest_at >= datetime.fromisoformat(completed["object"]["asked_at"])

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from airflow_llm_provisioning.core.instants import format_instant, parse_instant, seconds
+from airflow_llm_provisioning.core.timing.milestones import ENDPOINT_READY
 from airflow_llm_provisioning.core.timing.observations import Observation
 from airflow_llm_provisioning.core.timing.timeline import Flag, Timeline
 from airflow_llm_provisioning.core.trace.objects import Mark
@@ -38,7 +39,12 @@ def bounded_by_absences(
     """Return the observations with the hole as the bounds of every instant that fell into one."""
     holes = absences(view)
     found = {name: [_bounded(one, holes) for one in several] for name, several in observations.items()}
-    possible_since = next((_unasked_since(mark, view, holes) for mark in view.marks(_COMPLETION)[:1]), None)
+    # An endpoint that was watched as it became ready was asked for a completion at once.
+    watched_at = max(
+        (one.received_at for one in found.get(ENDPOINT_READY, ()) if one.prompt and one.received_at), default=None
+    )
+    unseen = [hole for hole in holes if watched_at is None or watched_at <= hole.ended_at]
+    possible_since = next((_unasked_since(mark, view, unseen) for mark in view.marks(_COMPLETION)[:1]), None)
     if possible_since is not None and _COMPLETION in found:
         found[_COMPLETION] = [replace(one, not_before=possible_since, prompt=False) for one in found[_COMPLETION]]
     return found
