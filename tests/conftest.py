@@ -1,6 +1,8 @@
 """Fixtures for every test: where the recordings are, and an Airflow of their own."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,10 @@ if TYPE_CHECKING:
     from cluster_in_background import BackgroundCluster
 
 # Before anything imports airflow: its settings are read at import.
-os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="llm-provisioning-airflow-"))
+if "AIRFLOW_HOME" not in os.environ:
+    os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="llm-provisioning-airflow-")
+    # The process that made it removes it: workers of xdist inherit the variable.
+    atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 

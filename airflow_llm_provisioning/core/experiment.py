@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Final
 
 from airflow_llm_provisioning.core.arm import BASELINE, Arm, Stratum
-from airflow_llm_provisioning.core.manifests.tree import shown
+from airflow_llm_provisioning.core.manifests.tree import kind_of, shown
 from airflow_llm_provisioning.core.names import nearest
 from airflow_llm_provisioning.core.refusals import refuse
 from airflow_llm_provisioning.core.stopping import StoppingRule
@@ -292,6 +292,11 @@ def _target_problems(experiment: Experiment) -> Iterator[str]:
                 f"the targets on cluster {cluster!r} use the namespaces {', '.join(sorted(namespaces))}: give them "
                 "one, or their trials would not see each other's lock."
             )
+    for target in experiment.targets:
+        for key in ("snapshot", "streaming"):
+            options = target.options.get(key)
+            if options is not None and not isinstance(options, Mapping):
+                yield f"targets.{target.name}.options.{key} is {kind_of(options)}; a mapping of options is needed."
     if experiment.variants.get(BASELINE, ()):
         yield f"variants.{BASELINE} has treatments; the baseline is what the others are compared with, so it has none."
 

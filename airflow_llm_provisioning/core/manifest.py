@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_llm_provisioning.core.fields import dig, text
 from airflow_llm_provisioning.core.manifests.parse import parse_documents
 
 
@@ -12,6 +13,12 @@ def parse_manifest(manifest: Mapping[str, Any] | str) -> dict[str, Any]:
 
 
 def serve_service(manifest_or_name: Mapping[str, Any] | str) -> str:
-    """Return the name of the Service whose first ready endpoint ends the trial (KubeRay: `<rayservice>-serve-svc`)."""
-    name = manifest_or_name if isinstance(manifest_or_name, str) else manifest_or_name["metadata"]["name"]
-    return f"{name}-serve-svc"
+    """Return the name of the Service whose first ready endpoint ends the trial.
+
+    KubeRay names it `<rayservice>-serve-svc` unless `spec.serveService.metadata.name` is given (kuberay 1.7,
+    utils.GenerateServeServiceName and common.BuildServeServiceForRayService).
+    """
+    if isinstance(manifest_or_name, str):
+        return f"{manifest_or_name}-serve-svc"
+    own = text(dig(manifest_or_name, "spec", "serveService", "metadata", "name"))
+    return own or f"{manifest_or_name['metadata']['name']}-serve-svc"
