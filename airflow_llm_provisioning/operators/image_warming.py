@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import Context
 
+from airflow_llm_provisioning.exceptions import NotDeletedError
 from airflow_llm_provisioning.operators.cloud_step import DEFAULT_STORE
 from airflow_llm_provisioning.operators.waiting import WaitingOperator
 from airflow_llm_provisioning.triggers.base import raise_error
@@ -56,4 +57,13 @@ class WarmImageCache(WaitingOperator):
         if event.get("pod_gone"):
             close_entry(event["ledger_entry"], self.results_conn_id)
         raise_error(event)
+        if not event.get("pod_gone"):
+            raise NotDeletedError(
+                f"The image was pulled, but pod {event['pod']} is not gone, so its node {event['node']} may cost "
+                "money. Look why it stays, then clear this task: it deletes the pod again."
+            )
+        if event.get("node_gone") is False:
+            self.log.warning(
+                "Node %s of pod %s is not gone: the next trial may start warm", event["node"], event["pod"]
+            )
         return finish_warming(self.target, self.image, event, context["ti"].run_id, self.results_conn_id)

@@ -49,46 +49,56 @@ class PodRunWait(Wait):
         self.ledger_entry = ledger_entry
         self.started_at = datetime.fromisoformat(started_at)
         self.timeout_s = timeout_s
+        self._end: tuple[dict[str, Any] | None, str | None, float] | None = None
 
     async def outcome(self) -> dict[str, Any]:
-        """Return {pod, node, instance_type, region, pulled_s, seconds, node_s, ended_at, ledger_entry, pod_gone}.
+        """Return {pod, node, node_gone, instance_type, region, pulled_s, seconds, node_s, ended_at, ledger_entry,
+        pod_gone}.
 
-        `node_s`: how long the node ran for this pod, until it was gone (or until now); None without a node. If the pod
-        did not succeed, the result is `error` and `error_type` with `ledger_entry` and `pod_gone`.
+        `node_s`: how long the node ran for this pod, until it was gone (or until now); None without a node. `pod_gone`,
+        `node_gone`: whether they were seen to be gone. An outage of the API server is outlasted. If the pod did not
+        succeed, the result is `error` and `error_type` with `ledger_entry` and `pod_gone`.
         """
         from airflow_llm_provisioning.connections import open_cluster
+        from airflow_llm_provisioning.gateways.kubernetes.outage import through_outages
 
-        async with open_cluster(self.cluster) as cluster:
-            running = Deadline(cluster, self.started_at, self.timeout_s)
-            pod, why = await self._ended(cluster, running)
-            ran_s = running.waited_s()
-            await cluster.delete("pods", self.name, self.namespace, uid=self.uid, grace_s=0)
-            leaving = Deadline(cluster, cluster.clock(), max(LEAVING_S, running.left_s()))
-            gone = await leaving.gone("pods", {self.name: self.uid}, self.namespace)
-            known = {"ledger_entry": self.ledger_entry, "pod_gone": gone}
-            node = (pod or {}).get("spec", {}).get("nodeName")
-            ran = await self._node_ran(cluster, node, leaving) if node else {}
-            if pod is None or why is not None:
-                sentence = f"Pod {self.namespace}/{self.name} on {cluster.name} {why}, and was deleted."
-                return {"error": sentence, "error_type": ClusterError.__name__, **known}
-            return {
-                "pod": self.name,
-                "node": node,
-                "pulled_s": _pulled_s(pod),
-                "seconds": round(ran_s, 3),
-                "instance_type": None,
-                "region": None,
-                "node_s": None,
-                **ran,
-                "ended_at": cluster.clock().isoformat(),
-                **known,
-            }
+        limit_s = self.timeout_s + LEAVING_S
+        return await through_outages(lambda: open_cluster(self.cluster), self._watched, limit_s=limit_s)
+
+    async def _watched(self, cluster: "Cluster") -> dict[str, Any]:
+        running = Deadline(cluster, self.started_at, self.timeout_s)
+        # Repeated after an outage: how the pod ended is known by then, and after its deletion it cannot be seen again.
+        self._end = self._end or (*await self._ended(cluster, running), running.waited_s())
+        pod, why, ran_s = self._end
+        await cluster.delete("pods", self.name, self.namespace, uid=self.uid, grace_s=0)
+        leaving = Deadline(cluster, cluster.clock(), max(LEAVING_S, running.left_s()))
+        gone = await leaving.gone("pods", {self.name: self.uid}, self.namespace)
+        known = {"ledger_entry": self.ledger_entry, "pod_gone": gone}
+        node = (pod or {}).get("spec", {}).get("nodeName")
+        ran = await self._node_ran(cluster, node, leaving) if node else {}
+        if pod is None or why is not None:
+            end = "was deleted" if gone else "is not gone yet"
+            sentence = f"Pod {self.namespace}/{self.name} on {cluster.name} {why}, and {end}."
+            return {"error": sentence, "error_type": ClusterError.__name__, **known}
+        return {
+            "pod": self.name,
+            "node": node,
+            "node_gone": None,
+            "pulled_s": _pulled_s(pod),
+            "seconds": round(ran_s, 3),
+            "instance_type": None,
+            "region": None,
+            "node_s": None,
+            **ran,
+            "ended_at": cluster.clock().isoformat(),
+            **known,
+        }
 
     async def _node_ran(self, cluster: "Cluster", name: str, leaving: Deadline) -> dict[str, Any]:
-        """Wait until a node is gone; return {instance_type, region, node_s}."""
+        """Wait until a node is gone; return {instance_type, region, node_s, node_gone}."""
         metadata = (await cluster.get("nodes", name) or {}).get("metadata") or {}
         labels = metadata.get("labels") or {}
-        await leaving.gone("nodes", {name: metadata.get("uid")})
+        gone = await leaving.gone("nodes", {name: metadata.get("uid")})
         created = metadata.get("creationTimestamp")
         # A node that existed before also runs for other pods: it counts from the start of this pod.
         since = max(datetime.fromisoformat(created), self.started_at) if created else self.started_at
@@ -96,6 +106,7 @@ class PodRunWait(Wait):
             "instance_type": labels.get("node.kubernetes.io/instance-type"),
             "region": labels.get("topology.kubernetes.io/region"),
             "node_s": round((cluster.clock() - since).total_seconds(), 3),
+            "node_gone": gone,
         }
 
     async def _ended(self, cluster: "Cluster", running: Deadline) -> tuple[dict[str, Any] | None, str | None]:

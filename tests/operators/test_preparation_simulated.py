@@ -1,5 +1,6 @@
 """Nodes set up and caches warmed through the Kubernetes API of a simulated cluster."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from cluster_in_background import BackgroundCluster, simulated_target
 from operator_harness import context, run
 
 from airflow_llm_provisioning.connections import open_store
-from airflow_llm_provisioning.exceptions import CloudError, ClusterError, ConfigurationError
+from airflow_llm_provisioning.exceptions import CloudError, ClusterError, ConfigurationError, NotDeletedError
 from airflow_llm_provisioning.gateways.store import ResultsStore
 from airflow_llm_provisioning.operators import SetUpNodes, WarmImageCache
 from airflow_llm_provisioning.preparation.operations import succeeded
@@ -93,6 +94,29 @@ def test_an_image_that_cannot_be_pulled_is_an_error_and_leaves_no_pod(
         run(operator, context())
     assert simulated.objects("pods", "default") == []
     assert store.ledger.open_entries() == []
+
+
+def test_a_warming_pod_that_stays_fails_the_task(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """The image was pulled, and the pod does not go: no success, and the ledger's entry stays open."""
+    set_up()
+    stays: dict[str, Any] = {"metadata": {"finalizers": ["example.com/stays"]}}
+    operator = WarmImageCache(task_id="w", target=simulated_target().as_dict(), image=IMAGE, timeout_s=1200)
+
+    def change(item: dict[str, Any]) -> None:
+        item["metadata"] |= stays["metadata"]
+
+    def hold() -> None:
+        simulated.until(lambda: bool(simulated.objects("pods", "default")))
+        name = simulated.objects("pods", "default")[0]["metadata"]["name"]
+        simulated.call(lambda: simulated.simulated.store.mutate("pods", name, "default", change, manager="somebody"))
+
+    holding = threading.Thread(target=hold)
+    holding.start()
+    with pytest.raises(NotDeletedError, match=r"pod llm-warm-\S+ is not gone, so its node \S+ may cost money"):
+        run(operator, context())
+    holding.join()
+    assert [entry.kind for entry in store.ledger.open_entries()] == ["pod"]
+    assert store.preparations("plain", "warm_image") == []
 
 
 def test_an_operation_that_failed_is_the_tasks_error() -> None:

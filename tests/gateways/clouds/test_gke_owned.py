@@ -222,3 +222,18 @@ def test_foreign_image_with_our_bytes_but_their_mark_is_theirs(google: GooglePro
     for name in annotations:
         annotations[name] = {"team": "theirs"}
     assert [owned.kind for owned in google.cloud().list_owned()] == ["repository"]
+
+
+def test_a_node_pool_is_in_the_ledger_until_it_is_gone(google: GoogleProject) -> None:
+    """GKE accepts the deletion and takes minutes: an accepted request is no deletion, and its nodes are paid for."""
+    cloud = google.cloud()
+    finish(cloud, "set_up_node_pool", SET_UP)
+    pool = next(owned for owned in cloud.list_owned() if owned.kind == "node_pool")
+    cloud.delete_owned(pool)
+    assert [entry.kind for entry in google.ledger.open_entries()] == ["node_pool"]
+    for _ in range(300):
+        cloud.delete_owned(pool)
+        if not google.ledger.open_entries():
+            break
+    assert not any(owned.kind == "node_pool" for owned in cloud.list_owned())
+    assert google.ledger.open_entries() == []

@@ -51,7 +51,9 @@ class OwnedResources:
         return [*running, *images.values(), *ours, *self._pools()]
 
     def delete(self, owned: Owned) -> None:
-        """Delete one thing after looking at its mark again; gone already is success."""
+        """Delete one thing after looking at its mark again; gone already is success. A node pool takes minutes: its
+        ledger entry ends when it is seen to be gone, and list_owned shows it until then.
+        """
         try:
             delete = {
                 "build": self._delete_build,
@@ -63,9 +65,12 @@ class OwnedResources:
             raise ConfigurationError(
                 f"Nothing of kind {owned.kind!r} is ever made on GKE ({owned.identity})."
             ) from None
+        gone = True
         with google_errors(f"delete {owned.kind} {owned.identity}"), suppress(google.NotFound):
             delete(owned.identity)
-        self._project.entries.gone(owned.kind, identity=owned.identity)
+            gone = owned.kind != "node_pool"
+        if gone:
+            self._project.entries.gone(owned.kind, identity=owned.identity)
 
     def _builds(self) -> list[Any]:
         mark = build_tags(_MARK)[0]
