@@ -46,6 +46,8 @@ class Faults:
     """The Serve application fails to import."""
     replica_crash: bool = False
     """The replica's constructor raises."""
+    engine_error: str = ""
+    """The error with which every engine ends (`app.engine_errors.FAULTS`); empty: none does."""
     webhook: str = ""
     """The admission webhook that no new pod of Ray passes (`app.webhooks.ANSWERS`); empty: every pod passes."""
     agent_silent: bool = False

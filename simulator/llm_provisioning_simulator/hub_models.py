@@ -8,12 +8,16 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class HubModel:
-    """A model repository at one revision. `files`: name -> bytes; `.safetensors` files are weights (LFS)."""
+    """A model repository at one revision. `files`: name -> bytes; `.safetensors` files are weights (LFS).
+    `cache_bytes_per_token`: of its KV cache, 0 where that is not known; `max_length`: its own context in tokens.
+    """
 
     model_id: str
     revision: str
     files: Mapping[str, int]
     gated: bool = False
+    cache_bytes_per_token: int = 0
+    max_length: int = 0
 
     @property
     def weight_files(self) -> tuple[int, ...]:
@@ -48,5 +52,8 @@ PHI3: Final = HubModel(
             "tokenizer_config.json": 3_441,
         }
     ),
+    # Its config.json: 32 layers, keys and values of 3072 numbers in bfloat16 each; max_position_embeddings.
+    cache_bytes_per_token=32 * 2 * 3072 * 2,
+    max_length=4096,
 )
 MODELS: Final[Mapping[str, HubModel]] = MappingProxyType({PHI3.model_id: PHI3})

@@ -36,12 +36,18 @@ ENGINE_ARGS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The vLLM engine a replica starts. `model`: what is loaded; `served`: the name requests ask for."""
+    """The vLLM engine a replica starts. `model`: what is loaded; `served`: the name requests ask for; `gpus`: over how
+    many it is spread; `memory_share`: of each, for weights and cache; `max_model_len`: None is the model's own.
+    """
 
     model: str
     served: str
     enforce_eager: bool = False
     load_format: str = "auto"
+    gpus: float = 1.0
+    memory_share: float = 0.9
+    max_model_len: int | None = None
+    dtype: str = "auto"
 
     @property
     def random_weights(self) -> bool:
@@ -148,8 +154,16 @@ def _own_engine(entry: Mapping[str, Any]) -> tuple[Engine | None, float]:
 def _engine(model: str, options: Mapping[str, Any], served: str | None = None) -> Engine:
     # A flag is given by its name alone; only an explicit false is none.
     eager = options.get("enforce_eager", False) is not False
+    length = options.get("max_model_len")
     return Engine(
-        model, served or str(options.get("served_model_name") or model), eager, str(options.get("load_format", "auto"))
+        model,
+        served or str(options.get("served_model_name") or model),
+        eager,
+        str(options.get("load_format", "auto")),
+        gpus=_gpus(options),
+        memory_share=float(options.get("gpu_memory_utilization", 0.9)),
+        max_model_len=int(str(length)) if str(length).isdigit() else None,
+        dtype=str(options.get("dtype", "auto")),
     )
 
 

@@ -47,16 +47,16 @@ class Step:
 
 def is_v1(version: str) -> bool:
     """Return whether this release starts the V1 engine."""
-    return _version(version) >= V1_SINCE
+    return release(version) >= V1_SINCE
 
 
 def log_line(version: str, pid: int, at: datetime, step: Step) -> str:
     """Return the step's line as that version prints it at that instant (container's time, which is UTC here)."""
-    release = _version(version)
+    number = release(version)
     stamp = f"INFO {at:%m-%d %H:%M:%S}"
-    if release < V1_SINCE:
+    if number < V1_SINCE:
         return f"{stamp} {step.file}] {step.message}"
-    prefix = f"(EngineCore pid={pid}) " if release >= PREFIX_SINCE else ""
+    prefix = f"(EngineCore pid={pid}) " if number >= PREFIX_SINCE else ""
     return f"{prefix}{stamp} [{step.file}] {step.message}"
 
 
@@ -90,7 +90,7 @@ def _v0(version: str, engine: Engine, weight_bytes: int, times: EngineTimes) -> 
 
 
 def _v1(version: str, engine: Engine, weight_bytes: int, times: EngineTimes) -> Iterator[Step]:
-    modern = _version(version) >= Version("0.20")
+    modern = release(version) >= Version("0.20")
     yield Step(
         times.process_s, "core.py:93", f"Initializing a V1 LLM engine (v{version}) with config: {engine.model!r}"
     )
@@ -138,7 +138,8 @@ def _found_compiled(load_s: float) -> Iterator[Step]:
     yield Step(0.0, "monitor.py:48", f"torch.compile took {load_s:.2f} s in total")
 
 
-def _version(text: str) -> Version:
+def release(text: str) -> Version:
+    """Return a vLLM version; one that cannot be read counts as the first."""
     try:
         return Version(text)
     except InvalidVersion:

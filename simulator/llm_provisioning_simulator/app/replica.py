@@ -9,6 +9,7 @@ from llm_provisioning_simulator.app.application import Application, Deployment, 
 from llm_provisioning_simulator.app.code import CodeHost
 from llm_provisioning_simulator.app.download import DownloadError, download_plan, download_s, import_warning
 from llm_provisioning_simulator.app.engine import EngineTimes, engine_steps, is_v1, log_line
+from llm_provisioning_simulator.app.engine_errors import EngineFailure, engine_failure, failure_lines, replica_error
 from llm_provisioning_simulator.app.ray import RayCluster, RayNode, RuntimeEnvError
 from llm_provisioning_simulator.app.startup import memory_limit
 from llm_provisioning_simulator.app.volumes import COMPILE_CACHE, HUB_CACHE, VolumeCaches
@@ -81,7 +82,8 @@ class Replica:
 class ReplicaStart:
     """Runs a replica's start. `hub_rate`: asked when the download begins; bytes/s a fault leaves, None for no limit.
 
-    `crash`: asked before the constructor; a text is the exception it raises. `volumes`: what earlier pods left on
+    `crash`: asked before the constructor; a text is the exception it raises. `engine_fault`: asked for the name of the
+    fault with which engines end, empty for none. `volumes`: what earlier pods left on
     lasting volumes. `code`: what the applications' archives hold.
     """
 
@@ -89,6 +91,7 @@ class ReplicaStart:
     models: Mapping[str, HubModel]
     hub_rate: Callable[[], float | None] = field(default=lambda: None)
     crash: Callable[[], str | None] = field(default=lambda: None)
+    engine_fault: Callable[[], str] = field(default=lambda: "")
     volumes: VolumeCaches = field(default_factory=VolumeCaches)
     code: CodeHost = field(default_factory=CodeHost)
 
@@ -127,6 +130,27 @@ class ReplicaStart:
             raise ReplicaError(error)
         await import_engine(self.cluster, node)
         self._fit_memory(node)
+        model = self._model(replica, node, engine)
+        version = packages["vllm"]
+        engine = self.code.engine(replica.application.runtime_env.working_dir, engine)
+        times = self._times(node, replica, packages, model, engine)
+        process = f"worker-{replica.worker_id}-01000000-{replica.pid}"
+        out = f"{process}.out"
+        if warning := import_warning(packages, _variables(node, replica)):
+            node.logs.write(f"{process}.err", warning)
+        failure = engine_failure(engine, model, node.ctx.node.gpu, self.engine_fault())
+        for step in engine_steps(version, engine, model.weight_bytes, times):
+            await self.cluster.clock.sleep(step.wait_s)
+            if failure is not None and (not failure.loaded or "took" in step.message):
+                self._end_engine(replica, node, version, failure, out)
+            if step.message:
+                node.logs.write(out, log_line(version, replica.pid, self.cluster.clock.now(), step))
+        if not engine.random_weights:
+            self.volumes.keep(node.ctx, HUB_CACHE, model.model_id)
+        self.volumes.keep(node.ctx, COMPILE_CACHE, _graphs(version, engine))
+
+    def _model(self, replica: Replica, node: RayNode, engine: Engine) -> HubModel:
+        """Return the engine's model as the hub gives it out to this replica."""
         model = self.models.get(engine.model)
         if model is None:
             raise ReplicaError(
@@ -136,20 +160,13 @@ class ReplicaStart:
             raise ReplicaError(
                 f"huggingface_hub.GatedRepoError: 401 Client Error. Access to model {engine.model} is restricted."
             )
-        version = packages["vllm"]
-        engine = self.code.engine(replica.application.runtime_env.working_dir, engine)
-        times = self._times(node, replica, packages, model, engine)
-        process = f"worker-{replica.worker_id}-01000000-{replica.pid}"
-        out = f"{process}.out"
-        if warning := import_warning(packages, _variables(node, replica)):
-            node.logs.write(f"{process}.err", warning)
-        for step in engine_steps(version, engine, model.weight_bytes, times):
-            await self.cluster.clock.sleep(step.wait_s)
-            if step.message:
-                node.logs.write(out, log_line(version, replica.pid, self.cluster.clock.now(), step))
-        if not engine.random_weights:
-            self.volumes.keep(node.ctx, HUB_CACHE, model.model_id)
-        self.volumes.keep(node.ctx, COMPILE_CACHE, _graphs(version, engine))
+        return model
+
+    def _end_engine(self, replica: Replica, node: RayNode, version: str, failure: EngineFailure, out: str) -> None:
+        """Let the engine end as it does for this version: in its own process, whose output says why."""
+        for line in failure_lines(version, replica.pid, self.cluster.clock.now(), failure.error):
+            node.logs.write(out, line)
+        raise ReplicaError(replica_error(version, failure.error))
 
     def _fit_memory(self, node: RayNode) -> None:
         """Let the kernel end the container where the engine's process grows beyond its memory limit."""

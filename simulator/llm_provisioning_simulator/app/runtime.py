@@ -292,6 +292,7 @@ class RayRuntime:
                 self._models,
                 hub_rate=lambda: self._faults.slow_hub,
                 crash=lambda: _CRASH if self._faults.replica_crash else None,
+                engine_fault=lambda: self._faults.engine_error,
                 volumes=self._volumes,
                 code=self.code,
             )

@@ -231,16 +231,15 @@ class ServeController:
                 await self._start_replica(item, replica)
             except ReplicaError as error:
                 item.bury(replica)
-                item.attempts -= 1
-                if item.attempts == 0:
-                    self._give_up(state, item, str(error))
+                # Before its process runs there is no constructor whose traceback it could be.
+                raised = texts.replica_traceback(replica, str(error)) if replica.node else str(error)
+                if self._failed(state, item, raised):
                     return
-                item.message = texts.retrying(item.attempts, str(error))
                 continue
             if replica.node is None or replica.node.stopped.is_set():
                 item.bury(replica)
                 if replica.reserved is not None and replica.reserved.ended is not None:
-                    self._died(state, item, replica)
+                    self._failed(state, item, texts.actor_died(replica))
                 continue
             self._settle(state, item)
             await replica.node.stopped.wait()
@@ -292,14 +291,14 @@ class ServeController:
             item.message = texts.slow(replica)
             self._log("WARNING", item.message)
 
-    def _died(self, state: ApplicationState, item: DeploymentState, replica: Replica) -> None:
-        """Count a replica that died while it started, as one whose constructor raised."""
+    def _failed(self, state: ApplicationState, item: DeploymentState, error: str) -> bool:
+        """Count a start that failed; tell whether it was the last one."""
         item.attempts -= 1
-        error = texts.actor_died(replica)
         if item.attempts == 0:
             self._give_up(state, item, error)
-        else:
-            item.message = texts.retrying(item.attempts, error)
+            return True
+        item.message = texts.retrying(item.attempts, error)
+        return False
 
     def _settle(self, state: ApplicationState, item: DeploymentState) -> None:
         if any(replica.state != "RUNNING" for replica in item.replicas):

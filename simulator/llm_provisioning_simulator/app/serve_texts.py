@@ -35,6 +35,25 @@ def given_up(times: int, error: str) -> str:
     )
 
 
+def replica_traceback(replica: Replica, error: str) -> str:
+    """Return Ray's error of a replica whose constructor raised, colour codes included (recording llm-replica-crash)."""
+    actor = f"ServeReplica:{replica.application.name}:{replica.deployment.name}"
+    ip = replica.node.ip if replica.node else ""
+    where = "ray/serve/_private/replica.py"
+    return (
+        f"\x1b[36mray::{actor}.initialize_and_get_metadata()\x1b[39m (pid={replica.pid}, ip={ip}, "
+        f"actor_id={replica.actor_id}, repr=<ray.serve._private.replica.{actor} object at 0x7f445ed09490>)\n"
+        f'  File "{where}", line 3521, in initialize_and_get_metadata\n'
+        "    await self._replica_impl.initialize(deployment_config, rank, gang_context)\n"
+        f'  File "{where}", line 1928, in initialize\n'
+        "    raise RuntimeError(traceback.format_exc()) from None\n"
+        "RuntimeError: Traceback (most recent call last):\n"
+        f'  File "{where}", line 1867, in initialize\n'
+        "    await self._user_callable_wrapper.initialize_callable()\n"
+        f"{error}"
+    )
+
+
 def actor_died(replica: Replica) -> str:
     """Return Ray's error of an actor whose process ended, with its raylet, while it started."""
     name = f"ServeReplica:{replica.application.name}:{replica.deployment.name}"

@@ -10,9 +10,9 @@ from llm_provisioning_simulator.infra.cluster import SimulatedCluster
 from llm_provisioning_simulator.world import World
 
 Object = dict[str, Any]
-Where = Literal["event", "container", "condition", "application", "deployment"]
+Where = Literal["event", "container", "condition", "application", "deployment", "silence"]
 """An event about the object; the state of one of its containers; its condition; a Serve application's or deployment's
-status within the RayService.
+status within the RayService. `silence`: the object exists, and has no status.
 """
 
 NAMESPACE: Final = "serving"

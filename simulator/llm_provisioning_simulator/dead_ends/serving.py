@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from llm_provisioning_simulator.dead_ends.scene import IMAGE, DeadEnd, Says, Scene
 from llm_provisioning_simulator.dead_ends.stage import an_image
+from llm_provisioning_simulator.hub_models import HubModel
 
 
 def _failed(text: str) -> Says:
@@ -26,10 +27,42 @@ def _no_gpu(scene: Scene) -> None:
         part.pop("nvidia.com/gpu")
 
 
+def _model(name: str, weight_bytes: int, **more: Any) -> HubModel:
+    return HubModel(name, "0" * 40, {"config.json": 1_000, "model.safetensors": weight_bytes}, **more)
+
+
+def _gated(scene: Scene) -> None:
+    scene.world.models["acme/gated"] = _model("acme/gated", 5_000_000_000, gated=True)
+    scene.llm(model="acme/gated")
+
+
+def _large(scene: Scene) -> None:
+    scene.world.models["acme/large"] = _model("acme/large", 140_000_000_000)
+    scene.llm(model="acme/large")
+
+
+def _tight(scene: Scene) -> None:
+    scene.world.models["acme/tight"] = _model("acme/tight", 20_000_000_000)
+    scene.llm(model="acme/tight")
+
+
+def _engine(name: str, changed: str) -> DeadEnd:
+    return DeadEnd(
+        f"engine-{name.replace('_', '-')}",
+        f"fault: {changed}",
+        lambda scene: scene.fault("engine_error", name),
+        _ENGINE,
+    )
+
+
 def _timeout(scene: Scene) -> None:
     scene.manifest["metadata"]["annotations"] = {"ray.io/initializing-timeout": "75s"}
     _without_vllm(scene)
 
+
+_ENGINE: Final = Says(
+    "RayService", "deployment", "DEPLOY_FAILED", "Engine core initialization failed. See root cause above."
+)
 
 ENDS: Final = (
     DeadEnd(
@@ -73,5 +106,30 @@ ENDS: Final = (
         "the worker has no GPU, and the engine's replica needs one",
         _no_gpu,
         Says("RayService", "deployment", "UPDATING", "replicas that have taken more than 30s to be scheduled"),
+    ),
+    DeadEnd(
+        "model-gated",
+        "the model is gated, and no token is given",
+        _gated,
+        _failed("GatedRepoError: 401 Client Error"),
+    ),
+    DeadEnd("model-larger-than-gpu", "the model's weights are larger than the GPU's memory", _large, _ENGINE),
+    DeadEnd("no-memory-for-cache", "the weights leave no memory for the KV cache", _tight, _ENGINE),
+    DeadEnd(
+        "context-larger-than-cache",
+        "one request of the longest context asked for needs more KV cache than there is",
+        lambda scene: scene.llm(max_model_len=131072),
+        _ENGINE,
+    ),
+    _engine("no_kernel_image", "the image's CUDA kernels are of other GPUs"),
+    _engine("driver_too_old", "the node's driver is older than the image's CUDA needs"),
+    _engine("unsupported_architecture", "vLLM does not know the model's architecture"),
+    _engine("trust_remote_code", "the model brings code of its own, which is not allowed to run"),
+    _engine("nccl", "the GPUs cannot reach each other"),
+    DeadEnd(
+        "operator-silent",
+        "fault: the KubeRay operator does nothing at all",
+        lambda scene: scene.fault("operator_silent", True),
+        Says("RayService", "silence", ""),
     ),
 )

@@ -1,7 +1,7 @@
 """Runs a dead end in virtual time, and records what a watch of the cluster sees."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -157,20 +157,22 @@ def says(line: Line, wanted: Says) -> bool:
 
 
 def _said(line: Line, item: Object, wanted: Says) -> Iterator[tuple[str, str]]:
+    """Yield (reason, sentence) of everything that a line says in the place that is asked for."""
     if wanted.where == "event":
         if line["resource"] == "events" and item["involvedObject"]["kind"] == wanted.kind:
             yield item["reason"], item.get("message") or ""
-        return
-    if item.get("kind") != wanted.kind:
-        return
-    status = item.get("status") or {}
-    if wanted.where == "container":
-        yield from _containers(status)
-    elif wanted.where == "condition":
-        for row in status.get("conditions") or ():
-            yield row.get("reason") or "", row.get("message") or ""
-    else:
-        yield from _serve(status, deployments=wanted.where == "deployment")
+    elif item.get("kind") == wanted.kind:
+        yield from _PLACES[wanted.where](item.get("status") or {})
+
+
+def _silence(status: Object) -> Iterator[tuple[str, str]]:
+    if not status:
+        yield "", ""
+
+
+def _conditions(status: Object) -> Iterator[tuple[str, str]]:
+    for row in status.get("conditions") or ():
+        yield row.get("reason") or "", row.get("message") or ""
 
 
 def _containers(status: Object) -> Iterator[tuple[str, str]]:
@@ -182,11 +184,23 @@ def _containers(status: Object) -> Iterator[tuple[str, str]]:
                     yield said.get("reason") or "", said.get("message") or f"exit code {said.get('exitCode')}"
 
 
-def _serve(status: Object, *, deployments: bool) -> Iterator[tuple[str, str]]:
+def _applications(status: Object) -> Iterator[tuple[str, str]]:
     for part in ("activeServiceStatus", "pendingServiceStatus"):
         for application in ((status.get(part) or {}).get("applicationStatuses") or {}).values():
-            if not deployments:
-                yield application["status"], application.get("message") or ""
-                continue
+            yield application["status"], application.get("message") or ""
+
+
+def _deployments(status: Object) -> Iterator[tuple[str, str]]:
+    for part in ("activeServiceStatus", "pendingServiceStatus"):
+        for application in ((status.get(part) or {}).get("applicationStatuses") or {}).values():
             for deployment in (application.get("serveDeploymentStatuses") or {}).values():
                 yield deployment["status"], deployment.get("message") or ""
+
+
+_PLACES: Final[Mapping[str, Callable[[Object], Iterator[tuple[str, str]]]]] = {
+    "application": _applications,
+    "condition": _conditions,
+    "container": _containers,
+    "deployment": _deployments,
+    "silence": _silence,
+}
