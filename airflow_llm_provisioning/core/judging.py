@@ -162,7 +162,9 @@ def _ended(
     if analysis.outcome == "ready" and analysis.total_s is None:
         return TrialStatus.FAILED, "It was ready, but its total cannot be told from the trace: see the flags."
     if analysis.outcome in STATUS_OF:
-        return STATUS_OF[analysis.outcome], analysis.reason
+        status = STATUS_OF[analysis.outcome]
+        silent = f"The recording ended as {analysis.outcome} and names no reason."
+        return status, analysis.reason or (None if status is TrialStatus.SUCCEEDED else silent)
     noted = next((item for item in reversed(outcomes) if item["status"] != TrialStatus.SUCCEEDED), None)
     if noted is not None:
         return TrialStatus(noted["status"]), f"{noted['step']}: {noted['reason']}"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
-from airflow_llm_provisioning.report.tables import cell
+from airflow_llm_provisioning.report.text_table import cell
 
 SHORT: Final = 14
 

@@ -15,7 +15,8 @@ from airflow_llm_provisioning.report.evidence_sections import short_name, trial_
 from airflow_llm_provisioning.report.families import OLD_ROWS, by_family, differing_facts, is_old, named_variants
 from airflow_llm_provisioning.report.markup import Markup, element, folded, html, table
 from airflow_llm_provisioning.report.phase_groups import GROUPS, UNSEPARATED, group_of, position
-from airflow_llm_provisioning.report.tables import SHOWN, cell, shown
+from airflow_llm_provisioning.report.tables import SHOWN, shown
+from airflow_llm_provisioning.report.text_table import cell
 
 Row = dict[str, Any]
 SIMULATED: Final = "simulated"

@@ -2,11 +2,9 @@
 origin. Rows of arms are shown by cloud; where a cloud has arms of several families, each family has its own heading.
 """
 
-import io
 import json
 import shutil
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -14,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_llm_provisioning.core.comparison import compare
 from airflow_llm_provisioning.core.phase_means import phase_means
 from airflow_llm_provisioning.core.published import PUBLISHED_MODEL, PUBLISHED_REDUCTION_PCT, PUBLISHED_VARIANT
-from airflow_llm_provisioning.core.result import Preparation
+from airflow_llm_provisioning.core.result import Preparation, TrialResult, TrialStatus
 from airflow_llm_provisioning.core.secrets import redacted_value
 from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL
 from airflow_llm_provisioning.gateways.store import ResultsStore
 from airflow_llm_provisioning.report.escaping import cell_text, spreadsheet_value
 from airflow_llm_provisioning.report.families import OLD_ROWS, by_family, differing_facts, is_old
+from airflow_llm_provisioning.report.text_table import text_table, wrapped
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -65,8 +64,8 @@ READ_PHASES_SO: Final = (
 )
 WIDTH: Final = 170
 NARROWEST: Final = 60
-# The smallest value that a table shows as a number.
-SMALLEST: Final = 0.001
+# A row of an older version may have none.
+NO_REASON: Final = "no reason was recorded"
 
 # What fits a terminal of the wider rows.
 NARROW: Final = (
@@ -98,7 +97,18 @@ def results_rows(store: ResultsStore, what: str, selection: Mapping[str, Any]) -
         return [trial.summary() for trial in trials]
     if what == "phases":
         return [row for path in phase_means(trials) for row in path.rows()]
-    return [row.as_dict() for row in compare(trials)]
+    reasons = _reasons(trials)
+    return [row.as_dict() | {"reasons": reasons.get(row.arm.key, "")} for row in compare(trials)]
+
+
+def _reasons(trials: Iterable[TrialResult]) -> dict[str, str]:
+    """Return, by arm, why its trials did not succeed: `trial id: status, reason`, separated by semicolons."""
+    told: dict[str, list[str]] = {}
+    for trial in trials:
+        if trial.status is not TrialStatus.SUCCEEDED:
+            why = f"{trial.trial_id}: {trial.status}, {trial.reason or NO_REASON}"
+            told.setdefault(trial.arm.key, []).append(why)
+    return {arm: "; ".join(listed) for arm, listed in told.items()}
 
 
 def terminal_width() -> int:
@@ -120,7 +130,7 @@ def written(rows: Sequence[Row], form: str, width: int = WIDTH) -> str:
     if "path_total_s" in rows[0]:
         return _phase_tables(rows, width)
     wanted = next((columns for columns in NARROW if set(columns) <= set(rows[0])), tuple(rows[0]))
-    return _table("", rows, {key: key for key in wanted}, width)
+    return text_table("", rows, {key: key for key in wanted}, width)
 
 
 def frame(rows: Sequence[Row]) -> "DataFrame":
@@ -162,23 +172,6 @@ def shown(row: Row) -> Row:
     }
 
 
-def cell(value: Any, key: str = "") -> str:
-    """Return a value as it stands in a table, under the `key` of its column: empty where it is missing, one decimal
-    place of a fraction, cents of a price, and zero for nothing but zero.
-    """
-    if value is None:
-        return ""
-    if not isinstance(value, float):
-        return cell_text(str(value))
-    text = f"{value:.2f}" if key.endswith("_usd") else f"{value:.1f}"
-    if not value or float(text):
-        return text
-    # Two or three decimal places show a small value; a power of ten is not read easily.
-    if abs(value) < SMALLEST:
-        return f"< {SMALLEST}" if value > 0 else f"> -{SMALLEST}"
-    return f"{value:.2f}" if round(abs(value), 2) else f"{value:.3f}"
-
-
 def _rounded(rows: Sequence[Row]) -> list[Row]:
     """Return rows for a program: no float is finer than the store's instants, which are in microseconds."""
     return [{key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()} for row in rows]
@@ -194,17 +187,22 @@ def _with_doubt(row: Row) -> Row:
 def _comparison_tables(rows: Sequence[Row], width: int) -> str:
     parts = []
     for heading, group in by_family(rows):
-        parts.append(_table(_title(group, heading), [_with_doubt(shown(row)) for row in group], SHOWN, width))
-        facts = [_wrapped(sentence, width) for row in group for sentence in differing_facts(row)]
+        parts.append(text_table(_title(group, heading), [_with_doubt(shown(row)) for row in group], SHOWN, width))
+        facts = [wrapped(sentence, width) for row in group for sentence in differing_facts(row)]
+        facts += [
+            wrapped(f"{row['setup']} {row['variant']}, not counted: {row['reasons']}", width)
+            for row in group
+            if row.get("reasons")
+        ]
         parts += ["\n".join(facts) + "\n"] if facts else []
-    parts.append("".join(f"{_wrapped(sentence, width)}\n" for sentence in READ_SO))
-    parts += [f"{_wrapped(OLD_ROWS, width)}\n"] if any(map(is_old, rows)) else []
+    parts.append("".join(f"{wrapped(sentence, width)}\n" for sentence in READ_SO))
+    parts += [f"{wrapped(OLD_ROWS, width)}\n"] if any(map(is_old, rows)) else []
     return "\n".join(parts)
 
 
 def _phase_tables(rows: Sequence[Row], width: int) -> str:
     parts = [
-        _table(
+        text_table(
             _title(group, heading),
             [row | {"trials": f"{row['n']} of {row['pooled']}"} for row in group],
             PHASES_SHOWN,
@@ -212,57 +210,13 @@ def _phase_tables(rows: Sequence[Row], width: int) -> str:
         )
         for heading, group in by_family(rows)
     ]
-    parts.append("".join(f"{_wrapped(sentence, width)}\n" for sentence in READ_PHASES_SO))
+    parts.append("".join(f"{wrapped(sentence, width)}\n" for sentence in READ_PHASES_SO))
     return "\n".join(parts)
 
 
 def _title(rows: Sequence[Row], heading: str) -> str:
     cloud, heading = cell_text(str(rows[0]["cloud"])).upper(), cell_text(heading)
     return f"{cloud}: {heading}" if heading else cloud
-
-
-def _wrapped(sentence: str, width: int) -> str:
-    return textwrap.fill(
-        cell_text(sentence), width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
-
-
-def _table(title: str, rows: Sequence[Row], columns: Mapping[str, str], width: int) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    cells = {key: [cell(row.get(key), key) for row in rows] for key in columns}
-    equal = _equal_columns(cells) if _needed(cells, columns) > width else {}
-    kept = {key: heading for key, heading in columns.items() if key not in equal}
-    # A cell is a text: rich would read square brackets as markup.
-    table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for key, heading in kept.items():
-        table.add_column(Text(heading), justify="right" if _numeric(rows, key) else "left", overflow="fold")
-    for at in range(len(rows)):
-        table.add_row(*(Text(cells[key][at]) for key in kept))
-    out = io.StringIO()
-    Console(file=out, width=width).print(table)
-    text = "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
-    told = ", ".join(f"{columns[key]} {value}" for key, value in equal.items() if value)
-    return f"{text}{_wrapped(f'In every row: {told}.', width)}\n" if told else text
-
-
-def _needed(cells: Mapping[str, Sequence[str]], columns: Mapping[str, str]) -> int:
-    """Return how wide a table must be to break no cell."""
-    return sum(max(map(len, [columns[key], *values])) + 3 for key, values in cells.items())
-
-
-def _equal_columns(cells: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the columns that a narrow table of several rows leaves out, as they say the same in every row."""
-    if len(next(iter(cells.values()))) < 2:
-        return {key: "" for key, values in cells.items() if not any(values)}
-    return {key: values[0] for key, values in cells.items() if len(set(values)) == 1}
-
-
-def _numeric(rows: Sequence[Row], key: str) -> bool:
-    return any(isinstance(row.get(key), (int, float)) for row in rows)
 
 
 def _preparation(item: Preparation) -> Row:

@@ -15,6 +15,7 @@ from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.core.trial import Access, Opened, Trial
 from airflow_llm_provisioning.exceptions import ConflictError, ProvisioningError, StoreError
 from airflow_llm_provisioning.trials.delete import Deletion, Remember, WaitLimits, check_gone, delete_ray_service
+from airflow_llm_provisioning.trials.outcome import row_text
 from airflow_llm_provisioning.trials.stored import with_store
 
 if TYPE_CHECKING:
@@ -117,9 +118,7 @@ async def write_row(trial: Trial, closing: Closing, log: Any) -> TrialResult:
                 raise UnwrittenRowError(_unwritten(trial, error), made[0].summary() if made else {}) from error
             log.warning("The row of trial %s is tried again in %g s: %s", trial.trial_id, pause_s, error)
         await asyncio.sleep(pause_s)
-    log.info(
-        "Trial %s %s: %s s, start %s, treatments %s", row.trial_id, row.status, row.total_s, row.start, row.applied
-    )
+    log.info("%s", row_text(row))
     return row
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_llm_provisioning.core.result import TrialStatus
+from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.exceptions import ProvisioningError
 
@@ -28,3 +28,10 @@ def note_failure(trial: Mapping[str, Any] | None, step: str, error: Exception, l
             store.close()
     except ProvisioningError as unwritable:
         log.error("The failure of %s could not be recorded: %s", step, unwritable)
+
+
+def row_text(row: TrialResult) -> str:
+    """Return a trial's row in one sentence, for a log: `Trial t succeeded: 845.5 s, start cold, treatments applied.`"""
+    took = "no total" if row.total_s is None else f"{row.total_s:.1f} s"
+    why = f" Reason: {row.reason}" if row.reason else ""
+    return f"Trial {row.trial_id} {row.status}: {took}, start {row.start}, treatments {row.applied}.{why}"

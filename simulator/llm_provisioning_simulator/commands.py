@@ -47,9 +47,18 @@ def _simulator(parsed: argparse.Namespace) -> int:
 def _sweep(parsed: argparse.Namespace) -> int:
     from llm_provisioning_simulator.sweep import sweep
 
-    found = sweep(parsed.experiment)
+    found = sweep(parsed.experiment, _progress)
     if parsed.out:
         parsed.out.write_text(json.dumps(found, indent=1), encoding="utf-8")
     for line in found["lines"]:
         sys.stdout.write(f"{line}\n")
     return 0
+
+
+def _progress(done: int, total: int) -> None:
+    """Say on stderr how far a sweep is: in place on a terminal, else a line for every tenth."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{done} of {total} trials" + ("\n" if done == total else ""))
+    elif done * 10 // total > (done - 1) * 10 // total:
+        sys.stderr.write(f"{done} of {total} trials\n")
+    sys.stderr.flush()

@@ -8,7 +8,7 @@ what the profiles say.
 import gc
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -28,6 +28,7 @@ from llm_provisioning_simulator.sweep_lines import sweep_lines
 IMPROVED: Final = "improved"
 Row = dict[str, Any]
 Outcomes = Mapping[Key, Outcome]
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,9 @@ class Pair:
         return at_values[self.baseline.key].read | at_values[self.improved.key].read
 
 
-def sweep(experiment_file: Path) -> dict[str, Any]:
+def sweep(experiment_file: Path, progress: Progress = lambda done, total: None) -> dict[str, Any]:
     """Sweep an experiment's simulated clouds; returns {origin, experiment, workload, fingerprint, cells, rows, unread,
-    lines}.
+    lines}. `progress` is called with the trials that are done and their number, whenever one is done.
 
     `cells`: [{cloud, setup, baseline_s, improved_s, reduction_pct, published_pct}], at the profiles' values. `rows`:
     [{cloud, setup, quantity, unit, value, low, high, baseline_at_low_s, ..., reduction_at_low_pct,
@@ -69,17 +70,19 @@ def sweep(experiment_file: Path) -> dict[str, Any]:
         "experiment": experiment.name,
         "workload": experiment.workloads[0].name,
         "fingerprint": fingerprint(experiment_file),
-    } | sweep_pairs(pairs)
+    } | sweep_pairs(pairs, progress=progress)
 
 
-def sweep_pairs(pairs: Sequence[Pair], only: Iterable[str] | None = None) -> dict[str, Any]:
+def sweep_pairs(
+    pairs: Sequence[Pair], only: Iterable[str] | None = None, progress: Progress = lambda done, total: None
+) -> dict[str, Any]:
     """Sweep some pairs over all their uncertain numbers, or over some; returns {cells, rows, unread, lines}."""
     chosen = None if only is None else frozenset(only)
     with _workers() as pool:
         at_values = _outcomes(pool, [trial for pair in pairs for trial in (pair.baseline, pair.improved)])
         uncertain = [[q for q in _uncertain(pair) if chosen is None or q.name in chosen] for pair in pairs]
         jobs = [job for pair, moving in zip(pairs, uncertain, strict=True) for job in _jobs(pair, moving, at_values)]
-        outcomes = at_values | _outcomes(pool, jobs)
+        outcomes = at_values | _outcomes(pool, jobs, progress)
     rows = [
         _row(pair, quantity, outcomes)
         for pair, moving in zip(pairs, uncertain, strict=True)
@@ -139,8 +142,16 @@ def _ends(quantity: Quantity) -> tuple[float, float]:
     return low, quantity.value if quantity.high is None else quantity.high
 
 
-def _outcomes(pool: ProcessPoolExecutor, trials: Sequence[InstantTrial]) -> dict[Key, Outcome]:
-    return dict(zip((trial.key for trial in trials), pool.map(run_trial, trials, chunksize=4), strict=True))
+def _outcomes(
+    pool: ProcessPoolExecutor, trials: Sequence[InstantTrial], progress: Progress = lambda done, total: None
+) -> dict[Key, Outcome]:
+    found: dict[Key, Outcome] = {}
+    for done, (trial, outcome) in enumerate(
+        zip(trials, pool.map(run_trial, trials, chunksize=4), strict=True), start=1
+    ):
+        found[trial.key] = outcome
+        progress(done, len(trials))
+    return found
 
 
 def _workers() -> ProcessPoolExecutor:

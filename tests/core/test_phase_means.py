@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from trial_builders import a_result
 
 from airflow_llm_provisioning.core.phase_means import phase_means
@@ -49,3 +51,29 @@ def test_phases_of_two_strata_are_never_averaged(stratum: dict[str, str]) -> Non
 def test_trials_that_do_not_count_and_trials_without_phases_have_no_path() -> None:
     """Nothing is averaged over them."""
     assert phase_means([trial("warm", {"pull": 1.0}, start="warm"), a_result("none")]) == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    paths=st.lists(
+        st.lists(
+            st.tuples(st.sampled_from(["a", "b", "c", "d", "a+b"]), st.floats(0, 1e4)),
+            min_size=1, max_size=4, unique_by=lambda phase: phase[0],
+        ),
+        min_size=1, max_size=12,
+    )
+)  # fmt: skip
+def test_the_phases_of_every_path_add_up_to_its_mean_total(paths: list[list[tuple[str, float]]]) -> None:
+    """For any trials: each path's phases sum to the mean total of its own trials, every trial is on one path, and each
+    row says how many trials took it.
+    """
+    trials = [trial(str(number), dict(path)) for number, path in enumerate(paths)]
+    found = phase_means(trials)
+    assert sum(path.n for path in found) == len(trials)
+    for path in found:
+        taken = [one for one in trials if [phase.name for phase in one.phases] == [name for name, _ in path.phases]]
+        assert path.n == len(taken)
+        assert path.total_s == pytest.approx(sum(one.total_s or 0.0 for one in taken) / len(taken))
+        rows = list(path.rows())
+        assert sum(row["mean_s"] for row in rows) == pytest.approx(path.total_s)
+        assert {(row["n"], row["pooled"], row["path_total_s"]) for row in rows} == {(path.n, len(trials), path.total_s)}

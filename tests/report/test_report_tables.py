@@ -3,15 +3,19 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from result_builders import ENVIRONMENT, PHASES, a_preparation, a_trial
 
 from airflow_llm_provisioning.core.result import TrialStatus
 from airflow_llm_provisioning.gateways.store import ResultsStore
-from airflow_llm_provisioning.report.tables import cell, frame, results_rows, written
+from airflow_llm_provisioning.report.tables import frame, reduction_text, results_rows, written
+from airflow_llm_provisioning.report.text_table import cell
 
 
 @pytest.fixture
@@ -28,7 +32,7 @@ def filled(tmp_path: Path) -> Iterator[ResultsStore]:
 def test_the_terminal_shows_every_cell_with_its_origin(filled: ResultsStore) -> None:
     """One line per variant: saved, published, n of all, and why one does not count."""
     text = written(results_rows(filled, "comparison", {}), "table")
-    (improved,) = [line for line in text.splitlines() if "improved" in line]
+    (improved,) = [line for line in text.splitlines() if "improved" in line and "not counted" not in line]
     assert "1 of 2" in improved
     assert "-30.0 % (no interval: n < 3)" in improved
     assert "simulated" in improved
@@ -156,6 +160,57 @@ def test_a_notebook_gets_numbers_and_missing_ones(filled: ResultsStore) -> None:
     assert trials["total_s"].max() == pytest.approx(trials.loc["b", "total_s"])
 
 
+@pytest.mark.parametrize("width", [60, 80, 100, 170, 250])
+@pytest.mark.parametrize("what", ["comparison", "trials", "phases", "preparations"])
+def test_a_table_follows_the_width_of_the_terminal(filled: ResultsStore, what: str, width: int) -> None:
+    """No line is wider, and no value is lost: a column that a narrow table leaves out is said below it."""
+    rows = results_rows(filled, what, {})
+    text = written(rows, "table", width)
+    assert max(map(len, text.splitlines())) <= width
+    for word in ("simulated", *(["timed_out"] if what in ("comparison", "trials") else [])):
+        assert word in text
+    assert "In every row" not in written(rows, "table", 250)
+
+
+def test_rows_that_are_all_equal_keep_a_column(tmp_path: Path) -> None:
+    """A table without any column would show nothing."""
+    rows = [{"target": "a", "verb": "build_image"}] * 2
+    assert written(rows, "table", 60).count("a") >= 2
+    assert len([line for line in written(rows, "table", 10).splitlines() if line.strip() == "a"]) == 2
+
+
+def test_the_reason_of_a_trial_that_does_not_count_stands_below(filled: ResultsStore) -> None:
+    """Also of one that was aborted, and of a row without a reason; in every export."""
+    filled.save_trial(a_trial("x", total_s=None, status=TrialStatus.ABORTED, reason="marked failed by hand"))
+    filled.save_trial(a_trial("y", total_s=None, status=TrialStatus.ABORTED, reason=None))
+    rows = results_rows(filled, "comparison", {})
+    words = " ".join(written(rows, "table").split())
+    assert "static improved, not counted: t: timed_out, no GPU came" in words
+    assert "x: aborted, marked failed by hand; y: aborted, no reason was recorded" in words
+    assert "marked failed by hand" in written(rows, "csv")
+
+
+@settings(max_examples=50, deadline=None)
+@given(numbers=st.lists(st.none() | st.floats(-1e7, 1e7), min_size=7, max_size=7))
+def test_no_number_is_none_long_or_a_power_of_ten(numbers: list[float | None]) -> None:
+    """For any measured or missing values, in every column of a comparison."""
+    names = ("median_s", "bound_s", "completion_s", "reduction_pct", "reduction_low_pct", "reduction_high_pct")
+    row = dict(zip((*names, "confidence"), numbers, strict=True))
+    whole = all(row[name] is not None for name in names[3:])
+    row["confidence"] = 0.9 if whole else None
+    told = [reduction_text(row), *(cell(row[name], name) for name in names)]
+    for text in told:
+        assert "None" not in text
+        assert not re.search(r"\de[-+]\d|\.\d{4,}", text)
+
+
+def test_programs_get_no_digits_below_a_microsecond(filled: ResultsStore) -> None:
+    """A mean of binary fractions has fifteen decimal places, which mean nothing."""
+    for what in ("phases", "comparison", "trials"):
+        for form in ("csv", "json"):
+            assert not re.search(r"\.\d{7,}", written(results_rows(filled, what, {}), form))
+
+
 def test_no_results_is_a_sentence() -> None:
     """An empty table says so."""
     assert written([], "table") == "There are no results.\n"
@@ -168,6 +223,9 @@ def test_no_results_is_a_sentence() -> None:
         (0.0, "price_usd", "0.00"),
         (0.0304, "price_usd", "0.03"),
         (0.0021, "price_usd", "0.002"),
+        (0.000001, "mean_s", "< 0.001"),
+        (-0.0004, "mean_s", "> -0.001"),
+        (1e-9, "price_usd", "< 0.001"),
         (0.02, "half_width_s", "0.02"),
         (0.0, "half_width_s", "0.0"),
         (871.44, "total_s", "871.4"),

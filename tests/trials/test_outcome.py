@@ -4,11 +4,12 @@ import logging
 from dataclasses import replace
 
 import pytest
-from trial_builders import a_planned_trial
+from trial_builders import a_planned_trial, a_result
 
+from airflow_llm_provisioning.core.result import TrialStatus
 from airflow_llm_provisioning.core.trial import Access
 from airflow_llm_provisioning.exceptions import ClusterError, StoreError
-from airflow_llm_provisioning.trials.outcome import note_failure
+from airflow_llm_provisioning.trials.outcome import note_failure, row_text
 
 
 def test_a_missing_store_does_not_hide_the_failure(
@@ -25,3 +26,12 @@ def test_a_missing_store_does_not_hide_the_failure(
     note_failure(trial, "apply", ClusterError("why"), logging.getLogger("x"))
     assert "The failure of apply could not be recorded: The results store is gone." in caplog.text
     note_failure(None, "apply", ClusterError("why"), logging.getLogger("x"))
+
+
+def test_a_row_is_one_sentence_with_a_rounded_total_or_none() -> None:
+    """Never `None s`, and never fifteen decimal places."""
+    assert row_text(a_result("t", total_s=871.4400000000001)) == (
+        "Trial t succeeded: 871.4 s, start cold, treatments none."
+    )
+    aborted = a_result("t", total_s=None, status=TrialStatus.ABORTED, reason="marked failed")
+    assert row_text(aborted) == "Trial t aborted: no total, start cold, treatments none. Reason: marked failed"
