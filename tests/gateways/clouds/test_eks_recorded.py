@@ -117,3 +117,19 @@ def test_recorded_command_is_sent_and_read(aws: Aws, shared_folder: Path) -> Non
         ended = builder.run(operation, ["true"])
     assert ended is not None
     assert ended["Status"] == "Success"
+
+
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        ("us-west-2", "000000000000.dkr.ecr.us-west-2.amazonaws.com"),
+        ("us-gov-west-1", "000000000000.dkr.ecr.us-gov-west-1.amazonaws.com"),
+        ("cn-north-1", "000000000000.dkr.ecr.cn-north-1.amazonaws.com.cn"),
+    ],
+)
+def test_the_registrys_host_is_that_of_its_partition(region: str, host: str) -> None:
+    """China's partition has a suffix of its own (ECR, "Private registry")."""
+    aws = Aws(boto3.Session("test", "test", region_name=region), region=region)
+    with Stubber(aws.client("sts")) as sts:
+        sts.add_response("get_caller_identity", {"Account": "000000000000"})
+        assert aws.registry() == host
