@@ -1,5 +1,6 @@
 """Log lines of several versions become the same markers; unknown lines are counted."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -155,3 +156,14 @@ def test_a_progress_bar_gives_its_duration(bar: str, took_s: list[int]) -> None:
     reading = read_logs([log(f"{bar}\n")], SUBMITTED_AT)
     assert [took for _, took in reading.shards_s] == took_s
     assert reading.unknown_lines == 0
+
+
+@pytest.mark.parametrize(
+    "piece", ["Replica(id='", "compile ", "init engine (", "Imported and built app '", "profiling (1 "]
+)
+def test_a_line_as_long_as_a_log_is_read_in_time(piece: str) -> None:
+    """The content of a log is anyone's: no line makes the reading slower than its length."""
+    text = f"INFO 05-04 12:10:09 [a.py:1] {piece * (256_000 // len(piece))}"
+    begun = time.process_time()
+    read_logs([log(text), log(text.replace("INFO 05-04", "2026-05-04")), log("{" + text)], SUBMITTED_AT)
+    assert time.process_time() - begun < 5

@@ -20,6 +20,7 @@ from airflow_llm_provisioning.core.instants import SECOND, Stamp
 from airflow_llm_provisioning.core.timing.log_dialects import OTHER, LogLine, parse_line
 from airflow_llm_provisioning.core.trace.objects import LogText
 
+# Every repetition is limited: a line may be as long as a log, and its content is anyone's.
 _FIRST_RUN: Final = "and initial profiling/warmup"
 _TOOK: Final = r"(?:took|takes) [0-9.]+ ?s(?:econds)?"
 MARKERS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
@@ -27,9 +28,12 @@ MARKERS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
     for name, pattern in (
         ("controller_deploying", r"Deploying new app '"),
         ("controller_building", r"(?:Importing and building app '|Building application ')"),
-        ("controller_built", r"(?:Imported and built app '.*' successfully|Built application '.*' successfully)"),
+        (
+            "controller_built",
+            r"(?:Imported and built app '.{0,300}' successfully|Built application '.{0,300}' successfully)",
+        ),
         ("controller_adding", r"Adding \d+ replicas? to "),
-        ("controller_started", r"Replica\(id='.*started successfully on node"),
+        ("controller_started", r"Replica\(id='.{0,300}started successfully on node"),
         ("autoscaler_adding", r"Adding \d+ node\(s\) of type "),
         ("replica_initialising", r"Started initializing replica"),
         ("replica_initialised", r"Finished initializing replica"),
@@ -46,7 +50,7 @@ MARKERS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
         ("compiled", rf"(?:torch\.compile|graph compilation)(?: {_FIRST_RUN} run together)? {_TOOK} in total"),
         ("profiled", r"(?:Initial profiling/warmup run took|Memory profiling takes) [0-9.]+ ?s"),
         ("graphs_captured", r"Graph capturing finished in "),
-        ("engine_ready", r"init engine (?:\(.*\) )?took "),
+        ("engine_ready", r"init engine (?:\(.{0,200}\) )?took "),
         ("shards_loaded", r"Loading weights took [0-9.]+ seconds"),
         ("compile_cached", r"Directly load (?:the compiled graph|AOT compilation)"),
         ("compile_step", r"(?:Dynamo bytecode transform time|Compiling a graph for|saved AOT compiled function)"),
@@ -57,7 +61,7 @@ NOT_UNDERSTOOD: Final = "not_understood"
 
 _DURATION = re.compile(
     r"(?<![\w.])\d+(?:\.\d+)? ?(?:s|secs?|seconds?|ms|milliseconds?|mins?|minutes?)\b"
-    r"|\b(?:compil|captur|warm-?up|profil)\w*\b.*\b(?:finished|completed?|done)\b",
+    r"|\b(?:compil|captur|warm-?up|profil)\w{0,20}\b.{0,200}\b(?:finished|completed?|done)\b",
     flags=re.IGNORECASE,
 )
 # Lines that state a duration and are a part of a phase whose end is known.

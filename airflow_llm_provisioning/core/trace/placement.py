@@ -23,7 +23,7 @@ CLAIM: Final = "resourceclaim/"
 # accelerator type or a label.
 _PLAIN_RESOURCES: Final = frozenset({"CPU", "memory", "object_store_memory", "bundle"})
 # Serve's controller, ray 2.33 to 2.60.
-_STARTED: Final = re.compile(r"Replica\(id='([^']+)'[^)]*\) started successfully on node '([^']+)'")
+_STARTED: Final = re.compile(r"Replica\(id='([^']{1,200})'[^)]{0,300}\) started successfully on node '([^']{1,200})'")
 # vLLM's lines in the process that holds a part of the model.
 _ENGINE_LINE: Final = re.compile(r"Starting to load model |Model loading took |Loading model weights took ")
 _PARALLEL: Final = frozenset({"tensor_parallel_size", "pipeline_parallel_size"})
