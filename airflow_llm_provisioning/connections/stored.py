@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.secrets import redacted_text
+
 _CONTEXT: Final = "_AIRFLOW_PROCESS_CONTEXT"
 _TASK_RUNNER: Final = "airflow.sdk.execution_time.task_runner"
 
@@ -75,7 +77,7 @@ def _database() -> str | None:
         return None
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
         return None
-    return url.render_as_string(hide_password=True)
+    return redacted_text(url.render_as_string(hide_password=True))
 
 
 def _failure(conn_id: str) -> str | None:

@@ -64,7 +64,7 @@ class TraceFile:
         if self.cut is not None and at is not None:
             kept.append(mark_line(at, "not_recorded", what="the rest of the trace", why=self.cut))
         carried = [item for item in decode_trace(self.data).lines if is_own(item, RESULT)][-1:]
-        return read_trace_file(encode_chunk([*kept, *carried]))
+        return read_trace_file(encode_chunk([*kept, *map(without_secrets, carried)]))
 
 
 def read_trace_file(data: bytes) -> TraceFile:

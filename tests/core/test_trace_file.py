@@ -143,6 +143,19 @@ def test_a_truncation_is_still_reported_after_redaction() -> None:
     assert [flag for flag in flags if "the rest of the trace" in flag and "is incomplete" in flag]
 
 
+def test_the_result_in_a_file_is_searched_and_cleaned_too() -> None:
+    """The trial and the analysis repeat what a cluster said: a reason, a verdict's evidence."""
+    analysis = json.dumps({"reason": "pull failed: password=made-up-8", "total_s": 61.0})
+    data = exported(small_chunks(), {"trial_id": "a", "reason": "api_key=made-up-8"}, Computed("1", analysis))
+    found = read_trace_file(data)
+    assert {item.place for item in found.findings} == {"object.trial.reason", "object.analysis"}
+    cleaned = found.cleaned()
+    assert cleaned.clean
+    assert b"made-up-8" not in gzip.decompress(cleaned.data)
+    assert cleaned.carried is not None
+    assert json.loads(cleaned.carried.text)["total_s"] == 61.0
+
+
 def test_a_result_without_its_recording_is_no_trace() -> None:
     """Without a recording nothing can be computed again."""
     result = encode_line(line(AT, "RESULT", "trace", {"analysis": "{}"}))
