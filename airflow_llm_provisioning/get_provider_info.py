@@ -33,6 +33,7 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_llm_provisioning.operators.ray_service",
                     "airflow_llm_provisioning.operators.trial",
                     "airflow_llm_provisioning.operators.experiment",
+                    "airflow_llm_provisioning.operators.changes",
                 ],
             }
         ],

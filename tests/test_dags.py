@@ -142,11 +142,11 @@ def test_a_trial_is_setup_work_and_teardown() -> None:
     assert (closed.apply_task_id, closed.wait_task_id) == (applied.task_id, waited.task_id)
 
 
-def test_both_last_tasks_look_at_every_trial_and_decide_the_run() -> None:
+def test_all_last_tasks_look_at_every_trial_and_decide_the_run() -> None:
     """Comparison and judgement run also after a failure; neither can hide the other's failure."""
     with dag() as made:
         plan, judge = trials(experiment())
-    assert {task.task_id for task in made.leaves} == {"compare", "judge"}
+    assert {task.task_id for task in made.leaves} == {"compare", "judge", "changes"}
     assert [task.task_id for task in made.roots] == [plan.task_id]
     closes = {task for task in made.task_ids if task.endswith(".close")}
     for task in made.leaves:

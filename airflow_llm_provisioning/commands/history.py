@@ -9,6 +9,7 @@ from typing import Any
 from airflow_llm_provisioning.commands.stored import read_store, store_option
 from airflow_llm_provisioning.core.alarm import Change, Watch, watch
 from airflow_llm_provisioning.core.nights import Cell, Night, nights_of
+from airflow_llm_provisioning.report.changes import change_text
 
 SHOWN_NIGHTS = 14
 
@@ -53,18 +54,6 @@ def _lines(cell: Cell, nights: tuple[Night, ...], found: Watch) -> list[str]:
     elif not found.changes:
         lines.append("  No change.")
     return lines + [f"  {change_text(change)}" for change in found.changes]
-
-
-def change_text(change: Change) -> str:
-    """Return a change in one sentence."""
-    what = "back to the level before" if change.recovered else "slower" if change.change_pct > 0 else "faster"
-    text = f"Since {change.at:%Y-%m-%d} ({change.run_id}) {what}: {change.before_s:.1f} to {change.after_s:.1f} s"
-    text += f" ({change.change_pct:+.1f} %)"
-    if (phase := change.phase) is not None:
-        share = f", {phase.share:.0%} of the change" if phase.share is not None else ""
-        text += f"; most in {phase.name} ({phase.before_s:.1f} to {phase.after_s:.1f} s{share})"
-    causes = "; ".join(map(str, change.causes)) or "nothing that was recorded"
-    return f"{text}. Changed in that night: {causes}."
 
 
 def _row(cell: Cell, nights: tuple[Night, ...], found: Watch) -> Mapping[str, Any]:

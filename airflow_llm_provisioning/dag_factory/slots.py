@@ -14,6 +14,7 @@ from airflow.sdk import BaseOperator, TaskGroup, chain
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.dag_factory.form import TRIAL_TIME_LIMIT_S
 from airflow_llm_provisioning.dag_factory.wiring import SURVIVES_ITS_WORKER, group_key, output
+from airflow_llm_provisioning.operators.changes import TellChanges
 from airflow_llm_provisioning.operators.experiment import (
     DEFAULT_STORE,
     ONLY_TRIAL,
@@ -43,7 +44,7 @@ def trials(
     seed: int | str | None = None,
     results_conn_id: str = DEFAULT_STORE,
 ) -> tuple[PlanTrials, JudgeRun]:
-    """Add plan, trials, comparison and judgement; return the first and the last task."""
+    """Add plan, trials, comparison, alarm and judgement; return the plan and the judgement."""
     plan = PlanTrials(task_id="plan", experiment=experiment, seed=seed, **SURVIVES_ITS_WORKER)
     compare = CompareVariants(
         task_id="compare",
@@ -60,9 +61,16 @@ def trials(
         trigger_rule="all_done",
         **SURVIVES_ITS_WORKER,
     )
+    changes = TellChanges(
+        task_id="changes",
+        experiment=experiment.name,
+        results_conn_id=results_conn_id,
+        trigger_rule="all_done",
+        **SURVIVES_ITS_WORKER,
+    )
     for cluster, slots in experiment.slots().items():
-        # Both are last tasks: a run is as good as its last tasks, and each of the two may fail.
-        _slots(plan, [compare, judge], experiment, cluster, slots, time_limit_s, results_conn_id)
+        # All three are last tasks: a run is as good as its last tasks, and each of them may fail.
+        _slots(plan, [compare, judge, changes], experiment, cluster, slots, time_limit_s, results_conn_id)
     return plan, judge
 
 

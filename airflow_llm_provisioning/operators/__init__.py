@@ -1,5 +1,6 @@
 """Commands: prepare a target, run a trial, compare. Importing them loads no SDK, client, pandas or SQLAlchemy."""
 
+from airflow_llm_provisioning.operators.changes import TellChanges
 from airflow_llm_provisioning.operators.experiment import CompareVariants, JudgeRun, PlanTrials, Preflight
 from airflow_llm_provisioning.operators.image_snapshot import SnapshotImage
 from airflow_llm_provisioning.operators.image_streaming import EnableStreaming
@@ -22,5 +23,6 @@ __all__ = [
     "Preflight",
     "SetUpNodes",
     "SnapshotImage",
+    "TellChanges",
     "WarmImageCache",
 ]
