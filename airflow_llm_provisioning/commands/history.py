@@ -9,7 +9,6 @@ from typing import Any
 from airflow_llm_provisioning.commands.stored import read_store, store_option
 from airflow_llm_provisioning.core.alarm import Change, Watch, watch
 from airflow_llm_provisioning.core.nights import Cell, Night, nights_of
-from airflow_llm_provisioning.report.changes import change_text
 
 SHOWN_NIGHTS = 14
 
@@ -53,7 +52,7 @@ def _lines(cell: Cell, nights: tuple[Night, ...], found: Watch) -> list[str]:
         lines.append(f"  A change can be told in {found.nights_until} more nights.")
     elif not found.changes:
         lines.append("  No change.")
-    return lines + [f"  {change_text(change)}" for change in found.changes]
+    return lines + [f"  {change}" for change in found.changes]
 
 
 def _row(cell: Cell, nights: tuple[Night, ...], found: Watch) -> Mapping[str, Any]:
@@ -103,5 +102,5 @@ def _change(change: Change) -> Mapping[str, Any]:
             }
             for cause in change.causes
         ],
-        "text": change_text(change),
+        "text": str(change),
     }

@@ -73,6 +73,17 @@ class Change:
         """The phase that explains most of the change."""
         return self.phases[0] if self.phases else None
 
+    def __str__(self) -> str:
+        """Return since when, how much, in which phase, and what changed in that night, in a sentence or two."""
+        what = "back to the level before" if self.recovered else "slower" if self.change_pct > 0 else "faster"
+        text = f"Since {self.at:%Y-%m-%d} ({self.run_id}) {what}: {self.before_s:.1f} to {self.after_s:.1f} s"
+        text += f" ({self.change_pct:+.1f} %)"
+        if (phase := self.phase) is not None:
+            share = f", {phase.share:.0%} of the change" if phase.share is not None else ""
+            text += f"; most in {phase.name} ({phase.before_s:.1f} to {phase.after_s:.1f} s{share})"
+        causes = "; ".join(map(str, self.causes)) or "nothing that was recorded"
+        return f"{text}. Changed in that night: {causes}."
+
 
 @dataclass(frozen=True, slots=True)
 class Watch:

@@ -42,7 +42,6 @@ class TellChanges(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Look at the history, and tell."""
         from airflow_llm_provisioning.decisions.changes import changes_of_run
-        from airflow_llm_provisioning.report.changes import change_text
 
         ti = context["ti"]
         told: list[dict[str, Any]] = []
@@ -52,7 +51,7 @@ class TellChanges(BaseOperator):
             if today.nights_until:
                 self.log.info("%s: a change can be told in %d more nights", today.cell.label, today.nights_until)
             for change in today.changes:
-                text = f"{today.cell.label} ({today.cell.origin}): {change_text(change)}"
+                text = f"{today.cell.label} ({today.cell.origin}): {change}"
                 self.log.warning("%s", text)
                 told.append(
                     {
