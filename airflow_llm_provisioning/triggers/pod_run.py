@@ -111,20 +111,29 @@ class PodRunWait(Wait):
 
     async def _ended(self, cluster: "Cluster", running: Deadline) -> tuple[dict[str, Any] | None, str | None]:
         """Return the last version of the pod, and why it did not succeed (None: it did)."""
+        from airflow_llm_provisioning.core.blockers import SinglePod
+
+        watched = SinglePod()
         while True:
             # The pod decides before the clock does: what has ended before this wait began has ended.
             pod = await cluster.get("pods", self.name, self.namespace)
             phase = (pod or {}).get("status", {}).get("phase")
             if pod is None:
                 return None, "was deleted by something else before it had pulled the image"
+            now = cluster.clock()
+            watched.feed(pod, now)
             if phase == "Failed":
-                return pod, "failed before it had pulled the image"
+                return pod, f"failed before it had pulled the image. {watched.told(now)}".rstrip(". ")
             if phase == "Succeeded":
                 return pod, None
+            # The node is paid for meanwhile.
+            if ending := watched.ending(now):
+                return pod, f"cannot pull the image. {ending.told(now)}".rstrip(". ")
             if running.left_s() <= 0:
                 break
             await asyncio.sleep(max(0.2, cluster.real_seconds(5)))
-        return pod, f"did not end within {self.timeout_s:.0f} s: no node appeared, or the image could not be pulled"
+        blocked = watched.told(now) or "nothing is known to block it"
+        return pod, f"did not end within {self.timeout_s:.0f} s: {blocked}".rstrip(". ")
 
 
 def _pulled_s(pod: dict[str, Any]) -> float | None:

@@ -47,6 +47,14 @@ def alarm(scenario: Scenario) -> str | None:
     return f"{scenario.target.name} {row.arm.label} seed {scenario.seed}: {wrong}"
 
 
+def early_end(scenario: Scenario) -> str | None:
+    """Run a valid trial; return why its wait ended before it was ready, or None."""
+    row = run(scenario)[-1].row
+    if row.status is TrialStatus.SUCCEEDED:
+        return None
+    return f"{scenario.target.name} {row.arm.label} seed {scenario.seed}: {row.status}: {row.reason}"
+
+
 def _wrong(row: TrialResult, *, declared: bool) -> str | None:
     if row.status is not TrialStatus.SUCCEEDED:
         return f"{row.status}: {row.reason}"

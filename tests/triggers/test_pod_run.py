@@ -28,6 +28,34 @@ class ScriptedCluster:
         return {"status": {"phase": self.phase}}
 
 
+async def test_an_image_that_is_refused_ends_the_wait_early_and_is_named() -> None:
+    """The node is paid for while the kubelet tries again and again; the sentence names pod, image and what to do."""
+
+    class Refused(ScriptedCluster):
+        def __init__(self) -> None:
+            super().__init__("Pending")
+            self.now = NOW
+
+        def clock(self) -> datetime:
+            self.now += timedelta(seconds=20)
+            return self.now
+
+        async def get(self, *_: Any) -> dict[str, Any]:
+            message = 'failed to resolve reference "r/i:1": r/i:1: not found'
+            waiting = {"reason": "ErrImagePull", "message": message}
+            status = {"name": "pull", "image": "r/i:1", "state": {"waiting": waiting}}
+            metadata = {"name": "p", "namespace": "n"}
+            return {"metadata": metadata, "status": {"phase": "Pending", "containerStatuses": [status]}}
+
+    wait = PodRunWait(
+        cluster={}, namespace="n", name="p", uid="u", ledger_entry="e", started_at=NOW.isoformat(), timeout_s=3600
+    )
+    cluster = cast("Cluster", Refused())
+    _, found = await wait._ended(cluster, Deadline(cluster, NOW, 3600))
+    for part in ("cannot pull the image", "Pod n/p cannot pull r/i:1", "r/i:1: not found", "Check name and tag"):
+        assert part in str(found)
+
+
 @pytest.mark.parametrize(
     ("phase", "why"), [("Succeeded", None), ("Failed", "failed before it had"), ("Pending", "did not end within 600 s")]
 )

@@ -7,5 +7,15 @@
 from airflow_llm_provisioning.core.blockers.blocker import GRACE_S, Blocker, grace_periods, named_together
 from airflow_llm_provisioning.core.blockers.reader import Blockers
 from airflow_llm_provisioning.core.blockers.recorded import LastBlocked, last_blocked
+from airflow_llm_provisioning.core.blockers.single import SinglePod
 
-__all__ = ["GRACE_S", "Blocker", "Blockers", "LastBlocked", "grace_periods", "last_blocked", "named_together"]
+__all__ = [
+    "GRACE_S",
+    "Blocker",
+    "Blockers",
+    "LastBlocked",
+    "SinglePod",
+    "grace_periods",
+    "last_blocked",
+    "named_together",
+]

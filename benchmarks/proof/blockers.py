@@ -1,0 +1,149 @@
+"""Proof of the blockers: the reason of every dead end that the simulator can produce names the right object and cause.
+
+A dead end's own words (`llm_provisioning_simulator.dead_ends`) are the truth: which object says it, with which reason,
+in which sentence. The judge is the shipped one (`gateways.recording.progress`). Valid trials are the other half: none
+may end early. They are those of the proof `noops`, judged by the shipped recorder.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from itertools import repeat
+from multiprocessing import get_context
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.fields import dig, mapping, text
+from airflow_llm_provisioning.core.instants import parse_instant
+from airflow_llm_provisioning.gateways.recording.progress import Progress
+from llm_provisioning_simulator.dead_ends import ALL, DeadEnd, Line, produce, says
+from proof import Size
+from proof.recorded_trial import Scenario
+from proof.valid_trials import early_end, scenarios
+
+_TICK: Final = timedelta(seconds=5)
+# So long after its first word a dead end goes on until the time limit: longer than every grace period.
+_AFTER_S: Final = 400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How the wait for a dead end went. `ended_s`: seconds from the first line to its early end, None at the limit."""
+
+    told: str
+    ended_s: float | None
+
+
+def prove(size: Size) -> dict[str, Any]:
+    """Run dead ends and valid trials; return the figures and {missed: {name: what was told}, early: [..]}."""
+    chosen = tried(size)
+    with ProcessPoolExecutor(size.processes, mp_context=get_context("spawn")) as pool:
+        found = {ALL[place].name: why for place, why in zip(chosen, pool.map(_missed, chosen), strict=True) if why}
+        _report(f"blockers: {len(chosen) - len(found)} of {len(chosen)} dead ends named")
+        early = []
+        places = range(size.waited_trials)
+        for done, told in enumerate(pool.map(_early, places, repeat(size), chunksize=5), start=1):
+            early += [told] if told else []
+            if done % 100 == 0:
+                _report(f"blockers: {done} of {size.waited_trials} valid trials, {len(early)} ended early")
+    return {
+        "dead_ends": len(chosen),
+        "blockers_named_ratio": (len(chosen) - len(found)) / len(chosen),
+        "waited_trials": size.waited_trials,
+        "false_early_ends": len(early),
+        "missed": found,
+        "early": early[:20],
+    }
+
+
+def tried(size: Size) -> range:
+    """Return the tested dead ends: all, or in a short run every sixth."""
+    return range(len(ALL)) if size.waited_trials >= len(ALL) else range(size.seed % 6, len(ALL), 6)
+
+
+def missed(end: DeadEnd, *, seed: int = 1) -> str | None:
+    """Run a dead end; return what was told instead of its object and its cause, or None if both are named."""
+    lines = produce(end.name, after_s=_AFTER_S, seed=seed)
+    judged = judge(lines)
+    wanted = [*_names(end, lines), end.says.text]
+    lacking = [part for part in wanted if part and part not in judged.told]
+    return f"without {lacking}: {judged.told}" if lacking else None
+
+
+def judge(lines: Sequence[Line]) -> Judged:
+    """Judge a recording as the wait does, until its early end; the recording's end is the time limit."""
+    service = next(line["object"]["metadata"] for line in lines if line["resource"] == "rayservices")
+    progress = Progress(service["namespace"], service["name"], service["uid"])
+    begun = _at(lines[0])
+    for now, line in _in_time(lines):
+        if line is not None:
+            progress.take(line, now)
+        progress.tick(now)
+        if progress.failure:
+            return Judged(progress.failure, (now - begun).total_seconds())
+    return Judged(progress.status, None)
+
+
+def _in_time(lines: Sequence[Line]) -> Iterator[tuple[datetime, Line | None]]:
+    """Yield the lines, and every few seconds between them."""
+    now = _at(lines[0])
+    for line in lines:
+        while now + _TICK < _at(line):
+            now += _TICK
+            yield now, None
+        now = _at(line)
+        yield now, line
+
+
+def _names(end: DeadEnd, lines: Sequence[Line]) -> list[str]:
+    """Return what a reason must name: the object that speaks, or that it speaks about.
+
+    A RayCluster's condition speaks about its head, or about the RayCluster where there is none; the RayService's status
+    about the application or the deployment whose message it is.
+    """
+    obj = mapping(next(line for line in lines if says(line, end.says))["object"])
+    name = text(dig(obj, "involvedObject", "name")) or text(dig(obj, "metadata", "name"))
+    if end.says.where in ("application", "deployment"):
+        return list(_speakers(obj, end))
+    if (end.says.kind, end.says.where) == ("RayCluster", "condition"):
+        return [f"RayCluster {name}" if end.says.reason.startswith("Failed") else f"{name}-head"]
+    return [name]
+
+
+def _speakers(service: Mapping[str, Any], end: DeadEnd) -> Iterator[str]:
+    for part in ("pendingServiceStatus", "activeServiceStatus"):
+        for name, status in mapping(dig(service, "status", part, "applicationStatuses")).items():
+            if end.says.where == "application":
+                yield f"Serve application {name!r}"
+                continue
+            for deployment, told in mapping(dig(status, "serveDeploymentStatuses")).items():
+                if end.says.text in text(dig(told, "message")):
+                    yield f"eployment {deployment!r}"
+
+
+def _at(line: Line) -> datetime:
+    found = parse_instant(line["received_at"])
+    if found is None:
+        raise ValueError(f"a line of the simulator has the time {line['received_at']!r}")
+    return found
+
+
+def _missed(position: int) -> str | None:
+    # By position, because an entry contains functions, which cannot be passed between processes.
+    return missed(ALL[position])
+
+
+def _early(position: int, size: Size) -> str | None:
+    return early_end(_scenarios(size.waited_trials, size.seed)[position])
+
+
+@cache
+def _scenarios(number: int, seed: int) -> list[Scenario]:
+    return list(scenarios(number, seed))
+
+
+def _report(said: str) -> None:
+    sys.stderr.write(said + "\n")
+    sys.stderr.flush()
