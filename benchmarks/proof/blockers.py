@@ -98,21 +98,21 @@ def _in_time(lines: Sequence[Line]) -> Iterator[tuple[datetime, Line | None]]:
 
 
 def _names(end: DeadEnd, lines: Sequence[Line]) -> list[str]:
-    """Return what a reason must name: the object that speaks, or that it speaks about.
+    """Return what a reason must name: the object that the dead end's own words are about.
 
-    A RayCluster's condition speaks about its head, or about the RayCluster where there is none; the RayService's status
+    A RayCluster's condition is about its head, or about the RayCluster where no head exists; the RayService's status is
     about the application or the deployment whose message it is.
     """
     obj = mapping(next(line for line in lines if says(line, end.says))["object"])
     name = text(dig(obj, "involvedObject", "name")) or text(dig(obj, "metadata", "name"))
     if end.says.where in ("application", "deployment"):
-        return list(_speakers(obj, end))
+        return list(_named_in_status(obj, end))
     if (end.says.kind, end.says.where) == ("RayCluster", "condition"):
         return [f"RayCluster {name}" if end.says.reason.startswith("Failed") else f"{name}-head"]
     return [name]
 
 
-def _speakers(service: Mapping[str, Any], end: DeadEnd) -> Iterator[str]:
+def _named_in_status(service: Mapping[str, Any], end: DeadEnd) -> Iterator[str]:
     for part in ("pendingServiceStatus", "activeServiceStatus"):
         for name, status in mapping(dig(service, "status", part, "applicationStatuses")).items():
             if end.says.where == "application":
