@@ -42,3 +42,28 @@ def owner_of(obj: Any) -> str:
         if value := text(labels.get(label)):
             return f"{words} {value!r} ({label}; uid {uid})"
     return f"something else, because it has no label of this package (uid {uid})"
+
+
+class ExpectedOwner:
+    """Tells when a RayService belongs to another owner than the one that waits for it.
+
+    `owner`: {label: value} of the trial or DAG run; None: nothing is expected. A trial's object always carries its
+    label. A DAG run may wait for an object that another one applied; once it was its own, it must stay its own.
+    `generation`: what was applied. The operator raises it by one when it adds its finalizer; later ones are changes.
+    """
+
+    def __init__(self, owner: Mapping[str, str] | None, generation: int | None = None) -> None:
+        self._owner = dict(owner or {})
+        self._generation = generation
+        self._was_ours = LABEL_TRIAL in self._owner
+
+    def other(self, obj: Any) -> str | None:
+        """Return the other owner of a version of the object in words; None if there is none."""
+        if not self._owner or self._owner.items() <= labels_of(obj).items():
+            self._was_ours = True
+            return None
+        return owner_of(obj) if self._was_ours or self._is_changed(obj) else None
+
+    def _is_changed(self, obj: Any) -> bool:
+        generation = dig(obj, "metadata", "generation")
+        return self._generation is not None and isinstance(generation, int) and generation > self._generation + 1

@@ -14,6 +14,7 @@ from airflow_llm_provisioning.core.fields import dig, mapping, text
 from airflow_llm_provisioning.core.generation import ReadyEndpoints, ServedGeneration, ready_endpoints
 from airflow_llm_provisioning.core.instants import parse_instant, parse_stamp
 from airflow_llm_provisioning.core.manifest import serve_service
+from airflow_llm_provisioning.core.ownership import ExpectedOwner
 from airflow_llm_provisioning.core.trace.format import Line
 from airflow_llm_provisioning.core.trace.ownership import is_serve_service
 
@@ -33,6 +34,7 @@ class Readiness:
     of an older one is not ready (`core.generation`). `state` never changes after `failed`, and after `endpoint_ready`
     only through `go_on`. `ready_slice`: the EndpointSlice whose endpoint counts. `blockers`: what keeps the deployment
     from proceeding. `graces`: seconds by kind of blocker that replace the defaults (`core.blockers.GRACE_S`).
+    `owner`: {label: value} that the RayService carries (`core.ownership.ExpectedOwner`).
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Readiness:
         uid: str | None = None,
         generation: int | None = None,
         graces: Mapping[str, Any] | None = None,
+        owner: Mapping[str, str] | None = None,
     ) -> None:
         self.name, self.namespace, self.uid = name, namespace, uid
         self.state: State = "pending"
@@ -54,6 +57,7 @@ class Readiness:
         self._service = serve_service(name)
         self._services: dict[str, Mapping[str, Any]] = {}
         self._served = ServedGeneration(generation)
+        self._owner = ExpectedOwner(owner, generation)
         self._endpoints_of: dict[str, tuple[ReadyEndpoints, datetime | None]] = {}
         self._was_ready = False
         self._asked_at: datetime | None = None
@@ -110,6 +114,12 @@ class Readiness:
             return
         if kind == "DELETED" or dig(obj, "metadata", "deletionTimestamp"):
             self._fail(f"RayService {self.namespace}/{self.name} was deleted during the wait, and not by this trial.")
+            return
+        if other := self._owner.other(obj):
+            self._fail(
+                f"RayService {self.namespace}/{self.name} is not what this task waits for any more: it belongs to "
+                f"{other}."
+            )
             return
         own_service = text(dig(obj, "spec", "serveService", "metadata", "name"))
         self._service = own_service or self._service

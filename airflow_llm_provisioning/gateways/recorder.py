@@ -82,6 +82,7 @@ async def record(
     generation: int | None = None,
     graces: Mapping[str, float | None] | None = None,
     since: datetime | None = None,
+    owner: Mapping[str, str] | None = None,
     keeps_trace: bool = True,
     evidence_s: float = EVIDENCE_S,
     marks: Sequence[Line] = (),
@@ -95,6 +96,7 @@ async def record(
     `graces`: seconds by kind of blocker after which the wait ends early (`core.blockers.GRACE_S`). `header`: the
     trace's first line; `marks`: the next lines, about earlier steps (`apply_started`, ...).
 
+    `owner`: the label by which the RayService belongs to the caller (`core.ownership.ExpectedOwner`).
     `keeps_trace`: whether `sink` stores the lines; if not, nothing is collected after a ready end. `evidence_s`: real
     seconds for reading Ray's state and the logs after the end, while GPU nodes run on (`recording.evidence`).
 
@@ -110,7 +112,7 @@ async def record(
     if previous.ended is not None:
         return _ended(previous)
     lines = Lines(sink, [header, *(() if previous.lines else marks)], previous.lines)
-    progress = Progress(subject["namespace"], subject["name"], subject["uid"], generation, graces, since)
+    progress = Progress(subject["namespace"], subject["name"], subject["uid"], generation, graces, since, owner)
     recording = _Recording(cluster, subject, lines, completion, previous, progress, (keeps_trace, evidence_s))
     try:
         outcome = await recording.run(deadline_at)

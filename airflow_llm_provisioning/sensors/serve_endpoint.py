@@ -8,6 +8,8 @@ from airflow.sdk import BaseSensorOperator, Context
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
 from airflow_llm_provisioning.core.blockers import grace_periods
+from airflow_llm_provisioning.core.names import LABEL_TRIAL, label_value
+from airflow_llm_provisioning.core.ownership import LABEL_RUN, run_label
 from airflow_llm_provisioning.exceptions import ProvisioningError, TrialFailedError
 from airflow_llm_provisioning.operators.waiting import Waiting
 from airflow_llm_provisioning.triggers.base import raise_error
@@ -89,8 +91,15 @@ class WaitServeEndpoint(Waiting, BaseSensorOperator):
             results_conn_id=access.results_conn_id if access else None,
             grace_s=grace_s,
             evidence_s=self.evidence_s,
+            owner=self._owner(context, trial),
         )
         return self.wait_for(context, wait, at_most=timedelta(seconds=limit_s + COLLECTION_S))
+
+    def _owner(self, context: Context, trial: "Trial | None") -> dict[str, str]:
+        """Return the label by which the RayService belongs to this task."""
+        if trial is not None:
+            return {LABEL_TRIAL: label_value(trial.trial_id)}
+        return {LABEL_RUN: run_label(context["ti"].dag_id, context["ti"].run_id)}
 
     def _trial(self) -> "Trial | None":
         from airflow_llm_provisioning.core.trial import Trial

@@ -29,6 +29,7 @@ class ServeEndpointWait(Wait):
     :param results_conn_id: the store of the trace; None: it is not stored.
     :param grace_s: kind of blocker -> seconds after which the wait ends early; see `core.blockers.GRACE_S`.
     :param evidence_s: real seconds for reading Ray's state and the logs after the end, while GPU nodes run on.
+    :param owner: {label: value} of the trial or DAG run that waits; see `core.ownership.ExpectedOwner`.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class ServeEndpointWait(Wait):
         results_conn_id: str | None = None,
         grace_s: dict[str, float | None] | None = None,
         evidence_s: float = 5.0,
+        owner: dict[str, str] | None = None,
     ) -> None:
         super().__init__(
             rayservice=rayservice,
@@ -50,6 +52,7 @@ class ServeEndpointWait(Wait):
             results_conn_id=results_conn_id,
             grace_s=grace_s,
             evidence_s=evidence_s,
+            owner=owner,
         )
         self.rayservice = rayservice
         self.timeout_s = timeout_s
@@ -58,6 +61,7 @@ class ServeEndpointWait(Wait):
         self.results_conn_id = results_conn_id
         self.grace_s = grace_s
         self.evidence_s = evidence_s
+        self.owner = owner
 
     async def outcome(self) -> dict[str, Any]:
         """Return {outcome, reason, endpoint_ready_at, first_completion_at, waited_s, origin}, and the bounds of both
@@ -83,6 +87,7 @@ class ServeEndpointWait(Wait):
                 generation=self.rayservice.get("generation"),
                 graces=self.grace_s,
                 since=applied_at,
+                owner=self.owner,
                 keeps_trace=kept.keeps,
                 evidence_s=self.evidence_s,
                 marks=self._marks(),

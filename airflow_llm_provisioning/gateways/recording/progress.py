@@ -19,8 +19,8 @@ _ENOUGH: Final = 80
 
 class Progress:
     """`ready`: when the endpoint was ready; None if it was not. `failure`: why the deployment cannot become ready, or
-    None. `status`: the current state of the deployment in words. `graces`: see `core.readiness.Readiness`. `since`:
-    when the applied generation was submitted.
+    None. `status`: the current state of the deployment in words. `graces`, `owner`: see `core.readiness.Readiness`.
+    `since`: when the applied generation was submitted.
     """
 
     def __init__(
@@ -31,8 +31,9 @@ class Progress:
         generation: int | None = None,
         graces: Mapping[str, Any] | None = None,
         since: datetime | None = None,
+        owner: Mapping[str, str] | None = None,
     ) -> None:
-        self._judge = Readiness(name, namespace, uid=uid, generation=generation, graces=graces)
+        self._judge = Readiness(name, namespace, uid=uid, generation=generation, graces=graces, owner=owner)
         self._status = "without a status of the operator"
         self._now: datetime | None = None
         self._asked_at: datetime | None = None
