@@ -49,7 +49,7 @@ class Follower:
             self._more.set()
 
     async def until(self, count: int) -> list[tuple[str, str]]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self.seen) < count:
                 self._more.clear()
                 await self._more.wait()

@@ -131,7 +131,12 @@ async def test_karpenters_absence_is_no_error(cluster: Cluster) -> None:
 async def test_time_and_origin_are_the_simulators(server: KubeServer, cluster: Cluster) -> None:
     """The clock is the simulator's to a fraction of a second, and the cluster's origin is simulated."""
     assert cluster.origin() == "simulated"
-    assert abs(cluster.clock() - server.store.clock.now()) < timedelta(seconds=2)
+    before = server.store.clock.now()
+    read = cluster.clock()
+    # A step of the loop has one instant in the simulator: let the next reading be a fresh one.
+    await asyncio.sleep(0)
+    slack = timedelta(seconds=2)
+    assert before - slack <= read <= server.store.clock.now() + slack
     assert cluster.real_seconds(20) == 1.0
 
 
@@ -139,16 +144,30 @@ async def test_of_many_contenders_exactly_one_wins(server: KubeServer) -> None:
     """Of eight trials one gets the lock, and one again after it has expired."""
     async with AsyncExitStack() as stack:
         clusters = [await stack.enter_async_context(reach(server)) for _ in range(8)]
-        for duration_s in (2.0, 600.0):
+        for _ in range(2):
             outcomes = await asyncio.gather(
-                *(c.acquire_lock(f"t{n}", namespace="default", duration_s=duration_s) for n, c in enumerate(clusters)),
+                *(c.acquire_lock(f"t{n}", namespace="default", duration_s=1e6) for n, c in enumerate(clusters)),
                 return_exceptions=True,
             )
             assert sum(isinstance(outcome, LockHeldError) for outcome in outcomes) == 7
             holder = next(n for n, outcome in enumerate(outcomes) if not isinstance(outcome, BaseException))
-            await clusters[0].sleep(4)
+            lease = server.store.peek("leases", "llm-provisioning-trial", "default")
+            assert lease is not None
+            renewed_at = lease["spec"]["renewTime"]
+            # It expires by being old: how long eight requests take does not matter.
+            _renew_lease(server, "2020-01-01T00:00:00.000000Z")
+        _renew_lease(server, renewed_at)
         assert await clusters[holder].release_lock(f"t{holder}", namespace="default")
         assert await clusters[0].get("leases", "llm-provisioning-trial", "default") is None
+
+
+def _renew_lease(server: KubeServer, at: str) -> None:
+    """Write when the lock was last renewed."""
+
+    def change(lease: dict[str, Any]) -> None:
+        lease["spec"]["renewTime"] = at
+
+    server.store.mutate("leases", "llm-provisioning-trial", "default", change, manager="test")
 
 
 async def test_a_watch_continues_after_interruptions_and_410(server: KubeServer, cluster: Cluster) -> None:
@@ -171,7 +190,7 @@ async def test_a_watch_continues_after_interruptions_and_410(server: KubeServer,
         manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"c{number}", "namespace": "default"}}
         await cluster.create(manifest)
         await asyncio.sleep(0.05)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(names) < 9:
             more.clear()
             await more.wait()

@@ -84,7 +84,7 @@ class Recording:
         self._more.set()
 
     async def until(self, holds: Callable[["Recording"], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not holds(self):
                 self._more.clear()
                 await self._more.wait()

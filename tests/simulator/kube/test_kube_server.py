@@ -397,7 +397,7 @@ async def test_a_followed_log_ends_with_its_container(http: aiohttp.ClientSessio
             item["status"]["containerStatuses"][0]["state"] = {"terminated": {"exitCode": 0}}
 
         kube_server.store.mutate("pods", "head", "default", end, subresource="status", manager="kubelet")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await response.text() == "last\n"
 
 

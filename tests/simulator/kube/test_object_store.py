@@ -187,7 +187,7 @@ async def test_subscribe_begins_with_what_exists(store: ObjectStore) -> None:
     store.create("pods", pod(), manager="test")
     store.mutate("configmaps", "old", "default", lambda item: item.update(data={"k": "v"}), manager="test")
     store.delete("configmaps", "old", "default")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await task
     assert seen == [
         ("ADDED", "configmaps", "old"),
