@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from llm_provisioning_simulator.app.logs import PodLogs
-from llm_provisioning_simulator.app.pods import node_resources
 from llm_provisioning_simulator.app.ray import RayCluster
+from llm_provisioning_simulator.app.raystart import node_resources
 
 CONTAINER: Final = "autoscaler"
 

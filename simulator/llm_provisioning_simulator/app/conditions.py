@@ -6,7 +6,7 @@ Texts, order of conditions and the fields that are absent rather than zero are t
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llm_provisioning_simulator.app.pods import ENDPOINTS
+from llm_provisioning_simulator.app.services import ENDPOINTS
 from llm_provisioning_simulator.kube.quantities import count_sum, cpu_sum, memory_sum
 
 Object = dict[str, Any]

@@ -10,7 +10,6 @@ from typing import Any, Final, Protocol
 
 import yaml
 
-from llm_provisioning_simulator.app import pods
 from llm_provisioning_simulator.app.costs import Costs
 from llm_provisioning_simulator.app.serve import ServeController
 from llm_provisioning_simulator.app.service_status import (
@@ -23,6 +22,7 @@ from llm_provisioning_simulator.app.service_status import (
     unlike,
 )
 from llm_provisioning_simulator.app.service_writes import FINALIZER, ServiceWrites
+from llm_provisioning_simulator.app.services import serve_service_name
 from llm_provisioning_simulator.app.timeouts import initializing_timeout
 from llm_provisioning_simulator.app.upgrades import DELETION_DELAY_FIELD, change_of
 from llm_provisioning_simulator.app.validation import Problem, validate
@@ -215,7 +215,7 @@ class RayServiceController:
         return True
 
     def _endpoints(self, service: Object) -> int:
-        labels = {"kubernetes.io/service-name": pods.serve_service_name(service)}
+        labels = {"kubernetes.io/service-name": serve_service_name(service)}
         slices = self._store.peek_all("endpointslices", service["metadata"]["namespace"], labels=labels)
         ready = {
             (endpoint.get("targetRef") or {}).get("uid")

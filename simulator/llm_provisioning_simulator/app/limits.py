@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from llm_provisioning_simulator.app.application import Deployment, applications
-from llm_provisioning_simulator.app.pods import node_resources
+from llm_provisioning_simulator.app.probes import unsimulated_probe
+from llm_provisioning_simulator.app.raystart import node_resources
 
 Object = dict[str, Any]
 
@@ -25,10 +26,35 @@ def unsimulated(service: Object) -> list[str]:
         return []
     cluster = service["spec"].get("rayClusterConfig") or {}
     groups = [cluster["headGroupSpec"], *(cluster.get("workerGroupSpecs") or ())]
+    if any(not group["template"]["spec"].get("containers") for group in groups):
+        # KubeRay refuses it itself.
+        return []
     gpus = max(node_resources(group)["GPU"] for group in groups)
-    found = [sentence for entry in entries for sentence in _entry_problems(entry)]
+    found = [*_service_problems(service), *(sentence for group in groups for sentence in _group_problems(group))]
+    found += [sentence for entry in entries for sentence in _entry_problems(entry)]
     found += [sentence for item in read for one in item.deployments for sentence in _deployment_problems(one, gpus)]
     return found
+
+
+def _service_problems(service: Object) -> Iterator[str]:
+    spec = service["spec"]
+    strategy = spec.get("upgradeStrategy") or {}
+    if strategy.get("type") == "NewClusterWithIncrementalUpgrade" and strategy.get("clusterUpgradeOptions"):
+        yield "spec.upgradeStrategy asks for an incremental upgrade: only NewCluster and None are simulated"
+    if spec.get("suspend"):
+        yield "spec.suspend is set: suspended RayServices are not simulated"
+
+
+def _group_problems(group: Object) -> Iterator[str]:
+    name, template = group.get("groupName", "headGroup"), group["template"]
+    annotations = (template.get("metadata") or {}).get("annotations") or {}
+    if str(annotations.get("ray.io/overwrite-container-cmd", "")).lower() == "true":
+        yield f"group {name!r} overwrites the command of its Ray container: only KubeRay's own command is simulated"
+    container = template["spec"]["containers"][0]
+    for kind in ("liveness", "readiness", "startup"):
+        what = unsimulated_probe(container.get(f"{kind}Probe") or {})
+        if what is not None:
+            yield f"group {name!r} has {what} as its {kind} probe: what it answers is not simulated"
 
 
 def _entry_problems(entry: Mapping[str, Any]) -> Iterator[str]:

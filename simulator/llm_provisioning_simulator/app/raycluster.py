@@ -6,6 +6,7 @@ from typing import Any, Final
 from llm_provisioning_simulator.app import pods
 from llm_provisioning_simulator.app.conditions import cluster_status, desired_workers, replica_failure
 from llm_provisioning_simulator.app.costs import Costs
+from llm_provisioning_simulator.app.services import head_service
 from llm_provisioning_simulator.app.workqueue import FORGET, Key, WorkQueue
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.faults import Faults
@@ -95,7 +96,7 @@ class RayClusterController:
                 self._store.create(resource, account, manager=MANAGER)
                 reason, noun = _ACCOUNT_WORDS[resource]
                 self._event(cluster, reason, f"Created {noun} {namespace}/{name}")
-        service = pods.head_service(cluster)
+        service = head_service(cluster)
         name = service["metadata"]["name"]
         if self._store.peek("services", name, namespace) is None:
             self._store.create("services", service, manager=MANAGER)

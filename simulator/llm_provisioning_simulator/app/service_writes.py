@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from llm_provisioning_simulator.app import pods
+from llm_provisioning_simulator.app import services
+from llm_provisioning_simulator.app.clusters import ray_cluster
 from llm_provisioning_simulator.app.raycluster import MANAGER
 from llm_provisioning_simulator.kube.store import ObjectStore
 
@@ -54,13 +55,13 @@ class ServiceWrites:
 
     def create_cluster(self, service: Object, name: str) -> None:
         """Create a RayCluster."""
-        self._store.create("rayclusters", pods.ray_cluster(service, name), manager=MANAGER)
+        self._store.create("rayclusters", ray_cluster(service, name), manager=MANAGER)
         path = f"{service['metadata']['namespace']}/{name}"
         self.event(service, "CreatedRayCluster", f"Created the RayCluster {path}", "Create")
 
     def update_cluster(self, service: Object, cluster: Object) -> None:
         """Let a RayCluster have what its RayService says now."""
-        wanted = pods.ray_cluster(service, cluster["metadata"]["name"])
+        wanted = ray_cluster(service, cluster["metadata"]["name"])
 
         def change(item: Object) -> None:
             item["spec"] = wanted["spec"]
@@ -93,7 +94,10 @@ class ServiceWrites:
 
     def point_services(self, service: Object, cluster_name: str) -> None:
         """Create the RayService's Services, or let them lead to another cluster."""
-        for wanted in (pods.service_head_service(service, cluster_name), pods.serve_service(service, cluster_name)):
+        for wanted in (
+            services.service_head_service(service, cluster_name),
+            services.serve_service(service, cluster_name),
+        ):
             name, namespace = wanted["metadata"]["name"], wanted["metadata"]["namespace"]
             found = self._store.peek("services", name, namespace)
             # Both are about the same version of the RayService: the second repeats the first event.

@@ -7,7 +7,7 @@ the running cluster.
 
 from typing import Any, Final, Literal
 
-from llm_provisioning_simulator.app.pods import HASH, NUM_GROUPS, spec_hash
+from llm_provisioning_simulator.app.clusters import HASH, NUM_GROUPS, spec_hash
 
 Object = dict[str, Any]
 Change = Literal["none", "new cluster", "update"]
