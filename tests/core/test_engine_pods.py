@@ -130,6 +130,18 @@ def test_the_engines_arguments_say_that_it_spans_pods(argument: str) -> None:
     assert [pod.name for pod in TraceView(lines).engine_pods] == [GPU_WORKER, OTHER]
 
 
+def test_the_log_of_a_rank_says_that_its_pod_is_the_engines() -> None:
+    """Neither answers nor arguments may name the parallel sizes; a rank writes that it loaded its part of the model."""
+    lines = second_worker(recorded("node-late"))
+    log = next(line for line in lines if line["resource"] == "ray-log-file")
+    text = "(RayWorkerWrapper pid=9) INFO 11-22 07:32:52 [g.py:1] Model loading took 7.5 GiB memory and 3.0 seconds\n"
+    rank = {**log, "filename": "worker-abc-01000000-9.out", "node_ip": OTHER_IP, "object": text}
+    view = TraceView([*lines, rank])
+    assert [pod.name for pod in view.engine_pods] == [GPU_WORKER, OTHER]
+    assert view.engine.together
+    assert analyse([*lines, rank]).environment["worker"]["node"] == "gpu-node-2"
+
+
 def test_an_idle_gpu_worker_does_not_decide() -> None:
     """A second worker that hosts no replica, of an engine that fits into one pod, is not on the path."""
     lines = second_worker(recorded("node-late"))
