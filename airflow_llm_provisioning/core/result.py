@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.arm import Arm
+from airflow_llm_provisioning.core.secrets import redacted_text
 from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.exceptions import TraceError
 
@@ -151,7 +152,9 @@ class TrialResult:
         more = ("total_high_s", "completion_s", "start", "applied", "analysis_version")
         row |= {name: getattr(self, name) for name in (*own, *more)}
         row["status"] = str(self.status)
-        row["flags"] = "; ".join(self.flags)
+        row["flags"] = redacted_text("; ".join(self.flags))
+        # What an error repeats may be a user's: this row goes to XCom and into tables.
+        row["reason"] = None if self.reason is None else redacted_text(self.reason)
         return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in row.items()}
 
 
