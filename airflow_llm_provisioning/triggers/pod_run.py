@@ -112,6 +112,7 @@ class PodRunWait(Wait):
     async def _ended(self, cluster: "Cluster", running: Deadline) -> tuple[dict[str, Any] | None, str | None]:
         """Return the last version of the pod, and why it did not succeed (None: it did)."""
         from airflow_llm_provisioning.core.blockers import SinglePod
+        from airflow_llm_provisioning.core.secrets import redacted_text
 
         watched = SinglePod()
         while True:
@@ -128,7 +129,7 @@ class PodRunWait(Wait):
                 return pod, None
             # The node is paid for meanwhile.
             if ending := watched.ending(now):
-                return pod, f"cannot pull the image. {ending.told(now)}".rstrip(". ")
+                return pod, f"cannot pull the image. {redacted_text(ending.told(now))}".rstrip(". ")
             if running.left_s() <= 0:
                 break
             await asyncio.sleep(max(0.2, cluster.real_seconds(5)))

@@ -24,6 +24,8 @@ _POINTS_ELSEWHERE: Final = re.compile(
 )
 _NOISE: Final = re.compile(r"^(?:File \"|Traceback|During handling|The above exception|\^+$|~*\^+~*$|\(?\w*pid=)")
 MOST: Final = 500
+# The patterns look at each line several times; a line of a megabyte must not stop the triggerer.
+_MOST_OF_A_LINE: Final = 2000
 MOST_READ: Final = 100_000
 
 
@@ -45,7 +47,7 @@ def points_elsewhere(sentence: str) -> bool:
 
 def failure_of(message: str) -> str:
     """Return what failed, from a message of Serve: its first line and its exception, else its beginning and its end."""
-    lines = [line.strip() for line in _ANSI.sub("", message).splitlines() if line.strip()]
+    lines = [line.strip()[:_MOST_OF_A_LINE] for line in _ANSI.sub("", message).splitlines() if line.strip()]
     found = list(_exceptions(lines))
     if not found:
         whole = plain(" ".join(lines), MOST_READ)
@@ -57,7 +59,7 @@ def failure_of(message: str) -> str:
 
 def root_error_of(log: str) -> str:
     """Return the last exception of a log that names a cause itself, else its last ERROR line; empty without one."""
-    lines = _ANSI.sub("", log).splitlines()
+    lines = [line[:_MOST_OF_A_LINE] for line in _ANSI.sub("", log).splitlines()]
     bare = [_PREFIX.sub("", line, count=1).strip() for line in lines]
     found = [one for one in _exceptions(bare) if not points_elsewhere(one)]
     if found:

@@ -7,6 +7,7 @@ from typing import Any
 from airflow_llm_provisioning.core.blockers.blocker import GRACE_S, Blocker, in_order, named_together
 from airflow_llm_provisioning.core.blockers.events import Events
 from airflow_llm_provisioning.core.blockers.pods import Pod
+from airflow_llm_provisioning.core.secrets import redacted_text
 
 
 class SinglePod:
@@ -20,8 +21,8 @@ class SinglePod:
         self._pod.feed(pod, at)
 
     def told(self, now: datetime) -> str:
-        """Return what blocks it, in sentences; empty if nothing does."""
-        return named_together(self._blockers(now), now)
+        """Return what blocks it, in sentences without secrets; empty if nothing does."""
+        return redacted_text(named_together(self._blockers(now), now))
 
     def ending(self, now: datetime) -> Blocker | None:
         """Return the blocker for which it is no use to wait any longer, or None."""

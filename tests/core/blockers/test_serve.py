@@ -1,5 +1,6 @@
 """A failed deployment names the exception of its deployment, and where that points elsewhere, the engine's own."""
 
+import time
 from typing import Any
 
 import pytest
@@ -104,6 +105,14 @@ def test_the_engines_own_last_error_completes_a_reason_that_points_elsewhere(err
     told = progress.with_cause("Serve application 'llm_app' failed to deploy.")
     assert f"The engine's own last error (worker-1-01000000-9.out): {error}" in told
     assert progress.with_cause(told) == told
+
+
+def test_a_line_without_end_is_read_quickly() -> None:
+    """A log is foreign input: the patterns must not look at a megabyte a million times."""
+    begun = time.process_time()
+    assert root_error_of("A" + "Error" * 200_000) == ""
+    assert failure_of("A" + "Error" * 200_000)
+    assert time.process_time() - begun < 2
 
 
 def test_a_message_without_an_exception_is_told_with_its_beginning_and_end() -> None:
