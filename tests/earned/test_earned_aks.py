@@ -106,6 +106,10 @@ def test_everything_prepared_is_applied_cold_and_mounts_in_seconds(lab: Laborato
     assert len(pulls_s(row)) == 2
     assert max(pulls_s(row)) < 25
     assert seconds_of(row, "image_pull", "pull_wait") < 30
+    value, why = verdict(row, "aks_artifact_streaming")
+    assert value == "yes"
+    assert "acr-nodemon" in why, "the node's own report is the proof, checked against the registry"
+    assert "which the registry lists for the image" in why
 
 
 def test_what_was_prepared_stands_beside_the_trials(fresh: Laboratory) -> None:

@@ -4,6 +4,7 @@ The facts that the tests need are transcribed, so that they run in any clone; th
 where it is present.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from airflow_llm_provisioning.gateways.clouds.gke.cloud import GkeCloud
 from airflow_llm_provisioning.gateways.clouds.gke.errors import UnreadableAnswerError, google_errors
 from airflow_llm_provisioning.gateways.clouds.gke.images import RegistryImage
 from airflow_llm_provisioning.gateways.clouds.gke.services import streaming_api
-from airflow_llm_provisioning.gateways.clouds.gke.steps import step_of
+from airflow_llm_provisioning.gateways.clouds.gke.steps import _LOOKS, _running_on, _StillRunningError, step_of
 from airflow_llm_provisioning.gateways.clouds.verbs import TransientError
 
 pytestmark = pytest.mark.gke
@@ -301,3 +302,51 @@ def test_recorded_autopilot_cluster_streams(shared_folder: Path) -> None:
     cluster = next(body for body in bodies if '"autopilot"' in body)
     assert enabled(cluster) is True
     assert enabled(cluster, "a-pool-made-since") is True
+
+
+ZONAL = {
+    "name": "operation-1599578867105-b86f0adb",
+    "zone": "us-east1-b",
+    "operationType": "DELETE_CLUSTER",
+    "status": "RUNNING",
+    "targetLink": "https://container.googleapis.com/v1/projects/000000000000/zones/us-east1-b/clusters/zonal",
+    "startTime": "2020-09-08T15:27:47.105730926Z",
+}
+
+
+@pytest.mark.parametrize("cluster", ["zonal", "another"])
+def test_an_operation_is_found_by_a_link_with_the_projects_number(cluster: str) -> None:
+    """Zonal links say `zones` and the number (cloud-custodian, recorded 2020-09-08): what follows names the cluster."""
+    answer = Answer("GET", ".*/operations", {"operations": [ZONAL]})
+    with real_google(answer, location="us-east1-b") as (cloud, _):
+        busy = _running_on(cloud._project, f"{cloud._project.path}/clusters/{cluster}/nodePools/gpu")
+    assert (busy is not None) is (cluster == "zonal")
+
+
+def test_recorded_operations_of_every_service_are_read(shared_folder: Path) -> None:
+    """Container, Artifact Registry and Service Usage, also where the response is an Empty without a value."""
+    files = {
+        "container": ("gke/container-v1-real.jsonl", "gke/container-nodepools.jsonl"),
+        "registry": ("gke/artifactregistry-repositories.jsonl",),
+        "services": ("gke/serviceusage-services.jsonl",),
+    }
+    for service, names in files.items():
+        bodies = [line["response"]["body"] for name in names for line in recorded(shared_folder, name)]
+        operations = [body for body in bodies if '"targetLink"' in body or '"metadata": {' in body]
+        operations = [
+            body for body in operations if "perationMetadata" in body or '"targetLink"' in body or "Any" in body
+        ]
+        assert operations
+        for body in operations:
+            name = "x" if service == "container" else "operations/x"
+            with real_google(Answer("GET", ".*", body)) as (cloud, _), contextlib.suppress(_StillRunningError):
+                assert _LOOKS[service](cloud._project, name) is None
+
+
+def test_recorded_absent_pool_is_absent(shared_folder: Path) -> None:
+    """404 in the words of the recording."""
+    lines = recorded(shared_folder, "gke/container-nodepools.jsonl")
+    absent = next(line["response"] for line in lines if line["response"]["status"] == 404)
+    with real_google(Answer("GET", ".*", absent["body"], 404)) as (cloud, _):
+        request = {"cluster": "main", "pool": {"name": "gpu"}}
+        assert cloud._driver.verbs["set_up_node_pool"]._get(Operation("set_up_node_pool", request)) is None
