@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from llm_provisioning_simulator.hub_models import HubModel
-from llm_provisioning_simulator.world import Image, World, digest_of, normalise
+from llm_provisioning_simulator.world import UNLISTED, Image, World, digest_of, normalise
 
 # transformers' save_pretrained cuts weights into files of at most this size (max_shard_size, "5GB").
 SHARD_BYTES: Final = 5_000_000_000
@@ -28,7 +28,7 @@ _PUSHED_AT: Final = datetime(2025, 1, 1, tzinfo=UTC)
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _KEYS: Final = {
     "": {"images", "models"},
-    "images": {"size_bytes", "layers", "pip", "env"},
+    "images": {"size_bytes", "layers", "pip", "env", "ray", "shell", "architecture"},
     "models": {"revision", "weight_bytes", "files", "gated"},
 }
 
@@ -119,15 +119,28 @@ def _image(reference: str, entry: Mapping[str, Any], where: str) -> Image:
     """Return an image. A reference by digest has that digest, so that a pinned manifest finds it."""
     known = normalise(reference)
     digest = known.partition("@")[2] or digest_of("catalogue", known, sorted(map(str, entry.items())))
+    packages = dict(_package(text, where) for text in entry.get("pip") or ())
+    if _flag(entry, "ray", where):
+        # An entry need not list everything; an image that serves with Ray holds Ray.
+        packages.setdefault("ray", UNLISTED)
     return Image(
         reference=known,
         digest=digest,
         layer_bytes=_layers(_size(entry, "size_bytes", where), entry.get("layers", 1), where),
-        packages=dict(_package(text, where) for text in entry.get("pip") or ()),
+        packages=packages,
         env={str(key): str(value) for key, value in (entry.get("env") or {}).items()},
         region=None,
         pushed_at=_PUSHED_AT,
+        shell=_flag(entry, "shell", where),
+        architecture=str(entry.get("architecture", "amd64")),
     )
+
+
+def _flag(entry: Mapping[str, Any], key: str, where: str) -> bool:
+    value = entry.get(key, True)
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{where}.{key} is {value!r}; true or false is needed.")
+    return value
 
 
 def _layers(size: int, layers: Any, where: str) -> tuple[int, ...]:

@@ -6,7 +6,10 @@ clients only, never on the controllers inside the simulator.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Final
+
+CHOICES: Final[dict[str, frozenset[str]]] = {}
+"""Fault -> the names it can be switched to; filled by the modules that read it."""
 
 
 @dataclass(slots=True)
@@ -63,7 +66,11 @@ class Faults:
         """Set a fault by name. KeyError: no such fault; TypeError: not a value it can have."""
         if name not in self.values():
             raise KeyError(name)
-        setattr(self, name, _fitting(name, getattr(self, name), value))
+        fitting = _fitting(name, getattr(self, name), value)
+        if fitting and name in CHOICES and fitting not in CHOICES[name]:
+            known = ", ".join(sorted(CHOICES[name]))
+            raise TypeError(f"the fault {name} takes one of {known}, or an empty text, not {value!r}")
+        setattr(self, name, fitting)
         for listener in self._listeners:
             listener()
 

@@ -12,6 +12,8 @@ from typing import Any, Final, Literal
 
 from llm_provisioning_simulator.hub_models import MODELS, HubModel
 
+UNLISTED: Final = "0"
+"""Version of a package that an image holds in a version that is not known."""
 GP3_BASELINE_MIB_S: Final = 125
 """Amazon EBS user guide: what a gp3 volume delivers unless more is asked for."""
 

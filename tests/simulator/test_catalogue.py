@@ -42,6 +42,17 @@ def test_an_image_is_found_by_its_reference_with_its_size_and_packages(tmp_path:
     assert image.env == {"A": "1"}
 
 
+def test_an_image_holds_ray_and_a_shell_unless_it_says_otherwise(tmp_path: Path) -> None:
+    """An entry need not list everything: what it leaves out of `pip` is not missing from a serving image."""
+    plain, bare = {"size_bytes": 1_000}, {"size_bytes": 1_000, "ray": False, "shell": False, "architecture": "arm64"}
+    world = seeded(tmp_path, images={"ghcr.io/acme/plain:1": plain, "ghcr.io/acme/bare:1": bare})
+    found = {name: world.find_image(f"ghcr.io/acme/{name}:1") for name in ("plain", "bare")}
+    assert [(image.shell, "ray" in image.packages, image.architecture) for image in found.values() if image] == [
+        (True, True, "amd64"),
+        (False, False, "arm64"),
+    ]
+
+
 def test_an_image_by_digest_has_that_digest(tmp_path: Path) -> None:
     """A manifest that pins its image finds it, and the repository is the reference without the digest."""
     reference = f"ghcr.io/acme/serve@{DIGEST}"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from llm_provisioning_simulator.faults import Faults
+from llm_provisioning_simulator.faults import CHOICES, Faults
+from llm_provisioning_simulator.infra.pulltroubles import TROUBLES
 
 
 def test_counters_count_down_to_nothing() -> None:
@@ -46,12 +47,28 @@ def test_a_switch_is_heard() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("gone_410", "1"), ("gone_410", True), ("forbidden", "nodes"), ("quota_refused", 1), ("lost_reply", ["pods"])],
+    [
+        ("gone_410", "1"),
+        ("gone_410", True),
+        ("forbidden", "nodes"),
+        ("quota_refused", 1),
+        ("lost_reply", ["pods"]),
+        ("pull_trouble", "no-such"),
+    ],
 )
 def test_a_value_of_another_kind_is_refused(name: str, value: object) -> None:
     """A counter is an integer, a list a list: a typo must not switch a fault silently off."""
     with pytest.raises(TypeError, match=name):
         Faults().switch(name, value)
+
+
+def test_a_fault_of_many_kinds_knows_their_names() -> None:
+    """Each name is taken, and the empty text switches it off again."""
+    faults = Faults()
+    assert CHOICES["pull_trouble"] == set(TROUBLES)
+    for name in (*TROUBLES, ""):
+        faults.switch("pull_trouble", name)
+        assert faults.pull_trouble == name
 
 
 def test_an_unknown_fault_is_refused() -> None:

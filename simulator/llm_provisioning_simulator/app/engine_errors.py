@@ -11,6 +11,7 @@ from typing import Final
 
 from llm_provisioning_simulator.app.application import Engine
 from llm_provisioning_simulator.app.engine import PREFIX_SINCE, is_v1, release
+from llm_provisioning_simulator.faults import CHOICES
 from llm_provisioning_simulator.hub import HubModel
 
 _GIB: Final = 2**30
@@ -44,6 +45,8 @@ FAULTS: Final[Mapping[str, str]] = {
         "GiB of which 58.38 MiB is free."
     ),
 }
+
+CHOICES["engine_error"] = frozenset(FAULTS)
 
 
 @dataclass(frozen=True, slots=True)

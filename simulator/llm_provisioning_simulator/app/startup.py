@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from llm_provisioning_simulator.kube.quantities import quantity
 from llm_provisioning_simulator.runtime import OOM_KILLED, ContainerContext, Exit
+from llm_provisioning_simulator.world import UNLISTED
 
 MIN_OBJECT_STORE_BYTES: Final = 78_643_200
 """ray_constants.OBJECT_STORE_MINIMUM_MEMORY_BYTES."""
@@ -174,7 +175,7 @@ def _memory(container: Mapping[str, Any], needed_bytes: float) -> FailedStart | 
 
 def _versions(packages: Mapping[str, str], head_version: str | None) -> FailedStart | None:
     own = packages.get("ray")
-    if head_version is None or own == head_version:
+    if head_version is None or own == head_version or UNLISTED in (own, head_version):
         return None
     text = f"Version mismatch: The cluster was started with:\n    Ray: {head_version}\n"
     return FailedStart(Exit(1), (f"RuntimeError: {text}This process was started with:\n    Ray: {own}",))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from llm_provisioning_simulator.faults import Faults
+from llm_provisioning_simulator.faults import CHOICES, Faults
 from llm_provisioning_simulator.kube.statuses import StatusError
 
 Object = dict[str, Any]
@@ -22,6 +22,9 @@ ANSWERS: Final[Mapping[str, tuple[int, str, str]]] = {
     "times_out": (500, "InternalError", f"{_CALLING}context deadline exceeded"),
 }
 """Name -> code, reason and message of the answer (k8s.io/apiserver, pkg/admission/plugin/webhook)."""
+
+
+CHOICES["webhook"] = frozenset(ANSWERS)
 
 
 def pod_gate(faults: Faults) -> Callable[[Object], None]:

@@ -8,7 +8,7 @@ Texts: containerd 1.7 and 2.x as quoted in ray-project/ray #39009, Azure/acr #73
 from collections.abc import Mapping
 from typing import Final
 
-from llm_provisioning_simulator.faults import Faults
+from llm_provisioning_simulator.faults import CHOICES, Faults
 from llm_provisioning_simulator.infra import delivery
 from llm_provisioning_simulator.world import Image, NodeSpec, World, normalise
 
@@ -37,6 +37,7 @@ TROUBLES: Final[Mapping[str, str]] = {
     "digest_mismatch": 'failed to copy: failed commit on ref "layer-sha256:5f1c": unexpected commit digest '
     "sha256:07ab, expected sha256:5f1c: failed precondition",
 }
+CHOICES["pull_trouble"] = frozenset(TROUBLES)
 # Registries whose names always resolve; any other one exists where it holds an image.
 _PUBLIC: Final = ("docker.io", "ghcr.io", "quay.io", "gcr.io", "nvcr.io", "pkg.dev", "amazonaws.com", "public.ecr.aws")
 
