@@ -32,6 +32,12 @@ _LISTED: Final = re.compile(
 _EXPORT: Final = re.compile(
     r"(?<![\w.\-])(?:export|setenv|(?:declare|typeset)[ \t]+-x)[ \t]+(?P<name>[A-Za-z_]\w*+)(?P<sep>[= ][ \t]{0,8})"
 )
+# In a sentence a name may have a space. Not `secret key`: that is the key inside a Secret, which explains a failure.
+_SPACED: Final = re.compile(
+    r"(?<![\w.\-])(?P<name>(?:api|access|account|auth) (?:key|token))"
+    r"(?P<sep>(?: provided| is)?[ \t]{0,4}[:=][ \t]{0,4})",
+    re.IGNORECASE,
+)
 _VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
 _QUOTE: Final = re.compile(r"(?:[A-Za-z_][\w.]{0,40}\()?[brfu]{0,2}(\\*[\"'])")
 _SCHEME: Final = re.compile(r"(?:bearer|basic|token|digest|negotiate|aws4-hmac-sha256)[ \t]+", re.IGNORECASE)
@@ -47,11 +53,12 @@ _BRACKETS_AT_MOST: Final = 20_000
 _NONE: Final = frozenset({"", "none", "null", "nil", "true", "false", "undefined", "unset", "***", "..."})
 # Words that follow a colon in sentences of Kubernetes, Go and HTTP clients: `token: unauthorized`.
 _SENTENCE: Final = word_set(
-    "a an any bad by can cannot context could couldn't configmap connection deadline denied dial does empty eof "
-    "error errors exec exit expected expired failed failure for forbidden found get googleapi has head http https "
-    "in invalid is it missing must net/http no not oauth2 of operation or patch permission please post put read "
-    "request required response rpc secret secrets server should status stat the this timed timeout to unable "
-    "unauthorized unexpected unknown unsupported was while with x509 you your"
+    "a access an any authentication bad by can cannot context could couldn't configmap connection deadline denied "
+    "dial does empty eof error errors exec exit expected expired failed failure for forbidden found get googleapi "
+    "has head http https in invalid is it missing must net/http no not oauth2 of operation or patch permission "
+    "permissions please post put read request required response rpc secret secrets server serviceaccount "
+    "serviceaccounts should status stat the this timed timeout to unable unauthorized unexpected unknown "
+    "unsupported was while with x509 you your"
 )
 
 
@@ -85,6 +92,7 @@ def without_secrets(text: str, hide: Hide = hidden, *, command: bool = False) ->
         text = _replaced(_LISTED, text, hide, _listed)
         text = _replaced(_EXPORT, text, hide, _exported)
         text = _replaced(_OPTION, text, hide, _option)
+        text = _replaced(_SPACED, text, hide, _spaced)
     if hinted or (command and "=" in text):
         text = _replaced(_ASSIGNED, text, hide, _variable if command else _assigned)
     return text
@@ -145,6 +153,10 @@ def _option(text: str, match: "re.Match[str]") -> tuple[int, int] | None:
     return None if span is None or (kind is Named.COUNTED and is_number(text[slice(*span)])) else span
 
 
+def _spaced(text: str, match: "re.Match[str]") -> tuple[int, int] | None:
+    return _value(text, match.end(), "", prose=True)
+
+
 def _value(text: str, at: int, name: str, *, prose: bool) -> tuple[int, int] | None:
     """Return where a value stands: quoted, in brackets, after a scheme, as a block, or bare."""
     block = _BLOCK.match(text, at)
@@ -157,7 +169,8 @@ def _value(text: str, at: int, name: str, *, prose: bool) -> tuple[int, int] | N
         return _bracket(text, at)
     scheme = _SCHEME.match(text, at)
     if name.lower().endswith(("authorization", "cookie")):
-        return _bare(_REST, text, scheme.end() if scheme else at)
+        rest = _bare(_REST, text, scheme.end() if scheme else at)
+        return None if rest and prose and not scheme and _is_sentence(text[slice(*rest)]) else rest
     span = _bare(_BARE, text, scheme.end() if scheme else at)
     if span is None:
         return None
@@ -165,9 +178,14 @@ def _value(text: str, at: int, name: str, *, prose: bool) -> tuple[int, int] | N
     if is_kept(found):
         return None
     stripped = found.rstrip(",.)}]:")
-    if prose and (stripped.lower() in _SENTENCE or not stripped):
+    if prose and (_is_sentence(stripped) or not stripped):
         return None
     return span[0], span[0] + len(stripped or found)
+
+
+def _is_sentence(words: str) -> bool:
+    """Return whether a text begins like a sentence of Kubernetes or an HTTP client instead of a value."""
+    return words.split(" ", 1)[0].rstrip(",.:").lower() in _SENTENCE
 
 
 def _word(text: str, at: int) -> tuple[int, int] | None:
