@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.model import Model
@@ -10,6 +10,10 @@ from airflow_llm_provisioning.core.names import fingerprint
 from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.core.workload import Workload
 from airflow_llm_provisioning.exceptions import ConfigurationError, ProvisioningError
+
+# What an integer column of a database holds.
+MIN_SEED: Final = -(2**63)
+MAX_SEED: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,11 @@ def draw_plan(
 
     `seed`: None draws it from the run's own id, so that a cleared task draws the same plan. `overrides`: {model_id,
     revision, image} of a form; they change every workload of the experiment, and with it the arm.
+
+    Raises ConfigurationError for a seed of more than 64 bits: the results store could not keep it.
     """
+    if seed is not None and not MIN_SEED <= seed <= MAX_SEED:
+        raise ConfigurationError(f"The seed {seed} is not in [{MIN_SEED}, {MAX_SEED}]: give another one, or none.")
     chosen = {key: value for key, value in overrides.items() if value}
     for workload in experiment.workloads:
         if others := workload.left_to_the_user:
