@@ -94,12 +94,20 @@ def test_a_ready_trace_is_a_succeeded_row_whose_phases_sum_to_its_total() -> Non
 
 @pytest.mark.parametrize(
     ("outcome", "status"),
-    [("timed_out", TrialStatus.TIMED_OUT), ("failed", TrialStatus.FAILED), ("aborted", TrialStatus.ABORTED)],
+    [("failed", TrialStatus.FAILED), ("aborted", TrialStatus.ABORTED)],
 )
 def test_the_traces_end_is_the_rows_status(outcome: str, status: TrialStatus) -> None:
     """With its reason."""
     made = row(trace(outcome, "because"))
     assert (made.status, made.reason) == (status, "because")
+
+
+def test_a_row_does_not_say_both_no_endpoint_and_when_it_was_ready() -> None:
+    """A wait ended at its limit, and its recording holds the endpoint: the reason says just that."""
+    made = row(trace("timed_out", "not ready"))
+    assert made.status is TrialStatus.TIMED_OUT
+    assert made.reason is not None
+    assert "had not seen the endpoint, which the recording contains" in made.reason
 
 
 @pytest.mark.parametrize(
