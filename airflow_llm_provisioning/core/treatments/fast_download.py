@@ -5,6 +5,7 @@ way to hf_xet where that is installed (0.30 to 0.36; a requirement of the hub's 
 disabled.
 """
 
+import json
 from dataclasses import replace
 from typing import Final
 
@@ -79,7 +80,8 @@ class FastDownload(BaseTreatment):
 
 
 def _transfer(view: TraceView, packages: Packages, on: Verdict) -> Verdict:
-    if any(_REFUSAL in str(answer.body) for answer in view.polls()):
+    # As JSON: Python's own form escapes the quotes of a text that holds both kinds, as every traceback does.
+    if any(_REFUSAL in json.dumps(answer.body) for answer in view.polls()):
         return _no(on, f"The hub's client refused: {_REFUSAL}.")
     warned = next((log for log in view.logs if _DEPRECATED in log.text), None)
     if warned is not None:
