@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_llm_provisioning.core.late_nodes import AwaitedNodes, LateNodes
 from airflow_llm_provisioning.core.names import LABEL_TRIAL
 from airflow_llm_provisioning.core.remains import Subject, listed, named
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
@@ -61,7 +62,7 @@ async def delete_trial(trial: Trial, *, objects_s: float, nodes_gone_s: float | 
     """
     opened, access = parts(trial)
     nodes_s = opened.nodes_gone_s if nodes_gone_s is None else nodes_gone_s
-    late = {"selector": opened.node_selector, "since": opened.at.isoformat(), "limit_s": LATE_NODE_S}
+    late = AwaitedNodes(opened.node_selector, opened.at, LATE_NODE_S)
     return await delete_ray_service(
         {"cluster": access.cluster, "name": opened.rayservice, "namespace": opened.namespace},
         limits=WaitLimits(objects_s=objects_s, nodes_s=nodes_s or None, late=late if nodes_s else None),
@@ -194,18 +195,5 @@ def _flags(gone: Mapping[str, Any]) -> list[str]:
     if gone.get("nodes_gone") is False:
         flags.append(f"nodes still there {gone['waited_s']:.0f} s after the delete: the next trial may start warm")
     if gone.get("late"):
-        flags.append(_late_flag(gone["late"], gone["waited_s"]))
+        flags.append(LateNodes.from_dict(gone["late"]).flag(gone["waited_s"]))
     return flags
-
-
-def _late_flag(late: Mapping[str, Any], waited_s: float) -> str:
-    """Say what became of the nodes that pods waited for when they were deleted."""
-    waiting = f"deleted while {', '.join(late['pods'])} had no node: "
-    if late["nodes"] is None:
-        return f"{waiting}one may still come, and the next trial may start warm"
-    if not late["nodes"]:
-        return f"{waiting}none was seen to come within {late['limit_s']:.0f} s of the delete"
-    came = ", ".join(f"{name} ({made_s:+.0f} s)" for name, made_s in late["nodes"].items())
-    if late["gone"]:
-        return f"{waiting}made all the same, counted from the delete, and gone again: {came}"
-    return f"{waiting}still there {waited_s:.0f} s after the delete: {came}; the next trial may start warm"

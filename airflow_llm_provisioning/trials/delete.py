@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_llm_provisioning.core.late_nodes import AwaitedNodes
 from airflow_llm_provisioning.core.names import LABEL_TRIAL
 from airflow_llm_provisioning.core.remains import Subject
 from airflow_llm_provisioning.exceptions import ConflictError, NotDeletedError
@@ -29,7 +30,7 @@ class Deletion:
 
     `rayservice`: {name, uid, clusters, trial}. `pods`, `nodes`: name -> uid; `nodes` is None where they are not waited
     for. `deleted`: whether an object of ours was there. `objects_s`: time limit of everything but the nodes. `late`:
-    {selector, since, limit_s, pods} of nodes that may still come for pods that had none.
+    nodes that may still come for pods that had none.
     """
 
     cluster: dict[str, Any]
@@ -41,7 +42,7 @@ class Deletion:
     started_at: str
     timeout_s: float
     objects_s: float
-    late: dict[str, Any] | None = None
+    late: AwaitedNodes | None = None
 
     @property
     def limit_s(self) -> float:
@@ -50,19 +51,19 @@ class Deletion:
 
     def as_arguments(self) -> dict[str, Any]:
         """Return the trigger's arguments, JSON."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        late = self.late.as_dict() if self.late else None
+        return {name: getattr(self, name) for name in self.__slots__} | {"late": late}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitLimits:
     """How long is waited, in the cluster's clock: `objects_s` for the RayService and all that belongs to it, `nodes_s`
-    for its nodes, None: not at all. `late`: {selector, since, limit_s} of nodes that may still come for pods that had
-    none (see `late_nodes`).
+    for its nodes, None: not at all. `late`: nodes that may still come for pods that had none.
     """
 
     objects_s: float
     nodes_s: float | None = None
-    late: Mapping[str, Any] | None = None
+    late: AwaitedNodes | None = None
 
 
 async def delete_ray_service(
@@ -156,7 +157,7 @@ class _Request:
             started_at=cluster.clock().isoformat(),
             timeout_s=objects_s if nodes_s is None else nodes_s,
             objects_s=objects_s,
-            late={**late, "pods": sorted(known["unplaced"])} if late and known["unplaced"] else None,
+            late=late.of(known["unplaced"]) if late else None,
         )
 
 

@@ -4,6 +4,7 @@ import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_llm_provisioning.core.late_nodes import AwaitedNodes
 from airflow_llm_provisioning.core.remains import Subject, explained, listed, named
 from airflow_llm_provisioning.triggers.base import Wait
 from airflow_llm_provisioning.triggers.deadline import Deadline
@@ -26,7 +27,7 @@ class PodsGoneWait(Wait):
     :param pods: name -> uid. :param nodes: name -> uid; None: nodes are not waited for.
     :param started_at: ISO instant in the cluster's clock; `timeout_s` counts from there, also after a restart.
     :param objects_s: time limit of everything but the nodes; None: `timeout_s`.
-    :param late: nodes that may still appear, in the format of `late_nodes`; None: no such nodes.
+    :param late: nodes that may still appear (`core.late_nodes.AwaitedNodes` as a dict); None: no such nodes.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class PodsGoneWait(Wait):
         self.started_at = datetime.fromisoformat(started_at)
         self.timeout_s = timeout_s
         self.objects_s = timeout_s if objects_s is None else objects_s
-        self.late = late
+        self.late = AwaitedNodes.from_dict(late) if late is not None else None
 
     async def outcome(self) -> dict[str, Any]:
         """Return {deleted, gone, left, why, pods_gone, nodes_gone, waited_s}, and `late` if nodes might still appear.
@@ -91,7 +92,7 @@ class PodsGoneWait(Wait):
         if not left and self.nodes is not None:
             outcome["nodes_gone"] = await deadline.gone("nodes", self.nodes)
         if not left and self.late is not None:
-            outcome["late"] = await late_nodes(cluster, self.late, self.nodes or (), deadline)
+            outcome["late"] = (await late_nodes(cluster, self.late, self.nodes or (), deadline)).as_dict()
         return outcome | {"waited_s": round(deadline.waited_s(), 3)}
 
     async def _left(self, cluster: "Cluster") -> list[dict[str, Any]]:

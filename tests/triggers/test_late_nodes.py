@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from airflow_llm_provisioning.core.late_nodes import AwaitedNodes, LateNodes
 from airflow_llm_provisioning.triggers.deadline import Deadline
 from airflow_llm_provisioning.triggers.late_nodes import LOOK_EVERY_S, late_nodes
 
@@ -47,14 +48,12 @@ def node(name: str, made_at: datetime) -> dict[str, Any]:
 def found(
     cluster: ScriptedCluster, *, pods: int = 1, limit_s: float = 600, known: Sequence[str] = ()
 ) -> dict[str, Any]:
-    late = {
-        "selector": "made-by=luna",
-        "since": OPENED_AT.isoformat(),
-        "pods": [f"pod-{number}" for number in range(pods)],
-        "limit_s": limit_s,
-    }
+    late = AwaitedNodes("made-by=luna", OPENED_AT, limit_s, tuple(f"pod-{number}" for number in range(pods)))
+    assert AwaitedNodes.from_dict(late.as_dict()) == late
     deadline = Deadline(cluster, DELETED_AT, 1800)  # type: ignore[arg-type]
-    return asyncio.run(late_nodes(cluster, late, known, deadline))  # type: ignore[arg-type]
+    made = asyncio.run(late_nodes(cluster, late, known, deadline))  # type: ignore[arg-type]
+    assert LateNodes.from_dict(made.as_dict()) == made
+    return made.as_dict()
 
 
 def test_a_late_node_is_named_and_awaited() -> None:
