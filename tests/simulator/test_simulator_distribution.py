@@ -72,7 +72,7 @@ def test_a_wheel_from_the_sdist_is_the_wheel_from_the_repository(package: str, t
     """An sdist is complete: building from it gives the same files, with the license and the README."""
     sdist = build(FOLDERS[package], "sdist", tmp_path / "sdist")
     with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path / "unpacked", filter="data")
+        archive.extractall(tmp_path / "unpacked")  # noqa: S202 - our own sdist; `filter` came with Python 3.11.4
     (unpacked,) = (tmp_path / "unpacked").iterdir()
 
     again = files_of(build(unpacked, "wheel", tmp_path / "again"))

@@ -12,7 +12,9 @@ _PREFIX: Final = re.compile(
     r"(?:(?:ERROR|CRITICAL|FATAL)[ :]+[\d-]{5,10}[ T][\d:.,]{8,}\s+(?:\[[^\]]*\]\s?|[\w./]+:\d+\]\s?|.{0,120}? -- )?)?"
 )
 _EXCEPTION: Final = re.compile(
-    r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Died|Failure|Failed|Timeout)\w*(?:\([\w.]*\))?: \S"
+    r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Died|Failure|Failed|Timeout)\w*(?:\([\w.]*\))?: "
+    # What another process said stands in full behind it, and ends with its own exception.
+    r"(?!Traceback \(most recent call last\))\S"
 )
 _ERROR_LINE: Final = re.compile(r"^(?:\([^()]*pid=\d+[^()]*\)\s*)*(?:ERROR|CRITICAL|FATAL)[ :]+[\d-]{5,10}[ T]")
 # Exceptions that only say that another process has failed: vLLM V1's front end, Ray's actors and tasks.

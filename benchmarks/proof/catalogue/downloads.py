@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.builtin_profiles import PHI3_2025
 from airflow_llm_provisioning.core.workload import ScalingSetup
-from proof.catalogue.edits import in_runtime_env, off_on_the_worker, with_loader, with_volume
+from proof.catalogue.edits import claim, in_runtime_env, off_on_the_worker, with_loader, with_volume
 from proof.catalogue.entry import NoOp, Truth
 from proof.recorded_trial import NODES_GONE_S, Scenario
 from proof.targets import target
@@ -48,12 +48,14 @@ DOWNLOADS: Final = (
         "the weights are in a cache already",
         declared=SERVED_CURRENT,
         manifest=with_volume("/home/ray/.cache/huggingface"),
+        before_submission=claim,
         earlier=1,
         pause_s=NODES_GONE_S,
     ),
     _fast(
         "the weights are in a cache already, and the engine does not log it",
         manifest=with_volume("/home/ray/.cache/huggingface"),
+        before_submission=claim,
         earlier=1,
         pause_s=NODES_GONE_S,
         truth="unknown",

@@ -6,6 +6,7 @@ from typing import Any, Final
 import yaml
 
 from airflow_llm_provisioning.core.builtin_profiles import PHI3_2025
+from llm_provisioning_simulator.instant_trial import Stage
 from proof.recorded_trial import Manifest
 
 BRANCH: Final = "https://github.com/elotl/skyray/archive/main.zip"
@@ -52,6 +53,18 @@ def with_volume(path: str) -> Callable[[Manifest], None]:
                 container["volumeMounts"] = [{"name": "kept", "mountPath": path}]
 
     return change
+
+
+def claim(on: Stage) -> None:
+    """Create the claim of `with_volume`, once."""
+    store = on.cluster.store
+    if store.peek("persistentvolumeclaims", "kept", "default") is None:
+        spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "100Gi"}}}
+        store.create(
+            "persistentvolumeclaims",
+            {"metadata": {"name": "kept", "namespace": "default"}, "spec": spec},
+            manager="kubectl",
+        )
 
 
 def with_images(**fields: Any) -> Callable[[Manifest], None]:

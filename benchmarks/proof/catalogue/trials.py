@@ -11,7 +11,7 @@ from llm_provisioning_simulator.images import built_image
 from llm_provisioning_simulator.instant_trial import Stage
 from llm_provisioning_simulator.prepared import Prepared
 from llm_provisioning_simulator.world import digest_of, normalise
-from proof.catalogue.edits import BRANCH, branch, in_runtime_env, with_redundant_pip, with_volume
+from proof.catalogue.edits import BRANCH, branch, claim, in_runtime_env, with_redundant_pip, with_volume
 from proof.catalogue.entry import NoOp, Truth
 from proof.recorded_trial import NODES_GONE_S, Scenario
 from proof.targets import target
@@ -84,6 +84,7 @@ TRIALS: Final = (
         "start warm",
         declared=SERVED_CURRENT,
         manifest=with_volume("/home/ray/.cache/vllm"),
+        before_submission=claim,
         earlier=1,
         pause_s=NODES_GONE_S,
     ),

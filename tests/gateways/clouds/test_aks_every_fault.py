@@ -128,10 +128,7 @@ async def test_an_expired_token_and_an_operation_in_progress_are_waited_out(call
     [
         *(("runs.schedule", ends(status), [], f"ended {status}: no luck.") for status in ("Failed", "Canceled")),
         ("runs.schedule", {"kind": "never_ends"}, [], "did not end within 9000 s"),
-        *(
-            ("streaming.post", ends("Failed", code), ["image"], f"{code} ({code}: no luck); {ADVICE[code]}")
-            for code in ADVICE
-        ),
+        *(("streaming.post", ends("Failed", code), ["image"], f"{code} (no luck); {ADVICE[code]}") for code in ADVICE),
         ("streaming.post", ends("Canceled", "CANCELED"), ["image"], "ended Canceled"),
         ("streaming.post", {"kind": "never_ends"}, ["image"], "did not end within 3600 s"),
         *(

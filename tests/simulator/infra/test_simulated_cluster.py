@@ -21,7 +21,9 @@ def a_cluster(cloud: str, autoscaler: str) -> SimulatedCluster:
 
 async def read(url: str, path: str) -> tuple[int, dict[str, Any]]:
     async with aiohttp.ClientSession() as session, session.get(url + path) as answer:
-        return answer.status, await answer.json()
+        # An unknown path is answered in plain text.
+        known = answer.content_type == "application/json"
+        return answer.status, await answer.json() if known else {"text": await answer.text()}
 
 
 @pytest.mark.parametrize(
