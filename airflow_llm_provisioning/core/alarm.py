@@ -13,7 +13,7 @@ from statistics import median
 from typing import Final
 
 from airflow_llm_provisioning.core.causes import Cause, causes_between
-from airflow_llm_provisioning.core.nights import Night
+from airflow_llm_provisioning.core.nights import Night, seconds_of
 
 # Nights of the level before, at least and at most; nights of the new level, at least and at most.
 FEWEST_BEFORE: Final = 10
@@ -221,7 +221,8 @@ def _phases(before: Sequence[Night], after: Sequence[Night], total_s: float) -> 
 
 def _seconds(nights: Sequence[Night], phase: str) -> list[float]:
     """Return a phase's seconds in every night that has phases at all."""
-    return [night.phases.get(phase, 0.0) for night in nights if night.phases]
+    seconds = (seconds_of(night.phases, phase) for night in nights if night.phases)
+    return [value for value in seconds if value is not None]
 
 
 def phase_shares(change: Change) -> Mapping[str, float]:

@@ -90,7 +90,17 @@ def _night(run_id: str, arm: ArmTrials) -> Night:
 
 def _phases(trials: Sequence[TrialResult]) -> dict[str, float]:
     seen = [{phase.name: phase.duration_s for phase in trial.phases} for trial in trials if trial.phases]
-    return {name: median(phases.get(name, 0.0) for phases in seen) for name in sorted({n for p in seen for n in p})}
+    names = sorted({name for phases in seen for name in phases})
+    known = {name: [s for phases in seen if (s := seconds_of(phases, name)) is not None] for name in names}
+    return {name: median(values) for name, values in known.items() if values}
+
+
+def seconds_of(phases: Mapping[str, float], name: str) -> float | None:
+    """Return the seconds of a phase: 0 where it is not on the path, None where it is joined with others (`a+b`)."""
+    if name in phases:
+        return phases[name]
+    parts = set(name.split("+"))
+    return None if any(parts & set(other.split("+")) for other in phases) else 0.0
 
 
 def _facts(arm: ArmTrials) -> dict[str, frozenset[str]]:

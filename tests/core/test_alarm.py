@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from trial_builders import a_result
 
 from airflow_llm_provisioning.core.alarm import Watch, watch
-from airflow_llm_provisioning.core.nights import Night, nights_of
+from airflow_llm_provisioning.core.nights import Night, nights_of, seconds_of
 from airflow_llm_provisioning.core.result import PhaseResult, TrialStatus
 
 FIRST = datetime(2026, 1, 1, 2, tzinfo=UTC)
@@ -125,3 +125,11 @@ def test_nights_follow_a_cell_over_its_arms_and_pool_none() -> None:
     assert found[0].phases == {"model_load": 400.0, "worker_image_pull": 600.0}
     assert [night.facts["model revision"] for night in found] == [{"one"}, {"two"}]
     assert found[0].arm != found[1].arm
+
+
+def test_a_phase_that_is_joined_is_unknown_and_not_zero() -> None:
+    """`pull+start` says nothing of `pull` alone; a phase that is not on the path took none of the total."""
+    assert seconds_of({"pull+start": 5.0, "load": 2.0}, "pull") is None
+    assert seconds_of({"pull": 3.0, "start": 2.0}, "pull+start") is None
+    assert seconds_of({"load": 2.0}, "pull") == 0.0
+    assert seconds_of({"load": 2.0}, "load") == 2.0
