@@ -113,7 +113,7 @@ def watch(
         if since is None and found and found[-1].since == start:
             since = _back(logs, found, start, told, math.log1p(min_change))
         if since is not None:
-            found.append(_change(nights, start, since, told, found))
+            found.append(_change(nights, start, since, told, found, min_change))
             start = since
     left = FEWEST_BEFORE + FEWEST_AFTER - (len(nights) - start) - 1
     return Watch(tuple(found), max(0, left))
@@ -177,7 +177,9 @@ def _back(logs: Sequence[float], found: Sequence[Change], start: int, told: int,
     return since if back else None
 
 
-def _change(nights: Sequence[Night], start: int, since: int, told: int, found: Sequence[Change]) -> Change:
+def _change(
+    nights: Sequence[Night], start: int, since: int, told: int, found: Sequence[Change], min_change: float
+) -> Change:
     before, after = nights[max(start, since - MOST_BEFORE) : since], nights[since : told + 1]
     old_s, new_s = (median(night.total_s for night in part) for part in (before, after))
     phases = _phases(before, after, new_s - old_s)
@@ -191,7 +193,7 @@ def _change(nights: Sequence[Night], start: int, since: int, told: int, found: S
         after_s=new_s,
         phases=phases,
         causes=causes_between(before, after, phases[0].name if phases else None),
-        recovered=last is not None and abs(new_s / last.before_s - 1) <= MIN_CHANGE,
+        recovered=last is not None and abs(new_s / last.before_s - 1) <= min_change,
     )
 
 

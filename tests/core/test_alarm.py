@@ -78,6 +78,13 @@ def test_the_way_back_is_a_recovery() -> None:
     assert (back.run_id, back.told) == ("night-25", 27)
 
 
+def test_a_recovery_is_measured_by_the_change_that_is_asked_for() -> None:
+    """3 % above the old level is back for the default of 5 %, and is not where changes of 1 % are told."""
+    totals = [*noise(20), *noise(5, 1200.0, 2), *noise(6, 1030.0, 4)]
+    assert watch(nights(totals)).changes[-1].recovered
+    assert not any(change.recovered for change in watch(nights(totals), min_change=0.01).changes)
+
+
 def test_an_expected_change_is_not_told_and_the_history_begins_anew() -> None:
     """The experiment file declares a new level at a run; ten nights later a change can be told again."""
     found = watch(nights([*noise(20), *noise(5, 1200.0, 2)]), expected=["night-20"])
