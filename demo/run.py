@@ -21,7 +21,7 @@ from stack import (
 )
 
 from airflow_llm_provisioning.core.result import TrialResult
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 DAG = "simulated_demo"
 EXPERIMENT_NAME = "simulated-demo"

@@ -24,7 +24,7 @@ from airflow_llm_provisioning.exceptions import StoreError, TraceError
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.core.result import TrialResult
-    from airflow_llm_provisioning.gateways.store import ResultsStore
+    from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 Verdict = Literal["same", "differs", "computed", "cannot read"]
 
@@ -144,7 +144,7 @@ def _replayed_all(parsed: argparse.Namespace) -> Iterator[Replayed]:
 
 
 def _replayed(name: str, store: "ResultsStore | None", against: Path | None) -> Replayed:
-    from airflow_llm_provisioning.gateways.analysis_version import analysis_version
+    from airflow_llm_provisioning.gateways.store.analysis_version import analysis_version
 
     row: TrialResult | None = None
     path = Path(name)

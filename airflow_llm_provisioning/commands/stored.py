@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from airflow_llm_provisioning.gateways.store import ResultsStore
+    from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 STORE_VARIABLE: Final = "LLM_PROVISIONING_STORE"
 # In the folder of the Python environment (sys.prefix): the path of the SQLite file of the last demonstration.
@@ -46,7 +46,7 @@ def read_store(parsed: argparse.Namespace) -> Iterator["ResultsStore"]:
 
     Raises StoreError if it does not exist.
     """
-    from airflow_llm_provisioning.gateways.store import ResultsStore
+    from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
     store = ResultsStore.open_for_reading(_said(location(parsed)))
     try:
@@ -58,7 +58,7 @@ def read_store(parsed: argparse.Namespace) -> Iterator["ResultsStore"]:
 @contextmanager
 def opened_store(parsed: argparse.Namespace) -> Iterator["ResultsStore"]:
     """Open the results store of a command that writes, created if need be; name it on stderr, close it at the end."""
-    from airflow_llm_provisioning.gateways.store import ResultsStore
+    from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
     store = ResultsStore.open(_said(location(parsed)))
     try:
@@ -106,7 +106,7 @@ def _as_url(given: str) -> str:
 
 
 def _said(found: Location) -> str:
-    from airflow_llm_provisioning.gateways.database import store_address
+    from airflow_llm_provisioning.gateways.store.database import store_address
 
     sys.stderr.write(f"Results store: {store_address(found.url)[1]} ({found.named_by})\n")
     return found.url

@@ -13,7 +13,7 @@ from airflow_llm_provisioning.core.trace_file import exported, read_trace_file, 
 from airflow_llm_provisioning.gateways.private_files import write_private
 
 if TYPE_CHECKING:
-    from airflow_llm_provisioning.gateways.store import ResultsStore
+    from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 EXPORT: Final = """\
 Write a trial's trace to a file that can be replayed anywhere: the recording as it is stored, followed by the trial's
@@ -78,7 +78,7 @@ def run_export(parsed: argparse.Namespace) -> int:
 
 def run_import(parsed: argparse.Namespace) -> int:
     """Import a trace file into the store."""
-    from airflow_llm_provisioning.gateways.traces import ImportedTrace
+    from airflow_llm_provisioning.gateways.store.traces import ImportedTrace
 
     found = read_trace_file(parsed.file.read_bytes())
     if not found.clean and not parsed.redact:

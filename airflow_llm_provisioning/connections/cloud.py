@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_llm_provisioning.connections.clock import utc_now
 from airflow_llm_provisioning.connections.store import open_store
 from airflow_llm_provisioning.connections.typed import AirflowConnections
-from airflow_llm_provisioning.gateways.ledger import Ledger, ReadOnlyLedger
+from airflow_llm_provisioning.gateways.store.ledger import Ledger, ReadOnlyLedger
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.clouds.base import Cloud

@@ -11,14 +11,14 @@ from airflow_llm_provisioning.core.secrets import redacted_text
 from airflow_llm_provisioning.exceptions import ConnectionConfigError
 
 if TYPE_CHECKING:
-    from airflow_llm_provisioning.gateways.store import ResultsStore
+    from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 DEFAULT_STORE: Final = "llm_provisioning_results"
 
 
 def open_store(conn_id: str = DEFAULT_STORE) -> "ResultsStore":
     """Return the results store behind an Airflow connection; the default one is a SQLite file in AIRFLOW_HOME."""
-    from airflow_llm_provisioning.gateways.store import ResultsStore
+    from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
     return ResultsStore.open(store_url(conn_id))
 

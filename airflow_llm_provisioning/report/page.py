@@ -11,7 +11,7 @@ from typing import Any, Final
 from airflow_llm_provisioning import __version__
 from airflow_llm_provisioning.core.result import Preparation, TrialResult
 from airflow_llm_provisioning.gateways.private_files import write_private
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.report import wording
 from airflow_llm_provisioning.report.evidence_sections import evidence_section
 from airflow_llm_provisioning.report.markup import Markup, element, html

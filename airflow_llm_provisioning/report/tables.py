@@ -15,7 +15,7 @@ from airflow_llm_provisioning.core.published import PUBLISHED_MODEL, PUBLISHED_R
 from airflow_llm_provisioning.core.result import Preparation, TrialResult, TrialStatus
 from airflow_llm_provisioning.core.secrets import redacted_value
 from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.report.escaping import cell_text, spreadsheet_value
 from airflow_llm_provisioning.report.families import OLD_ROWS, by_family, differing_facts, is_old
 from airflow_llm_provisioning.report.text_table import text_table, wrapped

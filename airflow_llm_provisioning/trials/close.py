@@ -21,7 +21,7 @@ from airflow_llm_provisioning.trials.stored import with_store
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.kubernetes import Cluster
-    from airflow_llm_provisioning.gateways.store import ResultsStore
+    from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 States = Mapping[str, str | None]
 """`apply` and `wait` -> Airflow's state of that task of the trial; absent or None where it is not known."""
@@ -153,7 +153,7 @@ def _judged(store: "ResultsStore", trial: Trial, closing: Closing) -> tuple[Tria
     """Judge the trace; return the row, and everything that was computed beside it, so that a replay can compare."""
     from airflow_llm_provisioning.core.judging import judge_trace, trial_row
     from airflow_llm_provisioning.core.replay import result_text
-    from airflow_llm_provisioning.gateways.analysis_version import analysis_version
+    from airflow_llm_provisioning.gateways.store.analysis_version import analysis_version
 
     trial_id, states = trial.trial_id, closing["states"]
     judgement = judge_trace(store.trace(trial_id), trial.arm.treatments)

@@ -9,7 +9,7 @@ from airflow_llm_provisioning.trials.close import parts
 from airflow_llm_provisioning.trials.stored import with_store
 
 if TYPE_CHECKING:
-    from airflow_llm_provisioning.gateways.store import ResultsStore
+    from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 # Real seconds for the results store before a delete: GPU nodes run on meanwhile.
 STORE_LIMIT_S: Final = 10.0

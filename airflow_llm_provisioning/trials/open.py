@@ -22,7 +22,7 @@ from airflow_llm_provisioning.trials.render import plan_of, render
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.kubernetes import Cluster
-    from airflow_llm_provisioning.gateways.store import ResultsStore
+    from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 
 async def open_trial(planned: Trial, experiment: Experiment, *, results_conn_id: str, may_wait: bool = False) -> Trial:

@@ -7,7 +7,7 @@ from airflow_llm_provisioning.exceptions import StoreError
 from airflow_llm_provisioning.gateways.bounded import within
 
 if TYPE_CHECKING:
-    from airflow_llm_provisioning.gateways.store import ResultsStore
+    from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 Result = TypeVar("Result")
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from airflow_llm_provisioning.gateways.store import ResultsStore
+    from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 
 class TraceSink:

@@ -20,7 +20,7 @@ from airflow_llm_provisioning.core.comparison import ArmTrials, grouped
 from airflow_llm_provisioning.core.gate import Gate, Outcome, no_slower_than, within_limit
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.core.trial import Served, Slot, Trial
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 ARM = "here/w/static/baseline"

@@ -164,7 +164,7 @@ def _quantile(ascending: Sequence[float], share: float) -> float:
 def _kept(store: Path, sent: Sequence[Sequence[Sequence[str]]]) -> dict[str, int]:
     """Compare the sent versions with the store: {events_sent, events_lost, trace_bytes}."""
     from airflow_llm_provisioning.core.trace import decode_trace
-    from airflow_llm_provisioning.gateways.store import ResultsStore
+    from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
     results = ResultsStore.open(f"sqlite:///{store}")
     lost = stored_bytes = 0

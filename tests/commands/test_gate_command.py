@@ -8,7 +8,7 @@ import pytest
 from trial_builders import a_result
 
 from airflow_llm_provisioning.cli import main
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 ARM = "eks-plain/phi3-2025/static/baseline"
 

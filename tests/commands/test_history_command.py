@@ -9,7 +9,7 @@ from trial_builders import OPENED_AT, a_result
 
 from airflow_llm_provisioning.cli import main
 from airflow_llm_provisioning.core.result import PhaseResult
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from airflow_llm_provisioning import cli
 from airflow_llm_provisioning.commands.exit_codes import MEANINGS
 from airflow_llm_provisioning.commands.stored import DEMO_STORE
 from airflow_llm_provisioning.exceptions import StoreError
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD = ROOT / "tests" / "gateways" / "stores" / "v0_1.sql"

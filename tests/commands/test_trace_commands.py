@@ -16,8 +16,8 @@ from airflow_llm_provisioning import cli
 from airflow_llm_provisioning.core.judging import judge_trace, trial_row
 from airflow_llm_provisioning.core.replay import result_text
 from airflow_llm_provisioning.core.trace import encode_chunk, encode_line
-from airflow_llm_provisioning.gateways.analysis_version import analysis_version
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.analysis_version import analysis_version
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 OPENED_AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
 SECRET = "AKIA" + "IOSFODNN7EXAMPLE"

@@ -109,7 +109,7 @@ def test_a_missing_extra_is_named(connection: Any, monkeypatch: pytest.MonkeyPat
 
 def test_a_gateway_without_a_store_creates_nothing(connection: Any) -> None:
     """It may look; what cannot write an intent must not create."""
-    from airflow_llm_provisioning.gateways.ledger import ReadOnlyLedger
+    from airflow_llm_provisioning.gateways.store.ledger import ReadOnlyLedger
 
     connection(EXTRA)
     assert isinstance(open_cloud({"cloud": "aks", "conn_id": "azure_test"})._account.entries._ledger, ReadOnlyLedger)

@@ -11,7 +11,7 @@ from airflow_llm_provisioning.connections import opened_cloud
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.generic.cloud import GenericCloud
-from airflow_llm_provisioning.gateways.ledger import ReadOnlyLedger
+from airflow_llm_provisioning.gateways.store.ledger import ReadOnlyLedger
 from airflow_llm_provisioning.preparation.operations import start_operation
 from airflow_llm_provisioning.triggers.cloud_operation import CloudOperationWait
 

@@ -11,7 +11,7 @@ import pytest
 from cluster_in_background import ClusterThread, kube_config
 from trial_builders import a_result
 
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 FILL = """
 import json, sys

@@ -29,7 +29,7 @@ from airflow_llm_provisioning.gateways.clouds.verbs import (
     keep_until,
     not_yet,
 )
-from airflow_llm_provisioning.gateways.ledger import Ledger, LedgerEntries
+from airflow_llm_provisioning.gateways.store.ledger import Ledger, LedgerEntries
 
 CLOUD = CloudDescriptor(name="toy", title="Toy", opener="toy_cloud:open_toy", nodes=ExistingNodes())
 KINDS = ("build", "image")

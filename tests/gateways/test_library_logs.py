@@ -13,7 +13,7 @@ from airflow_llm_provisioning.gateways.library_logs import LIBRARIES, keep_reque
 OPENED = """
 import logging, sys
 logging.basicConfig(level=logging.INFO, stream=sys.stdout)
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 ResultsStore.open(sys.argv[1]).close()
 for name in ("azure.core.pipeline.policies.http_logging_policy", "httpx", "botocore.credentials"):
     logging.getLogger(name).info("a request of %s", name)

@@ -9,9 +9,9 @@ import pytest
 
 from airflow_llm_provisioning.exceptions import ConfigurationError, StoreError
 from airflow_llm_provisioning.gateways.autoscalers.base import NodeSetup
-from airflow_llm_provisioning.gateways.database import store_address
 from airflow_llm_provisioning.gateways.private_files import child_of, write_private
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.database import store_address
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.preparation.node_files import write_node_files
 
 

@@ -13,7 +13,7 @@ from operator_harness import as_stored, close_trial, context, event_of, experime
 
 from airflow_llm_provisioning.connections import open_store
 from airflow_llm_provisioning.exceptions import LockHeldError
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.operators.trial import OpenTrial
 from airflow_llm_provisioning.triggers.lock import LockWait
 

@@ -16,7 +16,7 @@ from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.core.workload import ScalingSetup, builtin_workload
 from airflow_llm_provisioning.exceptions import ConfigurationError, HubError, TrialFailedError
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.operators import CompareVariants, JudgeRun
 from airflow_llm_provisioning.operators.experiment import slot_key
 

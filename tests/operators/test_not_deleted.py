@@ -21,7 +21,7 @@ from airflow_llm_provisioning.exceptions import (
     StoreError,
 )
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.operators import DeleteRayService
 from airflow_llm_provisioning.trials import close
 

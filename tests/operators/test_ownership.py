@@ -13,7 +13,7 @@ from test_ray_service import manifest
 
 from airflow_llm_provisioning.connections import open_store
 from airflow_llm_provisioning.exceptions import ConflictError, LockHeldError, TrialClosedError
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.operators import ApplyRayService, DeleteRayService
 
 FIRST, SECOND = "manual__1", "manual__2"

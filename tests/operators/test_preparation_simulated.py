@@ -11,7 +11,7 @@ from operator_harness import context, run
 
 from airflow_llm_provisioning.connections import open_store
 from airflow_llm_provisioning.exceptions import CloudError, ClusterError, ConfigurationError, NotDeletedError
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.operators import SetUpNodes, WarmImageCache
 from airflow_llm_provisioning.preparation.operations import succeeded
 

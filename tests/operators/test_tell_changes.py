@@ -10,7 +10,7 @@ from trial_builders import OPENED_AT, a_result
 
 from airflow_llm_provisioning.connections import open_store
 from airflow_llm_provisioning.exceptions import TrialFailedError
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.operators import TellChanges
 
 

@@ -26,7 +26,7 @@ from airflow_llm_provisioning.exceptions import (
     TrialFailedError,
 )
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.operators.trial import CloseTrial, OpenTrial
 
 pytestmark = pytest.mark.usefixtures("results_db")

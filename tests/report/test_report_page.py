@@ -13,7 +13,7 @@ from trial_builders import OPENED_AT
 
 from airflow_llm_provisioning.core.result import MilestoneResult, TrialResult, TrialStatus
 from airflow_llm_provisioning.exceptions import MissingExtraError
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.report.page import write_report
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from result_builders import ENVIRONMENT, PHASES, a_preparation, a_trial
 
 from airflow_llm_provisioning.core.result import TrialStatus
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.report.tables import frame, reduction_text, results_rows, written
 from airflow_llm_provisioning.report.text_table import cell
 

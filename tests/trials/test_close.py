@@ -17,8 +17,8 @@ from airflow_llm_provisioning.core.replay import replay, row_differences
 from airflow_llm_provisioning.core.result import TrialStatus
 from airflow_llm_provisioning.core.trial import Access
 from airflow_llm_provisioning.exceptions import NotDeletedError, StoreError
-from airflow_llm_provisioning.gateways.analysis_version import analysis_version
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.analysis_version import analysis_version
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.trials import close
 
 AT = datetime(2026, 5, 4, 13, tzinfo=UTC)

@@ -18,7 +18,7 @@ from airflow_llm_provisioning.core.stopping import StoppingRule
 from airflow_llm_provisioning.core.trial import NOT_NEEDED, Trial
 from airflow_llm_provisioning.core.workload import ScalingSetup
 from airflow_llm_provisioning.exceptions import ProvisioningError, TrialFailedError
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.operators import JudgeRun, OpenTrial
 from airflow_llm_provisioning.trials.enough import enough
 

@@ -16,7 +16,7 @@ from airflow_llm_provisioning.core.timing import analysis
 from airflow_llm_provisioning.core.trace import decode_trace
 from airflow_llm_provisioning.gateways import recorder
 from airflow_llm_provisioning.gateways.recording import lines as recording_lines
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.triggers import trace_sink
 from airflow_llm_provisioning.triggers.serve_endpoint import ServeEndpointWait
 

@@ -14,7 +14,7 @@ from airflow_llm_provisioning.exceptions import MissingExtraError
 from airflow_llm_provisioning.gateways.clouds.base import Cloud
 from airflow_llm_provisioning.gateways.clouds.nodes import CloudNodes
 from airflow_llm_provisioning.gateways.clouds.prices import NodePrices
-from airflow_llm_provisioning.gateways.ledger import Ledger
+from airflow_llm_provisioning.gateways.store.ledger import Ledger
 
 
 class ConnectionReader(Protocol):

@@ -13,7 +13,7 @@ from airflow_llm_provisioning.core.workload import ImageRecipe
 from airflow_llm_provisioning.gateways.clouds.aks.arm import LocalCredential
 from airflow_llm_provisioning.gateways.clouds.aks.cloud import AksCloud
 from airflow_llm_provisioning.gateways.clouds.base import Owned
-from airflow_llm_provisioning.gateways.ledger import Entry
+from airflow_llm_provisioning.gateways.store.ledger import Entry
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.clouds.aks import AksStandIn
 from llm_provisioning_simulator.clouds.aks.tasks import Registry

@@ -20,7 +20,7 @@ from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.core.recipe import ImageRecipe
 from airflow_llm_provisioning.gateways.clouds.eks.cloud import EksCloud
 from airflow_llm_provisioning.gateways.clouds.eks.names import EksNames
-from airflow_llm_provisioning.gateways.ledger import Entry
+from airflow_llm_provisioning.gateways.store.ledger import Entry
 from llm_provisioning_simulator.clouds.eks import ACCOUNT, BUILDER_PROFILE, CODEBUILD_ROLE_ARN, EksStandIn
 from llm_provisioning_simulator.images import built_image, seed_public_images
 from llm_provisioning_simulator.world import CloudCluster, World

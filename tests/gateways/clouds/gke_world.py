@@ -12,7 +12,7 @@ from google.auth.credentials import AnonymousCredentials
 
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.gateways.clouds.gke.cloud import GkeCloud
-from airflow_llm_provisioning.gateways.ledger import Entry
+from airflow_llm_provisioning.gateways.store.ledger import Entry
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.clouds.gke import GkeStandIn
 from llm_provisioning_simulator.images import seed_public_images

@@ -16,7 +16,7 @@ from airflow_llm_provisioning.gateways.clouds.eks.aws import Aws, in_words, kind
 from airflow_llm_provisioning.gateways.clouds.eks.builder import Builder
 from airflow_llm_provisioning.gateways.clouds.eks.codebuild import CodeBuild
 from airflow_llm_provisioning.gateways.clouds.verbs import StepFailedError
-from airflow_llm_provisioning.gateways.ledger import LedgerEntries
+from airflow_llm_provisioning.gateways.store.ledger import LedgerEntries
 
 pytestmark = pytest.mark.eks
 

@@ -14,7 +14,7 @@ from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
 from airflow_llm_provisioning.core.workload import builtin_workload
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.base import Owned
-from airflow_llm_provisioning.gateways.ledger import Entry
+from airflow_llm_provisioning.gateways.store.ledger import Entry
 
 pytestmark = pytest.mark.eks
 PARAMETER = "/llm-provisioning/snapshots/eks-improved"

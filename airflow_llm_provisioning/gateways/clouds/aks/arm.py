@@ -37,7 +37,7 @@ from azure.mgmt.resource.features import FeatureClient
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.aks.registry import RegistryClient
 from airflow_llm_provisioning.gateways.clouds.verbs import TransientError
-from airflow_llm_provisioning.gateways.ledger import LedgerEntries
+from airflow_llm_provisioning.gateways.store.ledger import LedgerEntries
 
 # The names that the official azure connection uses.
 CLOUDS: Final[Mapping[str, Any]] = {

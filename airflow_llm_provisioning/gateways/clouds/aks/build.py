@@ -49,7 +49,7 @@ from airflow_llm_provisioning.gateways.clouds.verbs import (
     keep_until,
     not_yet,
 )
-from airflow_llm_provisioning.gateways.ledger import Entry
+from airflow_llm_provisioning.gateways.store.ledger import Entry
 
 KIND: Final = "image"
 _SCHEDULING: Final = "scheduling"

@@ -26,7 +26,7 @@ from airflow_llm_provisioning.gateways.clouds.aks.streaming import EnableStreami
 from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess, Evidence, Owned
 from airflow_llm_provisioning.gateways.clouds.operation_driver import OperationDriver
 from airflow_llm_provisioning.gateways.clouds.verbs import RetryPolicy, Verb
-from airflow_llm_provisioning.gateways.ledger import Ledger, LedgerEntries
+from airflow_llm_provisioning.gateways.store.ledger import Ledger, LedgerEntries
 
 # The application that Entra-integrated AKS API servers accept tokens for (AKS docs, kubelogin-authentication).
 AKS_SERVER_SCOPE: Final = "6dae42f8-4368-4678-94ff-3960e28e3630/.default"

@@ -10,7 +10,7 @@ from airflow_llm_provisioning.exceptions import ConnectionConfigError
 from airflow_llm_provisioning.gateways.clouds.aks.arm import LocalCredential
 from airflow_llm_provisioning.gateways.clouds.aks.cloud import AksCloud
 from airflow_llm_provisioning.gateways.clouds.descriptor import ConnectionReader
-from airflow_llm_provisioning.gateways.ledger import Ledger
+from airflow_llm_provisioning.gateways.store.ledger import Ledger
 
 DOCS: Final = "docs/aks.md"
 

@@ -19,7 +19,7 @@ from airflow_llm_provisioning.gateways.clouds.eks.source import BUILDSPEC, build
 from airflow_llm_provisioning.gateways.clouds.eks.tags import by_content, name_of
 from airflow_llm_provisioning.gateways.clouds.eks.verb import EksVerb
 from airflow_llm_provisioning.gateways.clouds.verbs import Look, Step, StepFailedError, done, not_yet
-from airflow_llm_provisioning.gateways.ledger import LedgerEntries
+from airflow_llm_provisioning.gateways.store.ledger import LedgerEntries
 
 DEFAULT_REPOSITORY: Final = "ray-serving"
 

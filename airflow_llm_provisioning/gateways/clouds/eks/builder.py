@@ -17,7 +17,7 @@ from airflow_llm_provisioning.gateways.clouds.eks.names import EksNames
 from airflow_llm_provisioning.gateways.clouds.eks.nodes import DATA_DEVICE
 from airflow_llm_provisioning.gateways.clouds.eks.tags import name_of, tags_of
 from airflow_llm_provisioning.gateways.clouds.verbs import StepFailedError, started_at
-from airflow_llm_provisioning.gateways.ledger import LedgerEntries
+from airflow_llm_provisioning.gateways.store.ledger import LedgerEntries
 
 # The sample's own values for the data volume: the pull is bound by its throughput, not by the network.
 DATA_IOPS: Final = 4000

@@ -20,7 +20,7 @@ from airflow_llm_provisioning.gateways.clouds.eks.names import EksNames
 from airflow_llm_provisioning.gateways.clouds.eks.owned import OwnedOnAws
 from airflow_llm_provisioning.gateways.clouds.eks.snapshot import SnapshotImage
 from airflow_llm_provisioning.gateways.clouds.operation_driver import OperationDriver
-from airflow_llm_provisioning.gateways.ledger import Ledger, LedgerEntries
+from airflow_llm_provisioning.gateways.store.ledger import Ledger, LedgerEntries
 
 # aws-iam-authenticator accepts a token for 15 minutes, regardless of its URL's expiry; a minute is left for slow calls.
 TOKEN_LIFETIME: Final = timedelta(minutes=14)

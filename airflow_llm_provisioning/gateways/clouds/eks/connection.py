@@ -8,7 +8,7 @@ from airflow_llm_provisioning.exceptions import ConnectionConfigError
 from airflow_llm_provisioning.gateways.clouds.descriptor import ConnectionReader
 from airflow_llm_provisioning.gateways.clouds.eks.cloud import EksCloud
 from airflow_llm_provisioning.gateways.clouds.eks.names import DOCS, EksNames
-from airflow_llm_provisioning.gateways.ledger import Ledger
+from airflow_llm_provisioning.gateways.store.ledger import Ledger
 
 
 def open_eks(

@@ -9,7 +9,7 @@ from typing import Any, Final
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, absent, error_code, from_pairs, pairs
 from airflow_llm_provisioning.gateways.clouds.eks.tags import AWS_TAGS, later_expiry, tags_of
-from airflow_llm_provisioning.gateways.ledger import LedgerEntries
+from airflow_llm_provisioning.gateways.store.ledger import LedgerEntries
 
 _NOT_TAGGED: Final = "NoSuchTagSet"
 

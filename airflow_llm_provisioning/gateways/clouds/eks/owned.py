@@ -12,7 +12,7 @@ from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.base import Owned
 from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, absent, error_code, filters, from_pairs
 from airflow_llm_provisioning.gateways.clouds.eks.tags import AWS_TAGS, NAME_PREFIX
-from airflow_llm_provisioning.gateways.ledger import LedgerEntries
+from airflow_llm_provisioning.gateways.store.ledger import LedgerEntries
 
 _T = TypeVar("_T")
 # In this order nothing is deleted while something else still needs it.

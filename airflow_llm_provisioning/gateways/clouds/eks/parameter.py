@@ -9,7 +9,7 @@ from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, absent, error_code, from_pairs, pairs
 from airflow_llm_provisioning.gateways.clouds.eks.tags import AWS_TAGS, later_expiry, tags_of
 from airflow_llm_provisioning.gateways.clouds.verbs import keep_until
-from airflow_llm_provisioning.gateways.ledger import LedgerEntries
+from airflow_llm_provisioning.gateways.store.ledger import LedgerEntries
 
 # The policy in docs/iam is bound to it.
 PREFIX: Final = "/llm-provisioning/"

@@ -38,7 +38,7 @@ from airflow_llm_provisioning.gateways.clouds.eks.snapshots import Snapshots
 from airflow_llm_provisioning.gateways.clouds.eks.tags import by_content
 from airflow_llm_provisioning.gateways.clouds.eks.verb import EksVerb
 from airflow_llm_provisioning.gateways.clouds.verbs import Look, Step, StepFailedError, done, not_yet
-from airflow_llm_provisioning.gateways.ledger import LedgerEntries
+from airflow_llm_provisioning.gateways.store.ledger import LedgerEntries
 
 MIN_VOLUME_GIB: Final = 20
 # Where the image's size is not known: what the origin used.

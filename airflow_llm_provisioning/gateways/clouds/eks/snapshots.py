@@ -11,7 +11,7 @@ from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.gateways.clouds.eks.aws import Aws, filters, from_pairs, pairs
 from airflow_llm_provisioning.gateways.clouds.eks.tags import later_expiry, name_of, tags_of
 from airflow_llm_provisioning.gateways.clouds.verbs import StepFailedError, keep_until
-from airflow_llm_provisioning.gateways.ledger import LedgerEntries
+from airflow_llm_provisioning.gateways.store.ledger import LedgerEntries
 
 TAG_IMAGE: Final = "llm-provisioning/image"
 _USABLE: Final = ("pending", "completed")

@@ -13,7 +13,7 @@ from airflow_llm_provisioning.gateways.clouds.eks.aws import Aws
 from airflow_llm_provisioning.gateways.clouds.eks.names import EksNames
 from airflow_llm_provisioning.gateways.clouds.eks.tags import tags_of
 from airflow_llm_provisioning.gateways.clouds.verbs import Look, Outcome, Verb, finished, keep_until, started_at
-from airflow_llm_provisioning.gateways.ledger import LedgerEntries
+from airflow_llm_provisioning.gateways.store.ledger import LedgerEntries
 
 
 class EksVerb(Verb):

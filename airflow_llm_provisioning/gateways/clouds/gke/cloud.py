@@ -20,7 +20,7 @@ from airflow_llm_provisioning.gateways.clouds.gke.streaming import Streaming
 from airflow_llm_provisioning.gateways.clouds.gke.verdicts import verify
 from airflow_llm_provisioning.gateways.clouds.operation_driver import OperationDriver
 from airflow_llm_provisioning.gateways.clouds.verbs import Verb
-from airflow_llm_provisioning.gateways.ledger import Ledger, LedgerEntries
+from airflow_llm_provisioning.gateways.store.ledger import Ledger, LedgerEntries
 
 
 class GkeCloud:

@@ -10,7 +10,7 @@ from google.auth.exceptions import GoogleAuthError
 from airflow_llm_provisioning.exceptions import ConnectionConfigError
 from airflow_llm_provisioning.gateways.clouds.descriptor import ConnectionReader
 from airflow_llm_provisioning.gateways.clouds.gke.cloud import GkeCloud
-from airflow_llm_provisioning.gateways.ledger import Ledger
+from airflow_llm_provisioning.gateways.store.ledger import Ledger
 
 DOCS: Final = "docs/gke.md"
 

@@ -18,7 +18,7 @@ from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.gke.clients import READ, GoogleClients
 from airflow_llm_provisioning.gateways.clouds.gke.errors import UnreadableAnswerError, advice, google_errors, is_busy
 from airflow_llm_provisioning.gateways.clouds.verbs import Look, Step, done, not_yet
-from airflow_llm_provisioning.gateways.ledger import LedgerEntries
+from airflow_llm_provisioning.gateways.store.ledger import LedgerEntries
 
 # How long an object may lag behind an operation that ended, or whose name Google no longer knows.
 SETTLE_S: Final = 300.0

@@ -14,10 +14,10 @@ from airflow_llm_provisioning.core.comparison import compare
 from airflow_llm_provisioning.core.result import TrialStatus
 from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.exceptions import StoreError
-from airflow_llm_provisioning.gateways import database, tables
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store import database, tables
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
-OLD = Path(__file__).with_name("stores") / "v0_1.sql"
+OLD = Path(__file__).parents[1] / "stores" / "v0_1.sql"
 TABLES = (
     *("llmp_phases", "llmp_milestones", "llmp_trace_chunks", "llmp_analyses", "llmp_imported_traces"),
     *("llmp_outcomes", "llmp_preparations", "llmp_comparisons", "llmp_ledger"),

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from airflow_llm_provisioning.gateways.tables import metadata
+from airflow_llm_provisioning.gateways.store.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

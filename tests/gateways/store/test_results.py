@@ -22,8 +22,8 @@ from airflow_llm_provisioning.core.result import (
 )
 from airflow_llm_provisioning.core.trial import Access
 from airflow_llm_provisioning.exceptions import StoreError
-from airflow_llm_provisioning.gateways import tables
-from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store import tables
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 T0 = datetime(2026, 11, 22, 7, 28, 2, 710_000, tzinfo=UTC)
 

@@ -22,12 +22,12 @@ from airflow_llm_provisioning.core.result import (
 from airflow_llm_provisioning.core.secrets import redacted_text, redacted_value
 from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.exceptions import StoreError
-from airflow_llm_provisioning.gateways import tables
-from airflow_llm_provisioning.gateways.column_types import Name, fit_text
-from airflow_llm_provisioning.gateways.database import first_line, open_engine, read_from, write_to, writing
-from airflow_llm_provisioning.gateways.ledger import Entry
-from airflow_llm_provisioning.gateways.reading import open_for_reading
-from airflow_llm_provisioning.gateways.traces import SqlTraces, insert_analysis
+from airflow_llm_provisioning.gateways.store import tables
+from airflow_llm_provisioning.gateways.store.column_types import Name, fit_text
+from airflow_llm_provisioning.gateways.store.database import first_line, open_engine, read_from, write_to, writing
+from airflow_llm_provisioning.gateways.store.ledger import Entry
+from airflow_llm_provisioning.gateways.store.reading import open_for_reading
+from airflow_llm_provisioning.gateways.store.traces import SqlTraces, insert_analysis
 
 Clock = Callable[[], datetime]
 
@@ -203,7 +203,7 @@ class ResultsStore:
 
 
 class SqlLedger:
-    """The ledger in the results database (see gateways/ledger.py for what is promised)."""
+    """The ledger in the results database (see gateways/store/ledger.py for what is promised)."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine

@@ -18,7 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from airflow_llm_provisioning.gateways.column_types import LongText, Name, PlainJson, UtcDateTime
+from airflow_llm_provisioning.gateways.store.column_types import LongText, Name, PlainJson, UtcDateTime
 
 NAME_LENGTH: Final = 250
 

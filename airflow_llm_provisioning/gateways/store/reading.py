@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from airflow_llm_provisioning.exceptions import StoreError
-from airflow_llm_provisioning.gateways.database import HEAD, first_line, newer_schema, open_engine, store_address
+from airflow_llm_provisioning.gateways.store.database import HEAD, first_line, newer_schema, open_engine, store_address
 
 _VERSION: Final = "llmp_schema_version"
 

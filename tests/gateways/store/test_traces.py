@@ -9,9 +9,9 @@ from sqlalchemy import create_engine, text
 from trace_builders import small_chunks
 
 from airflow_llm_provisioning.core.result import Computed
-from airflow_llm_provisioning.gateways.analysis_version import analysis_version
-from airflow_llm_provisioning.gateways.store import ResultsStore
-from airflow_llm_provisioning.gateways.traces import CHUNK_BYTES, ImportedTrace
+from airflow_llm_provisioning.gateways.store.analysis_version import analysis_version
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
+from airflow_llm_provisioning.gateways.store.traces import CHUNK_BYTES, ImportedTrace
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
 FOUND = ImportedTrace("imported-1", AT, "a.jsonl.gz", "measured", "night-1", redacted=2)
@@ -68,7 +68,7 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> No
     from alembic import command
     from alembic.config import Config
 
-    from airflow_llm_provisioning.gateways import database
+    from airflow_llm_provisioning.gateways.store import database
 
     url = f"sqlite:///{tmp_path}/old.db"
     engine = create_engine(url)
@@ -99,7 +99,7 @@ def test_the_analysis_names_its_own_code() -> None:
 
 def test_another_source_is_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One changed line of the core changes it; line ends do not."""
-    from airflow_llm_provisioning.gateways import analysis_version as module
+    from airflow_llm_provisioning.gateways.store import analysis_version as module
 
     def version_of(source: bytes) -> str:
         (tmp_path / "core" / "timing").mkdir(parents=True, exist_ok=True)

@@ -15,9 +15,9 @@ from trial_builders import a_result
 
 from airflow_llm_provisioning.core.result import MilestoneResult, PhaseResult, TrialResult
 from airflow_llm_provisioning.exceptions import StoreError
-from airflow_llm_provisioning.gateways.database import store_address
-from airflow_llm_provisioning.gateways.store import ResultsStore
-from airflow_llm_provisioning.gateways.traces import ImportedTrace
+from airflow_llm_provisioning.gateways.store.database import store_address
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
+from airflow_llm_provisioning.gateways.store.traces import ImportedTrace
 
 T0 = datetime(2026, 11, 22, 7, 28, 2, 710_001, tzinfo=UTC)
 # A joined phase of a trial whose milestones are nearly all missing.

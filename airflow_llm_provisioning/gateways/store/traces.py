@@ -13,8 +13,8 @@ from typing import Final
 from sqlalchemy import Connection, Engine, delete, func, insert, select
 
 from airflow_llm_provisioning.core.result import Computed
-from airflow_llm_provisioning.gateways import tables
-from airflow_llm_provisioning.gateways.database import read_from, write_to
+from airflow_llm_provisioning.gateways.store import tables
+from airflow_llm_provisioning.gateways.store.database import read_from, write_to
 
 # The smallest limit of a binary column among the databases (MySQL's BLOB holds 65,535 bytes).
 CHUNK_BYTES: Final = 60_000
