@@ -51,7 +51,8 @@ class Experiment:
 
     `setups`: the scaling set-ups that are tried, as far as a workload offers them. `stop_early`: when an arm of a run
     has enough trials before its last replicate; None: never. `grace_s`: kind of blocker -> seconds after which a wait
-    ends early for it, where that is not the default (`core.blockers.GRACE_S`). `where`: the file it was read from, for
+    ends early for it, where that is not the default (`core.blockers.GRACE_S`). `evidence_s`: real seconds after the end
+    of a wait for reading Ray's state and the logs, while GPU nodes run on. `where`: the file it was read from, for
     refusals.
     """
 
@@ -63,6 +64,7 @@ class Experiment:
     replicates: int = 3
     stop_early: StoppingRule | None = None
     grace_s: Mapping[str, float | None] = field(default_factory=dict)
+    evidence_s: float = 5.0
     where: str = "The experiment"
 
     def __post_init__(self) -> None:

@@ -62,6 +62,7 @@ def read_experiment(data: object, *, where: str, read_text: ReadText) -> Experim
         replicates=section.replicates,
         stop_early=_stop_early(section, where),
         grace_s=_grace_s(section, where),
+        evidence_s=section.evidence_s,
         where=where,
     )
 

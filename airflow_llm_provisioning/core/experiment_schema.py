@@ -183,6 +183,12 @@ class ExperimentFile(Section):
         description="Kind of blocker -> seconds after which a wait ends early for it; null: wait until the time limit.",
         json_schema_extra={"propertyNames": {"enum": list(GRACE_S)}},
     )
+    evidence_s: float = Field(
+        default=5.0,
+        ge=0,
+        le=600,
+        description="Real seconds after a wait's end for reading Ray's state and the logs, while GPU nodes run on.",
+    )
 
 
 def json_schema() -> dict[str, Any]:

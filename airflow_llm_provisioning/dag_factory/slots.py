@@ -126,7 +126,13 @@ def trial_slot(
         **SURVIVES_ITS_WORKER,
     )
     applied = ApplyRayService(task_id="apply", trial=output(opened), experiment=experiment, **SURVIVES_ITS_WORKER)
-    ready = WaitServeEndpoint(task_id="wait", rayservice=output(applied), trial=output(opened), **SURVIVES_ITS_WORKER)
+    ready = WaitServeEndpoint(
+        task_id="wait",
+        rayservice=output(applied),
+        trial=output(opened),
+        evidence_s=experiment.evidence_s,
+        **SURVIVES_ITS_WORKER,
+    )
     closed = CloseTrial(
         task_id="close",
         trial=output(opened),
