@@ -3,6 +3,7 @@ aside.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -111,6 +112,8 @@ class TrialResult:
             return str(self.status)
         if self.total_s is None:
             return "no total"
+        if not (math.isfinite(self.total_s) and self.total_s > 0):
+            return "total is no duration"
         if any(flag.startswith(f"{REPLACED}:") for flag in self.flags):
             return "pod replaced"
         if self.start != "cold":

@@ -57,6 +57,7 @@ def trials(
         task_id="judge",
         experiment=experiment.name,
         expected=sum(experiment.slots().values()),
+        gates=[gate.as_dict() for gate in experiment.gates],
         results_conn_id=results_conn_id,
         trigger_rule="all_done",
         **SURVIVES_ITS_WORKER,
