@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from airflow_llm_provisioning.core.comparison import ArmTrials
-from airflow_llm_provisioning.core.result import TrialResult
+from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.statistics import MIN_FOR_95, reduction_in_blocks
 
 # Of a one-sided claim.
@@ -120,5 +120,5 @@ def _median_bounds(ascending: Sequence[float]) -> tuple[float, float] | None:
     return None if outside < 0 or n < MIN_FOR_95 else (ascending[outside], ascending[n - 1 - outside])
 
 
-def _runs(trials: Sequence[TrialResult]) -> set[tuple[str, str]]:
-    return {(trial.trial.slot.dag_id, trial.trial.slot.run_id) for trial in trials}
+def _runs(trials: Sequence[Measured]) -> set[tuple[str, str]]:
+    return {trial.run for trial in trials}

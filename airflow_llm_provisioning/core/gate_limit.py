@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.comparison import ArmTrials, grouped
 from airflow_llm_provisioning.core.gate import Gate, Outcome, no_slower_than, within_limit
+from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.names import nearest
-from airflow_llm_provisioning.core.result import TrialResult
 
 # `against` this word: the newest earlier run of the same DAG in which a trial of the arm counts.
 PREVIOUS: Final = "previous"
@@ -67,10 +67,10 @@ def limit_from(asked: Mapping[str, Any]) -> GateLimit:
 
 
 def judged(
-    trials: Iterable[TrialResult], limit: GateLimit, *, run_id: str | None = None, dag_id: str | None = None
+    trials: Iterable[Measured], limit: GateLimit, *, run_id: str | None = None, dag_id: str | None = None
 ) -> Gate:
     """Judge an arm of a run. `trials`: of all runs that are asked for; `run_id`: None for the newest."""
-    runs = _by_run(one for one in trials if dag_id in (None, one.trial.slot.dag_id))
+    runs = _by_run(one for one in trials if dag_id in (None, one.run[0]))
     if not runs:
         return _not("The results store has no trials that could be judged.")
     own = _run(runs, run_id) if run_id is not None else max(runs, key=lambda key: _opened(runs[key]))
@@ -92,9 +92,7 @@ def judged(
     return _not(reference) if isinstance(reference, str) else no_slower_than(arm, reference, limit.max_slower_pct)
 
 
-def _against_previous(
-    runs: Mapping[RunKey, Sequence[TrialResult]], own: RunKey, arm: ArmTrials, limit: GateLimit
-) -> Gate:
+def _against_previous(runs: Mapping[RunKey, Sequence[Measured]], own: RunKey, arm: ArmTrials, limit: GateLimit) -> Gate:
     earlier = [key for key in runs if key[0] == own[0] and _opened(runs[key]) < _opened(runs[own])]
     for key in sorted(earlier, key=lambda key: _opened(runs[key]), reverse=True):
         reference = _one(runs[key], key, limit.arm)
@@ -107,16 +105,16 @@ def _not(sentence: str) -> Gate:
     return Gate(Outcome.NOT_JUDGED, sentence)
 
 
-def _by_run(trials: Iterable[TrialResult]) -> dict[RunKey, list[TrialResult]]:
-    runs: dict[RunKey, list[TrialResult]] = {}
+def _by_run(trials: Iterable[Measured]) -> dict[RunKey, list[Measured]]:
+    runs: dict[RunKey, list[Measured]] = {}
     for one in trials:
-        runs.setdefault((one.trial.slot.dag_id, one.trial.slot.run_id), []).append(one)
+        runs.setdefault(one.run, []).append(one)
     return runs
 
 
-def _opened(members: Sequence[TrialResult]) -> tuple[Any, str]:
+def _opened(members: Sequence[Measured]) -> tuple[Any, str]:
     newest = max(members, key=lambda one: one.opened_at)
-    return newest.opened_at, newest.trial.slot.run_id
+    return newest.opened_at, newest.run[1]
 
 
 def _run(runs: Mapping[RunKey, object], run_id: str) -> RunKey | str:
@@ -130,7 +128,7 @@ def _run(runs: Mapping[RunKey, object], run_id: str) -> RunKey | str:
     return f"There is no DAG run {run_id!r}{nearest(run_id, [key[1] for key in runs])}."
 
 
-def _one(trials: Iterable[TrialResult], run: RunKey, name: str) -> ArmTrials | str:
+def _one(trials: Iterable[Measured], run: RunKey, name: str) -> ArmTrials | str:
     """Return the one arm of a run that has this name, or a sentence that says why there is not one."""
     arms = grouped(trials)
     fitting = [found for found in arms if name in _names(found)]
@@ -146,8 +144,7 @@ def _one(trials: Iterable[TrialResult], run: RunKey, name: str) -> ArmTrials | s
 def _names(found: ArmTrials) -> frozenset[str]:
     stratum = found.arm.stratum
     cells = {
-        f"{trial.trial.target}/{trial.arm.stratum.workload}/{stratum.setup}/{found.arm.variant}"
-        for trial in found.trials
+        f"{trial.target}/{trial.arm.stratum.workload}/{stratum.setup}/{found.arm.variant}" for trial in found.trials
     }
     return frozenset({found.arm.key, *cells})
 

@@ -99,6 +99,16 @@ class TrialResult:
         return self.trial.arm
 
     @property
+    def target(self) -> str:
+        """The prepared cluster and node profile that it ran on."""
+        return self.trial.target
+
+    @property
+    def run(self) -> tuple[str, str]:
+        """The DAG and the id of the run. Two DAGs may have runs of one id."""
+        return self.trial.slot.dag_id, self.trial.slot.run_id
+
+    @property
     def origin(self) -> str:
         """`measured`, `simulated` or `unknown`."""
         return self.trial.arm.stratum.origin
