@@ -10,15 +10,16 @@ from typing import Any
 
 from airflow_llm_provisioning.core.arm import Arm
 from airflow_llm_provisioning.core.comparison import ArmTrials, grouped, identifying_columns, naming_columns
-from airflow_llm_provisioning.core.measured import Measured
+from airflow_llm_provisioning.core.result import TrialResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathMeans:
     """The mean phases of an arm's trials that took the same deciding path (the same phases in the same order).
 
-    `phases`: (name, mean seconds) in their order. They sum to `total_s`, the mean total of the same trials. `number`: 1
-    for the path of most trials, of `paths` paths; `n` of the arm's `pooled` trials took it.
+    `phases`: (name, mean seconds) in their order. They sum to `total_s`, the mean total of the same trials, which are
+    in `totals` as (seconds, trial id). `number`: 1 for the path of most trials, of `paths` paths; `n` of the arm's
+    `pooled` trials took it.
     """
 
     arm: Arm
@@ -28,6 +29,7 @@ class PathMeans:
     pooled: int
     total_s: float
     phases: tuple[tuple[str, float], ...]
+    totals: tuple[tuple[float, str], ...] = ()
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield one flat row per phase."""
@@ -45,7 +47,7 @@ class PathMeans:
             }
 
 
-def phase_means(trials: Iterable[Measured]) -> list[PathMeans]:
+def phase_means(trials: Iterable[TrialResult]) -> list[PathMeans]:
     """Return the mean of every phase, per arm and per deciding path, over the arm's comparable trials. Trials without
     phases have no path.
     """
@@ -54,7 +56,7 @@ def phase_means(trials: Iterable[Measured]) -> list[PathMeans]:
 
 def paths_of(found: ArmTrials) -> list[PathMeans]:
     """Return the mean phases of one arm, the path of most trials first."""
-    paths: dict[tuple[str, ...], list[Measured]] = {}
+    paths: dict[tuple[str, ...], list[TrialResult]] = {}
     for trial in found.pooled:
         if trial.phases and trial.total_s is not None:
             paths.setdefault(tuple(phase.name for phase in trial.phases), []).append(trial)
@@ -71,6 +73,7 @@ def paths_of(found: ArmTrials) -> list[PathMeans]:
             phases=tuple(
                 (name, fmean(trial.phases[at].duration_s for trial in members)) for at, name in enumerate(names)
             ),
+            totals=tuple((trial.total_s, trial.trial_id) for trial in members if trial.total_s is not None),
         )
         for number, (names, members) in enumerate(ordered, start=1)
     ]

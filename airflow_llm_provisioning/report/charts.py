@@ -15,49 +15,11 @@ Row = Mapping[str, Any]
 # The SVG is part of the page: its text and lines use the page's colour, in light and dark mode.
 _INK: Final = "currentColor"
 _FONT: Final = "Helvetica Neue, Helvetica, Arial, sans-serif"
-_BAR: Final = 30
-# Pixels: the room for the names of bars, and that of one letter.
-_LEAST_NAME: Final = 110
-_LETTER: Final = 7
 _INSTANTS_READ: Final = (
     "seconds from submission; dot: likeliest instant, bar: its bounds; red: on the deciding path, blue: off the path"
 )
 _LOW: Final = "#7fb2e5"
 _HIGH: Final = "#d1495b"
-
-
-def phase_chart(rows: Sequence[Row], bars: Sequence[str], longest_s: float) -> str:
-    """Return stacked bars from rows of {bar, phase, group, start_s, end_s, label}; `bars`: their names in order. The
-    axis reaches to `longest_s`, so that charts beside each other compare.
-    """
-    alt = _altair()
-    palette = {group.title: group.colour for group in (*GROUPS, UNSEPARATED)}
-    ends = {bar: max(row["end_s"] for row in rows if row["bar"] == bar) for bar in bars}
-    totals = [{"bar": name, "end_s": end, "text": f"{end:.0f} s"} for name, end in ends.items()]
-    room = max(_LEAST_NAME, _LETTER * max(map(len, bars)))
-    y = alt.Y("bar:N", sort=list(bars), title=None, axis=_names_axis(alt, room))
-    seconds = alt.Scale(domain=[0, longest_s * 1.08], nice=False)
-    stacks = (
-        alt.Chart(alt.Data(values=list(rows)))
-        .mark_bar(height=_BAR - 10, strokeWidth=0.6, stroke="#ffffff88")
-        .encode(
-            x=alt.X(
-                "start_s:Q", scale=seconds, title="seconds from submission", axis=alt.Axis(tickCount=10, format="d")
-            ),
-            x2="end_s:Q",
-            y=y,
-            color=alt.Color(
-                "group:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None
-            ),
-            description="label:N",
-        )
-    )
-    text = (
-        alt.Chart(alt.Data(values=totals))
-        .mark_text(align="left", dx=5, color=_INK, fontSize=12)
-        .encode(x=alt.X("end_s:Q", scale=seconds), y=y, text="text:N")
-    )
-    return _svg(alt.layer(stacks, text).properties(width=860, height=_BAR * len(bars)))
 
 
 def tornado_chart(rows: Sequence[Row], base_pct: float, published_pct: float | None) -> str:

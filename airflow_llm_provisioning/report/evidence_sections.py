@@ -39,7 +39,7 @@ def short_name(trial: TrialResult) -> str:
 
 
 def _of_trial(trial: TrialResult) -> Markup:
-    parts = [element("summary", _title(trial)), *_told(trial), _replayed(trial)]
+    parts = [element("summary", _title(trial)), *evidence(trial), replay_command(trial)]
     return element("details", parts, id=_anchor(trial))
 
 
@@ -51,7 +51,8 @@ def _title(trial: TrialResult) -> str:
     return f"{trial.trial_id}: {cell}, {trial.total_s:.1f} s{bounds}"
 
 
-def _told(trial: TrialResult) -> Iterator[Markup]:
+def evidence(trial: TrialResult) -> Iterator[Markup]:
+    """Yield a trial's phases, milestones, verdicts and flags."""
     if trial.phases:
         rows = [{"phase": p.name, "s": p.duration_s, "low_s": p.low_s, "high_s": p.high_s} for p in trial.phases]
         yield table(_PHASES, rows, "Phases of the deciding path; they sum to the total")
@@ -80,7 +81,8 @@ def _milestones(trial: TrialResult, zero: datetime) -> list[Row]:
     ]
 
 
-def _replayed(trial: TrialResult) -> Markup:
+def replay_command(trial: TrialResult) -> Markup:
+    """Return which code computed a trial, and how to compute it again."""
     by = f"Computed by {trial.analysis_version}. " if trial.analysis_version else ""
     command = element("code", f"llm-provisioning replay {trial.trial_id}")
     return element("p", [by, "Compute it again: ", command], class_="quiet")

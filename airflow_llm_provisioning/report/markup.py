@@ -25,8 +25,10 @@ def html(content: Any) -> Markup:
 
 
 def element(name: str, content: Any = "", /, **attributes: str) -> Markup:
-    """Return `<name class="..">content</name>`; an attribute whose name is a Python keyword ends in `_`."""
-    written = "".join(f' {key.rstrip("_")}="{escape(value)}"' for key, value in attributes.items())
+    """Return `<name class="..">content</name>`; an attribute whose name is a Python keyword ends in `_`, and an
+    underscore inside stands for a hyphen.
+    """
+    written = "".join(f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items())
     return Markup(f"<{name}{written}>{html(content)}</{name}>")
 
 
@@ -34,10 +36,10 @@ def table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], caption
     """Return rows as a table; `columns`: key -> heading. Numbers are right-aligned; missing values are empty cells."""
     classes = {key: _class_of([row.get(key) for row in rows]) for key in columns}
 
-    def one(name: str, key: str, content: Any) -> Markup:
-        return element(name, content, class_=classes[key]) if classes[key] else element(name, content)
+    def one(name: str, key: str, content: Any, **attributes: str) -> Markup:
+        return element(name, content, **attributes, **({"class_": classes[key]} if classes[key] else {}))
 
-    head = element("tr", [one("th", key, heading) for key, heading in columns.items()])
+    head = element("tr", [one("th", key, heading, scope="col") for key, heading in columns.items()])
     body = [element("tr", [one("td", key, row.get(key)) for key in columns]) for row in rows]
     parts = [element("caption", caption)] if caption else []
     grid = element("table", [*parts, element("thead", head), element("tbody", body)])

@@ -13,6 +13,7 @@ from airflow_llm_provisioning.core.result import Preparation, TrialResult
 from airflow_llm_provisioning.gateways.private_files import write_private
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.report import wording
+from airflow_llm_provisioning.report.bars import legend
 from airflow_llm_provisioning.report.evidence_sections import evidence_section
 from airflow_llm_provisioning.report.markup import Markup, element, html
 from airflow_llm_provisioning.report.results_sections import (
@@ -20,7 +21,6 @@ from airflow_llm_provisioning.report.results_sections import (
     cloud_sections,
     environment_section,
     excluded_section,
-    legend,
     overview,
     preparations_section,
 )

@@ -1,6 +1,6 @@
 """The report's part about trials: timing tables, phase charts, what was left out, what was prepared, where it ran."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -10,11 +10,11 @@ from airflow_llm_provisioning.core.phase_means import paths_of
 from airflow_llm_provisioning.core.published import PUBLISHED_VARIANT
 from airflow_llm_provisioning.core.result import Preparation, TrialResult
 from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL
-from airflow_llm_provisioning.report.charts import phase_chart
+from airflow_llm_provisioning.report.bars import Bar, Segment, bar_chart
 from airflow_llm_provisioning.report.evidence_sections import short_name, trial_link
 from airflow_llm_provisioning.report.families import OLD_ROWS, by_family, differing_facts, is_old, named_variants
 from airflow_llm_provisioning.report.markup import Markup, element, folded, html, table
-from airflow_llm_provisioning.report.phase_groups import GROUPS, UNSEPARATED, group_of, position
+from airflow_llm_provisioning.report.phase_groups import group_of, position
 from airflow_llm_provisioning.report.tables import SHOWN, shown
 from airflow_llm_provisioning.report.text_table import cell
 
@@ -57,21 +57,12 @@ def cloud_sections(trials: Sequence[TrialResult]) -> Iterator[Markup]:
         )
 
 
-def legend() -> Markup:
-    """Return the colours of the phase groups and the phases in each."""
-    items = [
-        element("li", [_swatch(group.colour), f" {group.title}"], title=", ".join(sorted(group.names)))
-        for group in (*GROUPS, UNSEPARATED)
-    ]
-    return element("ul", items, class_="legend")
-
-
-def excluded_section(trials: Sequence[TrialResult]) -> Markup:
-    """Return the trials that no comparison counts, each with its reason."""
+def excluded_section(trials: Sequence[TrialResult], link: Callable[[TrialResult], Markup] = trial_link) -> Markup:
+    """Return the trials that no comparison counts, each with its reason. `link`: the way to a trial's evidence."""
     reasons = excluded(trials)
     rows: list[Row] = [
         {
-            "trial": trial_link(trial),
+            "trial": link(trial),
             "cell": short_name(trial),
             "why": why,
             "total_s": trial.total_s,
@@ -160,42 +151,36 @@ def _with_interval(row: Row) -> Row:
 
 
 def _phase_figures(arms: Sequence[ArmTrials]) -> Iterator[Markup]:
-    stacks = {setup: _stacks(list(found)) for setup, found in groupby(arms, key=lambda found: found.arm.stratum.setup)}
-    longest_s = max((row["end_s"] for rows in stacks.values() for row in rows), default=0.0)
-    for setup, rows in stacks.items():
-        if not rows:
+    charts = {setup: _bars(list(found)) for setup, found in groupby(arms, key=lambda found: found.arm.stratum.setup)}
+    longest_s = max((bar.end_s for bars in charts.values() for bar in bars), default=0.0)
+    for setup, bars in charts.items():
+        if not bars:
             yield element("p", f"{setup}: no comparable trial, so no phases to show.")
             continue
-        drawn = Markup(phase_chart(rows, list(dict.fromkeys(row["bar"] for row in rows)), longest_s))
         caption = f"{setup}: phases of the deciding path, mean over the comparable trials that took it"
-        yield element("figure", [element("figcaption", caption), element("div", drawn, class_="scroll")])
+        yield bar_chart(bars, f"{caption}; a dot is the total of one trial", longest_s=longest_s)
 
 
-def _stacks(arms: Sequence[ArmTrials]) -> list[Row]:
-    """Return one row per bar and phase. A bar is one deciding path of one arm, and ends at its trials' mean total."""
-    rows: list[Row] = []
-    end_s: dict[str, float] = {}
+def _bars(arms: Sequence[ArmTrials]) -> list[Bar]:
+    """Return one bar per deciding path of an arm. It ends at its trials' mean total; each trial's total is a dot."""
+    segments: dict[str, list[Segment]] = {}
+    totals: dict[str, Sequence[tuple[float, str]]] = {}
     for phase in _phases(arms):
-        bar, start_s = phase["bar"], end_s.get(phase["bar"], 0.0)
-        end_s[bar] = start_s + phase["mean_s"]
-        rows.append(
-            {
-                "bar": bar,
-                "phase": phase["phase"],
-                "group": group_of(phase["phase"]).title,
-                "start_s": start_s,
-                "end_s": end_s[bar],
-                "label": f"{bar}, {phase['phase']}: {phase['mean_s']:.1f} s",
-            }
-        )
-    return rows
+        bar = segments.setdefault(phase["bar"], [])
+        start_s = bar[-1].end_s if bar else 0.0
+        label = f"{phase['bar']}, {phase['phase']}: {phase['mean_s']:.1f} s"
+        bar.append(Segment(start_s, start_s + phase["mean_s"], group_of(phase["phase"]).colour, label))
+        totals[phase["bar"]] = phase["dots"]
+    return [Bar(name, parts, f"{parts[-1].end_s:.0f} s", totals[name]) for name, parts in segments.items()]
 
 
 def _phases(arms: Sequence[ArmTrials]) -> list[Row]:
     """Return the mean phases of some arms, each with the name of its `bar`: the variant, and the path where the arm's
     trials took several.
     """
-    rows = named_variants([row for found in arms for path in paths_of(found) for row in path.rows()])
+    rows = named_variants(
+        [row | {"dots": path.totals} for found in arms for path in paths_of(found) for row in path.rows()]
+    )
     return [row | {"bar": _bar(row)} for row in rows]
 
 
@@ -243,7 +228,7 @@ def _environment_table(trials: Sequence[TrialResult]) -> Markup:
             "image served": planned.served.image or "not recorded",
             "seed of the order": str(planned.slot.seed),
         }
-        for name, value in [*fixed.items(), *_flat(trial.environment)]:
+        for name, value in [*fixed.items(), *flat(trial.environment)]:
             seen.setdefault(name, {})[value] = None
     rows = [{"name": name, "values": "; ".join(values)} for name, values in seen.items()]
     return table({"name": "", "values": "seen in its trials"}, rows)
@@ -258,13 +243,10 @@ def _model(trial: TrialResult) -> str:
     return f"{stratum.model_id}{revision}" + (f" ({source})" if source else "")
 
 
-def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+def flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the observed facts of an environment: (name, value)."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{key} ")
+            yield from flat(value, f"{above}{key} ")
         elif key not in _NOT_ENVIRONMENT:
             yield f"{above}{key}".replace("_", " "), str(value)
-
-
-def _swatch(colour: str) -> Markup:
-    return element("span", "", class_="swatch", style=f"background:{colour}")
