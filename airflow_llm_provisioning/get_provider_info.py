@@ -60,6 +60,13 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "/opt/airflow/config/experiment.yaml",
                         "default": "",
                     },
+                    "results_conn_id": {
+                        "description": "Airflow connection of the results store that the page LLM deployments shows.",
+                        "version_added": "0.2.0",
+                        "type": "string",
+                        "example": "llm_provisioning_results",
+                        "default": "llm_provisioning_results",
+                    },
                 },
             }
         },

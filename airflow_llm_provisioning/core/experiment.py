@@ -13,7 +13,6 @@ from itertools import chain
 from typing import Final
 
 from airflow_llm_provisioning.core.arm import BASELINE, Arm, Stratum
-from airflow_llm_provisioning.core.gate_limit import GateLimit
 from airflow_llm_provisioning.core.manifests.tree import kind_of, shown
 from airflow_llm_provisioning.core.names import nearest
 from airflow_llm_provisioning.core.refusals import refuse
@@ -51,10 +50,8 @@ class Experiment:
     """What is tried, where and how often. Checked when it is built, which is when the DAG is parsed.
 
     `setups`: the scaling set-ups that are tried, as far as a workload offers them. `stop_early`: when an arm of a run
-    has enough trials before its last replicate; None: never. `gates`: what arms must keep, or the run fails; an arm is
-    named by its cell's key. `grace_s`: kind of blocker -> seconds after which a wait ends early for it, where that is
-    not the default (`core.blockers.GRACE_S`). `evidence_s`: real seconds after the end of a wait for reading Ray's
-    state and the logs, while GPU nodes run on. `where`: the file it was read from, for
+    has enough trials before its last replicate; None: never. `grace_s`: kind of blocker -> seconds after which a wait
+    ends early for it, where that is not the default (`core.blockers.GRACE_S`). `where`: the file it was read from, for
     refusals.
     """
 
@@ -65,16 +62,13 @@ class Experiment:
     setups: tuple[ScalingSetup, ...] = tuple(ScalingSetup)
     replicates: int = 3
     stop_early: StoppingRule | None = None
-    gates: tuple[GateLimit, ...] = ()
     grace_s: Mapping[str, float | None] = field(default_factory=dict)
-    evidence_s: float = 5.0
     where: str = "The experiment"
 
     def __post_init__(self) -> None:
         refuse(self.where, chain(_name_problems(self), _target_problems(self), _reference_problems(self)))
         refuse(self.where, _size_problems(self))
         refuse(self.where, chain.from_iterable(self._impossible(target) for target in self.targets))
-        refuse(self.where, _gate_problems(self))
         object.__setattr__(self, "targets", tuple(self._treated(target) for target in self.targets))
 
     def target(self, name: str) -> Target:
@@ -113,9 +107,7 @@ class Experiment:
                 f"Experiment {self.name!r} has no targets on {', '.join(sorted(unknown)) or 'no cloud'}: "
                 f"choose of {', '.join(sorted({target.cloud for target in self.targets}))}."
             )
-        targets = tuple(target for target in self.targets if target.cloud in wanted)
-        cells = {cell.key for cell in replace(self, targets=targets, gates=()).cells()}
-        return replace(self, targets=targets, gates=tuple(gate for gate in self.gates if gate.arm in cells))
+        return replace(self, targets=tuple(target for target in self.targets if target.cloud in wanted))
 
     def narrowed(self, *, target: str, setup: str, variant: str, workload: str) -> "Experiment":
         """Return the experiment with one cell, once; a combination that it does not have is an error."""
@@ -145,7 +137,6 @@ class Experiment:
             setups=(ScalingSetup(setup),),
             replicates=1,
             stop_early=None,
-            gates=(),
         )
 
     def with_workload(self, workload: Workload) -> "Experiment":
@@ -265,7 +256,6 @@ def joined(*experiments: Experiment) -> Experiment:
         targets=tuple(replace(target, workloads=names[target.name]) for target in targets),
         workloads=tuple(workloads),
         variants=variants,
-        gates=tuple(gate for part in experiments for gate in part.gates),
     )
 
 
@@ -330,11 +320,6 @@ def _treatment_problems(name: str) -> Iterator[str]:
             treatment(name)
         except ConfigurationError as error:
             yield str(error)
-
-
-def _gate_problems(experiment: Experiment) -> Iterator[str]:
-    cells = [cell.key for cell in experiment.cells()] if experiment.gates else []
-    yield from _unknown("gates", (gate.arm for gate in experiment.gates), cells)
 
 
 def _unknown(key: str, names: Iterable[str], known: Collection[str]) -> Iterator[str]:

@@ -7,7 +7,7 @@ Its own database, never Airflow's. How it is opened and written stands in `datab
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Column, Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -28,6 +28,9 @@ from airflow_llm_provisioning.gateways.store.database import first_line, open_en
 from airflow_llm_provisioning.gateways.store.ledger import Entry
 from airflow_llm_provisioning.gateways.store.reading import open_for_reading
 from airflow_llm_provisioning.gateways.store.traces import SqlTraces, insert_analysis
+
+if TYPE_CHECKING:
+    from airflow_llm_provisioning.gateways.store.page_queries import PageQueries
 
 Clock = Callable[[], datetime]
 
@@ -73,9 +76,20 @@ class ResultsStore:
         """The traces, what was computed from them, and which of them were imported."""
         return SqlTraces(self._engine, self._clock)
 
+    @property
+    def pages(self) -> "PageQueries":
+        """What the page inside Airflow reads, a page of rows at a time."""
+        from airflow_llm_provisioning.gateways.store.page_queries import PageQueries
+
+        return PageQueries(self._engine)
+
+    def dispose(self) -> None:
+        """Give the connections back, without a look at what another process wrote meanwhile."""
+        self._engine.dispose()
+
     def close(self) -> None:
         """Give the connections back."""
-        self._engine.dispose()
+        self.dispose()
         if self._closed is not None:
             self._closed()
 

@@ -1,0 +1,161 @@
+"""*Trial*: everything that is known of one trial, what decided its total, and how to compute it again."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.lanes import Span, lanes, path
+from airflow_llm_provisioning.core.result import TrialResult
+from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.report.bars import Bar, Segment, bar_chart, legend
+from airflow_llm_provisioning.report.evidence_sections import evidence, replay_command, short_name
+from airflow_llm_provisioning.report.markup import Markup, element, folded, html, table
+from airflow_llm_provisioning.report.phase_groups import GROUPS, UNSEPARATED, group_of
+from airflow_llm_provisioning.report.results_sections import flat, origin_badge
+from airflow_llm_provisioning.ui.layout import address, airflow_link, link, notice, section
+from airflow_llm_provisioning.ui.views.results import simulated_note, status_badge
+
+LEAD: Final = "One deployment: what decided its total, what it is known from, and how to compute it again."
+_LANES: Final[Mapping[str, str]] = {"head": "Head pod", "worker": "Worker pod", "application": "Serve and engine"}
+
+
+def trial_view(store: ResultsStore, trial: TrialResult) -> Markup:
+    """Return the view of a trial that the user may see."""
+    recorded = bool(store.trace(trial.trial_id))
+    return html(
+        [
+            *simulated_note([trial]),
+            _facts(trial),
+            *_reason(trial),
+            section("Where the time went", _phases(trial)),
+            section("What it is known from", list(evidence(trial))),
+            section("What blocked it", _blockers(trial, recorded=recorded), id="blockers"),
+            section("Environment", _environment(trial)),
+            section("Recording", _recording(trial, recorded=recorded)),
+        ]
+    )
+
+
+def _facts(trial: TrialResult) -> Markup:
+    slot = trial.trial.slot
+    stratum = trial.arm.stratum
+    facts: list[tuple[str, Any]] = [
+        ("Status", [status_badge(str(trial.status)), " ", origin_badge(trial.origin)]),
+        ("Time to the ready endpoint", _total(trial)),
+        ("First valid completion after", "not seen" if trial.completion_s is None else f"{trial.completion_s:.1f} s"),
+        ("Cell", [short_name(trial), f", target {trial.trial.target}, workload {stratum.workload}"]),
+        ("Treatments", ", ".join(trial.arm.treatments) or "none (baseline)"),
+        ("Start", trial.start),
+        ("Counts in comparisons", "yes" if trial.exclusion is None else f"no: {trial.exclusion}"),
+        ("Opened", f"{trial.opened_at:%Y-%m-%d %H:%M:%S}"),
+        ("DAG run", airflow_link(f"{slot.dag_id}, {slot.run_id}", "dags", slot.dag_id, "runs", slot.run_id)),
+        ("Experiment", link(slot.experiment, "results", experiment=slot.experiment, run=slot.run_id)),
+    ]
+    items = [element("div", [element("dt", name), element("dd", value)]) for name, value in facts]
+    return element("dl", items, class_="facts")
+
+
+def _total(trial: TrialResult) -> Any:
+    if trial.total_s is None:
+        return "it never became ready"
+    bounds = ""
+    if trial.total_low_s is not None and trial.total_high_s is not None:
+        bounds = f" (between {trial.total_low_s:.1f} and {trial.total_high_s:.1f} s)"
+    return [element("strong", f"{trial.total_s:.1f} s"), bounds]
+
+
+def _reason(trial: TrialResult) -> Iterator[Markup]:
+    if trial.reason:
+        yield notice(
+            [element("strong", "Why: "), trial.reason], "alarm" if str(trial.status) != "succeeded" else "note"
+        )
+
+
+def _phases(trial: TrialResult) -> Any:
+    found = lanes(trial)
+    if not trial.phases and not any(found.values()):
+        return element("p", "No phases are recorded for this trial.")
+    bars = [Bar("Deciding path", [_segment(span) for span in path(trial)], _seconds(trial.total_s))]
+    bars += [
+        Bar(title, [_segment(span) for span in found[lane]], _seconds(found[lane][-1].end_s))
+        for lane, title in _LANES.items()
+        if found.get(lane)
+    ]
+    spans = [*path(trial), *(span for of_lane in found.values() for span in of_lane)]
+    used = [group for group in (*GROUPS, UNSEPARATED) if any(group_of(span.phase) == group for span in spans)]
+    text = (
+        "The first row is the path that the ready endpoint waited for; its phases sum to the total. Below it is all "
+        "that was seen, head and worker side by side: strong where it decided, pale where it ran beside and delayed "
+        "nothing."
+    )
+    return [element("p", text), bar_chart(bars, "Phases, in seconds after the submission"), legend(used), _off(found)]
+
+
+def _off(found: Mapping[str, Sequence[Span]]) -> Markup:
+    rows = [
+        {
+            "phase": span.phase,
+            "group": group_of(span.phase).title,
+            "start_s": span.start_s,
+            "end_s": span.end_s,
+            "took": span.end_s - span.start_s,
+            "decided": "decided" if span.decided else "ran beside",
+        }
+        for spans in found.values()
+        for span in spans
+    ]
+    columns = {
+        "phase": "phase",
+        "group": "",
+        "start_s": "from (s)",
+        "end_s": "to (s)",
+        "took": "took (s)",
+        "decided": "",
+    }
+    return folded("All phases as a table", table(columns, rows)) if rows else html("")
+
+
+def _segment(span: Span) -> Segment:
+    took = f"{span.phase}: {span.end_s - span.start_s:.1f} s"
+    label = took if span.decided else f"{took}, ran beside the deciding path"
+    return Segment(span.start_s, span.end_s, group_of(span.phase).colour, label, faint=not span.decided)
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f} s"
+
+
+def _blockers(trial: TrialResult, *, recorded: bool) -> Markup:
+    if not recorded:
+        return element("p", "There is no recording, so what blocked it is not known.")
+    shown = address("trial/blockers", id=trial.trial_id)
+    return element("div", element("p", "Reading the recording ...", class_="quiet"), data_load=shown)
+
+
+def _environment(trial: TrialResult) -> Markup:
+    rows = [{"name": name, "value": value} for name, value in flat(trial.environment)]
+    if not rows:
+        return element("p", "Nothing of its environment was observed.")
+    return folded("What it ran on", table({"name": "fact", "value": "observed"}, rows))
+
+
+def _recording(trial: TrialResult, *, recorded: bool) -> Markup:
+    if not recorded:
+        return element("p", "This trial has a row but no recording: its wait did not begin, or could not write.")
+    files = [
+        element(
+            "a", "Download the trace", href=address("trial/trace", id=trial.trial_id), class_="button", download=""
+        ),
+        " ",
+        element(
+            "a",
+            "Download the replayable file",
+            href=address("trial/replayable", id=trial.trial_id),
+            class_="button",
+            download="",
+        ),
+    ]
+    text = (
+        "The trace is what the cluster said, as it was recorded. The replayable file also holds the row and its "
+        "analysis, so that a replay elsewhere says whether it computes the same."
+    )
+    return html([element("p", text), element("p", files), replay_command(trial)])
