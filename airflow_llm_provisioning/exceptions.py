@@ -13,6 +13,7 @@
     ├── LockHeldError             another trial holds the cluster
     ├── TrialClosedError          a task of a trial whose row is written was run again alone
     ├── TrialFailedError          the deployment itself failed, or did not become ready in time
+    ├── GateNotPassedError        an arm is slower than its gate allows, or that could not be decided
     ├── CloudError                a cloud's API refused or a long operation failed
     ├── HubError                  the model hub cannot be asked, or does not know the model
     ├── TraceError                a recorded trace cannot be read
@@ -72,6 +73,10 @@ class TrialClosedError(ProvisioningError):
 
 class TrialFailedError(ProvisioningError):
     """A deployment failed or did not become ready in time; it is a result, and is recorded as one."""
+
+
+class GateNotPassedError(ProvisioningError):
+    """A gate of a run did not pass: slower, undecided, no capacity or not judged."""
 
 
 class CloudError(ProvisioningError):

@@ -9,6 +9,7 @@ from cluster_in_background import simulated_target
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.dag_factory import preparation, single_trial, trials
 from airflow_llm_provisioning.exceptions import ConflictError, TrialFailedError
+from airflow_llm_provisioning.sensors.serve_endpoint import WaitServeEndpoint
 
 
 def tasks_of(*, by_hand: bool) -> dict[str, BaseOperator]:
@@ -57,3 +58,12 @@ def test_a_teardown_is_tried_for_minutes_whatever_went_wrong(by_hand: bool) -> N
     delays = [close.retry_delay * close.retry_exponential_backoff**tried for tried in range(close.retries)]
     assert delays[0] <= timedelta(seconds=30)
     assert sum(delays, timedelta()) >= timedelta(minutes=10)
+
+
+def test_the_experiment_says_how_long_evidence_is_read() -> None:
+    """`evidence_s` of the file reaches the wait of every trial."""
+    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
+        trials(Experiment("nightly", (simulated_target(),), replicates=1, evidence_s=30.0))
+    waits = [task.evidence_s for task in dag.tasks if isinstance(task, WaitServeEndpoint)]
+    assert waits
+    assert set(waits) == {30.0}

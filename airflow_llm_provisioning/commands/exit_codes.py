@@ -11,6 +11,8 @@ class ExitCode(IntEnum):
     OBJECTION = 1
     NOT_DONE = 2
     REFUSED = 3
+    # EX_TEMPFAIL of sysexits.h: try again later.
+    NO_CAPACITY = 75
     INTERRUPTED = 130
 
 
@@ -20,6 +22,7 @@ MEANINGS: Final = {
     ExitCode.NOT_DONE: "not done: wrong arguments, a file, store, trace or connection that is missing or unusable; "
     "`gate`: undecided, because there are too few trials",
     ExitCode.REFUSED: "refused: `trace` found possible secrets and `--redact` was not given; `gate`: not judged",
+    ExitCode.NO_CAPACITY: "`gate`: the cloud had no nodes for the trials that are missing",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
 }
 

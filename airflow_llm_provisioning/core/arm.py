@@ -29,6 +29,7 @@ CONFOUNDERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 KUBERNETES_MINOR: Final = "Kubernetes minor"
 IMAGE_DIGEST: Final = "image digest"
+_READ: Final = (*CONFOUNDERS.values(), ("cluster", "gitVersion"), ("worker", "image"), ("worker", "image_digest"))
 # `nodes` of a row that version 0.1 wrote begins with this; the name of its experiment follows.
 VERSION_0_1: Final = "0.1:"
 
@@ -161,6 +162,19 @@ def observed_facts(environment: Mapping[str, Any]) -> dict[str, str]:
     image = dig(environment, "worker", "image")
     found[f"{IMAGE_DIGEST} of {image}" if image else IMAGE_DIGEST] = image_digest(environment)
     return {name: value for name, value in found.items() if isinstance(value, str) and value}
+
+
+def comparable_environment(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of an environment that `observed_facts` reads. Many trials share it."""
+    kept: dict[str, Any] = {}
+    for path in _READ:
+        value = dig(environment, *path)
+        if isinstance(value, str) and value:
+            parent = kept
+            for key in path[:-1]:
+                parent = parent.setdefault(key, {})
+            parent[path[-1]] = value
+    return kept
 
 
 def image_digest(environment: Mapping[str, Any]) -> str | None:

@@ -8,7 +8,7 @@ allowed only if every run gave one trial to its arm, because then nothing is cou
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from airflow_llm_provisioning.core.result import TrialResult
+from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.statistics import Block
 
 Runs = Mapping[tuple[str, str], Sequence[float]]
@@ -25,7 +25,7 @@ class Pairing:
     basis: str
 
 
-def paired(baseline: Sequence[TrialResult], treated: Sequence[TrialResult]) -> Pairing:
+def paired(baseline: Sequence[Measured], treated: Sequence[Measured]) -> Pairing:
     """Return how the comparable trials of an arm are paired with those of its baseline."""
     olds, news = _totals_by_run(baseline), _totals_by_run(treated)
     if not olds or not news:
@@ -46,9 +46,9 @@ def _all(runs: Runs) -> list[float]:
     return [total for totals in runs.values() for total in totals]
 
 
-def _totals_by_run(trials: Sequence[TrialResult]) -> Runs:
+def _totals_by_run(trials: Sequence[Measured]) -> Runs:
     runs: dict[tuple[str, str], list[float]] = {}
     for trial in trials:
         if trial.total_s is not None:
-            runs.setdefault((trial.trial.slot.dag_id, trial.trial.slot.run_id), []).append(trial.total_s)
+            runs.setdefault(trial.run, []).append(trial.total_s)
     return runs

@@ -18,7 +18,7 @@ from airflow_llm_provisioning.core.arm import (
     image_digest,
 )
 from airflow_llm_provisioning.core.blocks import paired
-from airflow_llm_provisioning.core.result import TrialResult
+from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.statistics import median_of, reduction_in_blocks
 
 ANOTHER_IMAGE: Final = "another image"
@@ -31,8 +31,8 @@ class ArmTrials:
     """
 
     arm: Arm
-    trials: tuple[TrialResult, ...]
-    pooled: tuple[TrialResult, ...]
+    trials: tuple[Measured, ...]
+    pooled: tuple[Measured, ...]
     set_aside: Mapping[str, str]
 
     @property
@@ -90,11 +90,11 @@ class ComparisonRow:
         }
 
 
-def grouped(trials: Iterable[TrialResult]) -> tuple[ArmTrials, ...]:
+def grouped(trials: Iterable[Measured]) -> tuple[ArmTrials, ...]:
     """Return the arms of these trials, in the order of the tables: by cloud and family, the baseline of each set-up
     first. The order of the trials does not matter.
     """
-    arms: dict[str, list[TrialResult]] = {}
+    arms: dict[str, list[Measured]] = {}
     names: dict[str, set[str]] = {}
     for trial in sorted(trials, key=lambda trial: (trial.opened_at, trial.trial_id)):
         arms.setdefault(trial.arm.key, []).append(trial)
@@ -103,14 +103,14 @@ def grouped(trials: Iterable[TrialResult]) -> tuple[ArmTrials, ...]:
     return tuple(sorted(found, key=lambda each: _order(each.arm)))
 
 
-def compare(trials: Iterable[TrialResult]) -> list[ComparisonRow]:
+def compare(trials: Iterable[Measured]) -> list[ComparisonRow]:
     """Return one row per arm, each against the baseline arm of its own stratum."""
     arms = grouped(trials)
     baselines = {found.arm.stratum.key: found for found in arms if found.arm.is_baseline}
     return [_row(found, baselines.get(found.arm.stratum.key)) for found in arms]
 
 
-def excluded(trials: Iterable[TrialResult]) -> dict[str, str]:
+def excluded(trials: Iterable[Measured]) -> dict[str, str]:
     """Return trial id -> why it does not count, of the trials that `compare` leaves out."""
     return {trial_id: why for found in grouped(trials) for trial_id, why in found.set_aside.items()}
 
@@ -143,7 +143,7 @@ def identifying_columns(arm: Arm) -> dict[str, Any]:
     }
 
 
-def _arm(members: Sequence[TrialResult], names: Collection[str]) -> ArmTrials:
+def _arm(members: Sequence[Measured], names: Collection[str]) -> ArmTrials:
     """Return an arm with its trials that may be pooled, and why the others may not. `names`: of its workload; the same
     content may have several in several experiment files.
 

@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Final
 
 from airflow_llm_provisioning.core.arm import BASELINE, Arm, Stratum
+from airflow_llm_provisioning.core.gate_limit import GateLimit
 from airflow_llm_provisioning.core.manifests.tree import kind_of, shown
 from airflow_llm_provisioning.core.names import nearest
 from airflow_llm_provisioning.core.refusals import refuse
@@ -50,8 +51,10 @@ class Experiment:
     """What is tried, where and how often. Checked when it is built, which is when the DAG is parsed.
 
     `setups`: the scaling set-ups that are tried, as far as a workload offers them. `stop_early`: when an arm of a run
-    has enough trials before its last replicate; None: never. `grace_s`: kind of blocker -> seconds after which a wait
-    ends early for it, where that is not the default (`core.blockers.GRACE_S`). `where`: the file it was read from, for
+    has enough trials before its last replicate; None: never. `gates`: what arms must keep, or the run fails; an arm is
+    named by its cell's key. `grace_s`: kind of blocker -> seconds after which a wait ends early for it, where that is
+    not the default (`core.blockers.GRACE_S`). `evidence_s`: real seconds after the end of a wait for reading Ray's
+    state and the logs, while GPU nodes run on. `where`: the file it was read from, for
     refusals.
     """
 
@@ -62,13 +65,16 @@ class Experiment:
     setups: tuple[ScalingSetup, ...] = tuple(ScalingSetup)
     replicates: int = 3
     stop_early: StoppingRule | None = None
+    gates: tuple[GateLimit, ...] = ()
     grace_s: Mapping[str, float | None] = field(default_factory=dict)
+    evidence_s: float = 5.0
     where: str = "The experiment"
 
     def __post_init__(self) -> None:
         refuse(self.where, chain(_name_problems(self), _target_problems(self), _reference_problems(self)))
         refuse(self.where, _size_problems(self))
         refuse(self.where, chain.from_iterable(self._impossible(target) for target in self.targets))
+        refuse(self.where, _gate_problems(self))
         object.__setattr__(self, "targets", tuple(self._treated(target) for target in self.targets))
 
     def target(self, name: str) -> Target:
@@ -107,7 +113,9 @@ class Experiment:
                 f"Experiment {self.name!r} has no targets on {', '.join(sorted(unknown)) or 'no cloud'}: "
                 f"choose of {', '.join(sorted({target.cloud for target in self.targets}))}."
             )
-        return replace(self, targets=tuple(target for target in self.targets if target.cloud in wanted))
+        targets = tuple(target for target in self.targets if target.cloud in wanted)
+        cells = {cell.key for cell in replace(self, targets=targets, gates=()).cells()}
+        return replace(self, targets=targets, gates=tuple(gate for gate in self.gates if gate.arm in cells))
 
     def narrowed(self, *, target: str, setup: str, variant: str, workload: str) -> "Experiment":
         """Return the experiment with one cell, once; a combination that it does not have is an error."""
@@ -137,6 +145,7 @@ class Experiment:
             setups=(ScalingSetup(setup),),
             replicates=1,
             stop_early=None,
+            gates=(),
         )
 
     def with_workload(self, workload: Workload) -> "Experiment":
@@ -256,6 +265,7 @@ def joined(*experiments: Experiment) -> Experiment:
         targets=tuple(replace(target, workloads=names[target.name]) for target in targets),
         workloads=tuple(workloads),
         variants=variants,
+        gates=tuple(gate for part in experiments for gate in part.gates),
     )
 
 
@@ -320,6 +330,11 @@ def _treatment_problems(name: str) -> Iterator[str]:
             treatment(name)
         except ConfigurationError as error:
             yield str(error)
+
+
+def _gate_problems(experiment: Experiment) -> Iterator[str]:
+    cells = [cell.key for cell in experiment.cells()] if experiment.gates else []
+    yield from _unknown("gates", (gate.arm for gate in experiment.gates), cells)
 
 
 def _unknown(key: str, names: Iterable[str], known: Collection[str]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from airflow_llm_provisioning.core.experiment_schema import (
     TargetSection,
     WorkloadSection,
 )
+from airflow_llm_provisioning.core.gate_limit import GateLimit, limit_from
 from airflow_llm_provisioning.core.manifests import check_ray_service, parse_documents
 from airflow_llm_provisioning.core.manifests.tree import shown
 from airflow_llm_provisioning.core.model import Model
@@ -61,7 +62,9 @@ def read_experiment(data: object, *, where: str, read_text: ReadText) -> Experim
         setups=tuple(ScalingSetup(setup) for setup in dict.fromkeys(section.setups)),
         replicates=section.replicates,
         stop_early=_stop_early(section, where),
+        gates=_gates(section, where),
         grace_s=_grace_s(section, where),
+        evidence_s=section.evidence_s,
         where=where,
     )
 
@@ -91,6 +94,18 @@ def _stop_early(section: ExperimentFile, where: str) -> StoppingRule | None:
         told = f"`stop_early.min_replicates` is {fewest} and must be less than `replicates`, which is {most}."
         refuse(where, [told])
     return StoppingRule(fewest, most, section.stop_early.half_width_pct)
+
+
+def _gates(section: ExperimentFile, where: str) -> tuple[GateLimit, ...]:
+    made: list[GateLimit] = []
+    problems: list[str] = []
+    for at, item in enumerate(section.gates):
+        try:
+            made.append(limit_from(item.model_dump()))
+        except ValueError as error:
+            problems.append(f"`gates.{at}`: {error}")
+    refuse(where, problems)
+    return tuple(made)
 
 
 def _grace_s(section: ExperimentFile, where: str) -> dict[str, float | None]:

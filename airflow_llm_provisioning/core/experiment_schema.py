@@ -156,6 +156,26 @@ class StopEarlySection(Section):
     )
 
 
+class GateSection(Section):
+    """What one arm of every run must keep, or the run fails: either `max_seconds` or `against`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["max_seconds"], "properties": {"max_seconds": {"type": "number"}}},
+                {"required": ["against"], "properties": {"against": {"type": "string"}}},
+            ]
+        }
+    )
+
+    arm: str = Field(min_length=1, description="TARGET/WORKLOAD/SETUP/VARIANT.")
+    max_seconds: float | None = Field(default=None, gt=0, description="The median total may be at most this.")
+    against: str | None = Field(
+        default=None, min_length=1, description="The id of another run of the same DAG, or `previous` for the last."
+    )
+    max_slower: float | None = Field(default=None, ge=0, description="Per cent slower than that run. Default: 5.")
+
+
 class ExperimentFile(Section):
     """An experiment: which workloads are deployed with which accelerations on which clusters, and how often."""
 
@@ -178,10 +198,19 @@ class ExperimentFile(Section):
     stop_early: StopEarlySection | None = Field(
         default=None, description="Skip an arm's remaining trials of a run once its reduction is known well enough."
     )
+    gates: list[GateSection] = Field(
+        default=[], max_length=MAX_ENTRIES, description="A run fails when the median time of an arm is beyond its gate."
+    )
     grace_s: dict[str, Annotated[float, Field(ge=0)] | None] = Field(
         default={},
         description="Kind of blocker -> seconds after which a wait ends early for it; null: wait until the time limit.",
         json_schema_extra={"propertyNames": {"enum": list(GRACE_S)}},
+    )
+    evidence_s: float = Field(
+        default=5.0,
+        ge=0,
+        le=600,
+        description="Real seconds after a wait's end for reading Ray's state and the logs, while GPU nodes run on.",
     )
 
 

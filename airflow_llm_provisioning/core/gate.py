@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from airflow_llm_provisioning.core.comparison import ArmTrials
-from airflow_llm_provisioning.core.result import TrialResult
+from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.statistics import MIN_FOR_95, reduction_in_blocks
 
 # Of a one-sided claim.
@@ -25,7 +25,12 @@ class Outcome(StrEnum):
     PASSES = "passes"
     SLOWER = "slower"
     UNDECIDED = "undecided"
+    NO_CAPACITY = "no capacity"
     NOT_JUDGED = "not judged"
+
+
+# The status of a trial that got no nodes. It says nothing about how fast the arm is.
+LOST_TO_CAPACITY: Final = "no_capacity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,13 @@ def no_slower_than(arm: ArmTrials, reference: ArmTrials, most_slower_pct: float)
 
 
 def _nothing(arm: ArmTrials, what: str) -> Gate | None:
-    """Return why an arm cannot be judged, or None."""
+    """Return why an arm cannot be judged, or None. It is for want of capacity if the trials that got none would have
+    made enough, or if no trial got any.
+    """
+    lost = sum(why == LOST_TO_CAPACITY for why in arm.set_aside.values())
+    if lost and len(arm.totals) < MIN_FOR_95 and (lost == len(arm.trials) or len(arm.totals) + lost >= MIN_FOR_95):
+        told = f"{lost} of {len(arm.trials)} trials of {what} got no nodes, and {len(arm.totals)} count"
+        return Gate(Outcome.NO_CAPACITY, f"No capacity: {told}. Run it again when there is capacity: {arm.arm.label}.")
     if arm.totals:
         return None
     why = "; ".join(sorted(set(arm.set_aside.values()))) or "it has no trials"
@@ -109,5 +120,5 @@ def _median_bounds(ascending: Sequence[float]) -> tuple[float, float] | None:
     return None if outside < 0 or n < MIN_FOR_95 else (ascending[outside], ascending[n - 1 - outside])
 
 
-def _runs(trials: Sequence[TrialResult]) -> set[tuple[str, str]]:
-    return {(trial.trial.slot.dag_id, trial.trial.slot.run_id) for trial in trials}
+def _runs(trials: Sequence[Measured]) -> set[tuple[str, str]]:
+    return {trial.run for trial in trials}

@@ -6,14 +6,15 @@ keeps what defines an arm among the facts, because a change of it is a cause tha
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from statistics import median
 from typing import Final
 
-from airflow_llm_provisioning.core.arm import IMAGE_DIGEST, observed_facts
+from airflow_llm_provisioning.core.arm import IMAGE_DIGEST, Arm, observed_facts
 from airflow_llm_provisioning.core.comparison import ArmTrials, grouped
-from airflow_llm_provisioning.core.result import TrialResult
+from airflow_llm_provisioning.core.measured import Measured
+from airflow_llm_provisioning.core.names import fingerprint
 
 # Facts that define the arm: fact -> field of the stratum.
 ARM_FACTS: Final[Mapping[str, str]] = {
@@ -41,6 +42,11 @@ class Cell:
         """Return it for people."""
         return f"{self.target} / {self.workload} / {self.setup} / {self.variant}"
 
+    @property
+    def key(self) -> str:
+        """Fingerprint of the cell, for an address or a column."""
+        return fingerprint({field.name: getattr(self, field.name) for field in fields(self)}, 16)
+
 
 @dataclass(frozen=True, slots=True)
 class Night:
@@ -58,15 +64,19 @@ class Night:
     facts: Mapping[str, frozenset[str]]
 
 
-def nights_of(trials: Iterable[TrialResult]) -> dict[Cell, tuple[Night, ...]]:
+def cell_of(arm: Arm, target: str) -> Cell:
+    """Return the cell that an arm's trials on a target belong to."""
+    stratum = arm.stratum
+    return Cell(stratum.origin, target, stratum.workload, stratum.setup, arm.variant)
+
+
+def nights_of(trials: Iterable[Measured]) -> dict[Cell, tuple[Night, ...]]:
     """Return the history of every cell, oldest night first. A run without a comparable trial of a cell is no night of
     it. Where a run holds two arms of one cell (its file was edited meanwhile), the arm of the newest trial counts.
     """
-    runs: dict[tuple[Cell, str, str], list[TrialResult]] = {}
+    runs: dict[tuple[Cell, str, str], list[Measured]] = {}
     for trial in trials:
-        stratum, slot = trial.arm.stratum, trial.trial.slot
-        cell = Cell(stratum.origin, trial.trial.target, stratum.workload, stratum.setup, trial.arm.variant)
-        runs.setdefault((cell, slot.dag_id, slot.run_id), []).append(trial)
+        runs.setdefault((cell_of(trial.arm, trial.target), *trial.run), []).append(trial)
     found: dict[Cell, list[Night]] = {}
     for (cell, _, run_id), members in runs.items():
         arms = [arm for arm in grouped(members) if arm.totals]
@@ -88,7 +98,7 @@ def _night(run_id: str, arm: ArmTrials) -> Night:
     )
 
 
-def _phases(trials: Sequence[TrialResult]) -> dict[str, float]:
+def _phases(trials: Sequence[Measured]) -> dict[str, float]:
     seen = [{phase.name: phase.duration_s for phase in trial.phases} for trial in trials if trial.phases]
     names = sorted({name for phases in seen for name in phases})
     known = {name: [s for phases in seen if (s := seconds_of(phases, name)) is not None] for name in names}

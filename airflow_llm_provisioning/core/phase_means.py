@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_llm_provisioning.core.arm import Arm
 from airflow_llm_provisioning.core.comparison import ArmTrials, grouped, identifying_columns, naming_columns
-from airflow_llm_provisioning.core.result import TrialResult
+from airflow_llm_provisioning.core.measured import Measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class PathMeans:
             }
 
 
-def phase_means(trials: Iterable[TrialResult]) -> list[PathMeans]:
+def phase_means(trials: Iterable[Measured]) -> list[PathMeans]:
     """Return the mean of every phase, per arm and per deciding path, over the arm's comparable trials. Trials without
     phases have no path.
     """
@@ -56,7 +56,7 @@ def phase_means(trials: Iterable[TrialResult]) -> list[PathMeans]:
 
 def paths_of(found: ArmTrials) -> list[PathMeans]:
     """Return the mean phases of one arm, the path of most trials first."""
-    paths: dict[tuple[str, ...], list[TrialResult]] = {}
+    paths: dict[tuple[str, ...], list[Measured]] = {}
     for trial in found.pooled:
         if trial.phases and trial.total_s is not None:
             paths.setdefault(tuple(phase.name for phase in trial.phases), []).append(trial)

@@ -3,6 +3,7 @@ aside.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -98,6 +99,16 @@ class TrialResult:
         return self.trial.arm
 
     @property
+    def target(self) -> str:
+        """The prepared cluster and node profile that it ran on."""
+        return self.trial.target
+
+    @property
+    def run(self) -> tuple[str, str]:
+        """The DAG and the id of the run. Two DAGs may have runs of one id."""
+        return self.trial.slot.dag_id, self.trial.slot.run_id
+
+    @property
     def origin(self) -> str:
         """`measured`, `simulated` or `unknown`."""
         return self.trial.arm.stratum.origin
@@ -111,6 +122,8 @@ class TrialResult:
             return str(self.status)
         if self.total_s is None:
             return "no total"
+        if not (math.isfinite(self.total_s) and self.total_s > 0):
+            return "total is no duration"
         if any(flag.startswith(f"{REPLACED}:") for flag in self.flags):
             return "pod replaced"
         if self.start != "cold":

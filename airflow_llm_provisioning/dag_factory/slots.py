@@ -57,6 +57,7 @@ def trials(
         task_id="judge",
         experiment=experiment.name,
         expected=sum(experiment.slots().values()),
+        gates=[gate.as_dict() for gate in experiment.gates],
         results_conn_id=results_conn_id,
         trigger_rule="all_done",
         **SURVIVES_ITS_WORKER,
@@ -126,7 +127,13 @@ def trial_slot(
         **SURVIVES_ITS_WORKER,
     )
     applied = ApplyRayService(task_id="apply", trial=output(opened), experiment=experiment, **SURVIVES_ITS_WORKER)
-    ready = WaitServeEndpoint(task_id="wait", rayservice=output(applied), trial=output(opened), **SURVIVES_ITS_WORKER)
+    ready = WaitServeEndpoint(
+        task_id="wait",
+        rayservice=output(applied),
+        trial=output(opened),
+        evidence_s=experiment.evidence_s,
+        **SURVIVES_ITS_WORKER,
+    )
     closed = CloseTrial(
         task_id="close",
         trial=output(opened),

@@ -3,14 +3,20 @@
 from typing import Any
 
 
-def compare_run(experiment: str, run_id: str, results_conn_id: str) -> list[dict[str, Any]]:
-    """Compare what a DAG run measured, keep the rows (see `core.comparison.ComparisonRow`), and return them."""
+def compare_run(
+    experiment: str, run_id: str, results_conn_id: str, *, dag_id: str | None = None
+) -> list[dict[str, Any]]:
+    """Compare what a DAG run measured, keep the rows (see `core.comparison.ComparisonRow`), and return them.
+
+    `dag_id`: whose run it is, because the DAGs of one schedule have runs of one id; None: of any DAG.
+    """
     from airflow_llm_provisioning.connections import open_store
     from airflow_llm_provisioning.core.comparison import compare
 
+    own = {} if dag_id is None else {"dag_id": dag_id}
     store = open_store(results_conn_id)
     try:
-        rows = [row.as_dict() for row in compare(store.trials(experiment=experiment, run_id=run_id))]
+        rows = [row.as_dict() for row in compare(store.trials(experiment=experiment, run_id=run_id, **own))]
         store.save_comparison(experiment, run_id, rows)
     finally:
         store.close()

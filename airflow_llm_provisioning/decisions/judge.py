@@ -1,15 +1,71 @@
-"""Whether a DAG run's trials all succeeded. Airflow's own state may be green after a cancelled trial."""
+"""Whether a DAG run's trials all succeeded and its gates pass. Airflow's own state may be green after a cancelled
+trial.
+"""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow_llm_provisioning.core.gate import Gate, Outcome
+from airflow_llm_provisioning.core.gate_limit import judged, limit_from
 from airflow_llm_provisioning.core.result import TrialStatus
 from airflow_llm_provisioning.core.trial import NOT_NEEDED, run_prefix
-from airflow_llm_provisioning.exceptions import TrialFailedError
+from airflow_llm_provisioning.exceptions import GateNotPassedError, TrialFailedError
 
 
-def judge_run(experiment: str, dag_id: str, run_id: str, expected: int, results_conn_id: str) -> dict[str, int]:
-    """Return {trials, not_needed}, or raise a TrialFailedError that names every trial that failed or left no row.
+def judge_run(
+    experiment: str,
+    dag_id: str,
+    run_id: str,
+    expected: int,
+    results_conn_id: str,
+    *,
+    gates: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """Return {trials, not_needed, gates: [{arm, outcome, sentence, low, high}]}. Raises a TrialFailedError that names
+    every trial that failed or left no row, or a GateNotPassedError with every gate that does not pass.
 
-    `not_needed`: planned trials that were skipped, because their arm had enough.
+    `not_needed`: planned trials that were skipped, because their arm had enough. `gates`: as
+    `core.gate_limit.limit_from` reads them.
     """
+    bad, counted = _trials(experiment, dag_id, run_id, expected, results_conn_id)
+    found = [_gate(asked, experiment, dag_id, run_id, results_conn_id) for asked in gates]
+    stopped = [f"{arm}: {gate.outcome}. {gate.sentence}" for arm, gate in found if gate.outcome is not Outcome.PASSES]
+    if bad:
+        told = f"Of {expected} trials of {experiment}, not all succeeded: {'; '.join(bad)}"
+        raise TrialFailedError("\n".join([told, *stopped]))
+    if stopped:
+        raise GateNotPassedError("\n".join(stopped))
+    rows = [
+        {"arm": arm, "outcome": str(gate.outcome), "sentence": gate.sentence, "low": gate.low, "high": gate.high}
+        for arm, gate in found
+    ]
+    return {**counted, "gates": rows}
+
+
+def _gate(
+    asked: Mapping[str, Any], experiment: str, dag_id: str, run_id: str, results_conn_id: str
+) -> tuple[str, Gate]:
+    """Judge one arm of this run; another run may be the reference, of this DAG only."""
+    from airflow_llm_provisioning.connections import open_store
+
+    name = str(asked.get("arm") or "a gate")
+    try:
+        limit = limit_from(asked)
+    except ValueError as error:
+        return name, Gate(Outcome.NOT_JUDGED, str(error))
+    store = open_store(results_conn_id)
+    try:
+        own = {} if limit.against is not None else {"run_id": run_id}
+        trials = store.trials(experiment=experiment, dag_id=dag_id, **own)
+    finally:
+        store.close()
+    return limit.arm, judged(trials, limit, run_id=run_id, dag_id=dag_id)
+
+
+def _trials(
+    experiment: str, dag_id: str, run_id: str, expected: int, results_conn_id: str
+) -> tuple[list[str], dict[str, int]]:
+    """Return a sentence for every trial that failed or left no row, and {trials, not_needed}."""
     from airflow_llm_provisioning.connections import open_store
 
     store = open_store(results_conn_id)
@@ -28,6 +84,4 @@ def judge_run(experiment: str, dag_id: str, run_id: str, expected: int, results_
     ran = {row.trial.slot.slot_id for row in last.values()}
     if (missing := expected - len(last) - len(skipped - ran)) > 0:
         bad.append(f"{missing} of {expected} trials left no row")
-    if bad:
-        raise TrialFailedError(f"Of {expected} trials of {experiment}, not all succeeded: {'; '.join(bad)}")
-    return {"trials": len(trials), "not_needed": len(skipped - ran)}
+    return bad, {"trials": len(trials), "not_needed": len(skipped - ran)}

@@ -85,7 +85,9 @@ class CompareVariants(BaseOperator):
         """Compare and keep."""
         from airflow_llm_provisioning.decisions.compare import compare_run
 
-        rows = compare_run(self.experiment, self.run_id or context["ti"].run_id, self.results_conn_id)
+        ti = context["ti"]
+        dag_id = None if self.run_id else ti.dag_id
+        rows = compare_run(self.experiment, self.run_id or ti.run_id, self.results_conn_id, dag_id=dag_id)
         for row in rows:
             saved = "no reduction" if row["reduction_pct"] is None else f"{-row['reduction_pct']:+.1f} %"
             median = "no time" if row["median_s"] is None else f"{row['median_s']:.1f} s"
@@ -97,21 +99,45 @@ class CompareVariants(BaseOperator):
 
 
 class JudgeRun(BaseOperator):
-    """Fail the DAG run when a trial of it failed or left no row: Airflow's own state may be green after a cancelled
-    trial. Returns {trials, not_needed}; `not_needed` were skipped, because their arm had enough trials.
+    """Fail the DAG run when a trial of it failed or left no row, because Airflow's own state may be green after a
+    cancelled trial; and when a gate does not pass.
+
+    Returns {trials, not_needed, gates}, numbers; `not_needed` were skipped, because their arm had enough trials. A gate
+    passes only if enough trials show it: slower, undecided, no capacity and not judged fail the task with a sentence.
 
     :param expected: how many trials the run should have.
+    :param gates: [{arm, max_seconds | against, max_slower}], as in an experiment file; `arm`: the arm's key or
+        `TARGET/WORKLOAD/SETUP/VARIANT`, `against`: another run of this DAG or `previous`.
+    :param arm: one more gate, with the next three parameters as in `llm-provisioning gate`.
+    :param max_seconds: the median total may be at most this.
+    :param against: the run to compare with.
+    :param max_slower: per cent that it may be slower than that run; default 5.
     """
 
-    template_fields: Sequence[str] = ("experiment", "expected")
+    template_fields: Sequence[str] = ("experiment", "expected", "gates", "arm", "max_seconds", "against", "max_slower")
     ui_color = "#f2dede"
 
     def __init__(
-        self, *, experiment: str, expected: int | str, results_conn_id: str = DEFAULT_STORE, **kwargs: Any
+        self,
+        *,
+        experiment: str,
+        expected: int | str,
+        gates: Sequence[Mapping[str, Any]] = (),
+        arm: str | None = None,
+        max_seconds: float | str | None = None,
+        against: str | None = None,
+        max_slower: float | str | None = None,
+        results_conn_id: str = DEFAULT_STORE,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.experiment = experiment
         self.expected = expected
+        self.gates = gates
+        self.arm = arm
+        self.max_seconds = max_seconds
+        self.against = against
+        self.max_slower = max_slower
         self.results_conn_id = results_conn_id
 
     def execute(self, context: Context) -> dict[str, int]:
@@ -119,7 +145,12 @@ class JudgeRun(BaseOperator):
         from airflow_llm_provisioning.decisions.judge import judge_run
 
         ti = context["ti"]
-        return judge_run(self.experiment, ti.dag_id, ti.run_id, int(self.expected), self.results_conn_id)
+        own = {key: getattr(self, key) for key in ("arm", "max_seconds", "against", "max_slower")}
+        gates = [*self.gates, *([own] if any(value is not None for value in own.values()) else [])]
+        judged = judge_run(self.experiment, ti.dag_id, ti.run_id, int(self.expected), self.results_conn_id, gates=gates)
+        for gate in judged["gates"]:
+            self.log.info("%s: %s", gate["arm"], gate["sentence"])
+        return {**judged, "gates": len(judged["gates"])}
 
 
 class Preflight(BaseOperator):

@@ -12,7 +12,7 @@ from airflow_llm_provisioning.core.arm import Arm
 from airflow_llm_provisioning.core.blocks import paired
 from airflow_llm_provisioning.core.comparison import grouped
 from airflow_llm_provisioning.core.experiment import Experiment
-from airflow_llm_provisioning.core.result import TrialResult
+from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.stopping import StoppingRule
 from airflow_llm_provisioning.core.trial import NOT_NEEDED, Trial
 
@@ -39,7 +39,7 @@ def not_needed(planned: Trial, experiment: Experiment, *, results_conn_id: str) 
         store.close()
 
 
-def enough(arm: Arm, arms: Iterable[Arm], rows: Sequence[TrialResult], rule: StoppingRule) -> str | None:
+def enough(arm: Arm, arms: Iterable[Arm], rows: Sequence[Measured], rule: StoppingRule) -> str | None:
     """Return why an arm has enough trials, or None. `arms`: all of the experiment; `rows`: of one DAG run."""
     pooled = {_unseen(found.arm).key: found.pooled for found in grouped(rows)}
     peers = [peer for peer in map(_unseen, arms) if peer.stratum == _unseen(arm).stratum]
@@ -59,8 +59,8 @@ def enough(arm: Arm, arms: Iterable[Arm], rows: Sequence[TrialResult], rule: Sto
 
 def _reasons(
     treated: Sequence[Arm],
-    pooled: dict[str, tuple[TrialResult, ...]],
-    baseline: Sequence[TrialResult],
+    pooled: dict[str, tuple[Measured, ...]],
+    baseline: Sequence[Measured],
     rule: StoppingRule,
 ) -> Iterator[str | None]:
     for arm in treated:

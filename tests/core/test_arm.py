@@ -1,6 +1,7 @@
 """Strata, arms and confounders: what is equal, what is told apart, and what is named."""
 
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,12 +11,20 @@ from trial_builders import a_stratum
 from airflow_llm_provisioning.core.arm import (
     Arm,
     Stratum,
+    comparable_environment,
     confounders,
     confounders_between,
+    image_digest,
     observed_facts,
     told_apart,
 )
 
+VALUES = (
+    st.none()
+    | st.integers()
+    | st.text(max_size=8)
+    | st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=2)
+)
 COMPARED = [field.name for field in fields(Stratum) if field.compare]
 
 
@@ -154,3 +163,19 @@ def test_an_origin_that_the_cluster_states_replaces_the_planned_one() -> None:
     """Everything else of the arm stays."""
     arm = Arm(a_stratum(origin="unknown"), "improved", ("a",))
     assert arm.seen_at("simulated") == replace(arm, stratum=a_stratum())
+
+
+@given(
+    head=st.none() | st.just("text") | st.dictionaries(st.sampled_from(["instance_type", "zone", "node"]), VALUES),
+    worker=st.dictionaries(
+        st.sampled_from(["instance_type", "zone", "gpu", "driver", "os_image", "image", "image_digest"]), VALUES
+    ),
+    cluster=st.none() | st.just("v1.34") | st.dictionaries(st.sampled_from(["gitVersion", "minor"]), VALUES),
+    kuberay=VALUES,
+)
+def test_the_part_that_many_trials_share_says_the_same_facts(**parts: Any) -> None:
+    """What the store repeats of an environment gives every fact and the digest of the whole."""
+    kept = comparable_environment(parts)
+    assert observed_facts(kept) == observed_facts(parts)
+    assert image_digest(kept) == image_digest(parts)
+    assert comparable_environment(kept) == kept

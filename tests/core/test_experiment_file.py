@@ -197,6 +197,14 @@ IMPOSSIBLE = [
         "`stop_early.min_replicates` is 5 and must be less than `replicates`, which is 5",
     ),
     (
+        experiment_data(gates=[{"arm": "nowhere/w/static/baseline", "max_seconds": 60.0}]),
+        "gates: 'nowhere/w/static/baseline' is unknown",
+    ),
+    (
+        experiment_data(gates=[{"arm": "x"}]),
+        "`gates.0`: The gate of x needs either `max_seconds` or `against`; found neither.",
+    ),
+    (
         experiment_data(replicates=300),
         "it has 1200 trials a run; at most 1000 are allowed",
     ),

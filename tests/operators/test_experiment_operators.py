@@ -127,7 +127,7 @@ def test_a_run_is_good_when_every_slot_succeeded(store: ResultsStore) -> None:
     """All rows, all well."""
     for slot in range(2):
         store.save_trial(trial(slot))
-    assert judge(2) == {"trials": 2, "not_needed": 0}
+    assert judge(2) == {"trials": 2, "not_needed": 0, "gates": 0}
 
 
 def test_a_failed_or_missing_trial_fails_the_run(store: ResultsStore) -> None:
@@ -143,7 +143,7 @@ def test_a_slot_is_judged_by_its_last_run(store: ResultsStore) -> None:
     store.save_trial(trial(0, status=TrialStatus.FAILED, reason="first"))
     again = trial(0, attempt=2, opened_at=AT + timedelta(hours=1))
     store.save_trial(again)
-    assert judge(1) == {"trials": 2, "not_needed": 0}
+    assert judge(1) == {"trials": 2, "not_needed": 0, "gates": 0}
     store.save_trial(replace(again, status=TrialStatus.FAILED, reason="second"))
     with pytest.raises(TrialFailedError, match="second"):
         judge(1)

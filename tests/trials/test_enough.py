@@ -110,7 +110,11 @@ def test_a_slot_that_is_not_needed_is_skipped_before_anything_is_locked(store: R
     (noted,) = store.outcomes(last.slot.slot_id)
     assert noted["status"] == NOT_NEEDED
     dag = {"experiment": "nightly"}
-    assert run(JudgeRun(task_id="j", expected=len(known) + 1, **dag)) == {"trials": len(known), "not_needed": 1}
+    assert run(JudgeRun(task_id="j", expected=len(known) + 1, **dag)) == {
+        "trials": len(known),
+        "not_needed": 1,
+        "gates": 0,
+    }
     with pytest.raises(TrialFailedError, match=f"1 of {len(known) + 2} trials left no row"):
         run(JudgeRun(task_id="j", expected=len(known) + 2, **dag))
 

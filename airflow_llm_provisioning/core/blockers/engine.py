@@ -1,25 +1,30 @@
-"""Finds the engine's own last error in the log files of Ray.
+"""Finds the engine's own last error in the logs.
 
 With vLLM's V1 engine, Serve's message only points to another process ("See root cause above"); the cause is in the
-output of the worker process (`worker-*.out`, `worker-*.err`; vLLM v1/engine/core.py).
+output of the worker process (`worker-*.out`, `worker-*.err`; vLLM v1/engine/core.py). Of a container that ends again
+and again, the kubelet tells the exit code; the cause is at the end of the log of the container before it.
 """
 
+import re
 from typing import Final
 
-from airflow_llm_provisioning.core.blockers.sentences import root_error_of
+from airflow_llm_provisioning.core.blockers.sentences import last_line, root_error_of
 
-# In the order in which they are believed: a worker's own output, then Serve's file of the replica.
+# In the order in which they are believed: a worker's own output, then Serve's file of the replica, then containers.
 _FILES: Final = ("worker-", "serve/replica_")
+# The kubelet's time before each line of a container's log.
+_STAMP: Final = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) ?", re.MULTILINE)
 
 
 class EngineLogs:
-    """The last error by log file: the names of two nodes may be the same."""
+    """The last error by log (the names of two nodes may be the same), and the last words of containers."""
 
     def __init__(self) -> None:
         self._errors: dict[tuple[str, str], str] = {}
+        self._last_words: dict[str, str] = {}
 
     def feed(self, node_ip: str, filename: str, content: str) -> None:
-        """Process one log file."""
+        """Process one log file of Ray."""
         if not filename.startswith(_FILES):
             return
         error = root_error_of(content)
@@ -28,11 +33,22 @@ class EngineLogs:
         else:
             self._errors.pop((filename, node_ip), None)
 
+    def feed_previous(self, container: str, content: str) -> None:
+        """Process the log of a container's run before the present one; `container`: POD/CONTAINER."""
+        said = _STAMP.sub("", content)
+        error = root_error_of(said) or last_line(said)
+        if error:
+            self._last_words[container] = error
+
     def last_error(self) -> tuple[str, str] | None:
-        """Return the file and the error that tell most, or None."""
+        """Return whose error it is, in words, and the error that tells most, or None."""
         found = sorted(self._errors.items(), key=lambda item: (_rank(item[0][0]), item[0]))
-        return (found[0][0][0], found[0][1]) if found else None
+        if found:
+            return f"The engine's own last error ({found[0][0][0]})", found[0][1]
+        for container, words in sorted(self._last_words.items()):
+            return f"The last words of container {container} before it was started again", words
+        return None
 
 
 def _rank(filename: str) -> int:
-    return next((rank for rank, start in enumerate(_FILES) if filename.startswith(start)), len(_FILES))
+    return next(rank for rank, start in enumerate(_FILES) if filename.startswith(start))

@@ -62,6 +62,9 @@ class Blockers:
             self._answer(line, mapping(line.get("object")), received_at)
         elif resource == "ray-log-file":
             self._engine.feed(text(line.get("node_ip")), text(line.get("filename")), text(line.get("object")))
+        elif resource == "pod-log":
+            if container := text(line.get("previous_of")):
+                self._engine.feed_previous(container, text(line.get("object")))
         else:
             self._object(text(resource), text(line.get("type")), mapping(line.get("object")), received_at)
 
@@ -104,7 +107,7 @@ class Blockers:
         return in_order(one for pod in pods for one in pod.ended(self._events, now) if one.about != blocker.about)
 
     def engine_error(self) -> tuple[str, str, str] | None:
-        """Return the engine's own last error: the log file, the sentence and an advice (or empty); None without one."""
+        """Return the last error in a log: whose it is, the sentence and an advice (or empty); None without one."""
         found = self._engine.last_error()
         return (*found, advice_for(found[1])) if found else None
 

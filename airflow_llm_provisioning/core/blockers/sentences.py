@@ -42,6 +42,12 @@ def first_line(message: str) -> str:
     return next((plain(line) for line in message.splitlines() if line.strip()), "")
 
 
+def last_line(log: str) -> str:
+    """Return the last line of a log that says something; empty if none does."""
+    lines = (plain(line[:_MOST_OF_A_LINE]) for line in reversed(log.splitlines()))
+    return next((line for line in lines if any(map(str.isalpha, line)) and not _NOISE.match(line)), "")
+
+
 def points_elsewhere(sentence: str) -> bool:
     """Return whether a sentence says only that the cause is in another process."""
     return bool(_POINTS_ELSEWHERE.search(sentence))

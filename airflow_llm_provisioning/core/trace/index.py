@@ -73,6 +73,8 @@ class TraceIndex:
             after_gap = any(first <= received_at <= last for first, last in self._bursts.get(resource, ()))
             self._take_version(resource, Version(received_at, text(kind), mapping(obj), after_gap), versions, events)
         elif resource in _LOGS:
+            if mapping(line).get("previous_of"):
+                return  # of a container that ran before: its lines time no start, they only explain an end
             self.logs.append(_log(line, received_at))
         elif kind is None:
             self.answers.append(build_answer(line, received_at))

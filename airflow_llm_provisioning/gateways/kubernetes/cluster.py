@@ -138,12 +138,23 @@ class Cluster(ObjectApi):
         return reply.status, reply.headers, reply.body
 
     async def logs(
-        self, pod: str, namespace: str, *, container: str | None = None, limit_bytes: int = 1 << 20
+        self,
+        pod: str,
+        namespace: str,
+        *,
+        container: str | None = None,
+        limit_bytes: int = 1 << 20,
+        previous_lines: int | None = None,
     ) -> str | None:
-        """Return a container's log (its first `limit_bytes`, each line with its time), or None if there is none."""
+        """Return a container's log (its first `limit_bytes`, each line with its time), or None if there is none.
+
+        `previous_lines`: instead the last lines of the container that ran before it, whose end made it restart.
+        """
         query = [("timestamps", "true"), ("limitBytes", str(limit_bytes))]
         if container is not None:
             query.append(("container", container))
+        if previous_lines is not None:
+            query += [("previous", "true"), ("tailLines", str(previous_lines))]
         path = resource_named("pods").path(namespace, pod, "log")
         call = Call("GET", path, self._attempt("get", "pods/log", pod, namespace), query=query)
         try:

@@ -1,8 +1,13 @@
-"""The output of a trial's containers, read once at the end; `wait-gcs-ready` logs when the head answered."""
+"""The output of a trial's containers, read once at the end; `wait-gcs-ready` logs when the head answered.
 
+A container that was started again has its last words in the log of the one before it: they may be the cause of a crash
+loop, which the kubelet states by exit code only.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.fields import dig, objects, text
+from airflow_llm_provisioning.core.fields import dig, mapping, objects, text
 from airflow_llm_provisioning.core.trace import line, mark_line
 from airflow_llm_provisioning.exceptions import ClusterError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
@@ -10,26 +15,41 @@ from airflow_llm_provisioning.gateways.recording.ray_api import Emit
 
 MAX_LOG_BYTES: Final = 64 * 1024
 MAX_PODS: Final = 6
+LAST_LINES: Final = 300
 
 
 async def collect_pod_logs(cluster: Cluster, namespace: str, rayservice: str, emit: Emit) -> None:
-    """Emit the beginning of every container's log; unreadable logs are marked."""
+    """Emit the last words of every container that was started again, and the beginning of every container's log;
+    unreadable logs are marked.
+    """
     try:
-        for pod in (await cluster.pods(rayservice, namespace))[:MAX_PODS]:
-            for container in _started(pod):
-                await _read(cluster, namespace, text(dig(pod, "metadata", "name")), container, emit)
+        pods = (await cluster.pods(rayservice, namespace))[:MAX_PODS]
+        for pod, status in _containers(pods):
+            if dig(status, "lastState", "terminated"):
+                await _read(cluster, pod, text(status.get("name")), emit, previous=True)
+        for pod, status in _containers(pods):
+            if not dig(status, "state", "waiting"):  # the log of one that has not run is an error
+                await _read(cluster, pod, text(status.get("name")), emit)
     except ClusterError as error:
         emit(mark_line(cluster.clock(), "not_collected", what="pod-log", why=str(error)))
 
 
-async def _read(cluster: Cluster, namespace: str, pod: str, container: str, emit: Emit) -> None:
-    log = await cluster.logs(pod, namespace, container=container, limit_bytes=MAX_LOG_BYTES)
-    if log:
-        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log?container={container}&timestamps=true"
-        emit(line(cluster.clock(), None, "pod-log", log, status_code=200, path=path))
+async def _read(
+    cluster: Cluster, pod: Mapping[str, Any], container: str, emit: Emit, *, previous: bool = False
+) -> None:
+    namespace, name = text(dig(pod, "metadata", "namespace")), text(dig(pod, "metadata", "name"))
+    asked: dict[str, Any] = {"previous_lines": LAST_LINES} if previous else {}
+    log = await cluster.logs(name, namespace, container=container, limit_bytes=MAX_LOG_BYTES, **asked)
+    if not log:
+        return
+    path = f"/api/v1/namespaces/{namespace}/pods/{name}/log?container={container}&timestamps=true"
+    told = {"previous_of": f"{name}/{container}"} if previous else {}
+    emit(line(cluster.clock(), None, "pod-log", log, status_code=200, path=path, **told))
 
 
-def _started(pod: Any) -> list[str]:
-    """Return the containers that have run or are running: the log of another one is an error."""
-    statuses = objects(pod, "status", "initContainerStatuses") + objects(pod, "status", "containerStatuses")
-    return [text(one.get("name")) for one in statuses if not dig(one, "state", "waiting")]
+def _containers(pods: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Yield every container's status with its pod."""
+    for pod in pods:
+        for kind in ("initContainerStatuses", "containerStatuses"):
+            for status in objects(pod, "status", kind):
+                yield pod, mapping(status)

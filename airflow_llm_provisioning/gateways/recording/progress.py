@@ -79,12 +79,12 @@ class Progress:
         return blocker.told(now)
 
     def with_cause(self, reason: str) -> str:
-        """Return a reason with the engine's own last error, if a log of it was read and the reason lacks it."""
+        """Return a reason with the last error in the logs, if one was read and the reason lacks it."""
         found = self._judge.blockers.engine_error()
         if found is None or found[1][:_ENOUGH] in reason:
             return reason
-        filename, error, advice = found
-        return f"{reason} The engine's own last error ({filename}): {error}{' ' if advice else ''}{advice}"
+        whose, error, advice = found
+        return f"{reason} {whose}: {error}{' ' if advice else ''}{advice}"
 
     def take(self, line: Line, received_at: datetime) -> None:
         """Process one recorded line."""

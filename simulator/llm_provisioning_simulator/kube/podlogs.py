@@ -1,4 +1,7 @@
-"""Container logs, as GET pods/NAME/log answers them: whole, the end of them, or followed until the container ends."""
+"""Container logs, as GET pods/NAME/log answers them: whole, the end of them, or followed until the container ends.
+
+A container that was started again has two: what was written up to the end of the one before is `previous`.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -26,6 +29,11 @@ def pod_log(call: Call, store: ObjectStore, backend: ProxyBackend | None) -> Asy
     container = _container(pod, call.query.get("container", ""))
     _check_started(pod, container, previous=call.flag("previous"))
     lines = backend.logs(pod, container) if backend else []
+    ended_at = _ended_before(pod, container)
+    if ended_at is not None:
+        # While it waits for its next start, the kubelet has no other log than the one before (kubelet 1.34).
+        before = call.flag("previous") or "waiting" in (_status(pod, container).get("state") or {})
+        lines = [line for line in lines if (line[0] < ended_at) is before]
     chosen = _chosen(call, lines, store.clock.now())
     return _pieces(call, store, backend, pod, container, chosen, len(lines))
 
@@ -87,6 +95,12 @@ def _status(pod: Object, container: str) -> Object:
     status = pod.get("status") or {}
     entries = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
     return next((entry for entry in entries if entry["name"] == container), {})
+
+
+def _ended_before(pod: Object, container: str) -> datetime | None:
+    """Return until when the run before the present one wrote; its stamp is cut to the whole second."""
+    at = parse_stamp(((_status(pod, container).get("lastState") or {}).get("terminated") or {}).get("finishedAt"))
+    return at and at + timedelta(seconds=1)
 
 
 def _ended(pod: Object, container: str) -> bool:

@@ -1,0 +1,167 @@
+"""What an arm of a run must keep, and its judgement from rows: the one for the command, the operator and the file.
+
+Everything that is wrong with the question (no such arm, two runs of one id, a limit that is none) is a judgement of its
+own, *not judged*, with a sentence. It is never a pass.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.comparison import ArmTrials, grouped
+from airflow_llm_provisioning.core.gate import Gate, Outcome, no_slower_than, within_limit
+from airflow_llm_provisioning.core.measured import Measured
+from airflow_llm_provisioning.core.names import nearest
+
+# `against` this word: the newest earlier run of the same DAG in which a trial of the arm counts.
+PREVIOUS: Final = "previous"
+MAX_SLOWER_PCT: Final = 5.0
+
+RunKey = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class GateLimit:
+    """`arm`: its key, or `TARGET/WORKLOAD/SETUP/VARIANT`. Either `max_seconds` of the median total, or `against`
+    another run's id (or `previous`), of whose time it may need `max_slower_pct` per cent more.
+    """
+
+    arm: str
+    max_seconds: float | None = None
+    against: str | None = None
+    max_slower_pct: float = MAX_SLOWER_PCT
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as `limit_from` reads it."""
+        if self.against is None:
+            return {"arm": self.arm, "max_seconds": self.max_seconds}
+        return {"arm": self.arm, "against": self.against, "max_slower": self.max_slower_pct}
+
+    def __str__(self) -> str:
+        """Return it for people: `here/w/static/baseline: at most 600 s`."""
+        if self.against is None:
+            return f"{self.arm}: at most {self.max_seconds:g} s"
+        return f"{self.arm}: at most {self.max_slower_pct:g} % slower than run {self.against}"
+
+
+def limit_from(asked: Mapping[str, Any]) -> GateLimit:
+    """Return the limit of {arm, max_seconds | against, max_slower}, with numbers as such or as a template's text.
+
+    Raises ValueError with a sentence: no arm, none or both of the two limits, a number that is none.
+    """
+    arm, against = _text(asked.get("arm")), _text(asked.get("against"))
+    seconds = _number("max_seconds", asked.get("max_seconds"))
+    slower = _number("max_slower", asked.get("max_slower"))
+    if not arm:
+        raise ValueError("A gate needs `arm`: the key of an arm, or TARGET/WORKLOAD/SETUP/VARIANT.")
+    if (seconds is None) == (not against):
+        found = "neither" if seconds is None else "both"
+        raise ValueError(f"The gate of {arm} needs either `max_seconds` or `against`; found {found}.")
+    if seconds is not None and slower is not None:
+        raise ValueError(f"The gate of {arm} has `max_slower` without `against`: name the run to compare with.")
+    for rendered in (arm, against):
+        if "{{" in rendered:
+            raise ValueError(f"The gate of {arm} has a template that was not rendered: {rendered}.")
+    return GateLimit(arm, seconds, against or None, MAX_SLOWER_PCT if slower is None else slower)
+
+
+def judged(
+    trials: Iterable[Measured], limit: GateLimit, *, run_id: str | None = None, dag_id: str | None = None
+) -> Gate:
+    """Judge an arm of a run. `trials`: of all runs that are asked for; `run_id`: None for the newest."""
+    runs = _by_run(one for one in trials if dag_id in (None, one.run[0]))
+    if not runs:
+        return _not("The results store has no trials that could be judged.")
+    own = _run(runs, run_id) if run_id is not None else max(runs, key=lambda key: _opened(runs[key]))
+    if isinstance(own, str):
+        return _not(own)
+    arm = _one(runs[own], own, limit.arm)
+    if isinstance(arm, str):
+        return _not(arm)
+    if limit.max_seconds is not None:
+        return within_limit(arm, limit.max_seconds)
+    if limit.against == PREVIOUS:
+        return _against_previous(runs, own, arm, limit)
+    other = _run(runs, limit.against or "")
+    if isinstance(other, str):
+        return _not(other)
+    if other == own:
+        return _not(f"DAG run {own[1]!r} cannot be its own reference: name another one.")
+    reference = _one(runs[other], other, limit.arm)
+    return _not(reference) if isinstance(reference, str) else no_slower_than(arm, reference, limit.max_slower_pct)
+
+
+def _against_previous(runs: Mapping[RunKey, Sequence[Measured]], own: RunKey, arm: ArmTrials, limit: GateLimit) -> Gate:
+    earlier = [key for key in runs if key[0] == own[0] and _opened(runs[key]) < _opened(runs[own])]
+    for key in sorted(earlier, key=lambda key: _opened(runs[key]), reverse=True):
+        reference = _one(runs[key], key, limit.arm)
+        if not isinstance(reference, str) and reference.totals:
+            return no_slower_than(arm, reference, limit.max_slower_pct)
+    return _not(f"No earlier run of DAG {own[0]!r} has a trial of {limit.arm!r} that counts, so there is no reference.")
+
+
+def _not(sentence: str) -> Gate:
+    return Gate(Outcome.NOT_JUDGED, sentence)
+
+
+def _by_run(trials: Iterable[Measured]) -> dict[RunKey, list[Measured]]:
+    runs: dict[RunKey, list[Measured]] = {}
+    for one in trials:
+        runs.setdefault(one.run, []).append(one)
+    return runs
+
+
+def _opened(members: Sequence[Measured]) -> tuple[Any, str]:
+    newest = max(members, key=lambda one: one.opened_at)
+    return newest.opened_at, newest.run[1]
+
+
+def _run(runs: Mapping[RunKey, object], run_id: str) -> RunKey | str:
+    """Return the one run of this id. Two DAGs may have runs of one id: their schedule's instant is its name."""
+    fitting = [key for key in runs if key[1] == run_id]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        dags = ", ".join(sorted(dag for dag, _ in fitting))
+        return f"The DAGs {dags} each have a run {run_id!r}: say which DAG is meant."
+    return f"There is no DAG run {run_id!r}{nearest(run_id, [key[1] for key in runs])}."
+
+
+def _one(trials: Iterable[Measured], run: RunKey, name: str) -> ArmTrials | str:
+    """Return the one arm of a run that has this name, or a sentence that says why there is not one."""
+    arms = grouped(trials)
+    fitting = [found for found in arms if name in _names(found)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        keys = ", ".join(found.arm.key for found in fitting)
+        return f"{len(fitting)} arms of DAG run {run[1]!r} are called {name!r}: give the key of one of them, {keys}."
+    known = sorted(cell for found in arms for cell in _names(found) if "/" in cell)
+    return f"DAG run {run[1]!r} has no arm {name!r}{nearest(name, known)}."
+
+
+def _names(found: ArmTrials) -> frozenset[str]:
+    stratum = found.arm.stratum
+    cells = {
+        f"{trial.target}/{trial.arm.stratum.workload}/{stratum.setup}/{found.arm.variant}" for trial in found.trials
+    }
+    return frozenset({found.arm.key, *cells})
+
+
+def _text(value: object) -> str:
+    """Return text; a template renders nothing as `None`."""
+    return "" if value is None or str(value).strip() == "None" else str(value).strip()
+
+
+def _number(name: str, value: object) -> float | None:
+    text = _text(value).removesuffix("%").strip()
+    if not text:
+        return None
+    try:
+        found = float(text)
+    except ValueError as error:
+        raise ValueError(f"`{name}` of a gate is {text!r} and must be a number.") from error
+    if not math.isfinite(found) or found < 0 or isinstance(value, bool):
+        raise ValueError(f"`{name}` of a gate is {text} and must be a number from 0 on.")
+    return found
