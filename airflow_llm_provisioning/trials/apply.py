@@ -42,8 +42,9 @@ async def apply_of_trial(
 async def apply_alone(
     manifest: Mapping[str, Any], cluster_reference: Mapping[str, Any], *, task: str, run: str, take_over: bool
 ) -> dict[str, Any]:
-    """Apply a checked manifest and return {cluster, name, namespace, uid, generation, applied_at, replied_at,
-    reattached}; the instants are ISO, in the cluster's clock, and bound the submission.
+    """Apply a checked manifest and return {cluster, name, namespace, uid, generation, created_at, applied_at,
+    replied_at, reattached}; the instants are ISO, in the cluster's clock. The last two bound the submission;
+    `created_at` is the object's own stamp, cut to the second.
 
     `task`, `run`: label values of the task and of its DAG run. A RayService that a trial or another DAG run applied is
     refused, because that run may be waiting for it and will delete it; `take_over` changes it nevertheless.
@@ -122,6 +123,7 @@ def _applied(
         "namespace": metadata["namespace"],
         "uid": metadata["uid"],
         "generation": metadata.get("generation"),
+        "created_at": metadata.get("creationTimestamp"),
         **{name: at.isoformat() if at else None for name, at in told_at.items()},
         "reattached": reattached,
     }

@@ -23,7 +23,8 @@ class ServeEndpointWait(Wait):
     """Records one RayService until its endpoint is ready (and has answered), it has failed, or the time limit.
 
     :param rayservice: as `ApplyRayService` returns it: of its `generation` the endpoint must be, if it is there.
-    :param timeout_s: counted in the cluster's clock from the moment the manifest was applied, also after a restart.
+    :param timeout_s: counted in the cluster's clock from the moment the manifest was applied, also after a restart of
+        this wait or of the task that applied.
     :param completion: {path, body, expect_model} or None.
     :param trial: the trial's description for the trace's header; None outside an experiment.
     :param results_conn_id: the store of the trace; None: it is not stored.
@@ -76,7 +77,9 @@ class ServeEndpointWait(Wait):
         ):
             _settle()
             applied_at = _instant(self.rayservice.get("applied_at"))
-            started_at = applied_at or _instant(self.rayservice["replied_at"]) or cluster.clock()
+            # A task that found the object of its earlier life did not submit it: the limit counts from then.
+            created_at = _instant(self.rayservice.get("created_at"))
+            started_at = applied_at or created_at or _instant(self.rayservice["replied_at"]) or cluster.clock()
             found = await record(
                 cluster,
                 {key: self.rayservice[key] for key in ("namespace", "name", "uid")},

@@ -213,7 +213,7 @@ def test_results_are_small_json(simulated: BackgroundCluster) -> None:
     """XCom gets names and instants: no manifest, no token."""
     applied = apply(manifest=manifest())
     assert set(applied) == {
-        "cluster", "name", "namespace", "uid", "generation", "applied_at", "replied_at", "reattached",
+        "cluster", "name", "namespace", "uid", "generation", "created_at", "applied_at", "replied_at", "reattached",
     }  # fmt: skip
     assert applied["applied_at"] <= applied["replied_at"]
     assert stored(applied) == applied

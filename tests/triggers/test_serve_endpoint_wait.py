@@ -241,3 +241,19 @@ async def test_without_a_trial_nothing_is_kept(api: FakeApi, store: ResultsStore
     alone = arguments(api) | {"trial": None, "results_conn_id": None}
     assert (await event_of(ServeEndpointWait(**alone)))["outcome"] == "ready"
     assert trace_sink._STORES._open == {}
+
+
+async def test_the_limit_counts_from_the_creation_where_the_task_found_its_own_object(
+    api: FakeApi, store: ResultsStore
+) -> None:
+    """A worker that died between the create and its answer does not make the time limit begin anew."""
+    asked = arguments(api)
+    now = datetime.now(UTC)
+    asked["rayservice"] |= {
+        "applied_at": None,
+        "created_at": (now - timedelta(seconds=400)).isoformat(),
+        "replied_at": now.isoformat(),
+    }
+    event = await event_of(ServeEndpointWait(**asked))
+    assert event["outcome"] == "timed_out"
+    assert event["waited_s"] >= 400
