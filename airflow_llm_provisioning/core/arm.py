@@ -29,7 +29,8 @@ CONFOUNDERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 KUBERNETES_MINOR: Final = "Kubernetes minor"
 IMAGE_DIGEST: Final = "image digest"
-_READ: Final = (*CONFOUNDERS.values(), ("cluster", "gitVersion"), ("worker", "image"), ("worker", "image_digest"))
+_IMAGE: Final = ("worker", "image")
+_READ: Final = (*CONFOUNDERS.values(), ("cluster", "gitVersion"), _IMAGE, ("worker", "image_digest"))
 # `nodes` of a row that version 0.1 wrote begins with this; the name of its experiment follows.
 VERSION_0_1: Final = "0.1:"
 
@@ -169,6 +170,8 @@ def comparable_environment(environment: Mapping[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for path in _READ:
         value = dig(environment, *path)
+        # The image names the digest's fact, as text.
+        value = str(value) if value and path == _IMAGE else value
         if isinstance(value, str) and value:
             parent = kept
             for key in path[:-1]:

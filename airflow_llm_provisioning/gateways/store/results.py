@@ -27,6 +27,7 @@ from airflow_llm_provisioning.gateways.store.column_types import Name, fit_text
 from airflow_llm_provisioning.gateways.store.database import first_line, open_engine, read_from, write_to, writing
 from airflow_llm_provisioning.gateways.store.ledger import Entry
 from airflow_llm_provisioning.gateways.store.reading import open_for_reading
+from airflow_llm_provisioning.gateways.store.shared import add_missing, shared_rows
 from airflow_llm_provisioning.gateways.store.traces import SqlTraces, insert_analysis
 
 if TYPE_CHECKING:
@@ -98,21 +99,28 @@ class ResultsStore:
 
         `analysis`: the text of everything that `result.analysis_version` computed from the trace, for a later replay.
         """
-        row = _row(result)
-        key = result.trial_id
-        with write_to(self._engine, f"trial {key}") as connection:
+        with write_to(self._engine, f"trial {result.trial_id}") as connection:
+            self._write(connection, [result])
+            insert_analysis(connection, result.trial_id, result.analysis_version, analysis, self._clock())
+
+    def save_trials(self, results: Sequence[TrialResult]) -> None:
+        """Write many trials in one transaction, without their analyses: all of them, or none."""
+        with write_to(self._engine, f"{len(results)} trials") as connection:
+            # Of two rows of one id the later one counts, as in two calls.
+            self._write(connection, list({result.trial_id: result for result in results}.values()))
+
+    def _write(self, connection: Connection, results: Sequence[TrialResult]) -> None:
+        shared = [shared_rows(result) for result in results]
+        add_missing(connection, shared, set())
+        keys = [result.trial_id for result in results]
+        for start in range(0, len(keys), 500):
             for table in (tables.phases, tables.milestones, tables.trials):
-                connection.execute(delete(table).where(table.c.trial_id == key))
-            connection.execute(insert(tables.trials), row)
-            _insert_all(
-                connection,
-                tables.phases,
-                ({"trial_id": key, "position": at, **asdict(phase)} for at, phase in enumerate(result.phases)),
-            )
-            _insert_all(
-                connection, tables.milestones, ({"trial_id": key, **asdict(stone)} for stone in result.milestones)
-            )
-            insert_analysis(connection, key, result.analysis_version, analysis, self._clock())
+                connection.execute(delete(table).where(table.c.trial_id.in_(keys[start : start + 500])))
+        connection.execute(
+            insert(tables.trials), [_row(result, each.keys) for result, each in zip(results, shared, strict=True)]
+        )
+        _insert_all(connection, tables.phases, (row for result in results for row in _phase_rows(result)))
+        _insert_all(connection, tables.milestones, (row for result in results for row in _milestone_rows(result)))
 
     def trial(self, trial_id: str) -> TrialResult | None:
         """Return a trial by id."""
@@ -315,10 +323,38 @@ def _grouped(connection: Connection, table: Any, keys: Sequence[str], order: str
     return groups
 
 
-def _row(result: TrialResult) -> dict[str, Any]:
-    """Return a trial's values by column. Columns that queries need repeat what `trial` holds."""
+def _phase_rows(result: TrialResult) -> Iterator[dict[str, Any]]:
+    key = result.trial_id
+    for position, phase in enumerate(result.phases):
+        yield {
+            "trial_id": key,
+            "position": position,
+            "name": phase.name,
+            "duration_s": phase.duration_s,
+            "low_s": phase.low_s,
+            "high_s": phase.high_s,
+        }
+
+
+def _milestone_rows(result: TrialResult) -> Iterator[dict[str, Any]]:
+    key = result.trial_id
+    for stone in result.milestones:
+        yield {
+            "trial_id": key,
+            "name": stone.name,
+            "earliest_at": stone.earliest_at,
+            "latest_at": stone.latest_at,
+            "source": stone.source,
+        }
+
+
+def _row(result: TrialResult, shared: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return a trial's values by column. Columns that queries need repeat what `trial` holds. `shared`: the keys of
+    what it has in common with others.
+    """
     trial, arm = result.trial, result.trial.arm
     told = result.summary()
+    told |= {**shared, "exclusion": result.exclusion}
     row = {column.name: _copied(column, told.get(column.name)) for column in tables.trials.columns}
     row |= {name: getattr(result, name) for name in _OWN}
     return row | {

@@ -41,7 +41,7 @@ trials = Table(
     "llmp_trials",
     metadata,
     _name("trial_id", primary_key=True),
-    _name("experiment", nullable=False, index=True),
+    _name("experiment", nullable=False),
     _name("dag_id", nullable=False),
     _name("run_id", nullable=False, index=True),
     _name("target", nullable=False),
@@ -60,7 +60,13 @@ trials = Table(
     Column("treatments", PlainJson, nullable=False),
     # `Stratum.key` and `Arm.key`: what trials are grouped by.
     _name("stratum", nullable=False, index=True),
-    _name("arm", nullable=False, index=True),
+    _name("arm", nullable=False),
+    # Keys of what is stored once for many trials (`gateways.store.shared`). `path` is NULL without phases.
+    _name("series", nullable=False),
+    _name("facts", nullable=False),
+    _name("path"),
+    # Why the trial may not enter a comparison (`TrialResult.exclusion`); NULL where it may.
+    _name("exclusion"),
     Column("replicate", Integer, nullable=False),
     Column("slot", Integer, nullable=False),
     # 32 unsigned bits.
@@ -75,7 +81,7 @@ trials = Table(
     _name("origin", nullable=False),
     _name("status", nullable=False),
     Column("reason", LongText),
-    Column("opened_at", UtcDateTime, nullable=False, index=True),
+    Column("opened_at", UtcDateTime, nullable=False),
     Column("closed_at", UtcDateTime, nullable=False),
     Column("submitted_at", UtcDateTime),
     Column("ready_at", UtcDateTime),
@@ -90,6 +96,34 @@ trials = Table(
     Column("environment", PlainJson, nullable=False),
     # Which code computed the row from its trace; NULL in rows that are older than this column or have no trace.
     _name("analysis_version"),
+    # A list of trials is read newest first, a page at a time; a history by its series, and by the runs found there.
+    Index("ix_llmp_trials_opened_at", "opened_at", "trial_id"),
+    Index("ix_llmp_trials_experiment", "experiment", "opened_at"),
+    Index("ix_llmp_trials_dag_id", "dag_id", "opened_at"),
+    Index("ix_llmp_trials_arm", "arm", "opened_at"),
+    Index("ix_llmp_trials_status", "status", "opened_at"),
+    Index("ix_llmp_trials_series", "series", "opened_at"),
+    Index("ix_llmp_trials_series_run_id", "series", "run_id"),
+)
+
+# One row per arm on a target: everything that is known before a trial. `cell`: what a history follows
+# (`core.nights.Cell.key`); `content`: {arm, target}, whole.
+series = Table(
+    "llmp_series",
+    metadata,
+    _name("series", primary_key=True),
+    _name("arm", nullable=False, index=True),
+    _name("stratum", nullable=False),
+    _name("cell", nullable=False, index=True),
+    Column("content", PlainJson, nullable=False),
+)
+
+# The facts that were observed, and the names of a deciding path.
+shared = Table(
+    "llmp_shared",
+    metadata,
+    _name("shared", primary_key=True),
+    Column("content", PlainJson, nullable=False),
 )
 
 phases = Table(
@@ -102,6 +136,8 @@ phases = Table(
     Column("duration_s", Float, nullable=False),
     Column("low_s", Float, nullable=False),
     Column("high_s", Float, nullable=False),
+    # The rows of a trial lie together, in the order of their key.
+    sqlite_with_rowid=False,
 )
 
 milestones = Table(
@@ -112,6 +148,7 @@ milestones = Table(
     Column("earliest_at", UtcDateTime, nullable=False),
     Column("latest_at", UtcDateTime, nullable=False),
     Column("source", LongText, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # Chunks arrive while the trial runs, before its row exists: no foreign key.

@@ -11,11 +11,13 @@ from sqlalchemy import Engine, create_engine, text
 from trial_builders import a_result
 
 from airflow_llm_provisioning.core.comparison import compare
-from airflow_llm_provisioning.core.result import TrialStatus
+from airflow_llm_provisioning.core.result import PhaseResult, TrialStatus
 from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.exceptions import StoreError
 from airflow_llm_provisioning.gateways.store import database, tables
+from airflow_llm_provisioning.gateways.store.migrations.versions import v0005_series
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
+from airflow_llm_provisioning.gateways.store.shared import shared_rows
 
 OLD = Path(__file__).parents[1] / "stores" / "v0_1.sql"
 TABLES = (
@@ -107,6 +109,51 @@ def test_the_keys_are_those_that_the_code_computes(tmp_path: Path) -> None:
         assert (row["arm"], row["stratum"]) == (trial.arm.key, trial.arm.stratum.key)
         assert trial.trial_id == row["trial_id"]
         assert Trial.from_dict(trial.stored()) == trial
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"phases": (PhaseResult("a+b", 1.0, 0.5, 2.0), PhaseResult("c", 3.0, 3.0, 3.0))},
+        {"environment": {"cluster": {"gitVersion": "v1.34.1"}, "head": {"zone": "a"}, "worker": {"image": 7}}},
+        {"status": TrialStatus.FAILED, "total_s": None},
+        {"total_s": None},
+        {"total_s": -1.0},
+        {"flags": ("clock of node a",)},
+        {"flags": ("replaced: worker pod a by b",)},
+        {"start": "warm"},
+        {"variant": "improved", "applied": "none"},
+        {"variant": "improved", "applied": "unknown", "autoscaler": None, "model_id": None},
+    ],
+)
+def test_what_an_old_row_gets_is_what_a_new_row_has(changes: dict[str, Any]) -> None:
+    """Migration 0005 has its own copy of how the keys and the reason are computed: today both agree."""
+    result = a_result("t", **changes)
+    row = {
+        **{name: getattr(result, name) for name in ("total_s", "start", "applied", "environment", "flags")},
+        "status": str(result.status),
+        "trial": result.trial.stored(),
+    }
+    values, series, shared = v0005_series._filled(row, [phase.name for phase in result.phases])
+    expected = shared_rows(result)
+    assert values == {**expected.keys, "exclusion": result.exclusion}
+    rows = {("series", each["series"]): each for each in series} | {("shared", each["shared"]): each for each in shared}
+    assert rows == expected.rows
+
+
+def test_every_old_row_has_its_keys_and_what_is_behind_them(tmp_path: Path) -> None:
+    """A migrated row and the same row written anew are equal in every column."""
+    store = ResultsStore.open(f"sqlite:///{old_store(tmp_path)}")
+    wanted = ("llmp_trials", "llmp_series", "llmp_shared", "llmp_phases", "llmp_milestones")
+    before = {table: rows_of(store._engine, table) for table in wanted}
+    store.save_trials(store.trials())
+    after = {table: rows_of(store._engine, table) for table in wanted}
+    store.close()
+    # Kept in these two as version 0.1 wrote it.
+    for row in (*before["llmp_trials"], *after["llmp_trials"]):
+        del row["rayservice"], row["trial"]
+    assert before == after
 
 
 def test_old_rows_are_compared_inside_their_experiment_and_with_no_new_row(tmp_path: Path) -> None:
