@@ -98,7 +98,8 @@ class ToyCloud:
     name = "toy"
 
     def __init__(self, folder: Path, ledger: Ledger, clock: Callable[[], datetime]) -> None:
-        self._folder, self._entries = folder, LedgerEntries(ledger, f"cloud:toy{folder}")
+        self._folder, self.place = folder, f"cloud:toy{folder}"
+        self._entries = LedgerEntries(ledger, self.place)
         self._driver = OperationDriver("Toy", {"build_image": BuildImage(folder, self._entries, clock)}, clock)
 
     def verbs(self) -> Sequence[str]:

@@ -62,6 +62,8 @@ class Cloud(Protocol):
 
     name: str
     """The name by which it is registered: `eks`, `gke`, `aks`, `generic`, or another package's."""
+    place: str
+    """What the ledger calls this account and region: `cloud:eks/us-west-2`."""
 
     def verbs(self) -> Sequence[str]:
         """Return the long operations this cloud knows; `start` refuses others with a ConfigurationError."""

@@ -71,6 +71,10 @@ class Cluster(ObjectApi):
         """Return the cluster's time: UTC, or the time that a simulated cluster declares."""
         return self._clock.now()
 
+    def ahead_s(self) -> float:
+        """Return how far the API server's clock is ahead of ours; 0 for a simulated cluster, whose clock is shared."""
+        return 0.0 if self.origin() == "simulated" else self._transport.ahead_s or 0.0
+
     def real_seconds(self, cluster_seconds: float) -> float:
         """Return the real seconds for that much cluster time."""
         return self._clock.real_seconds(cluster_seconds)

@@ -49,6 +49,8 @@ RESOURCES: Final[Mapping[str, Resource]] = MappingProxyType(
         "services": Resource("services", "v1", "Service"),
         "serviceaccounts": Resource("serviceaccounts", "v1", "ServiceAccount"),
         "configmaps": Resource("configmaps", "v1", "ConfigMap"),
+        "secrets": Resource("secrets", "v1", "Secret"),
+        "persistentvolumeclaims": Resource("persistentvolumeclaims", "v1", "PersistentVolumeClaim"),
         "events": Resource("events", "v1", "Event"),
         EVENTS_V1: Resource("events", "events.k8s.io/v1", "Event"),
         "endpointslices": Resource("endpointslices", "discovery.k8s.io/v1", "EndpointSlice"),

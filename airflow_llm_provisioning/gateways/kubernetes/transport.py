@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -68,6 +69,8 @@ class Transport:
         self._client: Any = None
         self._renew_at = datetime.max.replace(tzinfo=UTC)
         self._renewing = asyncio.Lock()
+        self.ahead_s: float | None = None
+        """How far the server's clock is ahead of ours, to a second, by its last reply; None before one said so."""
 
     async def __aenter__(self) -> Self:
         credentials = await self._connect()
@@ -143,6 +146,7 @@ class Transport:
 
     async def _try(self, call: Call) -> Reply:
         response = await self._open(call, aiohttp.ClientTimeout(total=call.timeout_s, sock_connect=10))
+        self.ahead_s = _ahead(response.headers.get("Date"), self.ahead_s)
         body = await _body(response, call, self.name)
         return Reply(response.status, response.headers, body)
 
@@ -181,6 +185,14 @@ class Transport:
         self._renew_at = now + RENEW_EVERY
         if expires_at is not None:
             self._renew_at = now + max((expires_at - now) / 2, expires_at - now - RENEW_BEFORE)
+
+
+def _ahead(date: str | None, known: float | None) -> float | None:
+    """Return how far a reply's `Date` (RFC 9110, 6.6.1, whole seconds) is ahead of our clock; `known` without one."""
+    try:
+        return (parsedate_to_datetime(date or "") - datetime.now(UTC)).total_seconds()
+    except (TypeError, ValueError):
+        return known
 
 
 async def _body(response: aiohttp.ClientResponse, call: Call, server: str) -> bytes:

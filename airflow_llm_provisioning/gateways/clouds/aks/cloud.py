@@ -60,12 +60,13 @@ class AksCloud:
         tenant_id: str | None = None,
         cloud_environment: str | None = None,
     ) -> None:
+        self.place = f"cloud:aks/{subscription_id}/{resource_group}"
         self._account = AzureAccount(
             credential=credential,
             subscription_id=subscription_id,
             resource_group=resource_group,
             clock=clock,
-            entries=LedgerEntries(ledger, f"cloud:aks/{subscription_id}/{resource_group}"),
+            entries=LedgerEntries(ledger, self.place),
             endpoints=dict(endpoints or {}),
             registry_group=registry_resource_group,
             tenant_id=tenant_id,

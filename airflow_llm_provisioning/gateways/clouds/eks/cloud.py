@@ -46,7 +46,8 @@ class EksCloud:
         names: EksNames | None = None,
     ) -> None:
         self._aws = Aws(credentials, region=region, endpoint_url=endpoint_url)
-        entries, names = LedgerEntries(ledger, self._aws.place), names or EksNames()
+        self.place = self._aws.place
+        entries, names = LedgerEntries(ledger, self.place), names or EksNames()
         self._driver = OperationDriver(
             "EKS",
             {

@@ -27,6 +27,7 @@ class GenericCloud:
     """No cloud behind the cluster: no verbs, nothing owned, no evidence."""
 
     name = "generic"
+    place = "cloud:generic"
 
     def verbs(self) -> Sequence[str]:
         """Return nothing: no long operation exists here."""

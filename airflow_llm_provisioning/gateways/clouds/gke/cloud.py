@@ -41,7 +41,8 @@ class GkeCloud:
     ) -> None:
         """`location`: region or zone of the clusters; `endpoints`: service -> URL where it is not Google's own."""
         self._clients = GoogleClients(credentials, endpoints)
-        entries = LedgerEntries(ledger, f"cloud:gke/{project}/{location}")
+        self.place = f"cloud:gke/{project}/{location}"
+        entries = LedgerEntries(ledger, self.place)
         self._project = Project(self._clients, project, location, entries, clock, build_location)
         self._streaming = Streaming(self._project)
         verbs: tuple[Verb, ...] = (ImageBuild(self._project), self._streaming, NodePoolSetUp(self._project))
