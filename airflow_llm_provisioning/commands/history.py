@@ -1,14 +1,24 @@
-"""`llm-provisioning history`: what each cell measured night by night, and what got slower or faster since when."""
+"""`llm-provisioning history`: what each cell measured night by night, what got slower or faster since when, and who
+acknowledged it.
+"""
 
 import argparse
+import getpass
 import json
 import sys
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from airflow_llm_provisioning.commands.stored import read_store, store_option
-from airflow_llm_provisioning.core.alarm import Change, Watch, watch
-from airflow_llm_provisioning.core.nights import Cell, Night, nights_of
+from airflow_llm_provisioning.commands.stored import opened_store, read_store, store_option
+from airflow_llm_provisioning.core.alarm import Change, watch_phases
+from airflow_llm_provisioning.core.expected import expected_from
+from airflow_llm_provisioning.core.level_notes import LevelNote, NoteKind
+from airflow_llm_provisioning.core.nights import nights_of
+from airflow_llm_provisioning.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from airflow_llm_provisioning.decisions.changes import CellHistory
 
 SHOWN_NIGHTS = 14
 
@@ -19,51 +29,95 @@ def add_history(commands: Any) -> None:
     store_option(history)
     history.add_argument("--experiment", help="only this experiment")
     history.add_argument("--target", help="only this target")
-    history.add_argument("--expected", action="append", default=[], metavar="RUN_ID", help="a new level is wanted here")
+    history.add_argument(
+        "--expected",
+        action="append",
+        default=[],
+        metavar="WHEN",
+        help="a new level is wanted from here on: a date, the id of a DAG run or an image digest",
+    )
+    history.add_argument("--phases", action="store_true", help="also what changed in single phases")
     history.add_argument("--format", choices=["text", "json"], default="text")
+    history.add_argument(
+        "--acknowledge", metavar="CELL", help="record that the slower level of TARGET/WORKLOAD/SETUP/VARIANT is known"
+    )
+    history.add_argument("--why", default="", help="with --acknowledge: why it stays")
+    history.add_argument("--by", help="with --acknowledge: who says so (default: the user of this machine)")
+    history.add_argument("--change", metavar="RUN_ID", help="with --acknowledge: the first run of the level")
+    history.add_argument("--origin", choices=["measured", "simulated"], help="with --acknowledge: where both exist")
     history.set_defaults(command=_history)
 
 
 def _history(parsed: argparse.Namespace) -> int:
+    if parsed.acknowledge is not None:
+        return _acknowledge(parsed)
+    from airflow_llm_provisioning.decisions.changes import histories
+
     chosen = {key: value for key in ("experiment", "target") if (value := getattr(parsed, key))}
+    try:
+        expected = [expected_from(text) for text in parsed.expected]
+    except ValueError as error:
+        raise ConfigurationError(f"--expected: {error}") from error
     with read_store(parsed) as store:
-        cells = nights_of(store.trials(**chosen))
-    told = {cell: watch(nights, expected=parsed.expected) for cell, nights in sorted(cells.items(), key=_label)}
+        found = histories(nights_of(store.trials(**chosen)), store.level_notes(), expected)
     if parsed.format == "json":
-        sys.stdout.write(json.dumps([_row(cell, cells[cell], told[cell]) for cell in told], indent=1) + "\n")
+        sys.stdout.write(json.dumps([_row(one) for one in found], indent=1) + "\n")
         return 0
-    if not told:
+    if not found:
         sys.stdout.write("There are no comparable trials.\n")
-    for cell, found in told.items():
-        sys.stdout.write("\n".join(_lines(cell, cells[cell], found)) + "\n\n")
+    for one in found:
+        sys.stdout.write("\n".join([*_lines(one), *(_phase_lines(one) if parsed.phases else ())]) + "\n\n")
     return 0
 
 
-def _label(item: tuple[Cell, object]) -> tuple[str, str]:
-    return item[0].label, item[0].origin
+def _acknowledge(parsed: argparse.Namespace) -> int:
+    """Record an acknowledgement. The store must exist."""
+    from airflow_llm_provisioning.decisions.acknowledge import acknowledge
+
+    with read_store(parsed):
+        pass
+    with opened_store(parsed) as store:
+        note = acknowledge(
+            store,
+            parsed.acknowledge,
+            by=parsed.by or getpass.getuser(),
+            why=parsed.why,
+            run_id=parsed.change,
+            experiment=parsed.experiment,
+            origin=parsed.origin,
+        )
+    sys.stdout.write(f"{note.cell.label}: the level since {note.run_id} is acknowledged by {note.by}: {note.why}\n")
+    return 0
 
 
-def _lines(cell: Cell, nights: tuple[Night, ...], found: Watch) -> list[str]:
+def _lines(found: "CellHistory") -> list[str]:
+    cell, nights = found.cell, found.nights
     lines = [f"{cell.label} ({cell.origin}): {len(nights)} nights"]
     if len(nights) > SHOWN_NIGHTS:
         lines.append(f"  the last {SHOWN_NIGHTS}:")
     lines += [f"  {night.at:%Y-%m-%d}  {night.total_s:8.1f} s  n={night.n}" for night in nights[-SHOWN_NIGHTS:]]
-    if found.nights_until:
-        lines.append(f"  A change can be told in {found.nights_until} more nights.")
-    elif not found.changes:
+    lines += [f"  Expected: {note.run_id}, {note.why}" for note in found.notes if note.kind is NoteKind.EXPECTED]
+    if found.watched.nights_until:
+        lines.append(f"  A change can be told in {found.watched.nights_until} more nights.")
+    elif not found.watched.changes:
         lines.append("  No change.")
-    return lines + [f"  {change}" for change in found.changes]
+    return lines + [f"  {change}{_known(found.acknowledged(change))}" for change in found.watched.changes]
 
 
-def _row(cell: Cell, nights: tuple[Night, ...], found: Watch) -> Mapping[str, Any]:
+def _phase_lines(found: "CellHistory") -> list[str]:
+    """Return a line for every change of a single phase."""
+    seen = watch_phases(found.nights, expected=found.expected)
+    return [f"  Phase {name}: {change}" for name, watched in seen.items() for change in watched.changes]
+
+
+def _known(note: LevelNote | None) -> str:
+    return f" Acknowledged by {note.by} on {note.at:%Y-%m-%d}: {note.why}" if note is not None else ""
+
+
+def _row(found: "CellHistory") -> Mapping[str, Any]:
+    cell, alarm = found.cell, found.open_alarm
     return {
-        "cell": {
-            "origin": cell.origin,
-            "target": cell.target,
-            "workload": cell.workload,
-            "setup": cell.setup,
-            "variant": cell.variant,
-        },
+        "cell": asdict(cell),
         "nights": [
             {
                 "at": night.at.isoformat(),
@@ -74,18 +128,26 @@ def _row(cell: Cell, nights: tuple[Night, ...], found: Watch) -> Mapping[str, An
                 "phases": dict(night.phases),
                 "facts": {name: sorted(values) for name, values in night.facts.items()},
             }
-            for night in nights
+            for night in found.nights
         ],
-        "nights_until": found.nights_until,
-        "changes": [_change(change) for change in found.changes],
+        "nights_until": found.watched.nights_until,
+        "expected": sorted(found.expected),
+        "open_alarm": alarm.run_id if alarm is not None else None,
+        "changes": [_change(change, found.acknowledged(change)) for change in found.watched.changes],
+        "phase_changes": {
+            name: [_change(change, None) for change in watched.changes]
+            for name, watched in watch_phases(found.nights, expected=found.expected).items()
+            if watched.changes
+        },
     }
 
 
-def _change(change: Change) -> Mapping[str, Any]:
+def _change(change: Change, note: LevelNote | None) -> Mapping[str, Any]:
     return {
         "since": change.at.isoformat(),
         "run_id": change.run_id,
         "recovered": change.recovered,
+        "acknowledged": None if note is None else {"by": note.by, "at": note.at.isoformat(), "why": note.why},
         "before_s": change.before_s,
         "after_s": change.after_s,
         "change_pct": change.change_pct,

@@ -7,7 +7,7 @@ nights neither raise an alarm nor hide one. Bounds are set for rare false alarms
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from statistics import median
 from typing import Final
@@ -26,6 +26,11 @@ SMALL_SAMPLE: Final = 4.0
 # Share of the change that every night of the new level must show; of six nights and more, all but one.
 SUSTAINED: Final = 0.6
 MIN_CHANGE: Final = 0.05
+# The same for single phases (`watch_phases`), with the share of the total that a change must be.
+PHASE_BOUND: Final = 5.0
+MIN_PHASE_CHANGE: Final = 0.1
+MIN_SHARE: Final = 0.01
+SHORTEST_S: Final = 0.1
 # Variance of the median of so many normal values, in variances of one.
 _MEDIAN_VARIANCE: Final = {3: 0.449, 4: 0.298, 5: 0.287, 6: 0.215, 7: 0.21}
 _FLOOR: Final = 0.002
@@ -87,10 +92,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What a history says now. `nights_until`: how many more nights until a change can be told; 0: any night."""
+    """What a history says now. `nights_until`: how many more nights until a change can be told; 0: any night. `since`:
+    index of the first night of the level that holds now.
+    """
 
     changes: tuple[Change, ...]
     nights_until: int
+    since: int = 0
 
 
 def watch(
@@ -116,7 +124,41 @@ def watch(
             found.append(_change(nights, start, since, told, found, min_change))
             start = since
     left = FEWEST_BEFORE + FEWEST_AFTER - (len(nights) - start) - 1
-    return Watch(tuple(found), max(0, left))
+    return Watch(tuple(found), max(0, left), start)
+
+
+def watch_phases(
+    nights: Sequence[Night], *, expected: Collection[str] = (), bound: float = PHASE_BOUND
+) -> dict[str, Watch]:
+    """Return what the history of every phase says, by name: changes that may be too small for the total.
+
+    A phase is watched over the nights that tell it. A change of less than 10 % of the phase, or of less than 1 % of the
+    total, is not told. There are many phases, so the bound is higher than that of the total.
+    """
+    found: dict[str, Watch] = {}
+    for name in sorted({name for night in nights for name in night.phases}):
+        told = nights_that_tell(nights, name)
+        seen = watch(
+            [_of_phase(night, name) for night in told], expected=expected, min_change=MIN_PHASE_CHANGE, bound=bound
+        )
+        large = tuple(
+            change
+            for change in seen.changes
+            if abs(change.after_s - change.before_s) >= MIN_SHARE * told[change.since].total_s
+        )
+        found[name] = replace(seen, changes=large)
+    return found
+
+
+def nights_that_tell(nights: Sequence[Night], phase: str) -> list[Night]:
+    """Return the nights in which a phase is known: it is on the path by itself, or is not on it."""
+    return [night for night in nights if night.phases and seconds_of(night.phases, phase) is not None]
+
+
+def _of_phase(night: Night, name: str) -> Night:
+    """Return a night of one phase only. What is not on the path takes the shortest time, so that it has a logarithm."""
+    seconds = max(seconds_of(night.phases, name) or 0.0, SHORTEST_S)
+    return replace(night, total_s=seconds, phases={name: seconds})
 
 
 def _since(logs: Sequence[float], start: int, told: int, smallest: float, bound: float) -> int | None:

@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Final
 
 from airflow_llm_provisioning.core.arm import BASELINE, Arm, Stratum
+from airflow_llm_provisioning.core.expected import ExpectedChange
 from airflow_llm_provisioning.core.gate_limit import GateLimit
 from airflow_llm_provisioning.core.manifests.tree import kind_of, shown
 from airflow_llm_provisioning.core.names import nearest
@@ -52,10 +53,10 @@ class Experiment:
 
     `setups`: the scaling set-ups that are tried, as far as a workload offers them. `stop_early`: when an arm of a run
     has enough trials before its last replicate; None: never. `gates`: what arms must keep, or the run fails; an arm is
-    named by its cell's key. `grace_s`: kind of blocker -> seconds after which a wait ends early for it, where that is
-    not the default (`core.blockers.GRACE_S`). `evidence_s`: real seconds after the end of a wait for reading Ray's
-    state and the logs, while GPU nodes run on. `where`: the file it was read from, for
-    refusals.
+    named by its cell's key. `expected_changes`: levels that are wanted, so no alarm is given for them. `grace_s`: kind
+    of blocker -> seconds after which a wait ends early for it, where that is not the default
+    (`core.blockers.GRACE_S`). `evidence_s`: real seconds after the end of a wait for reading Ray's state and the logs,
+    while GPU nodes run on. `where`: the file it was read from, for refusals.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Experiment:
     replicates: int = 3
     stop_early: StoppingRule | None = None
     gates: tuple[GateLimit, ...] = ()
+    expected_changes: tuple[ExpectedChange, ...] = ()
     grace_s: Mapping[str, float | None] = field(default_factory=dict)
     evidence_s: float = 5.0
     where: str = "The experiment"
@@ -114,8 +116,10 @@ class Experiment:
                 f"choose of {', '.join(sorted({target.cloud for target in self.targets}))}."
             )
         targets = tuple(target for target in self.targets if target.cloud in wanted)
-        cells = {cell.key for cell in replace(self, targets=targets, gates=()).cells()}
-        return replace(self, targets=targets, gates=tuple(gate for gate in self.gates if gate.arm in cells))
+        cells = {cell.key for cell in replace(self, targets=targets, gates=(), expected_changes=()).cells()}
+        gates = tuple(gate for gate in self.gates if gate.arm in cells)
+        expected = tuple(change for change in self.expected_changes if change.arm is None or change.arm in cells)
+        return replace(self, targets=targets, gates=gates, expected_changes=expected)
 
     def narrowed(self, *, target: str, setup: str, variant: str, workload: str) -> "Experiment":
         """Return the experiment with one cell, once; a combination that it does not have is an error."""
@@ -146,6 +150,7 @@ class Experiment:
             replicates=1,
             stop_early=None,
             gates=(),
+            expected_changes=(),
         )
 
     def with_workload(self, workload: Workload) -> "Experiment":
@@ -266,6 +271,7 @@ def joined(*experiments: Experiment) -> Experiment:
         workloads=tuple(workloads),
         variants=variants,
         gates=tuple(gate for part in experiments for gate in part.gates),
+        expected_changes=tuple(change for part in experiments for change in part.expected_changes),
     )
 
 
@@ -333,8 +339,10 @@ def _treatment_problems(name: str) -> Iterator[str]:
 
 
 def _gate_problems(experiment: Experiment) -> Iterator[str]:
-    cells = [cell.key for cell in experiment.cells()] if experiment.gates else []
+    cells = [cell.key for cell in experiment.cells()] if experiment.gates or experiment.expected_changes else []
     yield from _unknown("gates", (gate.arm for gate in experiment.gates), cells)
+    arms = (change.arm for change in experiment.expected_changes if change.arm is not None)
+    yield from _unknown("expected_changes", arms, cells)
 
 
 def _unknown(key: str, names: Iterable[str], known: Collection[str]) -> Iterator[str]:

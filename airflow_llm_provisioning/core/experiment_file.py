@@ -3,24 +3,26 @@
 Reading the files of manifests is the caller's.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from airflow_llm_provisioning.core.arm import BASELINE
 from airflow_llm_provisioning.core.blockers import grace_periods
+from airflow_llm_provisioning.core.expected import expected_from
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.experiment_refusals import found_text, problems_of
 from airflow_llm_provisioning.core.experiment_schema import (
     CompletionSection,
     ExperimentFile,
+    Section,
     TargetSection,
     WorkloadSection,
 )
-from airflow_llm_provisioning.core.gate_limit import GateLimit, limit_from
+from airflow_llm_provisioning.core.gate_limit import limit_from
 from airflow_llm_provisioning.core.manifests import check_ray_service, parse_documents
 from airflow_llm_provisioning.core.manifests.tree import shown
 from airflow_llm_provisioning.core.model import Model
@@ -40,6 +42,8 @@ from airflow_llm_provisioning.core.yaml_text import load_yaml
 from airflow_llm_provisioning.exceptions import ConfigurationError, ManifestError
 
 __all__ = ["ReadText", "read_experiment", "read_experiment_text"]
+
+Made = TypeVar("Made")
 
 ReadText = Callable[[str], str]
 """Returns the text of a file whose path stands in the experiment file, relative to it."""
@@ -62,7 +66,8 @@ def read_experiment(data: object, *, where: str, read_text: ReadText) -> Experim
         setups=tuple(ScalingSetup(setup) for setup in dict.fromkeys(section.setups)),
         replicates=section.replicates,
         stop_early=_stop_early(section, where),
-        gates=_gates(section, where),
+        gates=_each("gates", section.gates, limit_from, where),
+        expected_changes=_each("expected_changes", section.expected_changes, expected_from, where),
         grace_s=_grace_s(section, where),
         evidence_s=section.evidence_s,
         where=where,
@@ -96,14 +101,15 @@ def _stop_early(section: ExperimentFile, where: str) -> StoppingRule | None:
     return StoppingRule(fewest, most, section.stop_early.half_width_pct)
 
 
-def _gates(section: ExperimentFile, where: str) -> tuple[GateLimit, ...]:
-    made: list[GateLimit] = []
+def _each(key: str, items: Sequence[Section], read: Callable[[dict[str, Any]], Made], where: str) -> tuple[Made, ...]:
+    """Return what a list of the file makes, or refuse with a line for every entry that is wrong."""
+    made: list[Made] = []
     problems: list[str] = []
-    for at, item in enumerate(section.gates):
+    for at, item in enumerate(items):
         try:
-            made.append(limit_from(item.model_dump()))
+            made.append(read(item.model_dump()))
         except ValueError as error:
-            problems.append(f"`gates.{at}`: {error}")
+            problems.append(f"`{key}.{at}`: {error}")
     refuse(where, problems)
     return tuple(made)
 

@@ -176,6 +176,28 @@ class GateSection(Section):
     max_slower: float | None = Field(default=None, ge=0, description="Per cent slower than that run. Default: 5.")
 
 
+class ExpectedChangeSection(Section):
+    """A change of level that is wanted: from here on a new baseline holds, and no alarm is given."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": [key], "properties": {key: {"type": "string"}}} for key in ("since", "run", "digest")
+            ]
+        }
+    )
+
+    since: str | None = Field(
+        default=None, min_length=1, description='From the first night on or after a date in quotes: "2026-12-01".'
+    )
+    run: str | None = Field(default=None, min_length=1, description="From this DAG run on, by its id.")
+    digest: str | None = Field(
+        default=None, min_length=1, description="From the first night on whose workers ran the image of this digest."
+    )
+    arm: str | None = Field(default=None, min_length=1, description="TARGET/WORKLOAD/SETUP/VARIANT. Default: all.")
+    why: str = Field(min_length=1, description="The reason, for readers of the history.")
+
+
 class ExperimentFile(Section):
     """An experiment: which workloads are deployed with which accelerations on which clusters, and how often."""
 
@@ -200,6 +222,11 @@ class ExperimentFile(Section):
     )
     gates: list[GateSection] = Field(
         default=[], max_length=MAX_ENTRIES, description="A run fails when the median time of an arm is beyond its gate."
+    )
+    expected_changes: list[ExpectedChangeSection] = Field(
+        default=[],
+        max_length=MAX_ENTRIES,
+        description="Changes of level that are wanted, so no alarm is given for them.",
     )
     grace_s: dict[str, Annotated[float, Field(ge=0)] | None] = Field(
         default={},

@@ -47,6 +47,11 @@ class Cell:
         """Fingerprint of the cell, for an address or a column."""
         return fingerprint({field.name: getattr(self, field.name) for field in fields(self)}, 16)
 
+    @property
+    def short_name(self) -> str:
+        """Return it as an experiment file and a command line name it; it has no origin."""
+        return f"{self.target}/{self.workload}/{self.setup}/{self.variant}"
+
 
 @dataclass(frozen=True, slots=True)
 class Night:

@@ -65,6 +65,7 @@ def trials(
     changes = TellChanges(
         task_id="changes",
         experiment=experiment.name,
+        expected=[change.as_dict() for change in experiment.expected_changes],
         results_conn_id=results_conn_id,
         trigger_rule="all_done",
         **SURVIVES_ITS_WORKER,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import median
 
-from airflow_llm_provisioning.core.alarm import watch
+from airflow_llm_provisioning.core.alarm import PHASE_BOUND, watch, watch_phases
 from airflow_llm_provisioning.core.nights import Night
 
 NIGHTS = 60
@@ -78,9 +78,18 @@ def calibration(repeats: int, seed: int) -> dict[str, float]:
     bounds = (3.0, 3.5, 4.0, 4.5, 5.0)
     rng = random.Random(f"{seed} calibration")
     quiet = [series(World(), rng) for _ in range(repeats)]
-    return {
+    found = {
         f"{bound:g}": round(sum(len(watch(one, bound=bound).changes) for one in quiet) / repeats, 4) for bound in bounds
     }
+    return found | {
+        f"phases {bound:g}": round(sum(_phase_changes(one, bound) for one in quiet) / repeats, 4)
+        for bound in (4.0, 5.0, 6.0, 7.0, 8.0)
+    }
+
+
+def _phase_changes(nights: Sequence[Night], bound: float = PHASE_BOUND) -> int:
+    """Return how many changes are told of all phases together."""
+    return sum(len(seen.changes) for seen in watch_phases(nights, bound=bound).values())
 
 
 def series(world: World, rng: random.Random, at: int | None = None, phase: str = "", cause: str = "") -> list[Night]:

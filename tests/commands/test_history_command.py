@@ -74,3 +74,33 @@ def test_no_trials_are_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[st
     ResultsStore.open(url).close()
     assert main(["history", "--store", url]) == 0
     assert "no comparable trials" in capsys.readouterr().out
+
+
+def test_an_alarm_is_acknowledged_and_the_history_says_by_whom(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a sentence and for other programs; the second time there is no alarm to acknowledge."""
+    words = ["history", "--store", url, "--acknowledge", "eks-plain/phi3-2025/static/baseline", "--by", "ada"]
+    assert main([*words, "--why", "the new image is larger"]) == 0
+    assert "the level since run-20 is acknowledged by ada" in capsys.readouterr().out
+    assert main(["history", "--store", url]) == 0
+    assert "Acknowledged by ada on" in capsys.readouterr().out
+    assert main(["history", "--store", url, "--format", "json"]) == 0
+    (cell,) = json.loads(capsys.readouterr().out)
+    assert (cell["open_alarm"], cell["changes"][0]["acknowledged"]["why"]) == (None, "the new image is larger")
+    assert main([*words, "--why", "again"]) == 2
+    assert main(words) == 2
+
+
+def test_an_acknowledgement_creates_no_store(tmp_path: Path) -> None:
+    """A mistyped path is refused."""
+    words = ["--acknowledge", "a/b/c/d", "--by", "ada", "--why", "x"]
+    assert main(["history", "--store", str(tmp_path / "no.db"), *words]) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_expected_change_may_be_a_date_and_no_nonsense(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first night of that day begins the new level."""
+    assert main(["history", "--store", url, "--expected", "2026-01-21", "--phases"]) == 0
+    assert "slower" not in capsys.readouterr().out
+    assert main(["history", "--store", url, "--phases"]) == 0
+    assert "Phase worker_image_pull: Since 2026-01-21" in capsys.readouterr().out
+    assert main(["history", "--store", url, "--expected", ""]) == 2

@@ -88,7 +88,7 @@ def test_a_recovery_is_measured_by_the_change_that_is_asked_for() -> None:
 def test_an_expected_change_is_not_told_and_the_history_begins_anew() -> None:
     """The experiment file declares a new level at a run; ten nights later a change can be told again."""
     found = watch(nights([*noise(20), *noise(5, 1200.0, 2)]), expected=["night-20"])
-    assert found == Watch((), 7)
+    assert found == Watch((), 7, 20)
 
 
 @pytest.mark.parametrize(("count", "left"), [(0, 12), (1, 11), (12, 0), (30, 0)])

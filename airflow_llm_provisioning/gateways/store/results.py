@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Column, Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from airflow_llm_provisioning.core.level_notes import LevelNote, NoteKind
+from airflow_llm_provisioning.core.nights import Cell
 from airflow_llm_provisioning.core.result import (
     MilestoneResult,
     PhaseResult,
@@ -26,6 +28,7 @@ from airflow_llm_provisioning.gateways.store import tables
 from airflow_llm_provisioning.gateways.store.column_types import Name, fit_text
 from airflow_llm_provisioning.gateways.store.database import first_line, open_engine, read_from, write_to, writing
 from airflow_llm_provisioning.gateways.store.ledger import Entry
+from airflow_llm_provisioning.gateways.store.level_notes import SqlLevelNotes
 from airflow_llm_provisioning.gateways.store.reading import open_for_reading
 from airflow_llm_provisioning.gateways.store.shared import add_missing, shared_rows
 from airflow_llm_provisioning.gateways.store.traces import SqlTraces, insert_analysis
@@ -199,6 +202,14 @@ class ResultsStore:
                 Preparation(**{key: value for key, value in row.items() if key in names})
                 for row in connection.execute(query).mappings()
             ]
+
+    def note_level(self, cell: Cell, run_id: str, kind: NoteKind, *, by: str, why: str) -> LevelNote:
+        """Record who says what of the level that begins at a run of a cell, and return the record."""
+        return SqlLevelNotes(self._engine, self._clock).note(cell, run_id, kind, by=by, why=why)
+
+    def level_notes(self) -> list[LevelNote]:
+        """Return what was said of changes of level, oldest first."""
+        return SqlLevelNotes(self._engine, self._clock).all()
 
     def save_comparison(self, experiment: str, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep a comparison's table; one of the same run is replaced."""

@@ -223,6 +223,23 @@ comparisons = Table(
     Column("row", PlainJson, nullable=False),
 )
 
+# What people said of changes of level. A cell is named as its trials' rows name it; `run_id` is the level's first.
+level_notes = Table(
+    "llmp_level_notes",
+    metadata,
+    Column("note_id", Integer, primary_key=True, autoincrement=True),
+    _name("origin", nullable=False),
+    _name("target", nullable=False),
+    _name("workload", nullable=False),
+    _name("setup", nullable=False),
+    _name("variant", nullable=False),
+    _name("run_id", nullable=False),
+    _name("kind", nullable=False),
+    Column("noted_by", LongText, nullable=False),
+    Column("noted_at", UtcDateTime, nullable=False),
+    Column("why", LongText, nullable=False),
+)
+
 ledger = Table(
     "llmp_ledger",
     metadata,
