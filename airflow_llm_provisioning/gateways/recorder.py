@@ -16,6 +16,7 @@ from typing import Any, Final
 from airflow_llm_provisioning.core import trace
 from airflow_llm_provisioning.core.fields import dig
 from airflow_llm_provisioning.core.instants import format_instant, parse_instant
+from airflow_llm_provisioning.core.progress import LiveProgress, Snapshot
 from airflow_llm_provisioning.core.ready_instant import Instant
 from airflow_llm_provisioning.core.trace import Line, end_line, mark_line
 from airflow_llm_provisioning.exceptions import ForbiddenError, ProvisioningError
@@ -87,6 +88,8 @@ async def record(
     evidence_s: float = EVIDENCE_S,
     marks: Sequence[Line] = (),
     stored: Sequence[Line] = (),
+    live: LiveProgress | None = None,
+    on_told: Callable[[Snapshot], None] = lambda _: None,
 ) -> Outcome:
     """Record until the endpoint is ready and has answered, the deployment has failed, or `deadline_at` (cluster time).
 
@@ -98,7 +101,8 @@ async def record(
 
     `owner`: the label by which the RayService belongs to the caller (`core.ownership.ExpectedOwner`).
     `keeps_trace`: whether `sink` stores the lines; if not, nothing is collected after a ready end. `evidence_s`: real
-    seconds for reading Ray's state and the logs after the end, while GPU nodes run on (`recording.evidence`).
+    seconds for reading Ray's state and the logs after the end, while GPU nodes run on (`recording.evidence`). `live`:
+    makes the log's lines while it waits; None: from `since` or now on. `on_told` is called whenever a line is logged.
 
     The cluster decides before the clock does: at the limit it is read once more, and an endpoint that was ready before
     by the cluster's stamps is ready, also if the recording begins after the limit.
@@ -112,10 +116,13 @@ async def record(
     if previous.ended is not None:
         return _ended(previous)
     lines = Lines(sink, [header, *(() if previous.lines else marks)], previous.lines)
-    progress = Progress(subject["namespace"], subject["name"], subject["uid"], generation, graces, since, owner)
+    live = live or LiveProgress(since or cluster.clock())
+    progress = Progress(subject["namespace"], subject["name"], subject["uid"], generation, graces, since, owner, live)
     recording = _Recording(cluster, subject, lines, completion, previous, progress, (keeps_trace, evidence_s))
+    recording.on_told = on_told
     try:
         outcome = await recording.run(deadline_at)
+        recording.tell()
         recording.lines.add(end_line(cluster.clock(), outcome.outcome, outcome.reason))
     finally:
         # A cancelled recording still has lines that exist nowhere else.
@@ -155,6 +162,15 @@ class _Recording:
         self._keeps_trace, self._evidence_s = evidence
         self._began_at = cluster.clock()
         self._news = asyncio.Event()
+        self.on_told: Callable[[Snapshot], None] = lambda _: None
+
+    def tell(self) -> None:
+        """Log the lines about the deployment that are due."""
+        lines = self._progress.news()
+        for line in lines:
+            log.info("%s", line)
+        if lines and self._progress.live is not None:
+            self.on_told(self._progress.live.snapshot(self._cluster.clock()))
 
     async def run(self, deadline_at: datetime) -> Outcome:
         """Watch, decide, probe the completion, collect."""
@@ -186,6 +202,8 @@ class _Recording:
             self.lines.add(mark_line(self._cluster.clock(), "recording_resumed", last_received_at=last))
             if last_at := parse_instant(last):
                 self._progress.absent_since(last_at)
+            if self._progress.live is not None:
+                self._progress.live.resumed()
 
     async def _begin(self) -> bool:
         """Read the RayService first: its uid and its age decide what belongs to it."""
@@ -259,7 +277,7 @@ class _Recording:
             )
         if probe is None:
             return Outcome("ready", None, ready)
-        first = asyncio.create_task(probe.first_valid(self.lines.add, self._possible_since(ready)))
+        first = asyncio.create_task(probe.first_valid(self._add_mark, self._possible_since(ready)))
         failed = asyncio.create_task(self._until(lambda: self._progress.failure is not None))
         try:
             await asyncio.wait({first, failed}, return_when=asyncio.FIRST_COMPLETED)
@@ -291,9 +309,7 @@ class _Recording:
                 async with asyncio.timeout(TICK_S):
                     await self._news.wait()
             self._progress.tick(self._cluster.clock())
-            news = self._progress.news()
-            if news:
-                log.info("%s is blocked: %s", self._title, news)
+            self.tell()
 
     def _unfinished(self, probe: CompletionProbe | None) -> str:
         if self._progress.ready_at is None or probe is None:
@@ -361,6 +377,10 @@ class _Recording:
     def _add_answer(self, item: Line) -> None:
         self._progress.take(self.lines.add(item), self._cluster.clock())
         self._news.set()
+
+    def _add_mark(self, item: Line) -> None:
+        if self._progress.live is not None:
+            self._progress.live.take(self.lines.add(item), self._cluster.clock())
 
     def _add_explanation(self, item: Line) -> None:
         self._progress.note(self.lines.add(item))

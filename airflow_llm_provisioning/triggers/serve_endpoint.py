@@ -31,6 +31,7 @@ class ServeEndpointWait(Wait):
     :param grace_s: kind of blocker -> seconds after which the wait ends early; see `core.blockers.GRACE_S`.
     :param evidence_s: real seconds for reading Ray's state and the logs after the end, while GPU nodes run on.
     :param owner: {label: value} of the trial or DAG run that waits; see `core.ownership.ExpectedOwner`.
+    :param expected: what the arm's earlier trials took (`core.progress.Expected` as a dict), for the log's lines.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class ServeEndpointWait(Wait):
         grace_s: dict[str, float | None] | None = None,
         evidence_s: float = 5.0,
         owner: dict[str, str] | None = None,
+        expected: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(
             rayservice=rayservice,
@@ -54,6 +56,7 @@ class ServeEndpointWait(Wait):
             grace_s=grace_s,
             evidence_s=evidence_s,
             owner=owner,
+            expected=expected,
         )
         self.rayservice = rayservice
         self.timeout_s = timeout_s
@@ -63,12 +66,14 @@ class ServeEndpointWait(Wait):
         self.grace_s = grace_s
         self.evidence_s = evidence_s
         self.owner = owner
+        self.expected = expected
 
     async def outcome(self) -> dict[str, Any]:
         """Return {outcome, reason, endpoint_ready_at, first_completion_at, waited_s, origin}, and the bounds of both
         instants (`endpoint_ready_earliest_at`, `endpoint_ready_latest_at`, ...); instants ISO or None.
         """
         from airflow_llm_provisioning.connections import open_cluster
+        from airflow_llm_provisioning.core.progress import Expected, LiveProgress
         from airflow_llm_provisioning.gateways.recorder import record
 
         async with (
@@ -95,6 +100,7 @@ class ServeEndpointWait(Wait):
                 evidence_s=self.evidence_s,
                 marks=self._marks(),
                 stored=await kept.stored(),
+                live=LiveProgress(started_at, Expected.from_dict(self.expected)),
             )
             waited_s = (cluster.clock() - started_at).total_seconds()
             origin = cluster.origin()

@@ -282,7 +282,7 @@ async def test_the_engines_own_error_is_read_where_serve_lists_no_replica(
     assert "Engine core initialization failed" in str(outcome.reason)
     assert "The engine's own last error (worker-b-01000000-2.out): OSError: a gated repo." in str(outcome.reason)
     assert recording.lines[-1]["object"]["reason"] == outcome.reason
-    assert any("is blocked: Serve application 'llm'" in record.getMessage() for record in caplog.records)
+    assert any(" blocked: Serve application 'llm'" in record.getMessage() for record in caplog.records)
 
 
 async def test_deletion_by_another_actor_ends_it(api: FakeApi) -> None:

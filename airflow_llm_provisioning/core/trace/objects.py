@@ -199,7 +199,7 @@ def build_event(versions: Sequence[Version]) -> Event:
     involved = mapping(obj.get("involvedObject") or obj.get("regarding"))
     source = mapping(obj.get("source") or obj.get("deprecatedSource"))
     field_path = text(involved.get("fieldPath"))
-    started, ended = _event_stamps(obj)
+    started, ended = event_stamps(obj)
     return Event(
         uid=text(dig(obj, "metadata", "uid")),
         reason=text(obj.get("reason")),
@@ -250,7 +250,7 @@ def _count(obj: Any) -> int:
     return max(int(min(number(counted) or 1, 1e9)), 1)
 
 
-def _event_stamps(obj: Mapping[str, Any]) -> tuple[Stamp | None, Stamp | None]:
+def event_stamps(obj: Mapping[str, Any]) -> tuple[Stamp | None, Stamp | None]:
     """Return when the event first happened (eventTime, else firstTimestamp, else the creation) and when it last
     happened.
     """

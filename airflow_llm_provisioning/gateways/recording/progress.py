@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.blockers import Blocker, named_together
 from airflow_llm_provisioning.core.fields import dig, mapping, text
+from airflow_llm_provisioning.core.progress import LiveProgress
 from airflow_llm_provisioning.core.readiness import Readiness
 from airflow_llm_provisioning.core.ready_instant import Instant, ReadyInstant
 from airflow_llm_provisioning.core.trace import Line
 from airflow_llm_provisioning.core.trace.objects import condition
 
-_WORTH_TELLING: Final = timedelta(seconds=20)
 _ASK_EVERY: Final = timedelta(seconds=5)
 # So many characters of an error tell whether a reason contains it.
 _ENOUGH: Final = 80
@@ -20,7 +20,7 @@ _ENOUGH: Final = 80
 class Progress:
     """`ready`: when the endpoint was ready; None if it was not. `failure`: why the deployment cannot become ready, or
     None. `status`: the current state of the deployment in words. `graces`, `owner`: see `core.readiness.Readiness`.
-    `since`: when the applied generation was submitted.
+    `since`: when the applied generation was submitted. `live`: what is told of it while it runs.
     """
 
     def __init__(
@@ -32,12 +32,14 @@ class Progress:
         graces: Mapping[str, Any] | None = None,
         since: datetime | None = None,
         owner: Mapping[str, str] | None = None,
+        live: LiveProgress | None = None,
     ) -> None:
+        self.live = live
         self._judge = Readiness(name, namespace, uid=uid, generation=generation, graces=graces, owner=owner)
         self._status = "without a status of the operator"
         self._now: datetime | None = None
         self._asked_at: datetime | None = None
-        self._told: tuple[str, str] | None = None
+        self._blocker: Blocker | None = None
         self._instant = ReadyInstant(since)
         self.ready: Instant | None = None
 
@@ -63,20 +65,14 @@ class Progress:
         """What blocks the deployment most of all now; None if nothing does."""
         return next(iter(self._judge.blockers.at(self._now)), None) if self._now else None
 
-    def news(self) -> str | None:
-        """Return what blocks the deployment, in sentences, when it has blocked for a while and is not told yet."""
+    def news(self) -> list[str]:
+        """Return the lines about the deployment that are due now (`core.progress`)."""
         now = self._now
-        if now is None or (self._asked_at is not None and now - self._asked_at < _ASK_EVERY):
-            return None
-        self._asked_at = now
-        blocker = self.blocker
-        if blocker is None or now - blocker.since < _WORTH_TELLING:
-            return None
-        told = blocker.about, blocker.reason
-        if told == self._told:
-            return None
-        self._told = told
-        return blocker.told(now)
+        if now is None or self.live is None:
+            return []
+        if self._asked_at is None or now - self._asked_at >= _ASK_EVERY:
+            self._asked_at, self._blocker = now, self.blocker
+        return self.live.told(now, self._blocker)
 
     def with_cause(self, reason: str) -> str:
         """Return a reason with the last error in the logs, if one was read and the reason lacks it."""
@@ -89,6 +85,8 @@ class Progress:
     def take(self, line: Line, received_at: datetime) -> None:
         """Process one recorded line."""
         self._now = max(self._now or received_at, received_at)
+        if self.live is not None:
+            self.live.take(line, received_at)
         if line["resource"] in ("rayservices", "serve-rest"):
             self._status = _status(line["object"]) or self._status
         if self.ready is not None and line["resource"] == "endpointslices":
@@ -98,6 +96,8 @@ class Progress:
         if self._judge.state == "endpoint_ready":
             self.ready = self._instant.at(line, received_at, self._judge.ready_slice or "")
             self._judge.go_on()
+            if self.live is not None:
+                self.live.endpoint_ready(self.ready.latest_at)
 
     def note(self, line: Line) -> None:
         """Process a line that only explains: it is read after the end and changes no outcome."""
