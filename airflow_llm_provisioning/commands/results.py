@@ -16,7 +16,9 @@ def add_results(commands: Any) -> None:
     parser = commands.add_parser("results", help="print what was measured: the timing table, trials or phases")
     store_option(parser)
     _selection_options(parser)
-    parser.add_argument("--what", choices=["comparison", "trials", "phases", "preparations"], default="comparison")
+    parser.add_argument(
+        "--what", choices=["comparison", "trials", "phases", "capacity", "preparations"], default="comparison"
+    )
     parser.add_argument("--format", choices=["table", "csv", "json"], default="table")
     parser.set_defaults(command=_results)
 

@@ -24,6 +24,7 @@ STATUS_OF: Final[Mapping[str, TrialStatus]] = {
     "timed_out": TrialStatus.TIMED_OUT,
     "failed": TrialStatus.FAILED,
     "aborted": TrialStatus.ABORTED,
+    "no_capacity": TrialStatus.NO_CAPACITY,
 }
 
 
@@ -150,6 +151,7 @@ def trial_row(
         phases=tuple(PhaseResult(p.name, p.duration_s, p.shortest_s, p.longest_s) for p in analysis.phases),
         milestones=tuple(MilestoneResult(m.name, m.earliest_at, m.latest_at, m.source) for m in analysis.milestones),
         analysis_version=analysis_version,
+        capacity=analysis.capacity.as_dict() if analysis.capacity else None,
     )
 
 

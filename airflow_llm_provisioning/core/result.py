@@ -17,18 +17,22 @@ from airflow_llm_provisioning.exceptions import TraceError
 
 # The flag of a trial that lost a pod before it served (`core/timing/trial_flags`).
 REPLACED: Final = "replaced"
+# The flag of a trial that waited for refused capacity (`core/timing/analysis`).
+WAITED_FOR_CAPACITY: Final = "capacity"
 
 
 class TrialStatus(StrEnum):
     """How a trial ended. Everything but `succeeded` is a result too, with a reason.
 
     `not_deleted`: something of it still exists, or was not seen to be gone. Closing it again replaces this by how the
-    deployment itself ended.
+    deployment itself ended. `no_capacity`: the cluster got no machine for it; it is neither slow nor a failure of the
+    workload.
     """
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     TIMED_OUT = "timed_out"
+    NO_CAPACITY = "no_capacity"
     ABORTED = "aborted"
     NOT_DELETED = "not_deleted"
 
@@ -65,7 +69,8 @@ class TrialResult:
     submission to the first valid completion. `start`: `cold`, `warm` or `unknown`. `applied`: of all the variant's
     treatments together: `applied`, `not applied`, `unknown`; `none` for the baseline, which has none. `verdicts`:
     [{claim, value, evidence: [..]}]. `environment`: instance types, versions, zone, images, as far as they were seen.
-    `analysis_version`: which code computed it from the trace; None where there was none to compute from.
+    `analysis_version`: which code computed it from the trace; None where there was none to compute from. `capacity`:
+    what was refused to it (`core.capacity.Capacity` as a dict); None where nothing was.
     """
 
     trial: Trial
@@ -87,6 +92,7 @@ class TrialResult:
     phases: Sequence[PhaseResult] = ()
     milestones: Sequence[MilestoneResult] = ()
     analysis_version: str | None = None
+    capacity: Mapping[str, Any] | None = None
 
     @property
     def trial_id(self) -> str:
@@ -126,6 +132,8 @@ class TrialResult:
             return "total is no duration"
         if any(flag.startswith(f"{REPLACED}:") for flag in self.flags):
             return "pod replaced"
+        if any(flag.startswith(f"{WAITED_FOR_CAPACITY}:") for flag in self.flags):
+            return "waited for capacity"
         if self.start != "cold":
             return f"start {self.start}"
         if self.applied == "none" and self.arm.treatments:
@@ -165,6 +173,7 @@ class TrialResult:
         more = ("total_high_s", "completion_s", "start", "applied", "analysis_version")
         row |= {name: getattr(self, name) for name in (*own, *more)}
         row["status"] = str(self.status)
+        row["capacity_wait_s"] = (self.capacity or {}).get("waited_s")
         row["flags"] = redacted_text("; ".join(self.flags))
         # What an error repeats may be a user's: this row goes to XCom and into tables.
         row["reason"] = None if self.reason is None else redacted_text(self.reason)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_llm_provisioning.core.capacity import capacity_rows
 from airflow_llm_provisioning.core.comparison import compare
 from airflow_llm_provisioning.core.phase_means import phase_means
 from airflow_llm_provisioning.core.published import PUBLISHED_MODEL, PUBLISHED_REDUCTION_PCT, PUBLISHED_VARIANT
@@ -83,11 +84,12 @@ NARROW: Final = (
         "reason",
     ),
     ("target", "verb", "seconds", "reused", "price_usd", "price_basis", "origin"),
+    ("hour", "cloud", "zone", "kind", "refusals", "trials", "no_capacity", "waited_s", "origin", "sentence"),
 )
 
 
 def results_rows(store: ResultsStore, what: str, selection: Mapping[str, Any]) -> list[Row]:
-    """Return the rows of `comparison`, `trials`, `phases` or `preparations`, for the trials that equal the
+    """Return the rows of `comparison`, `trials`, `phases`, `capacity` or `preparations`, for the trials that equal the
     selection.
     """
     if what == "preparations":
@@ -95,6 +97,8 @@ def results_rows(store: ResultsStore, what: str, selection: Mapping[str, Any]) -
     trials = store.trials(**selection)
     if what == "trials":
         return [trial.summary() for trial in trials]
+    if what == "capacity":
+        return capacity_rows(trials)
     if what == "phases":
         return [row for path in phase_means(trials) for row in path.rows()]
     reasons = _reasons(trials)

@@ -56,7 +56,7 @@ class Scenario:
     the rendered RayService before the API server stores it, like an admission webhook or an edit by hand; the plan does
     not contain the change. `image`: gives the Ray containers another image in the same way, computed from the
     preparation. `earlier`: number of trials of the same cell before this one; `pause_s` after each. `noise`: False for
-    the profile's values without noise.
+    the profile's values without noise. `limit_s`: the trial's time limit.
     """
 
     target: Target
@@ -72,6 +72,7 @@ class Scenario:
     earlier: int = 0
     pause_s: float = PODS_GONE_S
     noise: bool = True
+    limit_s: float = LIMIT.total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ async def _run(scenario: Scenario) -> list[Finished]:
                 await on.clock.sleep(scenario.pause_s)
             opened, manifest = _opened(scenario, experiment, trial, cluster, prepared)
             scenario.before_submission(on)
-            finished.append(await _deployed(cluster, on, opened, manifest))
+            finished.append(await _deployed(cluster, on, opened, manifest, timedelta(seconds=scenario.limit_s)))
     return finished
 
 
@@ -171,7 +172,9 @@ def _changed(scenario: Scenario, rendered: Rendered, prepared: Prepared) -> Mani
     return manifest
 
 
-async def _deployed(cluster: InProcessCluster, on: Stage, trial: Trial, manifest: Manifest) -> Finished:
+async def _deployed(
+    cluster: InProcessCluster, on: Stage, trial: Trial, manifest: Manifest, limit: timedelta
+) -> Finished:
     """Apply, record, query the cloud, judge."""
     opened, _ = parts(trial)
     chunks: list[bytes] = []
@@ -192,7 +195,7 @@ async def _deployed(cluster: InProcessCluster, on: Stage, trial: Trial, manifest
         clock={"speed": 1.0},
     )
     await record(
-        cluster, subject, sink=keep, deadline_at=applied_at + LIMIT, completion=opened.completion, header=header
+        cluster, subject, sink=keep, deadline_at=applied_at + limit, completion=opened.completion, header=header
     )
     marks = [mark_line(applied_at, "apply_started"), mark_line(replied_at, "apply_replied")]
     chunks.append(encode_chunk(marks))

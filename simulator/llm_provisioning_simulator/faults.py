@@ -35,6 +35,10 @@ class Faults:
 
     quota_refused: bool = False
     """The cloud gives no instance: its quota is used up."""
+    no_stock: str = ""
+    """The cloud has no machine (`infra.stock.WORDS`: `stock_out`, `spot`); empty: it has."""
+    machines_left: int = 0
+    """While the cloud has no machine, it still gives so many: the capacity is partial."""
     node_never_joins: bool = False
     """Instances start, and never become Nodes."""
     image_pull_backoff: bool = False

@@ -5,12 +5,14 @@
 """
 
 from airflow_llm_provisioning.core.blockers.blocker import GRACE_S, Blocker, grace_periods, named_together
+from airflow_llm_provisioning.core.blockers.operator import INITIALIZING_TIMEOUT
 from airflow_llm_provisioning.core.blockers.reader import Blockers
 from airflow_llm_provisioning.core.blockers.recorded import LastBlocked, last_blocked
 from airflow_llm_provisioning.core.blockers.single import SinglePod
 
 __all__ = [
     "GRACE_S",
+    "INITIALIZING_TIMEOUT",
     "Blocker",
     "Blockers",
     "LastBlocked",

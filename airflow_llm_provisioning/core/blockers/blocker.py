@@ -85,6 +85,9 @@ def grace_periods(own: Mapping[str, Any] | None = None) -> dict[str, float | Non
     Raises ConfigurationError for an unknown kind and for a value that is no number of seconds.
     """
     graces = dict(GRACE_S)
+    if own and "unschedulable" in own:
+        # A pod that finds no node is `capacity` once a refusal is known; a limit for the one was meant for both.
+        graces["capacity"] = own["unschedulable"]
     for kind, value in (own or {}).items():
         if kind not in GRACE_S:
             raise ConfigurationError(

@@ -48,6 +48,10 @@ _KUBELETS: Final = (
 _SCHEDULERS: Final = (
     (r"exceeded quota|quota.*exceeded|vcpulimitexceeded", "Raise the quota, or free what uses it."),
     (
+        r"insufficient ?\w*capacity|unfulfillable|out of resources|pool_?exhausted|skunotavailable|allocationfailed",
+        "Wait, or let the nodes come from more zones and of more types.",
+    ),
+    (
         r"persistentvolumeclaim .*not found",
         "Create the claim in the pod's namespace, or correct its name in the manifest.",
     ),

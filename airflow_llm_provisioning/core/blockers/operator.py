@@ -13,7 +13,8 @@ from airflow_llm_provisioning.core.fields import dig, text
 from airflow_llm_provisioning.core.trace.objects import condition
 
 # KubeRay does not retry after these conditions (ray-operator, rayservice_controller.go).
-_GIVEN_UP: Final = frozenset({"InitializingTimeout", "ValidationFailed"})
+INITIALIZING_TIMEOUT: Final = "InitializingTimeout"
+_GIVEN_UP: Final = frozenset({INITIALIZING_TIMEOUT, "ValidationFailed"})
 # Reasons of its events (ray-operator, controllers/ray/utils/constant.go).
 _INVALID: Final = re.compile(r"^Invalid|ValidationFailed$")
 _NOT_CREATED: Final = re.compile(r"^FailedToCreate|^FailedCreate$|NotFound$")

@@ -13,6 +13,7 @@ from airflow_llm_provisioning.core.blockers.causes import advice_for
 from airflow_llm_provisioning.core.blockers.containers import Container, Found
 from airflow_llm_provisioning.core.blockers.events import Events, Told
 from airflow_llm_provisioning.core.blockers.sentences import plain
+from airflow_llm_provisioning.core.capacity.refusals import Refusals
 from airflow_llm_provisioning.core.fields import dig, mapping, objects, text
 from airflow_llm_provisioning.core.instants import parse_stamp
 from airflow_llm_provisioning.core.trace.objects import condition
@@ -117,14 +118,19 @@ class Pod:
         """Whether another pod is likely to fail like this one."""
         return self.failure[0] not in _LOST_NODE
 
-    def blockers(self, events: Events, now: datetime, *, alone: bool) -> Iterator[Blocker]:
-        """Yield what blocks it at `now`. `alone`: the head that it needs is not ready, so a crash may pass."""
+    def blockers(
+        self, events: Events, now: datetime, *, alone: bool, refusals: Refusals | None = None
+    ) -> Iterator[Blocker]:
+        """Yield what blocks it at `now`. `alone`: the head that it needs is not ready, so a crash may pass. `refusals`:
+        of capacity.
+        """
         told = events.of("Pod", self.name, self.created_at)
         if self.phase == "Failed":
             yield self._failed()
         elif not self.scheduled:
             claims = [events.of("PersistentVolumeClaim", name) for name in claims_of(self.obj)]
-            yield self._unscheduled(told, claims, now)
+            refused = refusals is not None and refusals.standing(self.name, now) is not None
+            yield self._unscheduled(told, claims, now, refused=refused)
         elif not self.ready:
             yield from self._not_ready(told, now, alone=alone)
 
@@ -134,7 +140,7 @@ class Pod:
             "pod_failed", "", reason, sentence, self._since["failed"], advice_for(f"{reason} {sentence}")
         )
 
-    def _unscheduled(self, told: list[Told], claims: list[list[Told]], now: datetime) -> Blocker:
+    def _unscheduled(self, told: list[Told], claims: list[list[Told]], now: datetime, *, refused: bool) -> Blocker:
         scheduled = condition(self.obj, "PodScheduled")
         event = next((one for one in told if one.reason == "FailedScheduling" and _of_scheduler(one)), None)
         reason = event.reason if event else text(scheduled.get("reason")) or "NotScheduled"
@@ -153,7 +159,7 @@ class Pod:
             who = f"{one.kind} {one.name}" if one.kind != "Pod" else who
             sentence = f"{sentence.rstrip('.')}. {who}, {one.reason}: {one.message}"
         kind = "unschedulable" if scheduled or event else "waiting"
-        return self._blocker(kind, "", reason, sentence, since, advice_for(sentence))
+        return self._blocker("capacity" if refused else kind, "", reason, sentence, since, advice_for(sentence))
 
     def _not_ready(self, told: list[Told], now: datetime, *, alone: bool) -> Iterator[Blocker]:
         found = [one for container in self._containers.values() if (one := self._of_container(container, told, now))]

@@ -3,7 +3,7 @@ order.
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.blockers.blocker import Blocker, in_order
@@ -12,8 +12,9 @@ from airflow_llm_provisioning.core.blockers.engine import EngineLogs
 from airflow_llm_provisioning.core.blockers.events import Events
 from airflow_llm_provisioning.core.blockers.operator import Operator
 from airflow_llm_provisioning.core.blockers.pods import Pod
-from airflow_llm_provisioning.core.blockers.sentences import points_elsewhere
+from airflow_llm_provisioning.core.blockers.sentences import plain, points_elsewhere
 from airflow_llm_provisioning.core.blockers.serve import Serve
+from airflow_llm_provisioning.core.capacity.refusals import Refusals
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 from airflow_llm_provisioning.core.instants import parse_instant
 from airflow_llm_provisioning.core.trace.format import Line
@@ -21,13 +22,7 @@ from airflow_llm_provisioning.core.trace.ownership import head_services
 
 # The same end of so many pods of one group, one after the other, is a crash loop across pods.
 SAME_PODS: Final = 3
-# Refusals of capacity by clouds, at NodeClaims and Nodes. An older one says nothing about this moment.
-_CAPACITY: Final = (
-    "quota", "insufficientcapacity", "insufficient capacity", "insufficientinstancecapacity", "out of resources",
-    "zone_resource_pool_exhausted", "skunotavailable", "allocationfailed", "vcpulimitexceeded", "unfulfillable",
-)  # fmt: skip
 _MOST_ALIKE: Final = 3
-_CAPACITY_RECENT: Final = timedelta(minutes=10)
 
 
 class Blockers:
@@ -40,6 +35,7 @@ class Blockers:
     def __init__(self, name: str, namespace: str, *, uid: str | None = None) -> None:
         self._name, self._namespace, self._uid = name, namespace, uid
         self._operator, self._events, self._engine = Operator(), Events(), EngineLogs()
+        self._refusals = Refusals()
         # By the name of the RayCluster; empty where the status names none.
         self._serve: dict[str, Serve] = {}
         self._pods: dict[str, Pod] = {}
@@ -77,10 +73,9 @@ class Blockers:
         found += self._operator.blockers(self._events, self._current, pods=exist)
         alone = bool(heads) and not any(pod.ready for pod in heads)
         for pod in pods:
-            found += self._judged(pod, pod.blockers(self._events, now, alone=alone))
+            found += self._judged(pod, pod.blockers(self._events, now, alone=alone, refusals=self._refusals))
         found += self._of_groups(pods)
-        if any(not pod.scheduled for pod in pods) or not pods:
-            found += self._capacity(now)
+        found += self._capacity([pod.name for pod in pods if not pod.scheduled], now)
         if not found and not pods:
             found += self._operator.waiting(self._current)
         return in_order(found)
@@ -122,8 +117,11 @@ class Blockers:
             case "services":
                 selected = text(dig(obj, "spec", "selector", "ray.io/cluster"))
                 self._selected[text(dig(obj, "metadata", "name"))] = selected
+            case "nodeclaims":
+                self._refusals.feed_claim(obj, at, deleted=kind == "DELETED")
             case "events" | "events.events.k8s.io" if kind != "DELETED":
                 self._events.feed(obj, at)
+                self._refusals.feed_event(obj, at)
 
     def _rayservice(self, obj: Mapping[str, Any], kind: str, at: datetime) -> None:
         metadata = mapping(obj.get("metadata"))
@@ -159,6 +157,8 @@ class Blockers:
             return
         pod = self._pods.setdefault(uid, Pod())
         pod.feed(obj, at)
+        if self._is_ours(pod):
+            self._refusals.feed_pod(obj)
         reason, sentence = pod.failure
         if reason and pod.may_repeat:
             self._ended.setdefault((pod.cluster, pod.group, reason), {}).setdefault(uid, (at, pod.name, sentence))
@@ -208,16 +208,14 @@ class Blockers:
                 pod=name,
             )
 
-    def _capacity(self, now: datetime) -> Iterator[Blocker]:
-        for kind in ("NodeClaim", "Node"):
-            for told in self._events.of_kind(kind):
-                said = f"{told.reason} {told.message}".lower()
-                if now - told.at < _CAPACITY_RECENT and any(word in said for word in _CAPACITY):
-                    yield Blocker(
-                        kind="capacity",
-                        about=f"{kind} {told.name}",
-                        reason=told.reason,
-                        sentence=told.message,
-                        since=told.first_at,
-                        advice=advice_for(told.message),
-                    )
+    def _capacity(self, pods: list[str], now: datetime) -> Iterator[Blocker]:
+        """Yield what was refused to pods without a node: a NodeClaim, a node group, a node that was taken back."""
+        for one in self._refusals.of_others(pods, now):
+            yield Blocker(
+                kind="capacity",
+                about=f"{one.about_kind} {one.about}",
+                reason=one.reason,
+                sentence=plain(one.sentence),
+                since=one.first_at,
+                advice=advice_for(f"{one.reason} {one.sentence}"),
+            )

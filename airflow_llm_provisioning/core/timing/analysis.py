@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from airflow_llm_provisioning.core.blockers import LastBlocked, last_blocked
+from airflow_llm_provisioning.core.blockers import INITIALIZING_TIMEOUT, LastBlocked, last_blocked
+from airflow_llm_provisioning.core.capacity import WAITED_S, Capacity, capacity_of
 from airflow_llm_provisioning.core.fields import dig, text
 from airflow_llm_provisioning.core.instants import format_instant, microseconds, seconds
+from airflow_llm_provisioning.core.result import WAITED_FOR_CAPACITY
 from airflow_llm_provisioning.core.timing.absences import absence_flags, bounded_by_absences
 from airflow_llm_provisioning.core.timing.causal_order import causal_order_of
 from airflow_llm_provisioning.core.timing.clocks import Clocks
@@ -36,6 +38,8 @@ class Analysis:
     `outcome`: the outcome of the trace's END line (`ready`, `timed_out`, `failed`, `aborted`); `unfinished` without an
     END line; `unreadable` for data that this version cannot read as a trace. A foreign recording has neither header nor
     END line; it is `ready` if its endpoint became ready, and `failed` if what blocked it last cannot pass by itself.
+    `no_capacity` in place of `timed_out`, `failed` and `unfinished` where the last that kept it from being ready was
+    refused capacity. `capacity`: what was refused and for how long was waited; None without a refusal.
     `blocked`: what blocked it last, in sentences, where the trace has no END line. `origin`: `measured`, `simulated`,
     or None if the trace does not state it. `total_us`: exact time from submission to the first ready endpoint; None if
     it is unknown. The `phases` sum to it. `clocks`: offset of each clock from the recorder's clock in seconds.
@@ -57,6 +61,7 @@ class Analysis:
     environment: Mapping[str, Any] = field(default_factory=dict)
     clocks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     unknown_log_lines: int = 0
+    capacity: Capacity | None = None
 
     @property
     def total_s(self) -> float | None:
@@ -104,6 +109,7 @@ class Analysis:
             "environment": dict(self.environment),
             "clocks": {clock: dict(offset) for clock, offset in self.clocks.items()},
             "unknown_log_lines": self.unknown_log_lines,
+            **({"capacity": self.capacity.as_dict()} if self.capacity else {}),
         }
 
     def _at(self, name: str) -> datetime | None:
@@ -154,12 +160,18 @@ def _result(
     completed = timeline.get("first_completion")
     total = (end.at - start.at) if start and end and phases else None
     low, high = span_between(start, end) if start and end and total is not None else (None, None)
-    last = _last_blocked(view, lines) if total is None and not view.end else None
+    last = _last_blocked(view, lines) if total is None else None
     outcome, reason = _outcome(view, last, ready=total is not None)
+    capacity = _capacity(view, lines, last, outcome, end.latest_at if end and total is not None else None)
+    if capacity is not None and capacity.ended:
+        outcome, reason = "no_capacity", f"No capacity: {capacity.told}{f' {reason}' if reason else ''}"
+    elif capacity is not None and capacity.waited_s >= WAITED_S:
+        flags = (*flags, Flag(WAITED_FOR_CAPACITY, capacity.told))
     return Analysis(
         outcome=outcome,
         reason=reason,
-        blocked=last.told or None if last else None,
+        capacity=capacity,
+        blocked=last.told or None if last and not view.end else None,
         origin=view.origin,
         setup=("dynamic" if view.dynamic else "static") if view.rayservice else None,
         milestones=tuple(timeline.milestones.values()),
@@ -191,6 +203,20 @@ def _last_blocked(view: TraceView, lines: Sequence[Line]) -> LastBlocked | None:
     if service is None:
         return None
     return last_blocked(lines, service.name, text(dig(service.last, "metadata", "namespace")), service.uid)
+
+
+def _capacity(
+    view: TraceView, lines: Sequence[Line], last: LastBlocked | None, outcome: str, ready_at: datetime | None
+) -> Capacity | None:
+    """Return what the recording says about capacity. It ended the trial if pods had no node at the end because of it,
+    and nothing that stays blocked the deployment beside it. KubeRay's own time limit is no cause of its own.
+    """
+    kinds = {one.kind for one in last.blockers} if last else set()
+    stays = {one.kind for one in last.blockers if not one.passes and one.reason != INITIALIZING_TIMEOUT} if last else {}
+    taken_away = outcome == "failed" and last is not None and last.deleted
+    can_end = outcome in ("timed_out", "failed") or (outcome == "unfinished" and not view.header)
+    ended = can_end and bool(kinds & {"capacity", "quota"}) and not stays and not taken_away
+    return capacity_of(view, lines, until=ready_at or (last.at if last else None), ended=ended)
 
 
 def _outcome(view: TraceView, last: LastBlocked | None, *, ready: bool) -> tuple[str, str | None]:

@@ -375,6 +375,7 @@ def _row(result: TrialResult, shared: Mapping[str, str | None]) -> dict[str, Any
         "flags": redacted_value(list(result.flags)),
         "verdicts": redacted_value([dict(verdict) for verdict in result.verdicts]),
         "environment": dict(result.environment),
+        "capacity": None if result.capacity is None else redacted_value(dict(result.capacity)),
         "trial": trial.stored(),
     }
 

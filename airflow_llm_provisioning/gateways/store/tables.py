@@ -96,6 +96,8 @@ trials = Table(
     Column("environment", PlainJson, nullable=False),
     # Which code computed the row from its trace; NULL in rows that are older than this column or have no trace.
     _name("analysis_version"),
+    # `core.capacity.Capacity` as a dict; NULL: nothing was refused, or the row is older than this column.
+    Column("capacity", PlainJson(none_as_null=True)),
     # A list of trials is read newest first, a page at a time; a history by its series, and by the runs found there.
     Index("ix_llmp_trials_opened_at", "opened_at", "trial_id"),
     Index("ix_llmp_trials_experiment", "experiment", "opened_at"),

@@ -27,6 +27,11 @@ def _other_sku(scene: Scene) -> None:
     scene.group("worker")["template"]["metadata"]["annotations"] = annotations
 
 
+def _last_machine(scene: Scene) -> None:
+    scene.fault("no_stock", "stock_out")
+    scene.fault("machines_left", 1)
+
+
 ENDS: Final = (
     DeadEnd(
         "too-many-cpus",
@@ -87,6 +92,20 @@ ENDS: Final = (
         "fault: the cloud's quota of instances is used up",
         lambda scene: scene.fault("quota_refused", True),
         Says("Pod", "event", "NodeCreationFailed", "VcpuLimitExceeded"),
+        nodes="luna",
+    ),
+    DeadEnd(
+        "no-stock",
+        "fault: the cloud has no machines at this moment",
+        lambda scene: scene.fault("no_stock", "stock_out"),
+        Says("Pod", "event", "NodeCreationFailed", "InsufficientInstanceCapacity"),
+        nodes="luna",
+    ),
+    DeadEnd(
+        "stock-for-the-head-only",
+        "fault: the cloud has one machine left",
+        _last_machine,
+        Says("Pod", "event", "NodeCreationFailed", "InsufficientInstanceCapacity"),
         nodes="luna",
     ),
     DeadEnd(

@@ -13,6 +13,7 @@ from llm_provisioning_simulator.infra.boot import BootPlan, boot_plan
 from llm_provisioning_simulator.infra.deviceplugin import DevicePlugin
 from llm_provisioning_simulator.infra.machines import ClusterContext, Machine, OperatingSystem
 from llm_provisioning_simulator.infra.pace import Pace
+from llm_provisioning_simulator.infra.stock import refused
 from llm_provisioning_simulator.infra.tasks import TaskGroup
 from llm_provisioning_simulator.kube.stamps import stamp
 from llm_provisioning_simulator.profiles import InstanceType
@@ -97,8 +98,8 @@ class NodeFleet:
 
     def _check(self, spec: NodeSpec) -> None:
         ctx = self._ctx
-        if ctx.faults.quota_refused:
-            raise LaunchRefusedError(_QUOTA_MESSAGES[spec.cloud].format(type=spec.instance_type))
+        if why := refused(ctx.faults, spec):
+            raise LaunchRefusedError(why)
         if spec.snapshot_id is None:
             return
         snapshot = ctx.world.snapshots.get(spec.snapshot_id)
@@ -221,11 +222,3 @@ class NodeFleet:
 
 def _cordon(node: dict[str, Any]) -> None:
     node["spec"]["unschedulable"] = True
-
-
-_QUOTA_MESSAGES: Final = {
-    "eks": "VcpuLimitExceeded: You have requested more vCPU capacity than your current vCPU limit allows for the "
-    "instance bucket that {type} belongs to",
-    "gke": "QUOTA_EXCEEDED: Quota 'GPUS_ALL_REGIONS' exceeded for an instance of type {type}",
-    "aks": "QuotaExceeded: Operation could not be completed as it results in exceeding approved Cores quota for {type}",
-}

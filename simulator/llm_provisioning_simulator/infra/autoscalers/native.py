@@ -80,7 +80,7 @@ class NativeAutoscaler(base.NodeAutoscaler):
             reason = self._obstacle(pool, pod)
             if reason is None:
                 before = self._size(pool)
-                machine = self._grow(pool)
+                machine = self._grow(pool, pod)
                 if machine is not None:
                     group = f"{self._group(pool)} {before}->{before + 1} (max: {pool.max_nodes})"
                     self._event(pod, "TriggeredScaleUp", f"pod triggered scale-up: [{{{group}}}]")
@@ -112,7 +112,7 @@ class NativeAutoscaler(base.NodeAutoscaler):
             return "Insufficient resources"
         return "max node group size reached" if self._size(pool) >= pool.max_nodes else None
 
-    def _grow(self, pool: NodePool) -> Machine | None:
+    def _grow(self, pool: NodePool, pod: Object | None = None) -> Machine | None:
         """Add a machine to a pool; None when the cloud refuses, and the pool is left alone for a while."""
         ctx = self.ctx
         try:
@@ -127,6 +127,8 @@ class NativeAutoscaler(base.NodeAutoscaler):
             text = f"Scale-up failed for group {self._group(pool)}: {error}"
             status = {"kind": "ConfigMap", "name": "cluster-autoscaler-status", "namespace": "kube-system"}
             self._event(status, "FailedToScaleUpGroup", text, "Warning")
+            if pod is not None and ctx.cluster.cloud == "gke":
+                self._event(pod, "FailedScaleUp", _of_gke(self.ctx, str(error)), "Warning")
             return None
         self._pool_of[machine.name] = pool.name
         return machine
@@ -179,6 +181,15 @@ class NativeAutoscaler(base.NodeAutoscaler):
 
     def _event(self, pod: Object, reason: str, message: str, type_: str = "Normal") -> None:
         self.tell(pod, reason, message, type_, component="cluster-autoscaler")
+
+
+def _of_gke(ctx: ClusterContext, why: str) -> str:
+    """Return what GKE says on the pod: GKE's page "Troubleshoot cluster autoscaler not scaling up"."""
+    what = "GCE quota exceeded" if "QUOTA" in why else "GCE out of resources"
+    zone = base.zone_of(ctx)
+    return (
+        f"Node scale up in zones {zone} associated with this pod failed: {what}. Pod is at risk of not being scheduled."
+    )
 
 
 def _streams(cloud: str, pool: NodePool) -> bool:
