@@ -87,6 +87,10 @@ class StoreError(ProvisioningError):
     """The results store cannot be opened, read or written."""
 
 
+class MissingStoreError(StoreError):
+    """There is no results store yet; the first trial, preparation or import creates it."""
+
+
 class HubError(ProvisioningError):
     """The model hub cannot be asked, or does not show the model or revision."""
 

@@ -25,6 +25,7 @@ class LlmDeploymentsPlugin(AirflowPlugin):
             "href": f"{PREFIX.removeprefix('/')}/now",
             "destination": "nav",
             "url_route": PREFIX.removeprefix("/"),
+            "nav_top_level": True,
             "icon": f"{PREFIX.removeprefix('/')}/assets/icon.svg",
             "icon_dark_mode": f"{PREFIX.removeprefix('/')}/assets/icon-dark.svg",
         }

@@ -5,6 +5,7 @@ from typing import Final
 from airflow.sdk import Param
 
 from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.offer import OFFER, offer_of
 from airflow_llm_provisioning.operators.trial import LOCK_WAIT_S
 
 TRIAL_TIME_LIMIT_S: Final = 3600.0
@@ -14,13 +15,7 @@ def single_trial_params(experiment: Experiment) -> dict[str, Param]:
     """Return the form of a trial by hand: enums from the experiment, defaults that work."""
     variants = list(dict.fromkeys(variant for target in experiment.targets for variant in target.variants))
     return {
-        "target": Param(
-            experiment.targets[0].name,
-            type="string",
-            enum=[target.name for target in experiment.targets],
-            title="Target",
-            description="Where the trial runs: a cluster and its node profile, prepared beforehand.",
-        ),
+        "target": _target(experiment),
         "setup": Param(
             "static",
             type="string",
@@ -74,3 +69,16 @@ def single_trial_params(experiment: Experiment) -> dict[str, Param]:
             "once. The log of the task `open` says for which trial it waits.",
         ),
     }
+
+
+def _target(experiment: Experiment) -> Param:
+    param = Param(
+        experiment.targets[0].name,
+        type="string",
+        enum=[target.name for target in experiment.targets],
+        title="Target",
+        description="Where the trial runs: a cluster and its node profile, prepared beforehand.",
+    )
+    # Read by the page, which offers only what is possible.
+    param.schema[OFFER] = offer_of(experiment)
+    return param

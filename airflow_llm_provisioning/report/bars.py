@@ -87,7 +87,7 @@ def axis_end(longest_s: float) -> float:
     wanted = max(longest_s, 1.0) * _MARGIN
     step = 1.0
     while True:
-        for factor in (1.0, 2.0, 2.5, 5.0):
+        for factor in (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0):
             end = step * factor * (_TICKS - 1)
             if end >= wanted:
                 return end

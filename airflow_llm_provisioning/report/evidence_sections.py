@@ -53,12 +53,22 @@ def _title(trial: TrialResult) -> str:
 
 def evidence(trial: TrialResult) -> Iterator[Markup]:
     """Yield a trial's phases, milestones, verdicts and flags."""
+    yield from phase_and_milestone_tables(trial)
+    yield from verdicts_and_flags(trial)
+
+
+def phase_and_milestone_tables(trial: TrialResult) -> Iterator[Markup]:
+    """Yield the phases and the milestones with their bounds, as far as there are any."""
     if trial.phases:
         rows = [{"phase": p.name, "s": p.duration_s, "low_s": p.low_s, "high_s": p.high_s} for p in trial.phases]
         yield table(_PHASES, rows, "Phases of the deciding path; they sum to the total")
     if trial.milestones:
         zero = trial.submitted_at or min(milestone.earliest_at for milestone in trial.milestones)
         yield table(_MILESTONES, _milestones(trial, zero), "Milestones, in seconds after the submission")
+
+
+def verdicts_and_flags(trial: TrialResult) -> Iterator[Markup]:
+    """Yield the verdicts with their evidence, if there are any, and the flags."""
     if trial.verdicts:
         rows = [
             {"claim": v.get("claim"), "value": v.get("value"), "evidence": " ".join(map(str, v.get("evidence") or ()))}

@@ -43,7 +43,8 @@ def table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], caption
     body = [element("tr", [one("td", key, row.get(key)) for key in columns]) for row in rows]
     parts = [element("caption", caption)] if caption else []
     grid = element("table", [*parts, element("thead", head), element("tbody", body)])
-    return element("div", grid, class_="scroll")
+    # A region that scrolls must be reachable by the keyboard, and then it needs a name.
+    return element("div", grid, class_="scroll", tabindex="0", role="region", aria_label=caption or "Table")
 
 
 def folded(title: str, content: Any) -> Markup:

@@ -9,7 +9,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from airflow_llm_provisioning.exceptions import ProvisioningError
+from airflow_llm_provisioning.exceptions import MissingStoreError, ProvisioningError
 from airflow_llm_provisioning.report.markup import element, html
 
 HEADERS: Final = {
@@ -93,7 +93,10 @@ async def _not_possible(request: Request, error: Exception) -> Response:
     if "text/html" in request.headers.get("accept", ""):
         from airflow_llm_provisioning.ui.layout import document, notice
 
-        return HTMLResponse(document("Nothing to show yet", notice(str(error))), STORE_UNREADABLE)
+        if isinstance(error, MissingStoreError):
+            sentence = "There is no results store yet: the first preparation or trial creates it."
+            return HTMLResponse(document("Nothing to show yet", notice(sentence)))
+        return HTMLResponse(document("Not readable", notice(str(error), "alarm")), STORE_UNREADABLE)
     return JSONResponse({"detail": str(error)}, STORE_UNREADABLE)
 
 

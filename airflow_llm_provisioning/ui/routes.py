@@ -17,10 +17,11 @@ from airflow_llm_provisioning.gateways.store import ResultsStore
 from airflow_llm_provisioning.gateways.store.page_queries import PageKey, Selection
 from airflow_llm_provisioning.report.markup import Markup
 from airflow_llm_provisioning.ui.access import User, readable_dags
+from airflow_llm_provisioning.ui.airflow_dags import starting_dags
 from airflow_llm_provisioning.ui.app import asset
 from airflow_llm_provisioning.ui.layout import document
-from airflow_llm_provisioning.ui.store import read
-from airflow_llm_provisioning.ui.views import blockers, results, trial
+from airflow_llm_provisioning.ui.store import read, read_if_there
+from airflow_llm_provisioning.ui.views import blockers, results, targets, trial
 
 router = APIRouter()
 
@@ -98,6 +99,14 @@ def download_replayable(user: User, id: Text) -> Response:  # noqa: A002
         return exported(chunks, found.summary(), store.traces.analysis(id))
 
     return _file(id, "replayable", read(lambda store: _recording(store, user, id, with_result)))
+
+
+@router.get("/targets")
+def show_targets(user: User, target: MaybeText = None) -> HTMLResponse:
+    """Show the targets of the DAGs that the user may read, and forms for those that they may start."""
+    dags = starting_dags(user)
+    content = read_if_there(lambda store: targets.targets_view(store, dags, target or None))
+    return HTMLResponse(document("Targets", content, active="targets", lead=targets.LEAD))
 
 
 def _trial(store: ResultsStore, user: Any, trial_id: str) -> TrialResult:

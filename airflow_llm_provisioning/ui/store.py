@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from airflow_llm_provisioning.connections import DEFAULT_STORE, open_store, store_url
-from airflow_llm_provisioning.exceptions import StoreError
+from airflow_llm_provisioning.exceptions import MissingStoreError, StoreError
 from airflow_llm_provisioning.gateways.store import ResultsStore
 
 Answer = TypeVar("Answer")
@@ -30,6 +30,14 @@ def read(query: Callable[[ResultsStore], Answer]) -> Answer:
             if "while it was read" not in str(error):
                 raise
     return _read(url, query)
+
+
+def read_if_there(query: Callable[[ResultsStore | None], Answer]) -> Answer:
+    """Return the answer of a query, which is given None where no results store exists yet."""
+    try:
+        return read(query)
+    except MissingStoreError:
+        return query(None)
 
 
 def write(change: Callable[[ResultsStore], Answer]) -> Answer:

@@ -18,7 +18,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from airflow_llm_provisioning.exceptions import StoreError
+from airflow_llm_provisioning.exceptions import MissingStoreError, StoreError
 from airflow_llm_provisioning.gateways.store.database import HEAD, first_line, newer_schema, open_engine, store_address
 
 _VERSION: Final = "llmp_schema_version"
@@ -53,7 +53,7 @@ def _existing(parsed: URL, shown: str) -> Path:
     path = Path((parsed.database or "").removeprefix("file:").split("?", 1)[0])
     if path.is_file():
         return path
-    raise StoreError(
+    raise MissingStoreError(
         f"The results store {shown} does not exist: no file {path}. Name another with --store or --store-conn; the "
         "first trial, preparation or import creates a store."
     )

@@ -90,13 +90,14 @@ def status_badge(status: str) -> Markup:
     return element("span", status.replace("_", " "), class_=f"badge status {kind}")
 
 
-def simulated_note(trials: Sequence[TrialResult]) -> list[Markup]:
+def simulated_note(trials: Sequence[TrialResult], share: str = "") -> list[Markup]:
     """Return the label without which no simulated figure is shown."""
     simulated = sum(trial.origin == SIMULATED for trial in trials)
     if not simulated:
         return []
-    share = "Every trial" if simulated == len(trials) else f"{simulated} of {len(trials)} trials"
-    text = [element("strong", "SIMULATED"), f" {share} compared here ran on a simulator. {wording.SIMULATED}"]
+    counted = "Every trial" if simulated == len(trials) else f"{simulated} of {len(trials)} trials"
+    text = [element("strong", "SIMULATED"), f" {share or f'{counted} compared here'} ran on a simulator. "]
+    text.append(wording.SIMULATED)
     return [element("p", text, class_="alarm", role="note")]
 
 

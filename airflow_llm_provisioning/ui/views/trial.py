@@ -7,7 +7,12 @@ from airflow_llm_provisioning.core.lanes import Span, lanes, path
 from airflow_llm_provisioning.core.result import TrialResult
 from airflow_llm_provisioning.gateways.store import ResultsStore
 from airflow_llm_provisioning.report.bars import Bar, Segment, bar_chart, legend
-from airflow_llm_provisioning.report.evidence_sections import evidence, replay_command, short_name
+from airflow_llm_provisioning.report.evidence_sections import (
+    phase_and_milestone_tables,
+    replay_command,
+    short_name,
+    verdicts_and_flags,
+)
 from airflow_llm_provisioning.report.markup import Markup, element, folded, html, table
 from airflow_llm_provisioning.report.phase_groups import GROUPS, UNSEPARATED, group_of
 from airflow_llm_provisioning.report.results_sections import flat, origin_badge
@@ -23,12 +28,13 @@ def trial_view(store: ResultsStore, trial: TrialResult) -> Markup:
     recorded = bool(store.trace(trial.trial_id))
     return html(
         [
-            *simulated_note([trial]),
+            *simulated_note([trial], share="This trial"),
             _facts(trial),
             *_reason(trial),
             section("Where the time went", _phases(trial)),
-            section("What it is known from", list(evidence(trial))),
+            section("Can it be believed", list(verdicts_and_flags(trial))),
             section("What blocked it", _blockers(trial, recorded=recorded), id="blockers"),
+            section("What it is known from", _tables(trial)),
             section("Environment", _environment(trial)),
             section("Recording", _recording(trial, recorded=recorded)),
         ]
@@ -88,6 +94,11 @@ def _phases(trial: TrialResult) -> Any:
         "nothing."
     )
     return [element("p", text), bar_chart(bars, "Phases, in seconds after the submission"), legend(used), _off(found)]
+
+
+def _tables(trial: TrialResult) -> Markup:
+    tables = list(phase_and_milestone_tables(trial))
+    return folded("Phases and milestones with their bounds and sources", tables) if tables else element("p", "Nothing.")
 
 
 def _off(found: Mapping[str, Sequence[Span]]) -> Markup:

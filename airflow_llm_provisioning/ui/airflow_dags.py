@@ -1,0 +1,76 @@
+"""What Airflow's own database says of this package's DAGs. Only the API server may read it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.fields import items, mapping
+from airflow_llm_provisioning.core.offer import OFFER, OfferedTarget, offered_targets
+from airflow_llm_provisioning.ui.access import may, may_start, readable_dags
+
+# The tag of the DAGs that the page looks at.
+TAG: Final = "llm-provisioning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartingDag:
+    """A DAG that can start single trials. `may_start`, `may_unpause`: what the user may do with it."""
+
+    dag_id: str
+    paused: bool
+    may_start: bool
+    may_unpause: bool
+    targets: list[OfferedTarget]
+
+
+def tagged_dags() -> dict[str, bool]:
+    """Return the DAGs with this package's tag: DAG id -> whether it is paused."""
+    from airflow.models.dag import DagModel, DagTag
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    query = (
+        select(DagModel.dag_id, DagModel.is_paused)
+        .join(DagTag, DagTag.dag_id == DagModel.dag_id)
+        .where(DagTag.name == TAG, ~DagModel.is_stale)
+        .order_by(DagModel.dag_id)
+    )
+    with create_session() as session:
+        return {dag_id: bool(paused) for dag_id, paused in session.execute(query)}
+
+
+def starting_dags(user: Any) -> list[StartingDag]:
+    """Return the DAGs with a form for single trials that the user may read."""
+    known = tagged_dags()
+    return [
+        StartingDag(
+            dag_id=dag_id,
+            paused=known[dag_id],
+            may_start=may_start(user, dag_id),
+            may_unpause=may(user, "PUT", dag_id),
+            targets=targets,
+        )
+        for dag_id, targets in _offers(sorted(readable_dags(user, known)))
+        if targets
+    ]
+
+
+def _offers(dag_ids: list[str]) -> Iterator[tuple[str, list[OfferedTarget]]]:
+    from airflow.models.serialized_dag import SerializedDagModel
+
+    for dag_id in dag_ids:
+        found = SerializedDagModel.get(dag_id)
+        if found is not None:
+            yield dag_id, offered_targets(_offer(found.data))
+
+
+def _offer(data: Any) -> Any:
+    """Return the offer in a serialized DAG's form: `params` is a list of [name, parameter], and a mapping inside is
+    wrapped as {__var, __type} (Airflow 3.3).
+    """
+    for pair in items(mapping(mapping(data).get("dag")).get("params")):
+        name, parameter = pair if isinstance(pair, (list, tuple)) and len(pair) == 2 else (None, None)
+        if name == "target":
+            schema = mapping(mapping(parameter).get("schema"))
+            return mapping(schema.get("__var", schema)).get(OFFER)
+    return None

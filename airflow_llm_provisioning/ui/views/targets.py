@@ -1,0 +1,121 @@
+"""*Targets*: what can run where, what is prepared for it, and a form that starts one trial."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.offer import OfferedTarget
+from airflow_llm_provisioning.core.result import Preparation
+from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.report.markup import Markup, element, html, table
+from airflow_llm_provisioning.report.results_sections import origin_badge
+from airflow_llm_provisioning.report.text_table import cell
+from airflow_llm_provisioning.ui.airflow_dags import TAG, StartingDag
+from airflow_llm_provisioning.ui.layout import airflow_link, link, notice, section
+
+LEAD: Final = (
+    "Where trials run: a cluster and its node profile, prepared beforehand. Start one trial here; only combinations "
+    "that are possible are offered."
+)
+_STEPS: Final = {
+    "step": "step",
+    "state": "state",
+    "at": "at",
+    "seconds": "took (s)",
+    "price": "price (USD)",
+    "what": "made",
+}
+_MADE: Final = ("image", "digest", "snapshot_id", "pool", "pod")
+
+
+def targets_view(store: ResultsStore | None, dags: Sequence[StartingDag], only: str | None) -> Markup:
+    """Return the view, of the target `only` or of all. `store`: None where there is none yet, so nothing is ready."""
+    if not dags:
+        return notice(
+            f"No DAG with a form for single trials is known to Airflow. The shipped one is single_trial; a DAG of your "
+            f"own needs `params=single_trial_params(experiment)` and the tag {TAG}."
+        )
+    found: list[Markup] = []
+    for dag in dags:
+        panels = [_panel(store, dag, target) for target in dag.targets if only in (None, target.name)]
+        if panels:
+            found.append(section(f"Targets of DAG {dag.dag_id}", [_how(dag), element("div", panels, class_="panels")]))
+    return html(found) if found else notice(f"There is no target {only} that you may see.")
+
+
+def _how(dag: StartingDag) -> Markup:
+    opened = airflow_link("Open the DAG", "dags", dag.dag_id)
+    if not dag.may_start:
+        return element("p", ["You may read this DAG, and may not start it. ", opened], class_="quiet")
+    paused = " It is paused: a trial waits until it is unpaused." if dag.paused else ""
+    return element("p", [f"A trial is one run of this DAG, under your name.{paused} ", opened], class_="quiet")
+
+
+def _panel(store: ResultsStore | None, dag: StartingDag, target: OfferedTarget) -> Markup:
+    where = ", ".join(filter(None, (target.cloud.upper(), target.region, f"{target.autoscaler} makes the nodes")))
+    gpus = f"GPU: {', '.join(target.gpus)}" if target.gpus else "GPU: as the node autoscaler chooses"
+    steps = store.preparations(target.name) if store is not None else []
+    return element(
+        "article",
+        [
+            element("h3", target.name),
+            element("p", f"{where}. {gpus}. Cluster {target.cluster}, namespace {target.namespace}."),
+            element("p", f"Variants: {', '.join(target.variants)}. Workloads: {', '.join(target.workloads)}."),
+            _prepared(target, steps),
+            *([_form(dag, target)] if dag.may_start else []),
+            element("p", link("Its trials", "results", target=target.name), class_="quiet"),
+        ],
+        class_="panel",
+        id=f"target-{target.name}",
+    )
+
+
+def _prepared(target: OfferedTarget, steps: Sequence[Preparation]) -> Markup:
+    newest = {step.verb: step for step in steps}
+    missing = [step for step in target.steps if step not in newest]
+    rows = [_step(name, newest.get(name)) for name in dict.fromkeys((*target.steps, *newest))]
+    if not missing:
+        state = html([element("span", "prepared", class_="badge status good"), " "])
+    elif len(missing) == len(target.steps):
+        state = html([element("span", "not prepared", class_="badge status bad"), " "])
+    else:
+        state = html([element("span", "partly prepared", class_="badge status bad"), " "])
+    origins = [origin_badge(origin) for origin in dict.fromkeys(step.origin for step in newest.values())]
+    return html([element("p", [state, *origins]), table(_STEPS, rows)])
+
+
+def _step(name: str, step: Preparation | None) -> Mapping[str, Any]:
+    told = {"step": name.replace("_", " ")}
+    if step is None:
+        return told | {"state": "not recorded"}
+    made = "; ".join(f"{key} {step.result[key]}" for key in _MADE if step.result.get(key))
+    price = "not known" if step.price_usd is None else cell(step.price_usd, "price_usd")
+    return told | {
+        "state": "reused" if step.reused else "made",
+        "at": f"{step.prepared_at:%Y-%m-%d %H:%M}",
+        "seconds": step.seconds,
+        "price": price,
+        "what": made,
+    }
+
+
+def _form(dag: StartingDag, target: OfferedTarget) -> Markup:
+    options = [
+        element("option", f"{one['variant']}, {one['setup']}, {one['workload']}", value=json.dumps(one))
+        for one in target.cells()
+    ]
+    unpause = element(
+        "label", [Markup('<input type="checkbox" name="unpause" value="yes" checked>'), " unpause the DAG first"]
+    )
+    return element(
+        "form",
+        [
+            element(
+                "label", [element("span", "Variant, set-up and workload"), element("select", options, name="cell")]
+            ),
+            *([unpause] if dag.paused and dag.may_unpause else []),
+            element("div", element("button", f"Start a trial on {target.name}", type="submit")),
+            element("p", "", class_="said", data_said="", role="status"),
+        ],
+        data_start=dag.dag_id,
+    )
