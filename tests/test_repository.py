@@ -115,3 +115,19 @@ def tracked_files() -> list[Path]:
 def is_text(path: Path) -> bool:
     """Return whether a file holds text."""
     return b"\0" not in path.read_bytes()
+
+
+def test_the_migrations_are_one_chain_whose_end_the_store_expects() -> None:
+    """Two branches that each add the next number would leave a store that cannot be opened."""
+    folder = ROOT / "airflow_llm_provisioning" / "gateways" / "store"
+    found = {}
+    for path in sorted((folder / "migrations" / "versions").glob("v*.py")):
+        text = path.read_text(encoding="utf-8")
+        own, before = (re.search(rf"^{name} = (.+)$", text, re.MULTILINE) for name in ("revision", "down_revision"))
+        assert own is not None
+        assert before is not None
+        found[path.name] = (own[1].strip('"'), before[1].strip('"'))
+    numbers = [f"{number:04d}" for number in range(1, len(found) + 1)]
+    assert list(found.values()) == list(zip(numbers, ["None", *numbers], strict=False))
+    assert [name[1:5] for name in found] == numbers
+    assert f'HEAD: Final = "{numbers[-1]}"' in (folder / "database.py").read_text(encoding="utf-8")

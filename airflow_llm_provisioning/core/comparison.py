@@ -100,7 +100,7 @@ def grouped(trials: Iterable[Measured]) -> tuple[ArmTrials, ...]:
         arms.setdefault(trial.arm.key, []).append(trial)
         names.setdefault(trial.arm.stratum.family, set()).add(trial.arm.stratum.workload)
     found = (_arm(members, names[members[0].arm.stratum.family]) for members in arms.values())
-    return tuple(sorted(found, key=lambda each: _order(each.arm)))
+    return tuple(sorted(found, key=lambda each: table_order(each.arm)))
 
 
 def compare(trials: Iterable[Measured]) -> list[ComparisonRow]:
@@ -157,10 +157,7 @@ def _arm(members: Sequence[Measured], names: Collection[str]) -> ArmTrials:
     pooled = [trial for trial in kept if image_digest(trial.environment) in (None, usual)]
     in_pool = {trial.trial_id for trial in pooled}
     set_aside |= {trial.trial_id: ANOTHER_IMAGE for trial in kept if trial.trial_id not in in_pool}
-    # The order of the treatments is no part of the arm's key.
-    arm = min((trial.arm for trial in members), key=lambda arm: arm.treatments)
-    arm = replace(arm, stratum=replace(arm.stratum, workload=" or ".join(sorted(names))))
-    return ArmTrials(arm, tuple(members), tuple(pooled), set_aside)
+    return ArmTrials(table_arm((trial.arm for trial in members), names), tuple(members), tuple(pooled), set_aside)
 
 
 def _row(found: ArmTrials, baseline: ArmTrials | None) -> ComparisonRow:
@@ -206,7 +203,16 @@ def _counts(words: Iterable[str]) -> str:
     return ", ".join(f"{count} {word}" for word, count in sorted(Counter(words).items()))
 
 
-def _order(arm: Arm) -> tuple[Any, ...]:
+def table_arm(members: Iterable[Arm], names: Collection[str]) -> Arm:
+    """Return an arm as the tables name it. `members`: as its trials have it, because the order of the treatments is no
+    part of its key; `names`: of its workload.
+    """
+    arm = min(members, key=lambda arm: arm.treatments)
+    return replace(arm, stratum=replace(arm.stratum, workload=" or ".join(sorted(names))))
+
+
+def table_order(arm: Arm) -> tuple[Any, ...]:
+    """Return what the rows of tables are sorted by: cloud, family, set-up, and the baseline first."""
     stratum = arm.stratum
     names = (stratum.autoscaler, stratum.region, stratum.model_id, stratum.model_revision)
     family = (stratum.cloud, stratum.origin, stratum.workload, *(name or "" for name in names), stratum.family)

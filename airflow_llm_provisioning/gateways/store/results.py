@@ -29,6 +29,7 @@ from airflow_llm_provisioning.gateways.store.column_types import Name, fit_text
 from airflow_llm_provisioning.gateways.store.database import first_line, open_engine, read_from, write_to, writing
 from airflow_llm_provisioning.gateways.store.ledger import Entry
 from airflow_llm_provisioning.gateways.store.level_notes import SqlLevelNotes
+from airflow_llm_provisioning.gateways.store.queries import Queries
 from airflow_llm_provisioning.gateways.store.reading import open_for_reading
 from airflow_llm_provisioning.gateways.store.shared import add_missing, shared_rows
 from airflow_llm_provisioning.gateways.store.traces import SqlTraces, insert_analysis
@@ -74,6 +75,11 @@ class ResultsStore:
     def ledger(self) -> "SqlLedger":
         """The ledger that lives beside the results."""
         return SqlLedger(self._engine, self._clock)
+
+    @property
+    def queries(self) -> Queries:
+        """Tables, histories and lists of many trials."""
+        return Queries(self._engine)
 
     @property
     def traces(self) -> SqlTraces:

@@ -1,0 +1,160 @@
+"""What is asked of many trials at once: tables, histories, lists. The database selects, counts, orders and sums.
+
+Statistics that need every value (an interval by blocks) get thin rows of one family of arms, or of the nights of one
+cell, at a time. Whole results are built for single trials only (`ResultsStore.trial`).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import merge
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Engine, select
+
+from airflow_llm_provisioning.core.comparison import ComparisonRow, compare, table_order
+from airflow_llm_provisioning.core.nights import Cell, Night, cell_of, nights_of
+from airflow_llm_provisioning.core.phase_means import PathMeans
+from airflow_llm_provisioning.gateways.store import tables
+from airflow_llm_provisioning.gateways.store.database import read_from
+from airflow_llm_provisioning.gateways.store.pages import Page, RunKey, RunRow, runs_page, trials_page
+from airflow_llm_provisioning.gateways.store.selection import Selection, TrialKey
+from airflow_llm_provisioning.gateways.store.sums import counted_reasons, path_means, percentiles_of
+from airflow_llm_provisioning.gateways.store.thin import MOST_VALUES, Series, ThinTrial, series_of, thin_trials
+
+# More than a year. An alarm looks at 60 nights before a change.
+NIGHTS: Final = 400
+EVERYTHING: Final = Selection()
+
+
+class Queries:
+    """Tables, histories and lists of one results database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def runs(
+        self, selection: Selection = EVERYTHING, *, limit: int = 50, before: TrialKey | None = None
+    ) -> Page[RunRow]:
+        """Return DAG runs, the newest first. `before`: the `next` of the page before."""
+        with read_from(self._engine) as connection:
+            return runs_page(connection, selection, limit, before)
+
+    def newest_run(self, selection: Selection = EVERYTHING) -> RunRow | None:
+        """Return the run of the newest trial of a selection."""
+        rows = self.runs(selection, limit=1).rows
+        return rows[0] if rows else None
+
+    def trials_page(
+        self, selection: Selection = EVERYTHING, *, limit: int | None = 50, before: TrialKey | None = None
+    ) -> Page[dict[str, Any]]:
+        """Return trials as flat rows (`TrialResult.summary`, with `exclusion` and `cell`), the newest first."""
+        with read_from(self._engine) as connection:
+            return trials_page(connection, selection, limit, before)
+
+    def measured(self, selection: Selection = EVERYTHING, *, phases: bool = False) -> list[ThinTrial]:
+        """Return what statistics need of the trials of a selection, in the order they were opened."""
+        with read_from(self._engine) as connection:
+            return thin_trials(connection, selection.conditions(), phases=phases)
+
+    def comparison(self, selection: Selection = EVERYTHING) -> list[ComparisonRow]:
+        """Return one row per arm against the baseline of its stratum: `core.comparison.compare` of these trials."""
+        rows: list[ComparisonRow] = []
+        with read_from(self._engine) as connection:
+            for family in _families(_series(connection, selection)):
+                wanted = tables.trials.c.series.in_([each.series for each in family])
+                rows += compare(thin_trials(connection, (*selection.conditions(), wanted)))
+        return sorted(rows, key=lambda row: table_order(row.arm))
+
+    def phase_means(self, selection: Selection = EVERYTHING, *, totals: bool = False) -> list[PathMeans]:
+        """Return the mean phases of every arm by deciding path, over its comparable trials. `totals`: with the total
+        and the name of each of them.
+        """
+        with read_from(self._engine) as connection:
+            return path_means(connection, selection, _series(connection, selection), totals=totals)
+
+    def percentiles(self, selection: Selection = EVERYTHING) -> list[dict[str, Any]]:
+        """Return percentiles of the totals of every arm's comparable trials, in seconds: one flat row per arm."""
+        with read_from(self._engine) as connection:
+            return percentiles_of(connection, selection, _series(connection, selection))
+
+    def not_counted(self, selection: Selection = EVERYTHING) -> dict[str, dict[str, int]]:
+        """Return how many trials of every arm do not count, by reason: {key of the arm: {reason: number}}."""
+        with read_from(self._engine) as connection:
+            return counted_reasons(connection, selection)
+
+    def cells(self, selection: Selection = EVERYTHING) -> list[Cell]:
+        """Return the cells of which a selection has trials, by their names."""
+        with read_from(self._engine) as connection:
+            cells = {cell_of(each.arm, each.target) for each in _series(connection, selection)}
+        return sorted(cells, key=lambda cell: (cell.label, cell.origin))
+
+    def history(self, selection: Selection = EVERYTHING, *, nights: int = NIGHTS) -> dict[Cell, tuple[Night, ...]]:
+        """Return the newest nights of every cell, the oldest of them first (`core.nights.nights_of`)."""
+        found: dict[Cell, tuple[Night, ...]] = {}
+        with read_from(self._engine) as connection:
+            cells: dict[Cell, list[str]] = {}
+            for each in _series(connection, selection):
+                cells.setdefault(cell_of(each.arm, each.target), []).append(each.series)
+            for keys in cells.values():
+                runs = _newest_runs(connection, selection, keys, nights)
+                members = _of_runs(connection, selection, keys, runs)
+                found |= {each: listed[-nights:] for each, listed in nights_of(members).items()}
+        return found
+
+
+def _series(connection: Connection, selection: Selection) -> list[Series]:
+    """Return the series of which a selection has trials."""
+    column = tables.trials.c.series
+    keys = connection.scalars(select(column).where(*selection.conditions()).distinct())
+    return list(series_of(connection, set(keys)).values())
+
+
+def _families(series: Iterable[Series]) -> list[list[Series]]:
+    """Return series that are compared or named together."""
+    found: dict[str, list[Series]] = {}
+    for each in series:
+        found.setdefault(each.arm.stratum.family, []).append(each)
+    return list(found.values())
+
+
+def _newest_runs(connection: Connection, selection: Selection, series: Sequence[str], most: int) -> list[RunKey]:
+    """Return the newest runs in which one of these series has a comparable trial."""
+    found: dict[RunKey, None] = {}
+    walks = [_walk(connection, selection, key) for key in series]
+    for _, run in merge(*walks, key=lambda item: item[0], reverse=True):
+        found[run] = None
+        if len(found) >= most:
+            break
+    return list(found)
+
+
+def _walk(connection: Connection, selection: Selection, series: str) -> Iterator[tuple[Any, RunKey]]:
+    columns = tables.trials.c
+    place: TrialKey | None = None
+    while True:
+        query = select(columns.opened_at, columns.trial_id, columns.dag_id, columns.run_id).where(
+            columns.series == series, columns.exclusion.is_(None), *selection.conditions()
+        )
+        if place is not None:
+            query = query.where(place.older())
+        rows = connection.execute(
+            query.order_by(columns.opened_at.desc(), columns.trial_id.desc()).limit(MOST_VALUES)
+        ).all()
+        yield from ((row.opened_at, (row.dag_id, row.run_id)) for row in rows)
+        if len(rows) < MOST_VALUES:
+            return
+        place = TrialKey(rows[-1].opened_at, rows[-1].trial_id)
+
+
+def _of_runs(
+    connection: Connection, selection: Selection, series: Sequence[str], runs: Sequence[RunKey]
+) -> list[ThinTrial]:
+    wanted, columns = set(runs), tables.trials.c
+    found: list[ThinTrial] = []
+    ids = sorted({run_id for _, run_id in runs})
+    for start in range(0, len(ids), MOST_VALUES):
+        chosen: tuple[ColumnElement[bool], ...] = (
+            columns.series.in_(series),
+            columns.run_id.in_(ids[start : start + MOST_VALUES]),
+        )
+        found += thin_trials(connection, (*chosen, *selection.conditions()), phases=True)
+    return [trial for trial in found if trial.run in wanted]

@@ -1,0 +1,155 @@
+"""Which trials are wanted: names that are checked, values that are bound, instants with a zone."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, or_, select
+
+from airflow_llm_provisioning.core.names import nearest
+from airflow_llm_provisioning.core.result import TrialStatus
+from airflow_llm_provisioning.exceptions import ConfigurationError
+from airflow_llm_provisioning.gateways.store import tables
+
+# The words of `--where`: name -> field of a selection.
+WORDS: Final[Mapping[str, str]] = {
+    **{name: name for name in ("arm", "stratum", "cell", "cloud", "region", "autoscaler", "origin", "setup")},
+    **{name: name for name in ("workload", "variant", "target", "cluster", "experiment", "status", "start")},
+    "dag": "dag_id",
+    "run": "run_id",
+    "model": "model_id",
+    "treatments": "applied",
+}
+
+Wanted = str | Collection[str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Trials that have all of these values. None: any; several values of one field: any of them.
+
+    `since`, `until`: opened at or after, and before. `arm`, `stratum`, `cell`: keys. `dag_ids`: the DAGs whose trials
+    may be shown; trials of others are as if they did not exist.
+    """
+
+    run_id: Wanted = None
+    dag_id: Wanted = None
+    experiment: Wanted = None
+    arm: Wanted = None
+    stratum: Wanted = None
+    cell: Wanted = None
+    cloud: Wanted = None
+    region: Wanted = None
+    autoscaler: Wanted = None
+    origin: Wanted = None
+    setup: Wanted = None
+    workload: Wanted = None
+    variant: Wanted = None
+    target: Wanted = None
+    cluster: Wanted = None
+    model_id: Wanted = None
+    status: Wanted = None
+    start: Wanted = None
+    applied: Wanted = None
+    since: datetime | None = None
+    until: datetime | None = None
+    dag_ids: Collection[str] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        where: Iterable[str] = (),
+        *,
+        since: str | None = None,
+        until: str | None = None,
+        **equal: str | None,
+    ) -> "Selection":
+        """Return what a command line asks for. `where`: `name=value`, several of one name are alternatives; `since`,
+        `until`: a date or an instant (UTC without a zone). Raises ConfigurationError.
+        """
+        wanted: dict[str, list[str]] = {WORDS[name]: [value] for name, value in equal.items() if value is not None}
+        for text in where:
+            name, value = _word(text)
+            wanted.setdefault(name, []).append(value)
+        named = {name: values[0] if len(values) == 1 else tuple(values) for name, values in wanted.items()}
+        selected: dict[str, Any] = {**named, "since": _instant("since", since), "until": _instant("until", until)}
+        return cls(**selected)
+
+    def conditions(self) -> Iterator[ColumnElement[bool]]:
+        """Yield what a row of `tables.trials` must meet."""
+        columns = tables.trials.c
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None:
+                continue
+            if field.name == "since":
+                yield columns.opened_at >= value
+            elif field.name == "until":
+                yield columns.opened_at < value
+            elif field.name == "cell":
+                listed = select(tables.series.c.series).where(_is(tables.series.c.cell, value))
+                yield columns.series.in_(listed)
+            else:
+                yield _is(columns[{"dag_ids": "dag_id"}.get(field.name, field.name)], value)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialKey:
+    """Where a page of trials ends: the next one begins after it."""
+
+    opened_at: datetime
+    trial_id: str
+
+    def __str__(self) -> str:
+        """Return it as one text, for an address or a command line."""
+        return f"{self.opened_at.isoformat()} {self.trial_id}"
+
+    @classmethod
+    def read(cls, text: str) -> "TrialKey":
+        """Read what `str` wrote. Raises ConfigurationError."""
+        at, _, trial_id = text.partition(" ")
+        opened_at = _instant("page", at)
+        if opened_at is None or not trial_id:
+            raise ConfigurationError(f"{text!r} is no place in a list of trials: take it from the page before.")
+        return cls(opened_at, trial_id)
+
+    def older(self) -> ColumnElement[bool]:
+        """Return what a trial after it must meet, newest first."""
+        columns = tables.trials.c
+        same = (columns.opened_at == self.opened_at) & (columns.trial_id < self.trial_id)
+        return or_(columns.opened_at < self.opened_at, same) & (columns.opened_at <= self.opened_at)
+
+
+def _is(column: Any, value: Wanted) -> ColumnElement[bool]:
+    if isinstance(value, str):
+        return column == _fit(value)  # type: ignore[no-any-return] # SQLAlchemy's operators of an untyped column
+    return column.in_(sorted(map(_fit, value or ())))  # type: ignore[no-any-return]
+
+
+def _fit(value: str) -> str:
+    """Return a name as its column keeps it."""
+    return value[: tables.NAME_LENGTH]
+
+
+def _word(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not value:
+        raise ConfigurationError(f"--where {text!r} is no filter: write name=value, for example status=failed.")
+    if name not in WORDS:
+        raise ConfigurationError(f"--where: trials cannot be selected by {name!r}{nearest(name, WORDS)}.")
+    if name == "status" and value not in list(TrialStatus):
+        raise ConfigurationError(f"--where: no trial has the status {value!r}{nearest(value, TrialStatus)}.")
+    return WORDS[name], value
+
+
+def _instant(name: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"--{name} {text!r} is no date and no instant: write 2026-01-31 or 2026-01-31T04:30:00Z."
+        ) from error
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
