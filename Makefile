@@ -1,8 +1,8 @@
-# Everything starts here, from a fresh clone on Linux with Python 3.11, make and git: each target first makes the
+# Everything starts here, from a fresh clone on Linux with Python 3.11 to 3.13, make and git: each target first makes the
 # environment it needs (demo/install.py), and that is quick when nothing changed. `make` alone lists the targets.
 
 # The first Python that runs; a name on PATH may be a shim without a Python behind it.
-PYTHON ?= $(shell for python in python3.11 python3.12 python3; do $$python -c '' 2>/dev/null && echo $$python && break; done)
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do $$python -c '' 2>/dev/null && echo $$python && break; done)
 VENV ?= .venv
 CLOUDS ?= eks,gke,aks
 # Simulated seconds in a real one, and what draws the order of the trials and the simulator's noise.
@@ -16,7 +16,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALL = $(or $(PYTHON),$(error No python3 was found on PATH: install Python 3.11)) demo/install.py --venv $(VENV)
 
-.PHONY: help demo ui test docs chaos bench measurement decisions constraints clean
+.PHONY: help demo ui test docs chaos bench compat measurement decisions constraints clean
 
 help:
 	@echo "make demo         the whole experiment in a real Airflow on simulated clouds, then its tables  (CLOUDS=$(CLOUDS) SPEED=$(SPEED) SEED=$(SEED))"
@@ -25,6 +25,7 @@ help:
 	@echo "make docs         the documentation site, in build/site; fails on a broken link or anchor"
 	@echo "make chaos        kill and cancel what there is to kill in a real Airflow; some eight minutes, logs in build/chaos"
 	@echo "make bench        import and parse times, the simulated Kubernetes API's speed"
+	@echo "make compat       the built wheel in fresh environments: every Airflow and Python that it claims; half an hour"
 	@echo "make measurement  every figure that the measurement is trusted for (docs/measurement.md); some 15 minutes"
 	@echo "make decisions    how far intervals hold what they claim (docs/decisions.md); a minute"
 	@echo "make constraints  resolve constraints.txt anew"
@@ -64,6 +65,10 @@ bench:
 	@$(INSTALL) --dev
 	@$(BIN)/python benchmarks/imports.py
 	@$(BIN)/python benchmarks/kube_api.py
+
+compat:
+	@$(INSTALL) --dev
+	@$(BIN)/python benchmarks/compat.py
 
 measurement:
 	@$(INSTALL) --dev

@@ -41,9 +41,9 @@ def main() -> int:
     wanted.add_argument("--dev", action="store_true", help="for the checks: every cloud, and the tools")
     wanted.add_argument("--docs", action="store_true", help="for the documentation site")
     options = parser.parse_args()
-    if not (3, 11) <= sys.version_info[:2] <= (3, 12):
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
         found = ".".join(map(str, sys.version_info[:3]))
-        say(f"Python 3.11 or 3.12 is needed, but {sys.executable} is {found}: install it, or use: make PYTHON=...")
+        say(f"Python 3.11, 3.12 or 3.13 is needed, but {sys.executable} is {found}: install it, or use: make PYTHON=...")
         return 1
     extras = wanted_extras(options)
     if extras is None:

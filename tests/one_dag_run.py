@@ -7,8 +7,8 @@ import json
 import os
 import sys
 
-from airflow.dag_processing.dagbag import DagBag
 from airflow.utils.db import initdb
+from airflow_names import DagBag
 from cluster_in_background import ClusterThread, kubernetes_connection
 
 
@@ -20,11 +20,16 @@ def main(folder: str, dag_id: str, conf: str = "{}") -> None:
         bag = DagBag(folder)
         dag = bag.dags[dag_id]
         run = dag.test(run_conf=json.loads(conf))
-        states = {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
+        tasks = run.get_task_instances()
         left = [resource for resource in ("rayservices", "leases") if cluster.objects(resource, "default")]
-    sys.stdout.write(
-        "RESULT " + json.dumps({"errors": bag.import_errors, "state": str(run.state), "states": states, "left": left})
-    )
+    found = {
+        "errors": bag.import_errors,
+        "state": str(run.state),
+        "states": {task.task_id: str(task.state) for task in tasks},
+        "tries": {task.task_id: task.try_number for task in tasks},
+        "left": left,
+    }
+    sys.stdout.write(f"RESULT {json.dumps(found)}")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from airflow.sdk.exceptions import TaskDeferred
-from airflow.sdk.serde import deserialize, serialize
+from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow_names import deserialize, serialize
 from cluster_in_background import simulated_target
 
 from airflow_llm_provisioning.core.experiment import Experiment

@@ -89,6 +89,7 @@ def test_a_night_goes_on_after_failed_trials_and_ends_failed(tmp_path: Path) -> 
     assert (states["plan"], states["compare"], states["judge"]) == ("success", "success", "failed")
     for slot in ("00", "01"):
         assert states[f"gone.trial_{slot}.open"] == "failed"
+        assert found["tries"][f"gone.trial_{slot}.open"] == 1
         assert states[f"gone.trial_{slot}.close"] == "upstream_failed"
         assert {states[f"demo.trial_{slot}.{name}"] for name in ("open", "apply", "wait", "close")} == {"success"}
     assert found["left"] == []

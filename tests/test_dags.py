@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import ParamValidationError
 from airflow.sdk import DAG, BaseOperator, Context
-from airflow.sdk.exceptions import ParamValidationError
-from airflow.serialization.serialized_objects import DagSerialization
+from airflow_names import DagSerialization
 from cluster_in_background import simulated_target
 
 from airflow_llm_provisioning.core.experiment import Experiment
@@ -46,8 +46,7 @@ PARSE = """
 import sys
 for name in {blocked!r}:
     sys.modules[name] = None
-from airflow.dag_processing.dagbag import DagBag
-from airflow.serialization.serialized_objects import DagSerialization
+from airflow_names import DagBag, DagSerialization
 bag = DagBag({folder!r})
 import json
 for dag in bag.dags.values():
@@ -82,7 +81,7 @@ def parse(folder: Path, *, blocked: list[str], **env: str) -> list[Any]:
     script = PARSE.format(blocked=blocked, folder=str(folder), heavy=HEAVY)
     ran = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-W", "ignore", "-c", script],
-        env={**os.environ, **env},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), **env},
         capture_output=True,
         text=True,
         check=False,

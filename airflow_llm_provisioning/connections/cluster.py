@@ -52,7 +52,8 @@ async def cluster_clock(reference: Mapping[str, Any] | None) -> "ClusterClock":
 
 async def _connection_type(conn_id: str) -> str:
     from airflow.providers.common.compat.connection import get_async_connection
-    from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
+
+    from airflow_llm_provisioning.compat import AirflowNotFoundException, AirflowRuntimeError
 
     await asyncio.to_thread(see_stored_connections)
     try:
@@ -68,10 +69,10 @@ async def _connection_type(conn_id: str) -> str:
 
 async def _kubernetes_credentials(conn_id: str) -> "Credentials":
     from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook
-    from airflow.sdk.exceptions import AirflowException
     from kubernetes_asyncio.config import ConfigException
     from yaml import YAMLError
 
+    from airflow_llm_provisioning.compat import AirflowException
     from airflow_llm_provisioning.gateways.kubernetes import Credentials
 
     class Hook(AsyncKubernetesHook):

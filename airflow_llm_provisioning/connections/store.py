@@ -38,7 +38,7 @@ def store_url(conn_id: str = DEFAULT_STORE) -> str:
 
 def stored_url(conn_id: str) -> str | None:
     """Return the SQLAlchemy URL of the database behind an Airflow connection, None if it is not defined."""
-    from airflow.sdk.exceptions import AirflowException
+    from airflow_llm_provisioning.compat import AirflowException
 
     connection = find_connection(conn_id)
     if connection is None:

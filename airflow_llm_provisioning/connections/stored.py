@@ -32,7 +32,8 @@ def see_stored_connections() -> None:
 def find_connection(conn_id: str) -> Any | None:
     """Return an Airflow connection, or None if it is not defined in any place that was searched."""
     from airflow.sdk import BaseHook
-    from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
+
+    from airflow_llm_provisioning.compat import AirflowNotFoundException, AirflowRuntimeError
 
     see_stored_connections()
     try:

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from airflow.sdk import conf
-
+from airflow_llm_provisioning.compat import conf
 from airflow_llm_provisioning.core.experiment import Experiment, joined
 from airflow_llm_provisioning.exceptions import ConfigurationError
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from airflow.sdk import BaseOperator, TaskGroup, chain
 
+from airflow_llm_provisioning.compat import DOUBLING
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.dag_factory.form import TRIAL_TIME_LIMIT_S
 from airflow_llm_provisioning.dag_factory.wiring import SURVIVES_ITS_WORKER, group_key, output
@@ -33,7 +34,7 @@ BY_HAND: Final = "by-hand"
 _TEARDOWN: Final[Mapping[str, Any]] = {
     "retries": 6,
     "retry_delay": timedelta(seconds=10),
-    "retry_exponential_backoff": 2.0,
+    "retry_exponential_backoff": DOUBLING,
 }
 
 

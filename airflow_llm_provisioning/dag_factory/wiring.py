@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from airflow.sdk import BaseOperator, ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk import BaseOperator
 
+from airflow_llm_provisioning.compat import never_retried
 from airflow_llm_provisioning.core.names import fingerprint
 from airflow_llm_provisioning.exceptions import ProvisioningError
 
@@ -15,7 +16,7 @@ from airflow_llm_provisioning.exceptions import ProvisioningError
 SURVIVES_ITS_WORKER: Final[Mapping[str, Any]] = {
     "retries": 2,
     "retry_delay": timedelta(seconds=10),
-    "retry_policy": ExceptionRetryPolicy(rules=[RetryRule(exception=ProvisioningError, action=RetryAction.FAIL)]),
+    **never_retried(ProvisioningError),
 }
 
 

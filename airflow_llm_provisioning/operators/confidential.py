@@ -9,7 +9,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow.sdk import BaseOperator, XComArg
+from airflow.sdk import XComArg
+
+from airflow_llm_provisioning.compat import BaseOperator
 
 if TYPE_CHECKING:
     import jinja2

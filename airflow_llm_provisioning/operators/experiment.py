@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import Context
 
+from airflow_llm_provisioning.compat import BaseOperator
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowSkipException
 
+from airflow_llm_provisioning.compat import AirflowSkipException
 from airflow_llm_provisioning.exceptions import LockHeldError, ProvisioningError, StoreError
 from airflow_llm_provisioning.operators.waiting import WaitingOperator
 from airflow_llm_provisioning.triggers.base import raise_error

@@ -5,8 +5,9 @@ from abc import abstractmethod
 from datetime import timedelta
 from typing import Any, ClassVar, Final
 
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import Context
 
+from airflow_llm_provisioning.compat import BaseOperator
 from airflow_llm_provisioning.triggers.base import Wait, default_deferrable, first_event
 
 # What Airflow passes to a task whose deferral timed out (airflow.sdk 1.3, bases/operator.py: TRIGGER_FAIL_REPR,

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow.sdk import BaseSensorOperator, Context
-from airflow.sdk.exceptions import AirflowSensorTimeout
+from airflow.sdk import Context
 
+from airflow_llm_provisioning.compat import AirflowSensorTimeout, BaseSensorOperator
 from airflow_llm_provisioning.core.blockers import grace_periods
 from airflow_llm_provisioning.core.names import LABEL_TRIAL, label_value
 from airflow_llm_provisioning.core.ownership import LABEL_RUN, run_label

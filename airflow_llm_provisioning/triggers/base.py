@@ -56,7 +56,7 @@ class Wait(BaseTrigger):
 
 def default_deferrable() -> bool:
     """Return Airflow's setting."""
-    from airflow.sdk import conf
+    from airflow_llm_provisioning.compat import conf
 
     return conf.getboolean("operators", "default_deferrable", fallback=False)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 from cluster_in_background import TOKEN, BackgroundCluster, kubernetes_connection, simulated_target
 from operator_harness import apply, as_stored, close_trial, context, experiment, open_trial, planned, run, wait
 

@@ -53,7 +53,7 @@ def _google_credentials(hook: Any, conn_id: str, endpoints: Mapping[str, str]) -
     """
     if any(url.startswith("http://") for url in endpoints.values()):
         return AnonymousCredentials(), None
-    from airflow.sdk.exceptions import AirflowException
+    from airflow_llm_provisioning.compat import AirflowException
 
     try:
         credentials, project = hook(gcp_conn_id=conn_id).get_credentials_and_project_id()
