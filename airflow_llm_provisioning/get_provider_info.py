@@ -67,6 +67,14 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "llm_provisioning_results",
                         "default": "llm_provisioning_results",
                     },
+                    "tune_garbage_collector": {
+                        "description": "Let waits make full garbage collections of the triggerer's process rare. For "
+                        "a triggerer that runs hundreds of them and no other provider's triggers.",
+                        "version_added": "0.2.0",
+                        "type": "boolean",
+                        "example": "True",
+                        "default": "False",
+                    },
                 },
             }
         },

@@ -43,7 +43,7 @@ def main() -> int:
     options = parser.parse_args()
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
         found = ".".join(map(str, sys.version_info[:3]))
-        say(f"Python 3.11, 3.12 or 3.13 is needed, but {sys.executable} is {found}: install it, or use: make PYTHON=...")
+        say(f"Python 3.11 to 3.13 is needed, but {sys.executable} is {found}: install it, or use: make PYTHON=...")
         return 1
     extras = wanted_extras(options)
     if extras is None:

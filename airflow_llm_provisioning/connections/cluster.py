@@ -1,6 +1,7 @@
 """A cluster's gateway from a `kubernetes` connection, or from a cloud's and a cluster name."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -37,7 +38,9 @@ def open_cluster(reference: Mapping[str, Any]) -> "Cluster":
             return await _kubernetes_credentials(conn_id)
         return await _cloud_credentials(conn_type, reference)
 
-    return Cluster(connect, name=name)
+    # The namespace is the caller's; everything else says which server is reached as whom.
+    shared_as = json.dumps({key: value for key, value in reference.items() if key != "namespace"}, sort_keys=True)
+    return Cluster(connect, name=name, shared_as=shared_as)
 
 
 async def cluster_clock(reference: Mapping[str, Any] | None) -> "ClusterClock":

@@ -80,7 +80,7 @@ class ServeEndpointWait(Wait):
             open_trace_sink(self.results_conn_id, str((self.trial or {}).get("trial_id") or "")) as kept,
             open_cluster(self.rayservice["cluster"]) as cluster,
         ):
-            _settle()
+            _settle(tunes_collector())
             applied_at = _instant(self.rayservice.get("applied_at"))
             # A task that found the object of its earlier life did not submit it: the limit counts from then.
             created_at = _instant(self.rayservice.get("created_at"))
@@ -137,15 +137,26 @@ class ServeEndpointWait(Wait):
         return [mark_line(at, name) for name, text in told if (at := _instant(text))]
 
 
+def tunes_collector() -> bool:
+    """Return Airflow's setting `[llm_provisioning] tune_garbage_collector`."""
+    from airflow_llm_provisioning.compat import conf
+
+    return bool(conf.getboolean("llm_provisioning", "tune_garbage_collector", fallback=False))
+
+
 @cache
-def _settle() -> None:
+def _settle(tuned: bool) -> None:
     """Make full garbage collections short and rare, once per process, because all its waits stop during them.
+
+    Only if it was asked for: the process may run triggers of other providers, and the setting is for all of them.
 
     Airflow and its providers are some 260,000 objects that are never freed. Frozen, they cost nothing; otherwise each
     collection takes 0.2 s. Airflow's executor and DAG processor do the same before they fork (airflow 3.3,
     local_executor.py). Every collection of a younger generation counts the objects that hundreds of waits use at that
     moment, which brings the next full collection nearer. Therefore both run less often.
     """
+    if not tuned:
+        return
     gc.collect()
     gc.freeze()
     young, middle, old = gc.get_threshold()

@@ -17,7 +17,7 @@ from airflow_llm_provisioning.exceptions import (
     ManifestError,
 )
 from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
-from airflow_llm_provisioning.gateways.kubernetes import Cluster, transport
+from airflow_llm_provisioning.gateways.kubernetes import Cluster, session
 from airflow_llm_provisioning.gateways.kubernetes.errors import ExpiredError
 
 
@@ -242,7 +242,7 @@ async def test_a_token_is_renewed_before_it_ends(api: FakeApi, monkeypatch: pyte
         minted.append(f"t{len(minted)}")
         return ClusterAccess(api.url, token=minted[-1], expires_at=Clock.at + timedelta(minutes=15))
 
-    monkeypatch.setattr(transport, "datetime", Clock)
+    monkeypatch.setattr(session, "datetime", Clock)
     async with Cluster.from_access(mint) as cluster:
         await cluster.list("nodes")
         Clock.at = began + timedelta(minutes=13, seconds=45)

@@ -9,6 +9,7 @@ from kube_fake_api import FakeApi, Fault, fake_api
 from airflow_llm_provisioning.exceptions import ForbiddenError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.kubernetes import follow as module
+from airflow_llm_provisioning.gateways.kubernetes.credentials import from_access
 from airflow_llm_provisioning.gateways.kubernetes.follow import Listener, ObservedVersion, ResumePoint, follow
 
 
@@ -18,9 +19,11 @@ async def api() -> AsyncIterator[FakeApi]:
         yield server
 
 
-@pytest.fixture
-async def cluster(api: FakeApi) -> AsyncIterator[Cluster]:
-    async with Cluster.from_access(api.access(), name="test") as opened:
+@pytest.fixture(params=["alone", "shared"])
+async def cluster(api: FakeApi, request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
+    """Whether its watches may be shared makes no difference to one follower."""
+    shared_as = "test" if request.param == "shared" else None
+    async with Cluster(from_access(api.access()), name="test", shared_as=shared_as) as opened:
         yield opened
 
 

@@ -28,11 +28,13 @@ LABEL_CLUSTER: Final = "ray.io/cluster"
 
 class Cluster(ObjectApi):
     """One cluster. `name` is used in messages. `retry_s`: real seconds during which safe calls are retried after
-    faults.
+    faults. `shared_as`: the connection's name, if its users in one event loop share sockets and watches.
     """
 
-    def __init__(self, connect: Connect, *, name: str = "cluster", retry_s: float = 30.0) -> None:
-        super().__init__(Transport(connect, name=name, retry_s=retry_s))
+    def __init__(
+        self, connect: Connect, *, name: str = "cluster", retry_s: float = 30.0, shared_as: str | None = None
+    ) -> None:
+        super().__init__(Transport(connect, name=name, retry_s=retry_s, shared_as=shared_as))
         self._version: dict[str, Any] = {}
         self._clock = ClusterClock()
 

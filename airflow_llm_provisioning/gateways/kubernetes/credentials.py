@@ -46,6 +46,8 @@ def from_access(mint: Callable[[], ClusterAccess]) -> Connect:
 
 async def open_client(credentials: Credentials) -> Any:
     """Return a kubernetes_asyncio ApiClient; the caller closes it."""
+    # A watch occupies a connection until its end, so a limit would stop every further request.
+    credentials.configuration.connection_pool_maxsize = 0
     client = _create_client(credentials)
     await _ignore_netrc(client.rest_client, credentials.configuration.host)
     return client

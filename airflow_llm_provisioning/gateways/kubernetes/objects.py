@@ -10,6 +10,7 @@ from typing import Any, Final
 from airflow_llm_provisioning.exceptions import ClusterError
 from airflow_llm_provisioning.gateways.kubernetes.errors import Attempt, ExpiredError, NotFoundError
 from airflow_llm_provisioning.gateways.kubernetes.resources import Resource, discovered, resource_named, resource_of
+from airflow_llm_provisioning.gateways.kubernetes.shared_watch import shared_watch
 from airflow_llm_provisioning.gateways.kubernetes.transport import Call, Transport
 from airflow_llm_provisioning.gateways.kubernetes.watch import WatchEvent, watch
 
@@ -134,7 +135,15 @@ class ObjectApi:
             self._attempt("watch", resource, "", namespace),
             query=_selectors(labels, fields),
         )
-        return watch(self._transport, call, resource_version=resource_version, timeout_s=timeout_s, on_open=on_open)
+        session = self._transport.session(call.attempt)
+        # The watch may outlive the wait that opened it.
+        transport = self._transport.of_session(session)
+
+        def opens(version: str, accepted: Callable[[], None]) -> AsyncIterator[WatchEvent]:
+            return watch(transport, call, resource_version=version, timeout_s=timeout_s, on_open=accepted)
+
+        request = (call.path, *call.query)
+        return shared_watch(session, request, resource_version, opens, on_open)
 
     async def delete(
         self,

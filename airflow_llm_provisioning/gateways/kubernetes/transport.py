@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Final, Self
@@ -18,14 +18,10 @@ from typing import Any, Final, Self
 import aiohttp
 
 from airflow_llm_provisioning.exceptions import ClusterError, ClusterUnreachableError
-from airflow_llm_provisioning.gateways.kubernetes.credentials import Connect, open_client
+from airflow_llm_provisioning.gateways.kubernetes.credentials import Connect
 from airflow_llm_provisioning.gateways.kubernetes.errors import TRANSIENT, Attempt, error_for, status_of
+from airflow_llm_provisioning.gateways.kubernetes.session import Session, close_session, open_session
 
-# Renew this long before a token expires, because a request that starts now must still be accepted.
-RENEW_BEFORE: Final = timedelta(seconds=90)
-# Renewal interval for connections without an expiry (exec plugins of a kubeconfig): EKS tokens live 15 minutes, the
-# shortest time.
-RENEW_EVERY: Final = timedelta(minutes=10)
 FIRST_PAUSE_S: Final = 0.2
 MAX_PAUSE_S: Final = 5.0
 REQUEST_TIMEOUT_S: Final = 30.0
@@ -60,30 +56,42 @@ class Reply:
 
 
 class Transport:
-    """One API server. `retry_s`: real seconds during which a repeatable call is retried after 429, 5xx and resets."""
+    """One API server. `retry_s`: real seconds during which a repeatable call is retried after 429, 5xx and resets.
 
-    def __init__(self, connect: Connect, *, name: str, retry_s: float = 30.0) -> None:
+    `shared_as`: the connection's name, if its users in one event loop share a session.
+    """
+
+    def __init__(self, connect: Connect, *, name: str, retry_s: float = 30.0, shared_as: str | None = None) -> None:
         self.name = name
         self._connect = connect
         self._retry_s = retry_s
-        self._client: Any = None
-        self._renew_at = datetime.max.replace(tzinfo=UTC)
-        self._renewing = asyncio.Lock()
+        self._shared_as = shared_as
+        self._session: Session | None = None
         self.ahead_s: float | None = None
         """How far the server's clock is ahead of ours, to a second, by its last reply; None before one said so."""
 
     async def __aenter__(self) -> Self:
-        credentials = await self._connect()
-        self._client = await open_client(credentials)
-        self._schedule_renewal(credentials.expires_at)
+        self._session = await open_session(self._connect, self._shared_as)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        session, self._session = self._session, None
+        if session is not None:
+            await close_session(session)
+
+    def of_session(self, session: Session) -> "Transport":
+        """Return a transport that stays usable for as long as the session has users."""
+        other = Transport(self._connect, name=self.name, retry_s=self._retry_s)
+        other._session = session
+        return other
+
+    def session(self, attempt: Attempt) -> Session:
+        """Return the open session; raise ClusterError if there is none."""
+        if self._session is None:
+            raise ClusterError(f"Could not {attempt}: the connection is not open; use `async with`.")
+        return self._session
 
     async def json(self, call: Call) -> dict[str, Any]:
         """Return the answer's JSON object, or raise the error of the refusal."""
@@ -124,7 +132,7 @@ class Transport:
         reply = await self._try(call)
         # A 401 of the API server is a Status object. A 401 of a service behind the proxy is returned to the caller.
         if reply.status == 401 and status_of(reply.body).get("kind") == "Status":
-            await self._renew(force=True)
+            await self.session(call.attempt).renew(force=True)
             reply = await self._try(call)
         return reply
 
@@ -135,7 +143,7 @@ class Transport:
         response = await self._open(call, timeout)
         if response.status == 401:
             response.release()
-            await self._renew(force=True)
+            await self.session(call.attempt).renew(force=True)
             response = await self._open(call, timeout)
         try:
             if response.status != 200:
@@ -151,12 +159,11 @@ class Transport:
         return Reply(response.status, response.headers, body)
 
     async def _open(self, call: Call, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
-        if self._client is None:
-            raise ClusterError(f"Could not {call.attempt}: the connection is not open; use `async with`.")
-        if datetime.now(UTC) >= self._renew_at:
-            await self._renew()
+        session = self.session(call.attempt)
+        if session.is_due():
+            await session.renew()
         try:
-            response: aiohttp.ClientResponse = await self._client.call_api(
+            response: aiohttp.ClientResponse = await session.client.call_api(
                 call.path,
                 call.method,
                 query_params=list(call.query),
@@ -169,22 +176,6 @@ class Transport:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _unreachable(call, self.name, error) from error
         return response
-
-    async def _renew(self, *, force: bool = False) -> None:
-        known = self._renew_at
-        async with self._renewing:
-            if self._renew_at != known and not force:
-                return  # another task renewed the credentials meanwhile
-            fresh = await self._connect()
-            self._client.configuration.api_key = fresh.configuration.api_key
-            self._schedule_renewal(fresh.expires_at)
-
-    def _schedule_renewal(self, expires_at: datetime | None) -> None:
-        now = datetime.now(UTC)
-        # A token with a life shorter than the margin is renewed at half its life, not at every request.
-        self._renew_at = now + RENEW_EVERY
-        if expires_at is not None:
-            self._renew_at = now + max((expires_at - now) / 2, expires_at - now - RENEW_BEFORE)
 
 
 def _ahead(date: str | None, known: float | None) -> float | None:
