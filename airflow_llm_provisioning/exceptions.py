@@ -15,6 +15,7 @@
     ├── TrialFailedError          the deployment itself failed, or did not become ready in time
     ├── GateNotPassedError        an arm is slower than its gate allows, or that could not be decided
     ├── CloudError                a cloud's API refused or a long operation failed
+    │   └── NoCapacityError       the cloud had no machine, or a quota is used up
     ├── HubError                  the model hub cannot be asked, or does not know the model
     ├── TraceError                a recorded trace cannot be read
     └── StoreError                the results store cannot be read or written
@@ -81,6 +82,10 @@ class GateNotPassedError(ProvisioningError):
 
 class CloudError(ProvisioningError):
     """A cloud's API refused, or a long operation of it ended badly."""
+
+
+class NoCapacityError(CloudError):
+    """A machine was refused, because the cloud has none at this moment or a quota is used up."""
 
 
 class StoreError(ProvisioningError):

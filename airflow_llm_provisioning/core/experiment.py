@@ -56,7 +56,8 @@ class Experiment:
     named by its cell's key. `expected_changes`: levels that are wanted, so no alarm is given for them. `grace_s`: kind
     of blocker -> seconds after which a wait ends early for it, where that is not the default
     (`core.blockers.GRACE_S`). `evidence_s`: real seconds after the end of a wait for reading Ray's state and the logs,
-    while GPU nodes run on. `where`: the file it was read from, for refusals.
+    while GPU nodes run on. `no_capacity_fails`: whether a trial without capacity fails its run. `where`: the file it
+    was read from, for refusals.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Experiment:
     expected_changes: tuple[ExpectedChange, ...] = ()
     grace_s: Mapping[str, float | None] = field(default_factory=dict)
     evidence_s: float = 5.0
+    no_capacity_fails: bool = False
     where: str = "The experiment"
 
     def __post_init__(self) -> None:

@@ -70,6 +70,7 @@ def read_experiment(data: object, *, where: str, read_text: ReadText) -> Experim
         expected_changes=_each("expected_changes", section.expected_changes, expected_from, where),
         grace_s=_grace_s(section, where),
         evidence_s=section.evidence_s,
+        no_capacity_fails=section.no_capacity == "fails_run",
         where=where,
     )
 

@@ -233,6 +233,9 @@ class ExperimentFile(Section):
         description="Kind of blocker -> seconds after which a wait ends early for it; null: wait until the time limit.",
         json_schema_extra={"propertyNames": {"enum": list(GRACE_S)}},
     )
+    no_capacity: Literal["reported", "fails_run"] = Field(
+        default="reported", description="What a trial without capacity does to its run: it is told, or it fails it."
+    )
     evidence_s: float = Field(
         default=5.0,
         ge=0,

@@ -196,8 +196,8 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One deployment of one arm on one target. `opened` is None until `OpenTrial` has run. `grace_s`: as in the
-    experiment.
+    """One deployment of one arm on one target. `opened` is None until `OpenTrial` has run. `grace_s`,
+    `no_capacity_fails`: as in the experiment.
     """
 
     slot: Slot
@@ -208,6 +208,7 @@ class Trial:
     timeout_s: float = DEFAULT_TIMEOUT_S
     grace_s: Mapping[str, float | None] = field(default_factory=dict)
     opened: Opened | None = None
+    no_capacity_fails: bool = False
 
     @property
     def trial_id(self) -> str:
@@ -238,6 +239,7 @@ class Trial:
             "access": asdict(self.access) if self.access else None,
             "timeout_s": self.timeout_s,
             "grace_s": dict(self.grace_s),
+            **({"no_capacity_fails": True} if self.no_capacity_fails else {}),
             "opened": self.opened.as_dict() if self.opened else None,
         }
 
@@ -268,4 +270,5 @@ class Trial:
             timeout_s=float(data.get("timeout_s", DEFAULT_TIMEOUT_S)),
             grace_s=dict(data.get("grace_s") or {}),
             opened=Opened.from_dict(opened) if opened else None,
+            no_capacity_fails=data.get("no_capacity_fails") is True,
         )

@@ -21,3 +21,18 @@ def compare_run(
     finally:
         store.close()
     return rows
+
+
+def capacity_of_run(
+    experiment: str, run_id: str, results_conn_id: str, *, dag_id: str | None = None
+) -> list[dict[str, Any]]:
+    """Return what was refused to a DAG run's trials by zone and hour (see `core.capacity.capacity_rows`)."""
+    from airflow_llm_provisioning.connections import open_store
+    from airflow_llm_provisioning.core.capacity import capacity_rows
+
+    own = {} if dag_id is None else {"dag_id": dag_id}
+    store = open_store(results_conn_id)
+    try:
+        return capacity_rows(store.trials(experiment=experiment, run_id=run_id, **own))
+    finally:
+        store.close()

@@ -21,11 +21,12 @@ def judge_run(
     *,
     gates: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Return {trials, not_needed, gates: [{arm, outcome, sentence, low, high}]}. Raises a TrialFailedError that names
-    every trial that failed or left no row, or a GateNotPassedError with every gate that does not pass.
+    """Return {trials, not_needed, no_capacity: [sentences], gates: [{arm, outcome, sentence, low, high}]}. Raises a
+    TrialFailedError that names every trial that failed or left no row, or a GateNotPassedError with every gate that
+    does not pass.
 
-    `not_needed`: planned trials that were skipped, because their arm had enough. `gates`: as
-    `core.gate_limit.limit_from` reads them.
+    `not_needed`: planned trials that were skipped, because their arm had enough. `no_capacity`: trials that got no
+    machine, which is no failure unless the experiment says so. `gates`: as `core.gate_limit.limit_from` reads them.
     """
     bad, counted = _trials(experiment, dag_id, run_id, expected, results_conn_id)
     found = [_gate(asked, experiment, dag_id, run_id, results_conn_id) for asked in gates]
@@ -64,8 +65,8 @@ def _gate(
 
 def _trials(
     experiment: str, dag_id: str, run_id: str, expected: int, results_conn_id: str
-) -> tuple[list[str], dict[str, int]]:
-    """Return a sentence for every trial that failed or left no row, and {trials, not_needed}."""
+) -> tuple[list[str], dict[str, Any]]:
+    """Return a sentence for every trial that failed or left no row, and {trials, not_needed, no_capacity}."""
     from airflow_llm_provisioning.connections import open_store
 
     store = open_store(results_conn_id)
@@ -76,12 +77,12 @@ def _trials(
         store.close()
     # A slot that was cleared and ran again has several rows, oldest first: its last one counts.
     last = {(row.trial.slot.cluster, row.trial.slot.number): row for row in trials}
-    bad = [
-        f"{row.trial_id}: {row.status}, {row.reason}"
-        for row in last.values()
-        if row.status is not TrialStatus.SUCCEEDED
-    ]
+    ended = {row.trial_id: row for row in last.values() if row.status is not TrialStatus.SUCCEEDED}
+    refused = [key for key, row in ended.items() if row.status is TrialStatus.NO_CAPACITY]
+    told = {key: f"{key}: {row.status}, {row.reason}" for key, row in ended.items()}
+    bad = [sentence for key, sentence in told.items() if key not in refused or ended[key].trial.no_capacity_fails]
     ran = {row.trial.slot.slot_id for row in last.values()}
     if (missing := expected - len(last) - len(skipped - ran)) > 0:
         bad.append(f"{missing} of {expected} trials left no row")
-    return bad, {"trials": len(trials), "not_needed": len(skipped - ran)}
+    no_capacity = [told[key] for key in refused]
+    return bad, {"trials": len(trials), "not_needed": len(skipped - ran), "no_capacity": no_capacity}

@@ -65,7 +65,8 @@ class PlanTrials(BaseOperator):
 class CompareVariants(BaseOperator):
     """Compare what a DAG run measured: one row per arm, each against the baseline of its stratum.
 
-    Returns the rows (see `core.comparison.ComparisonRow`) to XCom and keeps them in the results store.
+    Returns the rows (see `core.comparison.ComparisonRow`) to XCom and keeps them in the results store. The XCom
+    `capacity` has what was refused by zone and hour (`core.capacity.capacity_rows`), where something was.
 
     :param experiment: the experiment's name.
     :param run_id: another DAG run to compare; empty: this one.
@@ -84,11 +85,13 @@ class CompareVariants(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Compare and keep."""
-        from airflow_llm_provisioning.decisions.compare import compare_run
+        from airflow_llm_provisioning.decisions.compare import capacity_of_run, compare_run
 
         ti = context["ti"]
         dag_id = None if self.run_id else ti.dag_id
         rows = compare_run(self.experiment, self.run_id or ti.run_id, self.results_conn_id, dag_id=dag_id)
+        if refused := capacity_of_run(self.experiment, self.run_id or ti.run_id, self.results_conn_id, dag_id=dag_id):
+            ti.xcom_push(key="capacity", value=refused)
         for row in rows:
             saved = "no reduction" if row["reduction_pct"] is None else f"{-row['reduction_pct']:+.1f} %"
             median = "no time" if row["median_s"] is None else f"{row['median_s']:.1f} s"
@@ -103,8 +106,9 @@ class JudgeRun(BaseOperator):
     """Fail the DAG run when a trial of it failed or left no row, because Airflow's own state may be green after a
     cancelled trial; and when a gate does not pass.
 
-    Returns {trials, not_needed, gates}, numbers; `not_needed` were skipped, because their arm had enough trials. A gate
-    passes only if enough trials show it: slower, undecided, no capacity and not judged fail the task with a sentence.
+    Returns {trials, not_needed, no_capacity, gates}, numbers; `not_needed` were skipped, because their arm had enough
+    trials; `no_capacity` got no machine, which fails the run only if the experiment says so. A gate passes only if
+    enough trials show it: slower, undecided, no capacity and not judged fail the task with a sentence.
 
     :param expected: how many trials the run should have.
     :param gates: [{arm, max_seconds | against, max_slower}], as in an experiment file; `arm`: the arm's key or
@@ -151,7 +155,9 @@ class JudgeRun(BaseOperator):
         judged = judge_run(self.experiment, ti.dag_id, ti.run_id, int(self.expected), self.results_conn_id, gates=gates)
         for gate in judged["gates"]:
             self.log.info("%s: %s", gate["arm"], gate["sentence"])
-        return {**judged, "gates": len(judged["gates"])}
+        for sentence in judged["no_capacity"]:
+            self.log.warning("No failure of the workload: %s", sentence)
+        return {**judged, "gates": len(judged["gates"]), "no_capacity": len(judged["no_capacity"])}
 
 
 class Preflight(BaseOperator):

@@ -111,7 +111,12 @@ class OpenTrial(WaitingOperator):
     def _planned(self) -> "Trial":
         from airflow_llm_provisioning.core.trial import Trial
 
-        return replace(Trial.from_dict(self.planned), timeout_s=float(self.timeout_s), grace_s=self.experiment.grace_s)
+        return replace(
+            Trial.from_dict(self.planned),
+            timeout_s=float(self.timeout_s),
+            grace_s=self.experiment.grace_s,
+            no_capacity_fails=self.experiment.no_capacity_fails,
+        )
 
 
 class CloseTrial(WaitingOperator):

@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.capacity.words import as_no_capacity
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError, ForbiddenError
+from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError, ForbiddenError, NoCapacityError
 
 _CONTENT: Final = "content"
 
@@ -85,7 +86,9 @@ def succeeded(event: Mapping[str, Any]) -> list[Operation]:
     operations = [Operation.from_dict(operation) for operation in event["operations"]]
     for operation in operations:
         if operation.state != "succeeded" or operation.result is None:
-            raise CloudError(operation.error or f"{operation.verb} ended without a result.")
+            why = operation.error or f"{operation.verb} ended without a result."
+            refused = as_no_capacity(why)
+            raise NoCapacityError(refused) if refused else CloudError(why)
     return operations
 
 

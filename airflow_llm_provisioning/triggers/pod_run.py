@@ -4,7 +4,8 @@ import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_llm_provisioning.exceptions import ClusterError
+from airflow_llm_provisioning.core.capacity.words import as_no_capacity
+from airflow_llm_provisioning.exceptions import ClusterError, NoCapacityError
 from airflow_llm_provisioning.triggers.base import Wait
 from airflow_llm_provisioning.triggers.deadline import Deadline
 
@@ -79,7 +80,9 @@ class PodRunWait(Wait):
         if pod is None or why is not None:
             end = "was deleted" if gone else "is not gone yet"
             sentence = f"Pod {self.namespace}/{self.name} on {cluster.name} {why}, and {end}."
-            return {"error": sentence, "error_type": ClusterError.__name__, **known}
+            refused = as_no_capacity(sentence) if not node else None
+            kind = NoCapacityError if refused else ClusterError
+            return {"error": refused or sentence, "error_type": kind.__name__, **known}
         return {
             "pod": self.name,
             "node": node,
@@ -134,7 +137,26 @@ class PodRunWait(Wait):
                 break
             await asyncio.sleep(max(0.2, cluster.real_seconds(5)))
         blocked = watched.told(now) or "nothing is known to block it"
+        if not (pod.get("spec") or {}).get("nodeName") and (refused := await self._refused(cluster)):
+            blocked = f"{blocked.rstrip('.')}. {refused}"
         return pod, f"did not end within {self.timeout_s:.0f} s: {blocked}".rstrip(". ")
+
+    async def _refused(self, cluster: "Cluster") -> str:
+        """Return what refused the pod a node, in the cluster's own words; empty without a refusal, or without the right
+        to read events.
+        """
+        from airflow_llm_provisioning.core.capacity import Refusals
+        from airflow_llm_provisioning.exceptions import ProvisioningError
+
+        found = Refusals()
+        try:
+            for namespace in dict.fromkeys((self.namespace, "default")):
+                for event in (await cluster.list("events", namespace))[0]:
+                    found.feed_event(event, cluster.clock())
+        except ProvisioningError:
+            return ""
+        standing = found.standing(self.name, cluster.clock())
+        return f"{standing.about_kind} {standing.about}, {standing.reason}: {standing.sentence}" if standing else ""
 
 
 def _pulled_s(pod: dict[str, Any]) -> float | None:

@@ -127,7 +127,7 @@ def test_a_run_is_good_when_every_slot_succeeded(store: ResultsStore) -> None:
     """All rows, all well."""
     for slot in range(2):
         store.save_trial(trial(slot))
-    assert judge(2) == {"trials": 2, "not_needed": 0, "gates": 0}
+    assert judge(2) == {"trials": 2, "not_needed": 0, "no_capacity": 0, "gates": 0}
 
 
 def test_a_failed_or_missing_trial_fails_the_run(store: ResultsStore) -> None:
@@ -138,12 +138,32 @@ def test_a_failed_or_missing_trial_fails_the_run(store: ResultsStore) -> None:
         judge(3)
 
 
+def test_a_trial_without_capacity_is_told_and_fails_no_run(store: ResultsStore) -> None:
+    """It is no failure of the workload; an experiment may say otherwise."""
+    refusal = {"kind": "stock-out", "zones": ["us-west-2a"], "first_at": AT.isoformat(), "count": 2, "sentence": "x"}
+    lost = trial(
+        1, total_s=None, status=TrialStatus.NO_CAPACITY, reason="none in us-west-2a",
+        capacity={"ended": True, "waited_s": 60.0, "refusals": [refusal]},
+    )  # fmt: skip
+    store.save_trial(trial(0))
+    store.save_trial(lost)
+    assert judge(2) == {"trials": 2, "not_needed": 0, "no_capacity": 1, "gates": 0}
+    compared = context(run_id="run-1")
+    (row,) = run(CompareVariants(task_id="c", experiment="nightly"), compared)
+    assert (row["n"], row["trials"], row["excluded"]) == (1, 2, "1 no_capacity")
+    (counted,) = compared["ti"].pushed["capacity"]
+    assert (counted["zone"], counted["refusals"], counted["no_capacity"]) == ("us-west-2a", 2, 1)
+    store.save_trial(replace(lost, trial=replace(lost.trial, no_capacity_fails=True)))
+    with pytest.raises(TrialFailedError, match="no_capacity, none in us-west-2a"):
+        judge(2)
+
+
 def test_a_slot_is_judged_by_its_last_run(store: ResultsStore) -> None:
     """A failed trial that was cleared and succeeded is no failure any more; the other way round it is one."""
     store.save_trial(trial(0, status=TrialStatus.FAILED, reason="first"))
     again = trial(0, attempt=2, opened_at=AT + timedelta(hours=1))
     store.save_trial(again)
-    assert judge(1) == {"trials": 2, "not_needed": 0, "gates": 0}
+    assert judge(1) == {"trials": 2, "not_needed": 0, "no_capacity": 0, "gates": 0}
     store.save_trial(replace(again, status=TrialStatus.FAILED, reason="second"))
     with pytest.raises(TrialFailedError, match="second"):
         judge(1)

@@ -113,6 +113,7 @@ def test_a_slot_that_is_not_needed_is_skipped_before_anything_is_locked(store: R
     assert run(JudgeRun(task_id="j", expected=len(known) + 1, **dag)) == {
         "trials": len(known),
         "not_needed": 1,
+        "no_capacity": 0,
         "gates": 0,
     }
     with pytest.raises(TrialFailedError, match=f"1 of {len(known) + 2} trials left no row"):

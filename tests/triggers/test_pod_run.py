@@ -27,6 +27,9 @@ class ScriptedCluster:
     async def get(self, *_: Any) -> dict[str, Any]:
         return {"status": {"phase": self.phase}}
 
+    async def list(self, _: str, namespace: str) -> tuple[list[dict[str, Any]], str]:
+        return [], ""
+
 
 async def test_an_image_that_is_refused_ends_the_wait_early_and_is_named() -> None:
     """The node is paid for while the kubelet tries again and again; the sentence names pod, image and what to do."""
@@ -68,3 +71,33 @@ async def test_a_wait_that_begins_after_the_limit_looks_first(phase: str, why: s
     cluster = cast("Cluster", ScriptedCluster(phase))
     _, found = await wait._ended(cluster, Deadline(cluster, began_at, 600))
     assert found == why if why is None else str(found).startswith(why)
+
+
+async def test_a_pod_that_got_no_machine_says_so() -> None:
+    """A preparation that fails for capacity is told as such, in the words of the autoscaler; NoCapacityError."""
+
+    class Empty(ScriptedCluster):
+        name = "c"
+
+        async def get(self, *_: Any) -> dict[str, Any]:
+            return {"metadata": {"name": "p", "namespace": "n"}, "spec": {}, "status": {"phase": "Pending"}}
+
+        async def list(self, _: str, namespace: str) -> tuple[list[dict[str, Any]], str]:
+            message = "Node scale up in zones us-central1-a associated with this pod failed: GCE out of resources."
+            about = {"kind": "Pod", "name": "p"}
+            told = {"reason": "FailedScaleUp", "message": message, "lastTimestamp": NOW.isoformat()}
+            return ([{"metadata": {"uid": "e"}, "involvedObject": about, **told}] if namespace == "n" else []), ""
+
+        async def delete(self, *_: Any, **__: Any) -> None:
+            return None
+
+        async def wait_gone(self, *_: Any, **__: Any) -> bool:
+            return True
+
+    wait = PodRunWait(
+        cluster={}, namespace="n", name="p", uid="u", ledger_entry="e", started_at=NOW.isoformat(), timeout_s=0
+    )
+    event = await wait._watched(cast("Cluster", Empty("Pending")))
+    assert event["error_type"] == "NoCapacityError"
+    assert event["error"].startswith("No capacity (stock-out in us-central1-a): Pod n/p on c did not end within 0 s")
+    assert "GCE out of resources" in event["error"]

@@ -6,7 +6,7 @@
 from airflow_llm_provisioning.core.capacity.counts import capacity_rows
 from airflow_llm_provisioning.core.capacity.recorded import WAITED_S, Capacity, capacity_of
 from airflow_llm_provisioning.core.capacity.refusals import Refusal, Refusals
-from airflow_llm_provisioning.core.capacity.words import KINDS, refusal_kind, zones_in
+from airflow_llm_provisioning.core.capacity.words import KINDS, as_no_capacity, refusal_kind, zones_in
 
 __all__ = [
     "KINDS",
@@ -14,6 +14,7 @@ __all__ = [
     "Capacity",
     "Refusal",
     "Refusals",
+    "as_no_capacity",
     "capacity_of",
     "capacity_rows",
     "refusal_kind",

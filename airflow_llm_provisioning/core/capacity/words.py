@@ -103,6 +103,14 @@ def zones_in(sentence: str, region: str | None = None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def as_no_capacity(sentence: str) -> str | None:
+    """Return a failure as one of capacity, with kind and zones; None where the sentence refuses none."""
+    kind, zones = refusal_kind(sentence), zones_in(sentence)
+    if kind is None:
+        return None
+    return f"No capacity ({' in '.join([kind, *([', '.join(zones)] if zones else [])])}): {sentence}"
+
+
 def _of_node_groups(sentence: str) -> str | None:
     """Return what a pod's NotTriggerScaleUp says: a node group that failed to grow before is refused capacity; groups
     at their limit are it only if no other group has another reason, because the autoscaler looks at the limit first.
