@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from airflow_llm_provisioning.core.level_notes import LevelNote, NoteKind
 from airflow_llm_provisioning.core.names import nearest
-from airflow_llm_provisioning.core.nights import nights_of
 from airflow_llm_provisioning.decisions.changes import CellHistory, histories
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
@@ -31,10 +30,12 @@ def acknowledge(
     the level that holds now. `origin`: `measured` or `simulated`, where both have a cell of this name. Raises
     ConfigurationError if there is no such cell or change, or if `by` or `why` is empty.
     """
+    from airflow_llm_provisioning.gateways.store.selection import Selection
+
     if not by.strip() or not why.strip():
         raise ConfigurationError("An acknowledgement says who gives it and why: neither may be empty.")
-    equal = {} if experiment is None else {"experiment": experiment}
-    found = _one(histories(nights_of(store.trials(**equal)), store.level_notes()), cell, origin)
+    selection = Selection(experiment=experiment)
+    found = _one(histories(store.queries.history(selection), store.level_notes()), cell, origin)
     return store.note_level(found.cell, _run(found, run_id), NoteKind.ACKNOWLEDGED, by=by.strip(), why=why.strip())
 
 

@@ -4,19 +4,20 @@ origin. Rows of arms are shown by cloud; where a cloud has arms of several famil
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.core.capacity import capacity_rows
-from airflow_llm_provisioning.core.comparison import compare
-from airflow_llm_provisioning.core.phase_means import phase_means
 from airflow_llm_provisioning.core.published import PUBLISHED_MODEL, PUBLISHED_REDUCTION_PCT, PUBLISHED_VARIANT
-from airflow_llm_provisioning.core.result import Preparation, TrialResult, TrialStatus
+from airflow_llm_provisioning.core.result import Preparation
 from airflow_llm_provisioning.core.secrets import redacted_value
 from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL
+from airflow_llm_provisioning.gateways.store.queries import Queries
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
+from airflow_llm_provisioning.gateways.store.selection import Selection
+from airflow_llm_provisioning.gateways.store.sums import Failure
 from airflow_llm_provisioning.report.escaping import cell_text, spreadsheet_value
 from airflow_llm_provisioning.report.families import OLD_ROWS, by_family, differing_facts, is_old
 from airflow_llm_provisioning.report.text_table import text_table, wrapped
@@ -64,6 +65,7 @@ READ_PHASES_SO: Final = (
     "n: the trials that took it, of the arm's comparable trials; the phases of a path sum to its mean total",
 )
 WIDTH: Final = 170
+MOST_RUNS: Final = 100
 NARROWEST: Final = 60
 # A row of an older version may have none.
 NO_REASON: Final = "no reason was recorded"
@@ -83,36 +85,69 @@ NARROW: Final = (
         "origin",
         "reason",
     ),
+    ("dag_id", "run_id", "last_at", "trials", "comparable", "ended"),
+    ("cloud", "setup", "variant", "n", "p10_s", "p50_s", "p90_s", "p95_s", "p99_s", "origin"),
     ("target", "verb", "seconds", "reused", "price_usd", "price_basis", "origin"),
     ("hour", "cloud", "zone", "kind", "refusals", "trials", "no_capacity", "waited_s", "origin", "sentence"),
 )
 
 
-def results_rows(store: ResultsStore, what: str, selection: Mapping[str, Any]) -> list[Row]:
-    """Return the rows of `comparison`, `trials`, `phases`, `capacity` or `preparations`, for the trials that equal the
-    selection.
+def results_rows(
+    store: ResultsStore, what: str, selection: Selection | Mapping[str, Any], *, limit: int | None = None
+) -> list[Row]:
+    """Return the rows of one of `KINDS`, for the trials of a selection or those whose columns equal its values.
+
+    `limit`: of `trials` and `runs`, only the newest.
     """
     if what == "preparations":
         return [_preparation(item) for item in store.preparations()]
-    trials = store.trials(**selection)
-    if what == "trials":
-        return [trial.summary() for trial in trials]
-    if what == "capacity":
-        return capacity_rows(trials)
-    if what == "phases":
-        return [row for path in phase_means(trials) for row in path.rows()]
-    reasons = _reasons(trials)
-    return [row.as_dict() | {"reasons": reasons.get(row.arm.key, "")} for row in compare(trials)]
+    return KINDS[what](store.queries, Selection.equal(selection), limit)
 
 
-def _reasons(trials: Iterable[TrialResult]) -> dict[str, str]:
-    """Return, by arm, why its trials did not succeed: `trial id: status, reason`, separated by semicolons."""
-    told: dict[str, list[str]] = {}
-    for trial in trials:
-        if trial.status is not TrialStatus.SUCCEEDED:
-            why = f"{trial.trial_id}: {trial.status}, {trial.reason or NO_REASON}"
-            told.setdefault(trial.arm.key, []).append(why)
-    return {arm: "; ".join(listed) for arm, listed in told.items()}
+def _comparison(queries: Queries, selection: Selection, _limit: int | None) -> list[Row]:
+    failures = queries.failures(selection)
+    return [
+        row.as_dict() | {"reasons": _reasons(*failures.get(row.arm.key, ([], 0)))}
+        for row in queries.comparison(selection)
+    ]
+
+
+def _trials(queries: Queries, selection: Selection, limit: int | None) -> list[Row]:
+    rows = queries.trials_page(selection, limit=limit).rows
+    return [{name: value for name, value in row.items() if name not in ("exclusion", "cell")} for row in reversed(rows)]
+
+
+def _runs(queries: Queries, selection: Selection, limit: int | None) -> list[Row]:
+    page = queries.runs(selection, limit=limit or MOST_RUNS)
+    return [
+        {
+            "experiment": row.experiment,
+            "dag_id": row.dag_id,
+            "run_id": row.run_id,
+            "first_at": row.first_at.isoformat(),
+            "last_at": row.last_at.isoformat(),
+            "trials": row.trials,
+            "comparable": row.comparable,
+            "ended": ", ".join(f"{n} {status}" for status, n in row.by_status.items()),
+        }
+        for row in reversed(page.rows)
+    ]
+
+
+KINDS: Final[Mapping[str, Callable[[Queries, Selection, int | None], list[Row]]]] = {
+    "comparison": _comparison,
+    "trials": _trials,
+    "phases": lambda queries, selection, _: [row for path in queries.phase_means(selection) for row in path.rows()],
+    "percentiles": lambda queries, selection, _: queries.percentiles(selection),
+    "runs": _runs,
+    "capacity": lambda queries, selection, _: capacity_rows(queries.refused(selection)),
+}
+
+
+def _reasons(newest: Sequence[Failure], n: int) -> str:
+    """Return why trials did not succeed: `trial id: status, reason`, separated by semicolons."""
+    told = [f"{one.trial_id}: {one.status}, {one.reason or NO_REASON}" for one in newest]
+    return "; ".join(told + ([f"and {n - len(told)} earlier ones"] if n > len(told) else []))
 
 
 def terminal_width() -> int:
