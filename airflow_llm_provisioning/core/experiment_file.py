@@ -26,6 +26,7 @@ from airflow_llm_provisioning.core.gate_limit import limit_from
 from airflow_llm_provisioning.core.manifests import check_ray_service, parse_documents
 from airflow_llm_provisioning.core.manifests.tree import shown
 from airflow_llm_provisioning.core.model import Model
+from airflow_llm_provisioning.core.prices import PriceBook, read_prices
 from airflow_llm_provisioning.core.refusals import refuse
 from airflow_llm_provisioning.core.stopping import StoppingRule
 from airflow_llm_provisioning.core.target import NodeProfile, Target, with_role_options
@@ -71,6 +72,7 @@ def read_experiment(data: object, *, where: str, read_text: ReadText) -> Experim
         grace_s=_grace_s(section, where),
         evidence_s=section.evidence_s,
         no_capacity_fails=section.no_capacity == "fails_run",
+        prices=_prices(section.prices, where, read_text),
         where=where,
     )
 
@@ -113,6 +115,19 @@ def _each(key: str, items: Sequence[Section], read: Callable[[dict[str, Any]], M
             problems.append(f"`{key}.{at}`: {error}")
     refuse(where, problems)
     return tuple(made)
+
+
+def _prices(source: object, where: str, read_text: ReadText) -> PriceBook | None:
+    """Return the experiment's own prices; a text is the path of a file beside it."""
+    if source is None:
+        return None
+    if not isinstance(source, str):
+        return read_prices(source, where=where)
+    try:
+        data = load_yaml(read_text(source), where=source)
+    except ManifestError as error:
+        raise ConfigurationError(f"{where}: `prices`: {error}") from error
+    return read_prices(data, where=f"{where}: {source}")
 
 
 def _grace_s(section: ExperimentFile, where: str) -> dict[str, float | None]:

@@ -233,6 +233,11 @@ class ExperimentFile(Section):
         description="Kind of blocker -> seconds after which a wait ends early for it; null: wait until the time limit.",
         json_schema_extra={"propertyNames": {"enum": list(GRACE_S)}},
     )
+    prices: Any = Field(
+        default=None,
+        description="Own prices, before the shipped list: a mapping, or the path of a file beside the experiment.",
+        json_schema_extra={"type": ["string", "object", "null"]},
+    )
     no_capacity: Literal["reported", "fails_run"] = Field(
         default="reported", description="What a trial without capacity does to its run: it is told, or it fails it."
     )
