@@ -143,6 +143,8 @@ class _Counted:
 
 
 def _counted(connection: Connection, selection: Selection, keys: Sequence[RunKey]) -> dict[RunKey, _Counted]:
+    if not keys:
+        return {}
     columns = tables.trials.c
     group = (columns.dag_id, columns.run_id, columns.experiment, columns.status)
     query = (
