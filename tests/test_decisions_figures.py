@@ -27,3 +27,4 @@ def test_the_figures_are_within_their_goals() -> None:
     assert (found["wiring_mistakes"], found["wiring_mistakes_passed"]) == (24, 0)
     assert found["cost_error_pct"] <= 1.0
     assert found["cost_within_bounds_ratio"] == 1.0
+    assert found["effects_coverage_95"] >= 0.85

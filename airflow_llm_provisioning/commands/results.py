@@ -19,7 +19,7 @@ def add_results(commands: Any) -> None:
     selection_options(parser, runs=True)
     parser.add_argument(
         "--what",
-        choices=["comparison", "trials", "phases", "percentiles", "runs", "capacity", "preparations"],
+        choices=["comparison", "trials", "phases", "effects", "percentiles", "runs", "capacity", "preparations"],
         default="comparison",
     )
     parser.add_argument(

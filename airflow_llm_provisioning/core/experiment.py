@@ -58,7 +58,8 @@ class Experiment:
     of blocker -> seconds after which a wait ends early for it, where that is not the default
     (`core.blockers.GRACE_S`). `evidence_s`: real seconds after the end of a wait for reading Ray's state and the logs,
     while GPU nodes run on. `no_capacity_fails`: whether a trial without capacity fails its run. `prices`: the
-    experiment's own, before the shipped list. `where`: the file it was read from, for refusals.
+    experiment's own, before the shipped list. `design_notes`: what a factorial plan leaves out and cannot tell apart.
+    `where`: the file it was read from, for refusals.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Experiment:
     evidence_s: float = 5.0
     no_capacity_fails: bool = False
     prices: PriceBook | None = None
+    design_notes: tuple[str, ...] = ()
     where: str = "The experiment"
 
     def __post_init__(self) -> None:

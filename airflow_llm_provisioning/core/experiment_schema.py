@@ -214,6 +214,12 @@ class ExperimentFile(Section):
         max_length=MAX_ENTRIES,
         description="Name -> treatments (or groups of them, as image_delivery). Default: the built-in variants.",
     )
+    design: Literal["full", "fraction", "one-at-a-time"] | None = Field(
+        default=None, description="Try combinations of `factors`; targets list them as `design` or `design with ...`."
+    )
+    factors: list[str] | None = Field(
+        default=None, min_length=2, max_length=7, description="With `design`: the treatments (or groups) to combine."
+    )
     targets: list[TargetSection] = Field(min_length=1, max_length=MAX_ENTRIES)
     setups: list[Literal["static", "dynamic"]] = Field(default=["static", "dynamic"], min_length=1)
     replicates: int = Field(default=3, ge=1, le=1000, description="How often every cell is tried in a run.")

@@ -17,6 +17,7 @@ from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.gateways.store.selection import Selection
 from airflow_llm_provisioning.report import wording
 from airflow_llm_provisioning.report.bars import legend
+from airflow_llm_provisioning.report.effects_section import effects_sections
 from airflow_llm_provisioning.report.evidence_sections import evidence_section
 from airflow_llm_provisioning.report.markup import Markup, element, html
 from airflow_llm_provisioning.report.results_sections import (
@@ -50,6 +51,7 @@ def write_report(
     main = [
         *_introduction(measured, trials, sweep),
         *([overview(measured), *_phases_intro(), *cloud_sections(measured)] if measured else []),
+        *effects_sections(measured),
         _section("Not counted", excluded_section(trials, reasons=excluded(measured))),
         _section("Preparation", [element("p", wording.PREPARATION), preparations_section(_prepared(store, trials))]),
         *_sweep(sweep),

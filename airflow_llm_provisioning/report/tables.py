@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.core.capacity import capacity_rows
+from airflow_llm_provisioning.core.factorial_effects import effects_of
+from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.published import PUBLISHED_MODEL, PUBLISHED_REDUCTION_PCT, PUBLISHED_VARIANT
 from airflow_llm_provisioning.core.result import Preparation
 from airflow_llm_provisioning.core.secrets import redacted_value
@@ -64,6 +66,19 @@ READ_PHASES_SO: Final = (
     "path: the phases of the deciding path in their order; of each arm the path of most trials comes first",
     "n: the trials that took it, of the arm's comparable trials; the phases of a path sum to its mean total",
 )
+EFFECTS_SHOWN: Final = {
+    "effect": "effect",
+    "of": "of",
+    "change": "change of the time",
+    "sets": "sets",
+    "confounded": "not told apart from",
+    "origin": "origin",
+}
+READ_EFFECTS_SO: Final = (
+    "effect: of one treatment, on the average over the others; alone: without any other; last: with all others",
+    "interaction: by how much the effect of one changes where the other is on",
+    "sets: whole experiments, of one trial of every arm in one DAG run; they carry the interval",
+)
 WIDTH: Final = 170
 MOST_RUNS: Final = 100
 NARROWEST: Final = 60
@@ -117,6 +132,10 @@ def _trials(queries: Queries, selection: Selection, limit: int | None) -> list[R
     return [{name: value for name, value in row.items() if name not in ("exclusion", "cell")} for row in reversed(rows)]
 
 
+def _effects(trials: Sequence[Measured]) -> list[Row]:
+    return [row | {"reasons": " ".join(found.sentences)} for found in effects_of(trials) for row in found.rows()]
+
+
 def _runs(queries: Queries, selection: Selection, limit: int | None) -> list[Row]:
     page = queries.runs(selection, limit=limit or MOST_RUNS)
     return [
@@ -138,6 +157,7 @@ KINDS: Final[Mapping[str, Callable[[Queries, Selection, int | None], list[Row]]]
     "comparison": _comparison,
     "trials": _trials,
     "phases": lambda queries, selection, _: [row for path in queries.phase_means(selection) for row in path.rows()],
+    "effects": lambda queries, selection, _: _effects(queries.measured(selection)),
     "percentiles": lambda queries, selection, _: queries.percentiles(selection),
     "runs": _runs,
     "capacity": lambda queries, selection, _: capacity_rows(queries.refused(selection)),
@@ -168,6 +188,8 @@ def written(rows: Sequence[Row], form: str, width: int = WIDTH) -> str:
         return _comparison_tables(rows, width)
     if "path_total_s" in rows[0]:
         return _phase_tables(rows, width)
+    if "effect" in rows[0]:
+        return _effect_tables(rows, width)
     wanted = next((columns for columns in NARROW if set(columns) <= set(rows[0])), tuple(rows[0]))
     return text_table("", rows, {key: key for key in wanted}, width)
 
@@ -237,6 +259,25 @@ def _comparison_tables(rows: Sequence[Row], width: int) -> str:
     parts.append("".join(f"{wrapped(sentence, width)}\n" for sentence in READ_SO))
     parts += [f"{wrapped(OLD_ROWS, width)}\n"] if any(map(is_old, rows)) else []
     return "\n".join(parts)
+
+
+def _effect_tables(rows: Sequence[Row], width: int) -> str:
+    parts = []
+    for stratum in dict.fromkeys(row["stratum"] for row in rows):
+        group = [row for row in rows if row["stratum"] == stratum]
+        title = f"{_title(group, '')}, {group[0]['setup']}, baseline {group[0]['baseline_s']:.1f} s"
+        parts.append(text_table(title, [row | {"change": effect_text(row)} for row in group], EFFECTS_SHOWN, width))
+        parts += [f"{wrapped(group[0]['reasons'], width)}\n"] if group[0]["reasons"] else []
+    parts.append("".join(f"{wrapped(sentence, width)}\n" for sentence in READ_EFFECTS_SO))
+    return "\n".join(parts)
+
+
+def effect_text(row: Mapping[str, Any]) -> str:
+    """Return what a treatment does: `-143.2 s, -16.8 % (95 %: -150.1 to -136.0 s)`."""
+    text = f"{row['change_s']:+.1f} s, {row['change_pct']:+.1f} %"
+    if row["confidence"] is None:
+        return text
+    return f"{text} ({row['confidence']:.0%}: {row['change_low_s']:+.1f} to {row['change_high_s']:+.1f} s)"
 
 
 def _phase_tables(rows: Sequence[Row], width: int) -> str:
