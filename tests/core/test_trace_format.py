@@ -1,7 +1,7 @@
 """The trace's format: written lines are read again, byte for byte, in any chunks."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -91,3 +91,10 @@ def test_a_header_without_a_format_number_is_damaged(version: object) -> None:
     header["object"]["format"] = version
     with pytest.raises(TraceError, match="format"):
         decode_trace(encode_line(header))
+
+
+def test_the_first_end_line_counts() -> None:
+    """A triggerer that Airflow took for dead records beside its successor, sees the teardown and ends once more."""
+    later = AT + timedelta(minutes=3)
+    view = TraceView([end_line(AT, "ready"), end_line(later, "failed", "it was deleted")])
+    assert (view.end["outcome"], view.ended_at) == ("ready", AT)

@@ -56,13 +56,17 @@ class TraceView(TraceIndex):
 
     @property
     def end(self) -> Mapping[str, Any]:
-        """The END line's object: {outcome, reason}; empty if the trace has none."""
-        return next((obj for _, obj in reversed(self.recorder_lines.get("END", ()))), {})
+        """The END line's object: {outcome, reason}; empty if the trace has none.
+
+        The first one counts. A second one is of a triggerer that Airflow took for dead and that recorded beside its
+        successor: it may have seen the teardown.
+        """
+        return next((obj for _, obj in self.recorder_lines.get("END", ())), {})
 
     @property
     def ended_at(self) -> datetime | None:
         """When the END line was written; None if the trace has none."""
-        return next((at for at, _ in reversed(self.recorder_lines.get("END", ()))), None)
+        return next((at for at, _ in self.recorder_lines.get("END", ())), None)
 
     def marks(self, name: str | None = None) -> list[Mark]:
         """Return the trial's own marks, oldest first."""
