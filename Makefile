@@ -12,20 +12,21 @@ PORT ?= 8080
 PREPARE ?= 1
 # Test processes side by side.
 WORKERS ?= 2
+# Pairs of faults that `make crash-points` draws.
+PAIRS ?= 5000
 
 BIN := $(VENV)/bin
 INSTALL = $(or $(PYTHON),$(error No python3 was found on PATH: install Python 3.11)) demo/install.py --venv $(VENV)
 
-.PHONY: help demo ui test docs stack stack-down chaos bench compat measurement decisions constraints clean
+.PHONY: help demo ui test docs chaos crash-points bench compat measurement decisions constraints clean
 
 help:
 	@echo "make demo         the whole experiment in a real Airflow on simulated clouds, then its tables  (CLOUDS=$(CLOUDS) SPEED=$(SPEED) SEED=$(SEED))"
 	@echo "make ui           Airflow's pages on 127.0.0.1:$(PORT), the same DAGs, simulated clouds         (PORT= PREPARE=0|1 CLOUDS= SPEED= SEED=)"
-	@echo "make stack        Airflow with Postgres, Redis, two schedulers, triggerers and Celery workers     (CLOUDS= SPEED= SEED= PORT=)"
-	@echo "make stack-down   stop it"
 	@echo "make test         every check: format, lint, types, floors, tests                              (WORKERS=$(WORKERS))"
 	@echo "make docs         the documentation site, in build/site; fails on a broken link or anchor"
 	@echo "make chaos        kill and cancel what there is to kill in a real Airflow; some eight minutes, logs in build/chaos"
+	@echo "make crash-points every call to the outside fails in every way, in virtual time; PAIRS of faults   (SEED= PAIRS=5000)"
 	@echo "make bench        import and parse times, the simulated Kubernetes API's speed"
 	@echo "make compat       the built wheel in fresh environments: every Airflow and Python that it claims; half an hour"
 	@echo "make measurement  every figure that the measurement is trusted for (docs/measurement.md); some 15 minutes"
@@ -40,14 +41,6 @@ demo:
 ui:
 	@$(INSTALL) --clouds "$(CLOUDS)"
 	@$(BIN)/python demo/ui.py --clouds "$(CLOUDS)" --speed $(SPEED) --seed $(SEED) --port $(PORT) --prepare $(PREPARE)
-
-# The set-up of docker-compose.yaml as processes. It runs in the background, for four hours at most.
-stack:
-	@$(INSTALL) --stack "$(CLOUDS)"
-	@$(BIN)/python demo/distributed.py up --clouds "$(CLOUDS)" --speed $(SPEED) --seed $(SEED) --port $(PORT)
-
-stack-down:
-	@$(BIN)/python demo/distributed.py down
 
 # Every check runs even when one before it failed; pytest comes last, so that its closing line is the last word.
 test:
@@ -70,6 +63,13 @@ docs:
 chaos:
 	@$(INSTALL) --dev
 	@LLM_PROVISIONING_CHAOS=all $(BIN)/pytest tests/chaos --capture no
+
+# Single faults, then pairs; one JSON line each. `python benchmarks/crash_points.py --help` has the sample's options.
+crash-points:
+	@$(INSTALL) --dev
+	@mkdir -p build
+	@$(BIN)/python benchmarks/crash_points.py --seed $(SEED) --details build/crash-points.json
+	@$(BIN)/python benchmarks/crash_points.py --seed $(SEED) --pairs $(PAIRS) --details build/crash-pairs.json
 
 bench:
 	@$(INSTALL) --dev
