@@ -18,11 +18,13 @@ PAIRS ?= 5000
 BIN := $(VENV)/bin
 INSTALL = $(or $(PYTHON),$(error No python3 was found on PATH: install Python 3.11)) demo/install.py --venv $(VENV)
 
-.PHONY: help demo ui test docs chaos crash-points bench compat measurement decisions constraints clean
+.PHONY: help demo ui test docs stack stack-down chaos crash-points bench compat measurement decisions constraints clean
 
 help:
 	@echo "make demo         the whole experiment in a real Airflow on simulated clouds, then its tables  (CLOUDS=$(CLOUDS) SPEED=$(SPEED) SEED=$(SEED))"
 	@echo "make ui           Airflow's pages on 127.0.0.1:$(PORT), the same DAGs, simulated clouds         (PORT= PREPARE=0|1 CLOUDS= SPEED= SEED=)"
+	@echo "make stack        Airflow with Postgres, Redis, two schedulers, triggerers and Celery workers     (CLOUDS= SPEED= SEED= PORT=)"
+	@echo "make stack-down   stop it"
 	@echo "make test         every check: format, lint, types, floors, tests                              (WORKERS=$(WORKERS))"
 	@echo "make docs         the documentation site, in build/site; fails on a broken link or anchor"
 	@echo "make chaos        kill and cancel what there is to kill in a real Airflow; some eight minutes, logs in build/chaos"
@@ -41,6 +43,14 @@ demo:
 ui:
 	@$(INSTALL) --clouds "$(CLOUDS)"
 	@$(BIN)/python demo/ui.py --clouds "$(CLOUDS)" --speed $(SPEED) --seed $(SEED) --port $(PORT) --prepare $(PREPARE)
+
+# The set-up of docker-compose.yaml as processes. It runs in the background, for four hours at most.
+stack:
+	@$(INSTALL) --stack "$(CLOUDS)"
+	@$(BIN)/python demo/distributed.py up --clouds "$(CLOUDS)" --speed $(SPEED) --seed $(SEED) --port $(PORT)
+
+stack-down:
+	@$(BIN)/python demo/distributed.py down
 
 # Every check runs even when one before it failed; pytest comes last, so that its closing line is the last word.
 test:

@@ -11,8 +11,10 @@ from airflow_llm_provisioning.commands.exit_codes import EXIT_CODES, ExitCode
 from airflow_llm_provisioning.commands.gate import add_gate
 from airflow_llm_provisioning.commands.history import add_history
 from airflow_llm_provisioning.commands.init import add_init
+from airflow_llm_provisioning.commands.owned import add_owned
 from airflow_llm_provisioning.commands.plugins import add_plugin_commands
 from airflow_llm_provisioning.commands.preflight import add_preflight
+from airflow_llm_provisioning.commands.reap import add_reap
 from airflow_llm_provisioning.commands.render import add_render, add_schema
 from airflow_llm_provisioning.commands.replay import add_replay
 from airflow_llm_provisioning.commands.results import add_report, add_results
@@ -78,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
         add_replay,
         add_trace,
         add_preflight,
+        add_owned,
+        add_reap,
         add_render,
         add_schema,
     ):

@@ -25,7 +25,14 @@ A message says what was attempted, on which object, what was found, and what to 
 
 
 class ProvisioningError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package. Its message quotes clusters, clouds and files; secrets in it are redacted
+    when it is made, because it may end in any log.
+    """
+
+    def __init__(self, *args: object) -> None:
+        from airflow_llm_provisioning.core.secrets import redacted_text
+
+        super().__init__(*(redacted_text(one) if isinstance(one, str) else one for one in args))
 
 
 class ConfigurationError(ProvisioningError):

@@ -34,6 +34,7 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_llm_provisioning.operators.trial",
                     "airflow_llm_provisioning.operators.experiment",
                     "airflow_llm_provisioning.operators.changes",
+                    "airflow_llm_provisioning.operators.reaping",
                 ],
             }
         ],

@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 
-from decided import gates, intervals, nights
+from decided import costs, effects, gates, intervals, nights
 
 # Every figure that docs/decisions.md is to have, in its order.
 KEYS = (
@@ -32,6 +32,9 @@ def main() -> int:
     found = intervals.figures(400 if asked.short else 4000, asked.seed)
     found |= nights.figures(60 if asked.short else 1000, asked.seed)
     found |= gates.figures(500 if asked.short else 5000, asked.seed)
+    found |= costs.figures(0 if asked.short else 3, asked.seed)
+    # The simulator's own effects take minutes; shortened, a test of their own has them without noise.
+    found |= effects.synthetic(30, asked.seed) if asked.short else effects.figures(30, asked.seed)
     print(json.dumps({key: found.get(key) for key in KEYS} | found | {"seed": asked.seed}))
     return 0
 

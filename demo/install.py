@@ -29,6 +29,7 @@ EXTRA_MB = {
     "microsoft-azure": (10, 175),
     "dev": (49, 157),
     "docs": (25, 110),
+    "stack": (30, 105),
 }
 
 
@@ -39,6 +40,7 @@ def main() -> int:
     wanted = parser.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--clouds", help="for a demonstration with these clouds: eks,gke,aks")
     wanted.add_argument("--dev", action="store_true", help="for the checks: every cloud, and the tools")
+    wanted.add_argument("--stack", metavar="CLOUDS", help="for the distributed Airflow: eks,gke,aks")
     wanted.add_argument("--docs", action="store_true", help="for the documentation site")
     options = parser.parse_args()
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
@@ -47,7 +49,7 @@ def main() -> int:
         return 1
     extras = wanted_extras(options)
     if extras is None:
-        say(f"CLOUDS={options.clouds}: choose from {', '.join(CLOUD_EXTRAS)}, separated by commas.")
+        say(f"CLOUDS={options.clouds or options.stack}: choose from {', '.join(CLOUD_EXTRAS)}, separated by commas.")
         return 1
     return make(options.venv.absolute(), extras)
 
@@ -56,7 +58,10 @@ def wanted_extras(options: argparse.Namespace) -> set[str] | None:
     """Return the extras for the parsed options, or None if one of the clouds is unknown."""
     if options.docs:
         return {"docs"}
-    return {"simulator", "dev", *CLOUD_EXTRAS.values()} if options.dev else demo_extras(options.clouds)
+    if options.dev:
+        return {"simulator", "stack", "dev", *CLOUD_EXTRAS.values()}
+    found = demo_extras(options.stack or options.clouds)
+    return found | {"stack"} if found and options.stack else found
 
 
 def demo_extras(clouds: str) -> set[str] | None:

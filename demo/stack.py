@@ -32,18 +32,21 @@ COMPONENTS: Final = (
 
 @dataclass(frozen=True)
 class Airflow:
-    """A running Airflow. `log`: the log file of its processes."""
+    """A running Airflow. `log`: the log file of its processes. `passwords`: the file of its users' passwords, where it
+    asks for a login.
+    """
 
     url: str
     log: Path
     processes: "tuple[subprocess.Popen[bytes], ...]"
+    passwords: Path | None = None
 
     def alive(self) -> bool:
         """Return whether every component is running."""
         return all(process.poll() is None for process in self.processes)
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout_s: float = 60) -> Any:
-        """Return the JSON answer of its REST API; every user of this instance is an administrator."""
+        """Return the JSON answer of its REST API, asked as an administrator."""
         request = urllib.request.Request(  # noqa: S310 - an http address of this program
             f"{self.url}{path}",
             method=method,
@@ -65,8 +68,18 @@ class Airflow:
                 time.sleep(1)
         raise SystemExit(f"Airflow does not know the DAG {dag_id}; see {self.log}")
 
+    def password(self, user: str) -> str:
+        """Return the password that Airflow's simple auth manager made for a user."""
+        assert self.passwords is not None, "this Airflow has no login"  # noqa: S101 - only tests ask
+        return str(json.loads(self.passwords.read_text(encoding="utf-8"))[user])
+
     def _token(self) -> str:
-        with urllib.request.urlopen(f"{self.url}/auth/token", timeout=30) as reply:  # noqa: S310
+        request: Any = f"{self.url}/auth/token"
+        if self.passwords is not None:
+            login = json.dumps({"username": "admin", "password": self.password("admin")}).encode()
+            headers = {"Content-Type": "application/json"}
+            request = urllib.request.Request(request, method="POST", data=login, headers=headers)  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310
             return str(json.load(reply)["access_token"])
 
 
@@ -84,10 +97,22 @@ def simulator(home: Path, *, clouds: str, speed: float, seed: int, base_port: in
 
 
 @contextmanager
-def airflow(home: Path, environment: Mapping[str, str], *, clouds: str, port: int = 0) -> Iterator[Airflow]:
-    """Run api-server, scheduler, DAG processor and triggerer; yield when all four are healthy."""
+def airflow(
+    home: Path, environment: Mapping[str, str], *, clouds: str, port: int = 0, users: str | None = None
+) -> Iterator[Airflow]:
+    """Run api-server, scheduler, DAG processor and triggerer; yield when all four are healthy. `users`: who may log in,
+    as `name:role,...` with an admin of that name; None: no login, and everybody is an administrator.
+    """
     port = port or _free_port()
     settings = dict(os.environ) | environment | airflow_settings(home, port) | {"LLM_PROVISIONING_CLOUDS": clouds}
+    passwords: Path | None = None
+    if users is not None:
+        passwords = home / "airflow" / "simple_auth_manager_passwords.json.generated"
+        settings |= {
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": users,
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+        }
     log = home / "airflow.log"
     command = str(Path(sys.prefix) / "bin" / "airflow")
     # Four processes instead of `standalone`, whose memory and log servers are not needed on one machine.
@@ -97,7 +122,7 @@ def airflow(home: Path, environment: Mapping[str, str], *, clouds: str, port: in
         processes = tuple(
             components.enter_context(_running([command, *component], settings, log)) for component in COMPONENTS
         )
-        running = Airflow(f"http://127.0.0.1:{port}", log, processes)
+        running = Airflow(f"http://127.0.0.1:{port}", log, processes, passwords)
         _until(lambda: _healthy(running.url), processes, log, "Airflow")
         yield running
 

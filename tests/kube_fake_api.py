@@ -54,7 +54,7 @@ class FakeApi:
         self.compacted = 0
         self._number = 100
         self._history: list[tuple[int, str, str, dict[str, Any]]] = []
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()
         self._epoch = 0
         self._port = 0
         self._runner: web.AppRunner | None = None
@@ -104,8 +104,7 @@ class FakeApi:
     async def drop_watches(self) -> None:
         """Close every open watch without a word."""
         self._epoch += 1
-        async with self._changed:
-            self._changed.notify_all()
+        self._wake()
 
     async def start(self) -> None:
         """Listen, the second time on the port of the first."""
@@ -214,16 +213,19 @@ class FakeApi:
         return response
 
     async def _wait(self) -> None:
-        async with self._changed:
-            try:
-                await asyncio.wait_for(self._changed.wait(), 0.05)
-            except TimeoutError:
-                return
+        try:
+            await asyncio.wait_for(self._changed.wait(), 0.05)
+        except TimeoutError:
+            return
+
+    def _wake(self) -> None:
+        # Not a Condition: a watch that is cancelled while it takes the lock back fails (Python 3.11).
+        woken, self._changed = self._changed, asyncio.Event()
+        woken.set()
 
     async def _note(self, kind: str, plural: str, item: dict[str, Any]) -> None:
         self._history.append((self._number, kind, plural, json.loads(json.dumps(item))))
-        async with self._changed:
-            self._changed.notify_all()
+        self._wake()
 
 
 @asynccontextmanager

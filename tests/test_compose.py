@@ -1,23 +1,17 @@
 """The distributed set-up as far as it can be proved without an engine: names, environment, what is open to whom."""
 
+import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
+import distributed
+import jsonschema
 import pytest
 import yaml
+from stack import airflow_settings
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "demo"))
-
-from stack import airflow_settings  # noqa: E402 - a script's module, found only now
-
-# Attributes of a service by the Compose specification, as far as they are used here.
-SERVICE_KEYS = {
-    "build", "command", "depends_on", "environment", "healthcheck", "hostname", "image", "init", "network_mode",
-    "ports", "restart", "stop_grace_period", "volumes",
-}  # fmt: skip
 AIRFLOW = {"airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer", "airflow-worker"}
 
 
@@ -42,10 +36,51 @@ def test_every_part_of_a_distributed_airflow_is_there(services: dict[str, Any]) 
     assert services["redis"]["image"].startswith("redis:7")
 
 
-def test_only_words_of_the_specification_are_used(compose: dict[str, Any], services: dict[str, Any]) -> None:
-    """An engine refuses a file with an unknown attribute."""
-    assert {key for key in compose if not key.startswith("x-")} <= {"name", "services", "volumes"}
-    assert {key for service in services.values() for key in service} <= SERVICE_KEYS
+def test_it_is_valid_by_the_specifications_schema(compose: dict[str, Any]) -> None:
+    """An engine refuses a file with an unknown attribute or a wrong type."""
+    schema = compose_schema()
+
+    jsonschema.Draft7Validator.check_schema(schema)
+    jsonschema.Draft7Validator(schema).validate(compose)
+
+
+def test_a_wrong_file_is_not_valid(compose: dict[str, Any]) -> None:
+    """The schema refuses an attribute that no engine knows."""
+    schema = compose_schema()
+    compose["services"]["redis"]["health_check"] = {}
+
+    with pytest.raises(jsonschema.ValidationError, match="health_check"):
+        jsonschema.Draft7Validator(schema).validate(compose)
+
+
+def test_clouds_choose_the_targets_and_the_simulated_clouds(services: dict[str, Any]) -> None:
+    """One setting for both: targets without their simulated cloud would fail one by one."""
+    assert "--clouds=${CLOUDS:-eks,gke,aks}" in services["simulator"]["command"]
+    assert services["airflow-worker"]["environment"]["LLM_PROVISIONING_CLOUDS"] == "${CLOUDS:-eks,gke,aks}"
+
+
+def test_processes_have_the_settings_of_the_file(compose: dict[str, Any], tmp_path: Path) -> None:
+    """`make stack` reads them from here: every setting is there, and none leads to a container."""
+    ports = {"postgres": 1111, "redis": 2222, "api": 3333}
+    found = distributed.environment(tmp_path, ports)
+
+    assert set(compose["x-airflow"]["environment"]) <= set(found)
+    texts = " ".join(value for key, value in found.items() if key != "PATH")
+    for of_container in ("@postgres", "redis://redis", "airflow-apiserver", "/opt/airflow", "/run/", ":8080", ":5432"):
+        assert of_container not in texts
+    assert found["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].endswith("@127.0.0.1:1111/airflow")
+    assert json.loads(found["AIRFLOW_CONN_LLM_PROVISIONING_RESULTS"])["port"] == 1111
+    user, password = distributed.database_account()
+    assert f"{user}:{password}@" in found["AIRFLOW__CELERY__RESULT_BACKEND"]
+
+
+def test_processes_are_what_the_file_has_and_more_than_one_of_what_may_be_killed() -> None:
+    """Two schedulers, triggerers and workers: each may die while the other one goes on."""
+    kinds = [name.rpartition("-")[0] or name for name in distributed.PROCESSES]
+
+    assert {kinds.count(kind) for kind in ("scheduler", "triggerer", "worker")} == {2}
+    commands = {name.removeprefix("airflow-").replace("apiserver", "api-server") for name in AIRFLOW}
+    assert {name.removesuffix("-1").removesuffix("-2") for name in distributed.PROCESSES} == commands
 
 
 def test_every_name_leads_somewhere(compose: dict[str, Any], services: dict[str, Any]) -> None:
@@ -114,6 +149,13 @@ def test_the_image_is_made_of_files_that_exist_and_reach_the_build() -> None:
     for source in copied:
         assert (ROOT / source).exists()
         assert Path(source).parts[0].removeprefix("./") in allowed
+
+
+def compose_schema() -> dict[str, Any]:
+    """Return the specification's schema. The packaged one is older than the attribute `name` of 2022."""
+    schema: dict[str, Any] = json.loads((ROOT / "tests" / "vendored" / "compose-spec.json").read_text(encoding="utf-8"))
+    schema["properties"].setdefault("name", {"type": "string"})
+    return schema
 
 
 def connections_file(services: dict[str, Any]) -> str:

@@ -25,4 +25,6 @@ def test_the_figures_are_within_their_goals() -> None:
     assert found["right_cause_ratio"] >= 0.8
     assert found["gate_wrong_ratio"] <= 0.05
     assert (found["wiring_mistakes"], found["wiring_mistakes_passed"]) == (24, 0)
-    assert found["cost_error_pct"] is None
+    assert found["cost_error_pct"] <= 1.0
+    assert found["cost_within_bounds_ratio"] == 1.0
+    assert found["effects_coverage_95"] >= 0.85

@@ -18,9 +18,10 @@ class ExitCode(IntEnum):
 
 MEANINGS: Final = {
     ExitCode.DONE: "done; nothing to object to",
-    ExitCode.OBJECTION: "the answer is no: `replay` found a difference, `preflight` an error, `gate` a slower arm",
+    ExitCode.OBJECTION: "the answer is no: `replay` found a difference, `preflight` an error, `gate` a slower arm, "
+    "`owned` or `reap` something that is expired, orphaned, vanished or not recorded",
     ExitCode.NOT_DONE: "not done: wrong arguments, a file, store, trace or connection that is missing or unusable; "
-    "`gate`: undecided, because there are too few trials",
+    "`gate`: undecided, because there are too few trials; `owned`, `reap`: a place could not be listed",
     ExitCode.REFUSED: "refused: `trace` found possible secrets and `--redact` was not given; `gate`: not judged",
     ExitCode.NO_CAPACITY: "`gate`: the cloud had no nodes for the trials that are missing",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C",

@@ -43,12 +43,13 @@ def add_gate(commands: Any) -> None:
 def _gate(parsed: argparse.Namespace) -> int:
     from airflow_llm_provisioning.core.gate import Gate, Outcome
     from airflow_llm_provisioning.core.gate_limit import judged, limit_from
+    from airflow_llm_provisioning.decisions.judged_runs import trials_for
 
     try:
         limit = limit_from(vars(parsed))
         with read_store(parsed) as store:
             # An empty name is a variable of a pipeline that was not set, and means no experiment.
-            trials = store.trials(**({} if parsed.experiment is None else {"experiment": parsed.experiment}))
+            trials = trials_for(store, limit, run_id=parsed.run, dag_id=parsed.dag, experiment=parsed.experiment)
         found = judged(trials, limit, run_id=parsed.run, dag_id=parsed.dag)
     except (ProvisioningError, ValueError) as error:
         found = Gate(Outcome.NOT_JUDGED, str(error))

@@ -7,14 +7,15 @@ import getpass
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from airflow_llm_provisioning.commands.selecting import positive, selected, selection_options
 from airflow_llm_provisioning.commands.stored import opened_store, read_store, store_option
 from airflow_llm_provisioning.core.alarm import Change, watch_phases
 from airflow_llm_provisioning.core.expected import expected_from
 from airflow_llm_provisioning.core.level_notes import LevelNote, NoteKind
-from airflow_llm_provisioning.core.nights import nights_of
+from airflow_llm_provisioning.core.nights import NEWEST_NIGHTS
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -27,8 +28,15 @@ def add_history(commands: Any) -> None:
     """Add the command."""
     history = commands.add_parser("history", help="print the nights of every cell, and what changed since when and why")
     store_option(history)
-    history.add_argument("--experiment", help="only this experiment")
+    selection_options(history)
     history.add_argument("--target", help="only this target")
+    history.add_argument(
+        "--nights",
+        type=positive,
+        default=NEWEST_NIGHTS,
+        metavar="N",
+        help=f"of each cell, the newest N nights (default: {NEWEST_NIGHTS})",
+    )
     history.add_argument(
         "--expected",
         action="append",
@@ -53,20 +61,25 @@ def _history(parsed: argparse.Namespace) -> int:
         return _acknowledge(parsed)
     from airflow_llm_provisioning.decisions.changes import histories
 
-    chosen = {key: value for key in ("experiment", "target") if (value := getattr(parsed, key))}
     try:
         expected = [expected_from(text) for text in parsed.expected]
     except ValueError as error:
         raise ConfigurationError(f"--expected: {error}") from error
     with read_store(parsed) as store:
-        found = histories(nights_of(store.trials(**chosen)), store.level_notes(), expected)
+        wanted = selected(store, parsed)
+        if parsed.target:
+            wanted = replace(wanted, target=parsed.target)
+        nights = store.queries.history(wanted, nights=parsed.nights)
+        found = histories(nights, store.level_notes(), expected)
     if parsed.format == "json":
         sys.stdout.write(json.dumps([_row(one) for one in found], indent=1) + "\n")
         return 0
     if not found:
         sys.stdout.write("There are no comparable trials.\n")
     for one in found:
-        sys.stdout.write("\n".join([*_lines(one), *(_phase_lines(one) if parsed.phases else ())]) + "\n\n")
+        sys.stdout.write(
+            "\n".join([*_lines(one, parsed.nights), *(_phase_lines(one) if parsed.phases else ())]) + "\n\n"
+        )
     return 0
 
 
@@ -90,9 +103,10 @@ def _acknowledge(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _lines(found: "CellHistory") -> list[str]:
+def _lines(found: "CellHistory", limit: int) -> list[str]:
     cell, nights = found.cell, found.nights
-    lines = [f"{cell.label} ({cell.origin}): {len(nights)} nights"]
+    told = f"the newest {limit} nights" if len(nights) == limit else f"{len(nights)} nights"
+    lines = [f"{cell.label} ({cell.origin}): {told}"]
     if len(nights) > SHOWN_NIGHTS:
         lines.append(f"  the last {SHOWN_NIGHTS}:")
     lines += [f"  {night.at:%Y-%m-%d}  {night.total_s:8.1f} s  n={night.n}" for night in nights[-SHOWN_NIGHTS:]]

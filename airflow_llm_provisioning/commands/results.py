@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_llm_provisioning.commands.exit_codes import ExitCode
+from airflow_llm_provisioning.commands.selecting import positive, selected, selection_options
 from airflow_llm_provisioning.commands.stored import read_store, store_option
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
@@ -15,9 +16,14 @@ def add_results(commands: Any) -> None:
     """Add the command `results`."""
     parser = commands.add_parser("results", help="print what was measured: the timing table, trials or phases")
     store_option(parser)
-    _selection_options(parser)
+    selection_options(parser, runs=True)
     parser.add_argument(
-        "--what", choices=["comparison", "trials", "phases", "capacity", "preparations"], default="comparison"
+        "--what",
+        choices=["comparison", "trials", "phases", "effects", "percentiles", "runs", "capacity", "preparations"],
+        default="comparison",
+    )
+    parser.add_argument(
+        "--limit", type=positive, metavar="N", help="of trials and runs, only the newest N (default: all; 100 runs)"
     )
     parser.add_argument("--format", choices=["table", "csv", "json"], default="table")
     parser.set_defaults(command=_results)
@@ -29,7 +35,7 @@ def add_report(commands: Any) -> None:
         "report", help="write an HTML report that opens offline, with tables and a phase chart"
     )
     store_option(parser)
-    _selection_options(parser)
+    selection_options(parser, runs=True)
     parser.add_argument(
         "--sweep", type=Path, help="a sweep's JSON, to show how the reductions move over every assumption"
     )
@@ -37,21 +43,11 @@ def add_report(commands: Any) -> None:
     parser.set_defaults(command=_report)
 
 
-def _selection_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--run", metavar="RUN_ID", help="only this DAG run (default: all)")
-    parser.add_argument("--experiment", help="only this experiment")
-
-
-def _selection(parsed: argparse.Namespace) -> dict[str, Any]:
-    chosen = {"run_id": parsed.run, "experiment": parsed.experiment}
-    return {key: value for key, value in chosen.items() if value}
-
-
 def _results(parsed: argparse.Namespace) -> int:
     from airflow_llm_provisioning.report.tables import results_rows, terminal_width, written
 
     with read_store(parsed) as store:
-        rows = results_rows(store, parsed.what, _selection(parsed))
+        rows = results_rows(store, parsed.what, selected(store, parsed), limit=parsed.limit)
     sys.stdout.write(written(rows, parsed.format, terminal_width()))
     return ExitCode.DONE
 
@@ -61,7 +57,7 @@ def _report(parsed: argparse.Namespace) -> int:
 
     sweep = _sweep(parsed.sweep) if parsed.sweep else None
     with read_store(parsed) as store:
-        write_report(parsed.out, store, _selection(parsed), sweep=sweep)
+        write_report(parsed.out, store, selected(store, parsed), sweep=sweep)
     sys.stdout.write(f"{parsed.out}\n")
     return ExitCode.DONE
 

@@ -67,8 +67,15 @@ def opened_store(parsed: argparse.Namespace) -> Iterator["ResultsStore"]:
         store.close()
 
 
-def location(parsed: argparse.Namespace) -> Location:
-    """Return where the results store of a command is."""
+def location(parsed: argparse.Namespace, *, said: bool = False) -> Location:
+    """Return where the results store of a command is; `said`: and name it on stderr."""
+    found = _location(parsed)
+    if said:
+        _said(found)
+    return found
+
+
+def _location(parsed: argparse.Namespace) -> Location:
     from airflow_llm_provisioning.connections import store_url
 
     if parsed.store:

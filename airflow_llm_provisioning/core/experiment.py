@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 from airflow_llm_provisioning.core.arm import BASELINE, Arm, Stratum
 from airflow_llm_provisioning.core.expected import ExpectedChange
 from airflow_llm_provisioning.core.gate_limit import GateLimit
 from airflow_llm_provisioning.core.manifests.tree import kind_of, shown
 from airflow_llm_provisioning.core.names import nearest
+from airflow_llm_provisioning.core.prices import PriceBook
 from airflow_llm_provisioning.core.refusals import refuse
 from airflow_llm_provisioning.core.stopping import StoppingRule
 from airflow_llm_provisioning.core.target import NodeProfile, Target
@@ -56,8 +57,9 @@ class Experiment:
     named by its cell's key. `expected_changes`: levels that are wanted, so no alarm is given for them. `grace_s`: kind
     of blocker -> seconds after which a wait ends early for it, where that is not the default
     (`core.blockers.GRACE_S`). `evidence_s`: real seconds after the end of a wait for reading Ray's state and the logs,
-    while GPU nodes run on. `no_capacity_fails`: whether a trial without capacity fails its run. `where`: the file it
-    was read from, for refusals.
+    while GPU nodes run on. `no_capacity_fails`: whether a trial without capacity fails its run. `prices`: the
+    experiment's own, before the shipped list. `design_notes`: what a factorial plan leaves out and cannot tell apart.
+    `where`: the file it was read from, for refusals.
     """
 
     name: str
@@ -72,6 +74,8 @@ class Experiment:
     grace_s: Mapping[str, float | None] = field(default_factory=dict)
     evidence_s: float = 5.0
     no_capacity_fails: bool = False
+    prices: PriceBook | None = None
+    design_notes: tuple[str, ...] = ()
     where: str = "The experiment"
 
     def __post_init__(self) -> None:
@@ -87,6 +91,12 @@ class Experiment:
             if target.name == name:
                 return target
         raise ConfigurationError(f"Target {shown(name)} is unknown{nearest(name, (t.name for t in self.targets))}.")
+
+    def pricing(self, name: str) -> dict[str, Any]:
+        """Return how a trial on a target is priced (`Trial.pricing`)."""
+        nodes = self.target(name).nodes
+        own = {"prices": self.prices.as_dict()} if self.prices else {}
+        return own | ({"disk_gib": nodes.data_volume_gib} if nodes.cloud == "eks" else {})
 
     def workload(self, name: str) -> Workload:
         """Return a workload by name."""

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from airflow_llm_provisioning.core.arm import BASELINE
 from airflow_llm_provisioning.core.blockers import grace_periods
+from airflow_llm_provisioning.core.design_targets import place_design
 from airflow_llm_provisioning.core.expected import expected_from
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.experiment_refusals import found_text, problems_of
@@ -22,10 +23,12 @@ from airflow_llm_provisioning.core.experiment_schema import (
     TargetSection,
     WorkloadSection,
 )
+from airflow_llm_provisioning.core.factorial import Design, DesignKind
 from airflow_llm_provisioning.core.gate_limit import limit_from
 from airflow_llm_provisioning.core.manifests import check_ray_service, parse_documents
 from airflow_llm_provisioning.core.manifests.tree import shown
 from airflow_llm_provisioning.core.model import Model
+from airflow_llm_provisioning.core.prices import PriceBook, read_prices
 from airflow_llm_provisioning.core.refusals import refuse
 from airflow_llm_provisioning.core.stopping import StoppingRule
 from airflow_llm_provisioning.core.target import NodeProfile, Target, with_role_options
@@ -58,11 +61,19 @@ def read_experiment(data: object, *, where: str, read_text: ReadText) -> Experim
         told = f"an experiment is a mapping with `name` and `targets`; found {found_text(data)}."
         raise ConfigurationError(f"{where}: {told}")
     section = _section(data, where)
+    targets = tuple(_target(target, where) for target in section.targets)
+    workloads = _workloads(section, where, read_text)
+    variants = dict(BUILTIN_VARIANTS) if section.variants is None else _variants(section.variants)
+    notes: tuple[str, ...] = ()
+    if (design := _design(section, where)) is not None:
+        variants = _with_generated(variants, design, where)
+        targets, notes = _placed(design, targets, workloads, where)
     return Experiment(
         name=section.name,
-        targets=tuple(_target(target, where) for target in section.targets),
-        workloads=_workloads(section, where, read_text),
-        variants=dict(BUILTIN_VARIANTS) if section.variants is None else _variants(section.variants),
+        targets=targets,
+        workloads=workloads,
+        variants=variants,
+        design_notes=notes,
         setups=tuple(ScalingSetup(setup) for setup in dict.fromkeys(section.setups)),
         replicates=section.replicates,
         stop_early=_stop_early(section, where),
@@ -71,6 +82,7 @@ def read_experiment(data: object, *, where: str, read_text: ReadText) -> Experim
         grace_s=_grace_s(section, where),
         evidence_s=section.evidence_s,
         no_capacity_fails=section.no_capacity == "fails_run",
+        prices=_prices(section.prices, where, read_text),
         where=where,
     )
 
@@ -90,6 +102,38 @@ def _section(data: Mapping[str, Any], where: str) -> ExperimentFile:
     except ValidationError as error:
         refuse(where, problems_of(error, data))
         raise
+
+
+def _design(section: ExperimentFile, where: str) -> Design | None:
+    if (section.design is None) != (section.factors is None):
+        missing = "design" if section.design is None else "factors"
+        refuse(where, [f"`{missing}` is missing: a factorial plan needs both `design` and `factors`."])
+    if section.design is None or section.factors is None:
+        return None
+    try:
+        return Design(DesignKind(section.design), tuple(section.factors))
+    except ValueError as error:
+        refuse(where, [f"`factors`: {error}."])
+        raise
+
+
+def _with_generated(variants: Mapping[str, tuple[str, ...]], design: Design, where: str) -> dict[str, tuple[str, ...]]:
+    """Return the variants with those of a plan. A name that the file gives other treatments is refused."""
+    made = design.variants()
+    taken = [name for name in made if name in variants and set(variants[name]) != set(made[name])]
+    refuse(where, [f"`variants.{name}` is a name of the design, which gives it other treatments." for name in taken])
+    return {**variants, **{name: own for name, own in made.items() if name not in variants}}
+
+
+def _placed(
+    design: Design, targets: tuple[Target, ...], workloads: tuple[Workload, ...], where: str
+) -> tuple[tuple[Target, ...], tuple[str, ...]]:
+    try:
+        found = place_design(design, targets, workloads)
+    except ConfigurationError as error:
+        refuse(where, [f"`design`: {error}"])
+        raise
+    return found.targets, found.notes
 
 
 def _stop_early(section: ExperimentFile, where: str) -> StoppingRule | None:
@@ -113,6 +157,19 @@ def _each(key: str, items: Sequence[Section], read: Callable[[dict[str, Any]], M
             problems.append(f"`{key}.{at}`: {error}")
     refuse(where, problems)
     return tuple(made)
+
+
+def _prices(source: object, where: str, read_text: ReadText) -> PriceBook | None:
+    """Return the experiment's own prices; a text is the path of a file beside it."""
+    if source is None:
+        return None
+    if not isinstance(source, str):
+        return read_prices(source, where=where)
+    try:
+        data = load_yaml(read_text(source), where=source)
+    except ManifestError as error:
+        raise ConfigurationError(f"{where}: `prices`: {error}") from error
+    return read_prices(data, where=f"{where}: {source}")
 
 
 def _grace_s(section: ExperimentFile, where: str) -> dict[str, float | None]:

@@ -214,6 +214,12 @@ class ExperimentFile(Section):
         max_length=MAX_ENTRIES,
         description="Name -> treatments (or groups of them, as image_delivery). Default: the built-in variants.",
     )
+    design: Literal["full", "fraction", "one-at-a-time"] | None = Field(
+        default=None, description="Try combinations of `factors`; targets list them as `design` or `design with ...`."
+    )
+    factors: list[str] | None = Field(
+        default=None, min_length=2, max_length=7, description="With `design`: the treatments (or groups) to combine."
+    )
     targets: list[TargetSection] = Field(min_length=1, max_length=MAX_ENTRIES)
     setups: list[Literal["static", "dynamic"]] = Field(default=["static", "dynamic"], min_length=1)
     replicates: int = Field(default=3, ge=1, le=1000, description="How often every cell is tried in a run.")
@@ -232,6 +238,11 @@ class ExperimentFile(Section):
         default={},
         description="Kind of blocker -> seconds after which a wait ends early for it; null: wait until the time limit.",
         json_schema_extra={"propertyNames": {"enum": list(GRACE_S)}},
+    )
+    prices: Any = Field(
+        default=None,
+        description="Own prices, before the shipped list: a mapping, or the path of a file beside the experiment.",
+        json_schema_extra={"type": ["string", "object", "null"]},
     )
     no_capacity: Literal["reported", "fails_run"] = Field(
         default="reported", description="What a trial without capacity does to its run: it is told, or it fails it."

@@ -16,6 +16,8 @@ from airflow_llm_provisioning.core.comparison import ArmTrials, grouped
 from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.names import fingerprint
 
+# How many nights of a cell are looked at: more than a year. An alarm needs 60 before a change.
+NEWEST_NIGHTS: Final = 400
 # Facts that define the arm: fact -> field of the stratum.
 ARM_FACTS: Final[Mapping[str, str]] = {
     "model": "model_id",

@@ -38,7 +38,7 @@ class Thing:
     """One thing that a place listed. `kind`: as Kubernetes or the cloud calls it. `name`: its name in the namespace, or
     the cloud's identity. `labels`: under our own keys. `uid`, `version`: of a Kubernetes object. `owners`: uids of its
     owners. `deleted_at`: when its deletion was asked for. `of_ray`: KubeRay's label says what made it. `stays`: nothing
-    removes such a node here.
+    removes such a node here. `busy`: a pod of ours is on that node.
     """
 
     place: str
@@ -52,6 +52,7 @@ class Thing:
     deleted_at: str | None = None
     of_ray: bool = False
     stays: bool = False
+    busy: bool = False
     price_hour_usd: float | None = None
 
     def label(self, key: str) -> str | None:

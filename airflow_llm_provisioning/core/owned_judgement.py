@@ -172,6 +172,8 @@ class _Place:
             return _Found(State.UNKNOWN, _UNKNOWN_USE, ours=False)
         if self._listing.holders:
             return _Found(State.IN_USE, "a trial runs", ours=False, held=True)
+        if thing.busy:
+            return _Found(State.IN_USE, "a pod of ours is on it", ours=False)
         if thing.stays:
             return _Found(State.IN_USE, "nothing removes the nodes of this target", ours=False)
         now, created_at = self._listing.now, thing.created_at

@@ -70,7 +70,8 @@ class TrialResult:
     treatments together: `applied`, `not applied`, `unknown`; `none` for the baseline, which has none. `verdicts`:
     [{claim, value, evidence: [..]}]. `environment`: instance types, versions, zone, images, as far as they were seen.
     `analysis_version`: which code computed it from the trace; None where there was none to compute from. `capacity`:
-    what was refused to it (`core.capacity.Capacity` as a dict); None where nothing was.
+    what was refused to it (`core.capacity.Capacity` as a dict); None where nothing was. `cost`: of its machines
+    (`core.cost.priced`); None where the recording does not tell it.
     """
 
     trial: Trial
@@ -93,6 +94,7 @@ class TrialResult:
     milestones: Sequence[MilestoneResult] = ()
     analysis_version: str | None = None
     capacity: Mapping[str, Any] | None = None
+    cost: Mapping[str, Any] | None = None
 
     @property
     def trial_id(self) -> str:
@@ -174,6 +176,8 @@ class TrialResult:
         row |= {name: getattr(self, name) for name in (*own, *more)}
         row["status"] = str(self.status)
         row["capacity_wait_s"] = (self.capacity or {}).get("waited_s")
+        cost = self.cost or {}
+        row |= {"cost_amount": cost.get("amount"), "currency": cost.get("currency"), "gpu_hours": cost.get("gpu_hours")}
         row["flags"] = redacted_text("; ".join(self.flags))
         # What an error repeats may be a user's: this row goes to XCom and into tables.
         row["reason"] = None if self.reason is None else redacted_text(self.reason)

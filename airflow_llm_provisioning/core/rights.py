@@ -55,6 +55,29 @@ LOOKED_AT: Final = (Rule("cluster", "apps", "deployments", ("list",)), Rule("clu
 LUNA_LOOKED_AT: Final = (Rule("cluster", "apps", "deployments", ("get",)),)
 KARPENTER_LOOKED_AT: Final = (Rule("cluster", "apiextensions.k8s.io", "customresourcedefinitions", ("get",)),)
 
+# What `owned` lists and `reap` deletes. A kind that may not be listed is said to be unknown. Listing Secrets would show
+# their content; ours is only asked for their names and labels, which is no smaller right.
+OWNED: Final = (
+    *(Rule("namespace", "ray.io", name, ("get", "list")) for name in ("rayservices", "rayclusters")),
+    *(Rule("namespace", "", name, ("get", "list")) for name in ("pods", "services")),
+    *(Rule("namespace", "", name, ("list",)) for name in ("secrets", "configmaps", "persistentvolumeclaims")),
+    *(Rule("namespace", "apps", name, ("list",)) for name in ("daemonsets", "deployments")),
+    Rule("namespace", "coordination.k8s.io", "leases", ("get", "list")),
+    Rule("cluster", "", "nodes", ("get", "list")),
+)
+KARPENTER_OWNED: Final = (
+    *(Rule("cluster", "karpenter.sh", name, ("list",)) for name in ("nodeclaims", "nodepools")),
+    Rule("cluster", "karpenter.k8s.aws", "ec2nodeclasses", ("list",)),
+)
+REAPED: Final = (
+    *(Rule("namespace", "ray.io", name, ("delete",)) for name in ("rayservices", "rayclusters")),
+    Rule("namespace", "", "pods", ("delete",)),
+    Rule("namespace", "coordination.k8s.io", "leases", ("delete",)),
+    # They explain why something is still there.
+    Rule("cluster", "apps", "deployments", ("list",)),
+    Rule("cluster", "", "namespaces", ("get",)),
+)
+
 
 def trial_rules(autoscaler: str) -> tuple[Rule, ...]:
     """Return what a trial on a target with this node autoscaler uses."""

@@ -20,6 +20,8 @@ MIN_FOR_INTERVAL: Final = 3
 MIN_FOR_95: Final = 5
 # More pairs than this have a normal approximation in place of the exact distribution.
 _EXACT_PAIRS: Final = 3600
+# The same for differences.
+_EXACT_SIGNED: Final = 60
 
 Block = tuple[Sequence[float], Sequence[float]]
 
@@ -67,6 +69,33 @@ def reduction_in_blocks(
     return Reduction(estimate, None, None, None)
 
 
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """The middle of differences, with the interval that so many allow. `confidence`: None where there is none."""
+
+    middle: float
+    low: float | None
+    high: float | None
+    confidence: float | None
+
+
+def shift_of(differences: Sequence[float]) -> Shift | None:
+    """Return the Hodges-Lehmann estimate of independent, symmetric differences with the interval of Wilcoxon's signed
+    ranks: 95 % from six differences on, 90 % of five, none of fewer (E. L. Lehmann, Nonparametrics, 1975, section 4.3).
+    """
+    if not differences:
+        return None
+    n = len(differences)
+    walsh = sorted((one + other) / 2 for at, one in enumerate(differences) for other in differences[at:])
+    estimate = median(walsh)
+    for level in (0.95, 0.90):
+        rank = _signed_rank(n, level)
+        if rank is not None and n >= MIN_FOR_95:
+            low, high = _at(walsh, rank), -_at([-value for value in reversed(walsh)], rank)
+            return Shift(estimate, low, high, level)
+    return Shift(estimate, None, None, None)
+
+
 def median_of(values: Sequence[float]) -> float | None:
     """Return the median, or None of no values."""
     return median(values) if values else None
@@ -98,6 +127,24 @@ def _rank(sizes: tuple[tuple[int, int], ...], confidence: float) -> float | None
         # A hair of tolerance: 1/20 is exactly the tail of three against three at 90 %.
         if (below + count) / total > tail + 1e-12:
             return u - 1 + max(0.0, (tail * total - below) / count) if u else None
+        below += count
+    return None
+
+
+@lru_cache(maxsize=256)
+def _signed_rank(n: int, confidence: float) -> float | None:
+    """Return how many Walsh averages lie outside the interval at each end; None if even all are too few."""
+    tail = (1 - confidence) / 2
+    if n > _EXACT_SIGNED:
+        spread = math.sqrt(n * (n + 1) * (2 * n + 1) / 24)
+        return max(0.0, n * (n + 1) / 4 - NormalDist().inv_cdf(1 - tail) * spread)
+    counts = [1]
+    for rank in range(1, n + 1):
+        counts = _product(counts, [1, *([0] * (rank - 1)), 1])
+    below = 0
+    for at, count in enumerate(counts):
+        if (below + count) / 2**n > tail + 1e-12:
+            return at - 1 + max(0.0, (tail * 2**n - below) / count) if at else None
         below += count
     return None
 

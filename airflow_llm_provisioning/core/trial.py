@@ -197,7 +197,8 @@ class Opened:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """One deployment of one arm on one target. `opened` is None until `OpenTrial` has run. `grace_s`,
-    `no_capacity_fails`: as in the experiment.
+    `no_capacity_fails`: as in the experiment. `pricing`: {prices: the experiment's own (`PriceBook.as_dict`), disk_gib:
+    of each node}, as far as there are any.
     """
 
     slot: Slot
@@ -209,6 +210,7 @@ class Trial:
     grace_s: Mapping[str, float | None] = field(default_factory=dict)
     opened: Opened | None = None
     no_capacity_fails: bool = False
+    pricing: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def trial_id(self) -> str:
@@ -240,6 +242,7 @@ class Trial:
             "timeout_s": self.timeout_s,
             "grace_s": dict(self.grace_s),
             **({"no_capacity_fails": True} if self.no_capacity_fails else {}),
+            **({"pricing": dict(self.pricing)} if self.pricing else {}),
             "opened": self.opened.as_dict() if self.opened else None,
         }
 
@@ -271,4 +274,5 @@ class Trial:
             grace_s=dict(data.get("grace_s") or {}),
             opened=Opened.from_dict(opened) if opened else None,
             no_capacity_fails=data.get("no_capacity_fails") is True,
+            pricing=dict(data.get("pricing") or {}),
         )

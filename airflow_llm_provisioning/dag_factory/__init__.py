@@ -6,6 +6,7 @@ Call inside a `with DAG(...)`.
 from airflow_llm_provisioning.dag_factory.experiment_file import checked, configured_experiment, load_experiment
 from airflow_llm_provisioning.dag_factory.form import single_trial_params
 from airflow_llm_provisioning.dag_factory.preparing import preflight, preparation
+from airflow_llm_provisioning.dag_factory.reaping import reaping
 from airflow_llm_provisioning.dag_factory.slots import single_trial, trial_slot, trials
 from airflow_llm_provisioning.dag_factory.wiring import group_key
 
@@ -16,6 +17,7 @@ __all__ = [
     "load_experiment",
     "preflight",
     "preparation",
+    "reaping",
     "single_trial",
     "single_trial_params",
     "trial_slot",

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from airflow_llm_provisioning.core.level_notes import LevelNote, NoteKind
 from airflow_llm_provisioning.core.names import nearest
-from airflow_llm_provisioning.core.nights import nights_of
 from airflow_llm_provisioning.decisions.changes import CellHistory, histories
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.store import ResultsStore
+    from airflow_llm_provisioning.gateways.store.selection import Selection
 
 
 def acknowledge(
@@ -24,17 +24,21 @@ def acknowledge(
     run_id: str | None = None,
     experiment: str | None = None,
     origin: str | None = None,
+    within: "Selection | None" = None,
 ) -> LevelNote:
     """Record that a change of level is known; it does not alarm again, and a further change does.
 
     `cell`: `TARGET/WORKLOAD/SETUP/VARIANT`. `run_id`: the first night of the new level, as a change names it; None for
-    the level that holds now. `origin`: `measured` or `simulated`, where both have a cell of this name. Raises
-    ConfigurationError if there is no such cell or change, or if `by` or `why` is empty.
+    the level that holds now. `origin`: `measured` or `simulated`, where both have a cell of this name. `within`: the
+    trials that count, instead of those of an experiment. Raises ConfigurationError if there is no such cell or change,
+    or if `by` or `why` is empty.
     """
+    from airflow_llm_provisioning.gateways.store.selection import Selection
+
     if not by.strip() or not why.strip():
         raise ConfigurationError("An acknowledgement says who gives it and why: neither may be empty.")
-    equal = {} if experiment is None else {"experiment": experiment}
-    found = _one(histories(nights_of(store.trials(**equal)), store.level_notes()), cell, origin)
+    cells = store.queries.history(within or Selection(experiment=experiment))
+    found = _one(histories(cells, store.level_notes()), cell, origin)
     return store.note_level(found.cell, _run(found, run_id), NoteKind.ACKNOWLEDGED, by=by.strip(), why=why.strip())
 
 

@@ -1,7 +1,7 @@
 """What a DAG run's history says: the changes that its night made it possible to tell, and those that still stand."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_llm_provisioning.core.alarm import FEWEST_AFTER, Change, Watch, nights_that_tell, watch, watch_phases
@@ -13,7 +13,7 @@ from airflow_llm_provisioning.core.level_notes import (
     expected_by,
     standing,
 )
-from airflow_llm_provisioning.core.nights import Cell, Night, nights_of
+from airflow_llm_provisioning.core.nights import Cell, Night
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.store import ResultsStore
@@ -77,10 +77,13 @@ def changes_of_run(
     Where an expected change begins in a cell's history is kept in the store, so that every reader knows it.
     """
     from airflow_llm_provisioning.connections import open_store
+    from airflow_llm_provisioning.gateways.store.selection import Selection
 
     store = open_store(results_conn_id)
     try:
-        cells = nights_of(store.trials(experiment=experiment, dag_id=dag_id))
+        own = Selection(experiment=experiment, dag_id=dag_id)
+        seen = [cell.key for cell in store.queries.cells(replace(own, run_id=run_id))]
+        cells = store.queries.history(replace(own, cell=seen))
         notes = store.level_notes()
         _keep_expected(store, cells, notes, expected)
     finally:

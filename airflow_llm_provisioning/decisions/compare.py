@@ -11,12 +11,12 @@ def compare_run(
     `dag_id`: whose run it is, because the DAGs of one schedule have runs of one id; None: of any DAG.
     """
     from airflow_llm_provisioning.connections import open_store
-    from airflow_llm_provisioning.core.comparison import compare
+    from airflow_llm_provisioning.gateways.store.selection import Selection
 
-    own = {} if dag_id is None else {"dag_id": dag_id}
+    selection = Selection(experiment=experiment, run_id=run_id, dag_id=dag_id)
     store = open_store(results_conn_id)
     try:
-        rows = [row.as_dict() for row in compare(store.trials(experiment=experiment, run_id=run_id, **own))]
+        rows = [row.as_dict() for row in store.queries.comparison(selection)]
         store.save_comparison(experiment, run_id, rows)
     finally:
         store.close()
@@ -36,3 +36,23 @@ def capacity_of_run(
         return capacity_rows(store.trials(experiment=experiment, run_id=run_id, **own))
     finally:
         store.close()
+
+
+def effects_told(experiment: str, run_id: str, results_conn_id: str, *, dag_id: str | None = None) -> list[str]:
+    """Return in lines what each treatment of a factorial plan does, and what follows; empty where the run has no plan.
+
+    `dag_id`: as in `compare_run`.
+    """
+    from airflow_llm_provisioning.connections import open_store
+    from airflow_llm_provisioning.core.factorial_effects import effects_of
+
+    own = {} if dag_id is None else {"dag_id": dag_id}
+    store = open_store(results_conn_id)
+    try:
+        found = effects_of(store.trials(experiment=experiment, run_id=run_id, **own))
+    finally:
+        store.close()
+    lines: list[str] = []
+    for effects in found:
+        lines += [f"{effects.baseline.arm.stratum.label}: {line}" for line in (*effects.lines(), *effects.sentences)]
+    return lines

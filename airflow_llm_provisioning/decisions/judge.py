@@ -48,6 +48,7 @@ def _gate(
 ) -> tuple[str, Gate]:
     """Judge one arm of this run; another run may be the reference, of this DAG only."""
     from airflow_llm_provisioning.connections import open_store
+    from airflow_llm_provisioning.decisions.judged_runs import trials_for
 
     name = str(asked.get("arm") or "a gate")
     try:
@@ -56,8 +57,7 @@ def _gate(
         return name, Gate(Outcome.NOT_JUDGED, str(error))
     store = open_store(results_conn_id)
     try:
-        own = {} if limit.against is not None else {"run_id": run_id}
-        trials = store.trials(experiment=experiment, dag_id=dag_id, **own)
+        trials = trials_for(store, limit, run_id=run_id, dag_id=dag_id, experiment=experiment)
     finally:
         store.close()
     return limit.arm, judged(trials, limit, run_id=run_id, dag_id=dag_id)

@@ -5,6 +5,7 @@ Everything is found by labels, owner references and the ledger's names; whether 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -69,9 +70,11 @@ async def list_namespace(
     return [_thing(place, obj) for obj in found.objects()], found.problems
 
 
-async def list_cluster_scope(cluster: Cluster, place: str, targets: Collection[str]) -> tuple[list[Thing], Problems]:
+async def list_cluster_scope(
+    cluster: Cluster, place: str, targets: Collection[str], namespaces: Collection[str]
+) -> tuple[list[Thing], Problems]:
     """Return what is ours and belongs to no namespace: node pools and classes by our label, nodes and node claims by
-    the label of the targets (its values).
+    the label of the targets (its values), and the nodes of trials' pods, which Luna marks alike for all.
     """
     found = _Found()
     ours, wanted = f"{LABEL_MANAGED_BY}={OWNER}", f"{LABEL_TARGET} in ({','.join(sorted(targets))})"
@@ -81,7 +84,21 @@ async def list_cluster_scope(cluster: Cluster, place: str, targets: Collection[s
         found.keep(resource, (await cluster.list(resource, labels=selector))[0])
 
     await _each(found.problems, _OF_CLUSTER, look)
-    return [_thing(place, obj) for obj in found.objects()], found.problems
+    busy: set[str] = set()
+    await _each(found.problems, ("pods",), lambda _: _busy_nodes(found, cluster, namespaces, busy))
+    things = [_thing(place, obj) for obj in found.objects()]
+    return [replace(thing, busy=thing.kind == "Node" and thing.name in busy) for thing in things], found.problems
+
+
+async def _busy_nodes(found: "_Found", cluster: Cluster, namespaces: Collection[str], busy: set[str]) -> None:
+    """Keep the nodes on which a pod of a trial is; `busy` gets their names."""
+    for namespace in namespaces:
+        pods, _ = await cluster.list("pods", namespace, labels=LABEL_TRIAL)
+        busy |= {text(dig(pod, "spec", "nodeName")) for pod in pods} - {""}
+    known = {text(dig(node, "metadata", "name")) for node in found.of("nodes")}
+    for name in sorted(busy - known):
+        node = await cluster.get("nodes", name)
+        found.keep("nodes", [{"kind": "Node", **node}] if node is not None else [])
 
 
 async def delete_object(cluster: Cluster, thing: Thing, namespace: str | None, still: Callable[[Thing], bool]) -> bool:

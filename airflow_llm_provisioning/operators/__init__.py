@@ -7,6 +7,7 @@ from airflow_llm_provisioning.operators.image_streaming import EnableStreaming
 from airflow_llm_provisioning.operators.image_warming import WarmImageCache
 from airflow_llm_provisioning.operators.node_setup import SetUpNodes
 from airflow_llm_provisioning.operators.ray_service import ApplyRayService, DeleteRayService
+from airflow_llm_provisioning.operators.reaping import ListPlaces, ReapPlace
 from airflow_llm_provisioning.operators.serving_image import BuildServingImage
 from airflow_llm_provisioning.operators.trial import CloseTrial, OpenTrial
 
@@ -18,9 +19,11 @@ __all__ = [
     "DeleteRayService",
     "EnableStreaming",
     "JudgeRun",
+    "ListPlaces",
     "OpenTrial",
     "PlanTrials",
     "Preflight",
+    "ReapPlace",
     "SetUpNodes",
     "SnapshotImage",
     "TellChanges",

@@ -52,6 +52,8 @@ class PlanTrials(BaseOperator):
 
         ti = context["ti"]
         experiment = self.experiment.narrowed(**self.only) if self.only else self.experiment
+        for note in experiment.design_notes:
+            self.log.warning("%s", note)
         seed = int(self.seed) if self.seed not in (None, "", "None") else None
         plan = draw_plan(experiment, dag_id=ti.dag_id, run_id=ti.run_id, seed=seed, overrides=self.model, log=self.log)
         for trial in plan.trials:
@@ -85,7 +87,7 @@ class CompareVariants(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Compare and keep."""
-        from airflow_llm_provisioning.decisions.compare import capacity_of_run, compare_run
+        from airflow_llm_provisioning.decisions.compare import capacity_of_run, compare_run, effects_told
 
         ti = context["ti"]
         dag_id = None if self.run_id else ti.dag_id
@@ -99,6 +101,8 @@ class CompareVariants(BaseOperator):
                 "%s %s %s: n=%d of %d, %s, %s", row["cloud"], row["setup"], row["variant"], row["n"], row["trials"],
                 median, saved,
             )  # fmt: skip
+        for line in effects_told(self.experiment, self.run_id or ti.run_id, self.results_conn_id, dag_id=dag_id):
+            self.log.info("%s", line)
         return rows
 
 

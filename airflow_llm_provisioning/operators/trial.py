@@ -111,11 +111,13 @@ class OpenTrial(WaitingOperator):
     def _planned(self) -> "Trial":
         from airflow_llm_provisioning.core.trial import Trial
 
+        planned = Trial.from_dict(self.planned)
         return replace(
-            Trial.from_dict(self.planned),
+            planned,
             timeout_s=float(self.timeout_s),
             grace_s=self.experiment.grace_s,
             no_capacity_fails=self.experiment.no_capacity_fails,
+            pricing=self.experiment.pricing(planned.target),
         )
 
 

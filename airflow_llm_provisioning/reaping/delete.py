@@ -102,7 +102,7 @@ async def reasons(left: Sequence[OwnedThing], looked: Sequence[tuple[Place, List
     found: dict[Key, str] = {}
     for place, listing in looked:
         items = [item for item in left if item.place == listing.place]
-        if items and place["kind"] != "cloud":
+        if items and place["kind"] in ("namespace", "cluster"):
             found |= await _reasons_in_cluster(place, items)
     return found
 

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_llm_provisioning.core.owned import Listing, Records, Thing
@@ -23,6 +23,8 @@ async def look(place: Place, records: Records) -> list[Listing]:
     """Return the listings of a place: one, or of a cloud one for each account and region."""
     if place["kind"] == "cloud":
         return await _look_at_clouds(place)
+    if place["kind"] == "gone":
+        return [Listing(place=place["name"], now=_utc_now(), notes=(f"{place['name']} is said not to exist.",))]
     try:
         return [await _look_at_cluster(place, records)]
     except ProvisioningError as error:
@@ -41,7 +43,7 @@ async def _look_at_cluster(place: Place, records: Records) -> Listing:
             things, problems = await list_namespace(cluster, name, place["namespace"], records.of_place(name))
         else:
             holders = await _holders(cluster, place["namespaces"], now)
-            things, problems = await list_cluster_scope(cluster, name, list(place["nodes"]))
+            things, problems = await list_cluster_scope(cluster, name, list(place["nodes"]), place["namespaces"])
             things = [_priced(thing, place["nodes"]) for thing in things]
     notes = (skew,) if skew else ()
     return Listing(place=name, now=now, things=tuple(things), holders=tuple(holders), problems=problems, notes=notes)
@@ -60,9 +62,9 @@ def _priced(thing: Thing, nodes: Mapping[str, Sequence[Any]]) -> Thing:
     from airflow_llm_provisioning.core.owned_judgement import NODES
     from airflow_llm_provisioning.gateways.clouds.registry import cloud_named
 
-    known = nodes.get(thing.label(LABEL_TARGET) or "")
-    if known is None or thing.kind not in NODES:
+    if thing.kind not in NODES:
         return thing
+    known = nodes.get(thing.label(LABEL_TARGET) or "") or next(iter(nodes.values()))
     prices = cloud_named(str(known[0])).node_prices
     region = thing.labels.get("topology.kubernetes.io/region")
     price, _ = prices.price(region, thing.labels.get("node.kubernetes.io/instance-type"), 3600.0)
@@ -114,7 +116,11 @@ async def held_locks(place: Place) -> Locks:
                 found |= set(await _holders(cluster, [lock["namespace"]], clocks[-1]))
         except ProvisioningError as error:
             return Locks(None, None, (f"Whether a trial uses what is in {place['name']} is not known: {error}",))
-    return Locks(tuple(sorted(found)), min(clocks, default=None))
+    return Locks(tuple(sorted(found)), min(clocks, default=_utc_now()))
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _listed(reference: Mapping[str, Any]) -> "tuple[str, list[Owned]]":

@@ -50,6 +50,13 @@ async def survey(targets: Sequence[Target], store_url: str | None, places: Seque
     return Survey(items=(*items, *_store_line(records)), looked=looked, records=records)
 
 
+def places_with_ledger(targets: Sequence[Target], store_url: str | None) -> list[Place]:
+    """Return every place of the targets, also the namespaces that only the ledger names."""
+    from airflow_llm_provisioning.gateways.store.owned import read_records
+
+    return places_of(targets, _recorded_places(read_records(store_url)))
+
+
 def judged(place: Place, listing: Listing, records: Records) -> list[OwnedThing]:
     """Judge one listing of a place."""
     return judge(listing, records, place["targets"])

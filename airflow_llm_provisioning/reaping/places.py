@@ -15,18 +15,20 @@ from airflow_llm_provisioning.core.target import Target
 Place = dict[str, Any]
 
 
-def places_of(targets: Sequence[Target], recorded: Collection[str] = ()) -> list[Place]:
+def places_of(targets: Sequence[Target], recorded: Collection[str] = (), *, gone: Collection[str] = ()) -> list[Place]:
     """Return every place of these targets, clouds last: nothing there is deleted before its clusters were looked at.
 
-    `recorded`: places that the ledger names; a namespace of a known cluster that is only there is one too.
+    `recorded`: places that the ledger names; a namespace of a known cluster that is only there is one too. `gone`:
+    names of clusters that do not exist any more, as the caller says: nothing is in them, and no trial runs there.
     """
     clusters: dict[str, list[Target]] = {}
     for target in targets:
         clusters.setdefault(target.cluster, []).append(target)
     found: list[Place] = []
     for name, members in clusters.items():
-        found += _of_cluster(name, members, recorded)
-    return [*found, *_of_clouds(targets)]
+        places = list(_of_cluster(name, members, recorded))
+        found += [{**place, "kind": "gone"} for place in places] if name in gone else places
+    return [*found, *_of_clouds(targets, gone)]
 
 
 def _of_cluster(name: str, members: Sequence[Target], recorded: Collection[str]) -> Iterator[Place]:
@@ -57,14 +59,15 @@ def _namespaces_in(recorded: Iterable[str], cluster: str) -> list[str]:
     return sorted({place.removeprefix(begin) for place in recorded if place.startswith(begin)})
 
 
-def _of_clouds(targets: Sequence[Target]) -> Iterator[Place]:
+def _of_clouds(targets: Sequence[Target], gone: Collection[str]) -> Iterator[Place]:
     """Yield one place for each cloud: accounts whose places have one name in the ledger are looked at together."""
     clouds: dict[str, list[tuple[Target, dict[str, Any]]]] = {}
     for target in targets:
         if (reference := target.cloud_reference()) is not None:
             clouds.setdefault(target.cloud, []).append((target, reference))
     for cloud, members in clouds.items():
-        locks = [{"cluster": one.cluster_reference(), "namespace": one.namespace} for one, _ in members]
+        living = [target for target, _ in members if target.cluster not in gone]
+        locks = [{"cluster": one.cluster_reference(), "namespace": one.namespace} for one in living]
         yield {
             "kind": "cloud",
             "name": f"cloud:{cloud}",

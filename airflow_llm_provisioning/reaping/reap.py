@@ -39,7 +39,7 @@ class Reaped:
     @property
     def clean(self) -> bool:
         """Whether every place was listed after the last deletion and nothing is left that may be deleted."""
-        return not (self.left or self.survey.unknown or self.problems or self._stuck)
+        return not (self.left or self.survey.unknown or self.problems or self.stuck)
 
     @property
     def unrecorded(self) -> list[OwnedThing]:
@@ -47,7 +47,7 @@ class Reaped:
         return [item for item in self.survey.items if item.state is State.UNRECORDED]
 
     @property
-    def _stuck(self) -> list[OwnedThing]:
+    def stuck(self) -> list[OwnedThing]:
         """Nodes that their autoscaler has not removed."""
         return [item for item in self.survey.items if item.state is State.ORPHAN and not item.ours]
 
@@ -57,7 +57,7 @@ class Reaped:
         unknown = {item.place for item in self.survey.unknown}
         parts = [
             (len(self.left), "not gone"),
-            (len(self._stuck), "not removed by the node autoscaler"),
+            (len(self.stuck), "not removed by the node autoscaler"),
             (len(unknown), "places not wholly known"),
             (len(self.unrecorded), "with our label that no ledger entry or run identity fits"),
         ]
@@ -70,7 +70,7 @@ class Reaped:
             "clean": self.clean,
             "sentence": self.sentence(),
             "deleted": [item.as_dict() for item in self.deleted],
-            "left": [item.as_dict() for item in (*self.left, *self._stuck)],
+            "left": [item.as_dict() for item in (*self.left, *self.stuck)],
             "unrecorded": [item.as_dict() for item in self.unrecorded],
             "unknown": [item.as_dict() for item in self.survey.unknown],
             "closed": [item.as_dict() for item in self.closed],

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.result import TrialResult
 from airflow_llm_provisioning.report.markup import Markup, element, html, table
 
@@ -32,7 +33,7 @@ def trial_link(trial: TrialResult) -> Markup:
     return element("a", trial.trial_id, href=f"#{_anchor(trial)}")
 
 
-def short_name(trial: TrialResult) -> str:
+def short_name(trial: Measured) -> str:
     """Return cloud, set-up and variant of a trial, for a line about this one trial."""
     stratum = trial.arm.stratum
     return f"{stratum.cloud} {stratum.setup} {trial.arm.variant}"

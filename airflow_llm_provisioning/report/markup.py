@@ -7,6 +7,8 @@ from typing import Any, Final
 from airflow_llm_provisioning.report.text_table import cell
 
 SHORT: Final = 14
+# Elements without content have no end tag.
+_VOID: Final = frozenset({"input"})
 
 
 class Markup(str):
@@ -29,7 +31,7 @@ def element(name: str, content: Any = "", /, **attributes: str) -> Markup:
     underscore inside stands for a hyphen.
     """
     written = "".join(f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items())
-    return Markup(f"<{name}{written}>{html(content)}</{name}>")
+    return Markup(f"<{name}{written}>" if name in _VOID else f"<{name}{written}>{html(content)}</{name}>")
 
 
 def table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], caption: str = "") -> Markup:

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from airflow_llm_provisioning import __version__
+from airflow_llm_provisioning.core.comparison import excluded
+from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.result import Preparation, TrialResult
 from airflow_llm_provisioning.gateways.private_files import write_private
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
+from airflow_llm_provisioning.gateways.store.selection import Selection
 from airflow_llm_provisioning.report import wording
 from airflow_llm_provisioning.report.bars import legend
+from airflow_llm_provisioning.report.effects_section import effects_sections
 from airflow_llm_provisioning.report.evidence_sections import evidence_section
 from airflow_llm_provisioning.report.markup import Markup, element, html
 from airflow_llm_provisioning.report.results_sections import (
@@ -26,18 +30,29 @@ from airflow_llm_provisioning.report.results_sections import (
 )
 from airflow_llm_provisioning.report.sweep_section import sweep_section
 
+# A trial's evidence takes some ten kilobytes of a page.
+MOST_SHOWN: Final = 500
+# DAG runs whose ids are written out.
+MOST_NAMED: Final = 10
 TITLE: Final = "How fast an LLM comes up on cloud Kubernetes"
 
 
 def write_report(
-    path: Path, store: ResultsStore, selection: Mapping[str, Any], *, sweep: Mapping[str, Any] | None
+    path: Path, store: ResultsStore, selection: Selection | Mapping[str, Any], *, sweep: Mapping[str, Any] | None
 ) -> None:
-    """Write the report of the trials whose columns equal the selection. Raises MissingExtraError without [report]."""
-    trials = store.trials(**selection)
+    """Write the report of the trials of a selection, or whose columns equal its values. Raises MissingExtraError
+    without [report].
+
+    The tables count all trials. Evidence is shown of the newest `MOST_SHOWN`.
+    """
+    wanted = Selection.equal(selection)
+    measured = store.queries.measured(wanted, phases=True)
+    trials = _newest(store, measured)
     main = [
-        *_introduction(trials, sweep),
-        *([overview(trials), *_phases_intro(), *cloud_sections(trials)] if trials else []),
-        _section("Not counted", excluded_section(trials)),
+        *_introduction(measured, trials, sweep),
+        *([overview(measured), *_phases_intro(), *cloud_sections(measured)] if measured else []),
+        *effects_sections(measured),
+        _section("Not counted", excluded_section(trials, reasons=excluded(measured))),
         _section("Preparation", [element("p", wording.PREPARATION), preparations_section(_prepared(store, trials))]),
         *_sweep(sweep),
         _section("Environment", environment_section(trials)),
@@ -46,6 +61,11 @@ def write_report(
         element("footer", f"airflow-llm-provisioning {__version__}"),
     ]
     write_private(path, _document(main))
+
+
+def _newest(store: ResultsStore, measured: Sequence[Measured]) -> list[TrialResult]:
+    """Return the newest trials with their evidence, the oldest of them first."""
+    return store.trials_of([trial.trial_id for trial in measured[-MOST_SHOWN:]])
 
 
 def _prepared(store: ResultsStore, trials: Sequence[TrialResult]) -> list[Preparation]:
@@ -74,27 +94,34 @@ def _document(main: Sequence[Markup]) -> str:
     return f"<!doctype html>\n{page}\n"
 
 
-def _introduction(trials: Sequence[TrialResult], sweep: Mapping[str, Any] | None) -> Iterator[Markup]:
+def _introduction(
+    measured: Sequence[Measured], trials: Sequence[TrialResult], sweep: Mapping[str, Any] | None
+) -> Iterator[Markup]:
     yield element("h1", TITLE)
-    simulated = sum(trial.origin == SIMULATED for trial in trials)
+    n = len(measured)
+    simulated = sum(trial.arm.stratum.origin == SIMULATED for trial in measured)
     if simulated:
-        share = "Every trial" if simulated == len(trials) else f"{simulated} of {len(trials)} trials"
+        share = "Every trial" if simulated == n else f"{simulated} of {n} trials"
         text = [element("strong", "SIMULATED"), f" {share} on this page ran on a simulator. {wording.SIMULATED}"]
         yield element("p", text, class_="alarm", role="note")
     if not trials:
         yield element("p", "There are no results for this selection.")
         return
-    yield element("p", _summary(trials), class_="lead")
+    yield element("p", _summary(measured, trials), class_="lead")
+    if n > len(trials):
+        told = f"The tables count all {n} trials. What is said of single trials is said of the newest {len(trials)}."
+        yield element("p", told, class_="quiet")
     if sweep is None and simulated:
         yield element("p", wording.NO_SWEEP, class_="quiet")
 
 
-def _summary(trials: Sequence[TrialResult]) -> str:
-    first, last = min(trial.opened_at for trial in trials), max(trial.closed_at for trial in trials)
+def _summary(measured: Sequence[Measured], trials: Sequence[TrialResult]) -> str:
+    first, last = measured[0].opened_at, max(trial.closed_at for trial in trials)
     names = ", ".join(sorted({item.trial.slot.experiment for item in trials}))
-    runs = ", ".join(sorted({item.trial.slot.run_id for item in trials}))
+    found = sorted({item.run[1] for item in measured})
+    runs = f"DAG run {', '.join(found)}" if len(found) <= MOST_NAMED else f"{len(found)} DAG runs"
     when = f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC in the clusters' time"
-    return f"Experiment {names}; {len(trials)} trials, {when}. DAG run {runs}."
+    return f"Experiment {names}; {len(measured)} trials, {when}. {runs}."
 
 
 def _phases_intro() -> Iterator[Markup]:

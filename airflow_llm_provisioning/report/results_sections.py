@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.arm import BASELINE
 from airflow_llm_provisioning.core.comparison import ArmTrials, compare, excluded, grouped
+from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.phase_means import paths_of
 from airflow_llm_provisioning.core.published import PUBLISHED_VARIANT
 from airflow_llm_provisioning.core.result import Preparation, TrialResult
@@ -23,7 +24,7 @@ SIMULATED: Final = "simulated"
 _NOT_ENVIRONMENT: Final = frozenset({"node", "provider_id"})
 
 
-def overview(trials: Sequence[TrialResult]) -> Markup:
+def overview(trials: Sequence[Measured]) -> Markup:
     """Return one card per arm that stands for the whole bundle, beside what was published; in a stratum without such an
     arm, one card per arm that is compared with a baseline.
     """
@@ -36,7 +37,7 @@ def overview(trials: Sequence[TrialResult]) -> Markup:
     return element("div", cards, class_="cards")
 
 
-def cloud_sections(trials: Sequence[TrialResult]) -> Iterator[Markup]:
+def cloud_sections(trials: Sequence[Measured]) -> Iterator[Markup]:
     """Yield a section per family of strata: its timing table and the phase charts of its set-ups."""
     arms = {found.arm.key: found for found in grouped(trials)}
     for heading, rows in by_family([row.as_dict() for row in compare(trials)]):
@@ -57,9 +58,16 @@ def cloud_sections(trials: Sequence[TrialResult]) -> Iterator[Markup]:
         )
 
 
-def excluded_section(trials: Sequence[TrialResult], link: Callable[[TrialResult], Markup] = trial_link) -> Markup:
-    """Return the trials that no comparison counts, each with its reason. `link`: the way to a trial's evidence."""
-    reasons = excluded(trials)
+def excluded_section(
+    trials: Sequence[TrialResult],
+    link: Callable[[TrialResult], Markup] = trial_link,
+    *,
+    reasons: Mapping[str, str] | None = None,
+) -> Markup:
+    """Return the trials that no comparison counts, each with its reason. `link`: the way to a trial's evidence;
+    `reasons`: trial id -> why, where more trials were compared than are shown.
+    """
+    reasons = excluded(trials) if reasons is None else reasons
     rows: list[Row] = [
         {
             "trial": link(trial),

@@ -4,19 +4,22 @@ origin. Rows of arms are shown by cloud; where a cloud has arms of several famil
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.core.capacity import capacity_rows
-from airflow_llm_provisioning.core.comparison import compare
-from airflow_llm_provisioning.core.phase_means import phase_means
+from airflow_llm_provisioning.core.factorial_effects import effects_of
+from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.published import PUBLISHED_MODEL, PUBLISHED_REDUCTION_PCT, PUBLISHED_VARIANT
-from airflow_llm_provisioning.core.result import Preparation, TrialResult, TrialStatus
+from airflow_llm_provisioning.core.result import Preparation
 from airflow_llm_provisioning.core.secrets import redacted_value
 from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL
+from airflow_llm_provisioning.gateways.store.queries import Queries
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
+from airflow_llm_provisioning.gateways.store.selection import Selection
+from airflow_llm_provisioning.gateways.store.sums import Failure
 from airflow_llm_provisioning.report.escaping import cell_text, spreadsheet_value
 from airflow_llm_provisioning.report.families import OLD_ROWS, by_family, differing_facts, is_old
 from airflow_llm_provisioning.report.text_table import text_table, wrapped
@@ -63,7 +66,21 @@ READ_PHASES_SO: Final = (
     "path: the phases of the deciding path in their order; of each arm the path of most trials comes first",
     "n: the trials that took it, of the arm's comparable trials; the phases of a path sum to its mean total",
 )
+EFFECTS_SHOWN: Final = {
+    "effect": "effect",
+    "of": "of",
+    "change": "change of the time",
+    "sets": "sets",
+    "confounded": "not told apart from",
+    "origin": "origin",
+}
+READ_EFFECTS_SO: Final = (
+    "effect: of one treatment, on the average over the others; alone: without any other; last: with all others",
+    "interaction: by how much the effect of one changes where the other is on",
+    "sets: whole experiments, of one trial of every arm in one DAG run; they carry the interval",
+)
 WIDTH: Final = 170
+MOST_RUNS: Final = 100
 NARROWEST: Final = 60
 # A row of an older version may have none.
 NO_REASON: Final = "no reason was recorded"
@@ -83,36 +100,74 @@ NARROW: Final = (
         "origin",
         "reason",
     ),
+    ("dag_id", "run_id", "last_at", "trials", "comparable", "ended"),
+    ("cloud", "setup", "variant", "n", "p10_s", "p50_s", "p90_s", "p95_s", "p99_s", "origin"),
     ("target", "verb", "seconds", "reused", "price_usd", "price_basis", "origin"),
     ("hour", "cloud", "zone", "kind", "refusals", "trials", "no_capacity", "waited_s", "origin", "sentence"),
 )
 
 
-def results_rows(store: ResultsStore, what: str, selection: Mapping[str, Any]) -> list[Row]:
-    """Return the rows of `comparison`, `trials`, `phases`, `capacity` or `preparations`, for the trials that equal the
-    selection.
+def results_rows(
+    store: ResultsStore, what: str, selection: Selection | Mapping[str, Any], *, limit: int | None = None
+) -> list[Row]:
+    """Return the rows of one of `KINDS`, for the trials of a selection or those whose columns equal its values.
+
+    `limit`: of `trials` and `runs`, only the newest.
     """
     if what == "preparations":
         return [_preparation(item) for item in store.preparations()]
-    trials = store.trials(**selection)
-    if what == "trials":
-        return [trial.summary() for trial in trials]
-    if what == "capacity":
-        return capacity_rows(trials)
-    if what == "phases":
-        return [row for path in phase_means(trials) for row in path.rows()]
-    reasons = _reasons(trials)
-    return [row.as_dict() | {"reasons": reasons.get(row.arm.key, "")} for row in compare(trials)]
+    return KINDS[what](store.queries, Selection.equal(selection), limit)
 
 
-def _reasons(trials: Iterable[TrialResult]) -> dict[str, str]:
-    """Return, by arm, why its trials did not succeed: `trial id: status, reason`, separated by semicolons."""
-    told: dict[str, list[str]] = {}
-    for trial in trials:
-        if trial.status is not TrialStatus.SUCCEEDED:
-            why = f"{trial.trial_id}: {trial.status}, {trial.reason or NO_REASON}"
-            told.setdefault(trial.arm.key, []).append(why)
-    return {arm: "; ".join(listed) for arm, listed in told.items()}
+def _comparison(queries: Queries, selection: Selection, _limit: int | None) -> list[Row]:
+    failures = queries.failures(selection)
+    return [
+        row.as_dict() | {"reasons": _reasons(*failures.get(row.arm.key, ([], 0)))}
+        for row in queries.comparison(selection)
+    ]
+
+
+def _trials(queries: Queries, selection: Selection, limit: int | None) -> list[Row]:
+    rows = queries.trials_page(selection, limit=limit).rows
+    return [{name: value for name, value in row.items() if name not in ("exclusion", "cell")} for row in reversed(rows)]
+
+
+def _effects(trials: Sequence[Measured]) -> list[Row]:
+    return [row | {"reasons": " ".join(found.sentences)} for found in effects_of(trials) for row in found.rows()]
+
+
+def _runs(queries: Queries, selection: Selection, limit: int | None) -> list[Row]:
+    page = queries.runs(selection, limit=limit or MOST_RUNS)
+    return [
+        {
+            "experiment": row.experiment,
+            "dag_id": row.dag_id,
+            "run_id": row.run_id,
+            "first_at": row.first_at.isoformat(),
+            "last_at": row.last_at.isoformat(),
+            "trials": row.trials,
+            "comparable": row.comparable,
+            "ended": ", ".join(f"{n} {status}" for status, n in row.by_status.items()),
+        }
+        for row in reversed(page.rows)
+    ]
+
+
+KINDS: Final[Mapping[str, Callable[[Queries, Selection, int | None], list[Row]]]] = {
+    "comparison": _comparison,
+    "trials": _trials,
+    "phases": lambda queries, selection, _: [row for path in queries.phase_means(selection) for row in path.rows()],
+    "effects": lambda queries, selection, _: _effects(queries.measured(selection)),
+    "percentiles": lambda queries, selection, _: queries.percentiles(selection),
+    "runs": _runs,
+    "capacity": lambda queries, selection, _: capacity_rows(queries.refused(selection)),
+}
+
+
+def _reasons(newest: Sequence[Failure], n: int) -> str:
+    """Return why trials did not succeed: `trial id: status, reason`, separated by semicolons."""
+    told = [f"{one.trial_id}: {one.status}, {one.reason or NO_REASON}" for one in newest]
+    return "; ".join(told + ([f"and {n - len(told)} earlier ones"] if n > len(told) else []))
 
 
 def terminal_width() -> int:
@@ -133,6 +188,8 @@ def written(rows: Sequence[Row], form: str, width: int = WIDTH) -> str:
         return _comparison_tables(rows, width)
     if "path_total_s" in rows[0]:
         return _phase_tables(rows, width)
+    if "effect" in rows[0]:
+        return _effect_tables(rows, width)
     wanted = next((columns for columns in NARROW if set(columns) <= set(rows[0])), tuple(rows[0]))
     return text_table("", rows, {key: key for key in wanted}, width)
 
@@ -202,6 +259,25 @@ def _comparison_tables(rows: Sequence[Row], width: int) -> str:
     parts.append("".join(f"{wrapped(sentence, width)}\n" for sentence in READ_SO))
     parts += [f"{wrapped(OLD_ROWS, width)}\n"] if any(map(is_old, rows)) else []
     return "\n".join(parts)
+
+
+def _effect_tables(rows: Sequence[Row], width: int) -> str:
+    parts = []
+    for stratum in dict.fromkeys(row["stratum"] for row in rows):
+        group = [row for row in rows if row["stratum"] == stratum]
+        title = f"{_title(group, '')}, {group[0]['setup']}, baseline {group[0]['baseline_s']:.1f} s"
+        parts.append(text_table(title, [row | {"change": effect_text(row)} for row in group], EFFECTS_SHOWN, width))
+        parts += [f"{wrapped(group[0]['reasons'], width)}\n"] if group[0]["reasons"] else []
+    parts.append("".join(f"{wrapped(sentence, width)}\n" for sentence in READ_EFFECTS_SO))
+    return "\n".join(parts)
+
+
+def effect_text(row: Mapping[str, Any]) -> str:
+    """Return what a treatment does: `-143.2 s, -16.8 % (95 %: -150.1 to -136.0 s)`."""
+    text = f"{row['change_s']:+.1f} s, {row['change_pct']:+.1f} %"
+    if row["confidence"] is None:
+        return text
+    return f"{text} ({row['confidence']:.0%}: {row['change_low_s']:+.1f} to {row['change_high_s']:+.1f} s)"
 
 
 def _phase_tables(rows: Sequence[Row], width: int) -> str:

@@ -4,7 +4,7 @@ The results store comes last: a store that does not answer holds no cluster.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +14,7 @@ from airflow_llm_provisioning.core.names import LABEL_TRIAL
 from airflow_llm_provisioning.core.remains import Subject, listed, named
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.core.trial import Access, Opened, Trial
-from airflow_llm_provisioning.exceptions import ConflictError, ProvisioningError, StoreError
+from airflow_llm_provisioning.exceptions import ConflictError, ProvisioningError, StoreError, TraceError
 from airflow_llm_provisioning.trials.delete import Deletion, Remember, WaitLimits, check_gone, delete_ray_service
 from airflow_llm_provisioning.trials.outcome import row_text
 from airflow_llm_provisioning.trials.stored import with_store
@@ -35,7 +35,9 @@ STORE_PAUSES_S: Final = (2.0, 5.0, 10.0)
 UNLOCK_LIMIT_S: Final = 300.0
 
 Closing = dict[str, Any]
-"""What a row needs beside the trace: {closed_at: ISO instant, flags: [..], states: as `States`}."""
+"""What a row needs beside the trace: {closed_at: ISO instant, flags: [..], states: as `States`}; where it is known,
+`nodes_gone_at`: node -> ISO instant, and `late_nodes`: names of machines that came after the delete.
+"""
 
 
 class UnwrittenRowError(StoreError):
@@ -90,7 +92,9 @@ async def release_cluster(trial: Trial, gone: Mapping[str, Any], states: States)
         return cluster.clock().isoformat()
 
     closed_at = await through_outages(lambda: open_cluster(access.cluster), look_and_unlock, limit_s=UNLOCK_LIMIT_S)
-    return {"closed_at": closed_at, "flags": _flags(gone), "states": dict(states)}
+    late = list((gone.get("late") or {}).get("nodes") or ())
+    ended = {"nodes_gone_at": dict(gone.get("nodes_gone_at") or {}), "late_nodes": late}
+    return {"closed_at": closed_at, "flags": _flags(gone), "states": dict(states), **ended}
 
 
 async def write_row(trial: Trial, closing: Closing, log: Any) -> TrialResult:
@@ -156,7 +160,8 @@ def _judged(store: "ResultsStore", trial: Trial, closing: Closing) -> tuple[Tria
     from airflow_llm_provisioning.gateways.store.analysis_version import analysis_version
 
     trial_id, states = trial.trial_id, closing["states"]
-    judgement = judge_trace(store.trace(trial_id), trial.arm.treatments)
+    chunks = store.trace(trial_id)
+    judgement = judge_trace(chunks, trial.arm.treatments)
     row = trial_row(
         trial,
         judgement,
@@ -166,7 +171,32 @@ def _judged(store: "ResultsStore", trial: Trial, closing: Closing) -> tuple[Tria
         flags=closing["flags"],
         analysis_version=analysis_version(),
     )
-    return row, result_text(judgement.as_dict())
+    return replace(row, cost=_cost(trial, chunks, closing)), result_text(judgement.as_dict())
+
+
+def _cost(trial: Trial, chunks: Sequence[bytes], closing: Closing) -> dict[str, Any] | None:
+    """Return what the trial's machines cost; None without a readable recording of its RayService."""
+    from airflow_llm_provisioning.core.cost import nodes_used, priced
+    from airflow_llm_provisioning.core.prices import PriceBook
+    from airflow_llm_provisioning.core.trace import TraceView, decode_trace
+    from airflow_llm_provisioning.gateways.prices import prices_of
+
+    try:
+        view = TraceView(decode_trace(chunks).lines)
+    except TraceError:
+        return None
+    if view.rayservice is None:
+        return None
+    own = trial.pricing.get("prices")
+    gone_at = {name: datetime.fromisoformat(at) for name, at in (closing.get("nodes_gone_at") or {}).items()}
+    return priced(
+        nodes_used(view, gone_at),
+        prices_of(PriceBook.from_dict(own) if own else None),
+        trial.stratum.cloud,
+        closed_at=datetime.fromisoformat(closing["closed_at"]),
+        disk_gib=trial.pricing.get("disk_gib"),
+        late=closing.get("late_nodes") or (),
+    )
 
 
 def _silent_end(states: States) -> list[dict[str, Any]]:

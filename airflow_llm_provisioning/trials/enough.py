@@ -20,6 +20,7 @@ from airflow_llm_provisioning.core.trial import NOT_NEEDED, Trial
 def not_needed(planned: Trial, experiment: Experiment, *, results_conn_id: str) -> str | None:
     """Return why a planned trial is not needed any more, and note it in the store; None where it is needed."""
     from airflow_llm_provisioning.connections import open_store
+    from airflow_llm_provisioning.gateways.store.selection import Selection
 
     rule = experiment.stop_early
     if rule is None:
@@ -27,7 +28,7 @@ def not_needed(planned: Trial, experiment: Experiment, *, results_conn_id: str) 
     store = open_store(results_conn_id)
     try:
         slot = planned.slot
-        rows = store.trials(dag_id=slot.dag_id, run_id=slot.run_id, experiment=slot.experiment)
+        rows = store.queries.measured(Selection(dag_id=slot.dag_id, run_id=slot.run_id, experiment=slot.experiment))
         if any(slot.is_attempt(row.trial_id) for row in rows):
             # The slot ran once and was cleared: its user wants it again.
             return None

@@ -92,7 +92,9 @@ def record_refusal(planned: Trial, event: Mapping[str, Any], *, results_conn_id:
 
 
 def _attempt(planned: Trial, store: "ResultsStore") -> Trial:
-    rows = store.trials(run_id=planned.slot.run_id)
+    from airflow_llm_provisioning.gateways.store.selection import Selection
+
+    rows = store.queries.measured(Selection(run_id=planned.slot.run_id))
     return planned.attempted(sum(planned.slot.is_attempt(row.trial_id) for row in rows))
 
 

@@ -5,7 +5,7 @@ This module knows no trial: the wait that uses it provides the objects and the s
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """`limit_s` seconds from `started_at`, in the cluster's clock; a restarted triggerer does not extend it."""
+    """`limit_s` seconds from `started_at`, in the cluster's clock; a restarted triggerer does not extend it. `gone_at`:
+    name -> when an object that was waited for was seen to be gone.
+    """
 
     cluster: "Cluster"
     started_at: datetime
     limit_s: float
+    gone_at: dict[str, datetime] = field(default_factory=dict)
 
     def waited_s(self) -> float:
         """Return the cluster seconds since the start."""
@@ -34,8 +37,11 @@ class Deadline:
 
         `named`: name -> uid; None: any object of that name.
         """
-        waits = (
-            self.cluster.wait_gone(resource, name, namespace, uid=uid, timeout_s=self.left_s())
-            for name, uid in named.items()
-        )
-        return all(await asyncio.gather(*waits))
+
+        async def one(name: str, uid: str | None) -> bool:
+            gone = await self.cluster.wait_gone(resource, name, namespace, uid=uid, timeout_s=self.left_s())
+            if gone:
+                self.gone_at[name] = self.cluster.clock()
+            return gone
+
+        return all(await asyncio.gather(*(one(name, uid) for name, uid in named.items())))

@@ -66,10 +66,12 @@ class PodsGoneWait(Wait):
         self.late = AwaitedNodes.from_dict(late) if late is not None else None
 
     async def outcome(self) -> dict[str, Any]:
-        """Return {deleted, gone, left, why, pods_gone, nodes_gone, waited_s}, and `late` if nodes might still appear.
+        """Return {deleted, gone, left, why, pods_gone, nodes_gone, nodes_gone_at, waited_s}, and `late` if nodes might
+        still appear.
 
-        `gone`: whether everything but the nodes was seen to be gone. `left`: kind and name of what was not; `why`: the
-        same with its reasons, None where nothing is left.
+        `nodes_gone_at`: node -> when it was seen to be gone, ISO in the cluster's clock. `gone`: whether everything but
+        the nodes was seen to be gone. `left`: kind and name of what was not; `why`: the same with its reasons, None
+        where nothing is left.
         """
         from airflow_llm_provisioning.connections import open_cluster
         from airflow_llm_provisioning.gateways.kubernetes.outage import through_outages
@@ -93,7 +95,8 @@ class PodsGoneWait(Wait):
             outcome["nodes_gone"] = await deadline.gone("nodes", self.nodes)
         if not left and self.late is not None:
             outcome["late"] = (await late_nodes(cluster, self.late, self.nodes or (), deadline)).as_dict()
-        return outcome | {"waited_s": round(deadline.waited_s(), 3)}
+        gone_at = {name: at.isoformat() for name, at in deadline.gone_at.items()}
+        return outcome | {"nodes_gone_at": gone_at, "waited_s": round(deadline.waited_s(), 3)}
 
     async def _left(self, cluster: "Cluster") -> list[dict[str, Any]]:
         """Look until nothing is left or the limit is reached; the first look comes before the clock."""

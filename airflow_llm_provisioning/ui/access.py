@@ -51,11 +51,12 @@ def require_change(user: Any, dag_id: str) -> None:
         raise HTTPException(403, f"You need the permission to edit runs of DAG {dag_id}.")
 
 
-def require_same_origin(request: Request) -> None:
-    """Refuse a change that another site's page sends with this user's cookie.
+def require_same_origin(request: Request, user: User) -> None:
+    """Refuse a change that another site's page sends with the cookie of a user, who must be known first.
 
-    Airflow's cookie is SameSite=Lax and its API takes JSON only. The same is required here, and where the browser says
-    which page the request comes from (Sec-Fetch-Site, Origin), it must be this site.
+    Airflow's cookie is SameSite=Lax and its API takes JSON only, which another site's page cannot send without being
+    asked for leave first. The same is required here, and where the browser says that the request comes from another
+    site (Sec-Fetch-Site), it is refused.
     """
     if not request.headers.get("content-type", "").startswith("application/json"):
         raise HTTPException(415, "Send JSON.")

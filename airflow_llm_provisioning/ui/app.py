@@ -9,7 +9,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from airflow_llm_provisioning.exceptions import MissingStoreError, ProvisioningError
+from airflow_llm_provisioning.exceptions import ConfigurationError, MissingStoreError, ProvisioningError
 from airflow_llm_provisioning.report.markup import element, html
 
 HEADERS: Final = {
@@ -23,6 +23,7 @@ HEADERS: Final = {
 }
 # A results store that cannot be read is not this server's fault, and may be there a minute later.
 STORE_UNREADABLE: Final = 503
+WRONG_REQUEST: Final = 422
 
 
 class SecurityHeaders:
@@ -96,8 +97,12 @@ async def _not_possible(request: Request, error: Exception) -> Response:
         if isinstance(error, MissingStoreError):
             sentence = "There is no results store yet: the first preparation or trial creates it."
             return HTMLResponse(document("Nothing to show yet", notice(sentence)))
-        return HTMLResponse(document("Not readable", notice(str(error), "alarm")), STORE_UNREADABLE)
-    return JSONResponse({"detail": str(error)}, STORE_UNREADABLE)
+        return HTMLResponse(document("Not possible", notice(str(error), "alarm")), _status(error))
+    return JSONResponse({"detail": str(error)}, _status(error))
+
+
+def _status(error: Exception) -> int:
+    return WRONG_REQUEST if isinstance(error, ConfigurationError) else STORE_UNREADABLE
 
 
 def _message(title: str, text: str) -> str:

@@ -5,23 +5,25 @@ or a cell, and it is looked up as a value.
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Depends, HTTPException, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
 
+from airflow_llm_provisioning.core.nights import Cell
 from airflow_llm_provisioning.core.result import TrialResult
 from airflow_llm_provisioning.core.trace_file import exported, read_trace_file
+from airflow_llm_provisioning.decisions.acknowledge import acknowledge
 from airflow_llm_provisioning.gateways.store import ResultsStore
-from airflow_llm_provisioning.gateways.store.page_queries import PageKey, Selection
-from airflow_llm_provisioning.report.markup import Markup
-from airflow_llm_provisioning.ui.access import User, readable_dags
-from airflow_llm_provisioning.ui.airflow_dags import starting_dags
+from airflow_llm_provisioning.gateways.store.selection import Selection, TrialKey
+from airflow_llm_provisioning.ui.access import User, may, readable_dags, require_change, require_same_origin
+from airflow_llm_provisioning.ui.airflow_dags import starting_dags, tagged_dags
 from airflow_llm_provisioning.ui.app import asset
 from airflow_llm_provisioning.ui.layout import document
-from airflow_llm_provisioning.ui.store import read, read_if_there
-from airflow_llm_provisioning.ui.views import blockers, results, targets, trial
+from airflow_llm_provisioning.ui.store import read, read_if_there, write
+from airflow_llm_provisioning.ui.views import blockers, history, now, owned, results, targets, trial
 
 router = APIRouter()
 
@@ -50,23 +52,18 @@ def show_results(
     dag: MaybeText = None,
     run: MaybeText = None,
     target: MaybeText = None,
-    before: datetime | None = None,
-    after: MaybeText = None,
+    before: MaybeText = None,
 ) -> HTMLResponse:
-    """Show the comparison and the trials of a selection. `before`, `after`: the key of a page's last trial."""
-    key = PageKey(before, after) if before is not None and after else None
-
-    def view(store: ResultsStore) -> Markup:
-        selection = Selection(
-            dag_ids=readable_dags(user, store.pages.names("dag_id")),
-            experiment=experiment or None,
-            dag_id=dag or None,
-            run_id=run or None,
-            target=target or None,
-        )
-        return results.results_view(store, selection, key)
-
-    return HTMLResponse(document("Results", read(view), active="results", lead=results.LEAD))
+    """Show the comparison and the trials of a selection. `before`: the key of the last trial of the page before."""
+    wanted = results.Wanted(
+        experiment=experiment or None,
+        dag=dag or None,
+        run=run or None,
+        target=target or None,
+        before=TrialKey.read(before) if before else None,
+    )
+    content = read(lambda store: results.results_view(store, _readable(store, user), wanted))
+    return HTMLResponse(document("Results", content, active="results", lead=results.LEAD))
 
 
 @router.get("/trial")
@@ -107,6 +104,88 @@ def show_targets(user: User, target: MaybeText = None) -> HTMLResponse:
     dags = starting_dags(user)
     content = read_if_there(lambda store: targets.targets_view(store, dags, target or None))
     return HTMLResponse(document("Targets", content, active="targets", lead=targets.LEAD))
+
+
+@router.get("/now")
+def show_now(user: User) -> HTMLResponse:
+    """Show the running trials."""
+    return HTMLResponse(document("Now", now.now_view(), active="now", lead=now.LEAD))
+
+
+@router.get("/owned")
+def show_owned(user: User) -> HTMLResponse:
+    """Show what is ours. An entry of the ledger names no DAG, so the user must be allowed to read all of them."""
+
+    def view(store: ResultsStore | None) -> Any:
+        known = {*tagged_dags(), *(store.pages.names("dag_id") if store is not None else ())}
+        hidden = known - readable_dags(user, known)
+        if hidden or not known:
+            raise HTTPException(403, "This list is of all DAGs of this package, and you may not read all of them.")
+        return owned.owned_view(store)
+
+    return HTMLResponse(document("Owned", read_if_there(view), active="owned", lead=owned.LEAD))
+
+
+@router.get("/history")
+def show_history(user: User, cell: MaybeText = None) -> HTMLResponse:
+    """Show the history of a cell, named by its key."""
+
+    def view(store: ResultsStore) -> Any:
+        readable = _readable(store, user)
+        changeable = frozenset(dag_id for dag_id in readable if may(user, "PUT", dag_id, runs=True))
+        return history.history_view(store, Selection(dag_ids=readable), cell or None, bool(changeable))
+
+    return HTMLResponse(document("History", read(view), active="history", lead=history.LEAD))
+
+
+class Acknowledgement(BaseModel):
+    """What a user says of a slower level. `cell`: its key; `run_id`: the first run of the level."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cell: str = Field(max_length=100)
+    run_id: str = Field(max_length=500)
+    why: str = Field(min_length=1, max_length=500)
+
+
+@router.post("/acknowledge", dependencies=[Depends(require_same_origin)])
+def acknowledge_change(user: User, said: Acknowledgement) -> dict[str, str]:
+    """Record under the user's name that a slower level is known. Needs the permission to edit runs of its DAG."""
+    selection, found = read(lambda store: _night(store, user, said))
+    require_change(user, found.dag_id)
+    note = write(
+        lambda store: acknowledge(
+            store,
+            found.cell.short_name,
+            by=user.get_name(),
+            why=said.why,
+            run_id=said.run_id,
+            within=selection,
+            origin=found.cell.origin,
+        )
+    )
+    return {"by": note.by, "at": note.at.isoformat()}
+
+
+def _readable(store: ResultsStore, user: Any) -> frozenset[str]:
+    """Return the DAGs of the store's trials that the user may read."""
+    return frozenset(readable_dags(user, store.pages.names("dag_id")))
+
+
+@dataclass(frozen=True, slots=True)
+class _Night:
+    cell: Cell
+    dag_id: str
+
+
+def _night(store: ResultsStore, user: Any, said: Acknowledgement) -> tuple[Selection, _Night]:
+    """Return the night that an acknowledgement is of. What the user may not read does not exist."""
+    selection = Selection(dag_ids=_readable(store, user), cell=said.cell)
+    run = store.queries.newest_run(replace(selection, run_id=said.run_id))
+    cells = store.queries.cells(selection)
+    if run is None or not cells:
+        raise HTTPException(404, "There is no such night that you may see.")
+    return selection, _Night(cells[0], run.dag_id)
 
 
 def _trial(store: ResultsStore, user: Any, trial_id: str) -> TrialResult:

@@ -23,8 +23,9 @@ FIGURES: Final[dict[str, tuple[str, ...]]] = {
         "negative_phases",
         "impossible_flagged_ratio",
     ),
-    "noops": ("noops_total", "noops_caught", "valid_trials", "false_alarms"),
-    "blockers": ("dead_ends", "blockers_named_ratio", "waited_trials", "false_early_ends"),
+    "noops": ("noops_total", "noops_caught"),
+    "blockers": ("dead_ends", "blockers_named_ratio"),
+    "valid": ("valid_trials", "false_alarms", "false_early_ends"),
     "servers": ("bad_servers", "false_ready"),
     "concurrency": ("concurrent_trials", "events_lost", "cpu_s_per_trial", "rss_mb_per_trial", "ready_lag_ms_p99"),
 }
@@ -36,14 +37,13 @@ class Size:
     """The size of the proofs.
 
     `deployments`: number of generated deployments. `valid_trials`: trials without a fault; none of them may raise an
-    alarm. `waited_trials`: of the same kind; the wait for none of them may end early. `concurrent_trials`: trials that
-    one process records at once, each on its own cluster; `events_per_s`: events of all clusters together, for
-    `recording_s` seconds. `processes`: parallel processes, if a proof can use them.
+    alarm, and the wait for none of them may end early. `concurrent_trials`: trials that one process records at once,
+    each on its own cluster; `events_per_s`: events of all clusters together, for `recording_s` seconds. `processes`:
+    parallel processes, if a proof can use them.
     """
 
     deployments: int = 10_000
-    valid_trials: int = 1_000
-    waited_trials: int = 2_000
+    valid_trials: int = 2_000
     concurrent_trials: int = 200
     events_per_s: int = 1_000
     recording_s: float = 30.0
@@ -52,7 +52,5 @@ class Size:
 
 
 FULL: Final = Size()
-SHORT: Final = Size(
-    deployments=100, valid_trials=20, waited_trials=10, concurrent_trials=10, events_per_s=100, recording_s=2.0
-)
+SHORT: Final = Size(deployments=100, valid_trials=20, concurrent_trials=10, events_per_s=100, recording_s=2.0)
 """The size for every change: seconds, not minutes."""

@@ -1,18 +1,13 @@
 """Proof of the blockers: the reason of every dead end that the simulator can produce names the right object and cause.
 
 A dead end's own words (`llm_provisioning_simulator.dead_ends`) are the truth: which object says it, with which reason,
-in which sentence. The judge is the shipped one (`gateways.recording.progress`). Valid trials are the other half: none
-may end early. They are those of the proof `noops`, judged by the shipped recorder.
+in which sentence. The judge is the shipped one (`gateways.recording.progress`). `proof.valid` is the other
+half: no valid trial may end early.
 """
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
-from itertools import repeat
-from multiprocessing import get_context
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, mapping, text
@@ -20,8 +15,7 @@ from airflow_llm_provisioning.core.instants import parse_instant
 from airflow_llm_provisioning.gateways.recording.progress import Progress
 from llm_provisioning_simulator.dead_ends import ALL, DeadEnd, Line, produce, says
 from proof import Size
-from proof.recorded_trial import Scenario
-from proof.valid_trials import early_end, scenarios
+from proof.workers import report, workers
 
 _TICK: Final = timedelta(seconds=5)
 # So long after its first word a dead end goes on until the time limit: longer than every grace period.
@@ -37,30 +31,21 @@ class Judged:
 
 
 def prove(size: Size) -> dict[str, Any]:
-    """Run dead ends and valid trials; return the figures and {missed: {name: what was told}, early: [..]}."""
+    """Run the dead ends; return the figures and {missed: {name: what was told}}."""
     chosen = tried(size)
-    with ProcessPoolExecutor(size.processes, mp_context=get_context("spawn")) as pool:
+    with workers(size.processes) as pool:
         found = {ALL[place].name: why for place, why in zip(chosen, pool.map(_missed, chosen), strict=True) if why}
-        _report(f"blockers: {len(chosen) - len(found)} of {len(chosen)} dead ends named")
-        early = []
-        places = range(size.waited_trials)
-        for done, told in enumerate(pool.map(_early, places, repeat(size), chunksize=5), start=1):
-            early += [told] if told else []
-            if done % 100 == 0:
-                _report(f"blockers: {done} of {size.waited_trials} valid trials, {len(early)} ended early")
+    report(f"blockers: {len(chosen) - len(found)} of {len(chosen)} dead ends named")
     return {
         "dead_ends": len(chosen),
         "blockers_named_ratio": (len(chosen) - len(found)) / len(chosen),
-        "waited_trials": size.waited_trials,
-        "false_early_ends": len(early),
         "missed": found,
-        "early": early[:20],
     }
 
 
 def tried(size: Size) -> range:
     """Return the tested dead ends: all, or in a short run every sixth."""
-    return range(len(ALL)) if size.waited_trials >= len(ALL) else range(size.seed % 6, len(ALL), 6)
+    return range(len(ALL)) if size.valid_trials >= len(ALL) else range(size.seed % 6, len(ALL), 6)
 
 
 def missed(end: DeadEnd, *, seed: int = 1) -> str | None:
@@ -133,17 +118,3 @@ def _at(line: Line) -> datetime:
 def _missed(position: int) -> str | None:
     # By position, because an entry contains functions, which cannot be passed between processes.
     return missed(ALL[position])
-
-
-def _early(position: int, size: Size) -> str | None:
-    return early_end(_scenarios(size.waited_trials, size.seed)[position])
-
-
-@cache
-def _scenarios(number: int, seed: int) -> list[Scenario]:
-    return list(scenarios(number, seed))
-
-
-def _report(said: str) -> None:
-    sys.stderr.write(said + "\n")
-    sys.stderr.flush()

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.kubernetes.errors import error_for
+from airflow_llm_provisioning.gateways.kubernetes.session import Session
 from airflow_llm_provisioning.gateways.kubernetes.transport import Call, Reply, Transport
 from llm_provisioning_simulator.infra.cluster import SimulatedCluster
 from llm_provisioning_simulator.kube import discovery, writes
@@ -55,6 +56,11 @@ class _InProcess(Transport):
         self._store = simulated.store
 
     async def __aenter__(self) -> Self:
+        self._session = Session(client=None, connect=_no_connection, expires_at=None)
+        return self
+
+    def of_session(self, session: Session) -> Transport:
+        """Return this one: it has no sockets that another could outlive."""
         return self
 
     async def __aexit__(

@@ -1,52 +1,36 @@
-"""Proof of the verdicts: every silent no-op of the catalogue is caught, and no valid trial raises an alarm.
+"""Proof of the verdicts: every silent no-op of the catalogue is caught. `proof.valid` is the other half.
 
-The simulator produces both in virtual time, and they are judged from the shipped recorder's trace
+The simulator produces them in virtual time, and they are judged from the shipped recorder's trace
 (`proof.recorded_trial`). Some entries cannot be observed on any cluster. They count as caught if the verdict is
 unknown; `unseen` names them with the reason. All other entries need their verdict.
 """
 
-import gc
-import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import cache
-from itertools import repeat
-from multiprocessing import get_context
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.comparison import excluded
 from airflow_llm_provisioning.core.result import TrialResult
 from proof import Size
 from proof.catalogue import CATALOGUE, NoOp
-from proof.recorded_trial import Scenario, run
-from proof.valid_trials import alarm, scenarios
+from proof.recorded_trial import run
+from proof.workers import report, workers
 
 _VERDICT_OF: Final = {"not applied": "no", "excluded": None, "unknown": "unknown"}
 
 
 def prove(size: Size) -> dict[str, Any]:
-    """Run catalogue and valid trials; return the figures and {missed: {name: why}, unseen: {name: why}, alarms}."""
+    """Run the catalogue; return the figures and {missed: {name: why}, unseen: {name: why}}."""
     chosen = tried(size)
-    with _workers(size.processes) as pool:
+    with workers(size.processes) as pool:
         found = {
             CATALOGUE[place].name: why for place, why in zip(chosen, pool.map(_missed, chosen), strict=True) if why
         }
-        _report(f"noops: {len(chosen) - len(found)} of {len(chosen)} caught")
-        alarms = []
-        places = range(size.valid_trials)
-        raised = pool.map(_alarm, places, repeat(size.valid_trials), repeat(size.seed), chunksize=5)
-        for done, told in enumerate(raised, start=1):
-            alarms += [told] if told else []
-            if done % 100 == 0:
-                _report(f"noops: {done} of {size.valid_trials} valid trials, {len(alarms)} alarms")
+    report(f"noops: {len(chosen) - len(found)} of {len(chosen)} caught")
     return {
         "noops_total": len(chosen),
         "noops_caught": len(chosen) - len(found),
-        "valid_trials": size.valid_trials,
-        "false_alarms": len(alarms),
         "missed": found,
         "unseen": {entry.name: entry.why_unseen for entry in CATALOGUE if entry.truth == "unknown"},
-        "alarms": alarms[:20],
     }
 
 
@@ -80,27 +64,3 @@ def _told(row: TrialResult, claim: str) -> tuple[str, Sequence[str]]:
 def _missed(position: int) -> str | None:
     # By position, because an entry contains functions, which cannot be passed between processes.
     return missed(CATALOGUE[position])
-
-
-def _alarm(position: int, number: int, seed: int) -> str | None:
-    return alarm(_scenarios(number, seed)[position])
-
-
-@cache
-def _scenarios(number: int, seed: int) -> list[Scenario]:
-    return list(scenarios(number, seed))
-
-
-def _workers(processes: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_collect_less)
-
-
-def _collect_less() -> None:
-    """Make garbage collections in a worker rare: a trial creates many small objects and few cycles."""
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 50)
-
-
-def _report(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()

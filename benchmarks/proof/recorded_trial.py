@@ -5,7 +5,7 @@ queries the clouds. The judge receives the trace and the plan only. One trial ta
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
@@ -56,7 +56,8 @@ class Scenario:
     the rendered RayService before the API server stores it, like an admission webhook or an edit by hand; the plan does
     not contain the change. `image`: gives the Ray containers another image in the same way, computed from the
     preparation. `earlier`: number of trials of the same cell before this one; `pause_s` after each. `noise`: False for
-    the profile's values without noise. `limit_s`: the trial's time limit.
+    the profile's values without noise. `limit_s`: the trial's time limit. `afterwards`: done with the last trial while
+    its deployment still exists.
     """
 
     target: Target
@@ -73,6 +74,7 @@ class Scenario:
     pause_s: float = PODS_GONE_S
     noise: bool = True
     limit_s: float = LIMIT.total_seconds()
+    afterwards: "Callable[[InProcessCluster, Stage, Finished], Awaitable[object]] | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ async def _run(scenario: Scenario) -> list[Finished]:
             opened, manifest = _opened(scenario, experiment, trial, cluster, prepared)
             scenario.before_submission(on)
             finished.append(await _deployed(cluster, on, opened, manifest, timedelta(seconds=scenario.limit_s)))
+        if scenario.afterwards is not None:
+            await scenario.afterwards(cluster, on, finished[-1])
     return finished
 
 

@@ -5,6 +5,7 @@ another draw of the profiles' noise: boots, pulls, downloads, every step of the 
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count, islice, product
 from typing import Final
 
@@ -38,21 +39,21 @@ def scenarios(number: int, seed: int) -> Iterator[Scenario]:
         yield Scenario(target=where, declared=served, setup=setup, variant=variant, seed=noise)
 
 
-def alarm(scenario: Scenario) -> str | None:
-    """Run a valid trial; return the wrong statement about it, or None."""
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What was said wrongly about a valid trial, and why its wait ended before it was ready; None: nothing."""
+
+    alarm: str | None
+    early: str | None
+
+
+def told(scenario: Scenario) -> Told:
+    """Run a valid trial and hold it against both claims."""
     row = run(scenario)[-1].row
+    whose = f"{scenario.target.name} {row.arm.label} seed {scenario.seed}"
     wrong = _wrong(row, declared=bool(row.arm.treatments))
-    if wrong is None:
-        return None
-    return f"{scenario.target.name} {row.arm.label} seed {scenario.seed}: {wrong}"
-
-
-def early_end(scenario: Scenario) -> str | None:
-    """Run a valid trial; return why its wait ended before it was ready, or None."""
-    row = run(scenario)[-1].row
-    if row.status is TrialStatus.SUCCEEDED:
-        return None
-    return f"{scenario.target.name} {row.arm.label} seed {scenario.seed}: {row.status}: {row.reason}"
+    ended = None if row.status is TrialStatus.SUCCEEDED else f"{whose}: {row.status}: {row.reason}"
+    return Told(f"{whose}: {wrong}" if wrong else None, ended)
 
 
 def _wrong(row: TrialResult, *, declared: bool) -> str | None:

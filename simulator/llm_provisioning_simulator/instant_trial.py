@@ -1,4 +1,5 @@
-"""One simulated trial without waiting: the real controllers in virtual time, in process instead of over HTTP, no noise.
+"""One simulated trial without waiting: the real controllers in virtual time, in process instead of over HTTP; without
+noise unless a seed is given.
 
 It says how long the trial took and which numbers of the profile it read. It compares nothing.
 """
@@ -37,7 +38,7 @@ Key = tuple[str, str, str, tuple[tuple[str, float], ...]]
 @dataclass(frozen=True, slots=True)
 class InstantTrial:
     """One trial. `treatments`: of its variant on the target's cloud; `values`: numbers of the simulated profile set
-    otherwise.
+    otherwise; `seed`: decides the noise of its cluster, None for none.
     """
 
     target: Target
@@ -46,6 +47,7 @@ class InstantTrial:
     workload: Workload
     treatments: tuple[Treatment, ...] = ()
     values: tuple[tuple[str, float], ...] = ()
+    seed: int | None = None
 
     @property
     def key(self) -> Key:
@@ -117,9 +119,10 @@ async def stage(target: Target, profile: Profile, *, seed: int = 1) -> AsyncIter
 
 async def _run(trial: InstantTrial) -> Outcome:
     target = trial.target
-    profile = profile_of(target).with_values(**{NOISE: 0.0}, **dict(trial.values))
+    quiet = {NOISE: 0.0} if trial.seed is None else {}
+    profile = profile_of(target).with_values(**quiet, **dict(trial.values))
     noted = _Noted(profile.quantities)
-    async with stage(target, replace(profile, quantities=noted)) as on:
+    async with stage(target, replace(profile, quantities=noted), seed=trial.seed or 1) as on:
         plan = plan_deployment(trial.workload, trial.treatments, trial.setup)
         prepared = prepare(on.world, on.description, target, plan, on.clock.now())
         _configure_luna(on.cluster.store, prepared.luna)

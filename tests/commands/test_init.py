@@ -11,6 +11,7 @@ from airflow_llm_provisioning.dag_factory import load_experiment
 EXAMPLES = Path(cli.__file__).parent / "example_dags"
 COPIED = {
     "experiments/example.yaml",
+    "experiments/factorial.yaml",
     "experiments/experiment.schema.json",
     "experiments/my_service.yaml",
     "experiments/own_manifest.yaml",

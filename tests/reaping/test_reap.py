@@ -1,9 +1,7 @@
 """The reaper against a simulated cluster: what it deletes, what it never touches, and when it says clean."""
 
 import asyncio
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import pytest
 from cluster_in_background import BackgroundCluster, simulated_target
 from operator_harness import apply, close_trial, context, open_trial
-from reaping_harness import LOCK, abandoned_trial, edit, expire, listed, reaped, url
+from reaping_harness import LOCK, abandoned_trial, edit, end_entries, expire, listed, reaped, url
 
 from airflow_llm_provisioning.connections import open_store
 from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, LABEL_TRIAL
@@ -27,12 +25,6 @@ def store(results_db: Path) -> Iterator[ResultsStore]:
     opened = open_store()
     yield opened
     opened.close()
-
-
-def end_entries(results_db: Path) -> None:
-    """Move the expiry of the ledger's entries to the past, as time does."""
-    with closing(sqlite3.connect(results_db)) as database, database:
-        database.execute("UPDATE llmp_ledger SET expires_at = '2026-01-01 00:00:00'")
 
 
 def test_what_nobody_closed_is_deleted_after_its_expiry(

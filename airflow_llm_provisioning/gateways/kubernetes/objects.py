@@ -21,6 +21,10 @@ Object = dict[str, Any]
 Objects = list[Object]
 Query = tuple[tuple[str, str], ...]
 
+# Kubernetes, "Alternate representations of resources": without spec and data, where the server can.
+_METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+_WITHOUT_CONTENT: Final = ("secrets", "configmaps")
+
 _PATCH: Final = {
     "merge": "application/merge-patch+json",
     # JSON is valid YAML; the client sends the body of this type as JSON.
@@ -100,7 +104,8 @@ class ObjectApi:
     ) -> tuple[Objects, str | None]:
         """Return the objects and the resourceVersion to watch from; `namespace` None lists all namespaces.
 
-        For an optional resource that the cluster does not serve (`nodeclaims`) the result is ([], None).
+        For an optional resource that the cluster does not serve (`nodeclaims`) the result is ([], None). The content of
+        Secrets and ConfigMaps is not asked for.
         """
         found = resource_named(resource)
         try:
@@ -218,15 +223,16 @@ class ObjectApi:
     ) -> tuple[Objects, str | None]:
         items: Objects = []
         token = ""
+        accept = _METADATA if resource in _WITHOUT_CONTENT else "application/json"
         while True:
             paging: Query = (("limit", str(limit)),) if limit else ()
             paging += (("continue", token),) if token else ()
-            call = Call(
-                "GET", found.path(namespace), self._attempt("list", resource, "", namespace), query=query + paging
-            )
+            attempt = self._attempt("list", resource, "", namespace)
+            call = Call("GET", found.path(namespace), attempt, query=query + paging, accept=accept)
             answer = await self._transport.json(call)
             # The items of a list contain neither kind nor apiVersion; stored objects need both.
-            items += [{"apiVersion": found.api, "kind": found.kind, **item} for item in answer.get("items") or ()]
+            named = {"apiVersion": found.api, "kind": found.kind}
+            items += [{**named, **item, **named} for item in answer.get("items") or ()]
             metadata = answer.get("metadata") or {}
             token = metadata.get("continue") or ""
             if not token:

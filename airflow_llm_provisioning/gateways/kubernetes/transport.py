@@ -32,7 +32,7 @@ class Call:
     """One request. `repeatable`: a repetition has no further effect, so a lost reply or a 5xx is retried.
 
     `body`: JSON. `attempt`: the description for error messages. `at_most_bytes`: limit of the answer's body; None: no
-    limit.
+    limit. `accept`: the form of the answer.
     """
 
     method: str
@@ -44,6 +44,7 @@ class Call:
     repeatable: bool = True
     timeout_s: float = REQUEST_TIMEOUT_S
     at_most_bytes: int | None = None
+    accept: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ class Transport:
                 call.path,
                 call.method,
                 query_params=list(call.query),
-                header_params={"Accept": "application/json", "Content-Type": call.content_type},
+                header_params={"Accept": call.accept, "Content-Type": call.content_type},
                 body=call.body,
                 auth_settings=["BearerToken"],
                 _preload_content=False,

@@ -88,7 +88,7 @@ def trials_page(
 _NAMES: Final = ("trial_id", "experiment", "dag_id", "run_id", "target", "cluster")
 _PLAN: Final = ("replicate", "slot", "seed", "rayservice", "namespace", "model_source", "image")
 _ENDED: Final = ("status", "reason", "opened_at", "closed_at", "submitted_at", "ready_at", "total_s", "total_low_s")
-_MORE: Final = ("total_high_s", "completion_s", "start", "applied", "analysis_version", "flags")
+_MORE: Final = ("total_high_s", "completion_s", "start", "applied", "analysis_version", "capacity", "flags")
 _LISTED: Final = (*_NAMES, *_PLAN, *_ENDED, *_MORE, "series", "exclusion")
 
 
@@ -105,6 +105,7 @@ def _listed(row: Row[Any], series: Any) -> dict[str, Any]:
         "exclusion": row.exclusion,
         "cell": series.cell,
     }
+    values["capacity_wait_s"] = (values.pop("capacity") or {}).get("waited_s")
     values["flags"] = "; ".join(map(str, row.flags or ()))
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
 
@@ -142,6 +143,8 @@ class _Counted:
 
 
 def _counted(connection: Connection, selection: Selection, keys: Sequence[RunKey]) -> dict[RunKey, _Counted]:
+    if not keys:
+        return {}
     columns = tables.trials.c
     group = (columns.dag_id, columns.run_id, columns.experiment, columns.status)
     query = (

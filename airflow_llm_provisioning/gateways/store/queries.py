@@ -11,17 +11,30 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Engine, select
 
 from airflow_llm_provisioning.core.comparison import ComparisonRow, compare, table_order
-from airflow_llm_provisioning.core.nights import Cell, Night, cell_of, nights_of
+from airflow_llm_provisioning.core.nights import NEWEST_NIGHTS, Cell, Night, cell_of, nights_of
 from airflow_llm_provisioning.core.phase_means import PathMeans
 from airflow_llm_provisioning.gateways.store import tables
 from airflow_llm_provisioning.gateways.store.database import read_from
 from airflow_llm_provisioning.gateways.store.pages import Page, RunKey, RunRow, runs_page, trials_page
 from airflow_llm_provisioning.gateways.store.selection import Selection, TrialKey
-from airflow_llm_provisioning.gateways.store.sums import counted_reasons, path_means, percentiles_of
-from airflow_llm_provisioning.gateways.store.thin import MOST_VALUES, Series, ThinTrial, series_of, thin_trials
+from airflow_llm_provisioning.gateways.store.sums import (
+    Failure,
+    counted_reasons,
+    failed_trials,
+    path_means,
+    percentiles_of,
+)
+from airflow_llm_provisioning.gateways.store.thin import (
+    MOST_VALUES,
+    RefusedTrial,
+    Series,
+    ThinTrial,
+    refused_trials,
+    series_of,
+    thin_trials,
+)
 
-# More than a year. An alarm looks at 60 nights before a change.
-NIGHTS: Final = 400
+MOST_FAILURES: Final = 20
 EVERYTHING: Final = Selection()
 
 
@@ -81,13 +94,27 @@ class Queries:
         with read_from(self._engine) as connection:
             return counted_reasons(connection, selection)
 
+    def failures(
+        self, selection: Selection = EVERYTHING, *, most: int = MOST_FAILURES
+    ) -> dict[str, tuple[list[Failure], int]]:
+        """Return by arm its newest trials that did not succeed, at most `most`, and how many there are."""
+        with read_from(self._engine) as connection:
+            return failed_trials(connection, selection, most)
+
+    def refused(self, selection: Selection = EVERYTHING) -> list[RefusedTrial]:
+        """Return the trials to which a capacity was refused."""
+        with read_from(self._engine) as connection:
+            return refused_trials(connection, selection.conditions())
+
     def cells(self, selection: Selection = EVERYTHING) -> list[Cell]:
         """Return the cells of which a selection has trials, by their names."""
         with read_from(self._engine) as connection:
             cells = {cell_of(each.arm, each.target) for each in _series(connection, selection)}
         return sorted(cells, key=lambda cell: (cell.label, cell.origin))
 
-    def history(self, selection: Selection = EVERYTHING, *, nights: int = NIGHTS) -> dict[Cell, tuple[Night, ...]]:
+    def history(
+        self, selection: Selection = EVERYTHING, *, nights: int = NEWEST_NIGHTS
+    ) -> dict[Cell, tuple[Night, ...]]:
         """Return the newest nights of every cell, the oldest of them first (`core.nights.nights_of`)."""
         found: dict[Cell, tuple[Night, ...]] = {}
         with read_from(self._engine) as connection:

@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Column, Connection, Engine, delete, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from airflow_llm_provisioning.core.level_notes import LevelNote, NoteKind
@@ -140,9 +140,16 @@ class ResultsStore:
         """Return the trials whose columns equal the given values (`run_id=..., arm=...`; see `tables.trials`), in the
         order they were opened. Only their rows, phases and milestones are read.
         """
-        query = select(tables.trials).order_by(tables.trials.c.opened_at, tables.trials.c.trial_id)
-        for column, value in equal.items():
-            query = query.where(tables.trials.c[column] == value)
+        return self._results([tables.trials.c[column] == value for column, value in equal.items()])
+
+    def trials_of(self, trial_ids: Sequence[str]) -> list[TrialResult]:
+        """Return the trials of these ids that exist, in the order they were opened."""
+        chunks = [trial_ids[start : start + 500] for start in range(0, len(trial_ids), 500)]
+        found = [each for ids in chunks for each in self._results([tables.trials.c.trial_id.in_(ids)])]
+        return sorted(found, key=lambda trial: (trial.opened_at, trial.trial_id))
+
+    def _results(self, conditions: Sequence[ColumnElement[bool]]) -> list[TrialResult]:
+        query = select(tables.trials).where(*conditions).order_by(tables.trials.c.opened_at, tables.trials.c.trial_id)
         with read_from(self._engine) as connection:
             rows = connection.execute(query).mappings().all()
             keys = [row["trial_id"] for row in rows]

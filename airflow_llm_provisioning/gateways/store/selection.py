@@ -76,6 +76,19 @@ class Selection:
         selected: dict[str, Any] = {**named, "since": _instant("since", since), "until": _instant("until", until)}
         return cls(**selected)
 
+    @classmethod
+    def equal(cls, wanted: "Selection | Mapping[str, Any]") -> "Selection":
+        """Return a selection, also of the columns that must equal given values. Raises ConfigurationError for a
+        column that trials are not selected by.
+        """
+        if isinstance(wanted, Selection):
+            return wanted
+        known = {field.name for field in fields(cls)}
+        for name in wanted:
+            if name not in known:
+                raise ConfigurationError(f"Trials cannot be selected by {name!r}{nearest(name, known)}.")
+        return cls(**wanted)
+
     def conditions(self) -> Iterator[ColumnElement[bool]]:
         """Yield what a row of `tables.trials` must meet."""
         columns = tables.trials.c

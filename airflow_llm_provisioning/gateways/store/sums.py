@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, func, not_, or_, select
 
@@ -21,6 +21,7 @@ from airflow_llm_provisioning.core.comparison import (
     table_order,
 )
 from airflow_llm_provisioning.core.phase_means import PathMeans
+from airflow_llm_provisioning.core.result import TrialStatus
 from airflow_llm_provisioning.gateways.store import tables
 from airflow_llm_provisioning.gateways.store.selection import Selection
 from airflow_llm_provisioning.gateways.store.shared import shared_contents
@@ -29,6 +30,14 @@ from airflow_llm_provisioning.gateways.store.thin import Series
 PERCENTILES: Final = (10, 25, 50, 75, 90, 95, 99)
 
 _T = tables.trials.c
+
+
+class Failure(NamedTuple):
+    """A trial that did not succeed."""
+
+    trial_id: str
+    status: str
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,27 @@ def counted_reasons(connection: Connection, selection: Selection) -> dict[str, d
     for arm, others in _pool(connection, selection).other_images.items():
         found.setdefault(arm, {})[ANOTHER_IMAGE] = sum(others.values())
     return {arm: dict(sorted(reasons.items())) for arm, reasons in sorted(found.items())}
+
+
+def failed_trials(connection: Connection, selection: Selection, most: int) -> dict[str, tuple[list[Failure], int]]:
+    """Return by arm its newest trials that did not succeed, at most so many and the oldest first, and how many there
+    are.
+    """
+    newest = (_T.opened_at.desc(), _T.trial_id.desc())
+    ranked = (
+        select(
+            *(_T.arm, _T.trial_id, _T.status, _T.reason, _T.opened_at),
+            func.row_number().over(partition_by=_T.arm, order_by=newest).label("at"),
+            func.count().over(partition_by=_T.arm).label("n"),
+        )
+        .where(_T.status != str(TrialStatus.SUCCEEDED), *selection.conditions())
+        .subquery()
+    )
+    query = select(ranked).where(ranked.c.at <= most).order_by(ranked.c.opened_at, ranked.c.trial_id)
+    found: dict[str, tuple[list[Failure], int]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row.arm, ([], row.n))[0].append(Failure(row.trial_id, row.status, row.reason))
+    return found
 
 
 def percentiles_of(connection: Connection, selection: Selection, series: Iterable[Series]) -> list[dict[str, Any]]:

@@ -98,6 +98,11 @@ trials = Table(
     _name("analysis_version"),
     # `core.capacity.Capacity` as a dict; NULL: nothing was refused, or the row is older than this column.
     Column("capacity", PlainJson(none_as_null=True)),
+    # What its machines cost (`core.cost.priced`); the columns after it repeat what sums need. NULL: not known.
+    Column("cost", PlainJson(none_as_null=True)),
+    Column("cost_amount", Float),
+    _name("currency"),
+    Column("gpu_hours", Float),
     # A list of trials is read newest first, a page at a time; a history by its series, and by the runs found there.
     Index("ix_llmp_trials_opened_at", "opened_at", "trial_id"),
     Index("ix_llmp_trials_experiment", "experiment", "opened_at"),

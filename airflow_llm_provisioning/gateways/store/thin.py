@@ -45,6 +45,14 @@ class ThinTrial:
     phases: Sequence[PhaseSeconds] = ()
 
 
+class RefusedTrial(NamedTuple):
+    """A trial to which a capacity was refused. `capacity`: as `core.capacity.Capacity` is stored."""
+
+    trial_id: str
+    arm: Arm
+    capacity: Mapping[str, Any]
+
+
 class Series(NamedTuple):
     """An arm on a target, with the keys that the store groups by."""
 
@@ -90,6 +98,14 @@ def thin_trials(
         )
         for row in rows
     ]
+
+
+def refused_trials(connection: Connection, conditions: Iterable[ColumnElement[bool]]) -> list[RefusedTrial]:
+    """Return the trials to which a capacity was refused, in the order they were opened."""
+    query = select(_C.trial_id, _C.series, _C.capacity).where(*conditions, _C.capacity.is_not(None))
+    rows = connection.execute(query.order_by(_C.opened_at, _C.trial_id)).all()
+    series = series_of(connection, {row.series for row in rows})
+    return [RefusedTrial(row.trial_id, series[row.series].arm, row.capacity) for row in rows]
 
 
 def series_of(connection: Connection, keys: Iterable[str]) -> dict[str, Series]:

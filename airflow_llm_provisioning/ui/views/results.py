@@ -1,27 +1,27 @@
 """*Results*: the comparison of a selection, the phases of its arms, and its trials, a page at a time."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.result import TrialResult
+from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.gateways.store import ResultsStore
-from airflow_llm_provisioning.gateways.store.page_queries import PageKey, Selection, TrialPage
+from airflow_llm_provisioning.gateways.store.pages import Page, RunRow
+from airflow_llm_provisioning.gateways.store.selection import Selection, TrialKey
 from airflow_llm_provisioning.report import wording
 from airflow_llm_provisioning.report.bars import legend
 from airflow_llm_provisioning.report.evidence_sections import short_name
 from airflow_llm_provisioning.report.markup import Markup, element, folded, html, table
-from airflow_llm_provisioning.report.results_sections import (
-    SIMULATED,
-    cloud_sections,
-    excluded_section,
-    origin_badge,
-    overview,
-)
+from airflow_llm_provisioning.report.results_sections import SIMULATED, cloud_sections, origin_badge, overview
 from airflow_llm_provisioning.ui.layout import address, choice, notice, section, trial_link
 
 # A comparison of more trials would take longer than a reader waits for a page.
-MOST_COMPARED: Final = 300
+RUNS_COMPARED: Final = 10
+MOST_COMPARED: Final = 1000
+RUNS_OFFERED: Final = 30
 PAGE_SIZE: Final = 50
+NEWEST: Final = f"the newest {RUNS_COMPARED} together"
 LEAD: Final = "How long deployments took from submission to the ready endpoint, and what each variant saves."
 _TRIALS: Final = {
     "trial": "trial",
@@ -31,55 +31,61 @@ _TRIALS: Final = {
     "total_s": "time (s)",
     "bounds": "bounds",
     "start": "start",
-    "why": "not counted because",
+    "exclusion": "not counted because",
     "origin": "origin",
 }
 
 
-def results_view(store: ResultsStore, selection: Selection, before: PageKey | None) -> Markup:
-    """Return the view of a selection. Without an experiment, it is that of the newest trial."""
-    newest = store.pages.newest(selection)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a reader asked for. None: not asked. `before`: the key of the last trial of the page before."""
+
+    experiment: str | None = None
+    dag: str | None = None
+    run: str | None = None
+    target: str | None = None
+    before: TrialKey | None = None
+
+
+def results_view(store: ResultsStore, readable: frozenset[str], wanted: Wanted) -> Markup:
+    """Return the view. `readable`: the DAGs whose trials may be shown. Without an experiment, it is the newest one."""
+    asked = Selection(
+        dag_ids=readable, experiment=wanted.experiment, dag_id=wanted.dag, run_id=wanted.run, target=wanted.target
+    )
+    newest = store.queries.newest_run(asked)
     if newest is None:
-        return notice(_nothing(selection))
-    if selection.experiment is None:
-        slot = newest.trial.slot
-        selection = Selection(
-            dag_ids=selection.dag_ids,
-            experiment=slot.experiment,
-            dag_id=selection.dag_id,
-            run_id=selection.run_id,
-            target=selection.target,
-        )
-    compared = store.pages.with_phases(selection, MOST_COMPARED)
-    page = store.pages.page(selection, PAGE_SIZE, before)
-    names = [
+        return notice(_nothing(wanted))
+    if wanted.experiment is None and wanted.run is None and wanted.target is None:
+        wanted = replace(wanted, experiment=newest.experiment.split(",")[0])
+        asked = replace(asked, experiment=wanted.experiment)
+    page = store.queries.trials_page(asked, limit=PAGE_SIZE, before=wanted.before)
+    runs = store.queries.runs(replace(asked, run_id=None), limit=RUNS_OFFERED).rows
+    experiments = [
         name
         for name in store.pages.names("experiment")
-        if store.pages.newest(Selection(dag_ids=selection.dag_ids, experiment=name)) is not None
+        if store.queries.trials_page(Selection(dag_ids=readable, experiment=name), limit=1).rows
     ]
     return html(
         [
-            _form(selection, names, compared),
-            *([] if before else _comparison(compared, limited=len(compared) == MOST_COMPARED)),
-            section("Trials", trials_table(page, selection), id="trials"),
+            _form(wanted, experiments, runs),
+            *([] if wanted.before else _comparison(store, asked, runs)),
+            section("Trials", trials_table(page, wanted), id="trials"),
         ]
     )
 
 
-def trials_table(page: TrialPage, selection: Selection) -> Markup:
+def trials_table(page: Page[dict[str, Any]], wanted: Wanted) -> Markup:
     """Return one page of trials, and the way to the older ones."""
-    rows = [_trial_row(trial) for trial in page.trials]
-    grid = table(_TRIALS, rows, "The newest first")
+    grid = table(_TRIALS, [_trial_row(row) for row in page.rows], "The newest first")
     if page.next is None:
         return html([grid, element("p", "These are the oldest trials of this selection.", class_="quiet")])
     older = address(
         "results",
-        experiment=selection.experiment,
-        dag=selection.dag_id,
-        run=selection.run_id,
-        target=selection.target,
-        before=page.next.opened_at.isoformat(),
-        after=page.next.trial_id,
+        experiment=wanted.experiment,
+        dag=wanted.dag,
+        run=wanted.run,
+        target=wanted.target,
+        before=str(page.next),
     )
     return html([grid, element("p", element("a", "Older trials", href=f"{older}#trials", class_="button"))])
 
@@ -90,9 +96,9 @@ def status_badge(status: str) -> Markup:
     return element("span", status.replace("_", " "), class_=f"badge status {kind}")
 
 
-def simulated_note(trials: Sequence[TrialResult], share: str = "") -> list[Markup]:
+def simulated_note(trials: Sequence[Measured], share: str = "") -> list[Markup]:
     """Return the label without which no simulated figure is shown."""
-    simulated = sum(trial.origin == SIMULATED for trial in trials)
+    simulated = sum(trial.arm.stratum.origin == SIMULATED for trial in trials)
     if not simulated:
         return []
     counted = "Every trial" if simulated == len(trials) else f"{simulated} of {len(trials)} trials"
@@ -101,48 +107,82 @@ def simulated_note(trials: Sequence[TrialResult], share: str = "") -> list[Marku
     return [element("p", text, class_="alarm", role="note")]
 
 
-def _comparison(compared: Sequence[TrialResult], *, limited: bool) -> list[Markup]:
-    scope = f"Compared: the newest {len(compared)} trials of this selection." if limited else ""
+def _comparison(store: ResultsStore, asked: Selection, runs: Sequence[RunRow]) -> list[Markup]:
+    """Return the comparison of one run, or of the newest ones."""
+    chosen = asked if asked.run_id else replace(asked, run_id=_newest(runs))
+    compared = store.queries.measured(chosen, phases=True)
     return [
         *simulated_note(compared),
-        *([element("p", f"{scope} Choose a DAG run to compare only its trials.", class_="quiet")] if scope else []),
         overview(compared),
         legend(),
         *cloud_sections(compared),
-        section("Not counted", excluded_section(compared, link=lambda trial: trial_link(trial.trial_id))),
+        section("Not counted", _not_counted(compared)),
         folded("How to read it", [element("p", text) for text in wording.READING.split("\n\n")]),
     ]
 
 
-def _form(selection: Selection, experiments: Sequence[str], compared: Sequence[TrialResult]) -> Markup:
-    runs = dict.fromkeys(trial.trial.slot.run_id for trial in reversed(compared))
-    if selection.run_id:
-        runs.setdefault(selection.run_id)
+def _newest(runs: Sequence[RunRow]) -> tuple[str, ...]:
+    """Return the newest runs that are compared together: at least one, and not more trials than a page can hold."""
+    kept: list[str] = []
+    trials = 0
+    for run in runs[:RUNS_COMPARED]:
+        trials += run.trials
+        if kept and trials > MOST_COMPARED:
+            break
+        kept.append(run.run_id)
+    return tuple(kept)
+
+
+def _not_counted(compared: Sequence[Measured]) -> Markup:
+    rows = [
+        {"trial": trial_link(one.trial_id), "cell": short_name(one), "why": one.exclusion, "total_s": one.total_s}
+        for one in compared
+        if one.exclusion is not None
+    ]
+    if not rows:
+        return element("p", f"None: all {len(compared)} trials were cold, verified and became ready.")
+    shown = rows[:PAGE_SIZE]
+    more = [element("p", f"And {len(rows) - len(shown)} more.")] if len(rows) > len(shown) else []
+    columns = {"trial": "trial", "cell": "cell", "why": "not counted because", "total_s": "time (s)"}
+    return html([table(columns, shown), *more])
+
+
+def _form(wanted: Wanted, experiments: Sequence[str], runs: Sequence[RunRow]) -> Markup:
+    names = dict.fromkeys([*experiments, *([wanted.experiment] if wanted.experiment else [])])
+    every = {} if wanted.experiment else {"": "any"}
+    listed = {run.run_id: f"{run.last_at:%Y-%m-%d %H:%M}, {run.run_id} ({run.trials})" for run in runs}
+    if wanted.run:
+        listed.setdefault(wanted.run, wanted.run)
     chosen: list[Any] = [
-        choice("experiment", "Experiment", {name: name for name in experiments}, selection.experiment),
-        choice("run", "DAG run", {"": "all"} | {run: run for run in runs}, selection.run_id),
+        choice("experiment", "Experiment", every | {name: name for name in names}, wanted.experiment),
+        choice("run", "DAG run", {"": NEWEST} | listed, wanted.run),
+        *(
+            [choice("target", "Target", {"": "any", wanted.target: wanted.target}, wanted.target)]
+            if wanted.target
+            else []
+        ),
         element("button", "Show", type="submit"),
     ]
     return element("form", chosen, method="get", action="results", class_="filters")
 
 
-def _trial_row(trial: TrialResult) -> Mapping[str, Any]:
-    known = trial.total_low_s is not None and trial.total_high_s is not None
+def _trial_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    known = row["total_low_s"] is not None and row["total_high_s"] is not None
     return {
-        "trial": trial_link(trial.trial_id),
-        "opened": f"{trial.opened_at:%Y-%m-%d %H:%M}",
-        "cell": short_name(trial),
-        "status": status_badge(str(trial.status)),
-        "total_s": trial.total_s,
-        "bounds": f"{trial.total_low_s:.1f} to {trial.total_high_s:.1f}" if known else None,
-        "start": trial.start,
-        "why": trial.exclusion,
-        "origin": origin_badge(trial.origin),
+        "trial": trial_link(row["trial_id"]),
+        "opened": f"{datetime.fromisoformat(row['opened_at']):%Y-%m-%d %H:%M}",
+        "cell": f"{row['cloud']} {row['setup']} {row['variant']}",
+        "status": status_badge(row["status"]),
+        "total_s": row["total_s"],
+        "bounds": f"{row['total_low_s']:.1f} to {row['total_high_s']:.1f}" if known else None,
+        "start": row["start"],
+        "exclusion": row["exclusion"],
+        "origin": origin_badge(row["origin"]),
     }
 
 
-def _nothing(selection: Selection) -> str:
-    if selection.experiment or selection.run_id or selection.dag_id or selection.target:
+def _nothing(wanted: Wanted) -> str:
+    if wanted != Wanted():
         return "There are no trials of this selection that you may see."
     return (
         "There are no trials yet that you may see. Prepare the targets (DAG prepare_targets), then start a trial from "

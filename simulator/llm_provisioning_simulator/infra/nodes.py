@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from llm_provisioning_simulator.infra import nodeobjects
+from llm_provisioning_simulator.infra.bill import Bill
 from llm_provisioning_simulator.infra.boot import BootPlan, boot_plan
 from llm_provisioning_simulator.infra.deviceplugin import DevicePlugin
 from llm_provisioning_simulator.infra.machines import ClusterContext, Machine, OperatingSystem
@@ -39,6 +40,7 @@ class NodeFleet:
         self._addresses = 10
         self._plugin = DevicePlugin(ctx)
         self.machines: dict[str, Machine] = {}
+        self.bill = Bill()
 
     def launch(
         self,
@@ -116,6 +118,7 @@ class NodeFleet:
         ctx = self._ctx
         pace = Pace(ctx.clock)
         await pace.wait(plan.launch_s)
+        self.bill.begin(machine, ctx.clock.now())
         on_stage("launched")
         await pace.wait(plan.register_s)
         if ctx.faults.node_never_joins:
@@ -190,6 +193,7 @@ class NodeFleet:
     def _remove(self, machine: Machine, *, known: bool) -> None:
         ctx = self._ctx
         self.machines.pop(machine.name, None)
+        self.bill.end(machine, ctx.clock.now())
         ctx.world.nodes.pop(machine.spec.provider_id, None)
         if known:
             self._plugin.forget(machine)

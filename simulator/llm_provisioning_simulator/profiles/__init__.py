@@ -49,13 +49,16 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class InstanceType:
-    """A machine size as its cloud sells it. `gpu` is the SKU's name as Luna's annotation spells it, None without."""
+    """A machine size as its cloud sells it. `gpu` is the SKU's name as Luna's annotation spells it, None without.
+    `usd_hour`: what this simulated cloud charges for it.
+    """
 
     name: str
     cpu: int
     memory_gib: float
     gpu: str | None = None
     gpus: int = 0
+    usd_hour: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,9 @@ def test_what_became_ready_is_ready() -> None:
     """An upgrade that followed, and a deletion, change nothing about it; what was deleted early is not called ready."""
     assert (analysed("llm-twice").outcome, analysed("llm-twice").blocked) == ("ready", None)
     assert analysed("llm-ownerdel").outcome == "unfinished"
+    # What its export says: the operator died at the teardown, which takes nothing from the measured start.
+    closed = analysed("trial-operator-dead-at-close")
+    assert (closed.outcome, closed.total_s, closed.blocked) == ("ready", pytest.approx(95.235, abs=0.001), None)
 
 
 def test_a_recording_of_ours_that_was_cut_off_names_what_blocked_last() -> None:

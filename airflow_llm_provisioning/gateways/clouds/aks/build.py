@@ -49,15 +49,15 @@ from airflow_llm_provisioning.gateways.clouds.verbs import (
     keep_until,
     not_yet,
 )
+from airflow_llm_provisioning.gateways.prices import list_prices
 from airflow_llm_provisioning.gateways.store.ledger import Entry
 
 KIND: Final = "image"
 _SCHEDULING: Final = "scheduling"
 _RUNNING: Final = "running"
 CPU_CORES: Final = 2
-# ACR Tasks: list price, USD a second and CPU core (azure.microsoft.com, Container Registry pricing, "Build"; the same
-# figure at c3x.dev azurerm_container_registry, read 2026-11). The free grant of an account is not deducted.
-USD_PER_CORE_SECOND: Final = 0.0001
+# ACR Tasks: USD a second and CPU core. The free grant of an account is not deducted.
+USD_PER_CORE_SECOND: Final = list_prices().amounts("aks", "build")["core"]
 # A base of 10 GiB is pulled, extended and pushed: tens of minutes (assumed); ACR itself allows 300 to 28,800 s.
 RUN_LIMIT_S: Final = 7200
 # Beyond the run's own limit: time in the queue.

@@ -1,29 +1,23 @@
-"""What preparing on AWS costs, from list prices; a region that is not in the table costs an unknown amount.
+"""What preparing on AWS costs, from the price list; a region that is not in the list costs an unknown amount.
 
-On-demand list prices in USD, as on the public price pages of EC2, EBS and CodeBuild in 2025 for these regions (both
-have the same). They are estimates for comparing preparations, no bill: free tiers, discounts and taxes are not in them.
+They are estimates for comparing preparations, no bill: free tiers, discounts and taxes are not in them.
 """
 
 from typing import Final
 
+from airflow_llm_provisioning.core.prices import HOURS_A_MONTH
 from airflow_llm_provisioning.gateways.clouds.prices import NodePrices
+from airflow_llm_provisioning.gateways.prices import list_prices
 
-REGIONS: Final = ("us-east-1", "us-west-2")
-INSTANCE_HOUR_USD: Final = {"m5.large": 0.096, "m5.xlarge": 0.192, "m6i.large": 0.096, "c5.xlarge": 0.17}
+_LIST: Final = list_prices()
+REGIONS: Final = _LIST.regions("eks", "node")
+INSTANCE_HOUR_USD: Final = _LIST.amounts("eks", "node")
 NODE_PRICES: Final = NodePrices(REGIONS, INSTANCE_HOUR_USD)
-GP3_GIB_MONTH_USD: Final = 0.08
-GP3_EXTRA_IOPS_MONTH_USD: Final = 0.005
-GP3_EXTRA_MIB_S_MONTH_USD: Final = 0.04
-SNAPSHOT_GIB_MONTH_USD: Final = 0.05
-BUILD_MINUTE_USD: Final = {
-    "BUILD_GENERAL1_SMALL": 0.005,
-    "BUILD_GENERAL1_MEDIUM": 0.01,
-    "BUILD_GENERAL1_LARGE": 0.02,
-}
-HOURS_A_MONTH: Final = 730.0
-# At most, per GiB of the snapshot that is restored (an AWS engineer's page on EBS Provisioned Rate, 2025: "up to", for
-# us-east-1); how it falls with the rate, and other regions' prices, were not found.
-INITIALIZATION_GIB_USD: Final = {"us-east-1": 0.0036}
+GP3_GIB_MONTH_USD: Final = _LIST.amounts("eks", "disk")["gp3"]
+GP3_EXTRA_IOPS_MONTH_USD: Final = _LIST.amounts("eks", "volume_iops")["gp3"]
+GP3_EXTRA_MIB_S_MONTH_USD: Final = _LIST.amounts("eks", "volume_mib_s")["gp3"]
+SNAPSHOT_GIB_MONTH_USD: Final = _LIST.amounts("eks", "snapshot")["standard"]
+BUILD_MINUTE_USD: Final = _LIST.amounts("eks", "build")
 
 
 def build_price(region: str, compute_type: str, seconds: float) -> tuple[float | None, str]:
@@ -61,7 +55,8 @@ def initialization_basis(region: str, volume_gib: int, rate_mib_s: int) -> str:
     by the trials, and not in the preparation's price.
     """
     each = f"every node whose volume is initialized at {rate_mib_s} MiB/s costs"
-    price = INITIALIZATION_GIB_USD.get(region)
-    if price is None:
+    found = _LIST.price("eks", "initialization", "provisioned", region)
+    if found is None:
         return f"{each} an amount on top that is not known here for {region}"
+    price = found.amount
     return f"{each} at most {volume_gib * price:.2f} USD on top ({price} USD per stored GiB, {region})"

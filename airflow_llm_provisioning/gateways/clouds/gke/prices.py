@@ -4,32 +4,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from airflow_llm_provisioning.gateways.clouds.prices import NodePrices
+from airflow_llm_provisioning.gateways.prices import list_prices
 
-# USD a minute of working build, default pool, list price: cloud.google.com/build/pricing (read November 2026).
-PRICE_USD_MIN: Final[Mapping[str, float]] = {
-    "E2_MEDIUM": 0.003,
-    "E2_STANDARD_2": 0.006,
-    "E2_HIGHCPU_8": 0.016,
-    "E2_HIGHCPU_32": 0.064,
-    "N1_HIGHCPU_8": 0.016,
-    "N1_HIGHCPU_32": 0.064,
-}
+_LIST: Final = list_prices()
+# USD a minute of working build, default pool.
+PRICE_USD_MIN: Final[Mapping[str, float]] = _LIST.amounts("gke", "build")
 MACHINE: Final = "E2_HIGHCPU_8"
-# On-demand list prices of 2026 in USD an hour, the same in these regions: cloud.google.com/compute/vm-instance-pricing
-# Only types that a Ray head or a warming pod lands on.
-NODE_PRICES: Final = NodePrices(
-    regions=("us-central1", "us-east1", "us-west1"),
-    hour_usd={
-        "e2-standard-2": 0.0670,
-        "e2-standard-4": 0.1340,
-        "e2-standard-8": 0.2680,
-        "n1-standard-2": 0.0950,
-        "n1-standard-4": 0.1900,
-        "n1-standard-8": 0.3800,
-        "n2-standard-2": 0.0971,
-        "n2-standard-4": 0.1942,
-    },
-)
+NODE_PRICES: Final = NodePrices(_LIST.regions("gke", "node"), _LIST.amounts("gke", "node"))
 
 
 def build_phases(build: Any) -> dict[str, float]:

@@ -1,0 +1,433 @@
+"""`make stack`: the distributed Airflow of docker-compose.yaml as processes of this machine, without Docker.
+
+Postgres and Redis, api-server, two schedulers, DAG processor, two triggerers, two Celery workers and the simulator, all
+on 127.0.0.1. Their settings are read from docker-compose.yaml, so that there is one source; only addresses and paths of
+its containers are replaced. `up` starts them in the background and returns when all are healthy; they stop with
+`down`, or by themselves after `--hours`.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import yaml
+from databases import Server, free_port, listens, postgres, redis
+from stack import DAGS, EXPERIMENT, ROOT, Airflow, interrupt_on_signals, say
+
+HOME: Final = ROOT / "build" / "stack"
+START_LIMIT_S: Final = 300.0
+BIN: Final = Path(sys.prefix) / "bin"
+SIMULATOR_PORT: Final = 20000
+# By name, as `kill` and `start` take them. Airflow's own log servers would listen on every interface.
+PROCESSES: Final[Mapping[str, tuple[str, ...]]] = {
+    "api-server": ("api-server",),
+    "scheduler-1": ("scheduler", "--skip-serve-logs"),
+    "scheduler-2": ("scheduler", "--skip-serve-logs"),
+    "dag-processor": ("dag-processor",),
+    "triggerer-1": ("triggerer", "--skip-serve-logs"),
+    "triggerer-2": ("triggerer", "--skip-serve-logs"),
+    "worker-1": ("celery", "worker", "--skip-serve-logs", "--concurrency=3", "--celery-hostname=worker-1@%h"),
+    "worker-2": ("celery", "worker", "--skip-serve-logs", "--concurrency=3", "--celery-hostname=worker-2@%h"),
+}
+
+
+def compose() -> dict[str, Any]:
+    """Return docker-compose.yaml."""
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text(encoding="utf-8"))
+    return loaded
+
+
+def environment(home: Path, ports: Mapping[str, int]) -> dict[str, str]:
+    """Return Airflow's settings of docker-compose.yaml for processes of this machine.
+
+    `ports`: of `postgres`, `redis` and `api`, which listen on 127.0.0.1.
+    """
+    here = {
+        "@postgres/": f"@127.0.0.1:{ports['postgres']}/",
+        '"host": "postgres", "port": 5432': f'"host": "127.0.0.1", "port": {ports["postgres"]}',
+        "redis://redis:6379": f"redis://127.0.0.1:{ports['redis']}",
+        "http://airflow-apiserver:8080": f"http://127.0.0.1:{ports['api']}",
+        "http://127.0.0.1:8080": f"http://127.0.0.1:{ports['api']}",
+        "/run/secrets-of-airflow": str(home / "secrets"),
+        "/opt/airflow/dags": str(DAGS),
+    }
+    found = {}
+    # CLOUDS is Compose's variable; here the option of this script takes its place.
+    for key, value in compose()["x-airflow"]["environment"].items():
+        text = str(value)
+        for of_container, of_process in here.items():
+            text = text.replace(of_container, of_process)
+        found[key] = text
+    return found | {
+        "AIRFLOW_HOME": str(home / "airflow"),
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(ports["api"]),
+        "AIRFLOW__API__WORKERS": "1",
+        "MALLOC_ARENA_MAX": "2",
+        "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONWARNINGS": "ignore",
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
+def database_account() -> tuple[str, str]:
+    """Return user and password of the databases, as docker-compose.yaml has them."""
+    found = compose()["services"]["postgres"]["environment"]
+    return found["POSTGRES_USER"], found["POSTGRES_PASSWORD"]
+
+
+class Stack:
+    """The processes. Each can be killed and started again by its name; `postgres` and `redis` too.
+
+    `extra`: further environment variables of Airflow's processes; `settings` wins over docker-compose.yaml.
+    `simulated`: the clouds that the simulator runs; empty: no simulator. `left_out`: processes that are not started.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        simulated: str = "",
+        speed: float = 40.0,
+        seed: int = 1,
+        port: int = 0,
+        settings: Mapping[str, str] = {},
+        left_out: frozenset[str] = frozenset(),
+    ) -> None:
+        self.home = home
+        self._simulated, self._speed, self._seed = simulated, speed, seed
+        self._settings, self._left_out = settings, left_out
+        self._port = port or free_port()
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._servers: dict[str, Server] = {}
+        self._environment: dict[str, str] = {}
+        self._data: Path | None = None
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    def __enter__(self) -> Self:
+        try:
+            self._start_all()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def airflow(self) -> Airflow:
+        """Return its REST interface."""
+        return Airflow(self.url, self.home / "api-server.log", tuple(self._running.values()))
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of its processes, for further programs."""
+        return dict(self._environment)
+
+    def names(self) -> list[str]:
+        """Return what runs, by name."""
+        return [*self._servers, *self._running]
+
+    def pid(self, name: str) -> int:
+        """Return the process id of one of Airflow's processes."""
+        return self._running[name].pid
+
+    def start(self, name: str) -> None:
+        """Start one process."""
+        if name in self._servers:
+            self._servers[name].start()
+            return
+        self._run(name, [str(BIN / "airflow"), *PROCESSES[name]])
+
+    def kill(self, name: str) -> None:
+        """Kill one process and its children with SIGKILL."""
+        if name in self._servers:
+            self._servers[name].stop(signal.SIGKILL)
+            return
+        process = self._running.pop(name)
+        for group in _groups(process.pid):
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+        process.wait(timeout=30)
+
+    def restart(self, name: str) -> None:
+        """Stop a server as its administrator does, and start it again."""
+        self._servers[name].stop()
+        self._servers[name].start()
+
+    def dead(self) -> list[str]:
+        """Return what has ended by itself."""
+        return [name for name, process in self._running.items() if process.poll() is not None] + [
+            name for name, server in self._servers.items() if not server.alive()
+        ]
+
+    def stop(self) -> None:
+        """Stop everything; the databases last."""
+        for process in self._running.values():
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+        ends = time.monotonic() + 15
+        while time.monotonic() < ends and any(process.poll() is None for process in self._running.values()):
+            time.sleep(0.2)
+        for name in list(self._running):
+            self.kill(name)
+        for server in reversed(self._servers.values()):
+            server.stop()
+        self._servers.clear()
+        if self._data not in (None, self.home):
+            shutil.rmtree(self._data, ignore_errors=True)
+
+    def _start_all(self) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        user, password = database_account()
+        say("Postgres and Redis ...")
+        self._data = data_folder(self.home)
+        self._servers["postgres"] = postgres(self._data / "postgres", user=user, password=password)
+        self._servers["redis"] = redis(self._data / "redis")
+        for server in self._servers.values():
+            server.start()
+        ports = {name: server.port for name, server in self._servers.items()} | {"api": self._port}
+        self._environment = dict(os.environ) | environment(self.home, ports)
+        self._make_secrets()
+        self._make_databases(user, password, ports["postgres"])
+        if self._simulated:
+            self._start_simulator()
+        self._environment |= self._settings
+        say("Airflow's database ...")
+        self._once("db-migrate", [str(BIN / "airflow"), "db", "migrate"])
+        for name in PROCESSES:
+            if name not in self._left_out:
+                say(f"{name} ...")
+                self.start(name)
+            if name == "api-server":
+                self._until(lambda: listens(self._port), "api-server")
+        self._until(self._healthy, "Airflow")
+
+    def _make_secrets(self) -> None:
+        """Draw the secrets that the services share, in the files that docker-compose.yaml names."""
+        folder = self.home / "secrets"
+        folder.mkdir(exist_ok=True)
+        for name in ("fernet_key", "jwt_secret"):
+            path = folder / name
+            path.touch(mode=0o600)
+            path.write_bytes(urlsafe_b64encode(secrets.token_bytes(32)))
+
+    def _make_databases(self, user: str, password: str, port: int) -> None:
+        import psycopg2
+
+        ends = time.monotonic() + START_LIMIT_S
+        while True:
+            try:
+                connection = psycopg2.connect(
+                    host="127.0.0.1", port=port, user=user, password=password, dbname="postgres"
+                )
+                break
+            except psycopg2.OperationalError:
+                if time.monotonic() > ends:
+                    raise
+                time.sleep(0.2)
+        connection.autocommit = True
+        named = compose()["services"]["postgres"]["environment"]["POSTGRES_DB"]
+        results = (ROOT / "docker" / "results.sql").read_text(encoding="utf-8")
+        with closing(connection), connection.cursor() as cursor:
+            for statement in (f"CREATE DATABASE {named}", results):
+                cursor.execute(statement)
+
+    def _start_simulator(self) -> None:
+        say(f"Simulated clouds {self._simulated} ...")
+        told = self.home / "simulator.json"
+        command = [sys.executable, "-m", "airflow_llm_provisioning.cli", "simulator", str(EXPERIMENT)]
+        command += ["--clouds", self._simulated, "--speed", str(self._speed), "--seed", str(self._seed)]
+        self._run("simulator", [*command, "--base-port=0", f"--connections={told}"])
+        self._until(told.exists, "simulator")
+        self._environment |= json.loads(told.read_text(encoding="utf-8"))
+        self._environment["LLM_PROVISIONING_CLOUDS"] = self._simulated
+
+    def _run(self, name: str, command: list[str]) -> None:
+        apart = {"AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(free_port())}
+        with (self.home / f"{name}.log").open("ab") as output:
+            self._running[name] = subprocess.Popen(
+                command,
+                env=self._environment | apart,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def _once(self, name: str, command: list[str]) -> None:
+        self._run(name, command)
+        if self._running.pop(name).wait(START_LIMIT_S):
+            raise RuntimeError(f"{name} failed; the end of its log:\n{self._tail(name)}")
+
+    def _until(self, ready: Any, what: str) -> None:
+        ends = time.monotonic() + START_LIMIT_S
+        while not ready():
+            dead = self.dead()
+            if dead or time.monotonic() > ends:
+                name = dead[0] if dead else what
+                why = "ended" if dead else f"was not ready after {START_LIMIT_S:.0f} s"
+                raise RuntimeError(f"{name} {why}; the end of {self.home / name}.log:\n{self._tail(name)}")
+            time.sleep(0.5)
+
+    def _tail(self, name: str) -> str:
+        log = self.home / f"{name}.log"
+        return log.read_text(encoding="utf-8", errors="replace")[-2000:] if log.exists() else ""
+
+    def _healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/api/v2/monitor/health", timeout=10) as reply:  # noqa: S310
+                parts = json.load(reply)
+        except (OSError, ValueError):
+            return False
+        return all(
+            (parts.get(name) or {}).get("status") == "healthy" for name in ("scheduler", "triggerer", "dag_processor")
+        )
+
+
+def data_folder(home: Path) -> Path:
+    """Return where the databases keep their data: a folder that the user they run as can reach."""
+    if os.getuid() != 0 or all(folder.stat().st_mode & 0o001 for folder in (home, *home.resolve().parents)):
+        return home
+    made = Path(tempfile.mkdtemp(prefix="llm-provisioning-stack-"))
+    made.chmod(0o755)
+    return made
+
+
+def _groups(pid: int) -> set[int]:
+    """Return the process groups of a process and its descendants."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError, IndexError):
+            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    found = [pid]
+    for ancestor in found:
+        found += [child for child, parent in parents.items() if parent == ancestor]
+    groups = set()
+    for one in found:
+        with suppress(ProcessLookupError):
+            groups.add(os.getpgid(one))
+    return groups
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Run the stack until SIGTERM, until its time is over, or until one of its processes ends by itself."""
+    interrupt_on_signals()
+    home: Path = options.home
+    try:
+        simulated = {"simulated": options.clouds, "speed": options.speed, "seed": options.seed}
+        with Stack(home, port=options.port, **simulated) as running:
+            say(f"READY {running.url}")
+            ends = time.monotonic() + options.hours * 3600
+            while time.monotonic() < ends:
+                time.sleep(1)
+                for name in running.dead():
+                    say(f"{name} has ended by itself; see {home}/{name}.log")
+                    return 1
+            say(f"Stopped after {options.hours:g} hours.")
+    except RuntimeError as error:
+        say(f"FAILED {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("Stopped.")
+    return 0
+
+
+def up(options: argparse.Namespace) -> int:
+    """Start the stack in the background; return when it is ready, and say how it is reached and stopped."""
+    home: Path = options.home
+    if _supervisor(home):
+        say(f"It runs already: {home / 'stack.log'}. Stop it by: make stack-down")
+        return 1
+    if listens(options.port):
+        say(f"Port {options.port} of 127.0.0.1 is in use: stop that process, or use another port: make stack PORT=8081")
+        return 1
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    log = home / "stack.log"
+    arguments = ["serve", f"--home={home}", f"--clouds={options.clouds}", f"--speed={options.speed}"]
+    arguments += [f"--seed={options.seed}", f"--port={options.port}", f"--hours={options.hours}"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, __file__, *arguments],
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    (home / "supervisor.pid").write_text(str(process.pid))
+    told = 0
+    while True:
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+        for line in lines[told:]:
+            if line.startswith("READY "):
+                say(f"\n    {line.removeprefix('READY ')}\n\nNo login. Trigger `simulated_demo` there. Logs: {home}")
+                say(f"Stop it by: make stack-down. It stops by itself after {options.hours:g} hours.")
+                return 0
+            say(line)
+        told = len(lines)
+        if process.poll() is not None:
+            return 1
+        time.sleep(0.3)
+
+
+def down(options: argparse.Namespace) -> int:
+    """Stop the stack."""
+    pid = _supervisor(options.home)
+    if pid is None:
+        say("It does not run.")
+        return 0
+    os.kill(pid, signal.SIGTERM)
+    ends = time.monotonic() + 90
+    while _supervisor(options.home) is not None:
+        if time.monotonic() > ends:
+            say(f"It did not stop within 90 s; see {options.home / 'stack.log'}")
+            return 1
+        time.sleep(0.3)
+    say("Stopped.")
+    return 0
+
+
+def _supervisor(home: Path) -> int | None:
+    """Return the process that runs the stack of this folder, None if there is none."""
+    try:
+        pid = int((home / "supervisor.pid").read_text())
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, ValueError):
+        return None
+    return pid if __file__.encode() in words and state != "Z" else None
+
+
+def main() -> int:
+    """Start, run or stop."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("up", "down", "serve"))
+    parser.add_argument("--clouds", default="eks,gke,aks")
+    parser.add_argument("--speed", type=float, default=40.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--hours", type=float, default=4.0)
+    parser.add_argument("--home", type=Path, default=HOME)
+    options = parser.parse_args()
+    options.home = options.home.resolve()
+    return {"up": up, "down": down, "serve": serve}[options.what](options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""The reaper on every cloud, over its real wire: what a preparation made goes when it expired, and nothing else."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scenes import CLOUDS, SCENES, build, reference
+from simulator_in_background import BackgroundSimulator
+from test_every_cloud_after_a_kill import step, until, with_ledger
+
+from airflow_llm_provisioning.connections import open_cloud, open_cluster, open_store, store_url
+from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.names import LABEL_EXPIRES, label_value
+from airflow_llm_provisioning.core.owned import OwnedThing, State, labelled_expiry
+from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.core.workload import ImageRecipe
+from airflow_llm_provisioning.gateways.clouds.base import Owned
+from airflow_llm_provisioning.reaping.owned import survey
+from airflow_llm_provisioning.reaping.places import Place, places_of
+from airflow_llm_provisioning.reaping.reap import Reaped, reap
+
+# Days: fourteen minutes.
+SHORT = 0.01
+
+
+def targets_on(experiment: Experiment, cloud: str) -> list[Target]:
+    """Return the targets of a cloud; the toy's is made of the first one."""
+    if cloud != "toy":
+        return [target for target in experiment.targets if target.cloud == cloud]
+    first = experiment.targets[0]
+    nodes = replace(first.nodes, cloud="toy", autoscaler="native")
+    return [replace(first, name="toy-plain", cloud_conn_id="toy", nodes=nodes)]
+
+
+def cloud_place(targets: list[Target]) -> list[Place]:
+    return [place for place in places_of(targets) if place["kind"] == "cloud"]
+
+
+def prepare(experiment: Experiment, cloud: str, target: str, *, keep_days: float, **env: str) -> str:
+    """Build an image to the end; return its content."""
+    verb, request = build(**env)
+    opened = with_ledger(experiment, cloud)
+    looks = [opened.start(verb, {**request, "target": target, "repository": f"reaped-{cloud}", "keep_days": keep_days})]
+    until(lambda: step(opened, looks))
+    assert looks[-1].state == "succeeded", looks[-1].error
+    return ImageRecipe.from_dict(request["recipe"]).content
+
+
+def of_content(items: Any, content: str) -> list[OwnedThing]:
+    return [item for item in items if item.of and content in item.of and item.thing is not None]
+
+
+def reap_cloud(targets: list[Target], **fields: Any) -> Reaped:
+    return asyncio.run(reap(targets, store_url(), places=cloud_place(targets), pause_s=0.2, wait_s=30, **fields))
+
+
+@pytest.mark.usefixtures("_reached")
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_what_a_preparation_made_goes_after_its_expiry_and_nothing_else(
+    experiment: Experiment,
+    running: BackgroundSimulator,
+    strangers: Callable[[str], list[Owned]],
+    cloud: str,
+) -> None:
+    """Kept while a trial runs, although it has expired; then deleted, seen to be gone, and its entries closed."""
+    targets, foreign = targets_on(experiment, cloud), strangers(cloud)
+    content = prepare(experiment, cloud, targets[0].name, keep_days=SHORT, REAPED="1")
+    place = cloud_place(targets)
+
+    def look() -> list[OwnedThing]:
+        return of_content(asyncio.run(survey(targets, store_url(), place)).items, content)
+
+    made = look()
+    assert made
+    expires_at = max(item.expires_at for item in made if item.expires_at)
+    until(lambda: running_time(targets[0]) > expires_at)
+    held = asyncio.run(_lock(targets[0]))
+    assert {item.state for item in look()} == {State.IN_USE}
+    assert reap_cloud(targets).deleted == ()
+    asyncio.run(_unlock(targets[0], held))
+    done = reap_cloud(targets)
+    assert {item.key for item in of_content(done.deleted, content)} >= {item.key for item in made}
+    assert look() == []
+    store = open_store()
+    left = [entry for entry in store.ledger.open_entries() if label_value(entry.tags.get("content", "")) == content]
+    store.close()
+    assert left == []
+    assert (done.left, done.clean) == ((), True), done.sentence()
+    assert [item.kind for item in foreign if not SCENES[cloud].stands(running, item)] == []
+
+
+async def _lock(target: Target) -> str:
+    async with open_cluster(target.cluster_reference()) as cluster:
+        await cluster.acquire_lock("a/run/of-trials", namespace=target.namespace, duration_s=10**6)
+    return "a/run/of-trials"
+
+
+async def _unlock(target: Target, holder: str) -> None:
+    async with open_cluster(target.cluster_reference()) as cluster:
+        assert await cluster.release_lock(holder, namespace=target.namespace)
+
+
+@pytest.mark.usefixtures("_reached")
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_an_account_that_cannot_be_listed_is_unknown(
+    experiment: Experiment, environment: dict[str, str], cloud: str, monkeypatch: pytest.MonkeyPatch, results_db: Path
+) -> None:
+    """The cloud's own sentence; its entries stay open although they expired, and it is never clean."""
+    targets = targets_on(experiment, cloud)
+    opened = open_cloud(reference(experiment, cloud))
+    store = open_store()
+    at = running_time(targets[0]) - timedelta(days=1)
+    store.ledger.intend("image", "long-gone", opened.place, {"llm-provisioning/target": targets[0].name}, at)
+    variable = f"AIRFLOW_CONN_{str(targets[0].cloud_conn_id).upper()}"
+    monkeypatch.setenv(variable, SCENES[cloud].unreachable(environment[variable]))
+    done = asyncio.run(reap(targets, store_url(), wait_s=0))
+    assert not done.clean
+    told = [item for item in done.survey.unknown if item.place.startswith("cloud:")]
+    assert {item.name for item in told} >= {"", "long-gone"}
+    assert len({item.why for item in told}) == 1
+    assert len(store.ledger.open_entries()) == 1
+    store.close()
+
+
+def running_time(target: Target) -> Any:
+    async def now() -> Any:
+        async with open_cluster(target.cluster_reference()) as cluster:
+            return cluster.clock()
+
+    return asyncio.run(now())
+
+
+def test_an_expiry_in_every_spelling_is_read() -> None:
+    """As Kubernetes, Google and Azure keep the key."""
+    for key in (LABEL_EXPIRES, LABEL_EXPIRES.replace("/", "_")):
+        assert labelled_expiry({key: "20260101t000000z"})
