@@ -10,6 +10,7 @@ from airflow_llm_provisioning.commands.exit_codes import ExitCode
 from airflow_llm_provisioning.commands.selecting import positive, selected, selection_options
 from airflow_llm_provisioning.commands.stored import read_store, store_option
 from airflow_llm_provisioning.exceptions import ConfigurationError
+from airflow_llm_provisioning.report.exports import FORMATS, TRIALS
 
 
 def add_results(commands: Any) -> None:
@@ -20,12 +21,18 @@ def add_results(commands: Any) -> None:
     parser.add_argument(
         "--what",
         choices=["comparison", "trials", "phases", "effects", "percentiles", "runs", "capacity", "preparations"],
-        default="comparison",
+        help="default: comparison",
     )
     parser.add_argument(
         "--limit", type=positive, metavar="N", help="of trials and runs, only the newest N (default: all; 100 runs)"
     )
-    parser.add_argument("--format", choices=["table", "csv", "json"], default="table")
+    parser.add_argument(
+        "--format",
+        choices=["table", *FORMATS],
+        default="table",
+        help="table, csv, json, markdown and parquet write what --what names; the others write the trials",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write to a file instead of the terminal")
     parser.set_defaults(command=_results)
 
 
@@ -46,10 +53,37 @@ def add_report(commands: Any) -> None:
 def _results(parsed: argparse.Namespace) -> int:
     from airflow_llm_provisioning.report.tables import results_rows, terminal_width, written
 
+    form = FORMATS.get(parsed.format)
+    if form is not None and form.kind == TRIALS and parsed.what not in (None, "trials"):
+        raise ConfigurationError(f"--format {parsed.format} writes trials, not --what {parsed.what}: leave it out.")
+    if form is not None and form.binary and parsed.out is None and sys.stdout.isatty():
+        raise ConfigurationError(f"--format {parsed.format} is no text for a terminal: name a file with --out.")
     with read_store(parsed) as store:
-        rows = results_rows(store, parsed.what, selected(store, parsed), limit=parsed.limit)
-    sys.stdout.write(written(rows, parsed.format, terminal_width()))
+        wanted = selected(store, parsed)
+        if form is not None and form.kind == TRIALS:
+            data = form.write(store.queries.measured(wanted, phases=True))
+        else:
+            rows = results_rows(store, parsed.what or "comparison", wanted, limit=parsed.limit)
+            data = (
+                form.write(rows)
+                if form
+                else written(rows, parsed.format, terminal_width()).encode("utf-8", "backslashreplace")
+            )
+    _put(data, parsed.out, binary=form is not None and form.binary)
     return ExitCode.DONE
+
+
+def _put(data: bytes, out: Path | None, *, binary: bool) -> None:
+    """Write a file, readable by its owner only, or standard output."""
+    from airflow_llm_provisioning.gateways.private_files import write_private
+
+    if out is not None:
+        write_private(out, data)
+        sys.stdout.write(f"{out}\n")
+    elif binary:
+        sys.stdout.buffer.write(data)
+    else:
+        sys.stdout.write(data.decode())
 
 
 def _report(parsed: argparse.Namespace) -> int:
