@@ -1,5 +1,6 @@
 """A results database of version 0.1 is opened with every row and every value, on SQLite and on PostgreSQL."""
 
+import re
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
@@ -267,3 +268,16 @@ def _copied(old: Engine, new: Engine) -> dict[str, int]:
             sink.execute(table.insert(), rows)
             counted[table.name] = len(rows)
     return counted
+
+
+def test_the_migrations_are_one_chain() -> None:
+    """Every number is taken once, follows the one before it, and the last one is the schema of this version."""
+    folder = Path(database.__file__).with_name("migrations") / "versions"
+    told = {
+        path.name: re.findall(r'^(?:down_)?revision = (?:"(\d+)"|None)', path.read_text(encoding="utf-8"), re.MULTILINE)
+        for path in sorted(folder.glob("v*.py"))
+    }
+    numbers = [name[1:5] for name in told]
+    assert numbers == [f"{number:04d}" for number in range(1, len(told) + 1)]
+    assert list(told.values()) == [list(pair) for pair in zip(numbers, ["", *numbers], strict=False)]
+    assert numbers[-1] == database.HEAD
