@@ -380,7 +380,7 @@ class _Recording:
 
     def _add_mark(self, item: Line) -> None:
         if self._progress.live is not None:
-            self._progress.live.take(self.lines.add(item), self._cluster.clock())
+            self._progress.live.take(self.lines.add(item), parse_instant(item["received_at"]) or self._cluster.clock())
 
     def _add_explanation(self, item: Line) -> None:
         self._progress.note(self.lines.add(item))

@@ -65,13 +65,16 @@ class CloudStep(WaitingOperator):
 
     def execute(self, context: Context) -> Any:
         """Start the operation and wait for it."""
-        from airflow_llm_provisioning.preparation.operations import start_operation
+        from airflow_llm_provisioning.preparation.operations import start_operation, usual_duration
 
         request = self.request()
         request |= self.looked_up(request) | {"target": self.target or None}
         operation = start_operation(self.cloud, self.verb, request, self.results_conn_id)
         wait = CloudOperationWait(
-            cloud=dict(self.cloud), operations=[operation.as_dict()], results_conn_id=self.results_conn_id
+            cloud=dict(self.cloud),
+            operations=[operation.as_dict()],
+            results_conn_id=self.results_conn_id,
+            usual=usual_duration(self.target, self.verb, self.results_conn_id),
         )
         return self.wait_for(context, wait, at_most=timedelta(seconds=self.timeout_s))
 

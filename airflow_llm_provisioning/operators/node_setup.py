@@ -47,7 +47,7 @@ class SetUpNodes(WaitingOperator):
     def execute(self, context: Context) -> Any:
         """Apply what the autoscaler reads; where pools are the cloud's objects, start those and wait."""
         from airflow_llm_provisioning.preparation.nodes import set_up_nodes
-        from airflow_llm_provisioning.preparation.operations import start_operation
+        from airflow_llm_provisioning.preparation.operations import start_operation, usual_duration
 
         done = asyncio.run(set_up_nodes(self.target, self.prepared, self.files_dir))
         if not done.pools:
@@ -59,6 +59,7 @@ class SetUpNodes(WaitingOperator):
             cloud=done.cloud,
             operations=[operation.as_dict() for operation in operations],
             results_conn_id=self.results_conn_id,
+            usual=usual_duration(self.target["name"], "set_up_nodes", self.results_conn_id),
         )
         return self.wait_for(context, wait, at_most=timedelta(hours=1))
 

@@ -93,7 +93,13 @@ class OpenTrial(WaitingOperator):
         from airflow_llm_provisioning.trials.open import lock_wait_of, open_trial
 
         planned, limit_s = self._planned(), float(self.lock_wait_s)
-        opening = open_trial(planned, self.experiment, results_conn_id=self.results_conn_id, may_wait=limit_s > 0)
+        opening = open_trial(
+            planned,
+            self.experiment,
+            results_conn_id=self.results_conn_id,
+            may_wait=limit_s > 0,
+            task_id=context["ti"].task_id,
+        )
         try:
             trial = asyncio.run(opening)
         except LockHeldError as held:
@@ -105,7 +111,10 @@ class OpenTrial(WaitingOperator):
             if trial.opened is not None and not trial.opened.nodes_gone_s:
                 self.log.warning("Nothing removes the nodes of target %s, so this start is warm", trial.target)
             return trial.as_dict()
-        arguments = asyncio.run(lock_wait_of(planned, self.experiment, timeout_s=limit_s)) | waiting
+        arguments = asyncio.run(
+            lock_wait_of(planned, self.experiment, timeout_s=limit_s, results_conn_id=self.results_conn_id)
+        )
+        arguments |= waiting
         return self.wait_for(context, LockWait(**arguments), at_most=timedelta(seconds=limit_s + 300))
 
     def _planned(self) -> "Trial":
@@ -164,8 +173,10 @@ class CloseTrial(WaitingOperator):
         """Collect what only the living deployment can tell, then delete it."""
         from airflow_llm_provisioning.trials.close import delete_trial
         from airflow_llm_provisioning.trials.evidence import announce_delete, collect_evidence
+        from airflow_llm_provisioning.trials.running import tell_step
 
         trial = self._trial()
+        asyncio.run(tell_step(trial, "delete", self.log, task_id=context["ti"].task_id))
         asyncio.run(collect_evidence(trial, self.log))
         asyncio.run(announce_delete(trial, self.log))
         with self._recorded(context, trial):
@@ -177,7 +188,8 @@ class CloseTrial(WaitingOperator):
                     remember=lambda found: _with_earlier_tries(context, found),
                 )
             )
-        wait = PodsGoneWait(**deletion.as_arguments())
+        conn_id = trial.access.results_conn_id if trial.access else None
+        wait = PodsGoneWait(**deletion.as_arguments(), trial_id=trial.trial_id, results_conn_id=conn_id)
         return self.wait_for(context, wait, at_most=timedelta(seconds=deletion.limit_s + 300))
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:

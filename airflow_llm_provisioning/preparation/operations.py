@@ -8,7 +8,13 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.capacity.words import as_no_capacity
 from airflow_llm_provisioning.core.operation import Operation
-from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError, ForbiddenError, NoCapacityError
+from airflow_llm_provisioning.exceptions import (
+    CloudError,
+    ConfigurationError,
+    ForbiddenError,
+    NoCapacityError,
+    StoreError,
+)
 
 _CONTENT: Final = "content"
 
@@ -20,6 +26,26 @@ def start_operation(cloud: Mapping[str, Any], verb: str, request: Mapping[str, A
     clock = asyncio.run(cluster_clock(cloud.get("cluster")))
     with opened_cloud(cloud, results_conn_id=results_conn_id, clock=clock.now) as opened:
         return opened.start(verb, request)
+
+
+def usual_duration(target: str, verb: str, results_conn_id: str) -> str:
+    """Return what a target's earlier operations of this kind took, in words; empty if there were none or the store does
+    not answer.
+    """
+    from statistics import median
+
+    from airflow_llm_provisioning.connections import open_store
+    from airflow_llm_provisioning.core.progress import clock
+
+    try:
+        store = open_store(results_conn_id)
+        try:
+            took = [one.seconds for one in store.preparations(target, verb) if not one.reused]
+        finally:
+            store.close()
+    except StoreError:
+        return ""
+    return f"median of {len(took)} earlier ones: {clock(median(took))}" if took else ""
 
 
 def content_of(operation: Operation) -> str:

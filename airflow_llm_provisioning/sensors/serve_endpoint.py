@@ -1,5 +1,6 @@
 """Wait for a RayService's serve endpoint, recording what the cluster says meanwhile."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -92,8 +93,17 @@ class WaitServeEndpoint(Waiting, BaseSensorOperator):
             grace_s=grace_s,
             evidence_s=self.evidence_s,
             owner=self._owner(context, trial),
+            expected=self._expected(context, trial),
         )
         return self.wait_for(context, wait, at_most=timedelta(seconds=limit_s + COLLECTION_S))
+
+    def _expected(self, context: Context, trial: "Trial | None") -> dict[str, Any] | None:
+        """Tell that the wait begins, and return what it is expected to take."""
+        from airflow_llm_provisioning.trials.running import tell_step
+
+        if trial is None:
+            return None
+        return asyncio.run(tell_step(trial, "wait", self.log, task_id=context["ti"].task_id)).as_dict()
 
     def _owner(self, context: Context, trial: "Trial | None") -> dict[str, str]:
         """Return the label by which the RayService belongs to this task."""

@@ -13,6 +13,7 @@ from airflow_llm_provisioning.core.late_nodes import AwaitedNodes, LateNodes
 from airflow_llm_provisioning.core.names import LABEL_TRIAL
 from airflow_llm_provisioning.core.remains import Subject, listed, named
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
+from airflow_llm_provisioning.core.running import news
 from airflow_llm_provisioning.core.trial import Access, Opened, Trial
 from airflow_llm_provisioning.exceptions import ConflictError, ProvisioningError, StoreError, TraceError
 from airflow_llm_provisioning.trials.delete import Deletion, Remember, WaitLimits, check_gone, delete_ray_service
@@ -149,6 +150,7 @@ async def record_unclosed(trial: Trial, states: States, error: ProvisioningError
         ended = "succeeded" if row.status is TrialStatus.SUCCEEDED else f"{row.status}: {row.reason}"
         reason = f"not deleted: {error} The deployment itself: {ended}"
         store.save_trial(replace(row, status=TrialStatus.NOT_DELETED, reason=reason), analysis)
+        store.progress.change(trial.trial_id, news("not_deleted", "not deleted", str(error), None))
 
     await with_store(access.results_conn_id, write, limit_s=STORE_LIMIT_S)
 

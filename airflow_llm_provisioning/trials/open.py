@@ -19,14 +19,17 @@ from airflow_llm_provisioning.core.trial import Access, Opened, Prepared, Trial
 from airflow_llm_provisioning.exceptions import ConflictError, LockHeldError, ProvisioningError, StoreError
 from airflow_llm_provisioning.trials.leftovers import acquire_or_explain, holds_lock, left_by_others
 from airflow_llm_provisioning.trials.render import plan_of, render
+from airflow_llm_provisioning.trials.running import tell_opened
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.kubernetes import Cluster
     from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 
-async def open_trial(planned: Trial, experiment: Experiment, *, results_conn_id: str, may_wait: bool = False) -> Trial:
-    """Lock the cluster, write the trial's intent in the ledger, and return the opened trial.
+async def open_trial(
+    planned: Trial, experiment: Experiment, *, results_conn_id: str, may_wait: bool = False, task_id: str = ""
+) -> Trial:
+    """Lock the cluster, write the trial's intent in the ledger, and return the opened trial. `task_id`: of the task.
 
     The same trial opened again is the same trial, until its row is written. A trial that cannot be opened gets its row
     before the error is raised; with `may_wait` not where another trial holds the cluster (LockHeldError).
@@ -45,9 +48,13 @@ async def open_trial(planned: Trial, experiment: Experiment, *, results_conn_id:
                 )
                 opened = _opened(replace(trial, access=access), experiment, target, store, cluster)
                 await _lock_and_look(cluster, opened)
-                return await _intended(opened, store, cluster)
+                intended = await _intended(opened, store, cluster)
+                tell_opened(store, intended, "open", task_id=task_id, at=cluster.clock())
+                return intended
         except ProvisioningError as error:
-            if may_wait and isinstance(error, LockHeldError):
+            if may_wait and cluster and isinstance(error, LockHeldError):
+                seen = replace(trial, arm=trial.arm.seen_at(cluster.origin()))
+                tell_opened(store, seen, "lock", task_id=task_id, at=cluster.clock(), blocker=str(error))
                 raise
             # A cluster that was never reached told neither its time nor whether it is simulated.
             at = cluster.clock() if cluster else datetime.now(UTC)
@@ -57,10 +64,17 @@ async def open_trial(planned: Trial, experiment: Experiment, *, results_conn_id:
         store.close()
 
 
-async def lock_wait_of(planned: Trial, experiment: Experiment, *, timeout_s: float) -> dict[str, Any]:
+async def lock_wait_of(
+    planned: Trial, experiment: Experiment, *, timeout_s: float, results_conn_id: str
+) -> dict[str, Any]:
     """Return the arguments of `triggers.lock.LockWait` for a trial whose cluster is held; the limit counts from now."""
-    from airflow_llm_provisioning.connections import open_cluster
+    from airflow_llm_provisioning.connections import open_cluster, open_store
 
+    store = open_store(results_conn_id)
+    try:
+        trial_id = _attempt(planned, store).trial_id
+    finally:
+        store.close()
     target = experiment.target(planned.target)
     async with open_cluster(target.cluster_reference()) as cluster:
         started_at = cluster.clock().isoformat()
@@ -70,6 +84,8 @@ async def lock_wait_of(planned: Trial, experiment: Experiment, *, timeout_s: flo
         "holder": planned.slot.lock_holder,
         "started_at": started_at,
         "timeout_s": timeout_s,
+        "trial_id": trial_id,
+        "results_conn_id": results_conn_id,
     }
 
 

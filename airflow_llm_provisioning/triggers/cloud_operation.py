@@ -1,8 +1,9 @@
 """One wait for every long operation of every cloud: build, snapshot, conversion, node pool."""
 
 import asyncio
+import logging
 from contextlib import ExitStack
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.core.operation import Operation
@@ -11,6 +12,8 @@ from airflow_llm_provisioning.triggers.base import Wait
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.clouds.base import Cloud
     from airflow_llm_provisioning.gateways.kubernetes.clock import ClusterClock
+
+log = logging.getLogger(__name__)
 
 # However fast a simulated cloud's clock is, a poll costs real time.
 MIN_POLL_S: Final = 0.2
@@ -24,12 +27,22 @@ class CloudOperationWait(Wait):
     :param cloud: the cloud's reference as `connections.opened_cloud` takes it.
     :param operations: `Operation.as_dict()` of each, as `start` returned them.
     :param poll_s: seconds between looks, in the cloud's clock.
+    :param usual: what such an operation usually takes, in words, for the log's lines.
     """
 
     def __init__(
-        self, *, cloud: dict[str, Any], operations: list[dict[str, Any]], results_conn_id: str, poll_s: float = 10
+        self,
+        *,
+        cloud: dict[str, Any],
+        operations: list[dict[str, Any]],
+        results_conn_id: str,
+        poll_s: float = 10,
+        usual: str = "",
     ) -> None:
-        super().__init__(cloud=cloud, operations=operations, results_conn_id=results_conn_id, poll_s=poll_s)
+        super().__init__(
+            cloud=cloud, operations=operations, results_conn_id=results_conn_id, poll_s=poll_s, usual=usual
+        )
+        self.usual = usual
         self.cloud = cloud
         self.operations = operations
         self.results_conn_id = results_conn_id
@@ -58,12 +71,17 @@ class CloudOperationWait(Wait):
         return {"operations": [without_request(item).as_dict() for item in ended], "ended_at": ended_at}
 
     async def _ended(self, cloud: "Cloud", operation: Operation, clock: "ClusterClock") -> Operation:
-        step = ""
+        from airflow_llm_provisioning.core.progress import Standing
+
+        standing = Standing(_instant(operation.progress.get("started_at")) or clock.now(), self.usual)
         while operation.state == "running":
             operation = await asyncio.to_thread(cloud.poll, operation)
-            if operation.step != step:
-                step = operation.step
-                self.log.info("%s: %s", operation.verb, step)
+            if line := standing.due(clock.now(), f"{operation.verb}: {operation.step}"):
+                log.info("%s", line)
             if operation.state == "running":
                 await asyncio.sleep(max(MIN_POLL_S, clock.real_seconds(self.poll_s)))
         return operation
+
+
+def _instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

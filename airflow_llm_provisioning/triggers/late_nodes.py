@@ -5,7 +5,7 @@ trial. Nothing is deleted here: the autoscaler removes its empty nodes.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,16 @@ LOOK_EVERY_S = 5.0
 
 
 async def late_nodes(
-    cluster: "Cluster", awaited: AwaitedNodes, known: Collection[str], deadline: Deadline
+    cluster: "Cluster",
+    awaited: AwaitedNodes,
+    known: Collection[str],
+    deadline: Deadline,
+    told: Callable[[str], None] = lambda _: None,
 ) -> LateNodes:
     """Wait for the nodes that may still appear, and for the end of those that appeared.
 
-    `known`: nodes that another wait covers. Without a selector nothing is known, and that is said at once.
+    `known`: nodes that another wait covers. Without a selector nothing is known, and that is said at once. `told` is
+    called with what is waited for, in a sentence, every few seconds.
     """
     if awaited.selector is None:
         return LateNodes(awaited.pods, 0.0, None, None)
@@ -40,8 +45,10 @@ async def late_nodes(
         # At most one node per pod, so none is missing then.
         if len(came) >= len(awaited.pods) or coming.left_s() <= 0:
             break
+        told(f"waits for nodes that may still come for {len(awaited.pods)} pods without one; {len(came)} came")
         await asyncio.sleep(max(0.05, cluster.real_seconds(min(LOOK_EVERY_S, coming.left_s()))))
-    gone = await deadline.gone("nodes", {name: metadata["uid"] for name, metadata in came.items()})
+    uids: dict[str, str | None] = {name: metadata["uid"] for name, metadata in came.items()}
+    gone = await deadline.gone("nodes", uids, told=lambda left: told(f"waits for late nodes to go: {', '.join(left)}"))
     made = {
         name: round((_made_at(metadata) - deadline.started_at).total_seconds(), 3) for name, metadata in came.items()
     }

@@ -1,6 +1,7 @@
 """The wait for a cluster that another trial holds: until the lock is taken, or the time limit has passed."""
 
 import asyncio
+import logging
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +11,9 @@ from airflow_llm_provisioning.triggers.deadline import Deadline
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.kubernetes import Cluster
+    from airflow_llm_provisioning.triggers.progress_row import ProgressRow
+
+log = logging.getLogger(__name__)
 
 # Cluster seconds between two tries, and the shortest pause however fast a simulated clock is.
 TRY_EVERY_S: Final = 10.0
@@ -27,14 +31,31 @@ class LockWait(Wait):
     :param cluster: the cluster's reference.
     :param holder: who takes the lock: the DAG run and cluster (`core.trial.Slot.lock_holder`).
     :param started_at: ISO instant in the cluster's clock; `timeout_s` counts from there, also after a restart.
+    :param trial_id: of the trial that waits; with `results_conn_id` readers of the store see whom it waits for.
     """
 
     def __init__(
-        self, *, cluster: dict[str, Any], namespace: str, holder: str, started_at: str, timeout_s: float
+        self,
+        *,
+        cluster: dict[str, Any],
+        namespace: str,
+        holder: str,
+        started_at: str,
+        timeout_s: float,
+        trial_id: str | None = None,
+        results_conn_id: str | None = None,
     ) -> None:
         super().__init__(
-            cluster=cluster, namespace=namespace, holder=holder, started_at=started_at, timeout_s=timeout_s
+            cluster=cluster,
+            namespace=namespace,
+            holder=holder,
+            started_at=started_at,
+            timeout_s=timeout_s,
+            trial_id=trial_id,
+            results_conn_id=results_conn_id,
         )
+        self.trial_id = trial_id
+        self.results_conn_id = results_conn_id
         self.cluster = cluster
         self.namespace = namespace
         self.holder = holder
@@ -45,18 +66,23 @@ class LockWait(Wait):
         """Return {acquired, reason, started_at, at, origin}; `reason`: who held the lock at the time limit, or None."""
         from airflow_llm_provisioning.connections import open_cluster
         from airflow_llm_provisioning.gateways.kubernetes.outage import through_outages
+        from airflow_llm_provisioning.triggers.progress_row import open_progress_row
 
-        return await through_outages(lambda: open_cluster(self.cluster), self._taken, limit_s=self.timeout_s)
+        async with open_progress_row(self.results_conn_id, self.trial_id, "lock") as row:
+            return await through_outages(
+                lambda: open_cluster(self.cluster), lambda cluster: self._taken(cluster, row), limit_s=self.timeout_s
+            )
 
-    async def _taken(self, cluster: "Cluster") -> dict[str, Any]:
-        deadline = Deadline(cluster, self.started_at, self.timeout_s)
-        told = ""
+    async def _taken(self, cluster: "Cluster", row: "ProgressRow") -> dict[str, Any]:
+        from airflow_llm_provisioning.core.progress import Standing
+
+        deadline, standing = Deadline(cluster, self.started_at, self.timeout_s), Standing(self.started_at)
         while (held := await self._held_by(cluster)) is not None:
             if deadline.left_s() <= 0:
                 break
-            if held != told:
-                told = held
-                self.log.info("Waiting for up to %.0f s more: %s", deadline.left_s(), held)
+            if line := standing.due(cluster.clock(), f"waits for the cluster: {held}"):
+                log.info("%s (for up to %.0f s more)", line, deadline.left_s())
+                row.tell("waits for its cluster", held, deadline.waited_s())
             await asyncio.sleep(max(MIN_PAUSE_S, cluster.real_seconds(min(TRY_EVERY_S, deadline.left_s()))))
         return {
             "acquired": held is None,

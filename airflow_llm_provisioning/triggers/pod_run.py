@@ -1,6 +1,9 @@
 """The wait for a pod that runs once: until it has ended, is deleted, and its new node is gone."""
 
 import asyncio
+import logging
+import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,8 +15,11 @@ from airflow_llm_provisioning.triggers.deadline import Deadline
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.kubernetes import Cluster
 
+log = logging.getLogger(__name__)
+
 # However late the pod ended, it and its node have this long to end, in the cluster's clock.
 LEAVING_S: Final = 60.0
+_LASTED: Final = re.compile(r" \(for \d+ s\)")
 
 
 class PodRunWait(Wait):
@@ -101,7 +107,7 @@ class PodRunWait(Wait):
         """Wait until a node is gone; return {instance_type, region, node_s, node_gone}."""
         metadata = (await cluster.get("nodes", name) or {}).get("metadata") or {}
         labels = metadata.get("labels") or {}
-        gone = await leaving.gone("nodes", {name: metadata.get("uid")})
+        gone = await leaving.gone("nodes", {name: metadata.get("uid")}, told=self._tell_nodes(cluster))
         created = metadata.get("creationTimestamp")
         # A node that existed before also runs for other pods: it counts from the start of this pod.
         since = max(datetime.fromisoformat(created), self.started_at) if created else self.started_at
@@ -112,12 +118,30 @@ class PodRunWait(Wait):
             "node_gone": gone,
         }
 
+    def _tell_nodes(self, cluster: "Cluster") -> Callable[[list[str]], None]:
+        tell = self._telling()
+        return lambda names: tell(cluster.clock(), f"waits for node {', '.join(names)} to go")
+
+    def _telling(self) -> Callable[[datetime, str], None]:
+        """Return a function that logs a state if it is due."""
+        from airflow_llm_provisioning.core.progress import Standing
+        from airflow_llm_provisioning.core.secrets import redacted_text
+
+        standing = Standing(self.started_at)
+
+        def tell(now: datetime, state: str) -> None:
+            # How long a state has lasted is no change of it.
+            if line := standing.due(now, redacted_text(_LASTED.sub("", state)).rstrip(". ")):
+                log.info("%s", line)
+
+        return tell
+
     async def _ended(self, cluster: "Cluster", running: Deadline) -> tuple[dict[str, Any] | None, str | None]:
         """Return the last version of the pod, and why it did not succeed (None: it did)."""
         from airflow_llm_provisioning.core.blockers import SinglePod
         from airflow_llm_provisioning.core.secrets import redacted_text
 
-        watched = SinglePod()
+        watched, tell = SinglePod(), self._telling()
         while True:
             # The pod decides before the clock does: what has ended before this wait began has ended.
             pod = await cluster.get("pods", self.name, self.namespace)
@@ -135,6 +159,7 @@ class PodRunWait(Wait):
                 return pod, f"cannot pull the image. {redacted_text(ending.told(now))}".rstrip(". ")
             if running.left_s() <= 0:
                 break
+            tell(now, f"pod {self.namespace}/{self.name}: {phase}. {watched.told(now)}")
             await asyncio.sleep(max(0.2, cluster.real_seconds(5)))
         blocked = watched.told(now) or "nothing is known to block it"
         if not (pod.get("spec") or {}).get("nodeName") and (refused := await self._refused(cluster)):

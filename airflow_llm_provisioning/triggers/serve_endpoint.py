@@ -75,9 +75,12 @@ class ServeEndpointWait(Wait):
         from airflow_llm_provisioning.connections import open_cluster
         from airflow_llm_provisioning.core.progress import Expected, LiveProgress
         from airflow_llm_provisioning.gateways.recorder import record
+        from airflow_llm_provisioning.triggers.progress_row import open_progress_row
 
+        trial_id = str((self.trial or {}).get("trial_id") or "")
         async with (
-            open_trace_sink(self.results_conn_id, str((self.trial or {}).get("trial_id") or "")) as kept,
+            open_trace_sink(self.results_conn_id, trial_id) as kept,
+            open_progress_row(self.results_conn_id, trial_id, "wait") as row,
             open_cluster(self.rayservice["cluster"]) as cluster,
         ):
             _settle(tunes_collector())
@@ -101,6 +104,7 @@ class ServeEndpointWait(Wait):
                 marks=self._marks(),
                 stored=await kept.stored(),
                 live=LiveProgress(started_at, Expected.from_dict(self.expected)),
+                on_told=lambda told: row.tell(told.phase, told.blocker, told.elapsed_s),
             )
             waited_s = (cluster.clock() - started_at).total_seconds()
             origin = cluster.origin()

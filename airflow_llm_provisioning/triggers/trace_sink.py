@@ -70,6 +70,23 @@ async def open_trace_sink(conn_id: str | None, trial_id: str) -> AsyncIterator[T
         await asyncio.shield(_in_thread(_STORES.give_back, conn_id))
 
 
+async def with_shared_store(conn_id: str, work: "Callable[[ResultsStore], None]") -> None:
+    """Use the store of a connection, which all waits of this process share, in a thread. Raises StoreError.
+
+    A cancellation ends the wait for the thread, not the thread: it gives the store back in any case.
+    """
+    from asgiref.sync import sync_to_async
+
+    def run() -> None:
+        store = _STORES.take(conn_id)
+        try:
+            work(store)
+        finally:
+            _STORES.give_back(conn_id)
+
+    await sync_to_async(run, thread_sensitive=False, executor=_THREADS)()
+
+
 # A slow or locked store must not delay other work: aiohttp uses the loop's default threads for DNS and credentials of
 # every request of every wait.
 _THREADS: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="traces")

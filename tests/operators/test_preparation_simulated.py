@@ -64,9 +64,12 @@ def test_an_autoscaler_that_is_not_installed_is_named(simulated: BackgroundClust
 
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_cache_is_warmed_and_its_node_is_gone(
-    simulated: BackgroundCluster, store: ResultsStore, deferrable: bool
+    simulated: BackgroundCluster, store: ResultsStore, deferrable: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One pod that pulls and ends, on a node that no trial finds afterwards; the ledger is closed."""
+    """One pod that pulls and ends, on a node that no trial finds afterwards; the ledger is closed. The task's log tells
+    what it waits for.
+    """
+    caplog.set_level("INFO")
     set_up()
     before = set(simulated.names("nodes"))
     operator = WarmImageCache(
@@ -81,6 +84,9 @@ def test_a_cache_is_warmed_and_its_node_is_gone(
     assert simulated.objects("pods", "default") == []
     assert store.ledger.open_entries() == []
     assert [row.result["pod"] for row in store.preparations("plain", "warm_image")] == [done["pod"]]
+    told = [record.getMessage() for record in caplog.records if record.getMessage().startswith("+")]
+    assert any(f" waits for node {done['node']} to go" in line for line in told)
+    assert len(told) == len(set(told))
 
 
 def test_an_image_that_cannot_be_pulled_is_an_error_and_leaves_no_pod(

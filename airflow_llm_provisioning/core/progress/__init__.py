@@ -5,6 +5,7 @@ as an argument. No result is computed from it: that is the work of `core.timing`
 """
 
 from airflow_llm_provisioning.core.progress.spans import Expected, expected_of
+from airflow_llm_provisioning.core.progress.standing import Standing
 from airflow_llm_provisioning.core.progress.told import AT_LEAST_EVERY, LiveProgress, Snapshot, clock
 
-__all__ = ["AT_LEAST_EVERY", "Expected", "LiveProgress", "Snapshot", "clock", "expected_of"]
+__all__ = ["AT_LEAST_EVERY", "Expected", "LiveProgress", "Snapshot", "Standing", "clock", "expected_of"]

@@ -19,7 +19,7 @@ from airflow_llm_provisioning.core.secrets import redacted_text
 from airflow_llm_provisioning.exceptions import StoreError
 from airflow_llm_provisioning.gateways.private_files import private_file
 
-HEAD: Final = "0008"
+HEAD: Final = "0009"
 BUSY_TIMEOUT_S: Final = 60
 # "llmp" as a number: any constant that no other user of a shared Postgres has.
 _POSTGRES_LOCK: Final = 0x6C6C6D70

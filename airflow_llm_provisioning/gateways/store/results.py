@@ -29,6 +29,7 @@ from airflow_llm_provisioning.gateways.store.column_types import Name, fit_text
 from airflow_llm_provisioning.gateways.store.database import first_line, open_engine, read_from, write_to, writing
 from airflow_llm_provisioning.gateways.store.ledger import Entry
 from airflow_llm_provisioning.gateways.store.level_notes import SqlLevelNotes
+from airflow_llm_provisioning.gateways.store.progress import SqlProgress
 from airflow_llm_provisioning.gateways.store.queries import Queries
 from airflow_llm_provisioning.gateways.store.reading import open_for_reading
 from airflow_llm_provisioning.gateways.store.shared import add_missing, shared_rows
@@ -93,6 +94,11 @@ class ResultsStore:
 
         return PageQueries(self._engine)
 
+    @property
+    def progress(self) -> SqlProgress:
+        """The trials that run now."""
+        return SqlProgress(self._engine, self._clock)
+
     def dispose(self) -> None:
         """Give the connections back, without a look at what another process wrote meanwhile."""
         self._engine.dispose()
@@ -125,6 +131,9 @@ class ResultsStore:
         for start in range(0, len(keys), 500):
             for table in (tables.phases, tables.milestones, tables.trials):
                 connection.execute(delete(table).where(table.c.trial_id.in_(keys[start : start + 500])))
+        # What is not deleted still runs, and costs.
+        ended = [result.trial_id for result in results if result.status is not TrialStatus.NOT_DELETED]
+        SqlProgress.end(connection, ended)
         connection.execute(
             insert(tables.trials), [_row(result, each.keys) for result, each in zip(results, shared, strict=True)]
         )

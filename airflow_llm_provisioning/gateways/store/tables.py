@@ -265,3 +265,25 @@ ledger = Table(
     UniqueConstraint("open_key"),
     Index("ix_llmp_ledger_state_place", "state", "place"),
 )
+
+# The trials that run now. A trial's row leaves this table when its result is written.
+progress = Table(
+    "llmp_progress",
+    metadata,
+    _name("trial_id", primary_key=True),
+    _name("experiment", nullable=False),
+    _name("dag_id", nullable=False, index=True),
+    *[_name(name, nullable=False) for name in ("run_id", "task_id", "target", "cluster", "variant", "origin", "arm")],
+    *[_name(name, nullable=False) for name in ("label", "step", "phase")],
+    Column("blocker", LongText),
+    # Cluster seconds since the submission, at `updated_at`.
+    Column("elapsed_s", Float, nullable=False),
+    Column("expected_s", Float),
+    Column("expected_low_s", Float),
+    Column("expected_high_s", Float),
+    Column("expected_n", Integer, nullable=False),
+    # Of the cluster's clock.
+    Column("opened_at", UtcDateTime, nullable=False),
+    # Real time.
+    Column("updated_at", UtcDateTime, nullable=False),
+)
