@@ -102,6 +102,9 @@ def write_results(home: Path, run_id: str) -> None:
         chosen = {"run_id": run_id, "experiment": EXPERIMENT_NAME}
         rows = results_rows(store, "comparison", chosen)
         sys.stdout.write("\n" + written(rows, "table") + "\n")
+        costs = results_rows(store, "cost", chosen)
+        sys.stdout.write("Cost and break-even (list prices, no bill):\n" + written(costs, "table") + "\n")
+        (home / "costs.csv").write_text(written(costs, "csv"), encoding="utf-8")
         (home / "results.csv").write_text(written(rows, "csv"), encoding="utf-8")
         trials = results_rows(store, "trials", chosen)
         (home / "trials.csv").write_text(written(trials, "csv"), encoding="utf-8")

@@ -20,7 +20,17 @@ def add_results(commands: Any) -> None:
     selection_options(parser, runs=True)
     parser.add_argument(
         "--what",
-        choices=["comparison", "trials", "phases", "effects", "percentiles", "runs", "capacity", "preparations"],
+        choices=[
+            "comparison",
+            "trials",
+            "phases",
+            "effects",
+            "percentiles",
+            "runs",
+            "cost",
+            "capacity",
+            "preparations",
+        ],
         help="default: comparison",
     )
     parser.add_argument(

@@ -68,7 +68,8 @@ class CompareVariants(BaseOperator):
     """Compare what a DAG run measured: one row per arm, each against the baseline of its stratum.
 
     Returns the rows (see `core.comparison.ComparisonRow`) to XCom and keeps them in the results store. The XCom
-    `capacity` has what was refused by zone and hour (`core.capacity.capacity_rows`), where something was.
+    `capacity` has what was refused by zone and hour (`core.capacity.capacity_rows`), where something was; `cost` what
+    each arm costs and saves in money (`core.break_even.cost_rows`).
 
     :param experiment: the experiment's name.
     :param run_id: another DAG run to compare; empty: this one.
@@ -88,12 +89,17 @@ class CompareVariants(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Compare and keep."""
         from airflow_llm_provisioning.decisions.compare import capacity_of_run, compare_run, effects_told
+        from airflow_llm_provisioning.decisions.cost import cost_of_run, cost_text
 
         ti = context["ti"]
         dag_id = None if self.run_id else ti.dag_id
         rows = compare_run(self.experiment, self.run_id or ti.run_id, self.results_conn_id, dag_id=dag_id)
         if refused := capacity_of_run(self.experiment, self.run_id or ti.run_id, self.results_conn_id, dag_id=dag_id):
             ti.xcom_push(key="capacity", value=refused)
+        costs = cost_of_run(self.experiment, self.run_id or ti.run_id, self.results_conn_id, dag_id=dag_id)
+        ti.xcom_push(key="cost", value=costs)
+        for cost in costs:
+            self.log.info("%s", cost_text(cost))
         for row in rows:
             saved = "no reduction" if row["reduction_pct"] is None else f"{-row['reduction_pct']:+.1f} %"
             median = "no time" if row["median_s"] is None else f"{row['median_s']:.1f} s"

@@ -16,6 +16,7 @@ from airflow_llm_provisioning.core.published import PUBLISHED_MODEL, PUBLISHED_R
 from airflow_llm_provisioning.core.result import Preparation
 from airflow_llm_provisioning.core.secrets import redacted_value
 from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL
+from airflow_llm_provisioning.decisions.cost import cost_table
 from airflow_llm_provisioning.gateways.store.queries import Queries
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.gateways.store.selection import Selection
@@ -103,6 +104,10 @@ NARROW: Final = (
     ("dag_id", "run_id", "last_at", "trials", "comparable", "ended"),
     ("cloud", "setup", "variant", "n", "p10_s", "p50_s", "p90_s", "p95_s", "p99_s", "origin"),
     ("target", "verb", "seconds", "reused", "price_usd", "price_basis", "origin"),
+    (
+        *("cloud", "setup", "variant", "currency", "n", "cost", "saved", "seconds_saved", "prepared", "idle_a_day"),
+        *("break_even_a_day", "origin", "why"),
+    ),
     ("hour", "cloud", "zone", "kind", "refusals", "trials", "no_capacity", "waited_s", "origin", "sentence"),
 )
 
@@ -116,6 +121,8 @@ def results_rows(
     """
     if what == "preparations":
         return [_preparation(item) for item in store.preparations()]
+    if what == "cost":
+        return cost_table(store, Selection.equal(selection))
     return KINDS[what](store.queries, Selection.equal(selection), limit)
 
 

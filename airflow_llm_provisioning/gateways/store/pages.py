@@ -88,7 +88,8 @@ def trials_page(
 _NAMES: Final = ("trial_id", "experiment", "dag_id", "run_id", "target", "cluster")
 _PLAN: Final = ("replicate", "slot", "seed", "rayservice", "namespace", "model_source", "image")
 _ENDED: Final = ("status", "reason", "opened_at", "closed_at", "submitted_at", "ready_at", "total_s", "total_low_s")
-_MORE: Final = ("total_high_s", "completion_s", "start", "applied", "analysis_version", "capacity", "flags")
+_COST: Final = ("cost_amount", "currency", "gpu_hours")
+_MORE: Final = ("total_high_s", "completion_s", "start", "applied", "analysis_version", "capacity", "flags", *_COST)
 _LISTED: Final = (*_NAMES, *_PLAN, *_ENDED, *_MORE, "series", "exclusion")
 
 

@@ -4,7 +4,7 @@ Statistics that need every value (an interval by blocks) get thin rows of one fa
 cell, at a time. Whole results are built for single trials only (`ResultsStore.trial`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ from airflow_llm_provisioning.gateways.store.thin import (
     refused_trials,
     series_of,
     thin_trials,
+    trial_costs,
 )
 
 MOST_FAILURES: Final = 20
@@ -105,6 +106,18 @@ class Queries:
         """Return the trials to which a capacity was refused."""
         with read_from(self._engine) as connection:
             return refused_trials(connection, selection.conditions())
+
+    def costs(self, selection: Selection = EVERYTHING) -> dict[str, Mapping[str, Any]]:
+        """Return trial id -> what it cost (`core.cost.priced`), of the trials of which anything is known."""
+        with read_from(self._engine) as connection:
+            return trial_costs(connection, selection.conditions())
+
+    def pricing(self, selection: Selection = EVERYTHING) -> Mapping[str, Any]:
+        """Return how the newest trial of a selection was priced (`core.trial.Trial.pricing`); empty without one."""
+        columns = tables.trials.c
+        query = select(columns.trial).where(*selection.conditions()).order_by(columns.opened_at.desc()).limit(1)
+        with read_from(self._engine) as connection:
+            return dict((connection.scalar(query) or {}).get("pricing") or {})
 
     def cells(self, selection: Selection = EVERYTHING) -> list[Cell]:
         """Return the cells of which a selection has trials, by their names."""

@@ -108,6 +108,12 @@ def refused_trials(connection: Connection, conditions: Iterable[ColumnElement[bo
     return [RefusedTrial(row.trial_id, series[row.series].arm, row.capacity) for row in rows]
 
 
+def trial_costs(connection: Connection, conditions: Iterable[ColumnElement[bool]]) -> dict[str, Mapping[str, Any]]:
+    """Return trial id -> what it cost (`core.cost.priced`), of the trials of which anything is known."""
+    query = select(_C.trial_id, _C.cost).where(*conditions, _C.cost.is_not(None))
+    return {row.trial_id: row.cost for row in connection.execute(query).all()}
+
+
 def series_of(connection: Connection, keys: Iterable[str]) -> dict[str, Series]:
     """Return series by their keys."""
     wanted, table = sorted(keys), tables.series
