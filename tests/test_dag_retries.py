@@ -51,6 +51,22 @@ def test_preparations_survive_their_workers_too() -> None:
 
 
 @pytest.mark.parametrize("by_hand", [False, True])
+def test_what_comes_before_a_trial_outlasts_ten_kills(by_hand: bool) -> None:
+    """Airflow counts a killed worker as a try: ten kills must neither end a preparation, nor keep a trial from its
+    beginning. A sentence still ends it at once.
+    """
+    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
+        preparation(Experiment("nightly", (simulated_target(),), replicates=1))
+    before = [task for name, task in tasks_of(by_hand=by_hand).items() if name in ("plan", "open")]
+    for task in (*dag.tasks, *before):
+        assert task.retries >= 10, task.task_id
+        policy = task.retry_policy
+        assert policy is not None
+        assert policy.evaluate(ConflictError("taken"), 11, task.retries).action is RetryAction.FAIL
+    assert len(before) == 2
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
 def test_a_teardown_is_tried_for_minutes_whatever_went_wrong(by_hand: bool) -> None:
     """GPU nodes run until it succeeds: an API server that is away for ten minutes must not leave them behind."""
     close = tasks_of(by_hand=by_hand)["close"]

@@ -15,7 +15,7 @@ from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.recipe import ImageRecipe
 from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.core.treatments import Step, StepContext, plan_deployment, steps_of
-from airflow_llm_provisioning.dag_factory.wiring import SURVIVES_ITS_WORKER, group_key, output
+from airflow_llm_provisioning.dag_factory.wiring import OUTLASTS_KILLS, group_key, output
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.operators import SetUpNodes
 from airflow_llm_provisioning.operators.experiment import DEFAULT_STORE, Preflight
@@ -28,7 +28,7 @@ def preflight(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE) -
 
 def preparation(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE) -> TaskGroup:
     """Add what every target of an experiment needs before its trials, targets side by side."""
-    again = dict(SURVIVES_ITS_WORKER)
+    again = dict(OUTLASTS_KILLS)
     with TaskGroup("prepare", default_args=again) as group:  # type: ignore[arg-type] # attrs hides what it converts
         for target in experiment.targets:
             with TaskGroup(group_key(target.name)):

@@ -14,7 +14,7 @@ from airflow.sdk import BaseOperator, TaskGroup, chain
 from airflow_llm_provisioning.compat import DOUBLING
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.dag_factory.form import TRIAL_TIME_LIMIT_S
-from airflow_llm_provisioning.dag_factory.wiring import SURVIVES_ITS_WORKER, group_key, output
+from airflow_llm_provisioning.dag_factory.wiring import OUTLASTS_KILLS, SURVIVES_ITS_WORKER, group_key, output
 from airflow_llm_provisioning.operators.changes import TellChanges
 from airflow_llm_provisioning.operators.experiment import (
     DEFAULT_STORE,
@@ -46,7 +46,7 @@ def trials(
     results_conn_id: str = DEFAULT_STORE,
 ) -> tuple[PlanTrials, JudgeRun]:
     """Add plan, trials, comparison, alarm and judgement; return the plan and the judgement."""
-    plan = PlanTrials(task_id="plan", experiment=experiment, seed=seed, **SURVIVES_ITS_WORKER)
+    plan = PlanTrials(task_id="plan", experiment=experiment, seed=seed, **OUTLASTS_KILLS)
     compare = CompareVariants(
         task_id="compare",
         experiment=experiment.name,
@@ -85,7 +85,7 @@ def single_trial(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE
         experiment=by_hand,
         model={"model_id": "{{ params.model or '' }}", "image": "{{ params.image or '' }}"},
         only={key: f"{{{{ params.{key} }}}}" for key in ("target", "workload", "setup", "variant")},
-        **SURVIVES_ITS_WORKER,
+        **OUTLASTS_KILLS,
     )
     _, closed = trial_slot(
         output(plan)[ONLY_TRIAL],
@@ -126,7 +126,7 @@ def trial_slot(
         results_conn_id=results_conn_id,
         # The trial before may have failed; without a plan there is nothing to open.
         trigger_rule="all_done_min_one_success",
-        **SURVIVES_ITS_WORKER,
+        **OUTLASTS_KILLS,
     )
     applied = ApplyRayService(task_id="apply", trial=output(opened), experiment=experiment, **SURVIVES_ITS_WORKER)
     ready = WaitServeEndpoint(

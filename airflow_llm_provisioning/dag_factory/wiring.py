@@ -18,6 +18,9 @@ SURVIVES_ITS_WORKER: Final[Mapping[str, Any]] = {
     "retry_delay": timedelta(seconds=10),
     **never_retried(ProvisioningError),
 }
+# Airflow counts a killed worker as a try (airflow 3.3, TaskInstance.is_eligible_to_retry: a retry policy is asked in
+# the worker only). What must be done before any trial begins outlasts many kills, and costs nothing while it waits.
+OUTLASTS_KILLS: Final[Mapping[str, Any]] = {**SURVIVES_ITS_WORKER, "retries": 20}
 
 
 def group_key(name: str) -> str:

@@ -104,7 +104,7 @@ async def leave_alone(process: Process) -> None:
 
 
 async def dead_calls_nothing(process: Process) -> None:
-    """Stop here for ever if the process was killed."""
+    """Stop here if the process was killed."""
     if process.dead:
         await asyncio.get_running_loop().create_future()
 
