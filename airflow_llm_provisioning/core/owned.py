@@ -103,7 +103,8 @@ class Records:
 class Listing:
     """What a look at a place found. `now`: the earlier one of our clock and the place's; None where it is not known.
     `holders`: who holds a lock of trials there that has not expired; None: not known. `problems`: what could not be
-    listed, kind -> sentence; the kind `""` is the whole place. `notes`: sentences about the look itself.
+    listed, kind -> sentence; the kind `""` is the whole place. `notes`: sentences about the look itself. `standing`:
+    ids of entries whose thing carries no mark, so that no list has it, and exists.
     """
 
     place: str
@@ -112,6 +113,7 @@ class Listing:
     holders: tuple[str, ...] | None = ()
     problems: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    standing: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -312,6 +312,8 @@ class _Place:
 
     def _of_absent(self, entry: Recorded) -> tuple[State, str]:
         now = self._listing.now
+        if entry.entry_id in self._listing.standing:
+            return self._of_unmarked(entry)
         if entry.tags.get(LABEL_TRIAL) in self._records.closed:
             return State.VANISHED, "its trial is closed, and it does not exist"
         if now is None:
@@ -319,6 +321,15 @@ class _Place:
         if entry.expires_at <= now:
             return State.VANISHED, "it has expired and does not exist"
         return State.IN_USE, "it may still be created: the entry is written before"
+
+    def _of_unmarked(self, entry: Recorded) -> tuple[State, str]:
+        """Return the state of what exists without a mark: beside marked ones of its repository it goes with them."""
+        repository = entry.name.partition("@")[0]
+        if any(thing.kind == entry.kind and thing.name.startswith(f"{repository}@") for thing in self._listing.things):
+            return State.IN_USE, "it goes with the image it was made of"
+        if self._listing.now is not None and entry.expires_at > self._listing.now:
+            return State.IN_USE, "it was made of an image that is not ours"
+        return State.UNKNOWN, "it exists and carries no mark of ours: only the ledger knows it, so delete it by hand"
 
     def _not_listed(self) -> Sequence[OwnedThing]:
         return [

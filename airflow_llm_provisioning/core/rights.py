@@ -68,6 +68,7 @@ OWNED: Final = (
 KARPENTER_OWNED: Final = (
     *(Rule("cluster", "karpenter.sh", name, ("list",)) for name in ("nodeclaims", "nodepools")),
     Rule("cluster", "karpenter.k8s.aws", "ec2nodeclasses", ("list",)),
+    Rule("cluster", "karpenter.azure.com", "aksnodeclasses", ("list",)),
 )
 REAPED: Final = (
     *(Rule("namespace", "ray.io", name, ("delete",)) for name in ("rayservices", "rayclusters")),

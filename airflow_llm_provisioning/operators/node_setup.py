@@ -49,7 +49,7 @@ class SetUpNodes(WaitingOperator):
         from airflow_llm_provisioning.preparation.nodes import set_up_nodes
         from airflow_llm_provisioning.preparation.operations import start_operation, usual_duration
 
-        done = asyncio.run(set_up_nodes(self.target, self.prepared, self.files_dir))
+        done = asyncio.run(set_up_nodes(self.target, self.prepared, self.files_dir, self.results_conn_id))
         if not done.pools:
             return self._kept(context, done.result, done.ended_at)
         operations = [

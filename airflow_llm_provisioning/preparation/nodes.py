@@ -1,12 +1,14 @@
 """How a target's nodes are set up: what its node autoscaler reads is applied, what is the cloud's is started."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_llm_provisioning.core.names import fingerprint
+from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, OWNER, fingerprint
+from airflow_llm_provisioning.core.operation import KEEP_DAYS
 from airflow_llm_provisioning.core.target import NodeProfile, Target
 from airflow_llm_provisioning.exceptions import ClusterError, ConfigurationError
 from airflow_llm_provisioning.gateways.private_files import child_of
@@ -30,10 +32,14 @@ class NodesSetUp:
 
 
 async def set_up_nodes(
-    target_data: Mapping[str, Any], prepared: Mapping[str, Any], files_dir: str | None = None
+    target_data: Mapping[str, Any],
+    prepared: Mapping[str, Any],
+    files_dir: str | None = None,
+    results_conn_id: str | None = None,
 ) -> NodesSetUp:
     """Apply what the target's node autoscaler reads, and restart what reads it only at start; with `files_dir`, write
-    it there instead, for those who deploy it themselves.
+    it there instead, for those who deploy it themselves. What it creates is written into the ledger of the results
+    store before.
     """
     from airflow_llm_provisioning.connections import open_cluster
     from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
@@ -53,6 +59,8 @@ async def set_up_nodes(
         setup = NodeSetup()
     async with open_cluster(target.cluster_reference()) as cluster:
         started_at = cluster.clock()
+        if results_conn_id is not None:
+            intend_nodes(target, setup.manifests, started_at, results_conn_id)
         for manifest in setup.manifests:
             await cluster.apply(manifest, force=True)
         for namespace, deployment in setup.restarts:
@@ -73,6 +81,23 @@ async def set_up_nodes(
     named = target.cluster_name or target.cluster
     pools = [{"cluster": named, "pool": dict(pool), "target": target.name} for pool in setup.cloud_pools]
     return NodesSetUp(result, ended_at.isoformat(), cloud, pools)
+
+
+def intend_nodes(target: Target, manifests: Sequence[Mapping[str, Any]], at: datetime, results_conn_id: str) -> None:
+    """Write the intents of what carries our label: pools and classes, not the configuration of another's controller."""
+    from airflow_llm_provisioning.connections import open_store
+
+    ours = [item for item in manifests if (item["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) == OWNER]
+    if not ours:
+        return
+    store = open_store(results_conn_id)
+    try:
+        for item in ours:
+            metadata, until = item["metadata"], at + timedelta(days=KEEP_DAYS)
+            place = f"cluster:{target.cluster}"
+            store.ledger.intend(item["kind"].lower(), metadata["name"], place, metadata["labels"], until)
+    finally:
+        store.close()
 
 
 def with_prepared(profile: NodeProfile, prepared: Mapping[str, Any]) -> NodeProfile:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 async def look(place: Place, records: Records) -> list[Listing]:
     """Return the listings of a place: one, or of a cloud one for each account and region."""
     if place["kind"] == "cloud":
-        return await _look_at_clouds(place)
+        return await _look_at_clouds(place, records)
     if place["kind"] == "gone":
         return [Listing(place=place["name"], now=_utc_now(), notes=(f"{place['name']} is said not to exist.",))]
     try:
@@ -71,18 +71,19 @@ def _priced(thing: Thing, nodes: Mapping[str, Sequence[Any]]) -> Thing:
     return replace(thing, stays=bool(known[1]), price_hour_usd=price)
 
 
-async def _look_at_clouds(place: Place) -> list[Listing]:
+async def _look_at_clouds(place: Place, records: Records) -> list[Listing]:
     locks = await held_locks(place)
     found: dict[str, Listing] = {}
     failed: dict[str, str] = {}
     for reference in place["clouds"]:
         try:
-            name, owned = await asyncio.to_thread(_listed, reference)
+            name, owned, standing = await asyncio.to_thread(_listed, reference, records)
         except ProvisioningError as error:
             failed[""] = str(error)
             continue
         things = tuple(thing_of(name, item) for item in owned)
-        listing = Listing(place=name, now=locks.now, things=things, holders=locks.holders, notes=locks.notes)
+        told: dict[str, Any] = {"now": locks.now, "holders": locks.holders, "notes": locks.notes}
+        listing = Listing(place=name, things=things, standing=standing, **told)
         found[name] = _together(found[name], listing) if name in found else listing
     if not failed:
         return list(found.values())
@@ -123,9 +124,15 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _listed(reference: Mapping[str, Any]) -> "tuple[str, list[Owned]]":
+def _listed(reference: Mapping[str, Any], records: Records) -> "tuple[str, list[Owned], frozenset[str]]":
+    """Return a cloud's name in the ledger, what it lists, and the entries whose thing exists and carries no mark."""
     with opened(reference) as cloud:
-        return cloud.place, cloud.list_owned()
+        owned = cloud.list_owned()
+        # Only a cloud with things that cannot be marked has it.
+        stands = getattr(cloud, "stands", lambda _kind, _name: None)
+        entries = records.of_place(cloud.place)
+        standing = frozenset(entry.entry_id for entry in entries if stands(entry.kind, entry.name))
+        return cloud.place, owned, standing
 
 
 @contextmanager
@@ -151,4 +158,5 @@ def _together(one: Listing, other: Listing) -> Listing:
     now = None if one.now is None or other.now is None else min(one.now, other.now)
     notes = tuple(dict.fromkeys((*one.notes, *other.notes)))
     problems = {**one.problems, **other.problems}
-    return replace(one, now=now, things=(*one.things, *more), problems=problems, notes=notes)
+    standing = one.standing | other.standing
+    return replace(one, now=now, things=(*one.things, *more), problems=problems, notes=notes, standing=standing)

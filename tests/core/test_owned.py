@@ -290,3 +290,23 @@ def test_an_unknown_clock_expires_nothing() -> None:
     item = only(judged(of_trial(left_h=-1), now=None))
     assert (item.state, may_delete(item)) == (State.UNKNOWN, False)
     assert only(judged(entries=(entry_of(of_trial()),), now=None)).state is State.UNKNOWN
+
+
+def test_what_carries_no_mark_is_not_taken_for_gone() -> None:
+    """A streaming artifact of another owner's image: only the ledger knows it. Beside a marked one of its repository it
+    goes with that.
+    """
+    entry = entry_of(prepared("streaming_artifact", "host/theirs@sha256:1"), expires_at=NOW - hours(1))
+    item = only(judged(entries=(entry,), place=CLOUD, standing=frozenset({"1"})))
+    assert (item.state, "delete it by hand" in item.why) == (State.UNKNOWN, True)
+    marked = prepared("streaming_artifact", "host/theirs@sha256:2", labels={"llm-provisioning/content": "other"})
+    items = judged(marked, entries=(entry,), place=CLOUD, standing=frozenset({"1"}))
+    assert items[-1].state is State.IN_USE
+    assert only(judged(entries=(entry,), place=CLOUD)).state is State.VANISHED
+
+
+def test_a_node_of_a_target_whose_nodes_stay_is_in_use() -> None:
+    """Nothing removes them there, or a pod of ours is on it."""
+    for fields in ({"stays": True}, {"busy": True}):
+        node = Thing(place=CLOUD, kind="Node", name="n", created_at=NOW - hours(5), **fields)
+        assert only(judged(node)).state is State.IN_USE

@@ -68,6 +68,10 @@ RESOURCES: Final[Mapping[str, Resource]] = MappingProxyType(
         "ec2nodeclasses": Resource(
             "ec2nodeclasses", "karpenter.k8s.aws/v1", "EC2NodeClass", namespaced=False, optional=True
         ),
+        # Azure/karpenter-provider-azure, pkg/apis/v1beta1.
+        "aksnodeclasses": Resource(
+            "aksnodeclasses", "karpenter.azure.com/v1beta1", "AKSNodeClass", namespaced=False, optional=True
+        ),
     }
 )
 

@@ -132,6 +132,10 @@ class AksCloud:
         """Return our agent pools, images and their streaming artifacts. Raises rather than return part."""
         return self._owned.list()
 
+    def stands(self, kind: str, name: str) -> bool | None:
+        """Return whether a thing exists that carries no mark of its own; None for what `list_owned` tells."""
+        return self._owned.stands(kind, name)
+
     def delete_owned(self, owned: Owned) -> None:
         """Delete one thing of ours; gone already is success; a thing that does not say it is ours is refused."""
         self._owned.delete(owned)

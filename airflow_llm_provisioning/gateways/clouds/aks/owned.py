@@ -25,6 +25,17 @@ class OwnedOnAzure:
         """Return everything of ours; an artifact comes before its image, a list in order can be deleted in order."""
         return [*self._agent_pools(), *self._artifacts()]
 
+    def stands(self, kind: str, name: str) -> bool | None:
+        """Return whether an image has streaming artifacts, under the ledger's name for them (host/repository@digest of
+        the image): those of another owner's image carry no mark. None for what the list tells.
+        """
+        if kind != aks_streaming.KIND:
+            return None
+        image = ImageReference.parse(name)
+        with azure_errors(f"Looking for streaming artifacts of {name}"):
+            data_plane = self._account.data_plane(str(image.host))
+            return bool(data_plane.streaming_artifacts(image.repository, str(image.digest)))
+
     def delete(self, owned: Owned) -> None:
         """Delete one thing after looking at its own marks again; what is gone is noted in the ledger."""
         if owned.kind == aks_pools.KIND:
