@@ -18,7 +18,7 @@ PAIRS ?= 5000
 BIN := $(VENV)/bin
 INSTALL = $(or $(PYTHON),$(error No python3 was found on PATH: install Python 3.11)) demo/install.py --venv $(VENV)
 
-.PHONY: help demo ui test docs stack stack-down chaos crash-points bench compat measurement decisions constraints clean
+.PHONY: help demo ui test docs stack stack-down chaos crash-points bench compat measurement decisions store-bench constraints clean
 
 help:
 	@echo "make demo         the whole experiment in a real Airflow on simulated clouds, then its tables  (CLOUDS=$(CLOUDS) SPEED=$(SPEED) SEED=$(SEED))"
@@ -32,7 +32,8 @@ help:
 	@echo "make bench        import and parse times, the simulated Kubernetes API's speed"
 	@echo "make compat       the built wheel in fresh environments: every Airflow and Python that it claims; half an hour"
 	@echo "make measurement  every figure that the measurement is trusted for (docs/measurement.md); some 15 minutes"
-	@echo "make decisions    how far intervals hold what they claim (docs/decisions.md); a minute"
+	@echo "make decisions    how far intervals hold what they claim, and a store of a million trials (docs/decisions.md); 9 GB of disk"
+	@echo "make store-bench  size, ingestion, time and memory of stores of 10^3 to 10^6 trials, SQLite and PostgreSQL; 20 GB of disk"
 	@echo "make constraints  resolve constraints.txt anew"
 	@echo "make clean        remove build/ and the caches; the environment $(VENV) stays"
 
@@ -97,6 +98,10 @@ measurement:
 decisions:
 	@$(INSTALL) --dev
 	@$(BIN)/python benchmarks/decisions.py
+
+store-bench:
+	@$(INSTALL) --dev
+	@$(BIN)/python benchmarks/store.py
 
 constraints:
 	@$(INSTALL) --dev

@@ -18,6 +18,7 @@ from airflow_llm_provisioning.commands.reap import add_reap
 from airflow_llm_provisioning.commands.render import add_render, add_schema
 from airflow_llm_provisioning.commands.replay import add_replay
 from airflow_llm_provisioning.commands.results import add_report, add_results
+from airflow_llm_provisioning.commands.store import add_store
 from airflow_llm_provisioning.commands.traces import add_trace
 from airflow_llm_provisioning.exceptions import ProvisioningError
 
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         add_init,
         add_replay,
         add_trace,
+        add_store,
         add_preflight,
         add_owned,
         add_reap,

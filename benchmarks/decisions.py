@@ -1,6 +1,6 @@
 """Print, as one JSON line, the figures behind the claims about decisions (docs/decisions.md); progress goes to stderr.
 
-python benchmarks/decisions.py [--short] [--seed N] [--calibrate]
+python benchmarks/decisions.py [--short] [--seed N] [--trials N] [--calibrate]
 
 A figure that nothing computes yet is null.
 """
@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 
-from decided import costs, effects, gates, intervals, nights
+from decided import costs, effects, gates, intervals, nights, stores
 
 # Every figure that docs/decisions.md is to have, in its order.
 KEYS = (
@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="seconds instead of minutes")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--calibrate", action="store_true", help="only print false alarms by bound")
+    parser.add_argument("--trials", type=int, help="in the store (default: a million, 9 GB; with --short few)")
     asked = parser.parse_args()
     if asked.calibrate:
         print(json.dumps(nights.calibration(100 if asked.short else 1000, asked.seed)))
@@ -35,6 +36,7 @@ def main() -> int:
     found |= costs.figures(0 if asked.short else 3, asked.seed)
     # The simulator's own effects take minutes; shortened, a test of their own has them without noise.
     found |= effects.synthetic(30, asked.seed) if asked.short else effects.figures(30, asked.seed)
+    found |= stores.figures(asked.trials or (stores.SHORT if asked.short else stores.WHOLE))
     print(json.dumps({key: found.get(key) for key in KEYS} | found | {"seed": asked.seed}))
     return 0
 

@@ -79,11 +79,11 @@ def _location(parsed: argparse.Namespace) -> Location:
     from airflow_llm_provisioning.connections import store_url
 
     if parsed.store:
-        return Location(_as_url(parsed.store), "--store")
+        return Location(as_url(parsed.store), "--store")
     if parsed.store_conn:
         return Location(store_url(parsed.store_conn), f"connection {parsed.store_conn}")
     if os.environ.get(STORE_VARIABLE):
-        return Location(_as_url(os.environ[STORE_VARIABLE]), f"${STORE_VARIABLE}")
+        return Location(as_url(os.environ[STORE_VARIABLE]), f"${STORE_VARIABLE}")
     return _default()
 
 
@@ -107,7 +107,7 @@ def _of_the_demonstration() -> Path | None:
     return path if path.parents[1].is_dir() else None
 
 
-def _as_url(given: str) -> str:
+def as_url(given: str) -> str:
     """Return a path as the URL of its SQLite file."""
     return given if "://" in given else f"sqlite:///{Path(given).expanduser()}"
 

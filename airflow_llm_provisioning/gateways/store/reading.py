@@ -49,6 +49,23 @@ def open_for_reading(url: str) -> Opened:
     )
 
 
+def stored_schema(url: str) -> str | None:
+    """Return the version of a database's schema, and change nothing. Raises StoreError if the database does not exist,
+    is no results store, or was written by a newer version of this package.
+    """
+    parsed, shown = store_address(url)
+    try:
+        if parsed.get_backend_name() == "sqlite":
+            engine = _engine(_existing(parsed, shown), "mode=ro")
+        else:
+            engine = create_engine(parsed)
+        found = _version(engine, shown)
+        engine.dispose()
+    except (SQLAlchemyError, OSError, ImportError) as error:
+        raise StoreError(f"The results store {shown} cannot be read: {first_line(error)}.") from error
+    return found
+
+
 def _existing(parsed: URL, shown: str) -> Path:
     path = Path((parsed.database or "").removeprefix("file:").split("?", 1)[0])
     if path.is_file():

@@ -1,0 +1,1 @@
+"""Makes big results stores and measures them."""
