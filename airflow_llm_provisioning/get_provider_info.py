@@ -50,6 +50,12 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_llm_provisioning.triggers"],
             }
         ],
+        "extra-links": [
+            "airflow_llm_provisioning.operators.links.TrialLink",
+            "airflow_llm_provisioning.operators.links.RunLink",
+            "airflow_llm_provisioning.operators.links.TargetLink",
+        ],
+        "notifications": ["airflow_llm_provisioning.notifications.ResultNotifier"],
         "config": {
             "llm_provisioning": {
                 "description": "Experiments on how fast an LLM comes up on cloud Kubernetes.",

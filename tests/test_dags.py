@@ -40,6 +40,7 @@ from airflow_llm_provisioning.exceptions import ConfigurationError
 DAGS = Path(__file__).resolve().parents[1] / "airflow_llm_provisioning" / "example_dags"
 SHIPPED = {
     "nightly_cold_start", "prepare_targets", "simulated_demo", "simulated_own_manifest", "single_trial", "reap",
+    "tell_regressions",
 }  # fmt: skip
 
 PARSE = """

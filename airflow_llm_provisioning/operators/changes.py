@@ -7,6 +7,8 @@ from airflow.sdk import Context
 
 from airflow_llm_provisioning.compat import BaseOperator
 from airflow_llm_provisioning.exceptions import ConfigurationError, TrialFailedError
+from airflow_llm_provisioning.operators.assets import add_event, changes_of, regressed, with_outlets
+from airflow_llm_provisioning.operators.links import RunLink
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.core.alarm import Change
@@ -24,6 +26,9 @@ class TellChanges(BaseOperator):
     night until it is acknowledged, is declared as expected, or is gone. `phase_only`: a phase changed and the total did
     not.
 
+    Emits an event of the asset `regressed` of the experiment (`operators.assets`) if a slower total is told, and none
+    otherwise; a task that fails emits none either.
+
     :param experiment: the experiment's name.
     :param expected: new levels that are wanted; nothing is told there. Each is {since | run | digest, arm, why} as in
         an experiment file, or a text that is a date, the id of a DAG run or an image digest.
@@ -31,6 +36,7 @@ class TellChanges(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("experiment", "expected")
+    operator_extra_links = (RunLink(),)
     ui_color = "#f2dede"
 
     def __init__(
@@ -42,7 +48,7 @@ class TellChanges(BaseOperator):
         results_conn_id: str = DEFAULT_STORE,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**with_outlets(kwargs, experiment, changes_of))
         self.experiment = experiment
         self.expected = expected
         self.fail_on_slower = fail_on_slower
@@ -64,9 +70,12 @@ class TellChanges(BaseOperator):
             told += [_row(today, change, phase_only=True) for changes in today.phases.values() for change in changes]
         for row in told:
             self.log.warning("%s", row["text"])
-        slower = [row["text"] for row in told if row["change_pct"] > 0 and not (row["recovered"] or row["phase_only"])]
+        slower = [row for row in told if row["change_pct"] > 0 and not (row["recovered"] or row["phase_only"])]
         if slower and self.fail_on_slower:
-            raise TrialFailedError("\n".join(slower))
+            raise TrialFailedError("\n".join(row["text"] for row in slower))
+        if slower:
+            extra = {"dag_id": ti.dag_id, "run_id": ti.run_id, "changes": slower}
+            add_event(context, changes_of(self.experiment), regressed(self.experiment), extra)
         return told
 
     def _expected(self) -> list["ExpectedChange"]:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from airflow.sdk import Context
 
+from airflow_llm_provisioning.operators.links import TargetLink
 from airflow_llm_provisioning.operators.waiting import WaitingOperator
 from airflow_llm_provisioning.triggers.base import raise_error
 from airflow_llm_provisioning.triggers.cloud_operation import CloudOperationWait
@@ -30,6 +31,7 @@ class CloudStep(WaitingOperator):
 
     verb: ClassVar[str]
     template_fields: Sequence[str] = ("cloud", "target")
+    operator_extra_links = (TargetLink(),)
     template_fields_renderers = {"cloud": "json"}  # noqa: RUF012 - Airflow's name
     ui_color = "#f6efd9"
 

@@ -7,6 +7,8 @@ from airflow.sdk import Context
 
 from airflow_llm_provisioning.compat import BaseOperator
 from airflow_llm_provisioning.exceptions import ConfigurationError
+from airflow_llm_provisioning.operators.assets import add_event, arms_of, compared, measured, set_extra, with_outlets
+from airflow_llm_provisioning.operators.links import RunLink
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.core.experiment import Experiment
@@ -67,21 +69,24 @@ class PlanTrials(BaseOperator):
 class CompareVariants(BaseOperator):
     """Compare what a DAG run measured: one row per arm, each against the baseline of its stratum.
 
-    Returns the rows (see `core.comparison.ComparisonRow`) to XCom and keeps them in the results store. The XCom
-    `capacity` has what was refused by zone and hour (`core.capacity.capacity_rows`), where something was; `cost` what
-    each arm costs and saves in money (`core.break_even.cost_rows`).
+    Returns the rows (see `core.comparison.ComparisonRow`) to XCom, keeps them in the results store and writes them into
+    the task's log as a table. The XCom `capacity` has what was refused by zone and hour
+    (`core.capacity.capacity_rows`), where something was; `cost` what each arm costs and saves in money
+    (`core.break_even.cost_rows`). Emits an event of the experiment's asset `compared`, and one of each arm that it
+    measured (`operators.assets`), unless the experiment's name is a template.
 
     :param experiment: the experiment's name.
     :param run_id: another DAG run to compare; empty: this one.
     """
 
     template_fields: Sequence[str] = ("experiment", "run_id")
+    operator_extra_links = (RunLink(),)
     ui_color = "#dcefe4"
 
     def __init__(
         self, *, experiment: str, run_id: str = "", results_conn_id: str = DEFAULT_STORE, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**with_outlets(kwargs, experiment, compared, arms_of))
         self.experiment = experiment
         self.run_id = run_id
         self.results_conn_id = results_conn_id
@@ -90,25 +95,24 @@ class CompareVariants(BaseOperator):
         """Compare and keep."""
         from airflow_llm_provisioning.decisions.compare import capacity_of_run, compare_run, effects_told
         from airflow_llm_provisioning.decisions.cost import cost_of_run, cost_text
+        from airflow_llm_provisioning.report.log_text import told_comparison
 
         ti = context["ti"]
-        dag_id = None if self.run_id else ti.dag_id
-        rows = compare_run(self.experiment, self.run_id or ti.run_id, self.results_conn_id, dag_id=dag_id)
+        dag_id, run_id = None if self.run_id else ti.dag_id, self.run_id or ti.run_id
+        rows = compare_run(self.experiment, run_id, self.results_conn_id, dag_id=dag_id)
         if refused := capacity_of_run(self.experiment, self.run_id or ti.run_id, self.results_conn_id, dag_id=dag_id):
             ti.xcom_push(key="capacity", value=refused)
-        costs = cost_of_run(self.experiment, self.run_id or ti.run_id, self.results_conn_id, dag_id=dag_id)
+        self.log.info("%s", told_comparison(rows))
+        costs = cost_of_run(self.experiment, run_id, self.results_conn_id, dag_id=dag_id)
         ti.xcom_push(key="cost", value=costs)
         for cost in costs:
             self.log.info("%s", cost_text(cost))
-        for row in rows:
-            saved = "no reduction" if row["reduction_pct"] is None else f"{-row['reduction_pct']:+.1f} %"
-            median = "no time" if row["median_s"] is None else f"{row['median_s']:.1f} s"
-            self.log.info(
-                "%s %s %s: n=%d of %d, %s, %s", row["cloud"], row["setup"], row["variant"], row["n"], row["trials"],
-                median, saved,
-            )  # fmt: skip
-        for line in effects_told(self.experiment, self.run_id or ti.run_id, self.results_conn_id, dag_id=dag_id):
+        for line in effects_told(self.experiment, run_id, self.results_conn_id, dag_id=dag_id):
             self.log.info("%s", line)
+        set_extra(context, compared(self.experiment), {"dag_id": ti.dag_id, "run_id": run_id, "rows": rows})
+        for row in rows:
+            if row["n"]:
+                add_event(context, arms_of(self.experiment), measured(self.experiment, row), row)
         return rows
 
 
@@ -130,6 +134,7 @@ class JudgeRun(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("experiment", "expected", "gates", "arm", "max_seconds", "against", "max_slower")
+    operator_extra_links = (RunLink(),)
     ui_color = "#f2dede"
 
     def __init__(
@@ -158,13 +163,13 @@ class JudgeRun(BaseOperator):
     def execute(self, context: Context) -> dict[str, int]:
         """Judge the run."""
         from airflow_llm_provisioning.decisions.judge import judge_run
+        from airflow_llm_provisioning.report.log_text import told_judgement
 
         ti = context["ti"]
         own = {key: getattr(self, key) for key in ("arm", "max_seconds", "against", "max_slower")}
         gates = [*self.gates, *([own] if any(value is not None for value in own.values()) else [])]
         judged = judge_run(self.experiment, ti.dag_id, ti.run_id, int(self.expected), self.results_conn_id, gates=gates)
-        for gate in judged["gates"]:
-            self.log.info("%s: %s", gate["arm"], gate["sentence"])
+        self.log.info("%s", told_judgement(judged))
         for sentence in judged["no_capacity"]:
             self.log.warning("No failure of the workload: %s", sentence)
         return {**judged, "gates": len(judged["gates"]), "no_capacity": len(judged["no_capacity"])}

@@ -9,6 +9,7 @@ from airflow.sdk import Context
 
 from airflow_llm_provisioning.exceptions import NotDeletedError
 from airflow_llm_provisioning.operators.cloud_step import DEFAULT_STORE
+from airflow_llm_provisioning.operators.links import TargetLink
 from airflow_llm_provisioning.operators.waiting import WaitingOperator
 from airflow_llm_provisioning.triggers.base import raise_error
 from airflow_llm_provisioning.triggers.pod_run import PodRunWait
@@ -24,6 +25,7 @@ class WarmImageCache(WaitingOperator):
     """
 
     template_fields: Sequence[str] = ("target", "image")
+    operator_extra_links = (TargetLink(),)
     template_fields_renderers = {"target": "json", "image": "json"}  # noqa: RUF012 - Airflow's name
     ui_color = "#f6efd9"
 

@@ -8,6 +8,7 @@ from typing import Any
 from airflow.sdk import Context
 
 from airflow_llm_provisioning.operators.cloud_step import DEFAULT_STORE
+from airflow_llm_provisioning.operators.links import TargetLink
 from airflow_llm_provisioning.operators.waiting import WaitingOperator
 from airflow_llm_provisioning.triggers.base import raise_error
 from airflow_llm_provisioning.triggers.cloud_operation import CloudOperationWait
@@ -26,6 +27,7 @@ class SetUpNodes(WaitingOperator):
     """
 
     template_fields: Sequence[str] = ("target", "prepared", "files_dir")
+    operator_extra_links = (TargetLink(),)
     template_fields_renderers = {"target": "json", "prepared": "json"}  # noqa: RUF012 - Airflow's name
     ui_color = "#f6efd9"
 

@@ -17,6 +17,7 @@ from airflow_llm_provisioning.operators.confidential import (
     ManifestTemplate,
     given,
 )
+from airflow_llm_provisioning.operators.links import TrialLink
 from airflow_llm_provisioning.operators.waiting import WaitingOperator
 from airflow_llm_provisioning.triggers.base import raise_error
 from airflow_llm_provisioning.triggers.pods_gone import PodsGoneWait
@@ -51,6 +52,7 @@ class ApplyRayService(ConfidentialFields):
 
     template_fields: Sequence[str] = ("manifest", "cluster", "namespace", "trial")
     confidential_fields = ("manifest",)
+    operator_extra_links = (TrialLink(),)
     template_fields_renderers = {"manifest": "yaml", "trial": "json", "cluster": "json"}  # noqa: RUF012 - Airflow's name
     ui_color = "#dcefe4"
 
@@ -154,6 +156,7 @@ class DeleteRayService(WaitingOperator):
     """
 
     template_fields: Sequence[str] = ("rayservice",)
+    operator_extra_links = (TrialLink(),)
     template_fields_renderers = {"rayservice": "json"}  # noqa: RUF012 - Airflow's name
     ui_color = "#f3e3da"
 

@@ -11,6 +11,7 @@ from airflow.sdk import Context
 
 from airflow_llm_provisioning.compat import AirflowSkipException
 from airflow_llm_provisioning.exceptions import LockHeldError, ProvisioningError, StoreError
+from airflow_llm_provisioning.operators.links import TrialLink
 from airflow_llm_provisioning.operators.waiting import WaitingOperator
 from airflow_llm_provisioning.triggers.base import raise_error
 from airflow_llm_provisioning.triggers.lock import LockWait
@@ -46,6 +47,7 @@ class OpenTrial(WaitingOperator):
     """
 
     template_fields: Sequence[str] = ("planned", "timeout_s", "lock_wait_s")
+    operator_extra_links = (TrialLink(),)
     template_fields_renderers = {"planned": "json"}  # noqa: RUF012 - Airflow's name
     ui_color = "#e8e6f4"
 
@@ -63,6 +65,8 @@ class OpenTrial(WaitingOperator):
         super().__init__(deferrable=deferrable, **kwargs)
         self.lock_wait_s = lock_wait_s
         self.planned = planned
+        # A slot that ran before has another attempt's name than the plan says.
+        self.opened_trial_id: str | None = None
         self.experiment = experiment
         self.timeout_s = timeout_s
         self.results_conn_id = results_conn_id
@@ -107,6 +111,7 @@ class OpenTrial(WaitingOperator):
                 raise
             self.log.info("Trial %s waits for its cluster, for up to %.0f s. %s", planned.trial_id, limit_s, held)
         else:
+            self.opened_trial_id = trial.trial_id
             self.log.info("Opened trial %s on %s", trial.trial_id, trial.target)
             if trial.opened is not None and not trial.opened.nodes_gone_s:
                 self.log.warning("Nothing removes the nodes of target %s, so this start is warm", trial.target)
@@ -149,6 +154,7 @@ class CloseTrial(WaitingOperator):
     """
 
     template_fields: Sequence[str] = ("trial",)
+    operator_extra_links = (TrialLink(),)
     template_fields_renderers = {"trial": "json"}  # noqa: RUF012 - Airflow's name
     ui_color = "#f3e3da"
 
@@ -194,6 +200,7 @@ class CloseTrial(WaitingOperator):
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Give the cluster back and write the row."""
+        from airflow_llm_provisioning.report.log_text import told_trial
         from airflow_llm_provisioning.trials.close import UnwrittenRowError, release_cluster, write_row
 
         trial = self._trial()
@@ -203,12 +210,13 @@ class CloseTrial(WaitingOperator):
         # What an earlier try saw when the trial's end came outweighs what is seen after it.
         closing = _kept(context, _CLOSING) or _keep(context, _CLOSING, closing)
         try:
-            row = asyncio.run(write_row(trial, closing, self.log)).summary()
+            result = asyncio.run(write_row(trial, closing, self.log))
         except UnwrittenRowError as error:
             context["ti"].xcom_push(key="unwritten_row", value={**error.row, **closing, "trial_id": trial.trial_id})
             raise
         _keep(context, _CLOSING, {})
-        return row
+        self.log.info("%s", told_trial(result))
+        return result.summary()
 
     def _trial(self) -> "Trial":
         from airflow_llm_provisioning.core.trial import Trial

@@ -12,6 +12,7 @@ from airflow_llm_provisioning.core.blockers import grace_periods
 from airflow_llm_provisioning.core.names import LABEL_TRIAL, label_value
 from airflow_llm_provisioning.core.ownership import LABEL_RUN, run_label
 from airflow_llm_provisioning.exceptions import ProvisioningError, TrialFailedError
+from airflow_llm_provisioning.operators.links import TrialLink
 from airflow_llm_provisioning.operators.waiting import Waiting
 from airflow_llm_provisioning.triggers.base import raise_error
 from airflow_llm_provisioning.triggers.serve_endpoint import ServeEndpointWait
@@ -49,6 +50,7 @@ class WaitServeEndpoint(Waiting, BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("rayservice", "trial", "completion")
+    operator_extra_links = (TrialLink(),)
     template_fields_renderers = {"rayservice": "json", "trial": "json"}  # noqa: RUF012 - Airflow's name
     ui_color = "#dce6f2"
     looks_again = True
