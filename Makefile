@@ -18,7 +18,7 @@ PAIRS ?= 5000
 BIN := $(VENV)/bin
 INSTALL = $(or $(PYTHON),$(error No python3 was found on PATH: install Python 3.11)) demo/install.py --venv $(VENV)
 
-.PHONY: help demo ui test docs stack stack-down chaos crash-points bench compat measurement decisions store-bench constraints clean
+.PHONY: help demo ui test docs stack stack-down stack-chaos chaos crash-points bench compat scale measurement decisions store-bench constraints clean
 
 help:
 	@echo "make demo         the whole experiment in a real Airflow on simulated clouds, then its tables  (CLOUDS=$(CLOUDS) SPEED=$(SPEED) SEED=$(SEED))"
@@ -29,8 +29,10 @@ help:
 	@echo "make docs         the documentation site, in build/site; fails on a broken link or anchor"
 	@echo "make chaos        kill and cancel what there is to kill in a real Airflow; some eight minutes, logs in build/chaos"
 	@echo "make crash-points every call to the outside fails in every way, in virtual time; PAIRS of faults   (SEED= PAIRS=5000)"
+	@echo "make stack-chaos  kill each process of the distributed set-up during a trial, logs in build/stack-chaos"
 	@echo "make bench        import and parse times, the simulated Kubernetes API's speed"
 	@echo "make compat       the built wheel in fresh environments: every Airflow and Python that it claims; half an hour"
+	@echo "make scale        what many waits cost a triggerer (docs/scale.md); a quarter of an hour"
 	@echo "make measurement  every figure that the measurement is trusted for (docs/measurement.md); some 15 minutes"
 	@echo "make decisions    how far intervals hold what they claim, and a store of a million trials (docs/decisions.md); 9 GB of disk"
 	@echo "make store-bench  size, ingestion, time and memory of stores of 10^3 to 10^6 trials, SQLite and PostgreSQL; 20 GB of disk"
@@ -82,6 +84,10 @@ crash-points:
 	@$(BIN)/python benchmarks/crash_points.py --seed $(SEED) --details build/crash-points.json
 	@$(BIN)/python benchmarks/crash_points.py --seed $(SEED) --pairs $(PAIRS) --details build/crash-pairs.json
 
+stack-chaos:
+	@$(INSTALL) --dev
+	@LLM_PROVISIONING_CHAOS=stack $(BIN)/pytest tests/chaos/test_stack.py --capture no
+
 bench:
 	@$(INSTALL) --dev
 	@$(BIN)/python benchmarks/imports.py
@@ -90,6 +96,10 @@ bench:
 compat:
 	@$(INSTALL) --dev
 	@$(BIN)/python benchmarks/compat.py
+
+scale:
+	@$(INSTALL) --dev
+	@$(BIN)/python benchmarks/scale.py
 
 measurement:
 	@$(INSTALL) --dev

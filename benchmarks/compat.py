@@ -19,7 +19,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 UV: Final = str(Path(sys.prefix) / "bin" / "uv")
 PYTHONS: Final = ("3.11", "3.12", "3.13")
 CHECKS: Final = {
-    "operators": ("tests/operators/test_trial_simulated.py", "tests/operators/test_ray_service.py"),
+    "operators": ("tests/operators/test_ray_service.py", "tests/operators/test_experiment_operators.py"),
     "triggers": ("tests/triggers/test_waits.py", "tests/triggers/test_pod_run.py"),
     "DAGs": ("tests/test_dags.py", "tests/test_provider_info.py"),
     "trial": ("tests/test_dag_run.py",),

@@ -309,8 +309,8 @@ def data_folder(home: Path) -> Path:
     return made
 
 
-def _groups(pid: int) -> set[int]:
-    """Return the process groups of a process and its descendants."""
+def descendants(pid: int) -> list[int]:
+    """Return a process and all that descend from it."""
     parents = {}
     for entry in Path("/proc").iterdir():
         with suppress(OSError, ValueError, IndexError):
@@ -318,8 +318,13 @@ def _groups(pid: int) -> set[int]:
     found = [pid]
     for ancestor in found:
         found += [child for child, parent in parents.items() if parent == ancestor]
+    return found
+
+
+def _groups(pid: int) -> set[int]:
+    """Return the process groups of a process and its descendants."""
     groups = set()
-    for one in found:
+    for one in descendants(pid):
         with suppress(ProcessLookupError):
             groups.add(os.getpgid(one))
     return groups

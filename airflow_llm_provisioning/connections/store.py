@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 DEFAULT_STORE: Final = "llm_provisioning_results"
+_LOCAL: Final = "LocalExecutor"
 
 
 def open_store(conn_id: str = DEFAULT_STORE) -> "ResultsStore":
@@ -30,10 +31,26 @@ def store_url(conn_id: str = DEFAULT_STORE) -> str:
         return url
     if conn_id != DEFAULT_STORE:
         raise ConnectionConfigError(
-            f"The results store's Airflow connection {conn_id!r} is not defined: create it (sqlite, postgres, mysql, "
-            f"...) or use {DEFAULT_STORE!r}, which is a file by default.{searched_places(conn_id)}"
+            f"The results store's Airflow connection {conn_id!r} is not defined: create it (postgres or "
+            f"sqlite) or use {DEFAULT_STORE!r}, which is a file by default.{searched_places(conn_id)}"
         )
+    _refuse_file_of_one_machine()
     return f"sqlite:///{default_store_file()}"
+
+
+def _refuse_file_of_one_machine() -> None:
+    """Refuse the default file where tasks may run on several machines: each would have a store of its own."""
+    from airflow_llm_provisioning.compat import conf
+
+    executors = str(conf.get("core", "executor", fallback=_LOCAL)).split(",")
+    # `LocalExecutor`, `package.module.Class:alias`, and `team=Class` (Airflow's docs, core-concepts/executor).
+    named = [one.strip().rpartition("=")[2].partition(":")[0].rpartition(".")[2] for one in executors]
+    elsewhere = [name for name in named if name != _LOCAL]
+    if elsewhere:
+        raise ConnectionConfigError(
+            f"The results store is a file in AIRFLOW_HOME by default, which the tasks of {', '.join(elsewhere)} do not "
+            f"share: create the Airflow connection {DEFAULT_STORE!r} to a PostgreSQL database (docs/deploy.md)."
+        )
 
 
 def stored_url(conn_id: str) -> str | None:

@@ -363,7 +363,8 @@ class _Recording:
             kept = self.lines.add_seen(admitted, version)
             if kept is not None:
                 self._progress.take(kept, version.received_at)
-        self._news.set()
+            # Only what is the trial's own: a shared watch brings the objects of every other deployment too.
+            self._news.set()
 
     def _vanished(self, resource: str, seen: ObservedVersion) -> None:
         if resource in EVENTS:

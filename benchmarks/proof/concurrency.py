@@ -1,6 +1,6 @@
 """Proof: one triggerer records many trials at once, loses none of their events, and reacts at once to a ready endpoint.
 
-There are two further processes. `concurrency_clusters` runs one small HTTPS API server per trial.
+There are two further processes. `concurrency_clusters` runs small HTTPS API servers.
 `concurrency_triggerer` runs the real trigger with the real recorder and a results store on SQLite. This process reads
 the processor time and memory of the triggerer from /proc, and compares the sent versions with the store.
 
@@ -23,6 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -56,7 +57,7 @@ def prove(size: Size) -> dict[str, Any]:
     growth = []
     for number in numbers:
         plan = Plan(
-            clusters=number,
+            trials=number,
             events_per_s=size.events_per_s * number / most,
             recording_s=size.recording_s,
             seed=size.seed,
@@ -82,10 +83,10 @@ def measured(plan: Plan) -> dict[str, Any]:
                 "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
                 "AIRFLOW_CONN_RESULTS": json.dumps({"conn_type": "sqlite", "host": str(store)}),
             }
-            arguments = [url, str(plan.clusters), str(certificate)]
+            arguments = [url, json.dumps(asdict(plan)), str(certificate)]
             with Child("proof.concurrency_triggerer", arguments, environment) as triggerer:
                 figures, told = _watched(plan, clusters, triggerer)
-        return {**figures, **_kept(store, told["sent"])}
+        return {**figures, **kept(store, told["sent"])}
 
 
 def self_signed() -> bytes:
@@ -115,7 +116,7 @@ def _watched(plan: Plan, clusters: "Child", triggerer: "Child") -> tuple[dict[st
     alone_mb, cpu_s = triggerer.memory_mb(), [triggerer.cpu_s()]
     begins = clusters.step("load_begins")
     if not begins["watched"]:
-        raise RuntimeError(f"not all {plan.clusters} clusters were watched in time")
+        raise RuntimeError(f"not all clusters of {plan.trials} trials were watched in time")
     cpu_s.append(triggerer.cpu_s())
     server_s, queued_s = clusters.cpu_s(), triggerer.queued_s()
     highest_mb = _highest_mb(triggerer, clusters)
@@ -127,22 +128,22 @@ def _watched(plan: Plan, clusters: "Child", triggerer: "Child") -> tuple[dict[st
     cpu_s.append(triggerer.cpu_s())
     lags_ms = sorted(lag_s * 1000 for lag_s in told["lags_s"] if lag_s is not None)
     figures = {
-        "trials": plan.clusters,
+        "trials": plan.trials,
         "not_ready": sum(outcome != "ready" for outcome in outcomes),
         "events_per_s": round(ends["sent"] / ends["seconds"], 1),
-        "cpu_s_per_trial": round((cpu_s[3] - cpu_s[0]) / plan.clusters, 3),
-        "cpu_s_per_trial_to_begin": round((cpu_s[1] - cpu_s[0]) / plan.clusters, 3),
-        "cpu_s_per_trial_and_minute": round((cpu_s[2] - cpu_s[1]) / plan.clusters / ends["seconds"] * 60, 3),
+        "cpu_s_per_trial": round((cpu_s[3] - cpu_s[0]) / plan.trials, 3),
+        "cpu_s_per_trial_to_begin": round((cpu_s[1] - cpu_s[0]) / plan.trials, 3),
+        "cpu_s_per_trial_and_minute": round((cpu_s[2] - cpu_s[1]) / plan.trials / ends["seconds"] * 60, 3),
         "cores_while_recording": round((cpu_s[2] - cpu_s[1]) / ends["seconds"], 3),
         "cores_of_the_servers": round(server_s / ends["seconds"], 3),
         # The load by other processes: some hundredths on a quiet machine. Only then the lag is the recorder's.
         "share_of_time_without_a_core": round(queued_s / ends["seconds"], 3),
         "rss_mb": round(highest_mb, 1),
-        "rss_mb_per_trial": round((highest_mb - alone_mb) / plan.clusters, 3),
+        "rss_mb_per_trial": round((highest_mb - alone_mb) / plan.trials, 3),
         # A trial without a reaction has no lag; its absence must not improve the other figures.
-        "ready_lag_ms_p50": _quantile(lags_ms, 0.5) if len(lags_ms) == plan.clusters else None,
-        "ready_lag_ms_p99": _quantile(lags_ms, 0.99) if len(lags_ms) == plan.clusters else None,
-        "ready_lag_ms_max": round(lags_ms[-1], 1) if len(lags_ms) == plan.clusters else None,
+        "ready_lag_ms_p50": quantile(lags_ms, 0.5) if len(lags_ms) == plan.trials else None,
+        "ready_lag_ms_p99": quantile(lags_ms, 0.99) if len(lags_ms) == plan.trials else None,
+        "ready_lag_ms_max": round(lags_ms[-1], 1) if len(lags_ms) == plan.trials else None,
         "load_average": os.getloadavg()[0],
     }
     return figures, told
@@ -156,12 +157,12 @@ def _highest_mb(triggerer: "Child", clusters: "Child") -> float:
     return max(highest, triggerer.memory_mb())
 
 
-def _quantile(ascending: Sequence[float], share: float) -> float:
+def quantile(ascending: Sequence[float], share: float) -> float:
     """Return the smallest value that is at least as large as this share of the values."""
     return round(ascending[max(0, ceil(share * len(ascending)) - 1)], 1)
 
 
-def _kept(store: Path, sent: Sequence[Sequence[Sequence[str]]]) -> dict[str, int]:
+def kept(store: Path, sent: Sequence[Sequence[Sequence[str]]]) -> dict[str, int]:
     """Compare the sent versions with the store: {events_sent, events_lost, trace_bytes}."""
     from airflow_llm_provisioning.core.trace import decode_trace
     from airflow_llm_provisioning.gateways.store.results import ResultsStore
@@ -247,6 +248,18 @@ class Child:
     def queued_s(self) -> float:
         """Return how long its main thread waited for a core (Linux, schedstat)."""
         return int(Path(f"/proc/{self._process.pid}/schedstat").read_text().split()[1]) / 1e9
+
+    def files(self) -> int:
+        """Return how many files the process has open."""
+        return len(list(Path(f"/proc/{self._process.pid}/fd").iterdir()))
+
+    def sockets(self) -> int:
+        """Return how many sockets the process has open."""
+        found = 0
+        for entry in Path(f"/proc/{self._process.pid}/fd").iterdir():
+            with suppress(OSError):
+                found += str(entry.readlink()).startswith("socket:")
+        return found
 
     def memory_mb(self) -> float:
         """Return its share of the machine's memory (PSS)."""

@@ -14,6 +14,7 @@ import contextlib
 import json
 import logging
 import random
+import re
 import ssl
 import sys
 import time
@@ -25,67 +26,63 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from proof.concurrency_objects import KINDS, ObjectSequence, endpoint_slice, paths
+from proof.concurrency_objects import KINDS, NAMESPACE, ObjectSequence, endpoint_slice, paths
 
 HOLD_S: Final = 55.0
 TICK_S: Final = 0.01
-# Watches of a recorder outside the namespace `default`: rayservices, rayclusters, pods, services, endpointslices, both
-# events there and in `default`, nodes (node claims are absent here).
-WATCHES: Final = 10
+_NUMBER: Final = re.compile(r"llm-(\d{4})")
+# Watches of a recorder outside the namespace `default`: rayclusters, pods, services, endpointslices, both events there
+# and in `default`, nodes (node claims are absent here), which recorders of one process share; and its own RayService.
+WATCHES: Final = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The load: `clusters` are recorded at once, and send `events_per_s` together for `recording_s`.
+    """The load: `trials` are recorded at once, and send `events_per_s` together for `recording_s`. Each cluster has
+    `per_cluster` of them.
 
-    One more cluster, the last, becomes ready at once, for a warm-up.
+    One more cluster, the last, has one trial that becomes ready at once, for a warm-up.
     """
 
-    clusters: int
+    trials: int
     events_per_s: float
     recording_s: float
     seed: int
+    per_cluster: int = 1
+
+    def cluster_of(self, trial: int) -> int:
+        """Return the number of a trial's cluster; the warm-up's trial has the number `trials`."""
+        return -(-self.trials // self.per_cluster) if trial == self.trials else trial // self.per_cluster
 
 
 @dataclass(slots=True, eq=False)
 class Watch:
-    """One open watch; `wake` is set when there are new versions."""
+    """One open watch; `wake` is set when there are new versions. `only`: the one object that is watched, if any."""
 
     path: str
+    only: str | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Cluster:
-    """One API server; `sent` is every version that it sent since the start of the load, in order."""
+class Deployment:
+    """One trial's objects; `sent` is every version of it that was sent since the start of the load, in order."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, cluster: "Cluster") -> None:
         self.number = number
-        self.objects_of_deployment = ObjectSequence(number)
-        self.history: dict[str, list[tuple[int, bytes]]] = {path: [] for path in paths()}
+        self.objects = ObjectSequence(number)
         self.sent: list[tuple[str, str, str]] = []
-        self.watches: set[Watch] = set()
         self.ready_at: float | None = None
         self.asked_at: float | None = None
         self.released = asyncio.Event()
-        self.version = 100
-        self.objects: dict[str, dict[str, dict[str, Any]]] = {path: {} for path in paths()}
-        for resource, item in self.objects_of_deployment.initial():
+        self._cluster = cluster
+        for resource, item in self.objects.initial():
             self.send(resource, item, counted=False)
 
     def send(self, resource: str, item: dict[str, Any], *, counted: bool = True) -> None:
-        """Store an object and send it to its watches."""
-        self.version += 1
-        path = KINDS[resource].path(item["metadata"].get("namespace"))
-        item["metadata"]["resourceVersion"] = str(self.version)
-        uid = item["metadata"]["uid"]
-        kind = "MODIFIED" if uid in self.objects[path] else "ADDED"
-        self.objects[path][uid] = item
-        self.history[path].append((self.version, json.dumps({"type": kind, "object": item}).encode() + b"\n"))
+        """Store an object and send it to the watches."""
+        self._cluster.send(resource, item)
         if counted:
-            self.sent.append((resource, uid, str(self.version)))
-        for watch in self.watches:
-            if watch.path == path:
-                watch.wake.set()
+            self.sent.append((resource, item["metadata"]["uid"], item["metadata"]["resourceVersion"]))
 
     def become_ready(self) -> None:
         """Publish the ready endpoint; the measurement of the lag starts."""
@@ -94,31 +91,62 @@ class Cluster:
         self.send("endpointslices", slice_)
 
 
+class Cluster:
+    """One API server."""
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[tuple[int, str, bytes]]] = {path: [] for path in paths()}
+        self.watches: set[Watch] = set()
+        self.version = 100
+        self.objects: dict[str, dict[str, dict[str, Any]]] = {path: {} for path in paths()}
+
+    def send(self, resource: str, item: dict[str, Any]) -> None:
+        """Store an object under a new version and send it to its watches."""
+        self.version += 1
+        path = KINDS[resource].path(item["metadata"].get("namespace"))
+        item["metadata"]["resourceVersion"] = str(self.version)
+        uid, name = item["metadata"]["uid"], item["metadata"]["name"]
+        kind = "MODIFIED" if uid in self.objects[path] else "ADDED"
+        self.objects[path][uid] = item
+        self.history[path].append((self.version, name, json.dumps({"type": kind, "object": item}).encode() + b"\n"))
+        for watch in self.watches:
+            if watch.path == path and watch.only in (None, name):
+                watch.wake.set()
+
+
 class Clusters:
     """All servers behind one port, selected by the first part of the path."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.random = random.Random(plan.seed)
-        self.all = [Cluster(number) for number in range(plan.clusters + 1)]
+        self.servers = [Cluster() for _ in range(plan.cluster_of(plan.trials) + 1)]
+        self.all = [Deployment(number, self.servers[plan.cluster_of(number)]) for number in range(plan.trials + 1)]
         self.stopping = False
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
         arrived_at = time.monotonic()
         first, _, rest = request.path.lstrip("/").partition("/")
-        cluster, path = self.all[int(first)], f"/{rest}"
+        cluster, path = self.servers[int(first)], f"/{rest}"
         if path == "/version":
             # It is not a real cluster, and its clock is the machine's.
             return web.json_response({"gitVersion": "v1.34.0", "simulated": {"name": "concurrency"}})
         if path in cluster.history:
             return await self._collection(request, cluster, path)
         if "/proxy/" in path:
-            return await self._proxied(cluster, path, arrived_at)
-        found = cluster.objects_of_deployment.named(path)
-        if found is not None:
-            return web.json_response(cluster.objects[found[0]][found[1]])
+            return await self._proxied(self._deployment(path), path, arrived_at)
+        if path.startswith(f"{KINDS['rayservices'].path(NAMESPACE)}/"):
+            collection, uid = self._deployment(path).objects.named()
+            return web.json_response(cluster.objects[collection][uid])
         return web.json_response({"kind": "Status", "code": 404, "message": "not found"}, status=404)
+
+    def _deployment(self, path: str) -> Deployment:
+        """Return the trial that a path names."""
+        found = _NUMBER.search(path)
+        if found is None:
+            raise web.HTTPNotFound
+        return self.all[int(found.group(1))]
 
     async def _collection(self, request: web.Request, cluster: Cluster, path: str) -> web.StreamResponse:
         if request.query.get("watch") is None:
@@ -126,7 +154,8 @@ class Clusters:
             return web.json_response({"metadata": {"resourceVersion": str(cluster.version)}, "items": items})
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
-        watch = Watch(path)
+        only = re.search(r"metadata\.name=(\S+)", request.query.get("fieldSelector", ""))
+        watch = Watch(path, only.group(1) if only else None)
         cluster.watches.add(watch)
         try:
             await self._stream(response, cluster, watch, request.query)
@@ -144,8 +173,8 @@ class Clusters:
         while not self.stopping:
             watch.wake.clear()
             due = []
-            for number, line in history[position:]:
-                if number > version:
+            for number, name, line in history[position:]:
+                if number > version and watch.only in (None, name):
                     due.append(line)
                     version = number
             position = len(history)
@@ -158,17 +187,15 @@ class Clusters:
                 async with asyncio.timeout(left_s):
                     await watch.wake.wait()
 
-    async def _proxied(self, cluster: Cluster, path: str, arrived_at: float) -> web.Response:
+    async def _proxied(self, trial: Deployment, path: str, arrived_at: float) -> web.Response:
         """Serve's REST answer never changes; the model's first answer comes after the end of the load."""
         if not path.endswith("/chat/completions"):
-            return web.json_response(
-                cluster.objects_of_deployment.serve_answer() if "serve/applications" in path else {}
-            )
-        if cluster.asked_at is None:
-            cluster.asked_at = arrived_at
+            return web.json_response(trial.objects.serve_answer() if "serve/applications" in path else {})
+        if trial.asked_at is None:
+            trial.asked_at = arrived_at
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(HOLD_S):
-                await cluster.released.wait()
+                await trial.released.wait()
         return web.json_response(
             {"model": "phi", "choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}
         )
@@ -191,19 +218,23 @@ class Clusters:
         for _, number in due_ready:
             self.all[number].become_ready()
 
-    def _turns(self, recorded: list[Cluster]) -> Iterator[int]:
+    def _turns(self, recorded: list[Deployment]) -> Iterator[int]:
         """Let one cluster after the other send its next change; yield the number of its watch events."""
         while True:
-            for cluster in self.random.sample(recorded, len(recorded)):
-                before = len(cluster.sent)
-                for resource, item in cluster.objects_of_deployment.next_versions(self.random):
-                    cluster.send(resource, item)
-                yield len(cluster.sent) - before
+            for trial in self.random.sample(recorded, len(recorded)):
+                before = len(trial.sent)
+                for resource, item in trial.objects.next_versions(self.random):
+                    trial.send(resource, item)
+                yield len(trial.sent) - before
 
     async def wait_for_watches(self) -> bool:
         """Wait until every recorded cluster has all its watches; return False if that does not happen."""
+        own = [
+            min(self.plan.per_cluster, self.plan.trials - first * self.plan.per_cluster)
+            for first in range(len(self.servers) - 1)
+        ]
         for _ in range(6000):
-            if all(len(one.watches) >= WATCHES for one in self.all[:-1]):
+            if all(len(one.watches) >= WATCHES + trials for one, trials in zip(self.servers, own, strict=False)):
                 return True
             await asyncio.sleep(0.02)
         return False

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 NAMESPACE: Final = "ml"
-NAME: Final = "llm"
 Object = dict[str, Any]
 
 _SERVE_CONFIG: Final = """\
@@ -68,8 +67,13 @@ def paths() -> list[str]:
     return found + [KINDS[events].path("default") for events in ("events", "events.events.k8s.io")]
 
 
+def name_of(number: int) -> str:
+    """Return the name of a trial's RayService."""
+    return f"llm-{number:04d}"
+
+
 def uid_of(number: int) -> str:
-    """Return the uid of a cluster's RayService."""
+    """Return the uid of a trial's RayService."""
     return f"rs-{number:04d}-6c06-4027-8ccd-27283c713915"
 
 
@@ -78,6 +82,7 @@ class ObjectSequence:
 
     def __init__(self, number: int) -> None:
         self._number = number
+        self._name = name_of(number)
         self._uid = uid_of(number)
         self._step = 0
 
@@ -108,10 +113,9 @@ class ObjectSequence:
             case _:
                 yield "services", self._service()
 
-    def named(self, path: str) -> tuple[str, str] | None:
+    def named(self) -> tuple[str, str]:
         """Return collection path and uid of the only object that is requested by name: the RayService."""
-        collection = KINDS["rayservices"].path(NAMESPACE)
-        return (collection, self._uid) if path == f"{collection}/{NAME}" else None
+        return KINDS["rayservices"].path(NAMESPACE), self._uid
 
     def serve_answer(self) -> Object:
         """Return the answer of Serve's REST interface."""
@@ -138,9 +142,9 @@ class ObjectSequence:
         condition = {"type": "Ready", "status": "False", "reason": "Initializing", "message": f"step {self._step}"}
         return _object(
             "rayservices",
-            self._metadata(NAME, self._uid),
+            self._metadata(self._name, self._uid),
             spec={"serveConfigV2": _SERVE_CONFIG, "rayClusterConfig": self._groups()},
-            status={"conditions": [condition], "pendingServiceStatus": {"rayClusterName": f"{NAME}-abc12"}},
+            status={"conditions": [condition], "pendingServiceStatus": {"rayClusterName": f"{self._name}-abc12"}},
         )
 
     def _groups(self) -> Object:
@@ -148,13 +152,13 @@ class ObjectSequence:
         return {"headGroupSpec": {"template": template}, "workerGroupSpecs": [{"replicas": 1, "groupName": "gpu"}]}
 
     def _raycluster(self) -> Object:
-        metadata = self._metadata(f"{NAME}-abc12", f"rc-{self._uid}", self._uid)
+        metadata = self._metadata(f"{self._name}-abc12", f"rc-{self._uid}", self._uid)
         status = {"desiredWorkerReplicas": 1, "observedGeneration": self._step}
         return _object("rayclusters", metadata, spec=self._groups(), status=status)
 
     def _pod(self, role: str) -> Object:
-        labels = {"ray.io/cluster": f"{NAME}-abc12", "ray.io/node-type": role, "ray.io/is-ray-node": "yes"}
-        metadata = self._metadata(f"{NAME}-abc12-{role}", f"{role}-{self._uid}", f"rc-{self._uid}", labels=labels)
+        labels = {"ray.io/cluster": f"{self._name}-abc12", "ray.io/node-type": role, "ray.io/is-ray-node": "yes"}
+        metadata = self._metadata(f"{self._name}-abc12-{role}", f"{role}-{self._uid}", f"rc-{self._uid}", labels=labels)
         conditions = [
             {"type": kind, "status": "True", "lastTransitionTime": stamp(datetime.now(UTC))}
             for kind in ("PodScheduled", "Initialized", "PodReadyToStartContainers", "ContainersReady", "Ready")
@@ -162,22 +166,22 @@ class ObjectSequence:
         state = {"running": {"startedAt": stamp(datetime.now(UTC))}}
         statuses = [{"name": "ray", "ready": False, "restartCount": self._step, "state": state, "image": "acme/ray:1"}]
         status = {"phase": "Running", "conditions": conditions, "containerStatuses": statuses}
-        return _object("pods", metadata, spec=_pod_spec(f"node-{role}"), status=status)
+        return _object("pods", metadata, spec=_pod_spec(f"node-{self._number}-{role}"), status=status)
 
     def _node(self, role: str) -> Object:
-        metadata = self._metadata(f"node-{role}", f"node-{role}-{self._uid}")
+        metadata = self._metadata(f"node-{self._number}-{role}", f"node-{self._number}-{role}-{self._uid}")
         del metadata["namespace"]
         images = [{"names": [f"acme/image-{number}@sha256:{'0' * 64}"], "sizeBytes": 1000} for number in range(8)]
         status = {"allocatable": {"cpu": "8", "nvidia.com/gpu": "1"}, "images": images, "note": self._step}
         return _object("nodes", metadata, spec={"providerID": f"made-up:///{role}"}, status=status)
 
     def _service(self) -> Object:
-        metadata = self._metadata(f"{NAME}-serve-svc", f"svc-{self._uid}", self._uid)
+        metadata = self._metadata(f"{self._name}-serve-svc", f"svc-{self._uid}", self._uid)
         return _object("services", metadata, spec={"ports": [{"port": 8000}], "note": self._step}, status={})
 
     def _event(self, role: str) -> Iterator[tuple[str, Object]]:
         """Yield one event in both APIs, as an API server shows it."""
-        name = f"{NAME}-abc12-{role}"
+        name = f"{self._name}-abc12-{role}"
         metadata = {
             "name": f"{name}.{self._step:016x}",
             "namespace": NAMESPACE,
@@ -187,7 +191,7 @@ class ObjectSequence:
         about = {"kind": "Pod", "namespace": NAMESPACE, "name": name, "uid": f"{role}-{self._uid}", "apiVersion": "v1"}
         text = f"Readiness probe failed in step {self._step}: " + "no answer from the proxy; " * 6
         now = stamp(datetime.now(UTC))
-        source = {"component": "kubelet", "host": f"node-{role}"}
+        source = {"component": "kubelet", "host": f"node-{self._number}-{role}"}
         yield "events", _object(
             "events", dict(metadata), involvedObject=about, reason="Unhealthy", message=text, source=source,
             firstTimestamp=now, lastTimestamp=now, count=1, type="Warning", eventTime=None,
@@ -202,11 +206,11 @@ class ObjectSequence:
 def endpoint_slice(number: int, now: datetime) -> Object:
     """Return the EndpointSlice that makes a cluster's deployment ready."""
     metadata = {
-        "name": f"{NAME}-serve-svc-x1",
+        "name": f"{name_of(number)}-serve-svc-x1",
         "namespace": NAMESPACE,
         "uid": f"slice-{uid_of(number)}",
         "creationTimestamp": stamp(now),
-        "labels": {"kubernetes.io/service-name": f"{NAME}-serve-svc"},
+        "labels": {"kubernetes.io/service-name": f"{name_of(number)}-serve-svc"},
         "ownerReferences": [{"uid": f"svc-{uid_of(number)}", "controller": True}],
     }
     endpoints = [{"addresses": ["10.244.0.3"], "conditions": {"ready": True, "serving": True, "terminating": False}}]

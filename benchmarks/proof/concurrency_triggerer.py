@@ -1,19 +1,21 @@
 """The work of a triggerer: many `ServeEndpointWait`s in one event loop, with one results store.
 
-Runs as `python -m proof.concurrency_triggerer URL TRIALS CERTIFICATE`. First one wait on the last cluster, so that
-everything is imported; then TRIALS waits at once. It prints a JSON line for each step. It measures nothing: the parent
-process measures it. AIRFLOW_CONN_RESULTS is the connection of the store.
+Runs as `python -m proof.concurrency_triggerer URL PLAN CERTIFICATE [PART PARTS]`. First one wait on the last cluster,
+so that everything is imported; then its part of the plan's waits at once. It prints a JSON line for each step. It
+measures nothing: the parent process measures it. AIRFLOW_CONN_RESULTS is the connection of the store.
 """
 
 import asyncio
 import json
 import os
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from proof.concurrency_objects import NAME, NAMESPACE, uid_of
+from proof.concurrency_clusters import Plan
+from proof.concurrency_objects import NAMESPACE, name_of, uid_of
 
 TIMEOUT_S = 600.0
 CHAT = {"path": "/v1/chat/completions", "body": {"model": "phi"}, "expect_model": "phi"}
@@ -54,7 +56,7 @@ async def waited(conn_id: str, number: int) -> dict[str, Any]:
         rayservice={
             "cluster": {"conn_id": conn_id},
             "namespace": NAMESPACE,
-            "name": NAME,
+            "name": name_of(number),
             "uid": uid_of(number),
             "applied_at": now,
             "replied_at": now,
@@ -76,15 +78,33 @@ def report_step(step: str, **detail: Any) -> None:
     sys.stdout.flush()
 
 
-async def run(url: str, trials: int, certificate: Path) -> None:
-    """Warm up, run all waits, and report their outcomes."""
-    conn_ids = [connect(url, number, certificate) for number in range(trials + 1)]
-    await waited(conn_ids[trials], trials)
+async def run(url: str, plan: Plan, certificate: Path, part: int, parts: int) -> None:
+    """Warm up, run all waits of this part, and report their outcomes."""
+    last = plan.cluster_of(plan.trials)
+    conn_ids = [connect(url, number, certificate) for number in range(last + 1)]
+    await waited(conn_ids[last], plan.trials)
     report_step("warm")
     # The parent process reads its figures now.
     await asyncio.sleep(0.5)
-    ends = await asyncio.gather(*(waited(conn_ids[number], number) for number in range(trials)))
-    report_step("ended", outcomes=[end.get("outcome") or end.get("error") for end in ends])
+    # Whole clusters, so that each watch is open in one process.
+    mine = [number for number in range(plan.trials) if plan.cluster_of(number) % parts == part]
+    neighbour = asyncio.create_task(late_ms())
+    ends = await asyncio.gather(*(waited(conn_ids[plan.cluster_of(number)], number) for number in mine))
+    neighbour.cancel()
+    late = sorted(await neighbour)
+    outcomes = [end.get("outcome") or end.get("error") for end in ends]
+    report_step("ended", outcomes=outcomes, neighbour_ms_p99=round(late[int(0.99 * (len(late) - 1))], 1))
+
+
+async def late_ms() -> list[float]:
+    """Return how late another trigger of the process is woken, every tenth of a second until it is cancelled."""
+    loop, found = asyncio.get_running_loop(), [0.0]
+    with suppress(asyncio.CancelledError):
+        while True:
+            due = loop.time() + 0.1
+            await asyncio.sleep(0.1)
+            found.append((loop.time() - due) * 1000)
+    return found
 
 
 if __name__ == "__main__":
@@ -93,4 +113,5 @@ if __name__ == "__main__":
     # Ten watches per trial: hundreds of trials need more files than the usual 1,024.
     _, most = limits.getrlimit(limits.RLIMIT_NOFILE)
     limits.setrlimit(limits.RLIMIT_NOFILE, (most, most))
-    asyncio.run(run(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])))
+    part, parts = map(int, sys.argv[4:6] or (0, 1))
+    asyncio.run(run(sys.argv[1], Plan(**json.loads(sys.argv[2])), Path(sys.argv[3]), part, parts))

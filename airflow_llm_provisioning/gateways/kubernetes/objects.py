@@ -108,15 +108,16 @@ class ObjectApi:
         Secrets and ConfigMaps is not asked for.
         """
         found = resource_named(resource)
-        try:
-            return await self._pages(found, resource, namespace, _selectors(labels, fields), limit=PAGE)
-        except ExpiredError:
-            # The snapshot of the pages expired during reading; without a limit the list is one answer.
-            return await self._pages(found, resource, namespace, _selectors(labels, fields), limit=None)
-        except NotFoundError:
-            if found.optional:
-                return [], None
-            raise
+        async with self._transport.session(self._attempt("list", resource, "", namespace)).lists:
+            try:
+                return await self._pages(found, resource, namespace, _selectors(labels, fields), limit=PAGE)
+            except ExpiredError:
+                # The snapshot of the pages expired during reading; without a limit the list is one answer.
+                return await self._pages(found, resource, namespace, _selectors(labels, fields), limit=None)
+            except NotFoundError:
+                if found.optional:
+                    return [], None
+                raise
 
     def watch(
         self,

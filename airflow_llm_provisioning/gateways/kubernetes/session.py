@@ -21,9 +21,16 @@ RENEW_BEFORE: Final = timedelta(seconds=90)
 RENEW_EVERY: Final = timedelta(minutes=10)
 
 
+# Many waits begin together, and each lists ten kinds: without a limit each list has a new connection of its own, which
+# then stays open, unused, for a while. One wait alone must not be held up: what changes before its list is not seen.
+LISTS_AT_ONCE: Final = 12
+
+
 @dataclass(eq=False)
 class Session:
-    """An open client. `watches`: the watches that its users share, by request; `users`: how many have it open."""
+    """An open client. `watches`: the watches that its users share, by request; `users`: how many have it open; `lists`:
+    taken by each list.
+    """
 
     client: Any
     connect: Connect
@@ -33,6 +40,7 @@ class Session:
     watches: dict[Hashable, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.lists = asyncio.Semaphore(LISTS_AT_ONCE)
         self._renewing = asyncio.Lock()
         self._schedule(self.expires_at)
 

@@ -20,6 +20,8 @@ from airflow_llm_provisioning.exceptions import StoreError
 from airflow_llm_provisioning.gateways.private_files import private_file
 
 HEAD: Final = "0009"
+# The tests of the store run on these two.
+SUPPORTED: Final = ("sqlite", "postgresql")
 BUSY_TIMEOUT_S: Final = 60
 # "llmp" as a number: any constant that no other user of a shared Postgres has.
 _POSTGRES_LOCK: Final = 0x6C6C6D70
@@ -28,6 +30,11 @@ _POSTGRES_LOCK: Final = 0x6C6C6D70
 def open_engine(url: str) -> Engine:
     """Return an engine for the database at a SQLAlchemy URL, its schema created or upgraded. Raises StoreError."""
     parsed, shown = store_address(url)
+    if parsed.get_backend_name() not in SUPPORTED:
+        raise StoreError(
+            f"The results store {shown} is on {parsed.get_backend_name()}, which is not supported: the store was never "
+            "tried there. Use a PostgreSQL database, or a SQLite file on one machine."
+        )
     try:
         engine = _engine(parsed)
         _bring_up_to_date(engine)

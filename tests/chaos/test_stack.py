@@ -1,0 +1,219 @@
+"""Trials on the distributed set-up of `make stack`: Celery workers, Postgres, Redis, two schedulers and triggerers.
+
+The checks run one trial with one of each. `make stack-chaos` runs one trial for each process that can die, and kills it
+while the trial is recorded.
+"""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow_components import NOTICED_S, until
+from cluster_in_background import kubernetes_connection
+from databases import initdb, redis_program
+from distributed import PROCESSES, Stack, descendants
+from stack import Airflow
+from watched_cluster import WatchedCluster
+
+from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
+from airflow_llm_provisioning.core.trace import decode_trace
+from airflow_llm_provisioning.gateways.store import ResultsStore
+
+EVERYTHING = os.environ.get("LLM_PROVISIONING_CHAOS") == "stack"
+DAG = "chaos_stack"
+TIMEOUT_S = 600.0
+FINISHED = ("success", "failed")
+# The engine needs so many virtual seconds: a wait that is killed in the middle must still be waiting afterwards.
+COMPILE_S = 150.0 if EVERYTHING else 2.0
+DISTURBANCES = ("nothing", "worker", "triggerer", "scheduler", "redis", "postgres") if EVERYTHING else ("nothing",)
+ONE_OF_EACH = frozenset(name for name in PROCESSES if name.endswith("-2"))
+
+pytestmark = [
+    pytest.mark.scheduler,
+    pytest.mark.timeout(3000),
+    pytest.mark.skipif(
+        initdb() is None or redis_program() is None,
+        reason="no Postgres or Redis server: install the extra [stack]",
+    ),
+]
+every_disturbance = pytest.mark.parametrize("disturbance", DISTURBANCES)
+
+
+@dataclass
+class StackRun:
+    """The trials that ran, by what was done during each; `tasks`: states and hosts of each run's tasks."""
+
+    stack: Stack
+    cluster: WatchedCluster
+    rows: dict[str, TrialResult] = field(default_factory=dict)
+    traces: dict[str, list[bytes]] = field(default_factory=dict)
+    tasks: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    open_entries: list[str] = field(default_factory=list)
+
+    def store(self) -> ResultsStore:
+        """Open the results store, in Postgres."""
+        found = json.loads(self.stack.environment()["AIRFLOW_CONN_LLM_PROVISIONING_RESULTS"])
+        place = f"{found['host']}:{found['port']}/{found['schema']}"
+        return ResultsStore.open(f"postgresql+psycopg2://{found['login']}:{found['password']}@{place}")
+
+    def wait_task(self, run_id: str) -> dict[str, Any]:
+        """Return the task that waits for the endpoint."""
+        found: dict[str, Any] = self.call(f"/dagRuns/{run_id}/taskInstances/stack.trial_00.wait")
+        return found
+
+    def call(self, path: str) -> Any:
+        """Return an answer about the DAG; the api-server may be without its database for moments."""
+        airflow: Airflow = self.stack.airflow()
+        ends = time.monotonic() + TIMEOUT_S
+        while True:
+            try:
+                return airflow.call("GET", f"/api/v2/dags/{DAG}{path}")
+            except OSError:
+                if time.monotonic() > ends:
+                    raise
+                time.sleep(1)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackRun]:
+    """Run one trial after the other, each with its disturbance."""
+    home = tmp_path_factory.mktemp("stack")
+    if EVERYTHING:
+        home = Path(__file__).resolve().parents[2] / "build" / "stack-chaos"
+        shutil.rmtree(home, ignore_errors=True)
+    with WatchedCluster("stack", "eks", compile_s=COMPILE_S) as cluster:
+        settings = {
+            "AIRFLOW_CONN_CHAOS_STACK": kubernetes_connection(cluster.cluster.url),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "dags"),
+            # No server listens there, so the model's pinned revision is used.
+            "HF_ENDPOINT": "http://127.0.0.1:9",
+            "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": str(NOTICED_S),
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(2 * NOTICED_S),
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+            "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": str(NOTICED_S),
+        }
+        left_out = frozenset() if EVERYTHING else ONE_OF_EACH
+        with Stack(home, settings=settings, left_out=left_out) as stack:
+            found = StackRun(stack, cluster)
+            for disturbance in DISTURBANCES:
+                _run_trial(found, disturbance)
+            store = found.store()
+            found.open_entries = [entry.name for entry in store.ledger.open_entries()]
+            store.close()
+            yield found
+
+
+def _run_trial(run: StackRun, disturbance: str) -> None:
+    run_id = run.stack.airflow().trigger(DAG)
+    until(lambda: run.wait_task(run_id)["state"] in ("deferred", *FINISHED), TIMEOUT_S, "the wait is deferred")
+    began = time.monotonic()
+    if disturbance != "nothing":
+        assert run.wait_task(run_id)["state"] == "deferred"
+        until(lambda: _recorded(run, run_id), TIMEOUT_S, "the trial is recorded")
+        _DISTURB[disturbance](run, run_id)
+    until(lambda: run.call(f"/dagRuns/{run_id}")["state"] in FINISHED, TIMEOUT_S, f"{run_id} has ended")
+    run.tasks[disturbance] = run.call(f"/dagRuns/{run_id}/taskInstances")["task_instances"]
+    store = run.store()
+    (row,) = store.trials(run_id=run_id)
+    run.rows[disturbance], run.traces[disturbance] = row, store.trace(row.trial_id)
+    store.close()
+    sys.stdout.write(
+        f"{disturbance:10} {row.status} {row.total_s} s, {row.start}, flags {list(row.flags)}, "
+        f"{time.monotonic() - began:.0f} s since the deferral\n"
+    )
+    sys.stdout.flush()
+
+
+def _recorded(run: StackRun, run_id: str) -> bool:
+    opened = run.call(f"/dagRuns/{run_id}/taskInstances/stack.trial_00.open/xcomEntries/return_value")["value"]
+    store = run.store()
+    try:
+        return bool(store.trace(opened["trial_id"]))
+    finally:
+        store.close()
+
+
+def _kill_triggerer(run: StackRun, _run_id: str) -> None:
+    """Kill the triggerer that has the wait until the other one has it."""
+    has, other = [name for name in PROCESSES if name.startswith("triggerer")]
+    if not _watches(run, has):
+        has, other = other, has
+    assert _watches(run, has)
+    run.stack.kill(has)
+    until(lambda: _watches(run, other), TIMEOUT_S, f"the wait has moved to {other}")
+    run.stack.start(has)
+
+
+def _watches(run: StackRun, name: str) -> bool:
+    """Return whether a process of the stack has a connection to the cluster."""
+    port = int(run.cluster.cluster.url.rpartition(":")[2])
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    sockets = {f"socket:[{row[9]}]" for row in rows if int(row[2].rpartition(":")[2], 16) == port}
+    held = set()
+    for pid in descendants(run.stack.pid(name)):
+        for entry in Path(f"/proc/{pid}/fd").glob("*"):
+            with suppress(OSError):
+                held.add(str(entry.readlink()))
+    return bool(sockets & held)
+
+
+def _kill_and_start(*names: str) -> Callable[[StackRun, str], None]:
+    def disturb(run: StackRun, _run_id: str) -> None:
+        for name in names:
+            run.stack.kill(name)
+        time.sleep(2)
+        for name in names:
+            run.stack.start(name)
+
+    return disturb
+
+
+_DISTURB: dict[str, Callable[[StackRun, str], None]] = {
+    # Both, so that the one that would close the trial is among them.
+    "worker": _kill_and_start("worker-1", "worker-2"),
+    "triggerer": _kill_triggerer,
+    "scheduler": _kill_and_start("scheduler-1"),
+    "redis": _kill_and_start("redis"),
+    "postgres": lambda run, _run_id: run.stack.restart("postgres"),
+}
+
+
+@every_disturbance
+def test_a_trial_is_one_row_with_its_measurement(run: StackRun, disturbance: str) -> None:
+    """Whatever died, the trial was measured from a cold start to a valid completion."""
+    row = run.rows[disturbance]
+    assert (row.status, row.start, row.reason) == (TrialStatus.SUCCEEDED, "cold", None)
+    assert row.total_s is not None
+
+
+@every_disturbance
+def test_a_disturbance_does_not_change_the_total(run: StackRun, disturbance: str) -> None:
+    """The total is read from the cluster's stamps: it stays what it is without a disturbance."""
+    undisturbed, total_s = run.rows["nothing"].total_s, run.rows[disturbance].total_s
+    assert undisturbed is not None
+    assert total_s == pytest.approx(undisturbed, rel=0.15)
+
+
+@every_disturbance
+def test_a_trace_is_of_one_trial(run: StackRun, disturbance: str) -> None:
+    """Also a recording that two triggerers wrote is one trace with one end."""
+    lines = decode_trace(run.traces[disturbance]).lines
+    assert sum(line.get("type") == "END" for line in lines) == 1
+    headers = [line for line in lines if line.get("type") == "HEADER"]
+    assert len({header["object"]["trial"]["trial_id"] for header in headers}) == 1
+
+
+def test_nothing_is_left(run: StackRun) -> None:
+    """No object, lock or node of any trial, one RayService each, and no open entry in the ledger."""
+    assert run.cluster.left() == []
+    assert sorted(run.cluster.of_each_trial().values()) == [1] * len(DISTURBANCES)
+    assert run.open_entries == []
