@@ -1,16 +1,20 @@
 """`make ui`: Airflow's pages on this machine with the shipped DAGs and simulated clouds, until Ctrl-C."""
 
 import argparse
+import os
 import shutil
 import socket
 import sys
 import time
+import webbrowser
 from pathlib import Path
 
 import yaml
 from stack import EXPERIMENT, ROOT, Airflow, airflow, interrupt_on_signals, remember_store, say, simulator
 
 PREPARATION = "prepare_targets"
+# The page of this package in Airflow's own pages.
+PAGE = "/plugin/llm-deployments"
 
 
 def main() -> int:
@@ -33,7 +37,8 @@ def main() -> int:
         with simulator(home, clouds=options.clouds, speed=options.speed, seed=options.seed) as simulator_environment:
             experiment = {"AIRFLOW__LLM_PROVISIONING__EXPERIMENT_FILE": str(write_experiment(home, options.clouds))}
             with airflow(home, simulator_environment | experiment, clouds=options.clouds, port=options.port) as running:
-                say(f"\n    {running.url}\n\nNo login. Everything is stored in {home}; Ctrl-C stops it.")
+                say(f"\n    {running.url}{PAGE}\n\nNo login. Everything is stored in {home}; Ctrl-C stops it.")
+                open_browser(f"{running.url}{PAGE}")
                 say(f"The results as tables: {Path(sys.prefix) / 'bin' / 'llm-provisioning'} results")
                 if options.prepare:
                     prepare(running)
@@ -48,6 +53,12 @@ def main() -> int:
         return 0
 
 
+def open_browser(address: str) -> None:
+    """Open the page in the browser of this desktop, where there is one."""
+    if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        webbrowser.open(address)
+
+
 def prepare(running: Airflow) -> None:
     """Prepare every simulated target, so that a trial from the form finds its image, snapshot and nodes."""
     run_id = running.trigger(PREPARATION)
@@ -55,7 +66,7 @@ def prepare(running: Airflow) -> None:
     while running.alive():
         state = str(running.call("GET", f"/api/v2/dags/{PREPARATION}/dagRuns/{run_id}")["state"])
         if state == "success":
-            say("Prepared: trigger `single_trial` (one trial, from a form) or `simulated_demo` (the whole experiment).")
+            say("Prepared: start a trial from Targets, or trigger the DAG `simulated_demo` (the whole experiment).")
             return
         if state == "failed":
             say(f"The preparation failed: look at {running.url}/dags/{PREPARATION}/runs/{run_id}")

@@ -200,15 +200,15 @@ def _bar(row: Row) -> str:
 
 def _phase_table(arms: Sequence[ArmTrials]) -> Markup:
     """Return seconds by phase, a column per set-up and bar, and what they sum to."""
-    phases = sorted(_phases(arms), key=lambda row: position(row["phase"]))
+    found = _phases(arms)
     columns = {"phase": "phase", "group": ""}
     rows: dict[str, Row] = {}
     total: Row = {"phase": "sum", "group": "mean total"}
-    for phase in _phases(arms):
+    for phase in found:
         column = f"{phase['setup']}/{phase['bar']}"
         columns[column] = column
         total[column] = phase["path_total_s"]
-    for phase in phases:
+    for phase in sorted(found, key=lambda row: position(row["phase"])):
         row = rows.setdefault(phase["phase"], {"phase": phase["phase"], "group": group_of(phase["phase"]).title})
         column = f"{phase['setup']}/{phase['bar']}"
         row[column] = row.get(column, 0.0) + phase["mean_s"]

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_llm_provisioning.core.nights import Cell
 from airflow_llm_provisioning.core.result import TrialResult
+from airflow_llm_provisioning.core.running import RunningTrial
 from airflow_llm_provisioning.core.trace_file import exported, read_trace_file
 from airflow_llm_provisioning.decisions.acknowledge import acknowledge
 from airflow_llm_provisioning.gateways.store import ResultsStore
@@ -109,7 +110,14 @@ def show_targets(user: User, target: MaybeText = None) -> HTMLResponse:
 @router.get("/now")
 def show_now(user: User) -> HTMLResponse:
     """Show the running trials."""
-    return HTMLResponse(document("Now", now.now_view(), active="now", lead=now.LEAD))
+    content = read_if_there(lambda store: now.now_view(_running(store, user)))
+    return HTMLResponse(document("Now", content, active="now", lead=now.LEAD))
+
+
+@router.get("/now/running")
+def show_running(user: User) -> HTMLResponse:
+    """Return the running trials, as the part of the page that updates itself."""
+    return HTMLResponse(read_if_there(lambda store: now.running_trials(_running(store, user))))
 
 
 @router.get("/owned")
@@ -165,6 +173,15 @@ def acknowledge_change(user: User, said: Acknowledgement) -> dict[str, str]:
         )
     )
     return {"by": note.by, "at": note.at.isoformat()}
+
+
+def _running(store: ResultsStore | None, user: Any) -> list[RunningTrial]:
+    """Return the running trials of the DAGs that the user may read. Their rows may not be written yet."""
+    if store is None:
+        return []
+    found = store.progress.running()
+    readable = readable_dags(user, {one.dag_id for one in found})
+    return [one for one in found if one.dag_id in readable]
 
 
 def _readable(store: ResultsStore, user: Any) -> frozenset[str]:

@@ -22,8 +22,9 @@ _BARS: Final = 14
 
 
 def history_view(store: ResultsStore, selection: Selection, wanted: str | None, may_acknowledge: bool) -> Markup:
-    """Return the view of one cell: the wanted one (`Cell.key`), or the first. `may_acknowledge`: whether the user
-    may acknowledge anything.
+    """Return the view of one cell: the wanted one (`Cell.key`), else the first.
+
+    `may_acknowledge`: whether the user may acknowledge anything.
     """
     cells = store.queries.cells(selection)[:MOST_CELLS]
     if not cells:

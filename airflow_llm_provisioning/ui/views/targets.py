@@ -62,12 +62,24 @@ def _panel(store: ResultsStore | None, dag: StartingDag, target: OfferedTarget) 
             element("p", f"{where}. {gpus}. Cluster {target.cluster}, namespace {target.namespace}."),
             element("p", f"Variants: {', '.join(target.variants)}. Workloads: {', '.join(target.workloads)}."),
             _prepared(target, steps),
+            _lease(store, target),
             *([_form(dag, target)] if dag.may_start else []),
             element("p", link("Its trials", "results", target=target.name), class_="quiet"),
         ],
         class_="panel",
         id=f"target-{target.name}",
     )
+
+
+def _lease(store: ResultsStore | None, target: OfferedTarget) -> Markup:
+    """Say which trial of this store uses the cluster. The Lease itself is in the cluster, which is not asked here."""
+    running = [one for one in store.progress.running() if one.cluster == target.cluster] if store is not None else []
+    held = [one for one in running if one.step != "lock"]
+    waiting = len(running) - len(held)
+    queue = f"; {waiting} more wait for it" if waiting else ""
+    if not held:
+        return element("p", f"No trial of this store is running on it{queue}.", class_="quiet")
+    return element("p", [f"Its cluster is held by DAG run {held[0].run_id}{queue}. ", link("Now", "now")])
 
 
 def _prepared(target: OfferedTarget, steps: Sequence[Preparation]) -> Markup:
