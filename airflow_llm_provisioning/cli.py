@@ -12,6 +12,7 @@ from airflow_llm_provisioning.commands.gate import add_gate
 from airflow_llm_provisioning.commands.history import add_history
 from airflow_llm_provisioning.commands.init import add_init
 from airflow_llm_provisioning.commands.owned import add_owned
+from airflow_llm_provisioning.commands.plan import add_plan
 from airflow_llm_provisioning.commands.plugins import add_plugin_commands
 from airflow_llm_provisioning.commands.preflight import add_preflight
 from airflow_llm_provisioning.commands.reap import add_reap
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         add_replay,
         add_trace,
         add_store,
+        add_plan,
         add_preflight,
         add_owned,
         add_reap,

@@ -13,6 +13,7 @@
     ├── LockHeldError             another trial holds the cluster
     ├── TrialClosedError          a task of a trial whose row is written was run again alone
     ├── TrialFailedError          the deployment itself failed, or did not become ready in time
+    │   └── OverBudgetError       the budget is used up
     ├── GateNotPassedError        an arm is slower than its gate allows, or that could not be decided
     ├── CloudError                a cloud's API refused or a long operation failed
     │   └── NoCapacityError       the cloud had no machine, or a quota is used up
@@ -85,6 +86,10 @@ class TrialFailedError(ProvisioningError):
 
 class GateNotPassedError(ProvisioningError):
     """A gate of a run did not pass: slower, undecided, no capacity or not judged."""
+
+
+class OverBudgetError(TrialFailedError):
+    """The budget of the experiment is used up, so a trial was ended or not begun."""
 
 
 class CloudError(ProvisioningError):

@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.arm import BASELINE, Arm, Stratum
+from airflow_llm_provisioning.core.budget import Budget
 from airflow_llm_provisioning.core.expected import ExpectedChange
 from airflow_llm_provisioning.core.gate_limit import GateLimit
 from airflow_llm_provisioning.core.manifests.tree import kind_of, shown
@@ -58,8 +59,8 @@ class Experiment:
     of blocker -> seconds after which a wait ends early for it, where that is not the default
     (`core.blockers.GRACE_S`). `evidence_s`: real seconds after the end of a wait for reading Ray's state and the logs,
     while GPU nodes run on. `no_capacity_fails`: whether a trial without capacity fails its run. `prices`: the
-    experiment's own, before the shipped list. `design_notes`: what a factorial plan leaves out and cannot tell apart.
-    `where`: the file it was read from, for refusals.
+    experiment's own, before the shipped list. `budget`: what its trials may cost; None: no limit. `design_notes`: what
+    a factorial plan leaves out and cannot tell apart. `where`: the file it was read from, for refusals.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Experiment:
     evidence_s: float = 5.0
     no_capacity_fails: bool = False
     prices: PriceBook | None = None
+    budget: Budget | None = None
     design_notes: tuple[str, ...] = ()
     where: str = "The experiment"
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from airflow_llm_provisioning.core.arm import BASELINE
 from airflow_llm_provisioning.core.blockers import grace_periods
+from airflow_llm_provisioning.core.budget import Budget
 from airflow_llm_provisioning.core.design_targets import place_design
 from airflow_llm_provisioning.core.expected import expected_from
 from airflow_llm_provisioning.core.experiment import Experiment
@@ -83,6 +84,7 @@ def read_experiment(data: object, *, where: str, read_text: ReadText) -> Experim
         evidence_s=section.evidence_s,
         no_capacity_fails=section.no_capacity == "fails_run",
         prices=_prices(section.prices, where, read_text),
+        budget=Budget.from_dict(section.budget.model_dump()) if section.budget else None,
         where=where,
     )
 

@@ -12,6 +12,8 @@ from pydantic_core import ErrorDetails
 from airflow_llm_provisioning.core.experiment_schema import (
     EXPERIMENT_NAME,
     NAME,
+    AmountSection,
+    BudgetSection,
     CompletionSection,
     ExpectedChangeSection,
     ExperimentFile,
@@ -36,6 +38,8 @@ _PLACES: Final[Mapping[tuple[str, ...], type[Section]]] = {
     ("targets", "*"): TargetSection,
     ("targets", "*", "nodes"): NodesSection,
     ("stop_early",): StopEarlySection,
+    ("budget",): BudgetSection,
+    ("budget", "*"): AmountSection,
     ("gates", "*"): GateSection,
     ("expected_changes", "*"): ExpectedChangeSection,
     ("workloads", "*"): WorkloadSection,

@@ -198,6 +198,29 @@ class ExpectedChangeSection(Section):
     why: str = Field(min_length=1, description="The reason, for readers of the history.")
 
 
+Limit = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+
+
+class AmountSection(Section):
+    """At most so much, of either kind."""
+
+    money: Limit | None = Field(default=None, description="In the currency of the experiment's prices.")
+    gpu_hours: Limit | None = None
+
+
+class BudgetSection(Section):
+    """What trials may cost: refused by the plan, checked before each trial, and enforced while one waits."""
+
+    trial: AmountSection | None = None
+    run: AmountSection | None = None
+    month: AmountSection | None = Field(
+        default=None, description="All runs of the experiment in a calendar month, UTC."
+    )
+    node_hour_at_most: Limit | None = Field(
+        default=None, description="What an hour of a node counts whose price is not known. Without it, it is refused."
+    )
+
+
 class ExperimentFile(Section):
     """An experiment: which workloads are deployed with which accelerations on which clusters, and how often."""
 
@@ -239,6 +262,7 @@ class ExperimentFile(Section):
         description="Kind of blocker -> seconds after which a wait ends early for it; null: wait until the time limit.",
         json_schema_extra={"propertyNames": {"enum": list(GRACE_S)}},
     )
+    budget: BudgetSection | None = None
     prices: Any = Field(
         default=None,
         description="Own prices, before the shipped list: a mapping, or the path of a file beside the experiment.",

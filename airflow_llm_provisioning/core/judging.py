@@ -25,6 +25,7 @@ STATUS_OF: Final[Mapping[str, TrialStatus]] = {
     "failed": TrialStatus.FAILED,
     "aborted": TrialStatus.ABORTED,
     "no_capacity": TrialStatus.NO_CAPACITY,
+    "over_budget": TrialStatus.OVER_BUDGET,
 }
 
 

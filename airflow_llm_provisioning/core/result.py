@@ -26,13 +26,14 @@ class TrialStatus(StrEnum):
 
     `not_deleted`: something of it still exists, or was not seen to be gone. Closing it again replaces this by how the
     deployment itself ended. `no_capacity`: the cluster got no machine for it; it is neither slow nor a failure of the
-    workload.
+    workload. `over_budget`: it was ended, or not begun, because the budget is used up.
     """
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     TIMED_OUT = "timed_out"
     NO_CAPACITY = "no_capacity"
+    OVER_BUDGET = "over_budget"
     ABORTED = "aborted"
     NOT_DELETED = "not_deleted"
 

@@ -198,7 +198,8 @@ class Opened:
 class Trial:
     """One deployment of one arm on one target. `opened` is None until `OpenTrial` has run. `grace_s`,
     `no_capacity_fails`: as in the experiment. `pricing`: {prices: the experiment's own (`PriceBook.as_dict`), disk_gib:
-    of each node}, as far as there are any.
+    of each node}, as far as there are any. `budget`: {money, gpu_hours, node_hour_at_most} of this trial, as far as
+    there are limits.
     """
 
     slot: Slot
@@ -211,6 +212,7 @@ class Trial:
     opened: Opened | None = None
     no_capacity_fails: bool = False
     pricing: Mapping[str, Any] = field(default_factory=dict)
+    budget: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def trial_id(self) -> str:
@@ -243,6 +245,7 @@ class Trial:
             "grace_s": dict(self.grace_s),
             **({"no_capacity_fails": True} if self.no_capacity_fails else {}),
             **({"pricing": dict(self.pricing)} if self.pricing else {}),
+            **({"budget": dict(self.budget)} if self.budget else {}),
             "opened": self.opened.as_dict() if self.opened else None,
         }
 
@@ -275,4 +278,5 @@ class Trial:
             opened=Opened.from_dict(opened) if opened else None,
             no_capacity_fails=data.get("no_capacity_fails") is True,
             pricing=dict(data.get("pricing") or {}),
+            budget=dict(data.get("budget") or {}),
         )

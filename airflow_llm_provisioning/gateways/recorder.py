@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from airflow_llm_provisioning.core import trace
+from airflow_llm_provisioning.core.budget import POLL_S, Meter
 from airflow_llm_provisioning.core.fields import dig
 from airflow_llm_provisioning.core.instants import format_instant, parse_instant
 from airflow_llm_provisioning.core.progress import LiveProgress, Snapshot
@@ -90,6 +91,7 @@ async def record(
     stored: Sequence[Line] = (),
     live: LiveProgress | None = None,
     on_told: Callable[[Snapshot], None] = lambda _: None,
+    meter: Meter | None = None,
 ) -> Outcome:
     """Record until the endpoint is ready and has answered, the deployment has failed, or `deadline_at` (cluster time).
 
@@ -99,6 +101,7 @@ async def record(
     `graces`: seconds by kind of blocker after which the wait ends early (`core.blockers.GRACE_S`). `header`: the
     trace's first line; `marks`: the next lines, about earlier steps (`apply_started`, ...).
 
+    `meter`: of the trial's budget, which ends the wait when it is used up; None: no budget.
     `owner`: the label by which the RayService belongs to the caller (`core.ownership.ExpectedOwner`).
     `keeps_trace`: whether `sink` stores the lines; if not, nothing is collected after a ready end. `evidence_s`: real
     seconds for reading Ray's state and the logs after the end, while GPU nodes run on (`recording.evidence`). `live`:
@@ -120,6 +123,7 @@ async def record(
     progress = Progress(subject["namespace"], subject["name"], subject["uid"], generation, graces, since, owner, live)
     recording = _Recording(cluster, subject, lines, completion, previous, progress, (keeps_trace, evidence_s))
     recording.on_told = on_told
+    recording.meter = meter
     try:
         outcome = await recording.run(deadline_at)
         recording.tell()
@@ -162,6 +166,7 @@ class _Recording:
         self._keeps_trace, self._evidence_s = evidence
         self._began_at = cluster.clock()
         self._news = asyncio.Event()
+        self.meter: Meter | None = None
         self.on_told: Callable[[Snapshot], None] = lambda _: None
 
     def tell(self) -> None:
@@ -197,6 +202,8 @@ class _Recording:
             if item.get("type") in ("LISTED", "ADDED", "MODIFIED", "DELETED"):
                 self._scope.add_owned(item["resource"], item["object"])
             self._progress.take(item, received_at)
+            if self.meter is not None:
+                self.meter.feed(item)
         if self._previous.lines:
             last = self._previous.lines[-1]["received_at"]
             self.lines.add(mark_line(self._cluster.clock(), "recording_resumed", last_received_at=last))
@@ -217,21 +224,31 @@ class _Recording:
         """Return the outcome: by readiness, by a valid completion or by time; raise an error that ended the watches."""
         probe = self._completion_probe()
         deciding = asyncio.create_task(self._decide(probe, deadline_at))
+        metering = asyncio.create_task(self._used_up())
         try:
             left_s = self._cluster.real_seconds((deadline_at - self._cluster.clock()).total_seconds())
-            done = await _first({deciding, watching}, left_s)
+            done = await _first({deciding, watching, metering}, left_s)
             if not done:
                 await self._look()
                 done = await _first({deciding, watching}, self._answer_s(probe))
             if deciding in done:
                 return deciding.result()
+            if metering in done:
+                return Outcome("over_budget", metering.result(), self._progress.ready)
             if watching in done:
                 watching.result()
         finally:
-            deciding.cancel()
-            with suppress(asyncio.CancelledError):
-                await deciding
+            for task in (deciding, metering):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
         return Outcome("timed_out", self._unfinished(probe), self._progress.ready)
+
+    async def _used_up(self) -> str:
+        """Return why the trial's budget is used up, as soon as it is; never without a budget."""
+        while self.meter is None or (told := self.meter.over(self._cluster.clock())) is None:
+            await self._cluster.sleep(POLL_S)
+        return told
 
     async def _look(self) -> None:
         """Read once what decides, because the limit has passed: a watch may be late, interrupted or just begun."""
@@ -363,6 +380,8 @@ class _Recording:
             kept = self.lines.add_seen(admitted, version)
             if kept is not None:
                 self._progress.take(kept, version.received_at)
+                if self.meter is not None:
+                    self.meter.feed(kept)
             # Only what is the trial's own: a shared watch brings the objects of every other deployment too.
             self._news.set()
 

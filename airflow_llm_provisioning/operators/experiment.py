@@ -51,12 +51,14 @@ class PlanTrials(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Draw, and hand every slot its trial."""
         from airflow_llm_provisioning.trials.plan import draw_plan
+        from airflow_llm_provisioning.trials.price import check_plan
 
         ti = context["ti"]
         experiment = self.experiment.narrowed(**self.only) if self.only else self.experiment
         for note in experiment.design_notes:
             self.log.warning("%s", note)
         seed = int(self.seed) if self.seed not in (None, "", "None") else None
+        check_plan(experiment)
         plan = draw_plan(experiment, dag_id=ti.dag_id, run_id=ti.run_id, seed=seed, overrides=self.model, log=self.log)
         for trial in plan.trials:
             slot = trial.slot

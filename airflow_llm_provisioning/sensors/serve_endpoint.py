@@ -11,7 +11,7 @@ from airflow_llm_provisioning.compat import AirflowSensorTimeout, BaseSensorOper
 from airflow_llm_provisioning.core.blockers import grace_periods
 from airflow_llm_provisioning.core.names import LABEL_TRIAL, label_value
 from airflow_llm_provisioning.core.ownership import LABEL_RUN, run_label
-from airflow_llm_provisioning.exceptions import ProvisioningError, TrialFailedError
+from airflow_llm_provisioning.exceptions import OverBudgetError, ProvisioningError, TrialFailedError
 from airflow_llm_provisioning.operators.links import TrialLink
 from airflow_llm_provisioning.operators.waiting import Waiting
 from airflow_llm_provisioning.triggers.base import raise_error
@@ -133,4 +133,6 @@ class WaitServeEndpoint(Waiting, BaseSensorOperator):
         name = f"RayService {self.rayservice['namespace']}/{self.rayservice['name']}"
         if event["outcome"] == "timed_out":
             raise AirflowSensorTimeout(f"{name} was not ready in time: {event['reason']}")
+        if event["outcome"] == "over_budget":
+            raise OverBudgetError(f"{name} was ended: {event['reason']}")
         raise TrialFailedError(f"{name} did not become ready: {event['reason']}")

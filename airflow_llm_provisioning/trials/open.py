@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_llm_provisioning.core.budget import left, smallest
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.manifests import images
 from airflow_llm_provisioning.core.names import LABEL_TRIAL, trial_labels
@@ -16,8 +17,15 @@ from airflow_llm_provisioning.core.ownership import owner_of
 from airflow_llm_provisioning.core.result import Preparation, TrialResult, TrialStatus
 from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.core.trial import Access, Opened, Prepared, Trial
-from airflow_llm_provisioning.exceptions import ConflictError, LockHeldError, ProvisioningError, StoreError
+from airflow_llm_provisioning.exceptions import (
+    ConflictError,
+    LockHeldError,
+    OverBudgetError,
+    ProvisioningError,
+    StoreError,
+)
 from airflow_llm_provisioning.trials.leftovers import acquire_or_explain, holds_lock, left_by_others
+from airflow_llm_provisioning.trials.price import waiting_hours
 from airflow_llm_provisioning.trials.render import plan_of, render
 from airflow_llm_provisioning.trials.running import tell_opened
 
@@ -46,7 +54,8 @@ async def open_trial(
                 access = Access(
                     cluster=target.cluster_reference(), cloud=target.cloud_reference(), results_conn_id=results_conn_id
                 )
-                opened = _opened(replace(trial, access=access), experiment, target, store, cluster)
+                bounded = replace(within_budget(trial, experiment, store, cluster.clock()), access=access)
+                opened = _opened(bounded, experiment, target, store, cluster)
                 await _lock_and_look(cluster, opened)
                 intended = await _intended(opened, store, cluster)
                 tell_opened(store, intended, "open", task_id=task_id, at=cluster.clock())
@@ -58,7 +67,9 @@ async def open_trial(
                 raise
             # A cluster that was never reached told neither its time nor whether it is simulated.
             at = cluster.clock() if cluster else datetime.now(UTC)
-            store.save_trial(refused(trial, cluster.origin() if cluster else "unknown", at, str(error)))
+            status = TrialStatus.OVER_BUDGET if isinstance(error, OverBudgetError) else TrialStatus.FAILED
+            row = refused(trial, cluster.origin() if cluster else "unknown", at, str(error))
+            store.save_trial(replace(row, status=status))
             raise
     finally:
         store.close()
@@ -118,6 +129,39 @@ def refused(trial: Trial, origin: str, at: datetime, reason: str) -> TrialResult
     """Return the row of a trial that could not even be opened."""
     seen = replace(trial, arm=trial.arm.seen_at(origin))
     return TrialResult(trial=seen, status=TrialStatus.FAILED, opened_at=at, closed_at=at, reason=reason)
+
+
+def within_budget(trial: Trial, experiment: Experiment, store: "ResultsStore", at: datetime) -> Trial:
+    """Return the trial with what is left for it; raise OverBudgetError where nothing is."""
+    from airflow_llm_provisioning.gateways.metering import spent
+    from airflow_llm_provisioning.gateways.prices import prices_of
+
+    budget = experiment.budget
+    if budget is None:
+        return trial
+    slot, currency = trial.slot, prices_of(experiment.prices).currency
+    month = at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    same: dict[str, Any] = {"experiment": slot.experiment, "at_most": budget.node_hour_at_most}
+    used = {
+        "run": spent(store, currency, run=(slot.dag_id, slot.run_id), **same),
+        "month": spent(store, currency, since=month, **same),
+    }
+    limits = [budget.trial, *(left(getattr(budget, period), amount) for period, amount in used.items())]
+    for period, amount in used.items():
+        limit = getattr(budget, period)
+        over = [key for key, value in left(limit, amount).as_dict().items() if value <= 0]
+        if over:
+            told = "; ".join(amount.within(limit, currency)) or f"all of it ({', '.join(over)})"
+            raise OverBudgetError(
+                f"Trial {trial.trial_id} is not opened: `budget.{period}` of experiment {slot.experiment} is used up: "
+                f"{told}. Raise it, or wait for the next {period}."
+            )
+    own: dict[str, float] = smallest(*limits).as_dict()
+    if own:
+        own |= waiting_hours(experiment, trial.target, trial.served.workload)
+    if own and budget.node_hour_at_most is not None:
+        own["node_hour_at_most"] = budget.node_hour_at_most
+    return replace(trial, budget=own)
 
 
 def prepared_for(preparations: Sequence[Preparation], recipe_content: str) -> Prepared:

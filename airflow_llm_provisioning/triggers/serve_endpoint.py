@@ -74,6 +74,7 @@ class ServeEndpointWait(Wait):
         """
         from airflow_llm_provisioning.connections import open_cluster
         from airflow_llm_provisioning.core.progress import Expected, LiveProgress
+        from airflow_llm_provisioning.gateways.metering import meter_of
         from airflow_llm_provisioning.gateways.recorder import record
         from airflow_llm_provisioning.triggers.progress_row import open_progress_row
 
@@ -99,6 +100,7 @@ class ServeEndpointWait(Wait):
                 graces=self.grace_s,
                 since=applied_at,
                 owner=self.owner,
+                meter=meter_of(self.trial),
                 keeps_trace=kept.keeps,
                 evidence_s=self.evidence_s,
                 marks=self._marks(),

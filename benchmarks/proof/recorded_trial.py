@@ -22,6 +22,7 @@ from airflow_llm_provisioning.core.trial import Access, Opened, Trial
 from airflow_llm_provisioning.core.trial import Prepared as Noted
 from airflow_llm_provisioning.core.workload import ScalingSetup, Workload
 from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
+from airflow_llm_provisioning.gateways.metering import meter_of
 from airflow_llm_provisioning.gateways.recorder import record
 from airflow_llm_provisioning.preparation.nodes import with_prepared
 from airflow_llm_provisioning.trials.close import parts
@@ -56,8 +57,8 @@ class Scenario:
     the rendered RayService before the API server stores it, like an admission webhook or an edit by hand; the plan does
     not contain the change. `image`: gives the Ray containers another image in the same way, computed from the
     preparation. `earlier`: number of trials of the same cell before this one; `pause_s` after each. `noise`: False for
-    the profile's values without noise. `limit_s`: the trial's time limit. `afterwards`: done with the last trial while
-    its deployment still exists.
+    the profile's values without noise. `limit_s`: the trial's time limit. `budget`: what it may cost. `afterwards`:
+    done with the last trial while its deployment still exists.
     """
 
     target: Target
@@ -74,6 +75,7 @@ class Scenario:
     pause_s: float = PODS_GONE_S
     noise: bool = True
     limit_s: float = LIMIT.total_seconds()
+    budget: Mapping[str, float] = field(default_factory=dict)
     afterwards: "Callable[[InProcessCluster, Stage, Finished], Awaitable[object]] | None" = None
 
 
@@ -114,6 +116,7 @@ async def _run(scenario: Scenario) -> list[Finished]:
                 await cluster.delete("rayservices", before.rayservice, before.namespace)
                 await on.clock.sleep(scenario.pause_s)
             opened, manifest = _opened(scenario, experiment, trial, cluster, prepared)
+            opened = replace(opened, budget=scenario.budget)
             scenario.before_submission(on)
             finished.append(await _deployed(cluster, on, opened, manifest, timedelta(seconds=scenario.limit_s)))
         if scenario.afterwards is not None:
@@ -199,7 +202,13 @@ async def _deployed(
         clock={"speed": 1.0},
     )
     await record(
-        cluster, subject, sink=keep, deadline_at=applied_at + limit, completion=opened.completion, header=header
+        cluster,
+        subject,
+        sink=keep,
+        deadline_at=applied_at + limit,
+        completion=opened.completion,
+        header=header,
+        meter=meter_of(trial.header()),
     )
     marks = [mark_line(applied_at, "apply_started"), mark_line(replied_at, "apply_replied")]
     chunks.append(encode_chunk(marks))

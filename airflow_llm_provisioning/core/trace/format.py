@@ -25,7 +25,7 @@ from airflow_llm_provisioning.exceptions import TraceError
 
 FORMAT: Final = 1
 TRACE_RESOURCE: Final = "trace"
-OUTCOMES: Final = ("ready", "timed_out", "failed", "aborted")
+OUTCOMES: Final = ("ready", "timed_out", "failed", "aborted", "over_budget")
 # Twice the recorder's budget. A gzip member can expand to a thousand times its size, and a tiny line or value to many
 # times its own as a Python object, so lines and values (commas and brackets) are counted before anything is parsed.
 MAX_UNPACKED_BYTES: Final = 32 * 1024 * 1024
@@ -36,7 +36,7 @@ _SLICE_BYTES: Final = 16 * 1024
 _PADDING: Final = re.compile(rb"\0*")
 
 Line = Mapping[str, Any]
-Outcome = Literal["ready", "timed_out", "failed", "aborted"]
+Outcome = Literal["ready", "timed_out", "failed", "aborted", "over_budget"]
 
 
 @dataclass(frozen=True, slots=True)

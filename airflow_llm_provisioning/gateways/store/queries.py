@@ -5,10 +5,11 @@ cell, at a time. Whole results are built for single trials only (`ResultsStore.t
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from heapq import merge
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Engine, select
+from sqlalchemy import ColumnElement, Connection, Engine, case, null, select
 
 from airflow_llm_provisioning.core.comparison import ComparisonRow, compare, table_order
 from airflow_llm_provisioning.core.nights import NEWEST_NIGHTS, Cell, Night, cell_of, nights_of
@@ -111,6 +112,24 @@ class Queries:
         """Return trial id -> what it cost (`core.cost.priced`), of the trials of which anything is known."""
         with read_from(self._engine) as connection:
             return trial_costs(connection, selection.conditions())
+
+    def amounts(
+        self, experiment: str, *, run: tuple[str, str] | None = None, since: datetime | None = None
+    ) -> list[tuple[float | None, str | None, float | None, Mapping[str, Any] | None]]:
+        """Return (amount, currency, GPU hours, cost) of the trials of an experiment that were opened; the whole cost
+        only where the amount is not known. `run`: of this (DAG, run) only; `since`: opened from then on.
+        """
+        columns = tables.trials.c
+        whole = case((columns.cost_amount.is_(None), columns.cost), else_=null())
+        query = select(columns.cost_amount, columns.currency, columns.gpu_hours, whole).where(
+            columns.experiment == experiment, columns.rayservice.is_not(None)
+        )
+        if run is not None:
+            query = query.where(columns.dag_id == run[0], columns.run_id == run[1])
+        if since is not None:
+            query = query.where(columns.opened_at >= since)
+        with read_from(self._engine) as connection:
+            return [(row[0], row[1], row[2], row[3]) for row in connection.execute(query)]
 
     def pricing(self, selection: Selection = EVERYTHING) -> Mapping[str, Any]:
         """Return how the newest trial of a selection was priced (`core.trial.Trial.pricing`); empty without one."""

@@ -50,3 +50,8 @@ class Bill:
     def usd(self, now: datetime) -> float:
         """Return what all of them cost until now."""
         return sum(charge.usd(now) for charge in self.charges)
+
+    def usd_until(self, at: datetime) -> float:
+        """Return what had been charged at an instant."""
+        ends = ((charge, min(charge.ended_at or at, at)) for charge in self.charges if charge.began_at <= at)
+        return sum((end - charge.began_at).total_seconds() / 3600 * charge.usd_hour for charge, end in ends)
