@@ -35,7 +35,7 @@ def main() -> int:
     found |= gates.figures(500 if asked.short else 5000, asked.seed)
     found |= costs.figures(0 if asked.short else 3, asked.seed)
     # The simulator's own effects take minutes; shortened, a test of their own has them without noise.
-    found |= effects.synthetic(30, asked.seed) if asked.short else effects.figures(30, asked.seed)
+    found |= effects.synthetic(30, asked.seed) if asked.short else effects.figures(20, asked.seed)
     found |= stores.figures(asked.trials or (stores.SHORT if asked.short else stores.WHOLE))
     print(json.dumps({key: found.get(key) for key in KEYS} | found | {"seed": asked.seed}))
     return 0

@@ -19,9 +19,12 @@ from airflow_llm_provisioning.core.arm import (
 )
 from airflow_llm_provisioning.core.blocks import paired
 from airflow_llm_provisioning.core.measured import Measured
-from airflow_llm_provisioning.core.statistics import median_of, reduction_in_blocks
+from airflow_llm_provisioning.core.statistics import Reduction, median_of, reduction_in_blocks
+from airflow_llm_provisioning.core.stopping import trials_needed
 
 ANOTHER_IMAGE: Final = "another image"
+# The half width for which a row says how many trials it takes.
+POINTS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class ComparisonRow:
     `n`: comparable trials; `trials`: all that were planned and have a row; `excluded`: why the others do not count, ""
     where all do. `bound_s`: the median half width of the totals' own bounds. Times are medians over the comparable
     trials. `interval_basis`: which trials were paired for the reduction and its interval (`core.blocks`).
+    `trials_for_5_points`: about how many trials each arm needs for an interval of five points to each side.
     `confounders`: observed facts that differ between the arm and its baseline; `mixed`: those that have more than one
     value inside the arm.
     """
@@ -70,6 +74,7 @@ class ComparisonRow:
     reduction_high_pct: float | None = None
     confidence: float | None = None
     interval_basis: str = ""
+    trials_for_5_points: int | None = None
     start: str = ""
     applied: str = ""
     excluded: str = ""
@@ -79,7 +84,7 @@ class ComparisonRow:
     def as_dict(self) -> dict[str, Any]:
         """Return it flat, for XCom and the store."""
         numbers = ("n", "trials", "median_s", "min_s", "max_s", "bound_s", "completion_s")
-        saved = ("reduction_pct", "reduction_low_pct", "reduction_high_pct", "confidence")
+        saved = ("reduction_pct", "reduction_low_pct", "reduction_high_pct", "confidence", "trials_for_5_points")
         words = ("interval_basis", "start", "applied", "excluded")
         return {
             **naming_columns(self.arm),
@@ -184,12 +189,19 @@ def _row(found: ArmTrials, baseline: ArmTrials | None) -> ComparisonRow:
         reduction_high_pct=saved.high_pct if saved else None,
         confidence=saved.confidence if saved else None,
         interval_basis=pairing.basis,
+        trials_for_5_points=_needed(saved, other, found),
         start=_counts(trial.start for trial in found.trials),
         applied=_counts(trial.applied for trial in found.trials),
         excluded=_counts(found.set_aside.values()),
         confounders=_between(found, other),
         mixed=found.mixed,
     )
+
+
+def _needed(saved: Reduction | None, baseline: ArmTrials | None, arm: ArmTrials) -> int | None:
+    if saved is None or baseline is None:
+        return None
+    return trials_needed(saved, min(len(baseline.totals), len(arm.totals)), POINTS)
 
 
 def _between(found: ArmTrials, baseline: ArmTrials | None) -> tuple[Confounder, ...]:

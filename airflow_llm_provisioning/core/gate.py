@@ -54,12 +54,22 @@ def within_limit(arm: ArmTrials, most_s: float) -> Gate:
     if bounds is None:
         return Gate(Outcome.UNDECIDED, f"{_counted(arm)}, and a claim needs {MIN_FOR_95}: run more.")
     low, high = bounds
+    outcome = _against(bounds, most_s)
     told = f"the median of {_counted(arm)} lies between {low:.1f} and {high:.1f} s, the limit is {most_s:g} s"
-    if high <= most_s:
-        return Gate(Outcome.PASSES, f"Passes: {told}.", low, high)
-    if low > most_s:
-        return Gate(Outcome.SLOWER, f"Slower: {told}.", low, high)
-    return Gate(Outcome.UNDECIDED, f"Undecided: {told}; run more trials.", low, high)
+    more = "; run more trials" if outcome is Outcome.UNDECIDED else ""
+    return Gate(outcome, f"{outcome.capitalize()}: {told}{more}.", low, high)
+
+
+def settled(totals: Sequence[float], left: int, most_s: float) -> Outcome | None:
+    """Return `passes` or `slower` if up to `left` further trials cannot change it, however fast or slow they are and
+    however many of them count; None while they can.
+    """
+    found: set[Outcome] = set()
+    for counting in range(left + 1):
+        for extreme in (0.0, math.inf):
+            bounds = _median_bounds(sorted([*totals, *[extreme] * counting]))
+            found.add(Outcome.UNDECIDED if bounds is None else _against(bounds, most_s))
+    return found.pop() if len(found) == 1 and Outcome.UNDECIDED not in found else None
 
 
 def no_slower_than(arm: ArmTrials, reference: ArmTrials, most_slower_pct: float) -> Gate:
@@ -86,6 +96,13 @@ def no_slower_than(arm: ArmTrials, reference: ArmTrials, most_slower_pct: float)
     if low > most_slower_pct:
         return Gate(Outcome.SLOWER, f"Slower: {told}.", low, high)
     return Gate(Outcome.UNDECIDED, f"Undecided: {told}; run more trials.", low, high)
+
+
+def _against(bounds: tuple[float, float], most: float) -> Outcome:
+    low, high = bounds
+    if high <= most:
+        return Outcome.PASSES
+    return Outcome.SLOWER if low > most else Outcome.UNDECIDED
 
 
 def _nothing(arm: ArmTrials, what: str) -> Gate | None:

@@ -84,10 +84,11 @@ def confidence_of_a_look(fewest: int, most: int, together: float = CONFIDENCE) -
 
 def trials_needed(found: Reduction, n: int, half_width: float) -> int | None:
     """Return about how many trials each arm needs for an interval of `half_width` points to each side, from the width
-    with `n` trials; None without an interval. The width shrinks with the square root of the number.
+    with `n` trials; None without an interval, or where all times are equal. The width shrinks with the square root of
+    the number.
     """
     width = half_width_pct(found)
-    return None if width is None else max(MIN_FOR_95, math.ceil(n * (width / half_width) ** 2))
+    return None if not width else max(MIN_FOR_95, math.ceil(n * (width / half_width) ** 2))
 
 
 def _missed(bound: float, first: float) -> float:

@@ -38,6 +38,7 @@ SHOWN: Final = {
     "median_s": "time (s)",
     "bound_s": "+- (s)",
     "reduction": "saved",
+    "trials_for_5_points": "n for 5",
     "published": "published",
     "start": "start",
     "applied": "treatments",
@@ -61,6 +62,7 @@ READ_SO: Final = (
         "saved: against the baseline of the same stratum (cloud, nodes, set-up, workload, model), with its interval "
         "where there are enough trials"
     ),
+    "n for 5: about how many trials each arm needs for an interval of 5 points to each side",
     "published: what the origin of this experiment printed for its own clusters, for orientation",
 )
 READ_PHASES_SO: Final = (

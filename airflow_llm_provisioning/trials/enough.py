@@ -1,4 +1,5 @@
-"""Whether a planned trial is still needed: an experiment may stop an arm once its reduction is known well enough.
+"""Whether a planned trial is still needed: an experiment may stop an arm once its reduction is known well enough, or
+once the rest of its trials cannot change the verdict of its gate.
 
 Looks at the rows of the same DAG run only. A treated arm has enough when its rule says so; the baseline has enough when
 every other arm of its stratum has. A trial that did not count (failed, warm, unverified) is not made up for beyond the
@@ -12,6 +13,7 @@ from airflow_llm_provisioning.core.arm import Arm
 from airflow_llm_provisioning.core.blocks import paired
 from airflow_llm_provisioning.core.comparison import grouped
 from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.gate import settled
 from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.stopping import StoppingRule
 from airflow_llm_provisioning.core.trial import NOT_NEEDED, Trial
@@ -33,11 +35,34 @@ def not_needed(planned: Trial, experiment: Experiment, *, results_conn_id: str) 
             # The slot ran once and was cleared: its user wants it again.
             return None
         reason = enough(planned.arm, [experiment.arm(cell) for cell in experiment.cells()], rows, rule)
+        reason = reason or settled_gate(planned, experiment, rows)
         if reason is not None:
             store.note_outcome(slot.slot_id, "open", NOT_NEEDED, reason)
         return reason
     finally:
         store.close()
+
+
+def settled_gate(planned: Trial, experiment: Experiment, rows: Sequence[Measured]) -> str | None:
+    """Return why the rest of an arm's trials cannot change what its gates say, or None. The baseline goes on, because
+    the other arms need it; so does an arm without a gate on its seconds.
+    """
+    stratum = planned.arm.stratum
+    cell = f"{planned.target}/{planned.served.workload}/{stratum.setup}/{planned.arm.variant}"
+    limits = [gate.max_seconds for gate in experiment.gates if gate.arm == cell]
+    if planned.arm.is_baseline or not limits:
+        return None
+    key = _unseen(planned.arm).key
+    own = [found for found in grouped(rows) if _unseen(found.arm).key == key]
+    totals = [total_s for found in own for total_s in found.totals]
+    left = experiment.replicates - sum(len(found.trials) for found in own)
+    if experiment.stop_early is None or len(totals) < experiment.stop_early.fewest:
+        return None
+    verdicts = [None if most_s is None else settled(totals, left, most_s) for most_s in limits]
+    if None in verdicts:
+        return None
+    told = " and ".join(dict.fromkeys(map(str, verdicts)))
+    return f"{planned.arm.label}: its gate says {told}, which the {left} trials that are left cannot change."
 
 
 def enough(arm: Arm, arms: Iterable[Arm], rows: Sequence[Measured], rule: StoppingRule) -> str | None:

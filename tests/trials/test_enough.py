@@ -13,6 +13,7 @@ from trial_builders import a_result
 
 from airflow_llm_provisioning.connections import open_store
 from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.gate_limit import GateLimit
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.core.stopping import StoppingRule
 from airflow_llm_provisioning.core.trial import NOT_NEEDED, Trial
@@ -20,7 +21,7 @@ from airflow_llm_provisioning.core.workload import ScalingSetup
 from airflow_llm_provisioning.exceptions import ProvisioningError, TrialFailedError
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.operators import JudgeRun, OpenTrial
-from airflow_llm_provisioning.trials.enough import enough
+from airflow_llm_provisioning.trials.enough import enough, settled_gate
 
 RULE = StoppingRule(5, 20, 5.0)
 EXPERIMENT = Experiment(
@@ -126,3 +127,23 @@ def test_a_slot_that_was_cleared_by_hand_runs_again(store: ResultsStore) -> None
         store.save_trial(row)
     with pytest.raises(ProvisioningError):
         open_slot(planned("fast_download")[0])
+
+
+@pytest.mark.parametrize(
+    ("count", "limit", "told"),
+    [
+        (16, 2000.0, "its gate says passes, which the 4 trials that are left cannot change"),
+        (16, 500.0, "its gate says slower, which the 4 trials that are left cannot change"),
+        (16, 1007.5, None),
+        (8, 2000.0, None),
+    ],
+)
+def test_a_gate_that_is_settled_stops_its_arm(count: int, limit: float, told: str | None) -> None:
+    """Whatever the four that are left would bring; twelve could still change it. The baseline goes on."""
+    gates = tuple(GateLimit(f"plain/phi3-2025/static/{name}", limit) for name in ("fast_download", "baseline"))
+    gated = replace(EXPERIMENT, gates=gates)
+    known = rows("fast_download", [1000.0 + at for at in range(count)])
+    found = settled_gate(planned("fast_download")[count], gated, known)
+    assert found is None if told is None else found is not None and told in found
+    assert settled_gate(planned("baseline")[0], gated, known) is None
+    assert settled_gate(planned("fast_download")[count], EXPERIMENT, known) is None
