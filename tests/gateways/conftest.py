@@ -21,6 +21,15 @@ def postgres() -> Iterator[str]:
         yield url
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what runs on a PostgreSQL server: `-m postgres` runs these alone."""
+    for item in items:
+        call = getattr(item, "callspec", None)
+        on_postgres = "postgres" in getattr(item, "fixturenames", ())
+        if on_postgres or (call is not None and call.params.get("database_url") == "postgresql"):
+            item.add_marker(pytest.mark.postgres)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Give the URL of an empty database, of each kind."""
