@@ -2,6 +2,10 @@
 
 The experiment is a YAML file: `[llm_provisioning] experiment_file` in Airflow's configuration, or the example beside
 this DAG. Prepare its targets once with `prepare_targets`.
+
+What to look at: the log of a trial's `wait` tells how far the deployment is and what blocks it. `close` has its phases
+and verdicts as a table, `compare` the variants, `changes` what got slower, `judge` whether the run passed. Every task
+links to the page "LLM deployments".
 """
 
 from datetime import UTC, datetime, timedelta

@@ -1,6 +1,9 @@
 """Prepare every target of the experiment: build the image, snapshot or stream and warm it, set up its nodes.
 
 Idempotent: what exists with the same content is reused. Its seconds and its price are kept beside the results.
+
+What to look at: the log of each step tells its state at every change and once a minute, with what earlier ones took.
+Every task links to its target on the page "LLM deployments".
 """
 
 from datetime import UTC, datetime

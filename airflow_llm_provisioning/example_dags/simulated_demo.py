@@ -1,6 +1,10 @@
 """The whole experiment against the simulator: prepare three clouds, run every cell, compare. Needs no account.
 
 The connections it names are made by `make demo` and `make ui`; its clusters say themselves that they are simulated.
+
+What to look at: the log of a trial's `wait` tells how far the deployment is and what blocks it. `close` has its phases
+and verdicts as a table, `compare` the variants, `changes` what got slower, `judge` whether the run passed. Every task
+links to the page "LLM deployments".
 """
 
 import os

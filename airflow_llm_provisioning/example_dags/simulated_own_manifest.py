@@ -1,6 +1,10 @@
 """A user's own RayService beside a built-in workload, on a cluster of the simulator: the same DAG measures both.
 
 The connections it names are made by `make ui`; its cluster says itself that it is simulated.
+
+What to look at: the log of a trial's `wait` tells how far the deployment is and what blocks it. `close` has its phases
+and verdicts as a table, `compare` the variants, `changes` what got slower, `judge` whether the run passed. Every task
+links to the page "LLM deployments".
 """
 
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,8 @@
-"""One trial by hand, from a form: choose target, set-up and variant, and watch it deploy, measure and tear down."""
+"""One trial by hand, from a form: choose target, set-up and variant, and watch it deploy, measure and tear down.
+
+What to look at: the log of `wait` tells how far the deployment is and what blocks it; `close` has its phases and
+verdicts as a table. Every task links to the trial on the page "LLM deployments".
+"""
 
 from datetime import UTC, datetime
 from pathlib import Path

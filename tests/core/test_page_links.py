@@ -1,4 +1,4 @@
-"""Addresses of the page: valid whatever a name holds, and under any base path."""
+"""Addresses of the page: valid for names of any characters, and under any base path."""
 
 from urllib.parse import parse_qs, urlsplit
 
