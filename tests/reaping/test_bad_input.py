@@ -73,38 +73,23 @@ def _serve_at(api: FakeApi, monkeypatch: pytest.MonkeyPatch, ahead_s: float) -> 
     monkeypatch.setattr(api, "_answer", dated)
 
 
-def test_the_reaper_uses_these_rights_and_no_other(simulated: BackgroundCluster, results_db: Path) -> None:
-    """A role of the table's rules only: it lists, deletes and explains; nothing is refused."""
-    abandoned_trial(simulated)
-    end_entries(results_db)
-    rules = (*OWNED, *REAPED)
-    roles = Roles(rbac("default", rules))
-    simulated.call(lambda: setattr(simulated.simulated.server, "roles", roles))
-    simulated.fault("operator_silent", True)
-    assert reaped(results_db, wait_s=0.5).left
-    simulated.fault("operator_silent", False)
-    assert reaped(results_db).clean
-    karpenter = {"nodepools", "nodeclaims", "ec2nodeclasses", "aksnodeclasses"}
-    assert {access for access in roles.refused if access.resource not in karpenter} == set()
-    never_here = {("delete", "rayclusters"), ("delete", "pods"), ("delete", "leases")}
-    # A get explains what is left; here it was the RayService alone.
-    explaining = {("get", "rayclusters"), ("get", "pods"), ("get", "services")}
-    unused = {(access.verb, access.resource) for access in _accesses(rules) - roles.used}
-    assert unused <= never_here | explaining
-
-
 def _accesses(rules: tuple[Rule, ...]) -> set[Access]:
     return {
         Access(verb, rule.group, rule.resource, namespace_of(rule, "default")) for rule in rules for verb in rule.verbs
     }
 
 
-def test_a_pending_finalizer_and_a_terminating_namespace_are_told(
+def test_what_is_stuck_is_told_with_exactly_the_rights_of_the_table(
     simulated: BackgroundCluster, results_db: Path
 ) -> None:
-    """The operator is down and somewhere the namespace is being deleted: both sentences are the reason."""
+    """The operator is down and the namespace is being deleted: both sentences are the reason. Then all of it goes. A
+    role of the table's rules is enough, and nothing else is asked for.
+    """
     abandoned_trial(simulated)
     end_entries(results_db)
+    rules = (*OWNED, *REAPED)
+    roles = Roles(rbac("default", rules))
+    simulated.call(lambda: setattr(simulated.simulated.server, "roles", roles))
     simulated.fault("operator_silent", True)
     conditions = [
         {"type": "NamespaceFinalizersRemaining", "status": "True", "message": "Some content has finalizers remaining"}
@@ -114,11 +99,8 @@ def test_a_pending_finalizer_and_a_terminating_namespace_are_told(
     def ending(item: dict[str, Any]) -> None:
         item["status"] = status
 
-    simulated.call(
-        lambda: simulated.simulated.store.mutate(
-            "namespaces", "default", None, ending, subresource="status", manager="x"
-        )
-    )
+    change = simulated.simulated.store.mutate
+    simulated.call(lambda: change("namespaces", "default", None, ending, subresource="status", manager="x"))
     done = reaped(results_db, wait_s=0.5)
     (item,) = done.left
     assert not done.clean
@@ -127,6 +109,13 @@ def test_a_pending_finalizer_and_a_terminating_namespace_are_told(
     simulated.fault("operator_silent", False)
     assert reaped(results_db).clean
     assert simulated.names("rayservices") == []
+    karpenter = {"nodepools", "nodeclaims", "ec2nodeclasses", "aksnodeclasses"}
+    assert {access for access in roles.refused if access.resource not in karpenter} == set()
+    never_here = {("delete", "rayclusters"), ("delete", "pods"), ("delete", "leases")}
+    # A get explains what is left; here it was the RayService alone.
+    explaining = {("get", "rayclusters"), ("get", "pods"), ("get", "services")}
+    unused = {(access.verb, access.resource) for access in _accesses(rules) - roles.used}
+    assert unused <= never_here | explaining
 
 
 def test_a_node_that_never_goes_is_told(simulated: BackgroundCluster, results_db: Path) -> None:

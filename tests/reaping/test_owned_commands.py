@@ -12,6 +12,7 @@ from operator_harness import run
 from reaping_harness import abandoned_trial, end_entries
 
 from airflow_llm_provisioning import cli
+from airflow_llm_provisioning.connections import open_store
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, OWNER
 from airflow_llm_provisioning.exceptions import NotDeletedError
@@ -82,7 +83,7 @@ def test_a_cluster_that_does_not_answer_is_exit_code_2(
 ) -> None:
     """Its sentence is printed; unless the caller says that it does not exist any more."""
     monkeypatch.setitem(Cluster.__init__.__kwdefaults__, "retry_s", 0.1)
-    abandoned_trial(simulated)
+    open_store().close()
     simulated.fault("server_error_500", 10**6)
     code, out, _ = command("reap", "--yes")
     assert code == 2
