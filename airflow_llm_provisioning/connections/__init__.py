@@ -8,12 +8,12 @@ missing extra only concerns those who need it, and importing this package costs 
 from airflow_llm_provisioning.connections.cloud import open_cloud, opened_cloud
 from airflow_llm_provisioning.connections.cluster import cluster_clock, open_cluster
 from airflow_llm_provisioning.connections.store import (
-    DEFAULT_STORE,
     default_store_file,
     open_store,
     store_url,
     stored_url,
 )
+from airflow_llm_provisioning.core.names import DEFAULT_STORE
 
 __all__ = [
     "DEFAULT_STORE",

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.connections.database_tls import with_settings
 from airflow_llm_provisioning.connections.stored import find_connection, searched_places
+from airflow_llm_provisioning.core.names import DEFAULT_STORE
 from airflow_llm_provisioning.core.secrets import redacted_text
 from airflow_llm_provisioning.exceptions import ConnectionConfigError
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
-DEFAULT_STORE: Final = "llm_provisioning_results"
 _LOCAL: Final = "LocalExecutor"
 
 

@@ -15,6 +15,9 @@ from typing import Any, Final
 # KubeRay refuses longer RayService names (kuberay 1.7, utils.ValidateRayServiceMetadata).
 MAX_RAYSERVICE_NAME: Final = 47
 
+# The Airflow connection of the results store; where it is not defined, a SQLite file in AIRFLOW_HOME is the store.
+DEFAULT_STORE: Final = "llm_provisioning_results"
+
 OWNER: Final = "airflow-llm-provisioning"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_TRIAL: Final = "llm-provisioning/trial"

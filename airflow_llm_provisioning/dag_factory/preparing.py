@@ -12,13 +12,14 @@ from typing import Any
 from airflow.sdk import BaseOperator, TaskGroup, chain
 
 from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.names import DEFAULT_STORE
 from airflow_llm_provisioning.core.recipe import ImageRecipe
 from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.core.treatments import Step, StepContext, plan_deployment, steps_of
 from airflow_llm_provisioning.dag_factory.wiring import OUTLASTS_KILLS, group_key, output
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.operators import SetUpNodes
-from airflow_llm_provisioning.operators.experiment import DEFAULT_STORE, Preflight
+from airflow_llm_provisioning.operators.experiment import Preflight
 
 
 def preflight(experiment: Experiment, *, results_conn_id: str = DEFAULT_STORE) -> Preflight:

@@ -3,8 +3,8 @@
 from typing import Any
 
 from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.names import DEFAULT_STORE
 from airflow_llm_provisioning.operators import ListPlaces, ReapPlace
-from airflow_llm_provisioning.operators.experiment import DEFAULT_STORE
 
 
 def reaping(experiment: Experiment, *, wait_s: float = 300.0, results_conn_id: str = DEFAULT_STORE) -> Any:

@@ -13,11 +13,11 @@ from airflow.sdk import BaseOperator, TaskGroup, chain
 
 from airflow_llm_provisioning.compat import DOUBLING
 from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.names import DEFAULT_STORE
 from airflow_llm_provisioning.dag_factory.form import TRIAL_TIME_LIMIT_S
 from airflow_llm_provisioning.dag_factory.wiring import OUTLASTS_KILLS, SURVIVES_ITS_WORKER, group_key, output
 from airflow_llm_provisioning.operators.changes import TellChanges
 from airflow_llm_provisioning.operators.experiment import (
-    DEFAULT_STORE,
     ONLY_TRIAL,
     CompareVariants,
     JudgeRun,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Context
 
 from airflow_llm_provisioning.compat import BaseOperator
+from airflow_llm_provisioning.core.names import DEFAULT_STORE
 from airflow_llm_provisioning.exceptions import ConfigurationError, TrialFailedError
 from airflow_llm_provisioning.operators.assets import add_event, changes_of, regressed, with_outlets
 from airflow_llm_provisioning.operators.links import RunLink
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from airflow_llm_provisioning.core.alarm import Change
     from airflow_llm_provisioning.core.expected import ExpectedChange
     from airflow_llm_provisioning.decisions.changes import CellToday
-
-DEFAULT_STORE = "llm_provisioning_results"
 
 
 class TellChanges(BaseOperator):

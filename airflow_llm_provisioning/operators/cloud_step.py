@@ -10,12 +10,11 @@ from typing import Any, ClassVar
 
 from airflow.sdk import Context
 
+from airflow_llm_provisioning.core.names import DEFAULT_STORE
 from airflow_llm_provisioning.operators.links import TargetLink
 from airflow_llm_provisioning.operators.waiting import WaitingOperator
 from airflow_llm_provisioning.triggers.base import raise_error
 from airflow_llm_provisioning.triggers.cloud_operation import CloudOperationWait
-
-DEFAULT_STORE = "llm_provisioning_results"
 
 
 class CloudStep(WaitingOperator):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Context
 
 from airflow_llm_provisioning.compat import BaseOperator
+from airflow_llm_provisioning.core.names import DEFAULT_STORE
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.operators.assets import add_event, arms_of, compared, measured, set_extra, with_outlets
 from airflow_llm_provisioning.operators.links import RunLink
@@ -13,7 +14,6 @@ from airflow_llm_provisioning.operators.links import RunLink
 if TYPE_CHECKING:
     from airflow_llm_provisioning.core.experiment import Experiment
 
-DEFAULT_STORE = "llm_provisioning_results"
 ONLY_TRIAL = "trial"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import Context
 
-from airflow_llm_provisioning.operators.cloud_step import DEFAULT_STORE
+from airflow_llm_provisioning.core.names import DEFAULT_STORE
 from airflow_llm_provisioning.operators.links import TargetLink
 from airflow_llm_provisioning.operators.waiting import WaitingOperator
 from airflow_llm_provisioning.triggers.base import raise_error

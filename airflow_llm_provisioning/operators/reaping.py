@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Context
 
+from airflow_llm_provisioning.core.names import DEFAULT_STORE
 from airflow_llm_provisioning.exceptions import NotDeletedError
-from airflow_llm_provisioning.operators.experiment import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.core.experiment import Experiment

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Context
 
 from airflow_llm_provisioning.compat import AirflowSkipException
+from airflow_llm_provisioning.core.names import DEFAULT_STORE
 from airflow_llm_provisioning.exceptions import LockHeldError, ProvisioningError, StoreError
 from airflow_llm_provisioning.operators.links import TrialLink
 from airflow_llm_provisioning.operators.waiting import WaitingOperator
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from airflow_llm_provisioning.core.experiment import Experiment
     from airflow_llm_provisioning.core.trial import Trial
 
-DEFAULT_STORE = "llm_provisioning_results"
 # Longer than a trial with its teardown takes: a limit of an hour, and half an hour until its nodes are gone.
 LOCK_WAIT_S = 4 * 3600.0
 # What a teardown remembers from one try to the next.

@@ -128,7 +128,9 @@ def _shown_before(
     columns = tables.trials.c
     query = (
         select(columns.dag_id, columns.run_id)
-        .where(columns.run_id.in_({run_id for _, run_id in keys}), not_(before.older()), *selection.conditions())
+        .where(
+            columns.run_id.in_({run_id for _, run_id in keys}), not_(before.older()), *selection.conditions(by="run_id")
+        )
         .distinct()
     )
     return {(dag_id, run_id) for dag_id, run_id in connection.execute(query)}
@@ -150,7 +152,7 @@ def _counted(connection: Connection, selection: Selection, keys: Sequence[RunKey
     group = (columns.dag_id, columns.run_id, columns.experiment, columns.status)
     query = (
         select(*group, func.count(), func.count() - func.count(columns.exclusion), *_ends())
-        .where(or_(*_of_runs(keys)), *selection.conditions())
+        .where(or_(*_of_runs(keys)), *selection.conditions(by="run_id"))
         .group_by(*group)
     )
     found: dict[RunKey, _Counted] = {}
@@ -175,7 +177,7 @@ def _of_runs(keys: Sequence[RunKey]) -> Iterator[Any]:
     for dag_id, run_id in keys:
         by_dag.setdefault(dag_id, []).append(run_id)
     for dag_id, run_ids in by_dag.items():
-        yield and_(columns.dag_id == dag_id, columns.run_id.in_(run_ids))
+        yield and_(columns.dag_id.concat("") == dag_id, columns.run_id.in_(run_ids))
 
 
 def _run(key: RunKey, newest: TrialKey, counted: _Counted) -> RunRow:

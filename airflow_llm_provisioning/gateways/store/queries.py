@@ -191,7 +191,7 @@ def _walk(connection: Connection, selection: Selection, series: str) -> Iterator
     place: TrialKey | None = None
     while True:
         query = select(columns.opened_at, columns.trial_id, columns.dag_id, columns.run_id).where(
-            columns.series == series, columns.exclusion.is_(None), *selection.conditions()
+            columns.series == series, columns.exclusion.is_(None), *selection.conditions(by="series")
         )
         if place is not None:
             query = query.where(place.older())
@@ -215,5 +215,5 @@ def _of_runs(
             columns.series.in_(series),
             columns.run_id.in_(ids[start : start + MOST_VALUES]),
         )
-        found += thin_trials(connection, (*chosen, *selection.conditions()), phases=True)
+        found += thin_trials(connection, (*chosen, *selection.conditions(by="series")), phases=True)
     return [trial for trial in found if trial.run in wanted]

@@ -89,9 +89,14 @@ class Selection:
                 raise ConfigurationError(f"Trials cannot be selected by {name!r}{nearest(name, known)}.")
         return cls(**wanted)
 
-    def conditions(self) -> Iterator[ColumnElement[bool]]:
-        """Yield what a row of `tables.trials` must meet."""
+    def conditions(self, *, by: str | None = None) -> Iterator[ColumnElement[bool]]:
+        """Yield what a row of `tables.trials` must meet.
+
+        `by`: the column by whose index the rows are found, `run_id` where a run is named. The others are written so
+        that no index of theirs is taken: without statistics SQLite would as well read all trials of a DAG.
+        """
         columns = tables.trials.c
+        by = "run_id" if by is None and self.run_id is not None else by
         for field in fields(self):
             value = getattr(self, field.name)
             if value is None:
@@ -104,7 +109,8 @@ class Selection:
                 listed = select(tables.series.c.series).where(_is(tables.series.c.cell, value))
                 yield columns.series.in_(listed)
             else:
-                yield _is(columns[{"dag_ids": "dag_id"}.get(field.name, field.name)], value)
+                column = columns[{"dag_ids": "dag_id"}.get(field.name, field.name)]
+                yield _is(column if by in (None, field.name) else column.concat(""), value)
 
 
 @dataclass(frozen=True, slots=True)
