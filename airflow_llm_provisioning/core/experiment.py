@@ -28,15 +28,17 @@ from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
 from airflow_llm_provisioning.core.workload import ScalingSetup, Workload, builtin_workload
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
-__all__ = ["Cell", "Experiment", "NodeProfile", "Target", "joined"]
+__all__ = ["Experiment", "NodeProfile", "PlannedCell", "Target", "joined"]
 
 # A DAG with more tasks than this is slow to parse and to draw, and no cluster runs as many trials in a night.
 MAX_TRIALS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """One combination that is compared: target, workload, set-up and variant, by name."""
+class PlannedCell:
+    """One combination that is compared: target, workload, set-up and variant, by name. What was measured of it has the
+    origin that its cluster stated as well, and is a `core.nights.Cell`.
+    """
 
     target: str
     workload: str
@@ -173,14 +175,14 @@ class Experiment:
             self, workloads=tuple(workload if item.name == workload.name else item for item in self.workloads)
         )
 
-    def cells(self) -> Iterator[Cell]:
+    def cells(self) -> Iterator[PlannedCell]:
         """Yield every cell, in the order of targets, workloads, set-ups and variants."""
         for target in self.targets:
             for workload in self.workloads_on(target):
                 for setup in self.setups:
                     if setup in workload.offered_setups:
                         for variant in target.variants:
-                            yield Cell(target.name, workload.name, setup, variant)
+                            yield PlannedCell(target.name, workload.name, setup, variant)
 
     def slots(self) -> dict[str, int]:
         """Return how many trials each cluster runs: known when the DAG is parsed."""
@@ -190,7 +192,7 @@ class Experiment:
             counts[clusters[cell.target]] = counts.get(clusters[cell.target], 0) + self.replicates
         return counts
 
-    def arm(self, cell: Cell) -> Arm:
+    def arm(self, cell: PlannedCell) -> Arm:
         """Return the arm of a cell; its origin is `unknown` until the cluster was asked."""
         target, workload = self.target(cell.target), self.workload(cell.workload)
         model = workload.model

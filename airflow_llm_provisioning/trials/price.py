@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_llm_provisioning.core.budget import Amount, Budget, Rate, rate_of, smallest
-from airflow_llm_provisioning.core.experiment import Cell, Experiment
+from airflow_llm_provisioning.core.experiment import Experiment, PlannedCell
 from airflow_llm_provisioning.core.manifests.groups import accelerators, ray_container, ray_groups, starting_replicas
 from airflow_llm_provisioning.core.prices import PriceBook
 from airflow_llm_provisioning.core.trial import DEFAULT_TIMEOUT_S
@@ -20,7 +20,7 @@ from airflow_llm_provisioning.exceptions import ConfigurationError
 class CellPrice:
     """One cell: `rate` of its nodes an hour, `seconds` at most, and what one of its `trials` costs at most."""
 
-    cell: Cell
+    cell: PlannedCell
     rate: Rate
     seconds: float
     trials: int
@@ -78,7 +78,7 @@ def _problems(experiment: Experiment, budget: Budget, cells: list[CellPrice]) ->
             )
 
 
-def _of_cell(experiment: Experiment, cell: Cell, timeout_s: float) -> CellPrice:
+def _of_cell(experiment: Experiment, cell: PlannedCell, timeout_s: float) -> CellPrice:
     from airflow_llm_provisioning.gateways.autoscalers import nodes_gone_s
 
     target = experiment.target(cell.target)

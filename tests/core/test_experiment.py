@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_llm_provisioning.core.experiment import Cell, Experiment, Target
+from airflow_llm_provisioning.core.experiment import Experiment, PlannedCell, Target
 from airflow_llm_provisioning.core.experiment_file import read_experiment
 from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.core.workload import ScalingSetup
@@ -43,9 +43,9 @@ def plan(drawn: Experiment, seed: int) -> list[Trial]:
     return drawn.plan(seed, dag_id="d", run_id="r")
 
 
-def cell(trial: Trial) -> Cell:
+def cell(trial: Trial) -> PlannedCell:
     stratum = trial.stratum
-    return Cell(trial.target, stratum.workload, ScalingSetup(stratum.setup), trial.arm.variant)
+    return PlannedCell(trial.target, stratum.workload, ScalingSetup(stratum.setup), trial.arm.variant)
 
 
 @cache
@@ -178,7 +178,7 @@ BAD_EXPERIMENTS = [
     ({"setups": ["elastic"]}, "`setups.0` is 'elastic', which is unknown: did you mean 'static'"),
     ({"targets": []}, "`targets` is empty; at least 1 is needed"),
     ({"targets": {"name": "x"}}, "`targets` must be a list; found a mapping"),
-    ({"colour": "red"}, "`colour` is no key of an experiment file: known are description, .*grace_s, name"),
+    ({"colour": "red"}, "`colour` is no key of an experiment file: known are .*description, .*grace_s, name"),
 ]
 
 
