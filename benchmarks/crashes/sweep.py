@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NoReturn
 
 from crashes.machine import Machine, run
@@ -20,8 +20,8 @@ from crashes.scene import Scene, connected, play, reaped, scene, simulated
 from crashes.truth import DEFECTS, Played, Watcher, inventory, judge, made, plant, recorded
 from crashes.wires import wired
 
-# A child that needs more real time than this has stopped making progress.
-_HUNG_S: Final = 240
+# A child that needs more processor time than this has stopped making progress.
+_HUNG_CPU_S: Final = 120.0
 # Real work of a killed triggerer's twin may go on for so long after the last task.
 _SETTLED_S: Final = 900.0
 
@@ -79,7 +79,8 @@ class Forks:
         pid = os.fork()
         if pid == 0:
             os.close(reading)
-            signal.alarm(_HUNG_S)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_PROF, _HUNG_CPU_S)
             return writing
         os.close(writing)
         self._running[reading] = (pid, name)
@@ -110,7 +111,7 @@ def sweep(cloud: str, plan: Plan) -> Found:
     found = Found()
     this = scene(cloud)
     # The first play loads every module and tells what a good one leaves.
-    good = made(_played(cloud, this)[0])
+    good = _Good.of(_played(cloud, this)[0])
     calls = INJECTOR.number
     _forget()
     chosen = _pairs(plan, calls)
@@ -119,6 +120,8 @@ def sweep(cloud: str, plan: Plan) -> Found:
     forks = Forks(plan.processes, found)
     state = _Exploring(plan, forks, None, chosen)
     INJECTOR.explore = state.explore
+    # What was found so far is told, and no new child is begun.
+    signal.signal(signal.SIGTERM, lambda *_: setattr(state, "stopped", True))
     try:
         _, told = _played(cloud, this, good, state)
     except BaseException as error:
@@ -134,6 +137,18 @@ def sweep(cloud: str, plan: Plan) -> Found:
         found.add({"suffered": ["nothing"], "found": told})
     _forget()
     return found
+
+
+@dataclass(frozen=True)
+class _Good:
+    """What a play without a fault leaves: things by kind, and names in the ledger."""
+
+    things: Counter[str]
+    entries: int
+
+    @classmethod
+    def of(cls, played: Played) -> "_Good":
+        return cls(made(played), len(played.entries))
 
 
 def _tell(writing: int, told: Mapping[str, Any]) -> NoReturn:
@@ -153,6 +168,7 @@ class _Exploring:
     writing: int | None = None
     seen: Counter[tuple[str, str]] = field(default_factory=Counter)
     tried: int = 0
+    stopped: bool = False
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.plan.seed)
@@ -179,6 +195,8 @@ class _Exploring:
         return self.plan.limit is None or self.tried < self.plan.limit
 
     def _child(self, name: str) -> bool:
+        if self.stopped:
+            return False
         writing = self.forks.fork(name)
         if writing is None:
             return False
@@ -204,7 +222,7 @@ def _pairs(plan: Plan, calls: int) -> dict[int, list[tuple[str, int, str]]]:
 
 
 def _played(
-    cloud: str, this: Scene, good: Mapping[str, int] | None = None, exploring: _Exploring | None = None
+    cloud: str, this: Scene, good: _Good | None = None, exploring: _Exploring | None = None
 ) -> tuple[Played, dict[str, list[str]]]:
     """Play a scene on a machine of its own and judge it."""
 
@@ -223,9 +241,12 @@ def _played(
                 await simulator.clock.sleep(_SETTLED_S)
                 after = inventory(simulator, cloud)
                 entries = await loop.run_in_executor(None, recorded)
-                said = await reaped(this, loop)
-                played = Played(this, before, after, runs, watcher, entries, said, inventory(simulator, cloud))
-                told = await loop.run_in_executor(None, judge, played, good if good is not None else made(played))
+                played = Played(this, before, after, runs, watcher, entries, None, after)
+                # In a state that the reaper has met before it does what it did before.
+                if not INJECTOR.suffered or good is None or _Good.of(played) != good or INJECTOR.whole:
+                    said = await reaped(this, loop)
+                    played = replace(played, reaped=said, at_last=inventory(simulator, cloud))
+                told = await loop.run_in_executor(None, judge, played, good.things if good else made(played))
             for task in watching:
                 task.cancel()
             return played, told.found

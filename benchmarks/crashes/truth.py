@@ -191,8 +191,8 @@ class Played:
     watcher: Watcher
     entries: list[str]
     """Names of what the ledger's open entries stood for before the reaper."""
-    reaped: Mapping[str, Any]
-    """What the reaper said."""
+    reaped: Mapping[str, Any] | None
+    """What the reaper said; None where it was not run."""
     at_last: Things
     """What existed after the reaper."""
 
@@ -241,6 +241,8 @@ def _left(played: Played, good: Mapping[str, int], told: Judgement) -> None:
 
 
 def _reaper(played: Played, told: Judgement) -> None:
+    if played.reaped is None:
+        return
     left = [thing for thing in played.at_last.keys() - played.before.keys() if thing[0] != "nodes"]
     if left:
         told.tell("leaked", f"{left} after the reaper said: {played.reaped['sentence']}")

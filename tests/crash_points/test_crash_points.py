@@ -18,7 +18,7 @@ def sampled(*options: str) -> tuple[int, dict[str, object], str]:
     return done.returncode, json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_a_sample_of_crash_points_leaves_nothing_and_loses_nothing() -> None:
     """Killed before and after a call, its reply lost or late, the call delivered twice, two processes at once."""
     code, figures, told = sampled(
