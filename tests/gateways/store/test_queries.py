@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -205,6 +206,24 @@ def test_no_other_trial_is_read_for_a_run_or_a_night(store: ResultsStore) -> Non
     assert asked
     for sql in asked:
         assert not any(f"llmp_trials.{name}" in sql for name in ("trial,", "environment", "verdicts", "flags"))
+
+
+def test_a_run_and_a_history_are_found_by_their_own_index(tmp_path: Path) -> None:
+    """Without statistics SQLite takes the index of a DAG as gladly as that of a run, and reads every trial of it."""
+    store = ResultsStore.open(f"sqlite:///{tmp_path}/r.db")
+    store.save_trials(TRIALS)
+    asked: list[tuple[str, Any]] = []
+    event.listen(store._engine, "before_cursor_execute", lambda _c, _cur, sql, values, *_: asked.append((sql, values)))
+    run = Selection(run_id="scheduled__04", dag_id="nightly", experiment="nightly", dag_ids=["nightly"])
+    store.queries.comparison(run)
+    store.queries.runs(run)
+    store.queries.history(Selection(dag_id="nightly", experiment="nightly", cell=store.queries.cells(run)[0].key))
+    found = [(sql, values) for sql, values in asked if "FROM llmp_trials" in sql and "DISTINCT" not in sql]
+    with store._engine.connect() as connection:
+        plans = [str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values).all()) for sql, values in found]
+    store.close()
+    assert plans
+    assert not [plan for plan in plans if "trials_dag_id" in plan or "trials_experiment" in plan]
 
 
 def test_a_tie_of_digests_goes_to_the_one_that_was_met_first(store: ResultsStore) -> None:
