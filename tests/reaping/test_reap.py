@@ -167,9 +167,11 @@ def test_an_old_backup_of_the_ledger_closes_what_is_long_gone(
 
 
 def test_a_store_that_cannot_be_written_is_said(
-    simulated: BackgroundCluster, store: ResultsStore, results_db: Path
+    simulated: BackgroundCluster, store: ResultsStore, results_db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is gone is gone; its entry stays open, and it is not clean."""
+    # SQLAlchemy takes such a name for a folder too.
+    monkeypatch.chdir(results_db.parent)
     labels = {"llm-provisioning/target": "plain"}
     store.ledger.intend("rayservice", "old", "cluster:demo/default", labels, datetime(2026, 1, 1, tzinfo=UTC))
     read_only = f"sqlite:///file:{results_db}?mode=ro&uri=true"
