@@ -1,7 +1,7 @@
 """What each treatment does to the time, and what two do together, from the trials of a stratum whose arms combine them.
 
 The scale is seconds. A start is a sum of phases, and treatments that act on different phases take their seconds from it
-whatever the others do: on a logarithmic scale two such treatments would seem to interact. What is left as an
+with or without the others: on a logarithmic scale two such treatments would seem to interact. What is left as an
 interaction in seconds is one of the mechanism: a phase that hides behind another one, or one treatment that costs what
 the other spares.
 

@@ -189,7 +189,7 @@ _DISTURB: dict[str, Callable[[StackRun, str], None]] = {
 
 @every_disturbance
 def test_a_trial_is_one_row_with_its_measurement(run: StackRun, disturbance: str) -> None:
-    """Whatever died, the trial was measured from a cold start to a valid completion."""
+    """In every case the trial was measured from a cold start to a valid completion."""
     row = run.rows[disturbance]
     assert (row.status, row.start, row.reason) == (TrialStatus.SUCCEEDED, "cold", None)
     assert row.total_s is not None

@@ -49,7 +49,7 @@ def test_what_is_impossible_is_left_out_with_its_reason() -> None:
 
 
 def test_a_fraction_says_what_it_mixes_up_and_names_stay() -> None:
-    """Whatever the order of the factors; a target may name a combination itself."""
+    """In any order of the factors; a target may name a combination itself."""
     target = target_data(variants=["bake_packages.fast_download", "design"])
     factors = ["fast_download", "bake_packages"]
     read, turned = (experiment(target, design="full", factors=names) for names in (factors, factors[::-1]))

@@ -139,7 +139,7 @@ def test_a_slot_that_was_cleared_by_hand_runs_again(store: ResultsStore) -> None
     ],
 )
 def test_a_gate_that_is_settled_stops_its_arm(count: int, limit: float, told: str | None) -> None:
-    """Whatever the four that are left would bring; twelve could still change it. The baseline goes on."""
+    """The four that are left cannot change it; twelve could. The baseline goes on."""
     gates = tuple(GateLimit(f"plain/phi3-2025/static/{name}", limit) for name in ("fast_download", "baseline"))
     gated = replace(EXPERIMENT, gates=gates)
     known = rows("fast_download", [1000.0 + at for at in range(count)])
