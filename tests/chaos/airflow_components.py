@@ -11,8 +11,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -27,6 +27,16 @@ START_LIMIT_S: Final = 180.0
 # Dead workers and triggerers are detected after this many seconds; Airflow's defaults are 300 and 30. With lower values
 # a busy machine's living processes would count as dead.
 NOTICED_S: Final = 20
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end this process like Ctrl-C: what it started has sessions of its own and would outlive it."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class AirflowComponents:

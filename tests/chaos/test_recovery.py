@@ -8,7 +8,6 @@ cases.
 
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from airflow_components import ended_by_sigterm
 from cases import ChaosRun, run_with_cases
 
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
@@ -53,13 +53,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChaosRun]:
         sys.stdout.flush()
 
     say(f"logs and databases: {home}")
-    # SIGTERM ends this process like Ctrl-C: Airflow's processes have their own sessions and would otherwise outlive it.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with run_with_cases(home, say, everything=EVERYTHING) as run:
-            yield run
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with ended_by_sigterm(), run_with_cases(home, say, everything=EVERYTHING) as run:
+        yield run
 
 
 @every_cluster

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow_components import NOTICED_S, until
+from airflow_components import NOTICED_S, ended_by_sigterm, until
 from cluster_in_background import kubernetes_connection
 from databases import initdb, redis_program
 from distributed import PROCESSES, Stack, descendants
@@ -89,7 +89,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackRun]:
     if EVERYTHING:
         home = Path(__file__).resolve().parents[2] / "build" / "stack-chaos"
         shutil.rmtree(home, ignore_errors=True)
-    with WatchedCluster("stack", "eks", compile_s=COMPILE_S) as cluster:
+    with ended_by_sigterm(), WatchedCluster("stack", "eks", compile_s=COMPILE_S) as cluster:
         settings = {
             "AIRFLOW_CONN_CHAOS_STACK": kubernetes_connection(cluster.cluster.url),
             "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "dags"),
