@@ -15,7 +15,10 @@ EVERYWHERE = {
     "airflow.configuration": {"conf"},
     "airflow.providers.cncf.kubernetes.hooks.kubernetes": {"AsyncKubernetesHook"},
     "airflow.providers.common.compat.connection": {"get_async_connection"},
-    "airflow.sdk": {"BaseHook", "BaseOperator", "Context", "DAG", "Param", "TaskGroup", "XComArg", "chain"},
+    "airflow.sdk": {
+        *("Asset", "AssetAlias", "BaseHook", "BaseNotifier", "BaseOperator", "BaseOperatorLink", "Context", "DAG"),
+        *("Param", "TaskGroup", "XComArg", "chain", "task"),
+    },
     "airflow.secrets.metastore": {"MetastoreBackend"},
     "airflow.triggers.base": {"BaseTrigger", "TriggerEvent"},
 }

@@ -81,8 +81,8 @@ def _refuse_login(connection: Any, conn_id: str) -> None:
     """Refuse a SQLite connection with a login: it would become a part of the path, and the results a folder's name."""
     if connection.conn_type == "sqlite" and (connection.login or connection.password):
         raise ConnectionConfigError(
-            f"Airflow connection {conn_id!r} is a SQLite file and has a login or password: SQLite has none. Leave both "
-            "empty and give the path of the file as the host."
+            f"Airflow connection {conn_id!r} is a SQLite file with a login or password, and SQLite has none. Leave "
+            "both empty and give the path of the file as the host."
         )
 
 

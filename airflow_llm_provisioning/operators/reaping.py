@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import Context
 
+from airflow_llm_provisioning.compat import BaseOperator
 from airflow_llm_provisioning.core.names import DEFAULT_STORE
 from airflow_llm_provisioning.exceptions import NotDeletedError
 

@@ -57,7 +57,7 @@ def test_trials_that_do_not_count_and_trials_without_phases_have_no_path() -> No
 @given(
     paths=st.lists(
         st.lists(
-            st.tuples(st.sampled_from(["a", "b", "c", "d", "a+b"]), st.floats(0, 1e4)),
+            st.tuples(st.sampled_from(["a", "b", "c", "d", "a+b"]), st.floats(1e-3, 1e4)),
             min_size=1, max_size=4, unique_by=lambda phase: phase[0],
         ),
         min_size=1, max_size=12,

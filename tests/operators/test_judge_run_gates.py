@@ -47,13 +47,13 @@ def judge(**fields: Any) -> Any:
 def test_a_run_passes_its_gates_from_the_file_and_from_parameters() -> None:
     """Both are counted."""
     found = judge(gates=[{"arm": ARM, "max_seconds": 1100.0}], arm=ARM, against="previous", max_slower="5%")
-    assert found == {"trials": 6, "not_needed": 0, "gates": 2}
+    assert found == {"trials": 6, "not_needed": 0, "no_capacity": 0, "gates": 2}
 
 
 @pytest.mark.usefixtures("store")
 def test_without_gates_only_the_trials_are_judged() -> None:
     """As before."""
-    assert judge() == {"trials": 6, "not_needed": 0, "gates": 0}
+    assert judge() == {"trials": 6, "not_needed": 0, "no_capacity": 0, "gates": 0}
 
 
 @pytest.mark.usefixtures("store")

@@ -92,7 +92,7 @@ def test_a_comparison_emits_itself_and_the_arms_that_it_measured(store: ResultsS
     assert events[compared("nightly")].extra == {"dag_id": "nightly", "run_id": "run-1", "rows": rows}
     emitted = [event.dest_asset_key.uri for event in events[arms_of("nightly")].asset_alias_events]
     assert len(emitted) == 2
-    assert all(uri.startswith("llm-provisioning://experiment/nightly/arm/eks/") for uri in emitted)
+    assert all(uri.startswith("x-llm-provisioning://experiment/nightly/arm/eks/") for uri in emitted)
     assert {uri.rpartition("/")[2] for uri in emitted} == {"baseline", "improved"}
 
 
@@ -111,7 +111,7 @@ def test_a_regression_is_an_event_and_a_quiet_night_is_none(store: ResultsStore)
     ctx, events = emitting("run-22")
     told = run(TellChanges(task_id="c", experiment="nightly"), ctx)
     (event,) = events[changes_of("nightly")].asset_alias_events
-    assert event.dest_asset_key.uri == regressed("nightly").uri == "llm-provisioning://experiment/nightly/regressed"
+    assert event.dest_asset_key.uri == regressed("nightly").uri == "x-llm-provisioning://experiment/nightly/regressed"
     assert event.extra == {"dag_id": "nightly", "run_id": "run-22", "changes": told}
 
 
@@ -119,6 +119,6 @@ def test_names_of_any_kind_make_valid_assets() -> None:
     """A template has no outlet, because outlets are known when the DAG is parsed."""
     found = regressed("nächtlich / 1")
     assert isinstance(found, Asset)
-    assert found.uri == "llm-provisioning://experiment/n_chtlich___1/regressed"
+    assert found.uri == "x-llm-provisioning://experiment/n_chtlich___1/regressed"
     assert CompareVariants(task_id="c", experiment="{{ params.experiment }}").outlets == []
     assert planned()["trial_id"]

@@ -101,12 +101,16 @@ class Redactor:
         if kind is Named.OPAQUE or (kind in (Named.SECRET, Named.COUNTED) and not _REFERENCE.issuperset(value)):
             return self._all(value, depth, numbers=kind is Named.SECRET)
         hidden_fields = self._hidden_fields(value)
-        return {
+        made = {
             self._name(name): self._all(item, depth, numbers=True)
             if name in hidden_fields
             else self.field(name, item, depth)
             for name, item in value.items()
         }
+        if made.keys() != value.keys():
+            # What is left of a name that was a secret itself can say that the value is one.
+            made |= {name: self.field(name, made[name], depth) for name in made.keys() - value.keys()}
+        return made
 
     def _hidden_fields(self, value: Mapping[str, Any]) -> frozenset[str]:
         """Return the keys whose values a sibling declares secret: data of a Secret, {name: api_key, value: ...}."""

@@ -5,7 +5,6 @@ import io
 import json
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,10 +12,7 @@ import yaml
 
 pytest.importorskip("google.cloud.container_v1", reason="needs the [google] extra")
 
-from gke_world import BUILD, POOL, GoogleProject, finish, google_project
-
 from airflow_llm_provisioning import cli
-from airflow_llm_provisioning.connections import open_cloud
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.dag_factory import load_experiment, single_trial_params
 from airflow_llm_provisioning.gateways.clouds.gke import streaming
@@ -49,13 +45,6 @@ def experiment(tmp_path: Path) -> Experiment:
     path = tmp_path / "gke.yaml"
     path.write_text(text, encoding="utf-8")
     return load_experiment(path)
-
-
-@pytest.fixture
-def google() -> Iterator[GoogleProject]:
-    with google_project() as project:
-        project.cluster("llm-gke")
-        yield project
 
 
 def connection_extra() -> dict[str, str]:
@@ -95,7 +84,7 @@ def test_its_trials_are_ones_the_form_takes(experiment: Experiment) -> None:
 def test_its_command_lines_are_understood() -> None:
     """Commands and options are ones the parser knows."""
     ours = [words[1:] for words in commands() if words[0] == "llm-provisioning"]
-    assert len(ours) == 3
+    assert len(ours) == 4
     for words in ours:
         with contextlib.redirect_stderr(io.StringIO()):
             assert callable(cli._parser().parse_args(words).command)
@@ -111,25 +100,11 @@ def test_its_roles_are_enough_for_the_nodes(experiment: Experiment) -> None:
     assert accounts == {"llm-nodes@my-project.iam.gserviceaccount.com"}
 
 
-def test_its_clean_up_leaves_nothing(
-    google: GoogleProject, experiment: Experiment, monkeypatch: pytest.MonkeyPatch, results_db: Path
-) -> None:
-    """Run as it stands, again and again as it says: everything of ours is gone, everything else is there."""
-    extra = connection_extra()
-    extra["location"] = "us-central1"
-    extra.pop("key_path")
-    plain = {"conn_type": "google_cloud_platform", "extra": {**extra, "endpoints": google.endpoints}}
-    monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_LLM", json.dumps(plain))
-    finish(google.cloud(), "build_image", BUILD)
-    finish(google.cloud(), "set_up_node_pool", {"cluster": "llm-gke", "pool": POOL, "target": "t"})
-    reference = {"cloud": "gke", "conn_id": "google_llm"}
-    (code,) = blocks("python")
-    for _ in range(50):
-        exec(compile(code, "gke.md", "exec"), {})  # noqa: S102 - our own words
-        if not open_cloud(reference).list_owned():
-            break
-    assert open_cloud(reference).list_owned() == []
-    assert set(google.world.clusters["llm-gke"].pools) == {"cpu", "gpu"}
+def test_its_clean_up_takes_down_all_of_this_cloud() -> None:
+    """`reap` deletes over this cloud's wire in tests/contract/test_reaper_every_cloud.py."""
+    (words,) = [words for words in commands() if words[:2] == ["llm-provisioning", "reap"]]
+    asked = cli._parser().parse_args(words[1:])
+    assert (asked.cloud, asked.everything, asked.yes) == (["gke"], True, True)
 
 
 def test_its_yaml_and_docs_agree_on_the_fields() -> None:
