@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from airflow_llm_provisioning.core.effects import Effect, EffectFacts
 from airflow_llm_provisioning.core.target import NodeProfile, Target
 from airflow_llm_provisioning.core.workload import ImageRecipe, ScalingSetup, Workload
 
@@ -172,3 +173,16 @@ class BaseTreatment:
     def undeclared(self, view: "TraceView") -> str | None:
         """Return None: nothing gives it away."""
         return None
+
+    def effect(self, facts: EffectFacts) -> Effect | None:
+        """Return what it does to the phases of a start, for `what-if`; None: not known. The contract does not require
+        it.
+        """
+        return None
+
+
+def effect_of(item: Treatment, facts: EffectFacts) -> Effect | None:
+    """Return what a treatment does to phases; None where it does not say it, as one of another package may not."""
+    told = getattr(item, "effect", None)
+    found = told(facts) if callable(told) else None
+    return found if isinstance(found, Effect) else None
