@@ -8,6 +8,7 @@ instance type, another driver) are confounders: they are named beside a comparis
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig
@@ -33,6 +34,7 @@ _IMAGE: Final = ("worker", "image")
 _READ: Final = (*CONFOUNDERS.values(), ("cluster", "gitVersion"), _IMAGE, ("worker", "image_digest"))
 # `nodes` of a row that version 0.1 wrote begins with this; the name of its experiment follows.
 VERSION_0_1: Final = "0.1:"
+_KEYS_KEPT: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, order=False)
@@ -60,14 +62,14 @@ class Stratum:
     @property
     def key(self) -> str:
         """Fingerprint of everything that is compared: equal keys mean equal strata."""
-        return fingerprint({f.name: getattr(self, f.name) for f in fields(self) if f.compare}, 16)
+        return _stratum_key(self)
 
     @property
     def family(self) -> str:
         """Fingerprint of everything but the set-up. Strata of one family differ in their set-up only and are shown
         under one heading. Trials are never pooled by it.
         """
-        return replace(self, setup="").key
+        return _family_of(self)
 
     @property
     def old_experiment(self) -> str | None:
@@ -110,8 +112,7 @@ class Arm:
     @property
     def key(self) -> str:
         """Fingerprint of the arm: equal keys mean replicates of the same thing."""
-        content = {"stratum": self.stratum.key, "variant": self.variant, "treatments": sorted(self.treatments)}
-        return fingerprint(content, 16)
+        return _arm_key(self)
 
     @property
     def label(self) -> str:
@@ -137,6 +138,23 @@ class Arm:
     def from_dict(cls, data: Mapping[str, Any]) -> "Arm":
         """Read what `as_dict` wrote."""
         return cls(Stratum.from_dict(data["stratum"]), data["variant"], tuple(data["treatments"]))
+
+
+# Trials are grouped by these keys, and a store has few arms for its many trials.
+@lru_cache(maxsize=_KEYS_KEPT)
+def _stratum_key(stratum: Stratum) -> str:
+    return fingerprint({f.name: getattr(stratum, f.name) for f in fields(stratum) if f.compare}, 16)
+
+
+@lru_cache(maxsize=_KEYS_KEPT)
+def _family_of(stratum: Stratum) -> str:
+    return _stratum_key(replace(stratum, setup=""))
+
+
+@lru_cache(maxsize=_KEYS_KEPT)
+def _arm_key(arm: Arm) -> str:
+    content = {"stratum": arm.stratum.key, "variant": arm.variant, "treatments": sorted(arm.treatments)}
+    return fingerprint(content, 16)
 
 
 def told_apart(strata: Iterable[Stratum]) -> dict[str, str]:
@@ -224,10 +242,16 @@ def confounders_between(
 
 
 def _seen(environments: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-    seen: dict[str, Counter[str]] = {}
+    # Many trials share one object of what they observed (`gateways.store.thin`).
+    objects: dict[int, Mapping[str, Any]] = {}
+    times: Counter[int] = Counter()
     for environment in environments:
+        objects[id(environment)] = environment
+        times[id(environment)] += 1
+    seen: dict[str, Counter[str]] = {}
+    for key, environment in objects.items():
         for name, value in observed_facts(environment).items():
-            seen.setdefault(name, Counter())[value] += 1
+            seen.setdefault(name, Counter())[value] += times[key]
     return {name: dict(sorted(values.items())) for name, values in sorted(seen.items())}
 
 

@@ -122,8 +122,9 @@ def seconds_of(phases: Mapping[str, float], name: str) -> float | None:
 
 def _facts(arm: ArmTrials) -> dict[str, frozenset[str]]:
     seen: dict[str, set[str]] = {}
-    for trial in arm.pooled:
-        for name, value in observed_facts(trial.environment).items():
+    # Many trials share one object of what they observed.
+    for environment in {id(trial.environment): trial.environment for trial in arm.pooled}.values():
+        for name, value in observed_facts(environment).items():
             # The digest's fact is named with its image; a history also follows an image of another name.
             seen.setdefault(IMAGE_DIGEST if name.startswith(IMAGE_DIGEST) else name, set()).add(value)
     for name, key in ARM_FACTS.items():

@@ -23,6 +23,7 @@ from airflow_llm_provisioning.report.markup import Markup, element, html
 from airflow_llm_provisioning.report.results_sections import (
     SIMULATED,
     cloud_sections,
+    compared_rows,
     environment_section,
     excluded_section,
     overview,
@@ -50,7 +51,7 @@ def write_report(
     trials = _newest(store, measured)
     main = [
         *_introduction(measured, trials, sweep),
-        *([overview(measured), *_phases_intro(), *cloud_sections(measured)] if measured else []),
+        *_compared(measured),
         *effects_sections(measured),
         _section("Not counted", excluded_section(trials, reasons=excluded(measured))),
         _section("Preparation", [element("p", wording.PREPARATION), preparations_section(_prepared(store, trials))]),
@@ -124,9 +125,14 @@ def _summary(measured: Sequence[Measured], trials: Sequence[TrialResult]) -> str
     return f"Experiment {names}; {len(measured)} trials, {when}. {runs}."
 
 
-def _phases_intro() -> Iterator[Markup]:
+def _compared(measured: Sequence[Measured]) -> Iterator[Markup]:
+    if not measured:
+        return
+    rows = compared_rows(measured)
+    yield overview(rows)
     yield element("p", wording.COMPARED)
     yield legend()
+    yield from cloud_sections(measured, rows)
 
 
 def _sweep(sweep: Mapping[str, Any] | None) -> Iterator[Markup]:

@@ -24,12 +24,17 @@ SIMULATED: Final = "simulated"
 _NOT_ENVIRONMENT: Final = frozenset({"node", "provider_id"})
 
 
-def overview(trials: Sequence[Measured]) -> Markup:
+def compared_rows(trials: Sequence[Measured]) -> list[Row]:
+    """Return the comparison of these trials as flat rows, which several sections show."""
+    return [row.as_dict() for row in compare(trials)]
+
+
+def overview(compared: Sequence[Row]) -> Markup:
     """Return one card per arm that stands for the whole bundle, beside what was published; in a stratum without such an
     arm, one card per arm that is compared with a baseline.
     """
     cards: list[Markup] = []
-    for heading, group in by_family([row.as_dict() for row in compare(trials)]):
+    for heading, group in by_family(compared):
         for _, of_stratum in groupby(group, key=lambda row: str(row["stratum"])):
             arms = [row for row in of_stratum if row["variant"] != BASELINE]
             bundle = [row for row in arms if row["variant"] == PUBLISHED_VARIANT]
@@ -37,10 +42,10 @@ def overview(trials: Sequence[Measured]) -> Markup:
     return element("div", cards, class_="cards")
 
 
-def cloud_sections(trials: Sequence[Measured]) -> Iterator[Markup]:
+def cloud_sections(trials: Sequence[Measured], compared: Sequence[Row]) -> Iterator[Markup]:
     """Yield a section per family of strata: its timing table and the phase charts of its set-ups."""
     arms = {found.arm.key: found for found in grouped(trials)}
-    for heading, rows in by_family([row.as_dict() for row in compare(trials)]):
+    for heading, rows in by_family(compared):
         first = rows[0]
         chosen = [arms[row["arm"]] for row in rows]
         stratum = chosen[0].arm.stratum

@@ -125,7 +125,7 @@ def show_owned(user: User) -> HTMLResponse:
     """Show what is ours. An entry of the ledger names no DAG, so the user must be allowed to read all of them."""
 
     def view(store: ResultsStore | None) -> Any:
-        known = {*tagged_dags(), *(store.pages.names("dag_id") if store is not None else ())}
+        known = {*tagged_dags(), *(store.queries.names("dag_id") if store is not None else ())}
         hidden = known - readable_dags(user, known)
         if hidden or not known:
             raise HTTPException(403, "This list is of all DAGs of this package, and you may not read all of them.")
@@ -186,7 +186,7 @@ def _running(store: ResultsStore | None, user: Any) -> list[RunningTrial]:
 
 def _readable(store: ResultsStore, user: Any) -> frozenset[str]:
     """Return the DAGs of the store's trials that the user may read."""
-    return frozenset(readable_dags(user, store.pages.names("dag_id")))
+    return frozenset(readable_dags(user, store.queries.names("dag_id")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,7 @@ def _night(store: ResultsStore, user: Any, said: Acknowledgement) -> tuple[Selec
 
 def _trial(store: ResultsStore, user: Any, trial_id: str) -> TrialResult:
     """Return a trial that the user may see. A trial of another DAG is as if it did not exist."""
-    dag_id = store.pages.dag_of(trial_id)
+    dag_id = store.queries.dag_of(trial_id)
     if dag_id is not None and readable_dags(user, [dag_id]):
         found = store.trial(trial_id)
         if found is not None:

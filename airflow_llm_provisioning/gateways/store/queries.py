@@ -7,7 +7,7 @@ cell, at a time. Whole results are built for single trials only (`ResultsStore.t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from heapq import merge
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, Connection, Engine, case, null, select
 
@@ -16,7 +16,7 @@ from airflow_llm_provisioning.core.nights import NEWEST_NIGHTS, Cell, Night, cel
 from airflow_llm_provisioning.core.phase_means import PathMeans
 from airflow_llm_provisioning.gateways.store import tables
 from airflow_llm_provisioning.gateways.store.database import read_from
-from airflow_llm_provisioning.gateways.store.pages import Page, RunKey, RunRow, runs_page, trials_page
+from airflow_llm_provisioning.gateways.store.pages import Page, RunKey, RunRow, names_page, runs_page, trials_page
 from airflow_llm_provisioning.gateways.store.selection import Selection, TrialKey
 from airflow_llm_provisioning.gateways.store.sums import (
     Failure,
@@ -64,6 +64,21 @@ class Queries:
         """Return trials as flat rows (`TrialResult.summary`, with `exclusion` and `cell`), the newest first."""
         with read_from(self._engine) as connection:
             return trials_page(connection, selection, limit, before)
+
+    def names(
+        self, column: Literal["dag_id", "experiment"], selection: Selection = EVERYTHING, *, most: int | None = None
+    ) -> list[str]:
+        """Return the DAGs or the experiments of which a selection has trials, by their names; `most`: the
+        first ones only.
+        """
+        with read_from(self._engine) as connection:
+            return names_page(connection, selection, column, most)
+
+    def dag_of(self, trial_id: str) -> str | None:
+        """Return the DAG of a trial, or None for an unknown one."""
+        columns = tables.trials.c
+        with read_from(self._engine) as connection:
+            return connection.scalar(select(columns.dag_id).where(columns.trial_id == trial_id))
 
     def measured(self, selection: Selection = EVERYTHING, *, phases: bool = False) -> list[ThinTrial]:
         """Return what statistics need of the trials of a selection, in the order they were opened."""
@@ -163,8 +178,12 @@ class Queries:
 def _series(connection: Connection, selection: Selection) -> list[Series]:
     """Return the series of which a selection has trials."""
     column = tables.trials.c.series
-    keys = connection.scalars(select(column).where(*selection.conditions()).distinct())
-    return list(series_of(connection, set(keys)).values())
+    query = select(column).where(*selection.conditions()).distinct()
+    if selection.is_wide:
+        # One search for each series instead of one row for each trial.
+        one = select(column).where(column == tables.series.c.series, *selection.conditions(by="series"))
+        query = select(tables.series.c.series).where(one.exists())
+    return list(series_of(connection, set(connection.scalars(query))).values())
 
 
 def _families(series: Iterable[Series]) -> list[list[Series]]:

@@ -7,7 +7,7 @@ Its own database, never Airflow's. How it is opened and written stands in `datab
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import Column, ColumnElement, Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -34,9 +34,6 @@ from airflow_llm_provisioning.gateways.store.queries import Queries
 from airflow_llm_provisioning.gateways.store.reading import open_for_reading
 from airflow_llm_provisioning.gateways.store.shared import add_missing, shared_rows
 from airflow_llm_provisioning.gateways.store.traces import SqlTraces, insert_analysis
-
-if TYPE_CHECKING:
-    from airflow_llm_provisioning.gateways.store.page_queries import PageQueries
 
 Clock = Callable[[], datetime]
 
@@ -86,13 +83,6 @@ class ResultsStore:
     def traces(self) -> SqlTraces:
         """The traces, what was computed from them, and which of them were imported."""
         return SqlTraces(self._engine, self._clock)
-
-    @property
-    def pages(self) -> "PageQueries":
-        """What the page inside Airflow reads, a page of rows at a time."""
-        from airflow_llm_provisioning.gateways.store.page_queries import PageQueries
-
-        return PageQueries(self._engine)
 
     @property
     def progress(self) -> SqlProgress:

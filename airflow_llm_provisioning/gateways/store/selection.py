@@ -89,6 +89,12 @@ class Selection:
                 raise ConfigurationError(f"Trials cannot be selected by {name!r}{nearest(name, known)}.")
         return cls(**wanted)
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether it names nothing but the DAGs and the cell: then it has trials of most of their series."""
+        named = {field.name for field in fields(self) if getattr(self, field.name) is not None}
+        return named <= {"dag_ids", "cell"}
+
     def conditions(self, *, by: str | None = None) -> Iterator[ColumnElement[bool]]:
         """Yield what a row of `tables.trials` must meet.
 

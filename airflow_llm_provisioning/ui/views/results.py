@@ -13,13 +13,21 @@ from airflow_llm_provisioning.report import wording
 from airflow_llm_provisioning.report.bars import legend
 from airflow_llm_provisioning.report.evidence_sections import short_name
 from airflow_llm_provisioning.report.markup import Markup, element, folded, html, table
-from airflow_llm_provisioning.report.results_sections import SIMULATED, cloud_sections, origin_badge, overview
+from airflow_llm_provisioning.report.results_sections import (
+    SIMULATED,
+    cloud_sections,
+    compared_rows,
+    origin_badge,
+    overview,
+)
 from airflow_llm_provisioning.ui.layout import address, choice, notice, section, trial_link
 
 # A comparison of more trials would take longer than a reader waits for a page.
 RUNS_COMPARED: Final = 10
 MOST_COMPARED: Final = 1000
 RUNS_OFFERED: Final = 30
+# A list of more names could not be read by anybody, and would make the page large.
+MOST_NAMES: Final = 200
 PAGE_SIZE: Final = 50
 NEWEST: Final = f"the newest {RUNS_COMPARED} together"
 LEAD: Final = "How long deployments took from submission to the ready endpoint, and what each variant saves."
@@ -60,11 +68,7 @@ def results_view(store: ResultsStore, readable: frozenset[str], wanted: Wanted) 
         asked = replace(asked, experiment=wanted.experiment)
     page = store.queries.trials_page(asked, limit=PAGE_SIZE, before=wanted.before)
     runs = store.queries.runs(replace(asked, run_id=None), limit=RUNS_OFFERED).rows
-    experiments = [
-        name
-        for name in store.pages.names("experiment")
-        if store.queries.trials_page(Selection(dag_ids=readable, experiment=name), limit=1).rows
-    ]
+    experiments = store.queries.names("experiment", Selection(dag_ids=readable), most=MOST_NAMES)
     return html(
         [
             _form(wanted, experiments, runs),
@@ -111,11 +115,12 @@ def _comparison(store: ResultsStore, asked: Selection, runs: Sequence[RunRow]) -
     """Return the comparison of one run, or of the newest ones."""
     chosen = asked if asked.run_id else replace(asked, run_id=_newest(runs))
     compared = store.queries.measured(chosen, phases=True)
+    rows = compared_rows(compared)
     return [
         *simulated_note(compared),
-        overview(compared),
+        overview(rows),
         legend(),
-        *cloud_sections(compared),
+        *cloud_sections(compared, rows),
         section("Not counted", _not_counted(compared)),
         folded("How to read it", [element("p", text) for text in wording.READING.split("\n\n")]),
     ]

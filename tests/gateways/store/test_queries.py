@@ -13,7 +13,7 @@ from sqlalchemy import delete, event
 from trial_builders import OPENED_AT, a_result
 
 from airflow_llm_provisioning.core.comparison import compare, grouped
-from airflow_llm_provisioning.core.nights import nights_of
+from airflow_llm_provisioning.core.nights import cell_of, nights_of
 from airflow_llm_provisioning.core.phase_means import phase_means
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.exceptions import ConfigurationError
@@ -224,6 +224,35 @@ def test_a_run_and_a_history_are_found_by_their_own_index(tmp_path: Path) -> Non
     store.close()
     assert plans
     assert not [plan for plan in plans if "trials_dag_id" in plan or "trials_experiment" in plan]
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_names_are_those_of_the_selected_trials(store: ResultsStore, name: str) -> None:
+    """In their order; a limit keeps the first ones."""
+    selection, trials = chosen(name)
+    dags = sorted({trial.run[0] for trial in trials})
+    assert store.queries.names("dag_id", selection) == dags
+    assert store.queries.names("dag_id", selection, most=1) == dags[:1]
+    assert store.queries.names("experiment", selection) == sorted({trial.trial.slot.experiment for trial in trials})
+
+
+def test_the_series_of_whole_cells_are_found_without_their_trials(tmp_path: Path) -> None:
+    """A reader's permissions and a cell name most trials of a store: one search for each series, no row for a trial."""
+    store = ResultsStore.open(f"sqlite:///{tmp_path}/r.db")
+    store.save_trials(TRIALS)
+    asked: list[tuple[str, Any]] = []
+    event.listen(store._engine, "before_cursor_execute", lambda _c, _cur, sql, values, *_: asked.append((sql, values)))
+    found = {cell.key: cell for cell in store.queries.cells(Selection(dag_ids=["nightly"]))}
+    assert set(found.values()) == {cell_of(t.arm, t.target) for t in TRIALS if t.run[0] == "nightly"}
+    for key, cell in found.items():
+        assert store.queries.cells(Selection(dag_ids=["nightly"], cell=key)) == [cell]
+    assert store.queries.cells(Selection(dag_ids=[])) == []
+    searches = [(sql, values) for sql, values in asked if "FROM llmp_trials" in sql]
+    with store._engine.connect() as connection:
+        plans = [str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values).all()) for sql, values in searches]
+    store.close()
+    assert any("ix_llmp_trials_series" in plan for plan in plans)
+    assert not [plan for plan in plans if "SCAN llmp_trials" in plan or "trials_dag_id" in plan]
 
 
 def test_a_tie_of_digests_goes_to_the_one_that_was_met_first(store: ResultsStore) -> None:
