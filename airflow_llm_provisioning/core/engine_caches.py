@@ -1,7 +1,7 @@
 """Which caches of an earlier start an engine used: compiled graphs and weights, from the engine's log lines."""
 
 import re
-from typing import Final
+from typing import Final, Literal
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 from airflow_llm_provisioning.core.planned import PlannedFacts
@@ -9,15 +9,22 @@ from airflow_llm_provisioning.core.trace.objects import History, containers
 from airflow_llm_provisioning.core.trace.view import TraceView
 from airflow_llm_provisioning.core.weight_sources import not_from_the_hub
 
+Find = tuple[Literal["compile_cache", "weights"], Literal["no", "unknown"], str]
+"""What was found, whether it surely was there before (`no`: the start was not cold), and a sentence."""
 
-def cache_hits(view: TraceView) -> tuple[str, ...]:
-    """Return the engine's log lines about cached compiled graphs (vLLM 0.10 to 0.33), and a sentence about cached
-    weights.
+
+def engine_finds(view: TraceView) -> tuple[Find, ...]:
+    """Return what the engine found that an earlier start had left, or may have found: its log lines about cached
+    compiled graphs (vLLM 0.10 to 0.33), and a sentence about cached weights.
     """
     lines = (line.strip() for log in view.logs for line in log.text.splitlines())
     compiled = dict.fromkeys(f"Engine: {line[:300]}" for line in lines if _CACHED_GRAPHS.search(line))
-    weights = weights_found(view)
-    return (*compiled, weights) if weights else tuple(compiled)
+    found: list[Find] = [("compile_cache", "no", told) for told in compiled]
+    if weights := weights_found(view):
+        found.append(("weights", "no", weights))
+    if doubt := weights_uncertain(view):
+        found.append(("weights", "unknown", doubt))
+    return tuple(found)
 
 
 def weights_found(view: TraceView) -> str | None:

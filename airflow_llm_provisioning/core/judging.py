@@ -6,6 +6,7 @@ The one way from evidence to result: the teardown writes it, a replay computes i
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.planned import PlannedFacts
@@ -56,18 +57,43 @@ class Judgement:
 
 def judge_trace(chunks: Sequence[bytes], treatments: Iterable[str] | None = None) -> Judgement:
     """Judge a stored trace. `treatments`: names; None: those that the trace's own header lists."""
+    treatments = None if treatments is None else tuple(treatments)
     if not any(chunks):
         reason = "No trace was recorded: the wait did not begin, or could not write."
         unseen = Analysis(outcome="unfinished", reason=reason, flags=(Flag("no_trace", reason),))
         return Judgement(unseen, tuple(Verdict(name, "unknown", (reason,)) for name in treatments or ()))
-    analysis = analyse_trace(chunks)
+    analysis = analyse_trace(chunks, kept=partial(_kept, declared=treatments))
     try:
         view = TraceView(decode_trace(chunks).lines)
     except TraceError:
         names = list(treatments or ())
         return Judgement(analysis, tuple(Verdict(name, "unknown", ("There is no readable trace.",)) for name in names))
-    names = list(PlannedFacts.of(view.trial).treatments or ()) if treatments is None else list(treatments)
+    names = _declared(view, treatments)
     return Judgement(analysis, (*_verified(view, names), *_objections(view, names)))
+
+
+def _declared(view: TraceView, treatments: Iterable[str] | None) -> list[str]:
+    """Return the treatments of a trial: as given, else as the trace's header lists them."""
+    return list((PlannedFacts.of(view.trial).treatments or ()) if treatments is None else treatments)
+
+
+def _kept(view: TraceView, declared: Collection[str] | None) -> dict[str, Verdict]:
+    """Return what the declared treatments say of the things that they keep warm: kind -> verdict. Of two that keep the
+    same kind, one that says yes is enough.
+    """
+    found: dict[str, Verdict] = {}
+    names = _declared(view, declared)
+    for name, item in known_treatments().items():
+        if name not in names or not item.keeps_warm:
+            continue
+        try:
+            said = item.kept(view)
+        except Exception as error:  # noqa: BLE001 - code of other distributions
+            said = Verdict(f"{name}_kept", "unknown", (f"Its verdict failed: {type(error).__name__}: {error}.",))
+        for kind in item.keeps_warm:
+            if found.get(kind) is None or said.value == "yes":
+                found[kind] = said
+    return found
 
 
 def _verified(view: TraceView, names: Collection[str]) -> Iterator[Verdict]:

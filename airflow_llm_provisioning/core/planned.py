@@ -1,7 +1,7 @@
 """What the head of a trace says was planned, for verdicts: read from `Trial.header`, and from the flat form of 0.1."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, number, text
@@ -13,7 +13,8 @@ class PlannedFacts:
 
     `treatments`: None where the header lists none at all. `recipe_pip`: packages of the image's recipe, None without a
     recipe. `base`: the recipe's base image, with its digest where one is pinned. `prepared_image`,
-    `prepared_digest`: what the preparation made.
+    `prepared_digest`: what the preparation made. `prepared_steps`: prepared objects as they were when the trial was
+    opened, by the preparation's verb (`core.prepared_objects.Found`, as JSON).
     """
 
     known: bool
@@ -26,6 +27,7 @@ class PlannedFacts:
     prepared_digest: str
     model_revision: str
     weight_bytes: float | None
+    prepared_steps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, header: Mapping[str, Any]) -> "PlannedFacts":
@@ -48,6 +50,7 @@ class PlannedFacts:
             prepared_digest=text(prepared.get("digest")),
             model_revision=text(dig(served, "model", "revision")),
             weight_bytes=number(dig(served, "model", "weight_bytes")),
+            prepared_steps={key: mapping(value) for key, value in mapping(prepared.get("steps")).items()},
         )
 
 

@@ -114,7 +114,11 @@ class Served:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """What the preparations left for a trial. None: not prepared, or not known."""
+    """What the preparations left for a trial. None: not prepared, or not known.
+
+    `steps`: of prepared objects, by the preparation's verb (`prepare_<treatment>`), as they were when the trial was
+    opened (`core.prepared_objects.Found`, as JSON).
+    """
 
     image: str | None = None
     digest: str | None = None
@@ -123,6 +127,7 @@ class Prepared:
     volume_gib: int | None = None
     volume_initialization_rate_mib_s: int | None = None
     pool: str | None = None
+    steps: Mapping[str, Mapping[str, Any]] | None = None
 
     def updated(self, result: Mapping[str, Any]) -> Self:
         """Return it with what a later preparation's result says; what that does not say stays."""

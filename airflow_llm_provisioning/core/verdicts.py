@@ -4,11 +4,12 @@ Small questions that treatments put together; a treatment's own verdict lives be
 answer, and never stands for yes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
-from airflow_llm_provisioning.core.engine_caches import cache_hits, weights_uncertain
+from airflow_llm_provisioning.core.engine_caches import engine_finds
 from airflow_llm_provisioning.core.fields import dig, items, mapping, objects, text
 from airflow_llm_provisioning.core.image_arrival import image_arrival, image_digest
 from airflow_llm_provisioning.core.planned import PlannedFacts
@@ -17,6 +18,10 @@ from airflow_llm_provisioning.core.trace.objects import History
 from airflow_llm_provisioning.core.trace.view import TraceView
 
 Value = Literal["yes", "no", "unknown"]
+
+WarmKind = Literal["node", "image_cache", "compile_cache", "weights"]
+WARM_KINDS: Final[tuple[WarmKind, ...]] = ("node", "image_cache", "compile_cache", "weights")
+"""What a start can find that is older than itself: a node, an image on such a node, compiled graphs, weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +57,34 @@ def cloud_says(view: TraceView, claim: str) -> Verdict:
     return Verdict(claim, "yes" if answers == {True} else "no", sentences)
 
 
-def cold_start(view: TraceView) -> Verdict:
+Kept = Mapping[str, "Verdict"]
+"""Kind of `WARM_KINDS` -> whether what was found old is what the trial's treatments prepared. Other kinds were not to
+be found old.
+"""
+
+
+def cold_start(view: TraceView, kept: Kept = MappingProxyType({})) -> Verdict:
     """Say whether the head and every pod of the engine met a node that was younger than the submission, and the engine
-    found nothing that an earlier start had left. An image that came with a young node's disk (snapshot, streaming) is
-    still a cold start.
+    found nothing that an earlier start had left, except for what the trial's treatments keep warm on purpose. An image
+    that came with a young node's disk (snapshot, streaming) is still a cold start.
     """
     if view.head is None or not view.engine_pods:
         return Verdict("cold_start", "unknown", ("The head's pod or the engine's pod was not seen.",))
-    found = [Verdict("cold_start", "no", (sentence,)) for sentence in cache_hits(view)]
-    if doubt := weights_uncertain(view):
-        found.append(Verdict("cold_start", "unknown", (doubt,)))
-    return all_of("cold_start", [*(_cold_pod(view, pod) for pod in view.serving_pods), *found])
+    pods = (part for pod in view.serving_pods for part in _cold_pod(view, pod))
+    found = (*pods, *((kind, Verdict("cold_start", value, (told,))) for kind, value, told in engine_finds(view)))
+    return all_of("cold_start", [_answered(part, kept.get(kind)) for kind, part in found])
+
+
+def _answered(part: Verdict, kept: Verdict | None) -> Verdict:
+    """Return a part of the verdict; where it objects, with what is said of the thing that was kept on purpose."""
+    if part.value == "yes" or kept is None:
+        return part
+    told = {"yes": "Kept warm on purpose, and it is what was prepared.", "no": "It is not what was prepared."}
+    return Verdict(
+        part.claim,
+        kept.value,
+        (*part.evidence, *kept.evidence, told.get(kept.value, "Whether it is what was prepared is not known.")),
+    )
 
 
 def variant_image(view: TraceView) -> Verdict:
@@ -133,18 +155,24 @@ def recipe_packages(view: TraceView) -> dict[str, str] | None:
     return None if pip is None else {package_name(item): item for item in pip}
 
 
-def _cold_pod(view: TraceView, pod: History) -> Verdict:
+def _cold_pod(view: TraceView, pod: History) -> Iterator[tuple[WarmKind, Verdict]]:
     node = view.node_of(pod)
     if node is None:
-        return Verdict("cold_start", "unknown", (f"The node of pod {pod.name} was not seen.",))
+        yield "node", Verdict("cold_start", "unknown", (f"The node of pod {pod.name} was not seen.",))
+        return
     young = view.younger_than_submission(node)
     if young is None:
-        return Verdict("cold_start", "unknown", (f"Whether node {node.name} is younger than the trial is not known.",))
+        told = f"Whether node {node.name} is younger than the trial is not known."
+        yield "node", Verdict("cold_start", "unknown", (told,))
+        return
     how = image_arrival(view, pod)
     if young:
-        return Verdict("cold_start", "yes", (f"Node {node.name} was created after the submission.", *how.evidence))
-    older = f"Node {node.name} was there before the submission."
-    return Verdict("cold_start", "no", (older, *how.evidence))
+        told = f"Node {node.name} was created after the submission."
+        yield "node", Verdict("cold_start", "yes", (told, *how.evidence))
+        return
+    yield "node", Verdict("cold_start", "no", (f"Node {node.name} was there before the submission.",))
+    found: Mapping[str, Value] = {"present": "no", "unknown": "unknown"}
+    yield "image_cache", Verdict("cold_start", found.get(how.delivered, "yes"), how.evidence)
 
 
 def _given_another(view: TraceView, planned: PlannedFacts) -> list[Verdict]:

@@ -6,6 +6,7 @@ from airflow_llm_provisioning.operators.image_snapshot import SnapshotImage
 from airflow_llm_provisioning.operators.image_streaming import EnableStreaming
 from airflow_llm_provisioning.operators.image_warming import WarmImageCache
 from airflow_llm_provisioning.operators.node_setup import SetUpNodes
+from airflow_llm_provisioning.operators.object_preparation import PrepareObjects
 from airflow_llm_provisioning.operators.ray_service import ApplyRayService, DeleteRayService
 from airflow_llm_provisioning.operators.reaping import ListPlaces, ReapPlace
 from airflow_llm_provisioning.operators.serving_image import BuildServingImage
@@ -23,6 +24,7 @@ __all__ = [
     "OpenTrial",
     "PlanTrials",
     "Preflight",
+    "PrepareObjects",
     "ReapPlace",
     "SetUpNodes",
     "SnapshotImage",

@@ -117,9 +117,10 @@ class ApplyRayService(ConfidentialFields):
                 "`experiment` as OpenTrial."
             )
         _, access = parts(trial)
-        manifest = render_again(self.experiment, trial)
-        self.log.info("Changed in the workload's own manifest:\n%s", changes(self.experiment, trial, manifest))
-        return await apply_of_trial(manifest, access.cluster, trial)
+        rendered = render_again(self.experiment, trial)
+        told = changes(self.experiment, trial, rendered.manifest)
+        self.log.info("Changed in the workload's own manifest:\n%s", told)
+        return await apply_of_trial(rendered.manifest, access.cluster, trial, companions=rendered.companions)
 
     async def _alone(self, context: Context) -> dict[str, Any]:
         from airflow_llm_provisioning.core.manifest import parse_manifest

@@ -1,8 +1,9 @@
 """How a RayService is applied: of a trial it is created or found again, alone it is applied server-side."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_llm_provisioning.core.companions import placed
 from airflow_llm_provisioning.core.names import LABEL_TRIAL, label_value
 from airflow_llm_provisioning.core.ownership import (
     LABEL_APPLIED_BY,
@@ -21,9 +22,14 @@ if TYPE_CHECKING:
 
 
 async def apply_of_trial(
-    manifest: Mapping[str, Any], cluster_reference: Mapping[str, Any], trial: Trial
+    manifest: Mapping[str, Any],
+    cluster_reference: Mapping[str, Any],
+    trial: Trial,
+    *,
+    companions: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Create the RayService of an opened trial, or find the one that an earlier life of this task created.
+    """Create the RayService of an opened trial and its companions, or find those that an earlier life of this task
+    created.
 
     Another owner's object of that name is refused, and so is a trial that lost the cluster's lock meanwhile. Returns
     the same as `apply_alone`.
@@ -36,7 +42,20 @@ async def apply_of_trial(
         applied_at = cluster.clock()
         found, reattached = await create_or_reattach(cluster, labelled, trial.trial_id)
         told_at = {"applied_at": None if reattached else applied_at, "replied_at": cluster.clock()}
+        for companion in placed(companions, found):
+            await create_companion(cluster, companion)
     return _applied(cluster_reference, found, told_at, reattached=reattached)
+
+
+async def create_companion(cluster: "Cluster", companion: Mapping[str, Any]) -> None:
+    """Create an object that belongs to a trial's RayService, unless an earlier life of this task created it."""
+    try:
+        await cluster.create(companion)
+    except (ConflictError, ClusterUnreachableError):
+        found = await cluster.find(companion)
+        owners = (found or {}).get("metadata", {}).get("ownerReferences") or ()
+        if not any(owner.get("uid") == companion["metadata"]["ownerReferences"][0]["uid"] for owner in owners):
+            raise
 
 
 async def apply_alone(

@@ -14,6 +14,7 @@ from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.manifests import images
 from airflow_llm_provisioning.core.names import LABEL_TRIAL, trial_labels
 from airflow_llm_provisioning.core.ownership import owner_of
+from airflow_llm_provisioning.core.prepared_objects import VERB
 from airflow_llm_provisioning.core.result import Preparation, TrialResult, TrialStatus
 from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.core.trial import Access, Opened, Prepared, Trial
@@ -55,7 +56,7 @@ async def open_trial(
                     cluster=target.cluster_reference(), cloud=target.cloud_reference(), results_conn_id=results_conn_id
                 )
                 bounded = replace(within_budget(trial, experiment, store, cluster.clock()), access=access)
-                opened = _opened(bounded, experiment, target, store, cluster)
+                opened = await _opened(bounded, experiment, target, store, cluster)
                 await _lock_and_look(cluster, opened)
                 intended = await _intended(opened, store, cluster)
                 tell_opened(store, intended, "open", task_id=task_id, at=cluster.clock())
@@ -168,16 +169,25 @@ def prepared_for(preparations: Sequence[Preparation], recipe_content: str) -> Pr
     """Return what the preparations of a target left for an image of this recipe; the newest counts."""
     prepared = Prepared()
     for step in preparations:
+        if step.verb.startswith(VERB):
+            continue
         if step.verb != "build_image" or step.content == recipe_content:
             prepared = prepared.updated(step.result)
     return prepared
 
 
-def _opened(trial: Trial, experiment: Experiment, target: Target, store: "ResultsStore", cluster: "Cluster") -> Trial:
+async def _opened(
+    trial: Trial, experiment: Experiment, target: Target, store: "ResultsStore", cluster: "Cluster"
+) -> Trial:
     from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS, nodes_gone_s
+    from airflow_llm_provisioning.gateways.prepared_objects import prepared_now
 
     _, plan = plan_of(experiment, trial)
-    prepared = prepared_for(store.preparations(target.name), plan.recipe.content)
+    made = store.preparations(target.name)
+    prepared = prepared_for(made, plan.recipe.content)
+    wanted = {f"{VERB}{name}" for name in trial.arm.treatments}
+    if steps := await prepared_now(cluster, [row for row in made if row.verb in wanted]):
+        prepared = replace(prepared, steps=steps)
     if target.nodes.volume_initialization_rate_mib_s is not None:
         # What the nodes' volumes must show, or the snapshot was not used as it was meant.
         rate = target.nodes.volume_initialization_rate_mib_s

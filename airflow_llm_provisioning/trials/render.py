@@ -18,17 +18,21 @@ from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What a trial applies. `image`: the reference that its Ray containers are given; the head's, where they differ."""
+    """What a trial applies. `image`: the reference that its Ray containers are given; the head's, where they differ.
+    `companions`: what is created beside the RayService (`core.companions`).
+    """
 
     manifest: dict[str, Any]
     image: str
     plan: DeploymentPlan
     workload: Workload
+    companions: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def content(self) -> str:
-        """Fingerprint of the manifest, to the letter."""
-        return fingerprint(self.manifest, 16)
+        """Fingerprint of the manifest and its companions, to the letter."""
+        beside = {"companions": [dict(item) for item in self.companions]} if self.companions else {}
+        return fingerprint({**self.manifest, **beside}, 16)
 
 
 def served_workload(experiment: Experiment, served: Served) -> Workload:
@@ -63,7 +67,9 @@ def render(experiment: Experiment, trial: Trial, *, built_image: str | None, lab
     )
     named = with_identity(manifest, name=manifest["metadata"]["name"], namespace=target.namespace, labels=labels)
     image = built_image if plan.own_image and built_image else plan.recipe.base_reference
-    return Rendered(named, image, plan, workload)
+    treatments = experiment.treatments(trial.arm.variant, target.cloud)
+    companions = tuple(one for item in treatments for one in item.companions(named))
+    return Rendered(named, image, plan, workload, companions)
 
 
 def changes(experiment: Experiment, trial: Trial, manifest: Mapping[str, Any]) -> str:
@@ -74,8 +80,8 @@ def changes(experiment: Experiment, trial: Trial, manifest: Mapping[str, Any]) -
     return manifest_diff(own, manifest) or "Nothing is changed."
 
 
-def render_again(experiment: Experiment, trial: Trial) -> dict[str, Any]:
-    """Return the manifest of an opened trial. A ConflictError says that the experiment changed since it was opened."""
+def render_again(experiment: Experiment, trial: Trial) -> Rendered:
+    """Return what an opened trial applies. A ConflictError says that the experiment changed since it was opened."""
     opened = trial.opened
     if opened is None:
         raise ConflictError(f"Trial {trial.trial_id} was not opened, so there is nothing to apply.")
@@ -86,4 +92,4 @@ def render_again(experiment: Experiment, trial: Trial) -> dict[str, Any]:
             f"({opened.manifest_content}, now {rendered.content}): the experiment file was changed meanwhile. Clear "
             "the whole trial."
         )
-    return rendered.manifest
+    return rendered

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from airflow_llm_provisioning.core.engine_caches import cache_hits, weights_found, weights_uncertain
+from airflow_llm_provisioning.core.engine_caches import engine_finds, weights_found, weights_uncertain
 from airflow_llm_provisioning.core.trace import TraceView
 
 AT = "2026-05-04T12:00:00Z"
@@ -51,7 +51,7 @@ def test_weights_that_were_loaded_and_not_downloaded_were_there() -> None:
     told = weights_found(view(SILENT))
     assert told is not None
     assert "7.6 GB" in told
-    assert cache_hits(view(SILENT)) == (told,)
+    assert engine_finds(view(SILENT)) == (("weights", "no", told),)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_without_evidence_no_cache_is_reported(log: str, weight_bytes: int) -> N
     nothing.
     """
     assert weights_found(view(log, weight_bytes)) is None
-    assert cache_hits(view(log, weight_bytes)) == ()
+    assert all(value != "no" for _, value, _ in engine_finds(view(log, weight_bytes)))
 
 
 @pytest.mark.parametrize(

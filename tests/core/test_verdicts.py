@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from proof.generated import generate
 
-from airflow_llm_provisioning.core.engine_caches import cache_hits
+from airflow_llm_provisioning.core.engine_caches import engine_finds
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.verdicts import (
     Verdict,
@@ -43,6 +43,36 @@ def test_a_standing_node_is_warm_and_a_young_one_cold() -> None:
     assert cold_start(altered(seed, young_head)).value == "yes"
     unseen = altered(seed, lambda line: None if line["resource"] == "nodes" else line)
     assert cold_start(unseen).value == "unknown"
+
+
+@pytest.mark.parametrize("said", ["yes", "no", "unknown"])
+def test_what_is_kept_warm_on_purpose_counts_as_cold_only_if_it_is_the_prepared_one(said: Any) -> None:
+    """The generator's head is on an hour-old node. Only the kind that is kept is answered by the treatment."""
+    view = altered(fresh_seed(), lambda line: line)
+    node = Verdict("capacity_kept", said, ("Node n has the uid of the prepared one.",))
+    both = cold_start(view, {"node": node, "image_cache": node})
+    assert both.value == said
+    assert node.evidence[0] in both.evidence
+    assert cold_start(view, {"weights": node}).value == "no"
+    assert cold_start(view, {"weights": node}).evidence == cold_start(view).evidence
+
+
+def test_an_image_on_a_kept_node_must_be_kept_too() -> None:
+    """A node that was kept on purpose with an image that something else left on it is not cold."""
+    kept = {"node": Verdict("capacity_kept", "yes", ("It is the prepared node.",))}
+
+    def present(line: dict[str, Any]) -> dict[str, Any] | None:
+        if line["resource"].startswith("events") and line["object"].get("reason") in ("Pulled", "Pulling"):
+            if line["object"]["reason"] == "Pulling":
+                return None
+            for key in ("message", "note"):
+                if line["object"].get(key):
+                    line["object"][key] = 'Container image "i" already present on machine'
+        return line
+
+    view = altered(fresh_seed(), present)
+    assert cold_start(view, kept).value == "no"
+    assert cold_start(view, kept | {"image_cache": kept["node"]}).value == "yes"
 
 
 def test_a_switch_must_be_on_in_both_pods() -> None:
@@ -197,7 +227,7 @@ def test_what_the_engine_found_ready_makes_a_start_warm() -> None:
     log = {"received_at": lines[-1]["received_at"], "resource": "ray-log-file", "filename": "worker-1.out"}
     found = TraceView([*lines, {**log, "object": f"Starting\n{line}\n"}])
     assert cold_start(found).value == "no"
-    assert cache_hits(found) == (f"Engine: {line}",)
+    assert engine_finds(found) == (("compile_cache", "no", f"Engine: {line}"),)
 
 
 @pytest.mark.parametrize(

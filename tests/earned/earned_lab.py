@@ -29,7 +29,7 @@ from airflow_llm_provisioning.exceptions import TrialFailedError
 from airflow_llm_provisioning.operators.ray_service import ApplyRayService
 from airflow_llm_provisioning.operators.trial import OpenTrial
 from airflow_llm_provisioning.trials import render
-from airflow_llm_provisioning.trials.render import render_again
+from airflow_llm_provisioning.trials.render import Rendered, render_again
 from llm_provisioning_simulator.infra import delivery
 from llm_provisioning_simulator.profiles import NOISE, load_profile
 from llm_provisioning_simulator.server import Simulator
@@ -181,9 +181,13 @@ def applied(trial: dict[str, Any], admission: Admission | None = None) -> dict[s
     with pytest.MonkeyPatch.context() as patch:
         if admission is not None:
             changed = admission
-            patch.setattr(render, "render_again", lambda *given: changed(render_again(*given)))
+            patch.setattr(render, "render_again", lambda *given: _changed(render_again(*given), changed))
         found: dict[str, Any] = run(operator)
     return found
+
+
+def _changed(rendered: Rendered, admission: Admission) -> Rendered:
+    return replace(rendered, manifest=admission(rendered.manifest))
 
 
 def with_images(image: str) -> Admission:

@@ -4,7 +4,7 @@ The content of a trace never raises an exception: unreadable content becomes an 
 the same result, byte for byte, so a stored number can be computed again.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -27,7 +27,7 @@ from airflow_llm_provisioning.core.timing.timeline import Flag, Milestone, Timel
 from airflow_llm_provisioning.core.timing.trial_flags import DELETED_BY_US, flags_of
 from airflow_llm_provisioning.core.trace.format import OUTCOMES, Line, check_format, decode_trace
 from airflow_llm_provisioning.core.trace.view import TraceView
-from airflow_llm_provisioning.core.verdicts import Verdict, cold_start, runtime_pip_seen
+from airflow_llm_provisioning.core.verdicts import Kept, Verdict, cold_start, runtime_pip_seen
 from airflow_llm_provisioning.exceptions import TraceError
 
 
@@ -117,8 +117,15 @@ class Analysis:
         return found.at if found else None
 
 
-def analyse_trace(data: bytes | Iterable[bytes]) -> Analysis:
-    """Analyse a stored trace's bytes (or its stored chunks, in order)."""
+KeptOf = Callable[[TraceView], Kept]
+
+
+def _nothing_kept(_: TraceView) -> Kept:
+    return {}
+
+
+def analyse_trace(data: bytes | Iterable[bytes], *, kept: KeptOf = _nothing_kept) -> Analysis:
+    """Analyse a stored trace's bytes (or its stored chunks, in order). `kept`: what the trial found old on purpose."""
     try:
         decoded = decode_trace(data)
     except TraceError as error:
@@ -126,11 +133,11 @@ def analyse_trace(data: bytes | Iterable[bytes]) -> Analysis:
     flags = [Flag("cut", decoded.cut)] if decoded.cut else []
     if decoded.unreadable_lines:
         flags.append(Flag("unreadable_lines", f"{decoded.unreadable_lines} lines are not valid trace lines"))
-    return analyse(decoded.lines, flags)
+    return analyse(decoded.lines, flags, kept=kept)
 
 
-def analyse(lines: Iterable[Line], flags: Iterable[Flag] = ()) -> Analysis:
-    """Analyse a trace's lines. `flags`: problems of the lines that are already known."""
+def analyse(lines: Iterable[Line], flags: Iterable[Flag] = (), *, kept: KeptOf = _nothing_kept) -> Analysis:
+    """Analyse a trace's lines. `flags`: problems of the lines that are already known. `kept`: as `analyse_trace`."""
     taken = list(lines)
     try:
         check_format(taken)
@@ -144,7 +151,10 @@ def analyse(lines: Iterable[Line], flags: Iterable[Flag] = ()) -> Analysis:
     order = causal_order_of(view, logs, observations)
     timeline = build_timeline(observations, clocks, order)
     found = (*flags, *flags_of(view, clocks, logs, timeline), *timeline.flags, *absence_flags(view, timeline))
-    return _result(view, taken, timeline, phases_to(timeline, order), clocks, logs, found)
+    verdicts = tuple(
+        v for v in (cold_start(view, kept(view)), runtime_pip_seen(view), nodes_in_parallel(timeline)) if v
+    )
+    return _result(view, taken, timeline, phases_to(timeline, order), clocks, logs, found, verdicts)
 
 
 def _result(
@@ -155,6 +165,7 @@ def _result(
     clocks: Clocks,
     logs: LogReading,
     flags: tuple[Flag, ...],
+    verdicts: tuple[Verdict, ...],
 ) -> Analysis:
     start, end = timeline.get(SUBMITTED), timeline.get(ENDPOINT_READY)
     completed = timeline.get("first_completion")
@@ -180,7 +191,7 @@ def _result(
         total_low_s=seconds(min(low, total)) if low is not None and total is not None else None,
         total_high_s=seconds(max(high, total)) if high is not None and total is not None else None,
         completion_s=seconds(completed.at - start.at) if completed and start else None,
-        verdicts=tuple(v for v in (cold_start(view), runtime_pip_seen(view), nodes_in_parallel(timeline)) if v),
+        verdicts=verdicts,
         flags=tuple(dict.fromkeys(flags)),
         environment=environment_of(view),
         clocks=clocks.as_dict(),

@@ -121,8 +121,8 @@ class Treatment(Protocol):
 
     @property
     def keeps_warm(self) -> tuple[str, ...]:
-        """What it makes old on purpose (`node`, `image_cache`, `compile_cache`, `weights`): the verdict *cold* must
-        then prove that what was found is what was prepared.
+        """What it makes old on purpose, of `core.verdicts.WARM_KINDS` (`node`, `image_cache`, `compile_cache`,
+        `weights`): a start that met such a thing counts as cold only if `kept` says that it was the prepared one.
         """
         ...
 
@@ -134,12 +134,25 @@ class Treatment(Protocol):
         """Return what is deployed with this treatment."""
         ...
 
+    def companions(self, manifest: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+        """Return objects that are created right after the RayService, belong to it and go with it, without name,
+        namespace and owner (`core.companions`). `manifest`: the RayService as it is applied, with its image and its
+        place on the target's nodes.
+        """
+        ...
+
     def nodes(self, profile: NodeProfile) -> NodeProfile:
         """Return the nodes with this treatment. Applied twice it must give the same."""
         ...
 
     def verify(self, view: "TraceView") -> "Verdict":
         """Say from a trial's trace whether it was really applied, with the evidence."""
+        ...
+
+    def kept(self, view: "TraceView") -> "Verdict":
+        """Say whether what the trial found old is what was prepared for it (identity, content, who filled it). Asked
+        only of a treatment that keeps something warm.
+        """
         ...
 
     def undeclared(self, view: "TraceView") -> str | None:
@@ -166,9 +179,19 @@ class BaseTreatment:
         """Return the plan unchanged."""
         return plan
 
+    def companions(self, manifest: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+        """Return nothing: the RayService is created alone."""
+        return ()
+
     def nodes(self, profile: NodeProfile) -> NodeProfile:
         """Return the nodes unchanged."""
         return profile
+
+    def kept(self, view: "TraceView") -> "Verdict":
+        """Return unknown: what was found is not known to be what was prepared."""
+        from airflow_llm_provisioning.core.verdicts import Verdict
+
+        return Verdict(f"{self.name}_kept", "unknown", (f"{self.name} does not say what it keeps warm.",))
 
     def undeclared(self, view: "TraceView") -> str | None:
         """Return None: nothing gives it away."""

@@ -123,5 +123,5 @@ def _origin(entry: EntryPoint) -> str:
 
 _CONTRACT: Final = (
     *("name", "group", "clouds", "order", "steps", "claims", "keeps_warm"),
-    *("requires", "change", "nodes", "verify", "undeclared"),
+    *("requires", "change", "companions", "nodes", "verify", "kept", "undeclared"),
 )

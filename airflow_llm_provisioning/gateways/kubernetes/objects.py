@@ -99,6 +99,27 @@ class ObjectApi:
         except NotFoundError:
             return None
 
+    async def find(self, manifest: Mapping[str, Any]) -> Object | None:
+        """Return the object with a manifest's apiVersion, kind, name and namespace; None without one. The cluster is
+        asked about kinds that are not in `resources`.
+        """
+        call = await self._on_object("GET", "get", manifest)
+        try:
+            return await self._transport.json(replace(call, body=None))
+        except NotFoundError:
+            return None
+
+    async def remove(self, manifest: Mapping[str, Any], *, uid: str | None = None) -> bool:
+        """Request the deletion of the object of a manifest's identity, with what it owns; False if it is gone."""
+        call = await self._on_object("DELETE", "delete", manifest)
+        options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+        body = {**options, **({"preconditions": {"uid": uid}} if uid else {})}
+        try:
+            await self._transport.send(replace(call, body=body))
+        except NotFoundError:
+            return False
+        return True
+
     async def list(
         self, resource: str, namespace: str | None = None, labels: str | None = None, fields: str | None = None
     ) -> tuple[Objects, str | None]:

@@ -59,6 +59,8 @@ RESOURCES: Final[Mapping[str, Resource]] = MappingProxyType(
         "leases": Resource("leases", "coordination.k8s.io/v1", "Lease"),
         "deployments": Resource("deployments", "apps/v1", "Deployment"),
         "daemonsets": Resource("daemonsets", "apps/v1", "DaemonSet"),
+        "jobs": Resource("jobs", "batch/v1", "Job"),
+        "priorityclasses": Resource("priorityclasses", "scheduling.k8s.io/v1", "PriorityClass", namespaced=False),
         "customresourcedefinitions": Resource(
             "customresourcedefinitions", "apiextensions.k8s.io/v1", "CustomResourceDefinition", namespaced=False
         ),

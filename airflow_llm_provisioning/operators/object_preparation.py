@@ -1,0 +1,73 @@
+"""Prepare Kubernetes objects that a treatment needs in a target's cluster: placeholder pods, volumes, Jobs, caches."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Context
+
+from airflow_llm_provisioning.core.names import DEFAULT_STORE
+from airflow_llm_provisioning.core.prepared_objects import PreparedObjects
+from airflow_llm_provisioning.operators.links import TargetLink
+from airflow_llm_provisioning.operators.waiting import WaitingOperator
+from airflow_llm_provisioning.triggers.base import raise_error
+from airflow_llm_provisioning.triggers.prepared_objects import ObjectsReadyWait
+
+
+class PrepareObjects(WaitingOperator):
+    """Apply objects in a target's cluster, wait until they are ready, and keep what was made.
+
+    The same objects are found again by their content, and their expiry is renewed; objects of an earlier content are
+    removed. A Job's container may print `LLM-PREPARED ` and one JSON object: that becomes `facts`. Returns {content,
+    objects, ready, nodes, facts, idle, seconds, reused, price_usd, price_basis}.
+
+    :param target: the target, as a dict. :param treatment: the treatment that wants them; the preparation's verb is
+        `prepare_<treatment>`. :param objects: manifests, as `core.prepared_objects.PreparedObjects` takes them.
+    :param ready: kind -> condition that must be true, for kinds of other controllers. :param idle: [{what, name,
+        amount}]: what it costs while no trial runs.
+    """
+
+    template_fields: Sequence[str] = ("target", "objects")
+    operator_extra_links = (TargetLink(),)
+    template_fields_renderers = {"target": "json", "objects": "json"}  # noqa: RUF012 - Airflow's name
+    ui_color = "#f6efd9"
+
+    def __init__(
+        self,
+        *,
+        target: Mapping[str, Any],
+        treatment: str,
+        objects: Sequence[Mapping[str, Any]],
+        ready: Mapping[str, str] | None = None,
+        idle: Sequence[Mapping[str, Any]] = (),
+        timeout_s: float = 3600,
+        results_conn_id: str = DEFAULT_STORE,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.target = target
+        self.treatment = treatment
+        self.objects = objects
+        self.ready = ready
+        self.idle = idle
+        self.timeout_s = timeout_s
+        self.results_conn_id = results_conn_id
+
+    def execute(self, context: Context) -> Any:
+        """Apply the objects (or find them) and wait."""
+        from airflow_llm_provisioning.preparation.objects import start
+
+        arguments = start(self.target, self._wanted(), self.timeout_s, self.results_conn_id)
+        at_most = timedelta(seconds=self.timeout_s + 300)
+        return self.wait_for(context, ObjectsReadyWait(**arguments), at_most=at_most)
+
+    def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Keep what was made."""
+        from airflow_llm_provisioning.preparation.objects import finish_objects
+
+        raise_error(event)
+        return finish_objects(self.target, self._wanted(), event, context["ti"].run_id, self.results_conn_id)
+
+    def _wanted(self) -> PreparedObjects:
+        given = {"treatment": self.treatment, "objects": self.objects, "ready": self.ready or {}, "idle": self.idle}
+        return PreparedObjects.from_dict(given)

@@ -1,0 +1,167 @@
+"""The wait for prepared objects: until each of them is ready, or one says that it never will be."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_llm_provisioning.core.fields import dig, text
+from airflow_llm_provisioning.core.prepared_objects import facts_of, failed, not_ready
+from airflow_llm_provisioning.exceptions import ClusterError, ForbiddenError
+from airflow_llm_provisioning.triggers.base import Wait
+from airflow_llm_provisioning.triggers.deadline import Deadline
+
+if TYPE_CHECKING:
+    from airflow_llm_provisioning.core.blockers import SinglePod
+    from airflow_llm_provisioning.gateways.kubernetes import Cluster
+
+log = logging.getLogger(__name__)
+
+POLL_S: Final = 5.0
+# Of a Job's log, which tells what it made in its last lines.
+LOG_BYTES: Final = 1 << 20
+
+
+class ObjectsReadyWait(Wait):
+    """Waits until prepared objects are ready.
+
+    :param objects: [{apiVersion, kind, name, namespace, uid}]. :param ready: kind -> condition, as `PreparedObjects`.
+    :param pods: label selector of their pods. :param reused: whether all of them were there before.
+    :param started_at: ISO instant in the cluster's clock; `timeout_s` counts from there, also after a restart.
+    """
+
+    def __init__(
+        self,
+        *,
+        cluster: dict[str, Any],
+        namespace: str,
+        objects: list[dict[str, Any]],
+        ready: dict[str, str],
+        pods: str,
+        reused: bool,
+        started_at: str,
+        timeout_s: float,
+    ) -> None:
+        super().__init__(
+            cluster=cluster,
+            namespace=namespace,
+            objects=objects,
+            ready=ready,
+            pods=pods,
+            reused=reused,
+            started_at=started_at,
+            timeout_s=timeout_s,
+        )
+        self.cluster = cluster
+        self.objects = objects
+        self.ready = ready
+        self.pods = pods
+        self.reused = reused
+        self.started_at = datetime.fromisoformat(started_at)
+        self.timeout_s = timeout_s
+        self._watched: dict[str, SinglePod] = {}
+
+    async def outcome(self) -> dict[str, Any]:
+        """Return {objects, ready, nodes, job_nodes, facts, seconds, reused, ended_at}; an outage of the API server is
+        outlasted.
+        """
+        from airflow_llm_provisioning.connections import open_cluster
+        from airflow_llm_provisioning.gateways.kubernetes.outage import through_outages
+
+        return await through_outages(lambda: open_cluster(self.cluster), self._ready, limit_s=self.timeout_s)
+
+    async def _ready(self, cluster: "Cluster") -> dict[str, Any]:
+        from airflow_llm_provisioning.core.progress import Standing
+
+        deadline, standing = Deadline(cluster, self.started_at, self.timeout_s), Standing(self.started_at)
+        while True:
+            waits, pods = await self._waits_for(cluster), await self._pods(cluster)
+            if not waits:
+                return await self._made(cluster, pods, deadline.waited_s())
+            told = self._told(waits, pods, cluster.clock())
+            if deadline.left_s() <= 0:
+                raise ClusterError(
+                    f"What was prepared on {cluster.name} is not ready after {self.timeout_s:.0f} s: {told}"
+                )
+            if line := standing.due(cluster.clock(), told.rstrip(". ")):
+                log.info("%s", line)
+            await asyncio.sleep(max(0.2, cluster.real_seconds(POLL_S)))
+
+    async def _waits_for(self, cluster: "Cluster") -> list[str]:
+        """Return what each object that is not ready waits for. Raises ClusterError for one that never will be."""
+        from airflow_llm_provisioning.gateways.prepared_objects import identity
+
+        waits = []
+        for item in self.objects:
+            found, named = await cluster.find(identity(item)), f"{item['kind']} {item['name']}"
+            if found is None or dig(found, "metadata", "uid") != item["uid"]:
+                raise ClusterError(
+                    f"{named} on {cluster.name} was deleted by something else before it was ready. Clear this task: it "
+                    "applies the object again."
+                )
+            obj = {"kind": item["kind"], **found}
+            if why := failed(obj):
+                raise ClusterError(
+                    f"{named} on {cluster.name} failed: {why}. {await self._last_words(cluster)}".strip()
+                )
+            if waiting := not_ready(obj, self.ready):
+                waits.append(f"{named}: {waiting}")
+        return waits
+
+    async def _pods(self, cluster: "Cluster") -> list[Mapping[str, Any]]:
+        namespaces = dict.fromkeys(item["namespace"] for item in self.objects if item.get("namespace"))
+        return [pod for name in namespaces for pod in (await cluster.list("pods", name, labels=self.pods))[0]]
+
+    def _told(self, waits: Sequence[str], pods: Sequence[Mapping[str, Any]], now: datetime) -> str:
+        """Return what is waited for, with what blocks each pod, in the cluster's words."""
+        from airflow_llm_provisioning.core.blockers import SinglePod
+
+        told = []
+        for pod in pods:
+            name = text(dig(pod, "metadata", "name"))
+            watched = self._watched.setdefault(text(dig(pod, "metadata", "uid")), SinglePod())
+            watched.feed(pod, now)
+            if blocked := watched.told(now):
+                told.append(f"pod {name}: {blocked}")
+        return "; ".join((*waits, *dict.fromkeys(told)))
+
+    async def _made(self, cluster: "Cluster", pods: Sequence[Mapping[str, Any]], waited_s: float) -> dict[str, Any]:
+        from airflow_llm_provisioning.gateways.prepared_objects import nodes_of_pods
+
+        of_jobs = [pod for pod in pods if _owner_kind(pod) == "Job"]
+        lasting = [pod for pod in pods if _owner_kind(pod) != "Job"]
+        logs = [await self._text_of(cluster, pod) for pod in of_jobs if dig(pod, "status", "phase") == "Succeeded"]
+        facts: dict[str, Any] = {}
+        for found in logs:
+            facts |= facts_of(found)
+        return {
+            "objects": self.objects,
+            "ready": self.ready,
+            "nodes": await nodes_of_pods(cluster, lasting),
+            "job_nodes": await nodes_of_pods(cluster, of_jobs),
+            "facts": facts,
+            "seconds": round(waited_s, 3),
+            "reused": self.reused,
+            "ended_at": cluster.clock().isoformat(),
+        }
+
+    async def _last_words(self, cluster: "Cluster") -> str:
+        """Return the end of a failed Job's log, without secrets; empty if there is none or it may not be read."""
+        from airflow_llm_provisioning.core.secrets import redacted_text
+
+        pods = [pod for pod in await self._pods(cluster) if dig(pod, "status", "phase") == "Failed"]
+        lines = [line for pod in pods[:1] for line in (await self._text_of(cluster, pod)).strip().splitlines()[-3:]]
+        return f"Its last words: {redacted_text(' / '.join(lines))[:500]}" if lines else ""
+
+    async def _text_of(self, cluster: "Cluster", pod: Mapping[str, Any]) -> str:
+        metadata = pod["metadata"]
+        try:
+            return await cluster.logs(metadata["name"], metadata["namespace"], limit_bytes=LOG_BYTES) or ""
+        except ForbiddenError:
+            return ""
+
+
+def _owner_kind(pod: Mapping[str, Any]) -> str:
+    owners = dig(pod, "metadata", "ownerReferences") or [{}]
+    return text(dig(owners[0], "kind"))

@@ -1,0 +1,95 @@
+"""Objects prepared through the Kubernetes API of a simulated cluster: found again, replaced, looked at by a trial."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster_in_background import BackgroundCluster, simulated_target
+from operator_harness import run
+
+from airflow_llm_provisioning.connections import open_cluster, open_store
+from airflow_llm_provisioning.exceptions import ClusterError, ConflictError
+from airflow_llm_provisioning.gateways.prepared_objects import prepared_now
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
+from airflow_llm_provisioning.operators import PrepareObjects
+
+NOTE = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"at": "{name}"}}
+POOL = {"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 80}]}}
+
+
+@pytest.fixture
+def store(results_db: Path) -> Iterator[ResultsStore]:
+    """Open the default results connection."""
+    opened = open_store()
+    yield opened
+    opened.close()
+
+
+def prepare(*objects: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """Run the operator through the triggerer's way."""
+    target = simulated_target().as_dict()
+    operator = PrepareObjects(task_id="p", target=target, treatment="kept_warm", objects=list(objects), **fields)
+    result: dict[str, Any] = run(operator)
+    return result
+
+
+def maps(simulated: BackgroundCluster) -> list[str]:
+    """Return the names of our ConfigMaps."""
+    return [name for name in simulated.names("configmaps") if name.startswith("llm-kept-warm")]
+
+
+@pytest.mark.usefixtures("store")
+def test_the_same_objects_are_found_again(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """The ledger has an intent for each, the row says what is there, a second run makes nothing new."""
+    done = prepare(NOTE, POOL)
+    again = prepare(NOTE, POOL)
+    assert (done["reused"], again["reused"]) == (False, True)
+    assert [item["uid"] for item in done["objects"]] == [item["uid"] for item in again["objects"]]
+    (name,) = maps(simulated)
+    assert {entry.name for entry in store.ledger.open_entries()} == {name}
+    rows = store.preparations("plain", "prepare_kept_warm")
+    assert [(row.origin, row.reused, row.price_usd) for row in rows] == [
+        ("simulated", False, 0.0),
+        ("simulated", True, 0.0),
+    ]
+
+
+def test_another_content_replaces_what_was_there(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """What the earlier preparation made and this one does not want is deleted."""
+    prepare(NOTE)
+    (first,) = maps(simulated)
+    prepare({**NOTE, "data": {"at": "elsewhere"}})
+    assert first not in maps(simulated)
+    assert len(maps(simulated)) == 1
+
+
+@pytest.mark.usefixtures("store")
+def test_an_object_of_another_owner_is_refused(simulated: BackgroundCluster) -> None:
+    """An object of that name that we did not make is not changed."""
+    other = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs", "namespace": "default"}}
+    simulated.create("configmaps", other)
+    with pytest.raises(ConflictError, match="was not made by this preparation"):
+        prepare({**NOTE, "metadata": {"name": "theirs"}})
+
+
+@pytest.mark.usefixtures("store")
+def test_what_does_not_become_ready_says_what_it_waits_for(simulated: BackgroundCluster) -> None:
+    """A condition that never comes ends at the limit, with object and condition."""
+    with pytest.raises(ClusterError, match=r"not ready after 60 s: Service llm-kept-warm-\w+: it has no condition Up"):
+        prepare(POOL, ready={"Service": "Up"}, timeout_s=60)
+
+
+def test_a_trial_sees_what_is_there_now(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """Untouched: no problem. Deleted by hand: a sentence, so that no verdict believes it."""
+    prepare(NOTE)
+
+    async def look() -> dict[str, Any]:
+        async with open_cluster(simulated_target().cluster_reference()) as cluster:
+            return await prepared_now(cluster, store.preparations("plain"))
+
+    assert asyncio.run(look())["prepare_kept_warm"]["problems"] == []
+    (name,) = maps(simulated)
+    simulated.call(lambda: simulated.simulated.store.delete("configmaps", name, simulated_target().namespace))
+    assert asyncio.run(look())["prepare_kept_warm"]["problems"] == [f"ConfigMap {name} is gone."]
