@@ -1,8 +1,10 @@
 """What arms cost and save in money, from the results store, with the prices that the newest trial was planned with."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_llm_provisioning.core.break_even import cost_rows
+from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.prices import PriceBook
 
 if TYPE_CHECKING:
@@ -10,14 +12,19 @@ if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.store.selection import Selection
 
 
-def cost_table(store: "ResultsStore", selection: "Selection") -> list[dict[str, Any]]:
-    """Return one row for each arm of a selection (see `core.break_even.cost_rows`)."""
+def cost_table(
+    store: "ResultsStore", selection: "Selection", trials: Sequence[Measured] | None = None
+) -> list[dict[str, Any]]:
+    """Return one row for each arm of a selection (see `core.break_even.cost_rows`). `trials`: its trials, where they
+    were read before.
+    """
     from airflow_llm_provisioning.gateways.prices import prices_of
 
     queries = store.queries
     own = queries.pricing(selection).get("prices")
     book = prices_of(PriceBook.from_dict(own) if own else None)
-    return cost_rows(queries.measured(selection), queries.costs(selection), store.preparations(), book)
+    found = queries.measured(selection) if trials is None else trials
+    return cost_rows(found, queries.costs(selection), store.preparations(), book)
 
 
 def cost_of_run(

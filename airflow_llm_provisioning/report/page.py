@@ -12,11 +12,13 @@ from airflow_llm_provisioning import __version__
 from airflow_llm_provisioning.core.comparison import excluded
 from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.result import Preparation, TrialResult
+from airflow_llm_provisioning.decisions.cost import cost_table
 from airflow_llm_provisioning.gateways.private_files import write_private
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.gateways.store.selection import Selection
 from airflow_llm_provisioning.report import wording
 from airflow_llm_provisioning.report.bars import legend
+from airflow_llm_provisioning.report.cost_section import cost_section
 from airflow_llm_provisioning.report.effects_section import effects_sections
 from airflow_llm_provisioning.report.evidence_sections import evidence_section
 from airflow_llm_provisioning.report.markup import Markup, element, html
@@ -54,6 +56,7 @@ def write_report(
         *_compared(measured),
         *effects_sections(measured),
         _section("Not counted", excluded_section(trials, reasons=excluded(measured))),
+        *_cost(store, wanted, measured),
         _section("Preparation", [element("p", wording.PREPARATION), preparations_section(_prepared(store, trials))]),
         *_sweep(sweep),
         _section("Environment", environment_section(trials)),
@@ -133,6 +136,11 @@ def _compared(measured: Sequence[Measured]) -> Iterator[Markup]:
     yield element("p", wording.COMPARED)
     yield legend()
     yield from cloud_sections(measured, rows)
+
+
+def _cost(store: ResultsStore, wanted: Selection, measured: Sequence[Measured]) -> Iterator[Markup]:
+    if measured:
+        yield _section("Cost and payback", cost_section(cost_table(store, wanted, measured)))
 
 
 def _sweep(sweep: Mapping[str, Any] | None) -> Iterator[Markup]:

@@ -22,6 +22,14 @@ PREPARATION: Final = """\
 Steps that are done once before the improved variant can run. They are not part of any time above. Seconds are in the
 clocks of the clouds."""
 
+COST: Final = """\
+A machine counts from its request until it was seen to be gone, at dated list prices or at those of the experiment: an
+estimate, no bill. A deployment's cost is the median over the comparable trials; 'saved' is against the baseline of the
+same stratum. Preparation and what is paid each day without any deployment are of the target. 'Pays from' is the number
+of deployments a day from which a variant costs less than its baseline."""
+
+ESTIMATE: Final = "An estimate from prices: a machine counts from its request until it was seen to be gone."
+
 SWEEP: Final = """\
 Every uncertain number of the simulator's profiles was set to both ends of its range, one at a time, without noise. A
 bar shows the resulting reduction: blue at the lower end, red at the upper end. The line marks the reduction at the

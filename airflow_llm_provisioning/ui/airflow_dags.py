@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import items, mapping
 from airflow_llm_provisioning.core.offer import OFFER, OfferedTarget, offered_targets
+from airflow_llm_provisioning.core.page_links import trial_link
+from airflow_llm_provisioning.operators.links import TrialLink
 from airflow_llm_provisioning.ui.access import may, may_start, readable_dags
 
 # The tag of the DAGs that the page looks at.
@@ -53,6 +55,39 @@ def starting_dags(user: Any) -> list[StartingDag]:
         for dag_id, targets in _offers(sorted(readable_dags(user, known)))
         if targets
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOfTrial:
+    """A task of a DAG run that worked for a trial. `map_index`: -1 where it is not mapped."""
+
+    task_id: str
+    map_index: int
+
+
+def tasks_of_trial(dag_id: str, run_id: str, trial_id: str) -> list[TaskOfTrial]:
+    """Return the tasks that worked for a trial, in their order; empty where Airflow has forgotten the run.
+
+    They are those whose extra link leads to the trial: Airflow keeps each link as an XCom of its task
+    (`BaseOperatorLink.xcom_key`, airflow.sdk 1.3), so tasks of any name in any DAG are found.
+    """
+    from airflow.models.dagrun import DagRun
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    key = f"_link_{TrialLink.__name__}"
+    run = select(DagRun.id).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id).scalar_subquery()
+    query = (
+        select(XComModel.task_id, XComModel.map_index, XComModel.value)
+        .where(XComModel.dag_run_id == run, XComModel.key == key)
+        .order_by(XComModel.timestamp, XComModel.task_id)
+    )
+    # The value is JSON, and may be a text that holds JSON. A path of Airflow's address may stand before the link.
+    end = f"/trial?{trial_link(trial_id).partition('/trial?')[2]}"
+    with create_session() as session:
+        rows = session.execute(query).all()
+    return [TaskOfTrial(task_id, index) for task_id, index, value in rows if str(value).strip('"').endswith(end)]
 
 
 def _offers(dag_ids: list[str]) -> Iterator[tuple[str, list[OfferedTarget]]]:

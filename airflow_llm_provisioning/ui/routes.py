@@ -20,7 +20,7 @@ from airflow_llm_provisioning.decisions.acknowledge import acknowledge
 from airflow_llm_provisioning.gateways.store import ResultsStore
 from airflow_llm_provisioning.gateways.store.selection import Selection, TrialKey
 from airflow_llm_provisioning.ui.access import User, may, readable_dags, require_change, require_same_origin
-from airflow_llm_provisioning.ui.airflow_dags import starting_dags, tagged_dags
+from airflow_llm_provisioning.ui.airflow_dags import starting_dags, tagged_dags, tasks_of_trial
 from airflow_llm_provisioning.ui.app import asset
 from airflow_llm_provisioning.ui.layout import document
 from airflow_llm_provisioning.ui.store import read, read_if_there, write
@@ -70,7 +70,12 @@ def show_results(
 @router.get("/trial")
 def show_trial(user: User, id: Text) -> HTMLResponse:  # noqa: A002 - the name in the address
     """Show one trial."""
-    content = read(lambda store: trial.trial_view(store, _trial(store, user, id)))
+
+    def view(store: ResultsStore) -> Any:
+        found = _trial(store, user, id)
+        return trial.trial_view(store, found, tasks_of_trial(*found.run, id))
+
+    content = read(view)
     return HTMLResponse(document(f"Trial {id}", content, active="results", lead=trial.LEAD))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+DAGS = Path(__file__).resolve().parents[2] / "airflow_llm_provisioning" / "example_dags"
 # The builders of the report's tests are used here too.
 sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 
@@ -34,6 +35,21 @@ def page_app() -> Iterator[Any]:
         (mounted,) = LlmDeploymentsPlugin().fastapi_apps
         outer.mount(mounted["url_prefix"], mounted["app"])
         yield outer
+
+
+@pytest.fixture(scope="module")
+def single_trial(page_app: Any) -> Iterator[None]:
+    """Let Airflow know the shipped DAG single_trial, as its DAG processor does."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(DAGS))
+        DagBundlesManager().sync_bundles_to_db()
+        bag = DagBag(DAGS / "single_trial.py", bundle_path=DAGS, bundle_name="dags-folder")
+        assert bag.import_errors == {}
+        sync_bag_to_db(bag, "dags-folder", bundle_version=None)
+        yield
 
 
 @pytest.fixture

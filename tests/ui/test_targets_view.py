@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -17,21 +16,6 @@ from airflow_llm_provisioning.gateways.store import ResultsStore
 
 ROOT = Path(__file__).resolve().parents[2]
 DAGS = ROOT / "airflow_llm_provisioning" / "example_dags"
-
-
-@pytest.fixture(scope="module")
-def single_trial(page_app: Any) -> Iterator[None]:
-    """Let Airflow know the shipped DAG single_trial, as its DAG processor does."""
-    from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(DAGS))
-        DagBundlesManager().sync_bundles_to_db()
-        bag = DagBag(DAGS / "single_trial.py", bundle_path=DAGS, bundle_name="dags-folder")
-        assert bag.import_errors == {}
-        sync_bag_to_db(bag, "dags-folder", bundle_version=None)
-        yield
 
 
 def offered(page: str) -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ from airflow_llm_provisioning.core.lanes import Span, lanes, path
 from airflow_llm_provisioning.core.result import TrialResult
 from airflow_llm_provisioning.gateways.store import ResultsStore
 from airflow_llm_provisioning.report.bars import Bar, Segment, bar_chart, legend
+from airflow_llm_provisioning.report.cost_section import cost_text, trial_cost
 from airflow_llm_provisioning.report.evidence_sections import (
     phase_and_milestone_tables,
     replay_command,
@@ -16,6 +17,7 @@ from airflow_llm_provisioning.report.evidence_sections import (
 from airflow_llm_provisioning.report.markup import Markup, element, folded, html, table
 from airflow_llm_provisioning.report.phase_groups import GROUPS, UNSEPARATED, group_of
 from airflow_llm_provisioning.report.results_sections import flat, origin_badge
+from airflow_llm_provisioning.ui.airflow_dags import TaskOfTrial
 from airflow_llm_provisioning.ui.layout import address, airflow_link, link, notice, section
 from airflow_llm_provisioning.ui.views.results import simulated_note, status_badge
 
@@ -23,16 +25,17 @@ LEAD: Final = "One deployment: what decided its total, what it is known from, an
 _LANES: Final[Mapping[str, str]] = {"head": "Head pod", "worker": "Worker pod", "application": "Serve and engine"}
 
 
-def trial_view(store: ResultsStore, trial: TrialResult) -> Markup:
-    """Return the view of a trial that the user may see."""
+def trial_view(store: ResultsStore, trial: TrialResult, tasks: Sequence[TaskOfTrial] = ()) -> Markup:
+    """Return the view of a trial that the user may see. `tasks`: whose logs Airflow has."""
     recorded = bool(store.trace(trial.trial_id))
     return html(
         [
             *simulated_note([trial], share="This trial"),
-            _facts(trial),
+            _facts(trial, tasks),
             *_reason(trial),
             section("Where the time went", _phases(trial)),
             section("Can it be believed", list(verdicts_and_flags(trial))),
+            section("What it cost", trial_cost(trial.cost), id="cost"),
             section("What blocked it", _blockers(trial, recorded=recorded), id="blockers"),
             section("What it is known from", _tables(trial)),
             section("Environment", _environment(trial)),
@@ -41,7 +44,7 @@ def trial_view(store: ResultsStore, trial: TrialResult) -> Markup:
     )
 
 
-def _facts(trial: TrialResult) -> Markup:
+def _facts(trial: TrialResult, tasks: Sequence[TaskOfTrial]) -> Markup:
     slot = trial.trial.slot
     stratum = trial.arm.stratum
     facts: list[tuple[str, Any]] = [
@@ -51,13 +54,28 @@ def _facts(trial: TrialResult) -> Markup:
         ("Cell", [short_name(trial), f", target {trial.trial.target}, workload {stratum.workload}"]),
         ("Treatments", ", ".join(trial.arm.treatments) or "none (baseline)"),
         ("Start", trial.start),
+        ("Cost", cost_text(trial.cost)),
         ("Counts in comparisons", "yes" if trial.exclusion is None else f"no: {trial.exclusion}"),
         ("Opened", f"{trial.opened_at:%Y-%m-%d %H:%M:%S}"),
         ("DAG run", airflow_link(f"{slot.dag_id}, {slot.run_id}", "dags", slot.dag_id, "runs", slot.run_id)),
+        ("Task logs", _logs(trial, tasks)),
         ("Experiment", link(slot.experiment, "results", experiment=slot.experiment, run=slot.run_id)),
     ]
     items = [element("div", [element("dt", name), element("dd", value)]) for name, value in facts]
     return element("dl", items, class_="facts")
+
+
+def _logs(trial: TrialResult, tasks: Sequence[TaskOfTrial]) -> Any:
+    """Return the ways to the logs of a trial's tasks; a task inside a group is named without it."""
+    if not tasks:
+        return "Airflow does not have its tasks any more"
+    slot = trial.trial.slot
+    links: list[Any] = []
+    for task in tasks:
+        mapped = ("mapped", str(task.map_index)) if task.map_index >= 0 else ()
+        name = task.task_id.rpartition(".")[2]
+        links += [", ", airflow_link(name, "dags", slot.dag_id, "runs", slot.run_id, "tasks", task.task_id, *mapped)]
+    return links[1:]
 
 
 def _total(trial: TrialResult) -> Any:
