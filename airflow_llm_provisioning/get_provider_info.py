@@ -29,6 +29,7 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_llm_provisioning.operators.image_snapshot",
                     "airflow_llm_provisioning.operators.image_streaming",
                     "airflow_llm_provisioning.operators.image_warming",
+                    "airflow_llm_provisioning.operators.object_preparation",
                     "airflow_llm_provisioning.operators.node_setup",
                     "airflow_llm_provisioning.operators.ray_service",
                     "airflow_llm_provisioning.operators.trial",

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.blocks import paired
 from airflow_llm_provisioning.core.comparison import ArmTrials, grouped, identifying_columns, naming_columns
-from airflow_llm_provisioning.core.fields import number
+from airflow_llm_provisioning.core.fields import items, mapping, number, text
 from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.operation import KEEP_DAYS
 from airflow_llm_provisioning.core.prices import DAYS_A_MONTH, PriceBook
 from airflow_llm_provisioning.core.result import Preparation
 from airflow_llm_provisioning.core.statistics import Block, Reduction, median_of, reduction_in_blocks
+from airflow_llm_provisioning.core.treatments import kept_warm
 
 _GIB: Final = 1024**3
 
@@ -44,7 +45,8 @@ def cost_rows(
     """Return one row for each arm, in the order of the comparison.
 
     Money in `currency`: `cost` median of a deployment, `cost_low`, `cost_high` medians of its bounds; `saved` a
-    deployment against the baseline (negative: it costs more) with its interval; `prepared`, `idle_a_day` of its target.
+    deployment against the baseline (negative: it costs more) with its interval; `prepared`, `idle_a_day` of its target,
+    `idle_an_hour` the same for an hour; `kept_warm`: what its treatments keep warm on purpose.
     `break_even_a_day`: deployments a day from which idle cost and preparation are saved; None where it never is, or
     where something is not known; `why` says it. `seconds_per_unit`: seconds saved for one unit of money, at one
     deployment a day; None where money is saved too.
@@ -97,6 +99,11 @@ def _idle(
         registry = book.price(cloud, "registry", "Premium", region)
         total += registry.amount if registry else 0.0
         missing += [] if registry else ["a registry's price on aks"]
+    for item in (mapping(item) for result in newest.values() for item in items(result.get("idle"))):
+        what, name, amount = text(item.get("what")), text(item.get("name")), number(item.get("amount"))
+        a_day = book.a_day(cloud, what, name, region)
+        total += a_day * amount if a_day is not None and amount is not None else 0.0
+        missing += [] if a_day is not None and amount is not None else [f"the price of {what} {name} on {cloud}"]
     kept = book.price(cloud, "idle", target, region)
     return total + (kept.amount if kept else 0.0), missing
 
@@ -162,6 +169,8 @@ def _row(found: ArmTrials, other: ArmTrials | None, money: _Money, own: Standing
         "prepared": own.once,
         "prepared_s": own.seconds,
         "idle_a_day": own.a_day,
+        "idle_an_hour": None if own.a_day is None else own.a_day / 24,
+        "kept_warm": "+".join(kept_warm(found.arm.treatments)),
     }
     return row | _break_even(row, own, baseline=other is None) | identifying_columns(found.arm)
 

@@ -21,6 +21,7 @@ from airflow_llm_provisioning.core.blocks import paired
 from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.statistics import Reduction, median_of, reduction_in_blocks
 from airflow_llm_provisioning.core.stopping import trials_needed
+from airflow_llm_provisioning.core.treatments import kept_warm
 
 ANOTHER_IMAGE: Final = "another image"
 # The half width for which a row says how many trials it takes.
@@ -91,6 +92,7 @@ class ComparisonRow:
             **{name: getattr(self, name) for name in (*numbers, *saved, *words)},
             "confounders": "; ".join(map(str, self.confounders)),
             "mixed": "; ".join(map(str, self.mixed)),
+            "kept_warm": "+".join(kept_warm(self.arm.treatments)),
             **identifying_columns(self.arm),
         }
 

@@ -28,6 +28,7 @@ UNITS: Final[Mapping[str, tuple[str, ...]]] = {
     "disk": ("GiB-month",),
     "snapshot": ("GiB-month",),
     "image": ("GiB-month",),
+    "bucket": ("GiB-month",),
     "registry": ("day",),
     "build": ("minute", "second"),
     "initialization": ("GiB",),
@@ -91,6 +92,14 @@ class PriceBook:
             if (group.cloud, group.what) == (cloud, what) and near and name is not None and name in group.amounts:
                 return Price(group.amounts[name], group.unit, group.dated, group.source)
         return None
+
+    def a_day(self, cloud: str, what: str, name: str | None, region: str | None) -> float | None:
+        """Return what one of a thing costs a day while it is kept (a node, a GiB of a disk); None where that is not
+        known, or where its price is not for keeping it.
+        """
+        found = self.price(cloud, what, name, region)
+        days = {"hour": 24.0, "day": 1.0, "GiB-month": 1 / DAYS_A_MONTH, "month": 1 / DAYS_A_MONTH}
+        return found.amount * days[found.unit] if found is not None and found.unit in days else None
 
     def node_hour(self, cloud: str, region: str | None, instance_type: str | None, *, spot: bool) -> Price | None:
         """Return the price of a node's hour. A spot node's is known only where it is listed as such."""

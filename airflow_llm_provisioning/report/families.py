@@ -46,7 +46,10 @@ def differing_facts(row: Row) -> list[str]:
     """Return a sentence for the facts that differ between an arm and its baseline, and one for those inside it."""
     arm = f"{row['setup']} {row['variant']}"
     told = [f"{arm} differs from its baseline in {row['confounders']}."] if row["confounders"] else []
-    return told + ([f"{arm} is mixed in {row['mixed']}."] if row["mixed"] else [])
+    told += [f"{arm} is mixed in {row['mixed']}."] if row["mixed"] else []
+    # Rows of an older store have no such column.
+    kept = row.get("kept_warm")
+    return told + ([f"{arm} keeps {kept} warm on purpose: its starts are cold except for that."] if kept else [])
 
 
 def is_old(row: Mapping[str, Any]) -> bool:

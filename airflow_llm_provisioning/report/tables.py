@@ -108,7 +108,7 @@ NARROW: Final = (
     ("target", "verb", "seconds", "reused", "price_usd", "price_basis", "origin"),
     (
         *("cloud", "setup", "variant", "currency", "n", "cost", "saved", "seconds_saved", "prepared", "idle_a_day"),
-        *("break_even_a_day", "origin", "why"),
+        *("kept_warm", "break_even_a_day", "origin", "why"),
     ),
     ("hour", "cloud", "zone", "kind", "refusals", "trials", "no_capacity", "waited_s", "origin", "sentence"),
 )

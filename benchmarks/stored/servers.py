@@ -8,8 +8,9 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, text
 
-# The server of the tests: Debian's, the one on PATH, or that of a wheel.
-sys.path.append(str(Path(__file__).resolve().parents[2] / "tests" / "gateways"))
+# The server of the tests, which is that of `make stack`: Debian's, the one on PATH, or that of a wheel.
+_ROOT = Path(__file__).resolve().parents[2]
+sys.path += [str(_ROOT / "tests" / "gateways"), str(_ROOT / "demo")]
 
 
 @contextmanager

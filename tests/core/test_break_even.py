@@ -46,6 +46,19 @@ SNAPSHOT = {"verb": "snapshot_image", "result": {"snapshot_id": "s", "volume_gib
 BUILD = {"verb": "build_image", "result": {"size_bytes": 10 * 1024**3}, "price_usd": 0.6}
 
 
+def test_what_a_prepared_object_keeps_is_paid_for_every_day() -> None:
+    """One node and twenty gibibytes of a bucket; a thing without a price makes the idle cost unknown, never free."""
+    kept = [{"what": "node", "name": "g6.xlarge", "amount": 1}, {"what": "bucket", "name": "standard", "amount": 20}]
+    made = a_preparation("eks-fast", verb="prepare_capacity", result={"idle": kept}, price_usd=0.0)
+    _, fast = table([1.0] * 5, [0.5] * 5, made)
+    assert fast["idle_a_day"] == pytest.approx(24 * 0.8048 + 20 * 0.023 / (730 / 24))
+    assert fast["idle_an_hour"] == pytest.approx(fast["idle_a_day"] / 24)
+    other = a_preparation("eks-fast", verb="prepare_capacity", result={"idle": [{"what": "node", "name": "p9"}]})
+    _, fast = table([1.0] * 5, [0.5] * 5, other)
+    assert fast["idle_a_day"] is None
+    assert "node p9" in fast["why"]
+
+
 def test_an_arm_pays_from_so_many_deployments_a_day_on() -> None:
     """Idle: 100 GiB of snapshot and 10 GiB of image a month; once: 1.50, over 30 days; saved: half of a dollar."""
     made = a_preparation("eks-fast", **SNAPSHOT), a_preparation("eks-fast", **BUILD)

@@ -33,6 +33,7 @@ __all__ = [
     "forget_installed",
     "groups",
     "impossible",
+    "kept_warm",
     "known_treatments",
     "not_declared",
     "plan_deployment",
@@ -119,6 +120,14 @@ def steps_of(treatments: Iterable[Treatment]) -> tuple[Step, ...]:
                     "differ: give one of them another name."
                 )
     return tuple(found.values())
+
+
+def kept_warm(names: Iterable[str]) -> tuple[str, ...]:
+    """Return what treatments make old on purpose, each kind once; of a treatment that is not installed nothing is
+    known.
+    """
+    known = known_treatments()
+    return tuple(dict.fromkeys(kind for name in names if name in known for kind in known[name].keeps_warm))
 
 
 def undeclared(view: TraceView, declared: Collection[str]) -> tuple[str, ...]:
