@@ -5,13 +5,22 @@ for a socket is not possible in virtual time. Only data that the real APIs show 
 switches, a registry's referrers; never how an image reached a node.
 """
 
+import base64
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
 from airflow_llm_provisioning.gateways.clouds.base import Evidence
-from llm_provisioning_simulator.world import CloudCluster, NodeSpec, World, normalise, streaming_artifact
+from llm_provisioning_simulator.clouds.eks.machines import Ami
+from llm_provisioning_simulator.world import (
+    GP3_BASELINE_MIB_S,
+    CloudCluster,
+    NodeSpec,
+    World,
+    normalise,
+    streaming_artifact,
+)
 
 
 def answers(
@@ -52,21 +61,37 @@ class _Ec2:
         wanted = Filters[0]["Values"]
         return {"Volumes": [_volume(name, spec) for name, spec in self._machines.items() if f"vol-{name}" in wanted]}
 
-    def describe_images(self, **_: Any) -> dict[str, Any]:
-        """Return the image that every node here boots."""
-        return {"Images": [{"ImageId": "ami-0proof", "Name": "bottlerocket-aws-k8s-1.34-nvidia-x86_64-proof"}]}
+    def describe_images(self, *, ImageIds: Sequence[str], **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        """Return the images that nodes here boot; their ids are made of the systems that the nodes were asked for."""
+        amis = [Ami(name, "1.34", nvidia=True, alias=name.removeprefix("ami-")) for name in ImageIds]
+        return {"Images": [{"ImageId": ami.ami_id, "Name": ami.name} for ami in amis]}
+
+    def describe_instance_attribute(self, *, InstanceId: str, Attribute: str) -> dict[str, Any]:  # noqa: N803 - the same
+        """Return a machine's attribute as EC2 does; of the attributes, the user data alone is known: base64."""
+        text = self._machines[InstanceId].user_data if Attribute == "userData" else ""
+        return {"UserData": {"Value": base64.b64encode(text.encode()).decode()} if text else {}}
 
     def _instances(self, *, Filters: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:  # noqa: N803 - boto3's name
         found = [name for name in Filters[0]["Values"] if name in self._machines]
         devices = {name: [{"DeviceName": "/dev/xvdb", "Ebs": {"VolumeId": f"vol-{name}"}}] for name in found}
         instances = [
-            {"InstanceId": name, "ImageId": "ami-0proof", "BlockDeviceMappings": devices[name]} for name in found
+            {
+                "InstanceId": name,
+                "ImageId": f"ami-{self._machines[name].ami_alias}",
+                "BlockDeviceMappings": devices[name],
+            }
+            for name in found
         ]
         return [{"Reservations": [{"Instances": instances}]}]
 
 
 def _volume(name: str, spec: NodeSpec) -> dict[str, Any]:
-    volume: dict[str, Any] = {"VolumeId": f"vol-{name}", "SnapshotId": spec.snapshot_id or ""}
+    throughput = spec.data_volume_throughput_mib_s or GP3_BASELINE_MIB_S
+    volume: dict[str, Any] = {
+        "VolumeId": f"vol-{name}",
+        "SnapshotId": spec.snapshot_id or "",
+        "Throughput": throughput,
+    }
     if spec.volume_initialization_rate_mib_s is not None:
         volume["VolumeInitializationRate"] = spec.volume_initialization_rate_mib_s
     return volume

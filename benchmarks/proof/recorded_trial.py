@@ -34,6 +34,7 @@ from llm_provisioning_simulator.virtual_time import run_at_once
 from llm_provisioning_simulator.world import NodePool
 from proof.cloud_answers import answers
 from proof.in_process import InProcessCluster
+from proof.variants import VARIANTS
 
 Manifest = dict[str, Any]
 LIMIT: Final = timedelta(hours=2)
@@ -130,6 +131,7 @@ def _experiment(scenario: Scenario) -> Experiment:
         name="proof",
         targets=(replace(scenario.target, variants=(scenario.variant,)),),
         workloads=(scenario.declared,),
+        variants=VARIANTS,
         setups=(scenario.setup,),
         replicates=scenario.earlier + 1,
     )

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.target import NodeProfile, Target
 from airflow_llm_provisioning.core.treatments import resolved, treated_nodes
-from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
+from proof.variants import VARIANTS
 
 _REGIONS: Final[dict[str, str]] = {"eks": "us-west-2", "gke": "us-central1", "aks": "eastus"}
 _REGISTRIES: Final[dict[str, str | None]] = {
@@ -36,12 +36,12 @@ FAST: Final = ("image_delivery", "improved")
 
 
 def target(cloud: str, kind: str = "plain", autoscaler: str = "luna", **nodes: Any) -> Target:
-    """Return a target: `plain` for variants that pull the image, `fast` for variants with a delivered image. `nodes`:
-    other fields of its node profile.
+    """Return a target: `plain` for variants that pull the image, `fast` for variants with a delivered image, else for
+    the variant of this name. `nodes`: other fields of its node profile.
     """
-    variants = FAST if kind == "fast" else PLAIN
+    variants = {"plain": PLAIN, "fast": FAST}.get(kind, (kind,))
     profile: dict[str, Any] = {"gpu_skus": ("A10",) if cloud == "aks" else ("L4",), **_NODES[cloud, autoscaler]}
-    name = f"{cloud}-{autoscaler}-{kind}"
+    name = f"{cloud}-{autoscaler}-{kind.replace('_', '-')}"
     made: Any = {"name": name, "cloud": cloud, "autoscaler": autoscaler, "kubernetes_minor": "1.34"}
     untreated = NodeProfile(**{**made, **profile, **nodes})
     found = Target(
@@ -55,7 +55,7 @@ def target(cloud: str, kind: str = "plain", autoscaler: str = "luna", **nodes: A
         region=_REGIONS[cloud],
         registry=_REGISTRIES[cloud],
     )
-    return found.treated(treated_nodes(untreated, resolved(BUILTIN_VARIANTS[variants[0]], cloud)))
+    return found.treated(treated_nodes(untreated, resolved(VARIANTS[variants[0]], cloud)))
 
 
 def with_other_nodes(of: Target, *, without: str | None = None, **fields: Any) -> Target:

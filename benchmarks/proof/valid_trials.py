@@ -16,6 +16,12 @@ from proof.recorded_trial import Scenario, run
 from proof.targets import KINDS, target
 from proof.workloads import SERVED_2025, SERVED_CURRENT
 
+# Treatments outside the built-in variants: variant, and where it runs.
+TREATED: Final = (
+    ("parallel_pull", "eks", "luna"),
+    ("parallel_pull", "eks", "karpenter"),
+)
+
 Cell = tuple[Target, ScalingSetup, str, Workload]
 
 
@@ -23,6 +29,7 @@ def cells() -> tuple[Cell, ...]:
     """Return every cell once; neighbours differ in cloud, kind and profile."""
     targets = [target(cloud, kind, autoscaler) for kind in ("plain", "fast") for cloud, autoscaler in KINDS]
     targets.append(target("eks", "fast", volume_initialization_rate_mib_s=300))
+    targets += [target(cloud, variant, autoscaler) for variant, cloud, autoscaler in TREATED]
     every = [
         (where, setup, variant, served)
         for where, setup, served in product(targets, ScalingSetup, (SERVED_2025, SERVED_CURRENT))

@@ -117,6 +117,10 @@ class NodeSpec:
     volume_initialization_rate_mib_s: int | None = None
     parallel_unpacks: int | None = None
     """EKS: how many layers of an image SOCI's parallel pull unpacks at once; None is containerd's own pull."""
+    user_data: str = ""
+    """EKS: what the instance was launched with, as text."""
+    ami_alias: str = ""
+    """EKS: the system and version it booted (`bottlerocket@v1.53.0`); empty is the newest Bottlerocket."""
     instance_store_raid: bool = False
     streaming: bool = False
     service_account: str = ""

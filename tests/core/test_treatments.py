@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from proof.variants import VARIANTS
 
 from airflow_llm_provisioning.core.builtin_profiles import PHI3_2025
 from airflow_llm_provisioning.core.experiment import Experiment
@@ -177,14 +178,15 @@ def test_an_impossible_variant_is_refused(names: tuple[str, ...], cloud: str, wo
 
 
 def test_every_treatment_is_in_a_variant_and_the_other_way_round() -> None:
-    """No treatment without a use, no name without a treatment."""
+    """No treatment without a use among the variants of the proofs, no name without a treatment."""
     names = {
         item.name
-        for listed in BUILTIN_VARIANTS.values()
+        for listed in VARIANTS.values()
         for name in listed
         for item in groups().get(name) or (known_treatments()[name],)
     }
     assert names == set(known_treatments())
+    assert BUILTIN_VARIANTS.items() <= VARIANTS.items()
     assert {item.clouds for item in groups()[IMAGE_DELIVERY]} == {frozenset({c}) for c in ("eks", "gke", "aks")}
 
 
@@ -272,7 +274,7 @@ def test_every_treatment_keeps_its_contract(treatment: Treatment) -> None:
     nodes = NodeProfile("t", cloud, "luna", "1.34")
     once = treated_nodes(nodes, [treatment])
     assert treated_nodes(once, [treatment]) == once
-    assert once.content == nodes.content
+    assert Target("t", "c", "k", nodes, ("v",)).treated(once).nodes_content == nodes.content
     for served in SERVED:
         before = json.dumps(served.manifest, sort_keys=True)
         treatment.change(DeploymentPlan.of(served), served)

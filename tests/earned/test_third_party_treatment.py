@@ -51,7 +51,7 @@ def experiment(autoscaler: str = "karpenter") -> dict[str, Any]:
     }
     return {
         "name": "soci",
-        "variants": {"baseline": [], "soci": ["soci_parallel_pull"]},
+        "variants": {"baseline": [], "soci": ["layers_in_parallel"]},
         "targets": [
             target | {"name": "plain", "variants": ["baseline"]},
             target | {"name": "treated", "variants": ["soci"]},
@@ -63,14 +63,14 @@ def experiment(autoscaler: str = "karpenter") -> dict[str, Any]:
 
 def test_without_its_package_the_treatment_is_unknown() -> None:
     """The refusal names file, key and what there is."""
-    with pytest.raises(ConfigurationError, match=r"soci\.yaml: variants\.soci: .*'soci_parallel_pull' is unknown"):
+    with pytest.raises(ConfigurationError, match=r"soci\.yaml: variants\.soci: .*'layers_in_parallel' is unknown"):
         read_experiment(experiment(), where="soci.yaml", read_text=str)
 
 
 @pytest.mark.usefixtures("installed")
 def test_it_refuses_nodes_that_it_cannot_change() -> None:
     """Its own sentence, when the experiment is read."""
-    assert "soci_parallel_pull" in known_treatments()
+    assert "layers_in_parallel" in known_treatments()
     with pytest.raises(ConfigurationError, match="sets Karpenter's node class, and these nodes are luna's"):
         read_experiment(experiment("luna"), where="soci.yaml", read_text=str)
 
@@ -82,7 +82,7 @@ def test_it_shortens_the_pull_of_a_simulated_trial_and_proves_it() -> None:
     """
     drawn = read_experiment(experiment(), where="soci.yaml", read_text=str)
     plain, treated = drawn.targets
-    assert (plain.nodes.has("soci_parallel_pull"), treated.nodes.has("soci_parallel_pull")) == (False, True)
+    assert (plain.nodes.has("layers_in_parallel"), treated.nodes.has("layers_in_parallel")) == (False, True)
     with laboratory("eks", plain, treated) as lab:
         rows = {}
         for target, variant in ((plain, "baseline"), (treated, "soci")):
@@ -90,7 +90,7 @@ def test_it_shortens_the_pull_of_a_simulated_trial_and_proves_it() -> None:
             rows[variant] = lab.trial(target, variant, speed=EXACT, variants=drawn.variants)
     assert {row.status for row in rows.values()} == {TrialStatus.SUCCEEDED}
     assert (rows["baseline"].applied, rows["soci"].applied) == ("none", "applied")
-    value, why = verdict(rows["soci"], "soci_parallel_pull")
+    value, why = verdict(rows["soci"], "layers_in_parallel")
     assert value == "yes"
     assert "MB/s" in why
     assert max(pulls_s(rows["soci"])) < 0.6 * max(pulls_s(rows["baseline"]))

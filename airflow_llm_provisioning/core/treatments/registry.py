@@ -21,6 +21,7 @@ from airflow_llm_provisioning.core.treatments.base import Treatment
 from airflow_llm_provisioning.core.treatments.bottlerocket_snapshot import BottlerocketSnapshot
 from airflow_llm_provisioning.core.treatments.fast_download import FastDownload
 from airflow_llm_provisioning.core.treatments.gke_image_streaming import GkeImageStreaming
+from airflow_llm_provisioning.core.treatments.soci_parallel_pull import SociParallelPull
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
 GROUP: Final = "llm_provisioning.treatments"
@@ -30,6 +31,7 @@ OWN: Final[tuple[Treatment, ...]] = (
     BottlerocketSnapshot(),
     GkeImageStreaming(),
     AksArtifactStreaming(),
+    SociParallelPull(),
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 

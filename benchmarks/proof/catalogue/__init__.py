@@ -14,8 +14,9 @@ from typing import Final
 from proof.catalogue.deliveries import DELIVERIES
 from proof.catalogue.downloads import DOWNLOADS
 from proof.catalogue.entry import NoOp
+from proof.catalogue.parallel_pulls import PARALLEL_PULLS
 from proof.catalogue.trials import TRIALS
 
 __all__ = ["CATALOGUE", "NoOp"]
 
-CATALOGUE: Final = (*DOWNLOADS, *DELIVERIES, *TRIALS)
+CATALOGUE: Final = (*DOWNLOADS, *DELIVERIES, *TRIALS, *PARALLEL_PULLS)

@@ -14,6 +14,12 @@ from llm_provisioning_simulator.clouds.eks import clusters
 from llm_provisioning_simulator.world import NodeSpec
 
 pytestmark = pytest.mark.eks
+SOCI = (
+    '[settings.container-runtime]\nsnapshotter = "soci"\n'
+    '[settings.container-runtime-plugins.soci-snapshotter]\npull-mode = "parallel-pull-unpack"\n'
+    "[settings.container-runtime-plugins.soci-snapshotter.parallel-pull-unpack]\n"
+    "max-concurrent-unpacks-per-image = 12\n"
+)
 
 
 @pytest.fixture
@@ -154,6 +160,41 @@ def test_the_initialization_rate_and_the_ami_are_read_from_the_nodes(stand: Stan
     assert ami.holds is True
     assert "bottlerocket-aws-k8s-1.31-nvidia" in ami.detail
     assert other.holds is None
+
+
+@pytest.mark.parametrize(
+    ("user_data", "alias", "holds", "words"),
+    [
+        (SOCI, "", True, "its settings ask for it, and it booted bottlerocket-aws-k8s-1.31-nvidia-"),
+        (SOCI, "bottlerocket@v1.43.2", False, "Bottlerocket knows the setting since 1.44"),
+        (SOCI, "al2023@latest", False, "it booted amazon-eks-node-al2023-"),
+        (SOCI.replace('"soci"', '"overlayfs"'), "", False, "does not choose the snapshotter soci"),
+        (SOCI.replace('parallel-pull-unpack"', 'lazy"'), "", False, "does not set the pull mode"),
+        (SOCI.partition("max-")[0], "", False, "allows 1 unpacked layer at a time"),
+        ("[settings", "", False, "its user data is no TOML"),
+        ("", "", False, "does not choose the snapshotter soci"),
+    ],
+)
+def test_user_data_and_ami_tell_whether_a_node_pulls_in_parallel(
+    stand: Stand, user_data: str, alias: str, holds: bool, words: str
+) -> None:
+    """DescribeInstanceAttribute gives the user data; what else stands in it is not told."""
+    secret = '\n[settings.aws]\nconfig = "not-for-the-store"\n' if user_data.endswith("\n") else ""
+    ids = [node(stand, user_data=user_data + secret, ami_alias=alias, data_volume_throughput_mib_s=1000)]
+    (found,) = stand.cloud().verify(["parallel_pull_set"], {"provider_ids": ids})
+    assert found.holds is holds
+    assert words in found.detail
+    assert ": 1000" in found.detail
+    assert "not-for-the-store" not in found.detail
+
+
+def test_one_node_without_the_settings_is_evidence_against(stand: Stand) -> None:
+    """Head and workers pull in parallel, or the treatment was not applied; a node that is gone leaves it unknown."""
+    ids = [node(stand, "n1", user_data=SOCI), node(stand, "n2")]
+    gone = "aws:///us-west-2a/i-00000000000000009"
+    (mixed,) = stand.cloud().verify(["parallel_pull_set"], {"provider_ids": ids})
+    (unseen,) = stand.cloud().verify(["parallel_pull_set"], {"provider_ids": [ids[0], gone]})
+    assert (mixed.holds, unseen.holds) == (False, None)
 
 
 def test_trouble_while_verifying_is_unknown(stand: Stand) -> None:

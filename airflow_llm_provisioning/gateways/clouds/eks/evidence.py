@@ -1,11 +1,13 @@
-"""What AWS itself says about a trial's nodes: the volume they run on, and the image they booted."""
+"""What AWS itself says about a trial's nodes: the volume they run on, the image they booted, their user data."""
 
+import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from airflow_llm_provisioning.gateways.clouds.base import Evidence
 from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, in_words
 from airflow_llm_provisioning.gateways.clouds.eks.nodes import DATA_DEVICE
+from airflow_llm_provisioning.gateways.clouds.eks.soci import parallel_pull
 
 Answer = tuple[bool | None, str, str]
 # Labels of a node that say which autoscaler or group made it.
@@ -85,14 +87,44 @@ def _bottlerocket(aws: Aws, ids: Sequence[str], facts: Mapping[str, Any]) -> Ans
     """The AMI's name holds variant and version; the node's own labels say who made it."""
     source = "ec2 DescribeImages Name"
     images = sorted({str(item["ImageId"]) for item in _instances(aws, ids).values()})
-    # A node may run an image that was deprecated since.
-    described = aws.client("ec2").describe_images(ImageIds=images, IncludeDeprecated=True)["Images"] if images else []
-    names = sorted(str(item.get("Name")) for item in described)
+    names = sorted(_image_names(aws, images).values())
     if not names:
         return None, f"The images {', '.join(images) or 'of the nodes'} are not described.", source
     makers = sorted({f"{key}={labels[key]}" for labels in _labels(facts) for key in _MAKERS if key in labels})
     told = f"The nodes ({', '.join(makers)})" if makers else "The nodes"
     return all(name.startswith("bottlerocket-") for name in names), f"{told} booted {', '.join(names)}.", source
+
+
+def _parallel_pull_set(aws: Aws, ids: Sequence[str], facts: Mapping[str, Any]) -> Answer:
+    """The version decides whether the settings count; the volume's throughput is told, and the pull's rate judges it.
+    User data may hold anything, so only what was looked for in it is told.
+    """
+    source = "ec2 DescribeInstanceAttribute userData, DescribeImages Name"
+    instances, ec2 = _instances(aws, ids), aws.client("ec2")
+    names = _image_names(aws, sorted({str(item["ImageId"]) for item in instances.values()}))
+    told, answers = [], []
+    for name, instance in sorted(instances.items()):
+        held = ec2.describe_instance_attribute(InstanceId=name, Attribute="userData").get("UserData") or {}
+        text = base64.b64decode(held.get("Value") or "").decode(errors="replace")
+        answer, why = parallel_pull(names.get(str(instance["ImageId"]), "an image that is not described"), text)
+        answers.append(answer)
+        told.append(f"{name}: {why}")
+    missing = sorted(set(ids) - set(instances))
+    told += [f"{name} is not to be seen (any more)" for name in missing]
+    throughput = {
+        name: item.get("Throughput") for name, item in _data_volumes(aws, ids).items() if "Throughput" in item
+    }
+    told += [f"MiB/s of the data volumes: {_listed(throughput)}"] if throughput else []
+    holds = False if False in answers else None if missing or None in answers or not answers else True
+    return holds, f"{'; '.join(told)}.", source
+
+
+def _image_names(aws: Aws, images: Sequence[str]) -> dict[str, str]:
+    """Return AMI -> name. A node may run an image that was deprecated since."""
+    if not images:
+        return {}
+    described = aws.client("ec2").describe_images(ImageIds=list(images), IncludeDeprecated=True)["Images"]
+    return {str(item["ImageId"]): str(item.get("Name")) for item in described}
 
 
 def _labels(facts: Mapping[str, Any]) -> list[Mapping[str, str]]:
@@ -131,4 +163,5 @@ _ANSWERS: Final[Mapping[str, Callable[[Aws, Sequence[str], Mapping[str, Any]], A
     "snapshot_mounted": _snapshot_mounted,
     "volume_initialization_rate": _rate,
     "bottlerocket_node": _bottlerocket,
+    "parallel_pull_set": _parallel_pull_set,
 }

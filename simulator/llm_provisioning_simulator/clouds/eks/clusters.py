@@ -1,5 +1,6 @@
 """EKS and the nodes' side of EC2: clusters and running nodes come from the World, not from moto."""
 
+import base64
 import hashlib
 from collections.abc import Callable, Iterable
 from xml.sax.saxutils import escape
@@ -9,7 +10,7 @@ from aiohttp import web
 from llm_provisioning_simulator.clouds.eks.calls import EC2_NAMESPACE, Call, json_reply, refusal, xml_reply
 from llm_provisioning_simulator.clouds.eks.compute import Compute
 from llm_provisioning_simulator.clouds.eks.machines import DATA_DEVICE, Ami
-from llm_provisioning_simulator.world import NodeSpec, World
+from llm_provisioning_simulator.world import GP3_BASELINE_MIB_S, NodeSpec, World
 
 
 class Clusters:
@@ -46,6 +47,9 @@ class Clusters:
             wanted = {*call.listed("InstanceId"), *call.filters().get("instance-id", [])}
             nodes = self._nodes(wanted)
             return xml_reply(_instances(nodes, self._ami_of)) if nodes else None
+        if call.action == "DescribeInstanceAttribute" and call.form.get("Attribute") == "userData":
+            nodes = self._nodes({call.form.get("InstanceId", "")})
+            return xml_reply(_user_data(nodes[0])) if nodes else None
         if call.action == "DescribeVolumes":
             wanted = {*call.listed("VolumeId"), *call.filters().get("volume-id", [])}
             volumes = [node for node in self._world.nodes.values() if volume_id(node) in wanted]
@@ -61,7 +65,7 @@ class Clusters:
     def _ami_of(self, node: NodeSpec) -> str:
         cluster = self._world.clusters.get(node.cluster)
         version = cluster.kubernetes_version.removeprefix("v") if cluster else "1.31"
-        return self._compute.ami(".".join(version.split(".")[:2]), nvidia=bool(node.gpu)).ami_id
+        return self._compute.ami(".".join(version.split(".")[:2]), nvidia=bool(node.gpu), alias=node.ami_alias).ami_id
 
 
 def instance_id(node: NodeSpec) -> str:
@@ -89,6 +93,13 @@ def _instances(nodes: Iterable[NodeSpec], ami_of: Callable[[NodeSpec], str]) -> 
     return _wrap("DescribeInstances", f"<reservationSet>{items}</reservationSet>")
 
 
+def _user_data(node: NodeSpec) -> str:
+    value = base64.b64encode(node.user_data.encode()).decode()
+    held = f"<value>{value}</value>" if value else ""
+    named = f"<instanceId>{instance_id(node)}</instanceId>"
+    return _wrap("DescribeInstanceAttribute", f"{named}<userData>{held}</userData>")
+
+
 def _volumes(nodes: Iterable[NodeSpec]) -> str:
     items = "".join(
         f"<item><volumeId>{volume_id(node)}</volumeId><size>{node.data_volume_gib or 20}</size>"
@@ -98,6 +109,7 @@ def _volumes(nodes: Iterable[NodeSpec]) -> str:
             if node.volume_initialization_rate_mib_s
             else ""
         )
+        + (f"<throughput>{node.data_volume_throughput_mib_s or GP3_BASELINE_MIB_S}</throughput>")
         + "</item>"
         for node in nodes
     )
@@ -105,11 +117,7 @@ def _volumes(nodes: Iterable[NodeSpec]) -> str:
 
 
 def _images(amis: Iterable[Ami]) -> str:
-    items = "".join(
-        f"<item><imageId>{ami.ami_id}</imageId>"
-        f"<name>bottlerocket-aws-k8s-{ami.minor}{'-nvidia' if ami.nvidia else ''}-x86_64-simulated</name></item>"
-        for ami in amis
-    )
+    items = "".join(f"<item><imageId>{ami.ami_id}</imageId><name>{ami.name}</name></item>" for ami in amis)
     return _wrap("DescribeImages", f"<imagesSet>{items}</imagesSet>")
 
 

@@ -51,10 +51,10 @@ class Compute:
         self.amis: dict[str, Ami] = {}
         self._launches: dict[str, bytes] = {}
 
-    def ami(self, minor: str, *, nvidia: bool) -> Ami:
-        """Return the Bottlerocket image of a minor version, the same id every time."""
-        suffix = hashlib.sha256(f"bottlerocket {minor} {nvidia}".encode()).hexdigest()[:17]
-        return self.amis.setdefault(f"ami-{suffix}", Ami(f"ami-{suffix}", minor, nvidia))
+    def ami(self, minor: str, *, nvidia: bool, alias: str = "") -> Ami:
+        """Return the image of a minor version, the same id every time. `alias`: as in NodeSpec."""
+        suffix = hashlib.sha256(f"{alias or 'bottlerocket'} {minor} {nvidia}".encode()).hexdigest()[:17]
+        return self.amis.setdefault(f"ami-{suffix}", Ami(f"ami-{suffix}", minor, nvidia, alias))
 
     # --- time
 

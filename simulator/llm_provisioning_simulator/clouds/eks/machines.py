@@ -31,6 +31,9 @@ MACHINE_DURATIONS: Final[Mapping[str, float]] = {
 UNPACKED_PER_COMPRESSED: Final = 3.06
 """Bytes on the volume per compressed byte: the blobs themselves and their unpacked files (6.8 / 3.3 as for wheels)."""
 DATA_DEVICE: Final = "/dev/xvdb"
+# bottlerocket.dev documents 1.53; awslabs/amazon-eks-ami names its releases by date.
+NEWEST_BOTTLEROCKET: Final = "v1.53.0"
+NEWEST_AL2023: Final = "v20261101"
 CRI_LABEL: Final = "io.cri-containerd.image=managed"
 GIB: Final = 1024**3
 
@@ -66,11 +69,21 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Ami:
-    """A Bottlerocket image: the minor version and the variant its SSM parameter names."""
+    """A node image: the minor version and the variant its SSM parameter names. `alias`: as in NodeSpec."""
 
     ami_id: str
     minor: str
     nvidia: bool
+    alias: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its name, which holds system, minor version, variant and version, as AWS's own have them."""
+        system, _, version = self.alias.partition("@")
+        variant = "-nvidia" if self.nvidia else ""
+        if system == "al2023":
+            return f"amazon-eks-node-al2023-x86_64{variant}-{self.minor}-{_numbered(version, NEWEST_AL2023)}"
+        return f"bottlerocket-aws-k8s-{self.minor}{variant}-x86_64-{_numbered(version, NEWEST_BOTTLEROCKET)}-simulated"
 
 
 @dataclass(slots=True)
@@ -179,6 +192,10 @@ def stored_gib(images: Mapping[str, str], world: World) -> float:
 def snapshot_of(taken: TakenSnapshot) -> Snapshot:
     """Return the snapshot as simulated nodes see it."""
     return Snapshot(taken.snapshot_id, dict(taken.images), taken.size_gib, taken.minor)
+
+
+def _numbered(version: str, newest: str) -> str:
+    return newest if version in ("", "latest") else version
 
 
 def _plan_line(

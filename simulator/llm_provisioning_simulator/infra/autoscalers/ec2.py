@@ -1,7 +1,7 @@
 """What EC2's launch settings say about a node's images: the data volume, and SOCI's parallel pull in the user data.
 
-Luna and Karpenter spell block device mappings differently; Karpenter alone is read for user data. A setting that an
-operating system does not know changes nothing here, as it changes nothing there.
+Luna and Karpenter spell block device mappings differently, and both hand user data to EC2. A setting that an operating
+system does not know changes nothing here, as it changes nothing there.
 """
 
 import re
@@ -39,6 +39,12 @@ def data_volume(devices: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
                 "data_volume_throughput_mib_s": ebs.get("throughput"),
             }
     return {}
+
+
+def launched_with(operating_system: str, alias: str, user_data: str) -> dict[str, Any]:
+    """Return NodeSpec's fields of the AMI and the user data, and what they mean for a pull; see `parallel_unpacks`."""
+    unpacks = parallel_unpacks(operating_system, alias, user_data)
+    return {"ami_alias": alias, "user_data": user_data, "parallel_unpacks": unpacks}
 
 
 def parallel_unpacks(operating_system: str, alias: str, user_data: str) -> int | None:

@@ -30,12 +30,12 @@ def _images(cloud: str, spec: Object) -> tuple[OperatingSystem, dict[str, Any]]:
         return "ubuntu", {"streaming": bool((spec.get("artifactStreaming") or {}).get("enabled"))}
     alias = next((str(term["alias"]) for term in spec.get("amiSelectorTerms") or () if term.get("alias")), "")
     system: OperatingSystem = "al2023" if "al2023" in alias else "bottlerocket"
-    unpacks = ec2.parallel_unpacks(system, alias, str(spec.get("userData") or ""))
+    launched = ec2.launched_with(system, alias, str(spec.get("userData") or ""))
     if system == "al2023":
-        return system, {"parallel_unpacks": unpacks}
+        return system, launched
     volume = ec2.data_volume(spec.get("blockDeviceMappings") or ())
     raid = spec.get("instanceStorePolicy") == "RAID0"
-    return system, {**volume, "instance_store_raid": raid, "parallel_unpacks": unpacks}
+    return system, {**volume, **launched, "instance_store_raid": raid}
 
 
 def template_labels(pool: Object) -> dict[str, str]:

@@ -118,7 +118,10 @@ def _images(ctx: ClusterContext, config: Mapping[str, str]) -> tuple[OperatingSy
         return "ubuntu", {"streaming": _is_true(config.get("azure.enableArtifactStreaming"))}
     if not _is_true(config.get("aws.isBottlerocketImage")):
         return "al2023", {}
-    return "bottlerocket", ec2.data_volume(json.loads(config.get("aws.blockDeviceMappings") or "[]"))
+    volume = ec2.data_volume(json.loads(config.get("aws.blockDeviceMappings") or "[]"))
+    # Its SSM parameters name the newest AMI.
+    launched = ec2.launched_with("bottlerocket", "bottlerocket@latest", config.get("aws.userData") or "")
+    return "bottlerocket", {**volume, **launched}
 
 
 def _is_true(text: str | None) -> bool:

@@ -33,10 +33,10 @@ VOLUME = {"throughput": 1000, "iops": 16000}
 PARALLEL_BYTES_S = 200_000_000
 
 
-class SociParallelPull(BaseTreatment):
+class LayersInParallel(BaseTreatment):
     """The node pulls and unpacks layers in parallel."""
 
-    name = "soci_parallel_pull"
+    name = "layers_in_parallel"
     clouds = frozenset({"eks"})
     order = 40
     # A public registry sends less than a parallel pull can take: the image is served from the target's own.
@@ -45,7 +45,7 @@ class SociParallelPull(BaseTreatment):
     def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
         """Return why it is impossible with these nodes."""
         if profile.autoscaler != "karpenter":
-            return (f"soci_parallel_pull sets Karpenter's node class, and these nodes are {profile.autoscaler}'s.",)
+            return (f"layers_in_parallel sets Karpenter's node class, and these nodes are {profile.autoscaler}'s.",)
         return ()
 
     def change(self, plan: DeploymentPlan, workload: Workload) -> DeploymentPlan:

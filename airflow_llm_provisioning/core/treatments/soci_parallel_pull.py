@@ -1,0 +1,128 @@
+"""EKS: Bottlerocket's SOCI snapshotter in its parallel mode downloads and unpacks the layers of an image side by side.
+
+Nothing is prepared but the image in the target's own registry; the nodes' user data switches it on. Older versions of
+Bottlerocket ignore the settings, and a slow disk eats the gain, so the settings alone prove nothing: AWS tells the user
+data and the version of each node, and the rate of the pull tells the effect. Sources: bottlerocket.dev, settings
+container-runtime-plugins 1.53 (its defaults download three layers and unpack one at a time);
+aws-samples/karpenter-blueprints @1e0c62b soci-snapshotter/README.md (these settings, the volume, 600 MiB/s as the least
+that is worth it).
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.image_arrival import (
+    FULL_PULL_BYTES_S,
+    JUDGED_BYTES,
+    ImageArrival,
+    image_arrival,
+)
+from airflow_llm_provisioning.core.target import NodeProfile
+from airflow_llm_provisioning.core.trace import TraceView
+from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
+from airflow_llm_provisioning.core.treatments.delivered import needs_one_image
+from airflow_llm_provisioning.core.treatments.steps import BUILD_IMAGE
+from airflow_llm_provisioning.core.verdicts import Verdict, all_of, cloud_says
+from airflow_llm_provisioning.core.workload import Workload
+
+SETTINGS: Final[Mapping[str, Any]] = {
+    "container-runtime": {"snapshotter": "soci"},
+    "container-runtime-plugins": {
+        "soci-snapshotter": {
+            "pull-mode": "parallel-pull-unpack",
+            "parallel-pull-unpack": {
+                "max-concurrent-downloads-per-image": 20,
+                "concurrent-download-chunk-size": "16mb",
+                "max-concurrent-unpacks-per-image": 12,
+                "discard-unpacked-layers": True,
+            },
+        }
+    },
+}
+# The volume of the published figures: layers are buffered on the disk, and a plain gp3 volume writes 125 MiB/s.
+VOLUME: Final[Mapping[str, int]] = {"throughput": 1000, "iops": 16000}
+LEAST_THROUGHPUT_MIB_S: Final = 600
+# The fastest full pull that was published moved 0.15 GB/s (AI on EKS start-up workshop); an ordinary one is not faster.
+ORDINARY_BYTES_S: Final = 150_000_000
+_SINCE: Final = (1, 44)
+_ALIAS: Final = re.compile(r"bottlerocket@v?(\d+)\.(\d+)")
+
+
+class SociParallelPull(BaseTreatment):
+    """The node pulls and unpacks the layers of an image in parallel."""
+
+    name = "soci_parallel_pull"
+    clouds = frozenset({"eks"})
+    order = 40
+    # A public registry sends less than a parallel pull can take: the image is served from the target's own.
+    steps = (BUILD_IMAGE,)
+    claims: tuple[str, ...] = ("parallel_pull_set",)
+
+    def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
+        """Return why these nodes would ignore the settings, or gain nothing by them."""
+        return (*_node_problems(profile), *needs_one_image(self.name, workload))
+
+    def change(self, plan: DeploymentPlan, workload: Workload) -> DeploymentPlan:
+        """Serve from the target's own registry."""
+        return plan.in_own_registry()
+
+    def nodes(self, profile: NodeProfile) -> NodeProfile:
+        """Switch the snapshotter on by the nodes' user data, on a volume that keeps up; a volume of the user's own
+        stays as it is.
+        """
+        added = dict(profile.options.get("user_data_settings") or {})
+        volume = {key: profile.options.get(key, value) for key, value in VOLUME.items()}
+        return profile.with_feature(self.name).with_options(user_data_settings={**added, **SETTINGS}, **volume)
+
+    def verify(self, view: TraceView) -> Verdict:
+        """Say whether AWS confirms the settings on every node, and the images of head and engine came faster than any
+        ordinary pull. Pods on one node share a pull.
+        """
+        if view.head is None or not view.engine_pods:
+            return Verdict(self.name, "unknown", ("The head's pod or the engine's pod was not seen.",))
+        arrivals = {pod.name: (view.node_name_of(pod), image_arrival(view, pod)) for pod in view.serving_pods}
+        pulled = {node: how for node, how in arrivals.values() if how.delivered == "pulled"}
+        parts = [
+            self._of(name, pulled.get(node, how) if how.delivered == "present" else how)
+            for name, (node, how) in arrivals.items()
+        ]
+        return all_of(self.name, [cloud_says(view, "parallel_pull_set"), *parts])
+
+    def _of(self, pod: str, how: ImageArrival) -> Verdict:
+        rate = how.rate_bytes_s
+        if how.delivered in ("present", "streamed"):
+            return Verdict(self.name, "no", (f"The image of pod {pod} was not pulled in full.", *how.evidence))
+        if how.delivered != "pulled" or rate is None or (how.size_bytes or 0) < JUDGED_BYTES:
+            told = f"How fast the image of pod {pod} was pulled is not known."
+            return Verdict(self.name, "unknown", (told, *how.evidence))
+        told = f"The image of pod {pod} was pulled at {rate / 1e6:.0f} MB/s"
+        if rate >= FULL_PULL_BYTES_S:
+            return Verdict(self.name, "yes", (f"{told}, faster than an ordinary pull.", *how.evidence))
+        if rate <= ORDINARY_BYTES_S:
+            return Verdict(self.name, "no", (f"{told}, as fast as an ordinary pull.", *how.evidence))
+        return Verdict(self.name, "unknown", (f"{told}: ordinary pulls may be as fast.", *how.evidence))
+
+
+def _node_problems(profile: NodeProfile) -> list[str]:
+    name, options, found = SociParallelPull.name, profile.options, []
+    alias = str(options.get("ami_alias", "bottlerocket@latest"))
+    pinned = _ALIAS.match(alias)
+    if options.get("auto_mode"):
+        found.append(f"{name}: EKS Auto Mode takes no user data; it pulls in parallel by itself where it can.")
+    if not alias.startswith("bottlerocket"):
+        found.append(f"{name} writes settings of Bottlerocket, and ami_alias is {alias!r}: use bottlerocket@latest.")
+    if pinned and (int(pinned[1]), int(pinned[2])) < _SINCE:
+        found.append(f"{name} needs Bottlerocket 1.44 or newer, and {alias} would ignore its settings.")
+    if profile.has("image_snapshot"):
+        found.append(
+            f"{name} and bottlerocket_snapshot exclude each other: the SOCI snapshotter does not use the layers that "
+            "the snapshot holds."
+        )
+    throughput = options.get("throughput")
+    if throughput is not None and int(throughput) < LEAST_THROUGHPUT_MIB_S:
+        found.append(
+            f"{name}: the data volume's throughput is {throughput} MiB/s, and below {LEAST_THROUGHPUT_MIB_S} MiB/s "
+            "the disk eats the gain: set the option throughput to 1000."
+        )
+    return found

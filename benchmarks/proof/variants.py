@@ -1,0 +1,14 @@
+"""The variants of the proofs: the built-in ones, and one for each treatment that is not among them."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
+
+VARIANTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        **BUILTIN_VARIANTS,
+        "parallel_pull": ("fast_download", "bake_packages", "soci_parallel_pull"),
+    }
+)
