@@ -23,16 +23,22 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./:@%+,=-]+")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _LONGEST: Final = 2000
+# A file of another Python, as some packages' test data are, is left as it is; the build fails only without Python.
+COMPILE: Final = (
+    "RUN python -c 'import compileall, site; "
+    "[compileall.compile_dir(path, quiet=2, workers=0) for path in site.getsitepackages()]'"
+)
 
 
-def dockerfile(base: str, pip: Sequence[str], env: Mapping[str, str]) -> str:
-    """Return the Dockerfile: one RUN for the packages (one layer), environment last.
+def dockerfile(base: str, pip: Sequence[str], env: Mapping[str, str], *, bytecode: bool = False) -> str:
+    """Return the Dockerfile: one RUN for the packages (one layer), one to compile what is installed, environment last.
 
     Raises ConfigurationError for a part that is no reference, requirement or variable.
     """
     lines = [f"FROM {checked_reference(base)}"]
     if pip:
         lines.append("RUN pip install --no-cache-dir " + " ".join(f"'{_package(item)}'" for item in pip))
+    lines += [COMPILE] if bytecode else []
     lines += [f"ENV {_name(key)}={_value(key, value)}" for key, value in sorted(env.items())]
     return "\n".join(lines) + "\n"
 

@@ -12,9 +12,10 @@ class PlannedFacts:
     """What verdicts need to know of the plan. "" or None: the header does not say it.
 
     `treatments`: None where the header lists none at all. `recipe_pip`: packages of the image's recipe, None without a
-    recipe. `base`: the recipe's base image, with its digest where one is pinned. `prepared_image`,
-    `prepared_digest`: what the preparation made. `prepared_steps`: prepared objects as they were when the trial was
-    opened, by the preparation's verb (`core.prepared_objects.Found`, as JSON).
+    recipe. `recipe_bytecode`: whether that recipe compiles Python's packages. `base`: the recipe's base image, with its
+    digest where one is pinned. `prepared_image`, `prepared_digest`: what the preparation made. `prepared_steps`:
+    prepared objects as they were when the trial was opened, by the preparation's verb (`core.prepared_objects.Found`,
+    as JSON).
     """
 
     known: bool
@@ -23,6 +24,7 @@ class PlannedFacts:
     images: tuple[str, ...]
     base: str
     recipe_pip: tuple[str, ...] | None
+    recipe_bytecode: bool
     prepared_image: str
     prepared_digest: str
     model_revision: str
@@ -46,6 +48,7 @@ class PlannedFacts:
             images=tuple(image for image in map(text, items(served.get("images")) or [served.get("image")]) if image),
             base=f"{base}@{pinned}" if base and pinned else base,
             recipe_pip=_pip(recipe),
+            recipe_bytecode=recipe.get("bytecode") is True,
             prepared_image=text(prepared.get("image")),
             prepared_digest=text(prepared.get("digest")),
             model_revision=text(dig(served, "model", "revision")),

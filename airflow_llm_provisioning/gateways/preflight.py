@@ -6,11 +6,13 @@ The checks only read. A check that could not be made is a finding too, so an emp
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.experiment import Target
 from airflow_llm_provisioning.core.remains import operator_problem, operators_among
 from airflow_llm_provisioning.core.rights import Rule, looked_at_rules, namespace_of, trial_rules
+from airflow_llm_provisioning.core.treatments import Treatment
 from airflow_llm_provisioning.core.workload import Workload
 from airflow_llm_provisioning.exceptions import ClusterError, ForbiddenError, ProvisioningError
 from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
@@ -18,6 +20,7 @@ from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.kubernetes.lock import LOCK_NAME, expiry
 from airflow_llm_provisioning.gateways.kubernetes.resources import key_of
 from airflow_llm_provisioning.gateways.preflight_nodes import Level, check_nodes
+from airflow_llm_provisioning.gateways.preflight_treatments import check_treatments
 
 # The phases are read from events and conditions of KubeRay 1.3 and later; the origin's 1.1 is supported with wider
 # bounds.
@@ -42,10 +45,16 @@ class Finding:
         return f"{self.level}: {self.target}: {self.sentence}"
 
 
-async def check_target(cluster: Cluster, target: Target, workloads: Sequence[Workload] = ()) -> list[Finding]:
+async def check_target(
+    cluster: Cluster,
+    target: Target,
+    workloads: Sequence[Workload] = (),
+    treatments: Mapping[str, Sequence[Treatment]] = MappingProxyType({}),
+) -> list[Finding]:
     """Return every finding about a target on its (entered) cluster. A failed check does not prevent the others.
 
-    `workloads`: what is deployed there, to compare it with the nodes.
+    `workloads`: what is deployed there, to compare it with the nodes. `treatments`: those of each of its variants, by
+    the variant's name.
     """
     checks: tuple[Callable[[Cluster, Target], AsyncIterator[tuple[Level, str]]], ...] = (
         _rights,
@@ -55,6 +64,7 @@ async def check_target(cluster: Cluster, target: Target, workloads: Sequence[Wor
         _autoscaler,
         _lock,
         _left_over,
+        partial(check_treatments, variants=treatments),
     )
     findings: list[Finding] = []
     for check in checks:

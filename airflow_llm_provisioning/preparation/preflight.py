@@ -4,12 +4,14 @@ An answer from outside is not waited for long: what did not come in time is said
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.names import nearest
 from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.core.treatments import Treatment
 from airflow_llm_provisioning.core.workload import Workload
 from airflow_llm_provisioning.exceptions import ConfigurationError, ProvisioningError
 from airflow_llm_provisioning.gateways.bounded import within
@@ -36,7 +38,9 @@ async def check_experiment(
     if unknown := sorted(set(only or ()) - {target.name for target in experiment.targets}):
         known = nearest(unknown[0], [target.name for target in experiment.targets])
         raise ConfigurationError(f"Target {unknown[0]!r} is not in experiment {experiment.name!r}{known}.")
-    per_target = await asyncio.gather(*(_check(target, experiment.workloads_on(target)) for target in targets))
+    per_target = await asyncio.gather(
+        *(_check(target, experiment.workloads_on(target), _treatments(experiment, target)) for target in targets)
+    )
     general: list[tuple[Level, str] | None] = await asyncio.gather(
         _store(results_conn_id),
         *(_model(workload) for workload in experiment.workloads),
@@ -47,14 +51,22 @@ async def check_experiment(
     return [finding for findings in per_target for finding in findings] + told
 
 
-async def _check(target: Target, workloads: Sequence[Workload] = ()) -> "list[Finding]":
+def _treatments(experiment: Experiment, target: Target) -> dict[str, Sequence[Treatment]]:
+    return {variant: experiment.treatments(variant, target.cloud) for variant in target.variants}
+
+
+async def _check(
+    target: Target,
+    workloads: Sequence[Workload] = (),
+    treatments: Mapping[str, Sequence[Treatment]] = MappingProxyType({}),
+) -> "list[Finding]":
     from airflow_llm_provisioning.connections import open_cluster
     from airflow_llm_provisioning.gateways.preflight import Finding, check_target
 
     findings = [Finding(target.name, "error", told) for told in [await asyncio.to_thread(_cloud, target)] if told]
     try:
         async with open_cluster(target.cluster_reference()) as cluster:
-            return findings + await check_target(cluster, target, workloads)
+            return findings + await check_target(cluster, target, workloads, treatments)
     except ProvisioningError as error:
         return [*findings, Finding(target.name, "error", str(error))]
 

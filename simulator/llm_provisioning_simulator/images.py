@@ -184,14 +184,19 @@ def seed_public_images(world: World, *, without: Sequence[str] = ()) -> None:
 def built_image(world: World, dockerfile: str, reference: str, *, region: str | None, now: datetime) -> Image:
     """Return what building `dockerfile` makes, to be pushed as `reference`; nothing is pushed here.
 
-    FROM an image of the world, RUN pip install, ENV and LABEL are understood. Anything else raises DockerfileError, as
-    does a base that is not there: a stand-in must not pretend to have done what it did not understand. The digest
-    follows from base and content: the same build gives the same digest.
+    FROM an image of the world, RUN pip install, RUN of compileall, ENV and LABEL are understood. Anything else raises
+    DockerfileError, as does a base that is not there: a stand-in must not pretend to have done what it did not
+    understand. The digest follows from base and content: the same build gives the same digest.
     """
     base, rest = _base(world, dockerfile)
     layers, packages, env = list(base.layer_bytes), dict(base.packages), dict(base.env)
+    bytecode = base.bytecode
     for instruction, argument in rest:
-        if instruction == "RUN":
+        if instruction == "RUN" and "compileall.compile_dir(" in argument:
+            # Bytecode is about as large as its source, and a Ray image has some 100 MB of that (assumed).
+            layers.append(30_000_000)
+            bytecode = True
+        elif instruction == "RUN":
             plan = _pip(packages, argument)
             # A layer of freshly unpacked wheels compresses back to about the wheels' own size (both are deflate).
             layers.append(sum(size for _, _, size, _ in plan) + 1_000_000)
@@ -202,12 +207,13 @@ def built_image(world: World, dockerfile: str, reference: str, *, region: str | 
             raise DockerfileError(f"unsupported instruction in the simulated build: {instruction} {argument}")
     return Image(
         reference=normalise(reference),
-        digest=digest_of(base.digest, sorted(packages.items()), sorted(env.items())),
+        digest=digest_of(base.digest, sorted(packages.items()), sorted(env.items()), *(["bytecode"] * bytecode)),
         layer_bytes=tuple(layers),
         packages=packages,
         env=env,
         region=region,
         pushed_at=now,
+        bytecode=bytecode,
     )
 
 

@@ -33,6 +33,8 @@ class Image:
     pushed_at: datetime
     shell: bool = True
     architecture: str = "amd64"
+    bytecode: bool = False
+    """Whether the build compiled Python's packages; of a public base it is not known."""
 
     @property
     def compressed_bytes(self) -> int:

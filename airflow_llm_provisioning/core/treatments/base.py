@@ -5,7 +5,7 @@ makes old on purpose, and how a recording proves or refutes it. It is pure: the 
 that its steps name.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +16,10 @@ from airflow_llm_provisioning.core.workload import ImageRecipe, ScalingSetup, Wo
 if TYPE_CHECKING:
     from airflow_llm_provisioning.core.trace import TraceView
     from airflow_llm_provisioning.core.verdicts import Verdict
+
+
+Found = Mapping[str, Sequence[Mapping[str, Any]] | None]
+"""Resource of a cluster -> its objects; None where the cluster has no such resource."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +130,23 @@ class Treatment(Protocol):
         """
         ...
 
+    @property
+    def looks_at(self) -> tuple[str, ...]:
+        """Resources of the cluster (`deployments`, `daemonsets`, ...) that preflight lists in all namespaces for
+        `on_cluster`.
+        """
+        ...
+
     def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
         """Return every reason why it is impossible with these nodes and this workload, in sentences."""
+        ...
+
+    def on_cluster(self, found: "Found", *, declared: bool) -> tuple[str, ...]:
+        """Return in sentences what a target's cluster lacks for it (a controller, a switch, a driver); for variants
+        that do not declare it (`declared` is false), what the cluster would give them all the same.
+
+        `found`: resource of `looks_at` -> its objects; None for one that this cluster does not have.
+        """
         ...
 
     def change(self, plan: DeploymentPlan, workload: Workload) -> DeploymentPlan:
@@ -170,9 +189,14 @@ class BaseTreatment:
     steps: tuple[Step, ...] = ()
     claims: tuple[str, ...] = ()
     keeps_warm: tuple[str, ...] = ()
+    looks_at: tuple[str, ...] = ()
 
     def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
         """Return nothing: it is possible everywhere."""
+        return ()
+
+    def on_cluster(self, found: "Found", *, declared: bool) -> tuple[str, ...]:
+        """Return nothing: it needs nothing of the cluster."""
         return ()
 
     def change(self, plan: DeploymentPlan, workload: Workload) -> DeploymentPlan:

@@ -21,6 +21,7 @@ from airflow_llm_provisioning.core.treatments.base import Treatment
 from airflow_llm_provisioning.core.treatments.bottlerocket_snapshot import BottlerocketSnapshot
 from airflow_llm_provisioning.core.treatments.fast_download import FastDownload
 from airflow_llm_provisioning.core.treatments.gke_image_streaming import GkeImageStreaming
+from airflow_llm_provisioning.core.treatments.ray_start_trim import RayStartTrim
 from airflow_llm_provisioning.core.treatments.soci_parallel_pull import SociParallelPull
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
@@ -32,6 +33,7 @@ OWN: Final[tuple[Treatment, ...]] = (
     GkeImageStreaming(),
     AksArtifactStreaming(),
     SociParallelPull(),
+    RayStartTrim(),
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -124,6 +126,6 @@ def _origin(entry: EntryPoint) -> str:
 
 
 _CONTRACT: Final = (
-    *("name", "group", "clouds", "order", "steps", "claims", "keeps_warm"),
-    *("requires", "change", "companions", "nodes", "verify", "kept", "undeclared"),
+    *("name", "group", "clouds", "order", "steps", "claims", "keeps_warm", "looks_at"),
+    *("requires", "on_cluster", "change", "companions", "nodes", "verify", "kept", "undeclared"),
 )

@@ -15,8 +15,15 @@ from proof.catalogue.deliveries import DELIVERIES
 from proof.catalogue.downloads import DOWNLOADS
 from proof.catalogue.entry import NoOp
 from proof.catalogue.parallel_pulls import PARALLEL_PULLS
+from proof.catalogue.ray_start_trim import RAY_START_TRIM
 from proof.catalogue.trials import TRIALS
 
 __all__ = ["CATALOGUE", "NoOp"]
 
-CATALOGUE: Final = (*DOWNLOADS, *DELIVERIES, *TRIALS, *PARALLEL_PULLS)
+CATALOGUE: Final = (
+    *DOWNLOADS,
+    *DELIVERIES,
+    *TRIALS,
+    *PARALLEL_PULLS,
+    *RAY_START_TRIM,
+)

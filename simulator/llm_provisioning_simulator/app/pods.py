@@ -77,8 +77,8 @@ def head_pod(cluster: Object) -> Object:
     return pod
 
 
-def worker_pod(cluster: Object, group: Object, index: int) -> Object:
-    """Return a worker pod of a group, with the init container that waits for the head's GCS."""
+def worker_pod(cluster: Object, group: Object, index: int, *, waits: bool = True) -> Object:
+    """Return a worker pod of a group. `waits`: with the init container that waits for the head's GCS."""
     name, namespace = cluster["metadata"]["name"], cluster["metadata"]["namespace"]
     pod = _pod(cluster, group, "worker", group["groupName"], f"{name}-{group['groupName']}-worker-")
     labels = pod["metadata"]["labels"]
@@ -89,7 +89,8 @@ def worker_pod(cluster: Object, group: Object, index: int) -> Object:
     main = pod["spec"]["containers"][0]
     address = [{"name": "FQ_RAY_IP", "value": host}, {"name": "RAY_IP", "value": f"{name}-head-svc"}]
     main["env"] = [*(main.get("env") or ()), *address]
-    pod["spec"]["initContainers"] = [*(pod["spec"].get("initContainers") or ()), _wait_gcs_ready(main, host)]
+    if waits:
+        pod["spec"]["initContainers"] = [*(pod["spec"].get("initContainers") or ()), _wait_gcs_ready(main, host)]
     flags = {"address": f"{host}:6379"}
     finish_main(main, start_command(main, group, flags), f"{host}:6379", [])
     _http_probes(main, liveness_timeout_s=2)

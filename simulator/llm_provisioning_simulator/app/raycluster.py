@@ -6,6 +6,7 @@ from typing import Any, Final
 from llm_provisioning_simulator.app import pods
 from llm_provisioning_simulator.app.conditions import cluster_status, desired_workers, replica_failure
 from llm_provisioning_simulator.app.costs import Costs
+from llm_provisioning_simulator.app.operator_settings import OperatorSettings
 from llm_provisioning_simulator.app.services import head_service
 from llm_provisioning_simulator.app.workqueue import FORGET, Key, WorkQueue
 from llm_provisioning_simulator.clock import SimClock
@@ -41,6 +42,7 @@ class RayClusterController:
         self._clock = clock
         self._faults = faults
         self._costs = costs
+        self._settings = OperatorSettings(store)
         self._queue = WorkQueue(clock, self._reconcile, lambda: costs.draw("operator_pass_s"))
 
     async def run(self) -> None:
@@ -125,7 +127,8 @@ class RayClusterController:
 
     def _create_worker(self, cluster: Object, group: Object, index: int) -> Object:
         try:
-            pod = self._store.create("pods", pods.worker_pod(cluster, group, index), manager=MANAGER)
+            made = pods.worker_pod(cluster, group, index, waits=self._settings.injects_init_containers())
+            pod = self._store.create("pods", made, manager=MANAGER)
         except StatusError as error:
             message = f"Failed to create worker Pod for the cluster {_path(cluster)}, {error}"
             self._event(cluster, "FailedToCreateWorkerPod", message, type_="Warning")

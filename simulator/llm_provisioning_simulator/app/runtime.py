@@ -21,7 +21,13 @@ from llm_provisioning_simulator.app.probes import DASHBOARD_PORT, SERVE_PORT, pr
 from llm_provisioning_simulator.app.ray import RayCluster, RayNode
 from llm_provisioning_simulator.app.replica import ReplicaStart
 from llm_provisioning_simulator.app.serve import ServeController
-from llm_provisioning_simulator.app.startup import failed_start, never_starts
+from llm_provisioning_simulator.app.startup import (
+    UNREACHED,
+    FailedStart,
+    failed_start,
+    never_starts,
+    waits_for_port,
+)
 from llm_provisioning_simulator.app.volumes import VolumeCaches
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.faults import Faults
@@ -92,8 +98,12 @@ class RayRuntime:
     # -- PodRuntime ------------------------------------------------------------------------------------------------
 
     async def run_init_container(self, ctx: ContainerContext) -> int:
-        """Run an init container to its end: KubeRay's waits for the head's GCS, others end at once."""
-        if ctx.container["name"] != "wait-gcs-ready":
+        """Run an init container to its end: one that runs `ray health-check`, as KubeRay's does, waits for the head's
+        GCS; others end at once.
+        """
+        if "ray health-check" not in " ".join(
+            [*(ctx.container.get("command") or ()), *(ctx.container.get("args") or ())]
+        ):
             return 0
         cluster = self._cluster(ctx.pod)
         logs = self._logs_of(ctx.pod)
@@ -101,7 +111,7 @@ class RayRuntime:
         began = self._clock.now()
         await self._touch.read(ctx, "ray", cluster.costs.value("ray_content_bytes"))
         while True:
-            await self._clock.sleep(cluster.costs.draw("gcs_check_s"))
+            await self._clock.sleep(cluster.costs.draw("gcs_check_compiled_s" if ctx.image.bytecode else "gcs_check_s"))
             # In an image without Ray `ray health-check` never succeeds, and the script waits.
             if cluster.head is not None and "ray" in ctx.image.packages:
                 logs.output("GCS is ready.", name)
@@ -161,6 +171,8 @@ class RayRuntime:
         costs, head = cluster.costs, cluster.head
         joined = None if node.head or head is None else head.ctx.image.packages.get("ray", "")
         failure = failed_start(node.ctx, costs.value("ray_memory_bytes"), joined)
+        if failure is None and not node.head and head is None and not waits_for_port(node.ctx.container):
+            failure = await self._given_up(cluster)
         if failure is None:
             await cluster.start_node(node)
             return
@@ -169,6 +181,14 @@ class RayRuntime:
         for line in failure.output:
             node.logs.output(line)
         node.end(failure.exit)
+
+    async def _given_up(self, cluster: RayCluster) -> FailedStart | None:
+        """Wait for a head as `ray start` itself does; return its end if none came in time."""
+        left_s = cluster.costs.value("ray_start_gives_up_s")
+        while cluster.head is None and left_s > 0:
+            await self._clock.sleep(1.0)
+            left_s -= 1.0
+        return None if cluster.head is not None else UNREACHED
 
     def _ended(self, pod: dict[str, Any], node: RayNode) -> None:
         """Stop what ran in a container that has ended. With a head go Serve, and after a while the other raylets."""

@@ -95,6 +95,15 @@ class FailedStart:
         return self.exit.reason == OOM_KILLED.reason
 
 
+UNREACHED: Final = FailedStart(Exit(1), ("RuntimeError: Failed to connect to GCS.",))
+"""`ray start` of a worker whose head did not come in time."""
+
+
+def waits_for_port(container: Mapping[str, Any]) -> bool:
+    """Tell whether a shell loop before `ray start` opens the head's port until it answers."""
+    return any(step.startswith("until ") and "/dev/tcp/" in step for step in _steps(" ".join(container["args"] or ())))
+
+
 def failed_start(ctx: ContainerContext, needed_bytes: float, head_version: str | None) -> FailedStart | None:
     """Return why a Ray container ends before Ray runs in it, or None. `head_version`: the Ray a worker would join."""
     script = " ".join(ctx.container.get("args") or ())

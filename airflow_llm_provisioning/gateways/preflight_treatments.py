@@ -1,0 +1,48 @@
+"""Preflight's look at what treatments need of a cluster: a controller, a switch of the operator, a driver."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from airflow_llm_provisioning.core.experiment import Target
+from airflow_llm_provisioning.core.treatments import Treatment, not_declared
+from airflow_llm_provisioning.core.treatments.base import Found
+from airflow_llm_provisioning.exceptions import ForbiddenError
+from airflow_llm_provisioning.gateways.kubernetes import Cluster
+from airflow_llm_provisioning.gateways.kubernetes.errors import NotFoundError
+from airflow_llm_provisioning.gateways.preflight_nodes import Level
+
+
+async def check_treatments(
+    cluster: Cluster, target: Target, *, variants: Mapping[str, Sequence[Treatment]]
+) -> AsyncIterator[tuple[Level, str]]:
+    """Yield what the cluster lacks for the treatments of a target's variants, and what it gives to those that do not
+    declare it.
+
+    Resources are listed once each. One that the connection's user may not list leaves its treatments unchecked, and
+    that is a finding. `variants`: name -> treatments on this cloud.
+    """
+    declared = {item.name: item for items in variants.values() for item in items}
+    foreign = [item for items in variants.values() for item in not_declared([one.name for one in items])]
+    objects: dict[str, Sequence[Mapping[str, object]] | None] = {}
+    told: dict[tuple[Level, str], None] = {}
+    for item, is_declared in (*((one, True) for one in declared.values()), *((one, False) for one in foreign)):
+        try:
+            found: Found = {name: await _listed(cluster, name, objects) for name in item.looks_at}
+        except ForbiddenError as error:
+            if is_declared:
+                told["note", f"not checked: whether {cluster.name} has what {item.name} needs. ({error})"] = None
+            continue
+        told |= dict.fromkeys(("error", sentence) for sentence in item.on_cluster(found, declared=is_declared))
+    for finding in told:
+        yield finding
+
+
+async def _listed(
+    cluster: Cluster, resource: str, known: dict[str, Sequence[Mapping[str, object]] | None]
+) -> Sequence[Mapping[str, object]] | None:
+    """Return the objects of a resource in all namespaces, listed once; None where the cluster does not have it."""
+    if resource not in known:
+        try:
+            known[resource] = (await cluster.list(resource))[0]
+        except NotFoundError:
+            known[resource] = None
+    return known[resource]
