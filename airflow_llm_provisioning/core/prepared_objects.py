@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, number, text
-from airflow_llm_provisioning.core.names import LABEL_CONTENT, LABEL_TARGET, fingerprint, label_value, preparation_tags
+from airflow_llm_provisioning.core.names import LABEL_CONTENT, LABEL_EXPIRES, fingerprint, label_value, preparation_tags
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
 LABEL_PREPARES: Final = "llm-provisioning/prepares"
@@ -63,7 +63,7 @@ class PreparedObjects:
         base = f"llm-{self.treatment.replace('_', '-')}"[: _LONGEST_NAME - 18].rstrip("-") + f"-{self.content}"
         tags = {**preparation_tags(self.content, expires_at, target), LABEL_PREPARES: label_value(self.treatment)}
         # The expiry is renewed; in a pod template that would roll a Deployment, and a Job refuses it.
-        of_pods = {key: value for key, value in tags.items() if key in (LABEL_CONTENT, LABEL_TARGET, LABEL_PREPARES)}
+        of_pods = {key: value for key, value in tags.items() if key != LABEL_EXPIRES}
         seen: dict[str, int] = {}
         found = []
         for given in self.objects:

@@ -62,8 +62,10 @@ OWNED: Final = (
     *(Rule("namespace", "", name, ("get", "list")) for name in ("pods", "services")),
     *(Rule("namespace", "", name, ("list",)) for name in ("secrets", "configmaps", "persistentvolumeclaims")),
     *(Rule("namespace", "apps", name, ("list",)) for name in ("daemonsets", "deployments")),
+    Rule("namespace", "batch", "jobs", ("list",)),
     Rule("namespace", "coordination.k8s.io", "leases", ("get", "list")),
     Rule("cluster", "", "nodes", ("get", "list")),
+    Rule("cluster", "scheduling.k8s.io", "priorityclasses", ("list",)),
 )
 KARPENTER_OWNED: Final = (
     *(Rule("cluster", "karpenter.sh", name, ("list",)) for name in ("nodeclaims", "nodepools")),
@@ -77,6 +79,20 @@ REAPED: Final = (
     # They explain why something is still there.
     Rule("cluster", "apps", "deployments", ("list",)),
     Rule("cluster", "", "namespaces", ("get",)),
+)
+
+
+_OBJECT: Final = ("get", "patch", "delete")
+# What `PrepareObjects` applies for a treatment, looks at and replaces, and what the reaper deletes of it. A treatment
+# needs only the kinds that its page names.
+PREPARED: Final = (
+    *(Rule("namespace", "apps", name, _OBJECT) for name in ("daemonsets", "deployments")),
+    Rule("namespace", "batch", "jobs", _OBJECT),
+    *(Rule("namespace", "", name, _OBJECT) for name in ("configmaps", "persistentvolumeclaims", "services")),
+    Rule("namespace", "", "pods", ("list",)),
+    Rule("namespace", "", "pods/log", ("get",)),
+    Rule("cluster", "", "nodes", ("get",)),
+    Rule("cluster", "scheduling.k8s.io", "priorityclasses", _OBJECT),
 )
 
 

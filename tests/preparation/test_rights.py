@@ -12,6 +12,7 @@ from operator_harness import close_trial, experiment, open_trial, run, wait
 from airflow_llm_provisioning.core.rights import (
     APPLY_ALONE,
     LOOKED_AT,
+    PREPARED,
     Rule,
     looked_at_rules,
     namespace_of,
@@ -23,6 +24,7 @@ from airflow_llm_provisioning.preparation.preflight import _check
 from llm_provisioning_simulator.kube.authorization import Access, Roles
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "iam" / "kubernetes.yaml"
+OBJECTS = EXAMPLE.with_name("kubernetes-objects.yaml")
 NAMESPACE = "serving"
 
 
@@ -111,3 +113,4 @@ def test_the_example_of_the_docs_is_the_table() -> None:
     """What a user applies is what the code asks for."""
     written = list(yaml.safe_load_all(EXAMPLE.read_text()))
     assert written == rbac(NAMESPACE, (*trial_rules("native"), *APPLY_ALONE, *LOOKED_AT))
+    assert list(yaml.safe_load_all(OBJECTS.read_text())) == rbac(NAMESPACE, PREPARED, name="llm-provisioning-objects")
