@@ -1,5 +1,6 @@
 """A recorder that was away: the hole is flagged, and bounds every instant in it that has no stamp of its own."""
 
+import copy
 import gzip
 import json
 from datetime import UTC, datetime, timedelta
@@ -108,3 +109,27 @@ def test_an_endpoint_that_was_watched_after_the_hole_was_asked_at_once(lines: li
     found = analyse([*watched, back]).milestone("first_completion")
     assert found is not None
     assert found.earliest_at >= datetime.fromisoformat(completed["object"]["asked_at"])
+
+
+def test_a_list_after_the_hole_does_not_tell_which_endpoint_was_ready_first(lines: list[dict[str, Any]]) -> None:
+    """The slice was changed again in the hole: its last change and the order of its endpoints are the worker's, whose
+    pod was ready 8 s after the head's. The first endpoint may have been ready since the slice was created.
+    """
+    late, changed = "2026-11-29T15:12:20Z", copy.deepcopy(lines)
+    (listed,) = [item["object"] for item in changed if _is_serve_slice(item)]
+    listed["endpoints"].reverse()
+    listed["metadata"]["generation"] = 3
+    listed["metadata"]["annotations"]["endpoints.kubernetes.io/last-change-trigger-time"] = late
+    worker = listed["endpoints"][0]["targetRef"]["uid"]
+    for item in changed:
+        if item.get("resource") == "pods" and item["object"]["metadata"]["uid"] == worker:
+            for condition in item["object"]["status"].get("conditions") or ():
+                if (condition["type"], condition["status"]) == ("Ready", "True"):
+                    condition["lastTransitionTime"] = late
+    found = analyse(changed).milestone("endpoint_ready")
+    assert found is not None
+    assert found.earliest_at <= datetime(2026, 11, 29, 15, 12, 11, tzinfo=UTC)
+
+
+def _is_serve_slice(item: dict[str, Any]) -> bool:
+    return item.get("resource") == "endpointslices" and "serve-svc" in item["object"]["metadata"]["name"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, objects, text
@@ -19,7 +20,7 @@ from airflow_llm_provisioning.core.timing.observations import (
 )
 from airflow_llm_provisioning.core.timing.pod_sources import placement_observations, start_observations
 from airflow_llm_provisioning.core.timing.serve_sources import log_observations, serve_observations
-from airflow_llm_provisioning.core.trace.objects import condition, condition_true
+from airflow_llm_provisioning.core.trace.objects import Version, condition, condition_true
 from airflow_llm_provisioning.core.trace.view import TraceView
 
 _TRIGGER: Final = "endpoints.kubernetes.io/last-change-trigger-time"
@@ -41,7 +42,7 @@ def ready_role(view: TraceView) -> str:
     for item in view.serve_slices:
         match = item.first_match(first_ready_endpoint)
         if match:
-            uid = ready_target(match.version.object)
+            uid = _first_target(view, match.version)
             if view.worker is not None and view.worker.uid == uid:
                 return "worker"
             return "other" if any(pod.uid == uid for pod in view.workers) else "head"
@@ -55,11 +56,29 @@ def first_ready_endpoint(endpoint_slice: Any) -> bool:
 
 def ready_target(endpoint_slice: Any) -> str | None:
     """Return the uid of the first ready endpoint's pod (empty if it names no pod), or None if no endpoint is ready."""
+    return next(_ready_targets(endpoint_slice), None)
+
+
+def _ready_targets(endpoint_slice: Any) -> Iterator[str]:
     for endpoint in objects(endpoint_slice, "endpoints"):
         conditions = mapping(endpoint.get("conditions"))
         if items(endpoint.get("addresses")) and conditions.get("ready") is not False:
-            return text(dig(endpoint, "targetRef", "uid"))
-    return None
+            yield text(dig(endpoint, "targetRef", "uid"))
+
+
+def _first_target(view: TraceView, version: Version) -> str | None:
+    """Return the uid of the pod whose endpoint was ready first. A version that was not received as it was written may
+    have several, in no order of time: then it is the pod that was Ready first.
+    """
+    targets = list(_ready_targets(version.object))
+    if version.prompt or len(targets) < 2:
+        return next(iter(targets), None)
+    since = {
+        pod.uid: stamp.at
+        for pod in view.pods
+        if pod.uid in targets and (stamp := parse_stamp(condition(pod.last, "Ready").get("lastTransitionTime")))
+    }
+    return min(targets, key=lambda uid: since.get(uid, datetime.max.replace(tzinfo=UTC)))
 
 
 def _all(view: TraceView, logs: LogReading) -> Iterator[tuple[str, Observation | None]]:
@@ -122,7 +141,8 @@ def _endpoint(view: TraceView) -> Observation | None:
         # The slice was created with a ready endpoint: its creation is the instant.
         return Observation(source, item.created, API, match.seen_at, prompt=match.version.prompt)
     found = state_observation(source, match)
-    triggered = _trigger(view, match.version.object)
+    # A version that a list gave may be many changes younger than the one that made the endpoint ready.
+    triggered = _trigger(view, match.version.object) if match.version.prompt else None
     return replace(found, written=(*found.written, triggered)) if found and triggered else found
 
 
