@@ -94,10 +94,13 @@ class Machine(VirtualTimeLoop):
         """Connect a client's protocol with the server of a port; return the client's end."""
         if port not in self._servers:
             raise ConnectionRefusedError(111, "Connection refused")
-        server = self._servers[port]()
-        near, far = Pipe(self, client), Pipe(self, server)
+        # What a server begins is not a part of the process that asked for it.
+        outside = contextvars.copy_context()
+        outside.run(PROCESS.set, None)
+        server = outside.run(self._servers[port])
+        near, far = Pipe(self, client, contextvars.copy_context()), Pipe(self, server, outside)
         near.peer, far.peer = far, near
-        far.protocol.connection_made(far)
+        outside.run(server.connection_made, far)
         near.protocol.connection_made(near)
         if process := PROCESS.get():
             process.held.append(near.abort)
@@ -195,17 +198,17 @@ class Machine(VirtualTimeLoop):
 class Pipe(asyncio.Transport):
     """One end of a connection in memory."""
 
-    def __init__(self, loop: Machine, protocol: Any) -> None:
+    def __init__(self, loop: Machine, protocol: Any, context: contextvars.Context) -> None:
         super().__init__()
         self.peer: Pipe
-        self.protocol = protocol
+        self.protocol, self.context = protocol, context
         self._loop, self._closing, self._paused = loop, False, False
         self._arrived: list[bytes] = []
 
     def write(self, data: Any) -> None:
         """Send to the other end."""
         if data and not self._closing:
-            self._loop.call_soon(self.peer._receive, bytes(data))
+            self._loop.call_soon(self.peer._receive, bytes(data), context=self.peer.context)
 
     def _receive(self, data: bytes) -> None:
         if self._closing:
@@ -238,7 +241,7 @@ class Pipe(asyncio.Transport):
         for end in (self, self.peer):
             if not end._closing:
                 end._closing = True
-                self._loop.call_soon(end.protocol.connection_lost, None)
+                self._loop.call_soon(end.protocol.connection_lost, None, context=end.context)
 
     abort = close
 

@@ -22,8 +22,9 @@ from crashes.wires import wired
 
 # A child that needs more processor time than this has stopped making progress.
 _HUNG_CPU_S: Final = 120.0
-# Real work of a killed triggerer's twin may go on for so long after the last task.
-_SETTLED_S: Final = 900.0
+# What a cloud was asked for ends in this time; a twin that was left alone may go on for longer.
+_SETTLED_S: Final = 240.0
+_TWIN_SETTLED_S: Final = 900.0
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,9 @@ def sweep(cloud: str, plan: Plan) -> Found:
     calls = INJECTOR.number
     _forget()
     chosen = _pairs(plan, calls)
+    # A child lives for a second, and a collection would copy the parent's memory.
     gc.collect()
-    gc.freeze()
+    gc.disable()
     forks = Forks(plan.processes, found)
     state = _Exploring(plan, forks, None, chosen)
     INJECTOR.explore = state.explore
@@ -238,7 +240,8 @@ def _played(
             with connected(simulator.environment(), _store_file()):
                 # What a preparation leaves is judged by itself, so a single fault in it needs no trial.
                 runs = await play(this, loop, goes_on=lambda: INJECTOR.whole or not INJECTOR.suffered)
-                await simulator.clock.sleep(_SETTLED_S)
+                twins = any(fault.startswith("twin ") for fault in INJECTOR.suffered)
+                await simulator.clock.sleep(_TWIN_SETTLED_S if twins else _SETTLED_S)
                 after = inventory(simulator, cloud)
                 entries = await loop.run_in_executor(None, recorded)
                 played = Played(this, before, after, runs, watcher, entries, None, after)
