@@ -138,8 +138,15 @@ class Meter:
             case "nodes":
                 self._node(obj, kind, line)
 
-    def spent(self, now: datetime) -> Amount:
-        """Return what the nodes have cost until now; money is None as soon as one of their prices is not known."""
+    @property
+    def currency(self) -> str:
+        """The currency of its money."""
+        return self._book.currency
+
+    def spent(self, now: datetime, *, waiting: bool = True) -> Amount:
+        """Return what the nodes have cost until now; money is None as soon as one of their prices is not known.
+        `waiting`: with what may run already for pods that have no node yet.
+        """
         money, gpu_hours = 0.0, 0.0
         known = True
         for node, since in self._since.items():
@@ -149,7 +156,7 @@ class Meter:
             money += hours * (hour or 0.0)
             gpu_hours += hours * gpus
         for node, since, role in self._pods.values():
-            if not node:
+            if waiting and not node:
                 money += max(0.0, (now - since).total_seconds()) / 3600 * self._waiting.get(role, self._at_most or 0.0)
         return Amount(money if known else None, gpu_hours)
 

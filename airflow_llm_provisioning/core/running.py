@@ -24,7 +24,8 @@ class RunningTrial:
     being deleted, or could not be deleted. `task_id`: of the task that does it. `phase`: in words, empty if unknown.
     `blocker`: in a sentence without secrets, or None. `elapsed_s`: since the submission, before it since the opening,
     in the cluster's clock. `expected_s`: median total of the arm's `expected_n` earlier trials, with the middle half
-    (None of too few). `opened_at`: cluster clock. `updated_at`: real time of the last news.
+    (None of too few). `opened_at`: cluster clock. `updated_at`: real time of the last news. `spent`: what its machines
+    have cost in `currency` at the last news of its wait; None where a price is not known.
     """
 
     trial_id: str
@@ -48,6 +49,8 @@ class RunningTrial:
     expected_n: int
     opened_at: datetime
     updated_at: datetime
+    spent: float | None = None
+    currency: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as flat JSON."""

@@ -14,22 +14,25 @@ if TYPE_CHECKING:
 
 
 def meter_of(trial: Mapping[str, Any] | None) -> Meter | None:
-    """Return the meter of a trial (`core.trial.Trial` as a dict); None where nothing limits it."""
+    """Return the meter of a trial (`core.trial.Trial` as a dict), without a limit where none is set; None without a
+    trial.
+    """
     budget = dict((trial or {}).get("budget") or {})
     at_most = budget.pop("node_hour_at_most", None)
     waiting = {role: budget.pop(f"{role}_hour", None) for role in ("head", "worker")}
-    if trial is None or not budget:
+    # Without an arm the cloud is not known; then no limit can have been drawn up either.
+    if trial is None or (not budget and "arm" not in trial):
         return None
+    cloud = trial["arm"]["stratum"]["cloud"]
     own = (trial.get("pricing") or {}).get("prices")
     book = prices_of(PriceBook.from_dict(own) if own else None)
-    stratum = trial["arm"]["stratum"]
     # A worker's machine may be any that the list has; a head's is a small one.
-    dearest = max(book.amounts(stratum["cloud"], "node").values(), default=0.0)
+    dearest = max(book.amounts(cloud, "node").values(), default=0.0)
     usual = {"head": at_most or 0.0, "worker": at_most or dearest}
     return Meter(
         Amount(**budget),
         book,
-        stratum["cloud"],
+        cloud,
         at_most=at_most,
         waiting={role: usual[role] if hour is None else hour for role, hour in waiting.items()},
     )

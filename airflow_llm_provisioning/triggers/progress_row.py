@@ -27,10 +27,10 @@ class ProgressRow:
         self._news = asyncio.Event()
         self._failed = False
 
-    def tell(self, phase: str, blocker: str | None, elapsed_s: float) -> None:
-        """Take a state; it is written in the background."""
+    def tell(self, phase: str, blocker: str | None, elapsed_s: float, **more: Any) -> None:
+        """Take a state; it is written in the background. `more`: other columns of the row."""
         if self._conn_id and self._trial_id:
-            self._newest = news(self._step, phase, blocker, elapsed_s)
+            self._newest = news(self._step, phase, blocker, elapsed_s, **more)
             self._news.set()
 
     async def keep_writing(self) -> None:

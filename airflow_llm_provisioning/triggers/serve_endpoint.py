@@ -10,6 +10,7 @@ from airflow_llm_provisioning.triggers.base import Wait
 from airflow_llm_provisioning.triggers.trace_sink import open_trace_sink
 
 if TYPE_CHECKING:
+    from airflow_llm_provisioning.core.budget import Meter
     from airflow_llm_provisioning.core.ready_instant import Instant
     from airflow_llm_provisioning.gateways.kubernetes import Cluster
 
@@ -79,6 +80,7 @@ class ServeEndpointWait(Wait):
         from airflow_llm_provisioning.triggers.progress_row import open_progress_row
 
         trial_id = str((self.trial or {}).get("trial_id") or "")
+        meter = meter_of(self.trial)
         async with (
             open_trace_sink(self.results_conn_id, trial_id) as kept,
             open_progress_row(self.results_conn_id, trial_id, "wait") as row,
@@ -100,13 +102,15 @@ class ServeEndpointWait(Wait):
                 graces=self.grace_s,
                 since=applied_at,
                 owner=self.owner,
-                meter=meter_of(self.trial),
+                meter=meter,
                 keeps_trace=kept.keeps,
                 evidence_s=self.evidence_s,
                 marks=self._marks(),
                 stored=await kept.stored(),
                 live=LiveProgress(started_at, Expected.from_dict(self.expected)),
-                on_told=lambda told: row.tell(told.phase, told.blocker, told.elapsed_s),
+                on_told=lambda told: row.tell(
+                    told.phase, told.blocker, told.elapsed_s, **_spent(meter, cluster.clock())
+                ),
             )
             waited_s = (cluster.clock() - started_at).total_seconds()
             origin = cluster.origin()
@@ -171,6 +175,13 @@ def _settle(tuned: bool) -> None:
 
 def _instant(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
+
+
+def _spent(meter: "Meter | None", now: datetime) -> dict[str, Any]:
+    """Return what the machines that were seen have cost, for the row of the running trial."""
+    if meter is None:
+        return {}
+    return {"spent": meter.spent(now, waiting=False).money, "currency": meter.currency}
 
 
 def _bounded(name: str, instant: "Instant | None") -> dict[str, str | None]:

@@ -108,6 +108,7 @@ def test_a_node_of_unknown_price_ends_a_trial_unless_a_bound_is_stated() -> None
     bounded = Meter(Amount(), list_prices(), "eks", at_most=5.0)
     bounded.feed(line("pods", 1, a_pod("")))
     assert bounded.spent(OPENED_AT + timedelta(hours=1)).money == pytest.approx(5.0)
+    assert bounded.spent(OPENED_AT + timedelta(hours=1), waiting=False).money == 0.0
 
 
 def test_what_is_left_is_never_below_zero_and_an_unknown_spending_leaves_nothing() -> None:

@@ -111,6 +111,10 @@ def test_a_reader_of_the_store_sees_where_a_trial_is(simulated: BackgroundCluste
     assert waited is not None
     assert (waited.step, waited.task_id) == ("wait", "t")
     assert waited.elapsed_s > 0
+    # Machines of a few minutes, at list prices.
+    assert waited.currency == "USD"
+    assert waited.spent is not None
+    assert 0 < waited.spent < 5
     assert waited.phase != "deployment"
     close_trial(trial, deferrable=True)
     assert store.progress.running() == []

@@ -25,7 +25,8 @@ def begin(store: ResultsStore, name: str, expected: Expected, **planned: Any) ->
     """Let a trial wait for its endpoint, blocked by what a cluster said."""
     trial = a_planned_trial(name, **planned)
     store.progress.begin(begun(trial, "open", task_id="wait", at=OPENED_AT, expected=expected))
-    store.progress.change(name, news("wait", "worker image pull", f"Pod w: Pulling {HOSTILE}", 212.0))
+    told = news("wait", "worker image pull", f"Pod w: Pulling {HOSTILE}", 212.0, spent=0.1234, currency="USD")
+    store.progress.change(name, told)
 
 
 def test_a_running_trial_is_shown_with_what_its_arm_takes(viewer: Any, store: ResultsStore) -> None:
@@ -38,6 +39,7 @@ def test_a_running_trial_is_shown_with_what_its_arm_takes(viewer: Any, store: Re
         assert "waits for the endpoint" in told
         assert "worker image pull" in told
         assert "212 s" in told
+        assert "Cost so far 0.12 USD, an estimate from prices" in told
         assert "847 s" in told
         assert "middle half 800 to 900 s" in told
         assert "<script>alert" not in page.text
@@ -70,3 +72,5 @@ def test_a_trial_without_news_says_so(store: ResultsStore) -> None:
     told = words(running_trials(store.progress.running(), datetime.now(UTC) + timedelta(minutes=9)))
     assert "No news for 9 minutes: is the triggerer running?" in told
     assert "its arm has no comparable trial yet" in told
+    store.progress.change("one", {"spent": None})
+    assert "Cost so far not known" in words(running_trials(store.progress.running()))

@@ -282,6 +282,9 @@ progress = Table(
     Column("expected_low_s", Float),
     Column("expected_high_s", Float),
     Column("expected_n", Integer, nullable=False),
+    # What its machines have cost so far (`core.budget.Meter`); NULL: not known.
+    Column("spent", Float),
+    _name("currency"),
     # Of the cluster's clock.
     Column("opened_at", UtcDateTime, nullable=False),
     # Real time.

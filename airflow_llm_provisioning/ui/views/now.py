@@ -48,6 +48,7 @@ def _panel(one: RunningTrial, now: datetime) -> Markup:
         ("Phase", one.phase or "not known yet"),
         ("Blocked by", one.blocker or "nothing that was seen"),
         ("Target", f"{one.target}, variant {one.variant}"),
+        ("Cost so far", _spent(one)),
         ("Cluster held by", f"{one.dag_id}/{one.run_id}" if one.step != "lock" else "another trial"),
     ]
     return element(
@@ -67,6 +68,13 @@ def _panel(one: RunningTrial, now: datetime) -> Markup:
         class_="panel",
         id=f"running-{one.trial_id}",
     )
+
+
+def _spent(one: RunningTrial) -> str:
+    """Return what the machines have cost at the last news of the wait; deleting them costs more."""
+    if one.spent is None or one.currency is None:
+        return "not known" if one.step in ("wait", "delete", "not_deleted") else "nothing"
+    return f"{'at least ' if one.step != 'wait' else ''}{one.spent:.2f} {one.currency}, an estimate from prices"
 
 
 def _elapsed(one: RunningTrial) -> Markup:
