@@ -97,7 +97,7 @@ class EffectFacts:
 
 
 def becomes(phase: str, seconds: Between) -> PhaseChange:
-    """Return that a phase takes these seconds, whatever it took before."""
+    """Return that a phase takes these seconds, and not what it took before."""
     return PhaseChange(phase, "becomes", seconds)
 
 
