@@ -25,6 +25,7 @@ def add_results(commands: Any) -> None:
             "trials",
             "phases",
             "effects",
+            "floor",
             "percentiles",
             "runs",
             "cost",

@@ -13,6 +13,7 @@ from airflow_llm_provisioning.core.comparison import excluded
 from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.result import Preparation, TrialResult
 from airflow_llm_provisioning.decisions.cost import cost_table
+from airflow_llm_provisioning.decisions.floor import floors
 from airflow_llm_provisioning.gateways.private_files import write_private
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.gateways.store.selection import Selection
@@ -21,6 +22,7 @@ from airflow_llm_provisioning.report.bars import legend
 from airflow_llm_provisioning.report.cost_section import cost_section
 from airflow_llm_provisioning.report.effects_section import effects_sections
 from airflow_llm_provisioning.report.evidence_sections import evidence_section
+from airflow_llm_provisioning.report.floor_section import floor_sections
 from airflow_llm_provisioning.report.markup import Markup, element, html
 from airflow_llm_provisioning.report.results_sections import (
     SIMULATED,
@@ -55,6 +57,7 @@ def write_report(
         *_introduction(measured, trials, sweep),
         *_compared(measured),
         *effects_sections(measured),
+        *floor_sections(floors(store, wanted, measured)),
         _section("Not counted", excluded_section(trials, reasons=excluded(measured))),
         *_cost(store, wanted, measured),
         _section("Preparation", [element("p", wording.PREPARATION), preparations_section(_prepared(store, trials))]),

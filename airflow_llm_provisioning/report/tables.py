@@ -17,12 +17,14 @@ from airflow_llm_provisioning.core.result import Preparation
 from airflow_llm_provisioning.core.secrets import redacted_value
 from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL
 from airflow_llm_provisioning.decisions.cost import cost_table
+from airflow_llm_provisioning.decisions.floor import floors
 from airflow_llm_provisioning.gateways.store.queries import Queries
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.gateways.store.selection import Selection
 from airflow_llm_provisioning.gateways.store.sums import Failure
 from airflow_llm_provisioning.report.escaping import cell_text, spreadsheet_value
 from airflow_llm_provisioning.report.families import OLD_ROWS, by_family, differing_facts, is_old
+from airflow_llm_provisioning.report.floor_tables import floor_rows, floor_tables
 from airflow_llm_provisioning.report.text_table import text_table, wrapped
 
 if TYPE_CHECKING:
@@ -125,6 +127,8 @@ def results_rows(
         return [_preparation(item) for item in store.preparations()]
     if what == "cost":
         return cost_table(store, Selection.equal(selection))
+    if what == "floor":
+        return floor_rows(floors(store, Selection.equal(selection)))
     return KINDS[what](store.queries, Selection.equal(selection), limit)
 
 
@@ -199,6 +203,8 @@ def written(rows: Sequence[Row], form: str, width: int = WIDTH) -> str:
         return _phase_tables(rows, width)
     if "effect" in rows[0]:
         return _effect_tables(rows, width)
+    if "times_floor_low" in rows[0]:
+        return floor_tables(rows, width)
     wanted = next((columns for columns in NARROW if set(columns) <= set(rows[0])), tuple(rows[0]))
     return text_table("", rows, {key: key for key in wanted}, width)
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.decisions.cost import cost_table
+from airflow_llm_provisioning.decisions.floor import floors
 from airflow_llm_provisioning.gateways.store import ResultsStore
 from airflow_llm_provisioning.gateways.store.pages import Page, RunRow
 from airflow_llm_provisioning.gateways.store.selection import Selection, TrialKey
@@ -15,6 +16,7 @@ from airflow_llm_provisioning.report.bars import legend
 from airflow_llm_provisioning.report.cost_section import cost_section
 from airflow_llm_provisioning.report.effects_section import effects_sections
 from airflow_llm_provisioning.report.evidence_sections import short_name
+from airflow_llm_provisioning.report.floor_section import floor_sections
 from airflow_llm_provisioning.report.markup import Markup, element, folded, html, table
 from airflow_llm_provisioning.report.results_sections import (
     SIMULATED,
@@ -125,6 +127,7 @@ def _comparison(store: ResultsStore, asked: Selection, runs: Sequence[RunRow]) -
         legend(),
         *cloud_sections(compared, rows),
         *effects_sections(compared),
+        *floor_sections(floors(store, chosen, compared)),
         section("Cost and payback", cost_section(cost_table(store, chosen, compared)), id="cost"),
         section("Not counted", _not_counted(compared)),
         folded("How to read it", [element("p", text) for text in wording.READING.split("\n\n")]),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.floor import trial_floor
 from airflow_llm_provisioning.core.lanes import Span, lanes, path
 from airflow_llm_provisioning.core.result import TrialResult
 from airflow_llm_provisioning.gateways.store import ResultsStore
@@ -14,6 +15,7 @@ from airflow_llm_provisioning.report.evidence_sections import (
     short_name,
     verdicts_and_flags,
 )
+from airflow_llm_provisioning.report.floor_section import arm_floor
 from airflow_llm_provisioning.report.markup import Markup, element, folded, html, table
 from airflow_llm_provisioning.report.phase_groups import GROUPS, UNSEPARATED, group_of
 from airflow_llm_provisioning.report.results_sections import flat, origin_badge
@@ -34,6 +36,7 @@ def trial_view(store: ResultsStore, trial: TrialResult, tasks: Sequence[TaskOfTr
             _facts(trial, tasks),
             *_reason(trial),
             section("Where the time went", _phases(trial)),
+            *_floor(trial),
             section("Can it be believed", list(verdicts_and_flags(trial))),
             section("What it cost", trial_cost(trial.cost), id="cost"),
             section("What blocked it", _blockers(trial, recorded=recorded), id="blockers"),
@@ -112,6 +115,12 @@ def _phases(trial: TrialResult) -> Any:
         "nothing."
     )
     return [element("p", text), bar_chart(bars, "Phases, in seconds after the submission"), legend(used), _off(found)]
+
+
+def _floor(trial: TrialResult) -> Iterator[Markup]:
+    found = trial_floor(trial)
+    if found is not None:
+        yield section("Distance to the floor", arm_floor(found), id="floor")
 
 
 def _tables(trial: TrialResult) -> Markup:
