@@ -58,6 +58,7 @@ PHI3: Final = Model(
     revision=_PHI3_REVISION,
     weight_bytes=4_972_489_328 + 2_669_692_552,
     largest_file_bytes=4_972_489_328,
+    weight_format="safetensors",
 )
 
 # elotl/skyray at 49c25bb, luna-llm-serve/: the origin fetched the branch's zip, which moves; a commit's does not.

@@ -6,7 +6,7 @@ Reading the files of manifests is the caller's.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
@@ -19,6 +19,7 @@ from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.experiment_refusals import found_text, problems_of
 from airflow_llm_provisioning.core.experiment_schema import (
     CompletionSection,
+    DirectLoaderSection,
     ExperimentFile,
     Section,
     TargetSection,
@@ -36,6 +37,7 @@ from airflow_llm_provisioning.core.target import NodeProfile, Target, with_role_
 from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
 from airflow_llm_provisioning.core.workload import (
     DEFAULT_PROFILE,
+    DirectLoading,
     FastDownload,
     ScalingSetup,
     Workload,
@@ -48,6 +50,8 @@ from airflow_llm_provisioning.exceptions import ConfigurationError, ManifestErro
 __all__ = ["ReadText", "read_experiment", "read_experiment_text"]
 
 Made = TypeVar("Made")
+
+_FASTSAFETENSORS: Final = ("fastsafetensors==0.5.0",)
 
 ReadText = Callable[[str], str]
 """Returns the text of a file whose path stands in the experiment file, relative to it."""
@@ -262,9 +266,18 @@ def _adjusted(workload: Workload, section: WorkloadSection) -> Workload:
     if section.fast_download is not None:
         pip, env = tuple(section.fast_download.pip), dict(section.fast_download.env)
         workload = replace(workload, fast_download=FastDownload(pip, env))
+    if section.direct_loader is not None:
+        workload = replace(workload, direct_loader=_direct_loading(section.direct_loader))
     if "completion" in section.model_fields_set:
         workload = replace(workload, completion=_completion(section.completion, workload))
     return workload
+
+
+def _direct_loading(section: DirectLoaderSection) -> DirectLoading:
+    """Return the loader with its own package and variables where the file names none."""
+    own = DirectLoading() if section.format == "instanttensor" else DirectLoading(section.format, _FASTSAFETENSORS, {})
+    pip = own.pip if section.pip is None else tuple(section.pip)
+    return DirectLoading(section.format, pip, own.env if section.env is None else dict(section.env))
 
 
 def _completed(model: Model, workload: Workload) -> Model:

@@ -15,6 +15,7 @@ from airflow_llm_provisioning.core.experiment_schema import (
     AmountSection,
     BudgetSection,
     CompletionSection,
+    DirectLoaderSection,
     ExpectedChangeSection,
     ExperimentFile,
     FastDownloadSection,
@@ -46,6 +47,7 @@ _PLACES: Final[Mapping[tuple[str, ...], type[Section]]] = {
     ("workloads", "*", "model"): ModelSection,
     ("workloads", "*", "completion"): CompletionSection,
     ("workloads", "*", "fast_download"): FastDownloadSection,
+    ("workloads", "*", "direct_loader"): DirectLoaderSection,
 }
 # Keys of version 0.1, and what replaced them.
 _REPLACED: Final[Mapping[tuple[type[Section], str], str]] = {

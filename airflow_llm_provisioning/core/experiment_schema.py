@@ -55,6 +55,14 @@ class FastDownloadSection(Section):
     env: dict[str, str] = {}
 
 
+class DirectLoaderSection(Section):
+    """Which loader `direct_loader` uses in this workload's image, what it installs and which variables it sets."""
+
+    format: Literal["instanttensor", "fastsafetensors"] = "instanttensor"
+    pip: list[str] | None = Field(default=None, description="Default: the format's own package.")
+    env: dict[str, str] | None = Field(default=None, description="Default: what the format needs.")
+
+
 _GIVEN_MANIFEST: Final[JsonDict] = {
     "required": ["manifest"],
     "properties": {"manifest": {"type": ["string", "object"]}},
@@ -96,6 +104,7 @@ class WorkloadSection(Section):
         default=None, description="Set-ups to try; the manifest is changed for the one that is not its own."
     )
     fast_download: FastDownloadSection | None = None
+    direct_loader: DirectLoaderSection | None = None
 
 
 class NodesSection(Section):

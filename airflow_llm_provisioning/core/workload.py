@@ -17,6 +17,7 @@ from airflow_llm_provisioning.core.scaling import ScalingSetup
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
 __all__ = [
+    "DirectLoading",
     "FastDownload",
     "ImageRecipe",
     "Model",
@@ -45,6 +46,17 @@ class FastDownload:
 
 
 @dataclass(frozen=True, slots=True)
+class DirectLoading:
+    """Which loader `direct_loader` uses in this workload's image: `format` is vLLM's load_format; what is installed at
+    start (nothing where the image brings the package), and the loader's variables.
+    """
+
+    format: str = "instanttensor"
+    pip: tuple[str, ...] = ("instanttensor==0.2.2",)
+    env: Mapping[str, str] = field(default_factory=lambda: {"INSTANTTENSOR_BACKEND": "BUFFERED"})
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """What is served, and nothing about how it is accelerated.
 
@@ -61,6 +73,7 @@ class Workload:
     completion: Mapping[str, Any] | None = None
     setups: tuple[ScalingSetup, ...] = ()
     fast_download: FastDownload = field(default_factory=FastDownload)
+    direct_loader: DirectLoading = field(default_factory=DirectLoading)
     profile: str | None = None
     others: tuple[str, ...] = ()
     base_digest: str | None = None

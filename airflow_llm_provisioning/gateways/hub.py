@@ -25,13 +25,13 @@ def resolve_model(model_id: str, revision: str | None = None, *, endpoint: str |
     asked = f"{model_id} at {revision or 'its default branch'}"
     url = (endpoint or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
     found = _ask(url, model_id, revision, asked)
-    sizes = _weight_sizes(found.siblings or ())
+    kind, sizes = _weight_sizes(found.siblings or ())
     if not found.sha or not sizes:
         raise HubError(
             f"The hub at {url} knows {asked}, but lists no weight files ({', '.join(WEIGHT_SUFFIXES)}) with their "
             "sizes: name a repository that contains the model itself."
         )
-    return Model(model_id, found.sha, sum(sizes), max(sizes), source="hub")
+    return Model(model_id, found.sha, sum(sizes), max(sizes), source="hub", weight_format=kind)
 
 
 def _ask(url: str, model_id: str, revision: str | None, asked: str) -> Any:
@@ -66,12 +66,13 @@ def _ask(url: str, model_id: str, revision: str | None, asked: str) -> Any:
         ) from error
 
 
-def _weight_sizes(files: Any) -> list[int]:
+def _weight_sizes(files: Any) -> tuple[str, list[int]]:
+    """Return the kind of the weight files that vLLM would load, and their sizes; none where a size is not known."""
     for suffix in WEIGHT_SUFFIXES:
         named = [file for file in files if file.rfilename.endswith(suffix) and "/" not in file.rfilename]
         # Mistral's repositories contain the weights twice; vLLM skips the consolidated copy (weight_utils.py, 0.10).
         parts = [file for file in named if not file.rfilename.startswith("consolidated")]
         found = [file.size for file in parts or named]
         if found:
-            return found if all(size is not None for size in found) else []
-    return []
+            return suffix.removeprefix("."), found if all(size is not None for size in found) else []
+    return "", []

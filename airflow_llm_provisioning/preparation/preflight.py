@@ -5,6 +5,7 @@ An answer from outside is not waited for long: what did not come in time is said
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -43,7 +44,7 @@ async def check_experiment(
     )
     general: list[tuple[Level, str] | None] = await asyncio.gather(
         _store(results_conn_id),
-        *(_model(workload) for workload in experiment.workloads),
+        *(_model(experiment, workload) for workload in experiment.workloads),
         *(_base_image(image) for image in dict.fromkeys(i for w in experiment.workloads for i in w.images)),
     )
     general += [("note", others) for workload in experiment.workloads if (others := workload.left_to_the_user)]
@@ -100,7 +101,8 @@ async def _store(conn_id: str | None) -> "tuple[Level, str] | None":
     return None
 
 
-async def _model(workload: Workload) -> "tuple[Level, str] | None":
+async def _model(experiment: Experiment, workload: Workload) -> "tuple[Level, str] | None":
+    """Ask the hub for a workload's model, and say whether the variants are possible with the files that it has."""
     from airflow_llm_provisioning.gateways.hub import resolve_model
 
     model = workload.model
@@ -109,11 +111,15 @@ async def _model(workload: Workload) -> "tuple[Level, str] | None":
     served = f"what the experiment says of it is used for workload {workload.name!r}."
     asked = f"not checked: whether the hub knows {model.model_id}; {served}"
     try:
-        await within(HUB_LIMIT_S, lambda: resolve_model(model.model_id, model.revision))
+        found = await within(HUB_LIMIT_S, lambda: resolve_model(model.model_id, model.revision))
     except TimeoutError:
         return "note", f"{asked} (The hub could not be asked within {HUB_LIMIT_S:g} s.)"
     except ProvisioningError as error:
         return "note", f"{asked} (The hub could not be asked: {error})"
+    try:
+        experiment.with_workload(workload.with_model(replace(found, revision=model.revision)))
+    except ConfigurationError as error:
+        return "error", str(error)
     return None
 
 

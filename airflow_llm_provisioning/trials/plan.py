@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.experiment import Experiment
-from airflow_llm_provisioning.core.model import Model
 from airflow_llm_provisioning.core.names import fingerprint
 from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.core.workload import Workload
@@ -74,5 +73,5 @@ def _with_model(workload: Workload, chosen: Mapping[str, str], log: Any) -> Work
         ) from error
     if workload.profile is None:
         # A manifest says itself which revision its engine loads: what the hub calls newest today is not pinned by it.
-        found = Model(model_id, revision, found.weight_bytes, found.largest_file_bytes, found.source)
+        found = replace(found, revision=revision)
     return workload.with_model(found)

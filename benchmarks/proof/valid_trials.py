@@ -11,15 +11,20 @@ from typing import Final
 
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.core.treatments import impossible, resolved
 from airflow_llm_provisioning.core.workload import ScalingSetup, Workload
 from proof.recorded_trial import Scenario, run
 from proof.targets import KINDS, target
+from proof.variants import VARIANTS
 from proof.workloads import SERVED_2025, SERVED_CURRENT
 
 # Treatments outside the built-in variants: variant, and where it runs.
 TREATED: Final = (
     ("parallel_pull", "eks", "luna"),
     ("parallel_pull", "eks", "karpenter"),
+    ("direct_loader_baked", "eks", "luna"),
+    ("direct_loader", "gke", "luna"),
+    ("direct_loader_baked", "aks", "karpenter"),
 )
 
 Cell = tuple[Target, ScalingSetup, str, Workload]
@@ -34,6 +39,7 @@ def cells() -> tuple[Cell, ...]:
         (where, setup, variant, served)
         for where, setup, served in product(targets, ScalingSetup, (SERVED_2025, SERVED_CURRENT))
         for variant in where.variants
+        if not impossible(resolved(VARIANTS[variant], where.cloud), where, served)
     ]
     step = _coprime(len(every))
     return tuple(every[position * step % len(every)] for position in range(len(every)))

@@ -9,6 +9,8 @@ from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
 VARIANTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         **BUILTIN_VARIANTS,
+        "direct_loader": ("direct_loader",),
+        "direct_loader_baked": ("direct_loader", "bake_packages"),
         "parallel_pull": ("fast_download", "bake_packages", "soci_parallel_pull"),
     }
 )

@@ -21,8 +21,14 @@ class HubModel:
 
     @property
     def weight_files(self) -> tuple[int, ...]:
-        """Bytes of each weight file, in the order of their names."""
-        return tuple(size for name, size in sorted(self.files.items()) if name.endswith(".safetensors"))
+        """Bytes of each weight file that vLLM loads, in the order of their names: safetensors, else PyTorch's."""
+        kind = ".safetensors" if self.has_safetensors else ".bin"
+        return tuple(size for name, size in sorted(self.files.items()) if name.endswith(kind))
+
+    @property
+    def has_safetensors(self) -> bool:
+        """Whether its weights are in safetensors files."""
+        return any(name.endswith(".safetensors") for name in self.files)
 
     @property
     def weight_bytes(self) -> int:

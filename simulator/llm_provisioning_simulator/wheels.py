@@ -128,6 +128,7 @@ _WHEELS: Final = (
     _mb("huggingface-hub", "0.25.2", 0.4, "log", "filelock", "fsspec", "pyyaml", "requests", "tqdm"),
     _mb("hf-transfer", "0.1.9", 3.55, "measured"),
     _mb("hf-xet", "1.8.0", 3.5, "assumed"),
+    _mb("instanttensor", "0.2.2", 6.5, "measured"),
     _mb("safetensors", "0.4.5", 0.4, "log"),
     _mb("outlines", "0.0.46", 0.1, "assumed", "numba", "datasets", "pyairports", "pycountry", "interegular", "lark"),
     _mb("datasets", "3.6.0", 0.5, "assumed", "pandas", "pyarrow>=15.0.0", "dill", "xxhash", "multiprocess"),

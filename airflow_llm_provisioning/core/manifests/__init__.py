@@ -8,6 +8,12 @@ from airflow_llm_provisioning.core.manifests.check import check_ray_service, nam
 from airflow_llm_provisioning.core.manifests.content import content
 from airflow_llm_provisioning.core.manifests.diff import manifest_diff
 from airflow_llm_provisioning.core.manifests.edit import with_env, with_image, with_pull_policy, with_volume
+from airflow_llm_provisioning.core.manifests.engine_args import (
+    EngineArgs,
+    engine_args,
+    with_engine_args,
+    with_weights_from,
+)
 from airflow_llm_provisioning.core.manifests.groups import (
     RayGroup,
     accelerators,
@@ -37,6 +43,7 @@ from airflow_llm_provisioning.core.manifests.setup import with_setup
 
 __all__ = [
     "GPU_TOLERATION",
+    "EngineArgs",
     "ParsedManifest",
     "Placement",
     "RayGroup",
@@ -44,6 +51,7 @@ __all__ = [
     "builtin_manifest",
     "check_ray_service",
     "content",
+    "engine_args",
     "engine_groups",
     "group_spec",
     "images",
@@ -63,6 +71,7 @@ __all__ = [
     "setup_of",
     "starting_replicas",
     "with_added_pip",
+    "with_engine_args",
     "with_env",
     "with_identity",
     "with_image",
@@ -70,6 +79,7 @@ __all__ = [
     "with_runtime_env_vars",
     "with_setup",
     "with_volume",
+    "with_weights_from",
     "without_runtime_pip",
     "worker_groups",
 ]

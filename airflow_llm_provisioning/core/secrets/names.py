@@ -19,6 +19,7 @@ KEPT_ENV: Final = frozenset(
         "HF_XET_HIGH_PERFORMANCE",
         "HF_HUB_DISABLE_XET",
         "HF_HUB_DISABLE_PROGRESS_BARS",
+        "INSTANTTENSOR_BACKEND",
     }
 )
 

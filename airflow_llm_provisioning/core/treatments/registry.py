@@ -19,6 +19,7 @@ from airflow_llm_provisioning.core.treatments.aks_artifact_streaming import AksA
 from airflow_llm_provisioning.core.treatments.bake_packages import BakePackages
 from airflow_llm_provisioning.core.treatments.base import Treatment
 from airflow_llm_provisioning.core.treatments.bottlerocket_snapshot import BottlerocketSnapshot
+from airflow_llm_provisioning.core.treatments.direct_loader import DirectLoader
 from airflow_llm_provisioning.core.treatments.fast_download import FastDownload
 from airflow_llm_provisioning.core.treatments.gke_image_streaming import GkeImageStreaming
 from airflow_llm_provisioning.core.treatments.ray_start_trim import RayStartTrim
@@ -34,6 +35,7 @@ OWN: Final[tuple[Treatment, ...]] = (
     AksArtifactStreaming(),
     SociParallelPull(),
     RayStartTrim(),
+    DirectLoader(),
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 

@@ -12,6 +12,7 @@ its row has this verdict and cannot enter a comparison.
 from typing import Final
 
 from proof.catalogue.deliveries import DELIVERIES
+from proof.catalogue.direct_loader import DIRECT_LOADERS
 from proof.catalogue.downloads import DOWNLOADS
 from proof.catalogue.entry import NoOp
 from proof.catalogue.parallel_pulls import PARALLEL_PULLS
@@ -26,4 +27,5 @@ CATALOGUE: Final = (
     *TRIALS,
     *PARALLEL_PULLS,
     *RAY_START_TRIM,
+    *DIRECT_LOADERS,
 )

@@ -15,6 +15,8 @@ from llm_provisioning_simulator.app.application import Engine
 
 V1_SINCE: Final = Version("0.8")
 """The first release that starts the V1 engine by default."""
+LOWER_SINCE: Final = Version("0.10")
+"""From here on the configuration line names the load format by its value."""
 PREFIX_SINCE: Final = Version("0.11")
 """From here on the engine's process names itself before each line."""
 
@@ -22,7 +24,7 @@ PREFIX_SINCE: Final = Version("0.11")
 @dataclass(frozen=True, slots=True)
 class EngineTimes:
     """Seconds of each step of one start, drawn beforehand. `download_s` is None where nothing had to be fetched;
-    `compiled`: the compiled graphs were found in a cache.
+    `compiled`: the compiled graphs were found in a cache; `load_warning`: what the loader warns of, empty for nothing.
     """
 
     config_s: float
@@ -34,6 +36,7 @@ class EngineTimes:
     capture_s: float
     warmup_s: float
     compiled: bool = False
+    load_warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Step:
     wait_s: float
     file: str = ""
     message: str = ""
+    level: str = "INFO"
 
 
 def is_v1(version: str) -> bool:
@@ -53,7 +57,7 @@ def is_v1(version: str) -> bool:
 def log_line(version: str, pid: int, at: datetime, step: Step) -> str:
     """Return the step's line as that version prints it at that instant (container's time, which is UTC here)."""
     number = release(version)
-    stamp = f"INFO {at:%m-%d %H:%M:%S}"
+    stamp = f"{step.level} {at:%m-%d %H:%M:%S}"
     if number < V1_SINCE:
         return f"{stamp} {step.file}] {step.message}"
     prefix = f"(EngineCore pid={pid}) " if number >= PREFIX_SINCE else ""
@@ -69,9 +73,9 @@ def engine_steps(version: str, engine: Engine, weight_bytes: int, times: EngineT
 
 
 def _v0(version: str, engine: Engine, weight_bytes: int, times: EngineTimes) -> Iterator[Step]:
-    eager = str(engine.enforce_eager)
-    config = f"model='{engine.model}', tokenizer='{engine.model}', dtype=torch.bfloat16, enforce_eager={eager}"
-    yield Step(0.0, "llm_engine.py:174", f"Initializing an LLM engine (v{version}) with config: {config}")
+    yield Step(
+        0.0, "llm_engine.py:174", f"Initializing an LLM engine (v{version}) with config: {_config(version, engine)}"
+    )
     yield Step(times.config_s, "model_runner.py:720", f"Starting to load model {engine.model}...")
     if not engine.random_weights:
         yield Step(0.2, "weight_utils.py:225", "Using model weights format ['*.safetensors']")
@@ -91,15 +95,16 @@ def _v0(version: str, engine: Engine, weight_bytes: int, times: EngineTimes) -> 
 
 def _v1(version: str, engine: Engine, weight_bytes: int, times: EngineTimes) -> Iterator[Step]:
     modern = release(version) >= Version("0.20")
-    yield Step(
-        times.process_s, "core.py:93", f"Initializing a V1 LLM engine (v{version}) with config: {engine.model!r}"
-    )
+    config = _config(version, engine)
+    yield Step(times.process_s, "core.py:93", f"Initializing a V1 LLM engine (v{version}) with config: {config}")
     yield Step(times.config_s, "gpu_model_runner.py:4132", f"Starting to load model {engine.model}...")
     if times.download_s is not None:
         message = f"Time spent downloading weights for {engine.model}: {times.download_s:.6f} seconds"
         # Printed above half a second only; below, the wait stays and the line does not.
         silent = times.download_s <= 0.5
         yield Step(times.download_s) if silent else Step(times.download_s, "weight_utils.py:542", message)
+    if times.load_warning:
+        yield Step(0.0, "weight_utils.py:1061", times.load_warning, "WARNING")
     # Weights that are made up are not loaded: the dummy loader prints no such line.
     loaded = "" if engine.random_weights else f"Loading weights took {times.load_s:.2f} seconds"
     yield Step(times.load_s, "default_loader.py:308", loaded)
@@ -118,6 +123,18 @@ def _v1(version: str, engine: Engine, weight_bytes: int, times: EngineTimes) -> 
     compiled_s = 0.0 if engine.enforce_eager else times.compile_s
     took = f"init engine (profile, create kv cache, warmup model) took {compiled_s + times.warmup_s:.2f}"
     yield Step(0.0, "core.py:272", f"{took} s (compilation: {compiled_s:.2f} s)" if modern else f"{took} seconds")
+
+
+def _config(version: str, engine: Engine) -> str:
+    """Return the part of the configuration line that the simulator knows (vllm/config, __str__; names of the format are
+    an enumeration's until 0.9).
+    """
+    loader = f"LoadFormat.{engine.load_format.upper()}" if release(version) < LOWER_SINCE else engine.load_format
+    return (
+        f"model='{engine.model}', speculative_config=None, tokenizer='{engine.model}', skip_tokenizer_init=False, "
+        f"dtype=torch.bfloat16, download_dir=None, load_format={loader}, tensor_parallel_size={engine.gpus:.0f}, "
+        f"enforce_eager={engine.enforce_eager}"
+    )
 
 
 def _compile(compile_s: float, *, modern: bool) -> Iterator[Step]:

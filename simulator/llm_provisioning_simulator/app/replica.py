@@ -10,6 +10,7 @@ from llm_provisioning_simulator.app.code import CodeHost
 from llm_provisioning_simulator.app.download import DownloadError, download_plan, download_s, import_warning
 from llm_provisioning_simulator.app.engine import EngineTimes, engine_steps, is_v1, log_line
 from llm_provisioning_simulator.app.engine_errors import EngineFailure, engine_failure, failure_lines, replica_error
+from llm_provisioning_simulator.app.loaders import LoaderError, Loading, Source, check_loader, loading
 from llm_provisioning_simulator.app.ray import RayCluster, RayNode, RuntimeEnvError
 from llm_provisioning_simulator.app.startup import memory_limit
 from llm_provisioning_simulator.app.volumes import COMPILE_CACHE, HUB_CACHE, VolumeCaches
@@ -139,6 +140,7 @@ class ReplicaStart:
         if warning := import_warning(packages, _variables(node, replica)):
             node.logs.write(f"{process}.err", warning)
         failure = engine_failure(engine, model, node.ctx.node.gpu, self.engine_fault())
+        failure = failure or _loader_failure(engine, version, packages, model)
         for step in engine_steps(version, engine, model.weight_bytes, times):
             await self.cluster.clock.sleep(step.wait_s)
             if failure is not None and (not failure.loaded or "took" in step.message):
@@ -181,17 +183,31 @@ class ReplicaStart:
         version = packages["vllm"]
         compiled = self.volumes.holds(node.ctx, COMPILE_CACHE, _graphs(version, engine))
         nothing = engine.random_weights or self.volumes.holds(node.ctx, HUB_CACHE, model.model_id)
+        config_s, process_s = draw("engine_config_s"), draw("engine_process_s") if is_v1(version) else 0.0
+        download_s = None if nothing else self._download_s(node, packages, _variables(node, replica), model)
+        loaded = self._loading(node, engine, model, _variables(node, replica))
         return EngineTimes(
-            config_s=draw("engine_config_s"),
-            process_s=draw("engine_process_s") if is_v1(version) else 0.0,
-            download_s=None if nothing else self._download_s(node, packages, _variables(node, replica), model),
-            load_s=model.weight_bytes / draw("weight_load_bytes_s"),
+            config_s=config_s,
+            process_s=process_s,
+            download_s=download_s,
+            load_s=loaded.seconds,
+            load_warning=loaded.warning,
             profile_s=draw("profile_run_s"),
             compile_s=draw("compile_s") * (_CACHED_COMPILE if compiled else 1.0),
             capture_s=draw("graph_capture_s"),
             warmup_s=draw("warmup_s"),
             compiled=compiled,
         )
+
+    def _loading(self, node: RayNode, engine: Engine, model: HubModel, env: Mapping[str, str]) -> Loading:
+        """Return how the weights come from the node's files to its GPU. What was written a moment ago is in the node's
+        memory, as far as the container's limit leaves room beside its processes.
+        """
+        costs = self.cluster.costs
+        used = costs.value("ray_memory_bytes") + costs.value("engine_memory_bytes")
+        held = max(0.0, memory_limit(node.ctx.container) - used)
+        disk_bytes_s = costs.value("disk_write_bytes_s") * node.ctx.node.disk_speed
+        return loading(engine.load_format, model.weight_bytes, env, Source(held, disk_bytes_s), costs)
 
     def _download_s(self, node: RayNode, packages: Mapping[str, str], env: Mapping[str, str], model: HubModel) -> float:
         costs = self.cluster.costs
@@ -225,6 +241,14 @@ def _has_token(node: RayNode, replica: Replica) -> bool:
     """Tell whether a replica has a token for the hub; where it comes from a Secret, its value does not matter here."""
     given = {item["name"] for item in node.ctx.container.get("env") or ()} | _variables(node, replica).keys()
     return "HF_TOKEN" in given
+
+
+def _loader_failure(engine: Engine, version: str, packages: Mapping[str, str], model: HubModel) -> EngineFailure | None:
+    try:
+        check_loader(engine.load_format, version, packages, model)
+    except LoaderError as error:
+        return EngineFailure(str(error))
+    return None
 
 
 def _graphs(version: str, engine: Engine) -> str:

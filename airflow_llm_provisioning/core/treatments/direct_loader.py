@@ -1,0 +1,140 @@
+"""Direct loading: vLLM's weights go from their files to the GPU by a loader that keeps many reads in flight.
+
+vLLM's own loader maps the files and copies one tensor after the other. InstantTensor (vllm 0.18, PR 36139) loaded 61 GB
+from memory in 1.26 s instead of 12.7 s, fastsafetensors (vllm 0.8.5, PR 10647) in 16.7 s (scitix/InstantTensor,
+docs/benchmark.md, one H200). InstantTensor reads around the page cache unless it is told otherwise (0.2.2, _impl.py):
+weights that were downloaded a moment ago would be read again, from the node's disk. `INSTANTTENSOR_BACKEND=BUFFERED`
+reads what is in memory. fastsafetensors falls back to copies through the host's memory where a node has no GPUDirect
+Storage, with a warning only.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Final
+
+from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts, becomes, seconds_for
+from airflow_llm_provisioning.core.fields import dig, mapping
+from airflow_llm_provisioning.core.manifests import runtime_pip, with_added_pip, with_engine_args, with_env
+from airflow_llm_provisioning.core.target import NodeProfile
+from airflow_llm_provisioning.core.trace import TraceView
+from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
+from airflow_llm_provisioning.core.verdicts import Verdict, runtime_variables
+from airflow_llm_provisioning.core.weight_loading import engine_configs, load_rate, without_gpu_direct
+from airflow_llm_provisioning.core.workload import Workload, package_name
+from airflow_llm_provisioning.exceptions import ManifestError
+
+# The first releases of vLLM that know each format.
+SINCE: Final[Mapping[str, tuple[int, ...]]] = {"instanttensor": (0, 18), "fastsafetensors": (0, 8, 5)}
+BACKEND: Final = "INSTANTTENSOR_BACKEND"
+
+
+class DirectLoader(BaseTreatment):
+    """Load weights with InstantTensor, or with what the workload names."""
+
+    name = "direct_loader"
+    order = 10
+
+    def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
+        """Return why the loader cannot be used: the engine's release, the model's files, or the manifest."""
+        loader = workload.direct_loader
+        found = [*too_old(workload, self.name, loader.format, SINCE[loader.format]), *unreadable(workload, self.name)]
+        try:
+            self.change(DeploymentPlan.of(workload), workload)
+        except ManifestError as error:
+            found.append(str(error))
+        return tuple(found)
+
+    def change(self, plan: DeploymentPlan, workload: Workload) -> DeploymentPlan:
+        """Add the loader's package, name it to every engine, and set its variables in every Ray container."""
+        loader = workload.direct_loader
+        manifest = with_engine_args(with_added_pip(plan.manifest, loader.pip), {"load_format": loader.format})
+        return replace(plan, manifest=with_env(manifest, loader.env), env={**plan.env, **loader.env})
+
+    def verify(self, view: TraceView) -> Verdict:
+        """Say whether every engine was configured with a direct loader that read as it was told to, and loaded."""
+        told = configured_with(view, self.name, *SINCE)
+        if told.value != "yes":
+            return told
+        against = (*_around_the_cache(view), *filter(None, (without_gpu_direct(view),)))
+        if against:
+            return Verdict(self.name, "no", (*told.evidence, *against))
+        took = load_rate(view)
+        if took is None:
+            return Verdict(self.name, "unknown", (*told.evidence, "No engine logged that it loaded its weights."))
+        return Verdict(self.name, "yes", (*told.evidence, took))
+
+    def undeclared(self, view: TraceView) -> str | None:
+        """Return what says that an engine of a trial without it used such a loader, or None."""
+        found = next((item for item in engine_configs(view) if item.load_format in SINCE), None)
+        return f"The engine's load_format is {found.load_format} ({found.filename})." if found else None
+
+    def effect(self, facts: EffectFacts) -> Effect | None:
+        """Return that loading takes the weights' bytes at the loader's rate; its package is installed with others."""
+        if facts.weight_bytes is None:
+            return None
+        return Effect(
+            (becomes("model_load", seconds_for(facts.weight_bytes, _RATE)),),
+            assumptions=("the weights are in the node's memory, as after a download",),
+        )
+
+
+_RATE: Final = Between(
+    2.75e9,
+    25e9,
+    "fastsafetensors from storage to PCIe Gen4 x16; scitix/InstantTensor, docs/benchmark.md; vllm PR 10647",
+)
+
+
+def configured_with(view: TraceView, claim: str, *formats: str) -> Verdict:
+    """Say whether the configuration line of every engine names one of these load formats."""
+    configs = engine_configs(view)
+    told = {item.load_format for item in configs}
+    if not configs or None in told:
+        return Verdict(claim, "unknown", ("No configuration line of the engine with its load_format was recorded.",))
+    sentences = tuple(
+        dict.fromkeys(
+            f"vLLM {item.version} ran with load_format={item.load_format} ({item.filename})." for item in configs
+        )
+    )
+    return Verdict(claim, "yes" if told <= set(formats) else "no", sentences)
+
+
+def too_old(workload: Workload, name: str, wanted: str, since: tuple[int, ...]) -> Iterator[str]:
+    """Yield why the vLLM that the manifest installs does not know a load format; one of the image is not known."""
+    try:
+        named = [item for item in runtime_pip(workload.manifest) if package_name(item) == "vllm"]
+    except ManifestError:
+        return
+    for requirement in named:
+        version = requirement.partition("==")[2].strip()
+        parts = tuple(int(part) for part in version.split(".") if part.isdigit())
+        if parts and parts < since:
+            least = ".".join(map(str, since))
+            yield (
+                f"{name} needs load_format {wanted}, which vLLM knows since {least}; workload {workload.name!r} "
+                f"installs {requirement}."
+            )
+
+
+def unreadable(workload: Workload, name: str) -> Iterator[str]:
+    """Yield why no such loader can read the model: its files on the hub are not safetensors."""
+    model = workload.model
+    if model is not None and model.weight_format not in (None, "safetensors"):
+        yield (
+            f"{name} reads safetensors files only, and {model.model_id} has {model.weight_format} files: convert the "
+            "model, or leave the treatment out."
+        )
+
+
+def _around_the_cache(view: TraceView) -> Iterator[str]:
+    """Yield the engine's pods where InstantTensor was not told to read through the page cache."""
+    if not any(item.load_format == "instanttensor" for item in engine_configs(view)):
+        return
+    over, in_image = runtime_variables(view), mapping(dig(view.trial, "served", "recipe", "env"))
+    for pod in view.engine_pods:
+        told = over.get(BACKEND, view.env_of(pod).get(BACKEND, in_image.get(BACKEND)))
+        if told is None or "BUFFERED" not in str(told).upper():
+            yield (
+                f"Pod {pod.name} has no {BACKEND}=BUFFERED in its environment: InstantTensor read around the page "
+                "cache, from the disk."
+            )

@@ -1,0 +1,99 @@
+"""What an engine says of its weights: which loader it was configured with, how long it loaded, what it streamed.
+
+Wordings: the configuration line of vLLM 0.5.4 to 0.33 (`load_format=LoadFormat.AUTO` until 0.9, `load_format=auto`
+later); `Loading weights took` of its default loader since 0.7; `[RunAI Streamer] Overall time to stream` of
+runai-model-streamer 0.6 to 0.17 (file_streamer.py; with `of all files` and the device since 0.12); the fall-back of
+fastsafetensors without GPUDirect Storage (vllm, weight_utils.py). This module knows no treatment.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from airflow_llm_provisioning.core.planned import PlannedFacts
+from airflow_llm_provisioning.core.trace.view import TraceView
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """One configuration line of an engine. `load_format`: lower case, None where the line does not hold it."""
+
+    version: str
+    load_format: str | None
+    filename: str
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """One line of Run:ai's streamer. `size_bytes` is rounded to a tenth of its unit, `unit_bytes`."""
+
+    size_bytes: float
+    unit_bytes: float
+    seconds: float
+    text: str
+
+    @property
+    def rate_bytes_s(self) -> float | None:
+        """Bytes a second; None for a time of zero."""
+        return self.size_bytes / self.seconds if self.seconds else None
+
+    def holds(self, expected_bytes: float) -> bool:
+        """Return whether it is this many bytes, within the rounding of the line."""
+        return abs(self.size_bytes - expected_bytes) <= 0.06 * self.unit_bytes
+
+
+def engine_configs(view: TraceView) -> tuple[EngineConfig, ...]:
+    """Return the configuration line of every engine that wrote one."""
+    found = []
+    for log in view.logs:
+        for match in _CONFIG.finditer(log.text):
+            told = _LOAD_FORMAT.search(match.group(2))
+            found.append(EngineConfig(match.group(1), told.group(1).lower() if told else None, log.filename))
+    return tuple(found)
+
+
+def load_s(view: TraceView) -> float | None:
+    """Return how long the slowest rank loaded its weights, by its own line; None without one."""
+    took = [float(match.group(1)) for log in view.logs for match in _LOADED.finditer(log.text)]
+    return max(took, default=None)
+
+
+def load_rate(view: TraceView) -> str | None:
+    """Return the loading time and rate as a sentence, or None where it is not known."""
+    took, size = load_s(view), PlannedFacts.of(view.trial).weight_bytes
+    if took is None:
+        return None
+    rate = f", {size / took / 1e9:.2f} GB/s" if size and took else ""
+    return f"The engine loaded its weights in {took:.2f} s{rate}."
+
+
+def streams(view: TraceView) -> tuple[Streamed, ...]:
+    """Return every line of Run:ai's streamer."""
+    return tuple(
+        Streamed(float(size) * UNITS[unit], UNITS[unit], float(took), match.group(0)[:200])
+        for log in view.logs
+        for match in _STREAMED.finditer(log.text)
+        for size, unit, took in (match.groups(),)
+    )
+
+
+def without_gpu_direct(view: TraceView) -> str | None:
+    """Return where fastsafetensors fell back to copies through the host's memory, or None."""
+    log = next((log for log in view.logs if _NO_GDS in log.text), None)
+    return f"fastsafetensors says in {log.filename}: {_NO_GDS} `nogds=True`." if log else None
+
+
+# humanize.naturalsize(binary=True).
+UNITS: Final[Mapping[str, float]] = MappingProxyType(
+    {"Bytes": 1.0, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "TiB": 2.0**40}
+)
+_CONFIG = re.compile(r"Initializing an? (?:V\d+ )?LLM engine \(v([^)\s]{1,60})\) with config: ?([^\n]*)")
+_LOAD_FORMAT = re.compile(r"\bload_format='?(?:LoadFormat\.)?([A-Za-z_]\w{0,40})")
+_LOADED = re.compile(r"Loading weights took ([0-9]{1,6}(?:\.[0-9]{1,9})?) seconds")
+_STREAMED = re.compile(
+    r"\[RunAI (?:Distributed )?Streamer\] Overall time to stream ([0-9]{1,6}(?:\.[0-9])?) (Bytes|KiB|MiB|GiB|TiB)"
+    r"[^\n]{0,80}?: ([0-9]{1,6}(?:\.[0-9]{1,3})?)s\b"
+)
+_NO_GDS: Final = "GDS not enabled, setting"
