@@ -30,6 +30,7 @@ def add_results(commands: Any) -> None:
             "runs",
             "cost",
             "capacity",
+            "precision",
             "preparations",
         ],
         help="default: comparison",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_llm_provisioning.core.capacity import capacity_rows
 from airflow_llm_provisioning.core.factorial_effects import effects_of
 from airflow_llm_provisioning.core.measured import Measured
+from airflow_llm_provisioning.core.precision import CLAIMS, precision_rows
 from airflow_llm_provisioning.core.published import PUBLISHED_MODEL, PUBLISHED_REDUCTION_PCT, PUBLISHED_VARIANT
 from airflow_llm_provisioning.core.result import Preparation
 from airflow_llm_provisioning.core.secrets import redacted_value
@@ -112,6 +113,11 @@ NARROW: Final = (
         *("cloud", "setup", "variant", "currency", "n", "cost", "saved", "seconds_saved", "prepared", "idle_a_day"),
         *("kept_warm", "break_even_a_day", "origin", "why"),
     ),
+    (
+        *("cloud", "setup", "variant", "n", "half_width_pct", "confidence"),
+        *(f"trials_for_{points:g}" for points in CLAIMS),
+        *("origin", "why"),
+    ),
     ("hour", "cloud", "zone", "kind", "refusals", "trials", "no_capacity", "waited_s", "origin", "sentence"),
 )
 
@@ -174,6 +180,7 @@ KINDS: Final[Mapping[str, Callable[[Queries, Selection, int | None], list[Row]]]
     "percentiles": lambda queries, selection, _: queries.percentiles(selection),
     "runs": _runs,
     "capacity": lambda queries, selection, _: capacity_rows(queries.refused(selection)),
+    "precision": lambda queries, selection, _: precision_rows(queries.comparison(selection)),
 }
 
 
