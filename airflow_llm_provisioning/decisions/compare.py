@@ -17,7 +17,7 @@ def compare_run(
     store = open_store(results_conn_id)
     try:
         rows = [row.as_dict() for row in store.queries.comparison(selection)]
-        store.save_comparison(experiment, run_id, rows)
+        store.save_comparison(experiment, run_id, rows, dag_id=dag_id or "")
     finally:
         store.close()
     return rows

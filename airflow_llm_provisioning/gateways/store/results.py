@@ -223,28 +223,27 @@ class ResultsStore:
         """Return what was said of changes of level, oldest first."""
         return SqlLevelNotes(self._engine, self._clock).all()
 
-    def save_comparison(self, experiment: str, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Keep a comparison's table; one of the same run is replaced."""
-        table = tables.comparisons
+    def save_comparison(
+        self, experiment: str, run_id: str, rows: Sequence[Mapping[str, Any]], *, dag_id: str = ""
+    ) -> None:
+        """Keep a comparison's table; one of the same experiment, DAG and run is replaced."""
+        table, named = tables.comparisons, {"experiment": experiment, "dag_id": dag_id, "run_id": run_id}
         with write_to(self._engine, f"comparison of run {run_id}") as connection:
-            connection.execute(delete(table).where(table.c.experiment == experiment, table.c.run_id == run_id))
+            connection.execute(delete(table).where(*(table.c[name] == value for name, value in named.items())))
             now = self._clock()
             _insert_all(
                 connection,
                 table,
-                (
-                    {"experiment": experiment, "run_id": run_id, "compared_at": now, "position": at, "row": dict(row)}
-                    for at, row in enumerate(rows)
-                ),
+                ({**named, "compared_at": now, "position": at, "row": dict(row)} for at, row in enumerate(rows)),
             )
 
-    def comparison(self, run_id: str) -> list[dict[str, Any]]:
-        """Return the kept comparison of a run, in its order."""
+    def comparison(self, run_id: str, *, dag_id: str | None = None) -> list[dict[str, Any]]:
+        """Return the kept comparison of a run, in its order. `dag_id`: None where only one DAG has such a run."""
         table = tables.comparisons
+        query = select(table.c.row).where(table.c.run_id == run_id)
+        query = query if dag_id is None else query.where(table.c.dag_id == dag_id)
         with read_from(self._engine) as connection:
-            return list(
-                connection.scalars(select(table.c.row).where(table.c.run_id == run_id).order_by(table.c.position))
-            )
+            return list(connection.scalars(query.order_by(table.c.comparison_id)))
 
 
 class SqlLedger:

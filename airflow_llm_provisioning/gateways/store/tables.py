@@ -224,6 +224,8 @@ comparisons = Table(
     metadata,
     Column("comparison_id", Integer, primary_key=True, autoincrement=True),
     _name("experiment", nullable=False),
+    # "" in rows that are older than the column.
+    _name("dag_id", nullable=False, server_default=""),
     _name("run_id", nullable=False, index=True),
     Column("compared_at", UtcDateTime, nullable=False),
     Column("position", Integer, nullable=False),

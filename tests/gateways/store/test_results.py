@@ -150,6 +150,10 @@ def test_preparations_and_comparisons_are_kept(store: ResultsStore) -> None:
     store.save_comparison("night", "run-1", [{"a": 1}, {"a": 2}])
     store.save_comparison("night", "run-1", [{"a": 3}])
     assert store.comparison("run-1") == [{"a": 3}]
+    # Two DAGs of one schedule have runs of one id.
+    store.save_comparison("night", "run-1", [{"a": 4}], dag_id="other")
+    assert store.comparison("run-1", dag_id="other") == [{"a": 4}]
+    assert store.comparison("run-1", dag_id="") == [{"a": 3}]
 
 
 def test_the_migration_and_the_tables_agree(database_url: str) -> None:
