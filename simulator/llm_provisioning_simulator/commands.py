@@ -1,4 +1,4 @@
-"""The commands `llm-provisioning simulator` and `sweep`. The provider finds them by the entry point group
+"""The commands `llm-provisioning simulator`, `sweep` and `calibrate`. The provider finds them by the entry point group
 `llm_provisioning.commands`; each function adds one parser.
 """
 
@@ -30,6 +30,19 @@ def add_sweep(commands: Any) -> None:
     parser.set_defaults(command=_sweep)
 
 
+def add_calibrate(commands: Any) -> None:
+    """Add `calibrate`: which ranges of the profiles are consistent with given statements."""
+    parser = commands.add_parser("calibrate", help="find which simulated worlds agree with given statements")
+    parser.add_argument("experiment", type=Path, help="the experiment's YAML file: its targets and first workload")
+    parser.add_argument("--statements", type=Path, help="your own, YAML (default: what the origin published)")
+    parser.add_argument("--seed", type=int, default=1, help="decides every drawn world (default: 1)")
+    parser.add_argument("--short", action="store_true", help="few worlds: shows that it runs, answers nothing")
+    parser.add_argument("--out", type=Path, help="write all findings as JSON")
+    parser.add_argument("--trials", type=Path, help="keep the whole trials' results here, and take them from here")
+    parser.add_argument("--profile", type=Path, help="write the calibrated profile, TOML; its name is the file's")
+    parser.set_defaults(command=_calibrate)
+
+
 def _simulator(parsed: argparse.Namespace) -> int:
     from llm_provisioning_simulator.server import serve
 
@@ -53,6 +66,42 @@ def _sweep(parsed: argparse.Namespace) -> int:
     for line in found["lines"]:
         sys.stdout.write(f"{line}\n")
     return 0
+
+
+def _calibrate(parsed: argparse.Namespace) -> int:
+    from airflow_llm_provisioning.exceptions import ConfigurationError
+    from llm_provisioning_simulator.calibration.findings import SHORT, Size, calibrate
+    from llm_provisioning_simulator.calibration.lines import calibration_lines
+    from llm_provisioning_simulator.calibration.profile_file import calibrated_profile_text
+    from llm_provisioning_simulator.calibration.statements import origin_statements, read_statements
+    from llm_provisioning_simulator.calibration.trials import KeptTrials
+    from llm_provisioning_simulator.experiment import simulated_experiment
+    from llm_provisioning_simulator.sweep import fingerprint
+
+    experiment = simulated_experiment(parsed.experiment)
+    statements = origin_statements()
+    if parsed.statements:
+        try:
+            text = parsed.statements.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"The statements {parsed.statements} cannot be read: {error}.") from error
+        statements = read_statements(text, str(parsed.statements))
+    kept = KeptTrials(parsed.trials, fingerprint(parsed.experiment))
+    found = calibrate(statements, experiment, SHORT if parsed.short else Size(), parsed.seed, _say, kept)
+    if parsed.out:
+        parsed.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    if parsed.profile:
+        command = f"llm-provisioning calibrate {parsed.experiment.name} --seed {parsed.seed}"
+        text = calibrated_profile_text(parsed.profile.stem, found, command)
+        parsed.profile.write_text(text, encoding="utf-8")
+    for line in calibration_lines(found):
+        sys.stdout.write(f"{line}\n")
+    return 0
+
+
+def _say(told: str) -> None:
+    sys.stderr.write(f"{told}\n")
+    sys.stderr.flush()
 
 
 def _progress(done: int, total: int) -> None:

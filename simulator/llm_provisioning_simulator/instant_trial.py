@@ -107,7 +107,7 @@ async def stage(target: Target, profile: Profile, *, seed: int = 1) -> AsyncIter
     """Run the cluster of a target inside a loop of virtual time. `seed` decides all its noise."""
     clock, world = VirtualClock.of_this_loop(), World()
     seed_public_images(world)
-    described = _cloud_cluster(target.cloud, target)
+    described = described_cluster(target.cloud, target)
     world.clusters[target.cluster] = described
     cluster = SimulatedCluster(described, world, clock, profile=profile, seed=seed)
     await cluster.start_controllers()
@@ -135,7 +135,8 @@ async def _run(trial: InstantTrial) -> Outcome:
         return Outcome(await _deploy(on.cluster.store, manifest), frozenset(noted.read))
 
 
-def _cloud_cluster(cloud: str, target: Target) -> CloudCluster:
+def described_cluster(cloud: str, target: Target) -> CloudCluster:
+    """Return the cluster of a target as its cloud describes it."""
     if cloud not in _CLOUDS:
         raise ConfigurationError(f"Target {target.name!r} is on {cloud!r}, which cannot be simulated.")
     version = f"{target.nodes.kubernetes_minor}.0"

@@ -78,7 +78,7 @@ def sweep_pairs(
 ) -> dict[str, Any]:
     """Sweep some pairs over all their uncertain numbers, or over some; returns {cells, rows, unread, lines}."""
     chosen = None if only is None else frozenset(only)
-    with _workers() as pool:
+    with simulating_processes() as pool:
         at_values = _outcomes(pool, [trial for pair in pairs for trial in (pair.baseline, pair.improved)])
         uncertain = [[q for q in _uncertain(pair) if chosen is None or q.name in chosen] for pair in pairs]
         jobs = [job for pair, moving in zip(pairs, uncertain, strict=True) for job in _jobs(pair, moving, at_values)]
@@ -154,7 +154,8 @@ def _outcomes(
     return found
 
 
-def _workers() -> ProcessPoolExecutor:
+def simulating_processes() -> ProcessPoolExecutor:
+    """Return a pool of fresh processes, one for each core."""
     # Spawned, not forked: the caller may have threads, and a worker needs nothing of it.
     return ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("spawn"), initializer=_collect_less)
 

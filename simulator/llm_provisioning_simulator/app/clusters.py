@@ -4,7 +4,9 @@ import base64
 import copy
 import hashlib
 import json
+import marshal
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 Object = dict[str, Any]
@@ -49,7 +51,13 @@ def spec_hash(spec: Object) -> str:
     """Return the hash KubeRay tells a changed cluster by: 32 letters of base32. Replicas have no part in it, and an
     empty field is none, because it is taken over Go's structures.
     """
-    plain = _without_empty(spec)
+    # The operator asks at every pass, and the spec seldom changes.
+    return _hash_of(marshal.dumps(spec))
+
+
+@lru_cache(maxsize=64)
+def _hash_of(marshalled: bytes) -> str:
+    plain = _without_empty(marshal.loads(marshalled))  # noqa: S302 - our own bytes
     for group in plain.get("workerGroupSpecs") or ():
         for field in ("replicas", "minReplicas", "maxReplicas", "scaleStrategy"):
             group.pop(field, None)

@@ -1,0 +1,85 @@
+"""A calibrated profile: a file of its own with its evidence. It is laid over the shipped profiles, which stay as they
+are; a cluster that uses it says so.
+"""
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from airflow_llm_provisioning.exceptions import ConfigurationError
+from llm_provisioning_simulator.profiles import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedProfile:
+    """What a calibration left: `numbers`: cloud (or `all`) -> quantity -> {value, low, high}; `evidence`: how it came
+    about, as the file says.
+    """
+
+    name: str
+    evidence: Mapping[str, Any]
+    numbers: Mapping[str, Mapping[str, Mapping[str, float]]]
+
+    def over(self, profile: Profile) -> Profile:
+        """Return a shipped profile with the calibrated numbers in it. KeyError for a number that it does not have."""
+        changed = dict(profile.quantities)
+        for scope in ("all", profile.cloud):
+            for quantity, row in self.numbers.get(scope, {}).items():
+                source = f"calibrated {self.name}: {self.evidence.get('answer', 'no answer stated')}"
+                changed[quantity] = replace(
+                    changed[quantity],
+                    source=source,
+                    assumed=None,
+                    value=row["value"],
+                    low=row["low"],
+                    high=row["high"],
+                )
+        return replace(profile, quantities=MappingProxyType(changed))
+
+
+def calibrated_profile_text(name: str, found: Mapping[str, Any], command: str) -> str:
+    """Return the file of a calibration's posterior: TOML, each number with the range it came from."""
+    return "\n".join(_lines(name, found, command)) + "\n"
+
+
+def _lines(name: str, found: Mapping[str, Any], command: str) -> Iterator[str]:
+    met, total = found["statements_met"], found["statements_total"]
+    verdict = "consistent" if found["consistent"] else "not consistent"
+    yield f"# Calibrated to {found['statements']!r}. Not measured, and no part of the shipped profiles: it is laid over"
+    yield "# them where it is named, and everything that comes of it is labelled with its name."
+    yield "[calibration]"
+    facts = {
+        "name": name,
+        "answer": f"{verdict}: {met} of {total} statements hold",
+        "statements": found["statements"],
+        "source": found["source"],
+        "command": command,
+        "seed": found["seed"],
+        "worlds": found["worlds_looked_at"],
+        "left_out": [row["statement"] for row in found["left_out"]],
+    }
+    yield from (f"{key} = {json.dumps(value)}" for key, value in facts.items())
+    for row in found["posterior"]:
+        cloud, _, quantity = row["parameter"].rpartition(".")
+        low, high = row["posterior"]
+        yield ""
+        yield f"[{cloud or 'all'}.{quantity}]  # prior {row['prior'][0]:g} to {row['prior'][1]:g} {row['unit']}"
+        yield f"value = {min(max(row['median'], low), high)!r}"
+        yield f"low = {low!r}"
+        yield f"high = {high!r}"
+
+
+def read_calibrated_profile(path: Path) -> CalibratedProfile:
+    """Read a calibrated profile. Raises ConfigurationError with the file."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"The calibrated profile {path} cannot be read: {error}.") from error
+    evidence = document.pop("calibration", None)
+    if not isinstance(evidence, dict) or not evidence.get("name"):
+        raise ConfigurationError(f"{path} is no calibrated profile: it lacks [calibration] with a name.")
+    return CalibratedProfile(str(evidence["name"]), evidence, document)
