@@ -1,7 +1,8 @@
 """The names of Airflow that differ between its releases 3.1, 3.2 and 3.3, under one name each.
 
 Only this file asks which Airflow is installed. 3.1 has the exceptions and the configuration outside the SDK; before 3.3
-there are no retry policies, so there an error that must not be retried becomes an AirflowFailException.
+there are no retry policies, so there an error that must not be retried becomes an AirflowFailException, and errors
+cannot be told apart from killed workers when tries are counted.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,24 +40,61 @@ else:
     DOUBLING = True
 
 if TYPE_CHECKING or AIRFLOW >= (3, 3):
-    from airflow.sdk import BaseOperator, BaseSensorOperator, ExceptionRetryPolicy, RetryAction, RetryRule
+    from airflow.sdk import BaseOperator, BaseSensorOperator, RetryDecision, RetryPolicy
 
-    def never_retried(error: type[Exception]) -> Mapping[str, Any]:
-        """Return the argument of an operator by which this class of errors fails the task at once."""
-        return {"retry_policy": ExceptionRetryPolicy(rules=[RetryRule(exception=error, action=RetryAction.FAIL)])}
+    # Where a task keeps from try to try how many errors it had.
+    _ERRORS: Final = "errors_without_a_sentence"
+
+    class ErrorRetryPolicy(RetryPolicy):
+        """Ends a task at once after errors of one class, and after so many others. Killed workers do not count: Airflow
+        asks a policy in the worker, after an exception only.
+        """
+
+        def __init__(self, final: type[Exception], but: tuple[type[Exception], ...], others: int | None) -> None:
+            self._final, self._but, self._others = final, but, others
+
+        def evaluate(
+            self, exception: BaseException, try_number: int, max_tries: int, context: Any = None
+        ) -> RetryDecision:
+            """Decide by the class of the error, and by what the task has kept of earlier tries."""
+            if isinstance(exception, self._final) and not isinstance(exception, self._but):
+                return RetryDecision.fail("this error would come again")
+            kept = (context or {}).get("task_state_store")
+            if kept is None or self._others is None:
+                return RetryDecision.default()
+            count = int(kept.get(_ERRORS) or 0) + 1
+            # The next run of a cleared task begins anew.
+            kept.set(_ERRORS, 0 if count >= self._others else count)
+            if count >= self._others:
+                return RetryDecision.fail(f"it is the {count}th error of this task; killed workers are not counted")
+            return RetryDecision.default()
+
+    def never_retried(
+        error: type[Exception], *, but: tuple[type[Exception], ...] = (), others: int | None = None
+    ) -> Mapping[str, Any]:
+        """Return the argument of an operator by which this class of errors fails the task at once, and any others the
+        `others`-th time. `but`: classes of these errors that count as others. A killed worker is no error.
+        """
+        return {"retry_policy": ErrorRetryPolicy(error, but, others)}
 else:
     from airflow import sdk
 
-    def never_retried(error: type[Exception]) -> Mapping[str, Any]:
-        """Return the argument of an operator by which this class of errors fails the task at once."""
-        return {"never_retried": error}
+    def never_retried(
+        error: type[Exception], *, but: tuple[type[Exception], ...] = (), others: int | None = None
+    ) -> Mapping[str, Any]:
+        """Return the argument of an operator by which this class of errors fails the task at once. `but`: classes of
+        these errors that do not. `others` is not known here: errors and killed workers count alike.
+        """
+        return {"never_retried": (error, but)}
 
     def _failing(execute: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(execute)
         def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
             try:
                 return execute(self, *args, **kwargs)
-            except self.never_retried as error:
+            except self.never_retried[0] as error:
+                if isinstance(error, self.never_retried[1]):
+                    raise
                 raise AirflowFailException(f"{type(error).__name__}: {error}") from error
 
         return wrapped
@@ -64,10 +102,10 @@ else:
     class _FailsAtOnce:
         """Ends a task without another try after errors of one class.
 
-        :param never_retried: the class of these errors, or an empty tuple.
+        :param never_retried: the class of these errors, and those classes of them that are retried all the same.
         """
 
-        def __init__(self, *, never_retried: Any = (), **kwargs: Any) -> None:
+        def __init__(self, *, never_retried: Any = ((), ()), **kwargs: Any) -> None:
             super().__init__(**kwargs)
             self.never_retried = never_retried
 

@@ -8,7 +8,7 @@ from cluster_in_background import simulated_target
 
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.dag_factory import preparation, single_trial, trials
-from airflow_llm_provisioning.exceptions import ConflictError, TrialFailedError
+from airflow_llm_provisioning.exceptions import ConflictError, StoreError, TrialFailedError
 from airflow_llm_provisioning.sensors.serve_endpoint import WaitServeEndpoint
 
 
@@ -36,6 +36,8 @@ def test_a_killed_worker_is_replaced_and_a_failure_is_final(by_hand: bool) -> No
         assert policy is not None, name
         for error in (TrialFailedError("it failed"), ConflictError("somebody else's")):
             assert policy.evaluate(error, 1, task.retries).action is RetryAction.FAIL, name
+        # What could not be stored may be stored the next time.
+        assert policy.evaluate(StoreError("away"), 1, task.retries).action is RetryAction.DEFAULT, name
         assert policy.evaluate(RuntimeError(), 1, task.retries).action is RetryAction.DEFAULT, name
 
 
@@ -64,6 +66,28 @@ def test_what_comes_before_a_trial_outlasts_ten_kills(by_hand: bool) -> None:
         assert policy is not None
         assert policy.evaluate(ConflictError("taken"), 11, task.retries).action is RetryAction.FAIL
     assert len(before) == 2
+
+
+class TaskStateStore(dict[str, object]):
+    """What Airflow keeps for a task from try to try."""
+
+    set = dict.__setitem__
+
+
+def test_only_errors_are_counted_and_the_third_ends_the_task() -> None:
+    """An SDK's exception that no sentence explains is not tried 21 times: killed workers are outlasted, because no
+    policy is asked about them, and errors are counted by the task itself. A cleared task begins anew.
+    """
+    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
+        preparation(Experiment("nightly", (simulated_target(),), replicates=1))
+    for task in dag.tasks:
+        kept, policy = {"task_state_store": TaskStateStore()}, task.retry_policy
+        assert policy is not None
+        # Nine workers were killed before the first error: its try has the number 10.
+        for number in (10, 14):
+            assert policy.evaluate(KeyError("id"), number, 20, kept).action is RetryAction.DEFAULT, task.task_id
+        assert policy.evaluate(ValueError(), 15, 20, kept).action is RetryAction.FAIL, task.task_id
+        assert policy.evaluate(ValueError(), 16, 36, kept).action is RetryAction.DEFAULT, task.task_id
 
 
 @pytest.mark.parametrize("by_hand", [False, True])

@@ -89,7 +89,8 @@ async def release_cluster(trial: Trial, gone: Mapping[str, Any], states: States)
     async def look_and_unlock(cluster: "Cluster") -> str:
         if left := named(await remains_of_trial(cluster, opened)):
             check_gone({**gone, "gone": False, "why": listed(left)}, {"name": opened.rayservice})
-        await cluster.release_lock(trial.slot.lock_holder, namespace=opened.namespace)
+        own = opened.labels[LABEL_TRIAL]
+        await cluster.release_lock(trial.slot.lock_holder, namespace=opened.namespace, trial=own)
         return cluster.clock().isoformat()
 
     closed_at = await through_outages(lambda: open_cluster(access.cluster), look_and_unlock, limit_s=UNLOCK_LIMIT_S)
@@ -125,7 +126,23 @@ async def write_row(trial: Trial, closing: Closing, log: Any) -> TrialResult:
             log.warning("The row of trial %s is tried again in %g s: %s", trial.trial_id, pause_s, error)
         await asyncio.sleep(pause_s)
     log.info("%s", row_text(row))
+    await _unlock_again(trial, log)
     return row
+
+
+async def _unlock_again(trial: Trial, log: Any) -> None:
+    """Release the lock if a process that opens this trial late has taken it between the release and the row: it looks
+    for the row after it has taken the lock.
+    """
+    from airflow_llm_provisioning.connections import open_cluster
+
+    opened, access = parts(trial)
+    own = opened.labels[LABEL_TRIAL]
+    try:
+        async with open_cluster(access.cluster) as cluster:
+            await cluster.release_lock(trial.slot.lock_holder, namespace=opened.namespace, trial=own)
+    except ProvisioningError as error:
+        log.warning("Whether the lock of trial %s is free was not seen; it ends by itself. %s", trial.trial_id, error)
 
 
 def _unwritten(trial: Trial, why: StoreError) -> str:

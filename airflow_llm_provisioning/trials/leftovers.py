@@ -1,7 +1,7 @@
 """What earlier trials left on a cluster: no trial starts beside it, and a refusal names it."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from airflow_llm_provisioning.core.names import LABEL_TRIAL
 from airflow_llm_provisioning.core.remains import explained, listed
@@ -15,13 +15,22 @@ if TYPE_CHECKING:
 LOCK_MARGIN_S: Final = 3600
 
 
-async def holds_lock(cluster: "Cluster", holder: str, namespace: str) -> bool:
-    """Return whether `holder` holds the trial lock now."""
-    from airflow_llm_provisioning.gateways.kubernetes.lock import LOCK_NAME, expiry
+class HeldLock(NamedTuple):
+    """A lock that is held: for which trial of its holder, and for how long."""
+
+    trial: str | None
+    left_s: float
+
+
+async def held_lock(cluster: "Cluster", holder: str, namespace: str) -> HeldLock | None:
+    """Return what `holder` holds of the trial lock now, None if it does not."""
+    from airflow_llm_provisioning.gateways.kubernetes.lock import LOCK_NAME, expiry, taken_for
 
     lease = await cluster.get("leases", LOCK_NAME, namespace)
-    owner = ((lease or {}).get("spec") or {}).get("holderIdentity")
-    return lease is not None and owner == holder and expiry(lease) > cluster.clock()
+    if lease is None or (lease.get("spec") or {}).get("holderIdentity") != holder:
+        return None
+    left_s = (expiry(lease) - cluster.clock()).total_seconds()
+    return HeldLock(taken_for(lease), left_s) if left_s > 0 else None
 
 
 async def acquire_or_explain(cluster: "Cluster", trial: Trial) -> None:
@@ -32,7 +41,10 @@ async def acquire_or_explain(cluster: "Cluster", trial: Trial) -> None:
     assert opened is not None  # noqa: S101 - the caller has just opened it
     try:
         await cluster.acquire_lock(
-            trial.slot.lock_holder, namespace=opened.namespace, duration_s=trial.timeout_s + LOCK_MARGIN_S
+            trial.slot.lock_holder,
+            namespace=opened.namespace,
+            duration_s=trial.timeout_s + LOCK_MARGIN_S,
+            trial=opened.labels[LABEL_TRIAL],
         )
     except LockHeldError as error:
         left = await left_by_others(cluster, opened, only_deleted=True)

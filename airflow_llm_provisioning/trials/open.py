@@ -24,8 +24,9 @@ from airflow_llm_provisioning.exceptions import (
     OverBudgetError,
     ProvisioningError,
     StoreError,
+    TrialClosedError,
 )
-from airflow_llm_provisioning.trials.leftovers import acquire_or_explain, holds_lock, left_by_others
+from airflow_llm_provisioning.trials.leftovers import acquire_or_explain, held_lock, left_by_others
 from airflow_llm_provisioning.trials.price import waiting_hours
 from airflow_llm_provisioning.trials.render import plan_of, render
 from airflow_llm_provisioning.trials.running import tell_opened
@@ -41,7 +42,8 @@ async def open_trial(
     """Lock the cluster, write the trial's intent in the ledger, and return the opened trial. `task_id`: of the task.
 
     The same trial opened again is the same trial, until its row is written. A trial that cannot be opened gets its row
-    before the error is raised; with `may_wait` not where another trial holds the cluster (LockHeldError).
+    before the error is raised; with `may_wait` not where another trial holds the cluster (LockHeldError). A task that
+    was taken for dead and comes after its trial was closed gives the lock back, and leaves the row as it is.
     """
     from airflow_llm_provisioning.connections import open_cluster, open_store
 
@@ -58,9 +60,13 @@ async def open_trial(
                 bounded = replace(within_budget(trial, experiment, store, cluster.clock()), access=access)
                 opened = await _opened(bounded, experiment, target, store, cluster)
                 await _lock_and_look(cluster, opened)
+                await _still_open(planned, opened, store, cluster)
                 intended = await _intended(opened, store, cluster)
                 tell_opened(store, intended, "open", task_id=task_id, at=cluster.clock())
                 return intended
+        except StoreError:
+            # It could not be written either, and Airflow tries again.
+            raise
         except ProvisioningError as error:
             if may_wait and cluster and isinstance(error, LockHeldError):
                 seen = replace(trial, arm=trial.arm.seen_at(cluster.origin()))
@@ -70,7 +76,8 @@ async def open_trial(
             at = cluster.clock() if cluster else datetime.now(UTC)
             status = TrialStatus.OVER_BUDGET if isinstance(error, OverBudgetError) else TrialStatus.FAILED
             row = refused(trial, cluster.origin() if cluster else "unknown", at, str(error))
-            store.save_trial(replace(row, status=status))
+            if not _is_closed(planned, trial, store):
+                store.save_trial(replace(row, status=status))
             raise
     finally:
         store.close()
@@ -124,6 +131,26 @@ def _attempt(planned: Trial, store: "ResultsStore") -> Trial:
 
     rows = store.queries.measured(Selection(run_id=planned.slot.run_id))
     return planned.attempted(sum(planned.slot.is_attempt(row.trial_id) for row in rows))
+
+
+def _is_closed(planned: Trial, trial: Trial, store: "ResultsStore") -> bool:
+    """Return whether the row of this attempt was written meanwhile."""
+    return _attempt(planned, store).trial_id != trial.trial_id
+
+
+async def _still_open(planned: Trial, trial: Trial, store: "ResultsStore", cluster: "Cluster") -> None:
+    """Refuse a trial whose row was written while its lock was taken: its close has released the lock, or does so after
+    the row, so one of the two sees the other.
+    """
+    opened = trial.opened
+    assert opened is not None  # noqa: S101 - it was just made
+    if _is_closed(planned, trial, store):
+        own = opened.labels[LABEL_TRIAL]
+        await cluster.release_lock(trial.slot.lock_holder, namespace=opened.namespace, trial=own)
+        raise TrialClosedError(
+            f"Trial {trial.trial_id} was opened, measured and closed by another process of this task meanwhile: this "
+            "one changes nothing."
+        )
 
 
 def refused(trial: Trial, origin: str, at: datetime, reason: str) -> TrialResult:
@@ -217,7 +244,7 @@ async def _lock_and_look(cluster: "Cluster", trial: Trial) -> None:
     opened, holder = trial.opened, trial.slot.lock_holder
     assert opened is not None  # noqa: S101 - it was just made
     namespace, name = opened.namespace, opened.rayservice
-    held = await holds_lock(cluster, holder, namespace)
+    held = await held_lock(cluster, holder, namespace)
     await acquire_or_explain(cluster, trial)
     found = await cluster.get("rayservices", name, namespace)
     identity = {LABEL_TRIAL: opened.labels[LABEL_TRIAL]}
@@ -225,8 +252,10 @@ async def _lock_and_look(cluster: "Cluster", trial: Trial) -> None:
     if not left and (found is None or (found["metadata"].get("labels") or {}).items() >= identity.items()):
         return
     # A lock that this DAG run held before is kept by a trial of it that was not deleted.
-    if not held:
-        await cluster.release_lock(holder, namespace=namespace)
+    if held is None:
+        await cluster.release_lock(holder, namespace=namespace, trial=identity[LABEL_TRIAL])
+    else:
+        await cluster.acquire_lock(holder, namespace=namespace, duration_s=held.left_s, trial=held.trial)
     if left:
         raise ConflictError(
             f"Trial {trial.trial_id} cannot start on {cluster.name}: what an earlier trial left is not gone, and may "
@@ -247,6 +276,7 @@ async def _intended(trial: Trial, store: "ResultsStore", cluster: "Cluster") -> 
         )
     except StoreError:
         # Airflow gives a setup that fails no teardown, so the lock is given back here.
-        await cluster.release_lock(trial.slot.lock_holder, namespace=opened.namespace)
+        own = opened.labels[LABEL_TRIAL]
+        await cluster.release_lock(trial.slot.lock_holder, namespace=opened.namespace, trial=own)
         raise
     return replace(trial, opened=replace(opened, ledger_entry=entry))

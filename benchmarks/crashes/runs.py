@@ -79,7 +79,7 @@ class DagRun:
                 return self._ended(task, "skipped")
             if ending.error is not None:
                 self.errors.append(f"{task.task_id}: {type(ending.error).__name__}: {ending.error}")
-                if _is_final(task, ending.error, number):
+                if _is_final(task, ending.error, number, context):
                     break
             await asyncio.sleep(task.retry_delay.total_seconds() + (_KILLED_IS_SEEN_S if ending.killed else 0.0))
         return self._ended(task, "failed")
@@ -132,13 +132,13 @@ async def _event(trigger: Wait) -> Any:
     raise AssertionError("the trigger ended without an event")
 
 
-def _is_final(task: BaseOperator, error: BaseException, number: int) -> bool:
+def _is_final(task: BaseOperator, error: BaseException, number: int, context: Any) -> bool:
     if isinstance(error, (AirflowFailException, AirflowSensorTimeout)):
         return True
     policy = getattr(task, "retry_policy", None)
     if policy is None:
         return False
-    return bool(policy.evaluate(error, number, task.retries or 0).action is RetryAction.FAIL)
+    return bool(policy.evaluate(error, number, task.retries or 0, context).action is RetryAction.FAIL)
 
 
 def _stored(value: Any) -> Any:

@@ -101,3 +101,24 @@ async def test_a_lost_reply_does_not_lose_the_lock(api: FakeApi, cluster: Cluste
     lease = await cluster.get(*LEASE)
     assert lease is not None
     assert lease["spec"]["holderIdentity"] == "trial-a"
+
+
+async def test_a_late_task_of_an_earlier_trial_does_not_release_the_lock(cluster: Cluster) -> None:
+    """A DAG run holds the lock for one trial after the other: it is released for the one that it was taken for."""
+    await cluster.acquire_lock("run", namespace="ml", duration_s=60, trial="second")
+    assert await cluster.release_lock("run", namespace="ml", trial="first") is False
+    # Renewed without a word about the trial, as by a wait for the lock, it stays the second one's.
+    await cluster.acquire_lock("run", namespace="ml", duration_s=60)
+    assert await cluster.release_lock("run", namespace="ml", trial="first") is False
+    assert await cluster.release_lock("run", namespace="ml", trial="second") is True
+
+
+async def test_a_lock_that_changes_hands_forgets_the_trial(cluster: Cluster) -> None:
+    """The expired lease of another run said for which of its trials it was taken."""
+    await cluster.acquire_lock("dead", namespace="ml", duration_s=60, trial="first")
+    lease = await cluster.get(*LEASE)
+    assert lease is not None
+    lease["spec"]["renewTime"] = "2020-01-01T00:00:00.000000Z"
+    await cluster.replace(lease)
+    await cluster.acquire_lock("alive", namespace="ml", duration_s=60)
+    assert await cluster.release_lock("alive", namespace="ml", trial="second") is True

@@ -1,5 +1,6 @@
 """Every task checks at its entry: is the trial open, is the lock held, is the object its own?"""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ from operator_harness import close_trial, context, open_trial, run
 from operator_harness import wait as wait_trial
 from test_ray_service import manifest
 
-from airflow_llm_provisioning.connections import open_store
+from airflow_llm_provisioning.connections import open_cluster, open_store
+from airflow_llm_provisioning.core.names import LABEL_TRIAL
+from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.exceptions import ConflictError, LockHeldError, TrialClosedError
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.operators import ApplyRayService, DeleteRayService
+from airflow_llm_provisioning.trials import close as closing
+from airflow_llm_provisioning.trials import open as opening
 
 FIRST, SECOND = "manual__1", "manual__2"
 
@@ -70,6 +75,65 @@ def test_a_trial_that_lost_the_lock_applies_nothing(simulated: BackgroundCluster
     with pytest.raises(LockHeldError, match=r"no longer held by .*found 'nightly/other/demo'"):
         apply_trial(trial)
     assert simulated.names("rayservices") == []
+
+
+@pytest.mark.usefixtures("results_db")
+@pytest.mark.parametrize("meanwhile", ["before it looks for the row", "after it has looked"])
+def test_an_opening_that_comes_after_the_close_keeps_nothing(
+    simulated: BackgroundCluster, store: ResultsStore, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    """Its worker was taken for dead while it waited for a reply, and another one opened, measured and closed the trial.
+    It gives the lock back, or the close does, and the row stays: a lock that is left would stop the cluster's trials.
+    """
+    row: list[Any] = []
+
+    def whole_trial() -> None:
+        with monkeypatch.context() as undisturbed:
+            undisturbed.setattr(opening, place, real)
+            close_trial(open_trial())
+        row[:] = store.trials()
+
+    place = "acquire_or_explain" if meanwhile.startswith("before") else "_still_open"
+    real = getattr(opening, place)
+
+    async def late(*arguments: Any) -> None:
+        if place == "acquire_or_explain":
+            await asyncio.to_thread(whole_trial)
+        await real(*arguments)
+        if place == "_still_open":
+            await asyncio.to_thread(whole_trial)
+
+    monkeypatch.setattr(opening, place, late)
+    if place == "acquire_or_explain":
+        with pytest.raises(TrialClosedError, match="closed by another process"):
+            open_trial()
+    else:
+        open_trial()
+    assert [one for one in simulated.objects("leases") if one["metadata"]["namespace"] == "default"] == []
+    assert store.trials() == row
+    assert len(row) == 1
+
+
+@pytest.mark.usefixtures("results_db")
+def test_a_lock_that_was_taken_before_the_row_is_released_after_it(
+    simulated: BackgroundCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The late opening took it after the close had released it, and saw no row yet."""
+    trial, judged = Trial.from_dict(open_trial()), closing._judged
+    assert trial.opened is not None
+    own = trial.opened.labels[LABEL_TRIAL]
+
+    async def take() -> None:
+        async with open_cluster({"conn_id": "sim"}) as cluster:
+            await cluster.acquire_lock(trial.slot.lock_holder, namespace="default", duration_s=600, trial=own)
+
+    def late(*arguments: Any) -> Any:
+        asyncio.run(take())
+        return judged(*arguments)
+
+    monkeypatch.setattr(closing, "_judged", late)
+    close_trial(trial.as_dict())
+    assert [one for one in simulated.objects("leases") if one["metadata"]["namespace"] == "default"] == []
 
 
 def test_a_second_dag_run_is_refused_and_named_the_owner(simulated: BackgroundCluster) -> None:

@@ -196,10 +196,19 @@ class Cluster(ObjectApi):
         await self.patch_merge("deployments", name, patch, namespace)
 
     async def acquire_lock(
-        self, holder: str, *, namespace: str, name: str = lock.LOCK_NAME, duration_s: float
+        self,
+        holder: str,
+        *,
+        namespace: str,
+        name: str = lock.LOCK_NAME,
+        duration_s: float,
+        trial: str | None = None,
     ) -> datetime:
-        """Acquire the trial lock, or renew it if `holder` already holds it; return its expiry. Raises LockHeldError."""
-        return await lock.acquire(self, holder, namespace=namespace, name=name, duration_s=duration_s)
+        """Acquire the trial lock, or renew it if `holder` already holds it; return its expiry. Raises LockHeldError.
+
+        `trial`: for which trial of the holder.
+        """
+        return await lock.acquire(self, holder, namespace=namespace, name=name, duration_s=duration_s, trial=trial)
 
     async def renew_lock(
         self, holder: str, *, namespace: str, name: str = lock.LOCK_NAME, duration_s: float
@@ -211,6 +220,8 @@ class Cluster(ObjectApi):
         """Raise LockHeldError if `holder` does not hold the trial lock (any more)."""
         await lock.check(self, holder, namespace=namespace, name=name)
 
-    async def release_lock(self, holder: str, *, namespace: str, name: str = lock.LOCK_NAME) -> bool:
-        """Release the trial lock; False if `holder` did not hold it."""
-        return await lock.release(self, holder, namespace=namespace, name=name)
+    async def release_lock(
+        self, holder: str, *, namespace: str, name: str = lock.LOCK_NAME, trial: str | None = None
+    ) -> bool:
+        """Release the trial lock; False if `holder` did not hold it, or holds it for another trial than `trial`."""
+        return await lock.release(self, holder, namespace=namespace, name=name, trial=trial)
