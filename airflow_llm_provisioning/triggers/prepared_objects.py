@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_llm_provisioning.core.capacity.words import as_no_capacity
 from airflow_llm_provisioning.core.fields import dig, text
 from airflow_llm_provisioning.core.prepared_objects import facts_of, failed, not_ready
-from airflow_llm_provisioning.exceptions import ClusterError, ForbiddenError
+from airflow_llm_provisioning.exceptions import ClusterError, ForbiddenError, NoCapacityError
 from airflow_llm_provisioning.triggers.base import Wait
 from airflow_llm_provisioning.triggers.deadline import Deadline
 
@@ -80,7 +81,11 @@ class ObjectsReadyWait(Wait):
             if not waits:
                 return await self._made(cluster, pods, deadline.waited_s())
             told = self._told(waits, pods, cluster.clock())
+            if ending := self._ending(pods, cluster.clock()):
+                raise ClusterError(f"What was prepared on {cluster.name} will not be ready: {ending} {told}")
             if deadline.left_s() <= 0:
+                if refused := as_no_capacity(told):
+                    raise NoCapacityError(refused)
                 raise ClusterError(
                     f"What was prepared on {cluster.name} is not ready after {self.timeout_s:.0f} s: {told}"
                 )
@@ -125,6 +130,14 @@ class ObjectsReadyWait(Wait):
             if blocked := watched.told(now):
                 told.append(f"pod {name}: {blocked}")
         return "; ".join((*waits, *dict.fromkeys(told)))
+
+    def _ending(self, pods: Sequence[Mapping[str, Any]], now: datetime) -> str:
+        """Return why it is no use to wait any longer, because a node may be paid for meanwhile; empty while it is."""
+        from airflow_llm_provisioning.core.secrets import redacted_text
+
+        there = {text(dig(pod, "metadata", "uid")) for pod in pods}
+        found = [one for uid, watched in self._watched.items() if uid in there and (one := watched.ending(now))]
+        return redacted_text(found[0].told(now)) if found else ""
 
     async def _made(self, cluster: "Cluster", pods: Sequence[Mapping[str, Any]], waited_s: float) -> dict[str, Any]:
         from airflow_llm_provisioning.gateways.prepared_objects import nodes_of_pods

@@ -2,12 +2,13 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trial_builders import a_result
+from trial_builders import OPENED_AT, a_result
 
 from airflow_llm_provisioning.core.alarm import Watch, watch
 from airflow_llm_provisioning.core.nights import Night, nights_of, seconds_of
@@ -62,6 +63,30 @@ def test_a_step_is_told_with_night_phase_and_cause() -> None:
 def test_one_or_two_bad_nights_are_no_change(bad: list[float]) -> None:
     """However bad they are."""
     assert watch(nights([*noise(20), *bad, *noise(10, seed=3)])).changes == ()
+
+
+def test_a_history_with_holes_tells_the_same_change() -> None:
+    """Two weeks without a night in the middle and one right before the step: levels are counted in nights, not days."""
+    whole = nights([*noise(20), *noise(5, 1150.0, 2)])
+    away = timedelta(days=14)
+    torn = [replace(night, at=night.at + away * ((day >= 10) + (day >= 20))) for day, night in enumerate(whole)]
+    (change,) = watch(torn).changes
+    assert (change.run_id, change.told) == ("night-20", watch(whole).changes[0].told)
+
+
+def test_a_night_without_a_trial_that_counts_is_no_night() -> None:
+    """Failed, warm and unverified trials alone make no night, and no 0 s: the night before and after are neighbours."""
+    days = [OPENED_AT + timedelta(days=day) for day in range(4)]
+    bad = (
+        {"status": TrialStatus.FAILED, "total_s": None},
+        {"start": "warm"},
+        {"variant": "improved", "treatments": ["fast_download"], "applied": "unknown"},
+    )
+    trials = [a_result(f"good-{i}", run_id=f"run-{i}", opened_at=days[i], total_s=900.0 + i) for i in (0, 3)]
+    trials += [a_result(f"bad-{i}", run_id=f"run-{i + 1}", opened_at=days[1], **fields) for i, fields in enumerate(bad)]
+    found = {cell.variant: history for cell, history in nights_of(trials).items()}
+    assert [night.total_s for night in found["baseline"]] == [900.0, 903.0]
+    assert found.keys() == {"baseline"}
 
 
 def test_a_small_change_is_not_told_even_if_it_is_certain() -> None:

@@ -93,3 +93,14 @@ def test_a_trial_sees_what_is_there_now(simulated: BackgroundCluster, store: Res
     (name,) = maps(simulated)
     simulated.call(lambda: simulated.simulated.store.delete("configmaps", name, simulated_target().namespace))
     assert asyncio.run(look())["prepare_kept_warm"]["problems"] == [f"ConfigMap {name} is gone."]
+
+
+@pytest.mark.usefixtures("store")
+def test_a_pod_that_cannot_pull_ends_the_wait_early(simulated: BackgroundCluster) -> None:
+    """An image that does not exist passes by no waiting: the pod's own reason, long before the limit."""
+    container = {"name": "c", "image": "registry.invalid/no/such:1", "resources": {"requests": {"cpu": "1"}}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "{name}"}, "spec": {"containers": [container]}}
+    began_at = simulated.clock.now()
+    with pytest.raises(ClusterError, match=r"will not be ready: .*no/such:1"):
+        prepare(pod, ready={"Pod": "Ready"}, timeout_s=36000)
+    assert (simulated.clock.now() - began_at).total_seconds() < 18000
