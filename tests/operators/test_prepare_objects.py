@@ -11,6 +11,7 @@ from operator_harness import run
 
 from airflow_llm_provisioning.connections import open_cluster, open_store
 from airflow_llm_provisioning.exceptions import ClusterError, ConflictError
+from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
 from airflow_llm_provisioning.gateways.prepared_objects import prepared_now
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.operators import PrepareObjects
@@ -98,8 +99,15 @@ def test_a_trial_sees_what_is_there_now(simulated: BackgroundCluster, store: Res
 @pytest.mark.usefixtures("store")
 def test_a_pod_that_cannot_pull_ends_the_wait_early(simulated: BackgroundCluster) -> None:
     """An image that does not exist passes by no waiting: the pod's own reason, long before the limit."""
+    target = simulated_target()
+    marks = AUTOSCALERS[target.nodes.autoscaler].placement(target.nodes, "head")
     container = {"name": "c", "image": "registry.invalid/no/such:1", "resources": {"requests": {"cpu": "1"}}}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "{name}"}, "spec": {"containers": [container]}}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"labels": dict(marks.labels), "annotations": dict(marks.annotations)},
+        "spec": {"containers": [container], "nodeSelector": dict(marks.node_selector)},
+    }
     began_at = simulated.clock.now()
     with pytest.raises(ClusterError, match=r"will not be ready: .*no/such:1"):
         prepare(pod, ready={"Pod": "Ready"}, timeout_s=36000)
