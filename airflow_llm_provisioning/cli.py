@@ -21,6 +21,7 @@ from airflow_llm_provisioning.commands.replay import add_replay
 from airflow_llm_provisioning.commands.results import add_report, add_results
 from airflow_llm_provisioning.commands.store import add_store
 from airflow_llm_provisioning.commands.traces import add_trace
+from airflow_llm_provisioning.commands.what_if import add_what_if
 from airflow_llm_provisioning.exceptions import ProvisioningError
 
 Command = Callable[[argparse.Namespace], int]
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         add_results,
         add_history,
         add_gate,
+        add_what_if,
         add_report,
         add_init,
         add_replay,

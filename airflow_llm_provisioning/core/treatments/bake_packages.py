@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts, adds, becomes
 from airflow_llm_provisioning.core.image_arrival import image_digest, images_of
 from airflow_llm_provisioning.core.manifests import runtime_pip, without_runtime_pip
 from airflow_llm_provisioning.core.planned import PlannedFacts
@@ -15,10 +16,17 @@ from airflow_llm_provisioning.core.target import NodeProfile
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
 from airflow_llm_provisioning.core.treatments.delivered import needs_one_image
+from airflow_llm_provisioning.core.treatments.effect_ranges import LAZY, pulled_from_own_registry, vllm_first_touch
 from airflow_llm_provisioning.core.treatments.steps import BUILD_IMAGE
 from airflow_llm_provisioning.core.verdicts import Value, Verdict, all_of, runtime_pip_seen
 from airflow_llm_provisioning.core.workload import Workload
 from airflow_llm_provisioning.exceptions import ManifestError
+
+# What pip no longer fetches is in the image: from one wheel to vLLM with torch and CUDA's libraries.
+_BAKED_BYTES: Final = Between(5e6, 4e9, "assumed: from one wheel to vLLM with torch and CUDA, 6.8 GB unpacked")
+_LEFT_S: Final = Between(0.0, 6.0, "assumed: an environment without packages fetches code and starts a process")
+_NOTHING: Final = Between(0.0, 0.0, "packages in the image are imported from the same disk")
+_SAME: Final = (adds("app_build", _NOTHING), adds("engine_start", _NOTHING))
 
 _NOT: Final[Mapping[Value, Value]] = {"yes": "no", "no": "yes", "unknown": "unknown"}
 
@@ -43,6 +51,20 @@ class BakePackages(BaseTreatment):
         pip = (*plan.recipe.pip, *runtime_pip(plan.manifest))
         recipe = replace(plan.recipe, pip=pip, env={**plan.recipe.env, **plan.env})
         return replace(plan, manifest=without_runtime_pip(plan.manifest), recipe=recipe, own_image=True)
+
+    def effect(self, facts: EffectFacts) -> Effect | None:
+        """Return that nothing is installed at start, and that a larger image comes from the cloud's own registry. Where
+        that image is read lazily, the packages are read at their import.
+        """
+        left = becomes("runtime_env", _LEFT_S)
+        if facts.treatments & LAZY:
+            # What a delivery that is added as well changes is its own effect.
+            read = vllm_first_touch(facts.cloud) if facts.measured & LAZY else _SAME
+            return Effect((left, *read), ("the packages that are baked are vLLM's",))
+        pull = pulled_from_own_registry(facts, _BAKED_BYTES)
+        if pull is None:
+            return None
+        return Effect((left, becomes("image_pull", pull), *_SAME))
 
     def verify(self, view: TraceView) -> Verdict:
         """Say whether the image that was built is the one that ran, and nothing was installed at start."""

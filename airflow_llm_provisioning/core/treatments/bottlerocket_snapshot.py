@@ -4,6 +4,9 @@ The blocks come from S3 at first touch, so the cost moves from the pull to the c
 total.
 """
 
+from typing import Final
+
+from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts
 from airflow_llm_provisioning.core.target import NodeProfile
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
@@ -11,11 +14,16 @@ from airflow_llm_provisioning.core.treatments.delivered import (
     IMAGE_DELIVERY,
     all_arrived,
     arrived_unpulled,
+    delivery_effect,
     needs_one_image,
 )
 from airflow_llm_provisioning.core.treatments.steps import BUILD_IMAGE, SNAPSHOT_IMAGE
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of, cloud_says
 from airflow_llm_provisioning.core.workload import Workload
+
+_ARRIVES_S: Final = Between(
+    0.0, 2.0, "the kubelet finds an image that is on the disk (Pulled: already present on machine)"
+)
 
 
 class BottlerocketSnapshot(BaseTreatment):
@@ -39,6 +47,10 @@ class BottlerocketSnapshot(BaseTreatment):
     def nodes(self, profile: NodeProfile) -> NodeProfile:
         """Let the data volume come from the snapshot."""
         return profile.with_feature("image_snapshot")
+
+    def effect(self, facts: EffectFacts) -> Effect | None:
+        """Return that nothing is pulled in full, and that what is touched is read over the network."""
+        return delivery_effect(facts, _ARRIVES_S)
 
     def verify(self, view: TraceView) -> Verdict:
         """Say whether the volume came from our snapshot and kubelet found the image there.

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts, becomes
 from airflow_llm_provisioning.core.image_arrival import (
     FULL_PULL_BYTES_S,
     JUDGED_BYTES,
@@ -11,6 +12,11 @@ from airflow_llm_provisioning.core.image_arrival import (
 )
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.trace.objects import History
+from airflow_llm_provisioning.core.treatments.effect_ranges import (
+    installs_at_start,
+    ray_first_touch,
+    vllm_first_touch,
+)
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of
 from airflow_llm_provisioning.core.workload import Workload
 
@@ -25,6 +31,17 @@ def needs_one_image(name: str, workload: Workload) -> tuple[str, ...]:
         return ()
     told = f"{name} prepares one image, and the Ray containers of workload {workload.name!r} run {len(images)}"
     return (f"{told}: {', '.join(images)}. Give head and workers the same image.",)
+
+
+def delivery_effect(facts: EffectFacts, arrives_s: Between) -> Effect:
+    """Return what a delivered image changes: it arrives in these seconds, and Ray's content, and vLLM's where the image
+    holds it, is read when it is touched first.
+    """
+    touched = ray_first_touch(facts.cloud)
+    baked = "bake_packages" in facts.treatments
+    held = vllm_first_touch(facts.cloud) if baked or not installs_at_start(facts) else ()
+    told = "the image holds vLLM" if held else "vLLM is installed at start, so it is read from the node's own disk"
+    return Effect((becomes("image_pull", arrives_s), *touched, *held), (told,))
 
 
 def all_arrived(view: TraceView, claim: str, *wanted: Delivered) -> Verdict:
