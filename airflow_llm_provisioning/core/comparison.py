@@ -19,6 +19,7 @@ from airflow_llm_provisioning.core.arm import (
 )
 from airflow_llm_provisioning.core.blocks import paired
 from airflow_llm_provisioning.core.measured import Measured
+from airflow_llm_provisioning.core.serving_speed import ServingSpeed, pooled_speed, slower
 from airflow_llm_provisioning.core.statistics import Reduction, median_of, reduction_in_blocks
 from airflow_llm_provisioning.core.stopping import trials_needed
 from airflow_llm_provisioning.core.treatments import kept_warm
@@ -45,6 +46,11 @@ class ArmTrials:
         return [trial.total_s for trial in self.pooled if trial.total_s is not None]
 
     @property
+    def speed(self) -> ServingSpeed | None:
+        """How fast the model wrote in the pooled trials."""
+        return pooled_speed([trial.speed for trial in self.pooled if trial.speed])
+
+    @property
     def mixed(self) -> tuple[Confounder, ...]:
         """The observed facts that have more than one value among the pooled trials."""
         return confounders(trial.environment for trial in self.pooled)
@@ -59,7 +65,8 @@ class ComparisonRow:
     trials. `interval_basis`: which trials were paired for the reduction and its interval (`core.blocks`).
     `trials_for_5_points`: about how many trials each arm needs for an interval of five points to each side.
     `confounders`: observed facts that differ between the arm and its baseline; `mixed`: those that have more than one
-    value inside the arm.
+    value inside the arm. `tokens_s`: how fast the model wrote, with its bounds; `slower_pct`: by how much less than the
+    baseline's, 0 where it did not, None where that is not known.
     """
 
     arm: Arm
@@ -81,15 +88,20 @@ class ComparisonRow:
     excluded: str = ""
     confounders: tuple[Confounder, ...] = ()
     mixed: tuple[Confounder, ...] = ()
+    tokens_s: float | None = None
+    tokens_low: float | None = None
+    tokens_high: float | None = None
+    slower_pct: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it flat, for XCom and the store."""
         numbers = ("n", "trials", "median_s", "min_s", "max_s", "bound_s", "completion_s")
         saved = ("reduction_pct", "reduction_low_pct", "reduction_high_pct", "confidence", "trials_for_5_points")
+        served = ("tokens_s", "tokens_low", "tokens_high", "slower_pct")
         words = ("interval_basis", "start", "applied", "excluded")
         return {
             **naming_columns(self.arm),
-            **{name: getattr(self, name) for name in (*numbers, *saved, *words)},
+            **{name: getattr(self, name) for name in (*numbers, *saved, *served, *words)},
             "confounders": "; ".join(map(str, self.confounders)),
             "mixed": "; ".join(map(str, self.mixed)),
             "kept_warm": "+".join(kept_warm(self.arm.treatments)),
@@ -177,6 +189,7 @@ def _row(found: ArmTrials, baseline: ArmTrials | None) -> ComparisonRow:
         for trial in found.pooled
         if trial.total_high_s is not None and trial.total_low_s is not None
     ]
+    speed, share = found.speed, slower(found.speed, other.speed if other else None)
     return ComparisonRow(
         arm=found.arm,
         n=len(totals),
@@ -197,6 +210,10 @@ def _row(found: ArmTrials, baseline: ArmTrials | None) -> ComparisonRow:
         excluded=_counts(found.set_aside.values()),
         confounders=_between(found, other),
         mixed=found.mixed,
+        tokens_s=speed.tokens_s if speed else None,
+        tokens_low=speed.low if speed else None,
+        tokens_high=speed.high if speed else None,
+        slower_pct=None if share is None else 100 * share,
     )
 
 

@@ -179,6 +179,7 @@ def trial_row(
         milestones=tuple(MilestoneResult(m.name, m.earliest_at, m.latest_at, m.source) for m in analysis.milestones),
         analysis_version=analysis_version,
         capacity=analysis.capacity.as_dict() if analysis.capacity else None,
+        speed=analysis.speed.as_dict() if analysis.speed else None,
     )
 
 

@@ -94,6 +94,11 @@ class Measured(Protocol):
         ...
 
     @property
+    def speed(self) -> Mapping[str, Any] | None:
+        """How fast the model wrote; None where it was not measured."""
+        ...
+
+    @property
     def phases(self) -> Sequence[PhaseTime]:
         """The deciding path; empty where it is not known or was not asked for."""
         ...

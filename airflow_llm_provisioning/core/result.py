@@ -72,7 +72,8 @@ class TrialResult:
     [{claim, value, evidence: [..]}]. `environment`: instance types, versions, zone, images, as far as they were seen.
     `analysis_version`: which code computed it from the trace; None where there was none to compute from. `capacity`:
     what was refused to it (`core.capacity.Capacity` as a dict); None where nothing was. `cost`: of its machines
-    (`core.cost.priced`); None where the recording does not tell it.
+    (`core.cost.priced`); None where the recording does not tell it. `speed`: how fast the model wrote
+    (`core.serving_speed.ServingSpeed` as a dict); None where it was not measured.
     """
 
     trial: Trial
@@ -96,6 +97,7 @@ class TrialResult:
     analysis_version: str | None = None
     capacity: Mapping[str, Any] | None = None
     cost: Mapping[str, Any] | None = None
+    speed: Mapping[str, Any] | None = None
 
     @property
     def trial_id(self) -> str:
@@ -177,6 +179,7 @@ class TrialResult:
         row |= {name: getattr(self, name) for name in (*own, *more)}
         row["status"] = str(self.status)
         row["capacity_wait_s"] = (self.capacity or {}).get("waited_s")
+        row["tokens_s"] = (self.speed or {}).get("tokens_s")
         cost = self.cost or {}
         row |= {"cost_amount": cost.get("amount"), "currency": cost.get("currency"), "gpu_hours": cost.get("gpu_hours")}
         row["flags"] = redacted_text("; ".join(self.flags))

@@ -167,6 +167,7 @@ class _Recording:
         self._began_at = cluster.clock()
         self._news = asyncio.Event()
         self.meter: Meter | None = None
+        self._probe: CompletionProbe | None = None
         self.on_told: Callable[[Snapshot], None] = lambda _: None
 
     def tell(self) -> None:
@@ -187,6 +188,9 @@ class _Recording:
             return Outcome("failed", f"{self._title} does not exist (any more): it was deleted or replaced.")
         async with _in_background(self._watchers()) as watching:
             outcome = await self._ending(watching, deadline_at)
+            if outcome.completion is not None and self._probe is not None and self._keeps_trace:
+                # After the end: it is no part of the time that is measured.
+                await self._probe.measure_speed(self._add_mark)
             await self._close(ready=outcome.outcome == "ready")
         if outcome.outcome != "ready" and outcome.reason:
             # The logs of the engine are read last, and often only they hold the cause.
@@ -222,7 +226,7 @@ class _Recording:
 
     async def _ending(self, watching: "asyncio.Task[Any]", deadline_at: datetime) -> Outcome:
         """Return the outcome: by readiness, by a valid completion or by time; raise an error that ended the watches."""
-        probe = self._completion_probe()
+        probe = self._probe = self._completion_probe()
         deciding = asyncio.create_task(self._decide(probe, deadline_at))
         metering = asyncio.create_task(self._used_up())
         try:

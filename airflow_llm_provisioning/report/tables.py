@@ -42,6 +42,7 @@ SHOWN: Final = {
     "bound_s": "+- (s)",
     "reduction": "saved",
     "trials_for_5_points": "n for 5",
+    "serving": "tokens/s",
     "published": "published",
     "start": "start",
     "applied": "treatments",
@@ -66,6 +67,7 @@ READ_SO: Final = (
         "where there are enough trials"
     ),
     "n for 5: about how many trials each arm needs for an interval of 5 points to each side",
+    "tokens/s: how fast the model writes, one request at a time, and by how much slower than the baseline it does",
     "published: what the origin of this experiment printed for its own clusters, for orientation",
 )
 READ_PHASES_SO: Final = (
@@ -252,7 +254,29 @@ def shown(row: Row) -> Row:
         "reduction": reduction_text(row),
         "published": "" if known is None else f"{-known:+.0f} %",
         "n": f"{row['n']} of {row['trials']}",
+        "serving": serving_text(row),
     }
+
+
+def serving_text(row: Mapping[str, Any]) -> str:
+    """Return how fast an arm's model writes: `49.8`, or `32.0 (36 % slower)`; empty where it was not measured."""
+    if row.get("tokens_s") is None:
+        return ""
+    share = row.get("slower_pct")
+    return f"{row['tokens_s']:.1f}" + (f" ({share:.0f} % slower)" if share else "")
+
+
+def trade_off(row: Mapping[str, Any]) -> str | None:
+    """Return the sentence for an arm that serves slower than its baseline, None for any other."""
+    if not row.get("slower_pct"):
+        return None
+    saved = row["reduction_pct"]
+    starts = "starts" if saved is None else f"starts {abs(saved):.1f} % {'faster' if saved > 0 else 'slower'}"
+    bounds = f"{row['tokens_low']:.1f} to {row['tokens_high']:.1f}"
+    return (
+        f"{row['setup']} {row['variant']} {starts} and serves {row['slower_pct']:.0f} % slower than the baseline: "
+        f"{row['tokens_s']:.1f} tokens/s ({bounds}), one request at a time."
+    )
 
 
 def _rounded(rows: Sequence[Row]) -> list[Row]:
@@ -271,7 +295,8 @@ def _comparison_tables(rows: Sequence[Row], width: int) -> str:
     parts = []
     for heading, group in by_family(rows):
         parts.append(text_table(_title(group, heading), [_with_doubt(shown(row)) for row in group], SHOWN, width))
-        facts = [wrapped(sentence, width) for row in group for sentence in differing_facts(row)]
+        facts = [wrapped(sentence, width) for row in group if (sentence := trade_off(row))]
+        facts += [wrapped(sentence, width) for row in group for sentence in differing_facts(row)]
         facts += [
             wrapped(f"{row['setup']} {row['variant']}, not counted: {row['reasons']}", width)
             for row in group

@@ -86,3 +86,52 @@ async def test_an_endless_answer_is_abandoned(api: FakeApi, cluster: Cluster) ->
         await cluster.proxy(
             "llm-serve-svc", 8000, "/v1/chat/completions", namespace="ml", method="POST", at_most_bytes=1000
         )
+
+
+def serve_counting(api: FakeApi, *, of: float = 1.0) -> list[int]:
+    """Let the model write as many tokens as it may, or a share of them; return what was asked for."""
+    asked: list[int] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        body = await request.json()
+        asked.append(body.get("max_tokens", 8))
+        written = max(1, int(asked[-1] * of))
+        usage = {"completion_tokens": written}
+        return web.json_response({"model": "phi", "choices": [{"message": {"content": "one"}}], "usage": usage})
+
+    api.handlers[PATH] = answer
+    return asked
+
+
+async def measured(cluster: Cluster) -> list[Any]:
+    lines: list[Any] = []
+    asked = probe(cluster, body={"model": "phi", "messages": [{"role": "user", "content": "Say one word."}]})
+    await asked.first_valid(lines.append)
+    await asked.measure_speed(lines.append)
+    return [line["object"] for line in lines]
+
+
+async def test_answers_of_two_lengths_are_timed_after_the_first_completion(api: FakeApi, cluster: Cluster) -> None:
+    """Two short and two long ones, in turn; their tokens and seconds are in the recording."""
+    asked = serve_counting(api)
+    first, speed = await measured(cluster)
+    assert first["mark"] == "first_completion"
+    assert speed["mark"] in ("serving_speed", "speed_unknown")
+    assert [item["tokens"] for item in speed["answers"]] == [16, 80, 16, 80]
+    assert asked[-4:] == [16, 80, 16, 80]
+    assert all(item["seconds"] > 0 for item in speed["answers"])
+
+
+async def test_a_model_that_stops_by_itself_has_no_known_speed(api: FakeApi, cluster: Cluster) -> None:
+    """The recording says why."""
+    serve_counting(api, of=0.5)
+    speed = (await measured(cluster))[-1]
+    assert (speed["mark"], speed["why"], speed["answers"]) == ("speed_unknown", "the model wrote 8 of 16 tokens", [])
+
+
+async def test_a_server_that_counts_no_tokens_is_asked_no_more(api: FakeApi, cluster: Cluster) -> None:
+    """No request beyond the series, and no mark."""
+    given = serve(api)
+    (only,) = await measured(cluster)
+    assert only["mark"] == "first_completion"
+    assert len(given) == 3

@@ -14,6 +14,7 @@ from airflow_llm_provisioning.core.capacity import WAITED_S, Capacity, capacity_
 from airflow_llm_provisioning.core.fields import dig, text
 from airflow_llm_provisioning.core.instants import format_instant, microseconds, seconds
 from airflow_llm_provisioning.core.result import WAITED_FOR_CAPACITY
+from airflow_llm_provisioning.core.serving_speed import ServingSpeed
 from airflow_llm_provisioning.core.timing.absences import absence_flags, bounded_by_absences
 from airflow_llm_provisioning.core.timing.causal_order import causal_order_of
 from airflow_llm_provisioning.core.timing.clocks import Clocks
@@ -23,6 +24,7 @@ from airflow_llm_provisioning.core.timing.milestones import ENDPOINT_READY, SUBM
 from airflow_llm_provisioning.core.timing.node_overlap import nodes_in_parallel
 from airflow_llm_provisioning.core.timing.phases import Phase, phases_to
 from airflow_llm_provisioning.core.timing.sources import read_observations
+from airflow_llm_provisioning.core.timing.speed_marks import speed_of
 from airflow_llm_provisioning.core.timing.timeline import Flag, Milestone, Timeline, build_timeline, span_between
 from airflow_llm_provisioning.core.timing.trial_flags import DELETED_BY_US, flags_of
 from airflow_llm_provisioning.core.trace.format import OUTCOMES, Line, check_format, decode_trace
@@ -40,6 +42,7 @@ class Analysis:
     END line; it is `ready` if its endpoint became ready, and `failed` if what blocked it last cannot pass by itself.
     `no_capacity` in place of `timed_out`, `failed` and `unfinished` where the last that kept it from being ready was
     refused capacity. `capacity`: what was refused and for how long was waited; None without a refusal.
+    `speed`: how fast the model wrote once it served; None where no answers of two lengths were timed.
     `blocked`: what blocked it last, in sentences, where the trace has no END line. `origin`: `measured`, `simulated`,
     or None if the trace does not state it. `total_us`: exact time from submission to the first ready endpoint; None if
     it is unknown. The `phases` sum to it. `clocks`: offset of each clock from the recorder's clock in seconds.
@@ -62,6 +65,7 @@ class Analysis:
     clocks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     unknown_log_lines: int = 0
     capacity: Capacity | None = None
+    speed: ServingSpeed | None = None
 
     @property
     def total_s(self) -> float | None:
@@ -110,6 +114,7 @@ class Analysis:
             "clocks": {clock: dict(offset) for clock, offset in self.clocks.items()},
             "unknown_log_lines": self.unknown_log_lines,
             **({"capacity": self.capacity.as_dict()} if self.capacity else {}),
+            **({"speed": self.speed.as_dict()} if self.speed else {}),
         }
 
     def _at(self, name: str) -> datetime | None:
@@ -196,6 +201,7 @@ def _result(
         environment=environment_of(view),
         clocks=clocks.as_dict(),
         unknown_log_lines=logs.unknown_lines,
+        speed=speed_of(view),
     )
 
 

@@ -6,12 +6,21 @@ from the only good replica. The first valid completion is therefore the first of
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.completion import reply_flaw
 from airflow_llm_provisioning.core.instants import format_instant
 from airflow_llm_provisioning.core.ready_instant import Instant
+from airflow_llm_provisioning.core.serving_speed import (
+    LENGTHS,
+    TimedAnswer,
+    is_whole,
+    serving_speed,
+    timed_body,
+    tokens_written,
+)
 from airflow_llm_provisioning.core.trace import mark_line
 from airflow_llm_provisioning.exceptions import ClusterError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
@@ -30,6 +39,8 @@ MAX_ANSWER_BYTES: Final = 1 << 20
 # The first completion may still compile; a request that takes longer is repeated.
 ANSWER_CLUSTER_S: Final = 60.0
 ANSWER_REAL_S: Final = 5.0
+# All answers that are timed, together: a GPU node runs on meanwhile.
+SPEED_CLUSTER_S: Final = 30.0
 
 
 class CompletionProbe:
@@ -45,6 +56,7 @@ class CompletionProbe:
         self._completion = completion
         self.flaw = "no request sent yet"
         self.answers = 0
+        self._last = b""
 
     async def first_valid(self, emit: Emit, possible_since: datetime | None = None) -> Instant:
         """Send requests until a series of answers is valid, and return when the first answer of it was received. Mark
@@ -75,10 +87,40 @@ class CompletionProbe:
         emit(mark_line(received_at, "first_completion", confirmed_by=len(series) - 1, **self._detail(asked_at), **told))
         return Instant(possible_since or asked_at, received_at, watched=possible_since is None)
 
+    async def measure_speed(self, emit: Emit) -> None:
+        """Time answers of two lengths, and mark what they took. Nothing is asked of a server whose valid answer did not
+        say how many tokens it wrote, and the first answer that is not whole ends it.
+        """
+        if tokens_written(self._last) is None:
+            return
+        timed: list[TimedAnswer] = []
+        why = f"they took longer than {SPEED_CLUSTER_S:.0f} s"
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(ANSWER_REAL_S, self._cluster.real_seconds(SPEED_CLUSTER_S))):
+                why = await self._time(timed)
+        found = serving_speed(timed)
+        detail = {"answers": [one.as_dict() for one in timed], **({"why": why} if why else {})}
+        emit(mark_line(self._cluster.clock(), "serving_speed" if found else "speed_unknown", **detail))
+
+    async def _time(self, timed: list[TimedAnswer]) -> str:
+        """Add an answer of each length; return why one of them is missing, "" if none is."""
+        for tokens in LENGTHS:
+            body = timed_body(self._completion["body"], tokens)
+            if body is None:
+                return "the completion request has neither messages nor a prompt"
+            asked_at = self._cluster.clock()
+            flaw = await self._ask(body)
+            seconds = (self._cluster.clock() - asked_at).total_seconds()
+            written = tokens_written(self._last)
+            if flaw is not None or written is None or not is_whole(written, tokens):
+                return flaw or f"the model wrote {written} of {tokens} tokens"
+            timed.append(TimedAnswer(written, seconds))
+        return ""
+
     def _detail(self, asked_at: datetime) -> dict[str, str]:
         return {"path": self._completion["path"], "asked_at": format_instant(asked_at)}
 
-    async def _ask(self) -> str | None:
+    async def _ask(self, other: Mapping[str, Any] | None = None) -> str | None:
         timeout_s = max(ANSWER_REAL_S, self._cluster.real_seconds(ANSWER_CLUSTER_S))
         try:
             status, headers, body = await self._cluster.proxy(
@@ -87,10 +129,12 @@ class CompletionProbe:
                 self._completion["path"],
                 namespace=self._namespace,
                 method="POST",
-                body=self._completion["body"],
+                body=self._completion["body"] if other is None else other,
                 timeout_s=timeout_s,
                 at_most_bytes=MAX_ANSWER_BYTES,
             )
         except ClusterError as error:
+            self._last = b""
             return str(error)
+        self._last = body
         return reply_flaw(status, headers, body, expect_model=self._completion.get("expect_model"))

@@ -19,7 +19,7 @@ from airflow_llm_provisioning.core.secrets import redacted_text
 from airflow_llm_provisioning.exceptions import StoreError
 from airflow_llm_provisioning.gateways.private_files import private_file
 
-HEAD: Final = "0011"
+HEAD: Final = "0012"
 # The tests of the store run on these two.
 SUPPORTED: Final = ("sqlite", "postgresql")
 BUSY_TIMEOUT_S: Final = 60

@@ -104,7 +104,10 @@ _NAMES: Final = ("trial_id", "experiment", "dag_id", "run_id", "target", "cluste
 _PLAN: Final = ("replicate", "slot", "seed", "rayservice", "namespace", "model_source", "image")
 _ENDED: Final = ("status", "reason", "opened_at", "closed_at", "submitted_at", "ready_at", "total_s", "total_low_s")
 _COST: Final = ("cost_amount", "currency", "gpu_hours")
-_MORE: Final = ("total_high_s", "completion_s", "start", "applied", "analysis_version", "capacity", "flags", *_COST)
+_MORE: Final = (
+    *("total_high_s", "completion_s", "start", "applied", "analysis_version", "capacity", "speed", "flags"),
+    *_COST,
+)
 _LISTED: Final = (*_NAMES, *_PLAN, *_ENDED, *_MORE, "series", "exclusion")
 
 
@@ -122,6 +125,7 @@ def _listed(row: Row[Any], series: Any) -> dict[str, Any]:
         "cell": series.cell,
     }
     values["capacity_wait_s"] = (values.pop("capacity") or {}).get("waited_s")
+    values["tokens_s"] = (values.pop("speed") or {}).get("tokens_s")
     values["flags"] = "; ".join(map(str, row.flags or ()))
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
 

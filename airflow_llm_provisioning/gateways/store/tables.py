@@ -103,6 +103,8 @@ trials = Table(
     Column("cost_amount", Float),
     _name("currency"),
     Column("gpu_hours", Float),
+    # `core.serving_speed.ServingSpeed` as a dict; NULL: it was not measured.
+    Column("speed", PlainJson(none_as_null=True)),
     # A list of trials is read newest first, a page at a time; a history by its series, and by the runs found there.
     Index("ix_llmp_trials_opened_at", "opened_at", "trial_id"),
     Index("ix_llmp_trials_experiment", "experiment", "opened_at"),

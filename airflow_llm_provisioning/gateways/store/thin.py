@@ -42,6 +42,7 @@ class ThinTrial:
     start: str
     applied: str
     environment: Mapping[str, Any]
+    speed: Mapping[str, Any] | None
     phases: Sequence[PhaseSeconds] = ()
 
 
@@ -66,7 +67,7 @@ class Series(NamedTuple):
 _C = tables.trials.c
 _COLUMNS = (
     *(_C.trial_id, _C.opened_at, _C.series, _C.dag_id, _C.run_id, _C.exclusion, _C.total_s, _C.total_low_s),
-    *(_C.total_high_s, _C.completion_s, _C.start, _C.applied, _C.facts, _C.path),
+    *(_C.total_high_s, _C.completion_s, _C.start, _C.applied, _C.facts, _C.path, _C.speed),
 )
 
 
@@ -94,6 +95,7 @@ def thin_trials(
             row.start,
             row.applied,
             shared[row.facts],
+            row.speed,
             tuple(map(PhaseSeconds, shared[row.path], seconds[row.trial_id])) if row.trial_id in seconds else (),
         )
         for row in rows

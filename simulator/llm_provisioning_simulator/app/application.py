@@ -48,6 +48,10 @@ class Engine:
     memory_share: float = 0.9
     max_model_len: int | None = None
     dtype: str = "auto"
+    optimization_level: int = 2
+    """0 to 3 since vLLM 0.12; its older releases do not know the argument."""
+    levelled: bool = False
+    """Whether the level was given as an argument."""
 
     @property
     def random_weights(self) -> bool:
@@ -164,7 +168,14 @@ def _engine(model: str, options: Mapping[str, Any], served: str | None = None) -
         memory_share=float(options.get("gpu_memory_utilization", 0.9)),
         max_model_len=int(str(length)) if str(length).isdigit() else None,
         dtype=str(options.get("dtype", "auto")),
+        optimization_level=_level(options),
+        levelled="optimization_level" in options,
     )
+
+
+def _level(options: Mapping[str, Any]) -> int:
+    given = str(options.get("optimization_level", 2))
+    return int(given) if given in ("0", "1", "2", "3") else 2
 
 
 def _gpus(options: Mapping[str, Any]) -> float:

@@ -20,6 +20,7 @@ Answer = tuple[int, dict[str, str], "bytes | AsyncIterator[bytes]"]
 JSON: Final[Mapping[str, str]] = MappingProxyType({"Content-Type": "application/json"})
 HTML: Final[Mapping[str, str]] = MappingProxyType({"Content-Type": "text/html"})
 EVENTS: Final[Mapping[str, str]] = MappingProxyType({"Content-Type": "text/event-stream; charset=utf-8"})
+_COUNTED: Final = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _WORDS: Final = ("The", " capital", " of", " France", " is", " Paris", ".")
 
 
@@ -31,6 +32,8 @@ class OpenAiServer:
         self.clock = clock
         self.costs = costs
         self.answered = 0
+        self.step_ratio = 1.0
+        """How much longer a decode step takes than that of a fully optimized engine."""
 
     async def request(self, method: str, path: str, body: bytes, misbehaviour: str | None = None) -> Answer:
         """Answer a request as vLLM's OpenAI server does, or as the named misbehaving server."""
@@ -62,11 +65,12 @@ class OpenAiServer:
             message = f"The model `{asked.get('model')}` does not exist."
             return 404, dict(JSON), error_body(message, "NotFoundError", 404)
         limit = asked.get("max_tokens") or asked.get("max_completion_tokens") or len(_WORDS)
-        words = _WORDS[: max(1, int(limit))]
+        words = _text(asked, max(1, int(limit)))
         chat = path.startswith("/v1/chat")
         if asked.get("stream"):
             return 200, dict(EVENTS), self.stream(words, chat=chat)
-        await self.clock.sleep(self.costs.draw("first_token_s") + self.costs.draw("token_s") * (len(words) - 1))
+        steps_s = self.costs.draw("token_s") * self.step_ratio * (len(words) - 1)
+        await self.clock.sleep(self.costs.draw("first_token_s") + steps_s)
         return 200, dict(JSON), _dump(self.completion("".join(words), chat=chat))
 
     def completion(self, text: str, *, chat: bool = True) -> dict[str, Any]:
@@ -94,6 +98,15 @@ class OpenAiServer:
 
     def _created(self) -> int:
         return int(self.clock.now().timestamp())
+
+
+def _text(asked: Mapping[str, Any], limit: int) -> tuple[str, ...]:
+    """Return what the model writes: as many numbers as it may where it is asked to count, else one sentence."""
+    messages = asked.get("messages") or [{"content": asked.get("prompt")}]
+    said = messages[-1].get("content") if isinstance(messages[-1], dict) else ""
+    if "count from" not in str(said).lower():
+        return _WORDS[:limit]
+    return tuple(f"{' ' if place else ''}{_COUNTED[place % len(_COUNTED)]}" for place in range(min(limit, 200)))
 
 
 def error_body(message: str, kind: str, code: int) -> bytes:

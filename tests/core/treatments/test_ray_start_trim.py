@@ -147,7 +147,7 @@ def test_a_recorded_wait_refutes_it_with_its_span() -> None:
 
 
 def test_a_worker_without_the_init_container_proves_it() -> None:
-    """The same recording without it; whoever does not declare it is told so."""
+    """The same recording without it; a trial that does not declare it is told so."""
     view = TraceView(without_wait(recorded()))
     assert TRIM.verify(view).value == "yes"
     assert "injects none" in str(TRIM.undeclared(view))
