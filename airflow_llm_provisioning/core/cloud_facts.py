@@ -10,6 +10,7 @@ from airflow_llm_provisioning.core.image_arrival import image_arrival, kubelet_p
 from airflow_llm_provisioning.core.trace import TraceView, decode_trace
 from airflow_llm_provisioning.core.trace.objects import History
 from airflow_llm_provisioning.core.trial import Prepared, Trial
+from airflow_llm_provisioning.core.weight_sources import bucket_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +20,7 @@ class TrialFacts:
     `image`: the reference that its pods name. `cluster`: in the cloud's words. `nodes`: [{name, labels}].
     `image_pull_secrets`: names that its pods brought, None where no pod was seen. `pulls`: [{node, size_bytes,
     pull_s}]. `pulled_at`: when the first pull began. `events`: [{reason, node, message}] about streaming: those of the
-    nodes (GKE) and of the pods on them (AKS).
+    nodes (GKE) and of the pods on them (AKS). `weights_source`: the bucket that the engine reads, None for none.
     """
 
     image: str
@@ -33,6 +34,7 @@ class TrialFacts:
     pulls: tuple[Mapping[str, Any], ...]
     pulled_at: datetime | None
     events: tuple[Mapping[str, Any], ...]
+    weights_source: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -66,6 +68,7 @@ def trial_facts(trial: Trial, nodes: Sequence[Mapping[str, Any]], chunks: Sequen
             if how.pull_s is not None
         ),
         pulled_at=min(pulled) if pulled else None,
+        weights_source=bucket_of(view),
         events=(
             *(
                 {"reason": event.reason, "node": event.involved_name, "message": event.message}

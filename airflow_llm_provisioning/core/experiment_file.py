@@ -40,6 +40,7 @@ from airflow_llm_provisioning.core.workload import (
     DirectLoading,
     FastDownload,
     ScalingSetup,
+    WeightStreaming,
     Workload,
     builtin_workload,
     completion_request,
@@ -268,6 +269,9 @@ def _adjusted(workload: Workload, section: WorkloadSection) -> Workload:
         workload = replace(workload, fast_download=FastDownload(pip, env))
     if section.direct_loader is not None:
         workload = replace(workload, direct_loader=_direct_loading(section.direct_loader))
+    if section.weights_stream is not None:
+        stream = WeightStreaming(tuple(section.weights_stream.pip), section.weights_stream.concurrency)
+        workload = replace(workload, weights_stream=stream)
     if "completion" in section.model_fields_set:
         workload = replace(workload, completion=_completion(section.completion, workload))
     return workload

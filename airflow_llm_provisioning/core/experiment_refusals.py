@@ -25,6 +25,7 @@ from airflow_llm_provisioning.core.experiment_schema import (
     Section,
     StopEarlySection,
     TargetSection,
+    WeightsStreamSection,
     WorkloadSection,
 )
 from airflow_llm_provisioning.core.fields import dig
@@ -48,6 +49,7 @@ _PLACES: Final[Mapping[tuple[str, ...], type[Section]]] = {
     ("workloads", "*", "completion"): CompletionSection,
     ("workloads", "*", "fast_download"): FastDownloadSection,
     ("workloads", "*", "direct_loader"): DirectLoaderSection,
+    ("workloads", "*", "weights_stream"): WeightsStreamSection,
 }
 # Keys of version 0.1, and what replaced them.
 _REPLACED: Final[Mapping[tuple[type[Section], str], str]] = {

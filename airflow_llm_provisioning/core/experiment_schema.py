@@ -63,6 +63,13 @@ class DirectLoaderSection(Section):
     env: dict[str, str] | None = Field(default=None, description="Default: what the format needs.")
 
 
+class WeightsStreamSection(Section):
+    """How `weights_stream` streams in this workload's image."""
+
+    pip: list[str] = Field(default=[], description="What is installed at start; nothing where the image brings it.")
+    concurrency: int = Field(default=16, ge=1, le=256, description="Reads at once.")
+
+
 _GIVEN_MANIFEST: Final[JsonDict] = {
     "required": ["manifest"],
     "properties": {"manifest": {"type": ["string", "object"]}},
@@ -105,6 +112,7 @@ class WorkloadSection(Section):
     )
     fast_download: FastDownloadSection | None = None
     direct_loader: DirectLoaderSection | None = None
+    weights_stream: WeightsStreamSection | None = None
 
 
 class NodesSection(Section):

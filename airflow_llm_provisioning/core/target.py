@@ -10,6 +10,8 @@ from airflow_llm_provisioning.exceptions import ConfigurationError
 AUTOSCALERS: Final = ("luna", "karpenter", "native")
 DEFAULT_GPU_SKUS: Final = ("L4", "A10G", "A10", "L40S")
 
+# Key of a target's options: treatment -> what it needs to know of this target (a bucket, a storage class).
+TREATMENTS: Final = "treatments"
 # What a target says of its nodes per role: an option, and also a key of `nodes`.
 _ROLE_OPTIONS: Final = ("node_selector", "tolerations")
 # Options of a node profile that name an account, a cluster or a pool. They say which nodes, not which kind of nodes, so
@@ -106,6 +108,12 @@ class Target:
         """The cloud its nodes come from."""
         return self.nodes.cloud
 
+    def told_of(self, treatment: str) -> Mapping[str, Any]:
+        """Return what the target says of a treatment (`options.treatments.NAME`); empty where it says nothing."""
+        listed = self.options.get(TREATMENTS)
+        told = listed.get(treatment) if isinstance(listed, Mapping) else None
+        return told if isinstance(told, Mapping) else {}
+
     def serves(self, workload: str) -> bool:
         """Return whether a workload runs here."""
         return not self.workloads or workload in self.workloads
@@ -133,7 +141,7 @@ class Target:
             "region": self.region,
             "registry": self.registry,
             "cluster_name": self.cluster_name,
-            **self.options,
+            **{key: value for key, value in self.options.items() if key != TREATMENTS},
         }
         known = {key: value for key, value in named.items() if value is not None}
         return known | {"cluster": self.cluster_reference()}

@@ -79,6 +79,20 @@ def streams(view: TraceView) -> tuple[Streamed, ...]:
     )
 
 
+def downloads(view: TraceView) -> tuple[str, ...]:
+    """Return the lines that say that weights were downloaded to a disk: vLLM's, and Ray's of a bucket (ray 2.48 to
+    2.60, llm/_internal/common/utils/download_utils.py), which downloads other files alone if it says that it skips the
+    weights.
+    """
+    found: list[str] = []
+    for log in view.logs:
+        lines = [line.strip() for line in log.text.splitlines()]
+        found += [line[-240:] for line in lines if _DOWNLOADED.search(line)]
+        if _SKIPPED not in log.text:
+            found += [line[-240:] for line in lines if _MIRRORED in line]
+    return tuple(dict.fromkeys(found))
+
+
 def without_gpu_direct(view: TraceView) -> str | None:
     """Return where fastsafetensors fell back to copies through the host's memory, or None."""
     log = next((log for log in view.logs if _NO_GDS in log.text), None)
@@ -96,4 +110,7 @@ _STREAMED = re.compile(
     r"\[RunAI (?:Distributed )?Streamer\] Overall time to stream ([0-9]{1,6}(?:\.[0-9])?) (Bytes|KiB|MiB|GiB|TiB)"
     r"[^\n]{0,80}?: ([0-9]{1,6}(?:\.[0-9]{1,3})?)s\b"
 )
+_DOWNLOADED = re.compile(r"Time (?:spent downloading|took to download) weights for|Weights downloaded in ")
+_MIRRORED: Final = "Finished downloading model and tokenizer for "
+_SKIPPED: Final = "Skipping download of safetensors files"
 _NO_GDS: Final = "GDS not enabled, setting"

@@ -16,6 +16,7 @@ _OWN_FILES: Final = frozenset({"tensorizer", "sharded_state", "runai_streamer_sh
 _MADE_UP: Final = "dummy"
 _FORMAT_KEYS: Final = frozenset({"load_format", "load-format"})
 _SOURCE_KEYS: Final = frozenset({"model", "model_source", "model-source"})
+_BUCKETS: Final = ("s3://", "gs://", "az://")
 # A commit or another content hash as a part of an address.
 _HASH = re.compile(r"(?=.*\d)[0-9a-f]{7,64}", flags=re.IGNORECASE)
 _ARCHIVES: Final = (".tar.gz", ".tgz", ".zip", ".jar", ".whl")
@@ -32,6 +33,23 @@ def not_from_the_hub(view: TraceView) -> str | None:
             if found:
                 return found
     return None
+
+
+def bucket_of(view: TraceView) -> str | None:
+    """Return the address of the bucket that an engine reads its weights from (`s3://`, `gs://`, `az://`), or None."""
+    return next((source for source in _sources(view) if source.lower().startswith(_BUCKETS)), None)
+
+
+def weight_path_of(view: TraceView) -> str | None:
+    """Return the folder that an engine reads its weights from, or None."""
+    return next((source for source in _sources(view) if source.startswith("/")), None)
+
+
+def _sources(view: TraceView) -> Iterator[str]:
+    for application in view.applications:
+        for key, value in _walk(application.get("args")):
+            if key in _SOURCE_KEYS:
+                yield text(mapping(value).get("bucket_uri") or value)
 
 
 def unpinned_inputs(view: TraceView) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ __all__ = [
     "ImageRecipe",
     "Model",
     "ScalingSetup",
+    "WeightStreaming",
     "Workload",
     "builtin_workload",
     "completion_request",
@@ -57,6 +58,16 @@ class DirectLoading:
 
 
 @dataclass(frozen=True, slots=True)
+class WeightStreaming:
+    """How `weights_stream` streams in this workload's image. `pip`: what is installed at start; nothing where the image
+    brings Run:ai's streamer, as rayproject/ray-llm and vllm/vllm-openai do. `concurrency`: reads at once.
+    """
+
+    pip: tuple[str, ...] = ()
+    concurrency: int = 16
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """What is served, and nothing about how it is accelerated.
 
@@ -74,6 +85,7 @@ class Workload:
     setups: tuple[ScalingSetup, ...] = ()
     fast_download: FastDownload = field(default_factory=FastDownload)
     direct_loader: DirectLoading = field(default_factory=DirectLoading)
+    weights_stream: WeightStreaming = field(default_factory=WeightStreaming)
     profile: str | None = None
     others: tuple[str, ...] = ()
     base_digest: str | None = None

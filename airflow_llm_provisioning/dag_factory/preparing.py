@@ -71,7 +71,7 @@ def _images(experiment: Experiment, target: Target) -> list[_Image]:
     found: dict[str, _Image] = {}
     for workload in experiment.workloads_on(target):
         for variant in target.variants:
-            plan = plan_deployment(workload, experiment.treatments(variant, target.cloud))
+            plan = plan_deployment(workload, experiment.treatments(variant, target.cloud), target=target)
             plain = {"image": plan.recipe.base_reference}
             image = _Image(plan.recipe, plan.own_image, {} if plan.own_image else plain)
             found[f"{plan.recipe.content}-{plan.own_image}"] = image

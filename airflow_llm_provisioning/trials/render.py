@@ -47,7 +47,7 @@ def plan_of(experiment: Experiment, trial: Trial) -> tuple[Workload, DeploymentP
     """Return what a trial deploys before its image is known: its workload and its changed manifest."""
     target, workload = experiment.target(trial.target), served_workload(experiment, trial.served)
     treatments = experiment.treatments(trial.arm.variant, target.cloud)
-    return workload, plan_deployment(workload, treatments, ScalingSetup(trial.stratum.setup))
+    return workload, plan_deployment(workload, treatments, ScalingSetup(trial.stratum.setup), target)
 
 
 def render(experiment: Experiment, trial: Trial, *, built_image: str | None, labels: Mapping[str, str]) -> Rendered:

@@ -31,19 +31,36 @@ def answers(
         return []
     match cluster.cloud:
         case "eks":
-            return _aws(world, claims, facts)
+            return _aws(world, cluster, claims, facts)
         case "gke":
             return _google(world, cluster, claims, facts)
         case _:
             return _azure(world, cluster, claims, facts, now)
 
 
-def _aws(world: World, claims: Sequence[str], facts: Mapping[str, Any]) -> list[Evidence]:
+def _aws(world: World, cluster: CloudCluster, claims: Sequence[str], facts: Mapping[str, Any]) -> list[Evidence]:
     from airflow_llm_provisioning.gateways.clouds.eks.evidence import evidence
 
-    ec2 = _Ec2(world)
-    aws: Any = SimpleNamespace(client=lambda _service: ec2)
+    clients = {"ec2": _Ec2(world), "s3": _S3(world)}
+    aws: Any = SimpleNamespace(client=clients.__getitem__, region=cluster.region)
     return evidence(aws, claims, facts)
+
+
+class _S3:
+    """GetBucketLocation of the buckets that are there."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def get_bucket_location(self, *, Bucket: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        """Return a bucket's region; us-east-1 has no constraint."""
+        found = self._world.buckets.get(f"s3://{Bucket}")
+        if found is None:
+            from botocore.exceptions import ClientError
+
+            raise ClientError({"Error": {"Code": "NoSuchBucket", "Message": "no such bucket"}}, "GetBucketLocation")
+        region = found.region
+        return {"LocationConstraint": None if region == "us-east-1" else region}
 
 
 class _Ec2:

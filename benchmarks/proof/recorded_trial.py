@@ -27,6 +27,7 @@ from airflow_llm_provisioning.gateways.recorder import record
 from airflow_llm_provisioning.preparation.nodes import with_prepared
 from airflow_llm_provisioning.trials.close import parts
 from airflow_llm_provisioning.trials.render import Rendered, plan_of, render
+from llm_provisioning_simulator.buckets import fill_bucket
 from llm_provisioning_simulator.instant_trial import Stage, stage
 from llm_provisioning_simulator.prepared import Prepared, prepare
 from llm_provisioning_simulator.profiles import NOISE, load_profile
@@ -108,6 +109,7 @@ async def _run(scenario: Scenario) -> list[Finished]:
         trials = experiment.plan(scenario.seed, dag_id="proof", run_id="proof")
         _, plan = plan_of(experiment, trials[0])
         prepared = prepare(on.world, on.description, target, plan, on.clock.now())
+        fill_bucket(on.world.buckets, on.world.models, target, (scenario.declared,))
         await _set_up_nodes(cluster, on, scenario.nodes or target, prepared)
         prepared = scenario.after_preparation(on, prepared) or prepared
         await on.clock.sleep(SETTLED_S)

@@ -8,6 +8,7 @@ from airflow_llm_provisioning.core.treatments import resolved, treated_nodes
 from proof.variants import VARIANTS
 
 _REGIONS: Final[dict[str, str]] = {"eks": "us-west-2", "gke": "us-central1", "aks": "eastus"}
+_SCHEMES: Final[dict[str, str]] = {"eks": "s3", "gke": "gs", "aks": "az"}
 _REGISTRIES: Final[dict[str, str | None]] = {
     "eks": None,
     "gke": "us-central1-docker.pkg.dev/proof",
@@ -44,6 +45,8 @@ def target(cloud: str, kind: str = "plain", autoscaler: str = "luna", **nodes: A
     name = f"{cloud}-{autoscaler}-{kind.replace('_', '-')}"
     made: Any = {"name": name, "cloud": cloud, "autoscaler": autoscaler, "kubernetes_minor": "1.34"}
     untreated = NodeProfile(**{**made, **profile, **nodes})
+    region = _REGIONS[cloud]
+    bucket = {"source": f"{_SCHEMES[cloud]}://proof-weights/phi-3-mini", "region": region}
     found = Target(
         name=name,
         cluster=name,
@@ -52,7 +55,8 @@ def target(cloud: str, kind: str = "plain", autoscaler: str = "luna", **nodes: A
         variants=variants,
         cloud_conn_id="proof",
         cluster_name=name,
-        region=_REGIONS[cloud],
+        region=region,
+        options={"treatments": {"weights_stream": bucket}},
         registry=_REGISTRIES[cloud],
     )
     return found.treated(treated_nodes(untreated, resolved(VARIANTS[variants[0]], cloud)))

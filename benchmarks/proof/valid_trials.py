@@ -25,6 +25,9 @@ TREATED: Final = (
     ("direct_loader_baked", "eks", "luna"),
     ("direct_loader", "gke", "luna"),
     ("direct_loader_baked", "aks", "karpenter"),
+    ("weights_stream", "eks", "karpenter"),
+    ("weights_stream", "gke", "luna"),
+    ("weights_stream", "aks", "native"),
 )
 
 Cell = tuple[Target, ScalingSetup, str, Workload]

@@ -11,6 +11,7 @@ VARIANTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         **BUILTIN_VARIANTS,
         "direct_loader": ("direct_loader",),
         "direct_loader_baked": ("direct_loader", "bake_packages"),
+        "weights_stream": ("weights_stream",),
         "parallel_pull": ("fast_download", "bake_packages", "soci_parallel_pull"),
     }
 )

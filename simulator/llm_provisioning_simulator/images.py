@@ -133,6 +133,7 @@ PUBLIC_BASES: Final = (
             "huggingface-hub": "1.18.0",
             "hf-xet": "1.5.0",
             "hf-transfer": "0.1.9",
+            "runai-model-streamer": "0.16.0",
             "numpy": "2.2.6",
             "pyarrow": "19.0.1",
             "pydantic": "2.12.4",
@@ -141,7 +142,8 @@ PUBLIC_BASES: Final = (
             "requests": "2.32.5",
             "pyyaml": "6.0.3",
         },
-        "awslabs/data-on-eks ray-batch-inference README (bytes, fat layer, vLLM 0.22); other versions assumed",
+        "awslabs/data-on-eks ray-batch-inference README (bytes, fat layer, vLLM 0.22); ray issue 65477 (Run:ai's "
+        "streamer); other versions assumed",
     ),
     PublicBase(
         "docker.io/rayproject/ray:2.46.0",

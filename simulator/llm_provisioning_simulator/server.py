@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from airflow_llm_provisioning.core.experiment import Experiment, Target
 from airflow_llm_provisioning.exceptions import ConfigurationError
+from llm_provisioning_simulator.buckets import fill_bucket
 from llm_provisioning_simulator.catalogue import Catalogue, models_of_experiment, read_catalogue
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.experiment import simulated_experiment
@@ -63,6 +64,8 @@ class Simulator:
         seed_public_images(self.world)
         for catalogue in catalogues:
             catalogue.seed(self.world)
+        for target in experiment.targets:
+            fill_bucket(self.world.buckets, self.world.models, target, experiment.workloads_on(target))
         self.clusters: dict[str, SimulatedCluster] = {}
         for target in experiment.targets:
             if target.cluster not in self.clusters:

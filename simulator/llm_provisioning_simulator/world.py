@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from llm_provisioning_simulator.buckets import Bucket
 from llm_provisioning_simulator.hub_models import MODELS, HubModel
 
 UNLISTED: Final = "0"
@@ -160,6 +161,8 @@ class World:
         """digest -> every image that was ever pushed: volumes hold one also after its tag has moved or is gone."""
         self.models: dict[str, HubModel] = dict(MODELS)
         """model id -> what the hub has of it."""
+        self.buckets: dict[str, Bucket] = {}
+        """scheme and name (`s3://weights`) -> the bucket."""
         self.snapshots: dict[str, Snapshot] = {}
         self.clusters: dict[str, CloudCluster] = {}
         self.nodes: dict[str, NodeSpec] = {}

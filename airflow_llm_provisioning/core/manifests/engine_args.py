@@ -47,14 +47,15 @@ _MODEL: Final = "model"
 @dataclass(frozen=True, slots=True)
 class EngineArgs:
     """The arguments of one engine. `path`: where they stand inside the configuration; `values`: normalised name ->
-    value; `source`: where its weights come from, empty if that is not stated; `builder`: whether `ray.serve.llm` builds
-    it.
+    value; `source`: where its weights come from, empty if that is not stated; `served`: the name under which it serves;
+    `builder`: whether `ray.serve.llm` builds it.
     """
 
     application: str
     path: Path
     values: Mapping[str, Any]
     source: str
+    served: str
     builder: bool
 
 
@@ -133,17 +134,20 @@ def _engines(entry: Mapping[str, Any], path: Path) -> Iterator[EngineArgs]:
         for index, item in enumerate(listed):
             if isinstance(item, Mapping):
                 place = (*path, "args", "llm_configs", index, "engine_kwargs")
-                yield EngineArgs(name, place, _normalised(item.get("engine_kwargs")), _source(item), builder=True)
+                yield EngineArgs(name, place, _normalised(item.get("engine_kwargs")), *_source(item), builder=True)
         return
     values = _normalised(args)
     if isinstance(values.get(_MODEL), str) and values.keys() & _KNOWN:
-        yield EngineArgs(name, (*path, "args"), values, text(values[_MODEL]), builder=False)
+        model = text(values[_MODEL])
+        yield EngineArgs(
+            name, (*path, "args"), values, model, text(values.get("served_model_name")) or model, builder=False
+        )
 
 
-def _source(config: Mapping[str, Any]) -> str:
+def _source(config: Mapping[str, Any]) -> tuple[str, str]:
     loading = mapping(config.get("model_loading_config"))
     source = loading.get("model_source") or loading.get("model_id")
-    return text(mapping(source).get("bucket_uri") or source)
+    return text(mapping(source).get("bucket_uri") or source), text(loading.get("model_id"))
 
 
 def _normalised(args: Any) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from airflow_llm_provisioning.core.timing.sources import ready_role
 from airflow_llm_provisioning.core.trace.objects import History, condition
 from airflow_llm_provisioning.core.trace.placement import accelerators_of
 from airflow_llm_provisioning.core.trace.view import TraceView
+from airflow_llm_provisioning.core.weight_loading import downloads, streams
+from airflow_llm_provisioning.core.weight_sources import bucket_of, weight_path_of
 
 _POD_NODE = ("node_requested", "node_created", "node_ready")
 _ENGINE = ("load_started", "compiled", "graphs_captured", "engine_ready")
@@ -40,6 +42,8 @@ def _absent(view: TraceView, logs: LogReading, seen: Collection[str]) -> Iterato
         yield from ("head.runtime_env_ready", "worker.runtime_env_ready")
     if ready_role(view) != "worker":
         yield "worker.ready"
+    if weight_path_of(view) or (bucket_of(view) and streams(view) and not downloads(view)):
+        yield "weights_downloaded"
     unclear = {step for gap in gaps_of(view, logs) for step in gap.steps}
     yield from (name for name in _absent_of_engine(logs, seen) if name not in unclear)
 

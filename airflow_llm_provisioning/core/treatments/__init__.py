@@ -75,7 +75,15 @@ def _on_cloud(name: str, cloud: str) -> Treatment:
 
 def impossible(treatments: Iterable[Treatment], target: Target, workload: Workload) -> tuple[str, ...]:
     """Return every reason why these treatments are impossible with a target's nodes and a workload, in sentences."""
-    return tuple(sentence for item in treatments for sentence in item.requires(target.nodes, workload))
+    return tuple(sentence for item in treatments for sentence in _reasons(item, target, workload))
+
+
+def _reasons(item: Treatment, target: Target, workload: Workload) -> Iterator[str]:
+    yield from item.requires(target.nodes, workload)
+    # Not part of what another package must have.
+    of_target = getattr(item, "requires_of", None)
+    if callable(of_target):
+        yield from of_target(target, workload)
 
 
 def treated_nodes(nodes: NodeProfile, treatments: Iterable[Treatment]) -> NodeProfile:
@@ -86,10 +94,13 @@ def treated_nodes(nodes: NodeProfile, treatments: Iterable[Treatment]) -> NodePr
 
 
 def plan_deployment(
-    workload: Workload, treatments: Iterable[Treatment], setup: ScalingSetup | None = None
+    workload: Workload,
+    treatments: Iterable[Treatment],
+    setup: ScalingSetup | None = None,
+    target: Target | None = None,
 ) -> DeploymentPlan:
     """Return what a variant deploys: the changed RayService, and what its image is built from."""
-    plan = DeploymentPlan.of(workload, setup)
+    plan = DeploymentPlan.of(workload, setup, target)
     for item in treatments:
         plan = item.change(plan, workload)
     return plan

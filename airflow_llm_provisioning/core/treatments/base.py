@@ -29,19 +29,22 @@ class DeploymentPlan:
     `manifest`: the RayService. `recipe`: what its image is built from; at first nothing but the image that the manifest
     names. `own_image`: whether the image must be in a registry of the target's (built, or copied unchanged), because
     the public one cannot be snapshotted or streamed, or lacks what the recipe adds. `env`: what treatments have put
-    into the Ray containers' environment so far.
+    into the Ray containers' environment so far. `target`: where it is deployed, None for nowhere.
     """
 
     manifest: Mapping[str, Any]
     recipe: ImageRecipe
     own_image: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
+    target: Target | None = None
 
     @classmethod
-    def of(cls, workload: Workload, setup: ScalingSetup | None = None) -> "DeploymentPlan":
+    def of(
+        cls, workload: Workload, setup: ScalingSetup | None = None, target: Target | None = None
+    ) -> "DeploymentPlan":
         """Return the plan of the baseline, in a set-up or in the manifest's own."""
         manifest = workload.manifest if setup is None else workload.manifest_for(setup)
-        return cls(manifest, workload.recipe)
+        return cls(manifest, workload.recipe, target=target)
 
     def in_own_registry(self) -> "DeploymentPlan":
         """Return the plan with its image in the target's registry."""
@@ -197,6 +200,12 @@ class BaseTreatment:
 
     def on_cluster(self, found: "Found", *, declared: bool) -> tuple[str, ...]:
         """Return nothing: it needs nothing of the cluster."""
+        return ()
+
+    def requires_of(self, target: Target, workload: Workload) -> tuple[str, ...]:
+        """Return every reason why it is impossible on this target, beside its nodes: what the target does not say of
+        it, or says otherwise. The contract does not require it.
+        """
         return ()
 
     def change(self, plan: DeploymentPlan, workload: Workload) -> DeploymentPlan:

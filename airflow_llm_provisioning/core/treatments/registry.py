@@ -24,6 +24,7 @@ from airflow_llm_provisioning.core.treatments.fast_download import FastDownload
 from airflow_llm_provisioning.core.treatments.gke_image_streaming import GkeImageStreaming
 from airflow_llm_provisioning.core.treatments.ray_start_trim import RayStartTrim
 from airflow_llm_provisioning.core.treatments.soci_parallel_pull import SociParallelPull
+from airflow_llm_provisioning.core.treatments.weights_stream import WeightsStream
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
 GROUP: Final = "llm_provisioning.treatments"
@@ -36,6 +37,7 @@ OWN: Final[tuple[Treatment, ...]] = (
     SociParallelPull(),
     RayStartTrim(),
     DirectLoader(),
+    WeightsStream(),
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 

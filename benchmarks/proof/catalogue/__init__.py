@@ -18,6 +18,7 @@ from proof.catalogue.entry import NoOp
 from proof.catalogue.parallel_pulls import PARALLEL_PULLS
 from proof.catalogue.ray_start_trim import RAY_START_TRIM
 from proof.catalogue.trials import TRIALS
+from proof.catalogue.weights_stream import STREAMS
 
 __all__ = ["CATALOGUE", "NoOp"]
 
@@ -28,4 +29,5 @@ CATALOGUE: Final = (
     *PARALLEL_PULLS,
     *RAY_START_TRIM,
     *DIRECT_LOADERS,
+    *STREAMS,
 )

@@ -5,6 +5,8 @@ The code behind an import path is not run here, so what an application starts is
 does the variable MODEL_ID of KubeRay's vLLM sample. Any other application has no engine. It must not know variants.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -52,6 +54,27 @@ class Engine:
     """0 to 3 since vLLM 0.12; its older releases do not know the argument."""
     levelled: bool = False
     """Whether the level was given as an argument."""
+    concurrency: int = 16
+    """Reads at once of Run:ai's streamer, which takes 16 by itself."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether Run:ai's streamer reads the weights."""
+        return self.load_format == "runai_streamer"
+
+    @property
+    def in_bucket(self) -> bool:
+        """Whether the weights lie in a bucket."""
+        return "://" in self.model
+
+    @property
+    def shown(self) -> str:
+        """The model as the engine's lines name it: what is in a bucket by the folder of its small files (vllm,
+        transformers_utils/runai_utils.py).
+        """
+        if not self.in_bucket:
+            return self.model
+        return f"/home/ray/.cache/vllm/assets/model_streamer/{hashlib.sha256(self.model.encode()).hexdigest()[:8]}"
 
     @property
     def random_weights(self) -> bool:
@@ -170,12 +193,22 @@ def _engine(model: str, options: Mapping[str, Any], served: str | None = None) -
         dtype=str(options.get("dtype", "auto")),
         optimization_level=_level(options),
         levelled="optimization_level" in options,
+        concurrency=_concurrency(options.get("model_loader_extra_config")),
     )
 
 
 def _level(options: Mapping[str, Any]) -> int:
     given = str(options.get("optimization_level", 2))
     return int(given) if given in ("0", "1", "2", "3") else 2
+
+
+def _concurrency(extra: Any) -> int:
+    """Return the streamer's `concurrency`; a command line has its configuration as JSON."""
+    try:
+        told = json.loads(extra) if isinstance(extra, str) else extra or {}
+        return int(told.get("concurrency", 16))
+    except (ValueError, AttributeError):
+        return 16
 
 
 def _gpus(options: Mapping[str, Any]) -> float:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Coroutine, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from llm_provisioning_simulator.app.costs import Costs
@@ -10,6 +11,7 @@ from llm_provisioning_simulator.app.limits import unsimulated
 from llm_provisioning_simulator.app.raycluster import RayClusterController
 from llm_provisioning_simulator.app.runtime import RayRuntime
 from llm_provisioning_simulator.app.webhooks import pod_gate
+from llm_provisioning_simulator.buckets import Bucket
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.faults import Faults
 from llm_provisioning_simulator.hub import MODELS, HubModel
@@ -33,11 +35,12 @@ class ApplicationLayer:
         seed: int = 0,
         faults: Faults | None = None,
         models: Mapping[str, HubModel] = MODELS,
+        buckets: Mapping[str, Bucket] = MappingProxyType({}),
     ) -> None:
         faults = faults or Faults()
         store.limits["rayservices"] = unsimulated
         store.gates["pods"] = pod_gate(faults)
-        self.runtime = RayRuntime(store, clock, profile, seed=seed, faults=faults, models=models)
+        self.runtime = RayRuntime(store, clock, profile, seed=seed, faults=faults, models=models, buckets=buckets)
         costs = Costs(profile, random.Random(f"{seed}/operator"))
         self._controllers = (
             RayServiceController(store, clock, costs, faults, self.runtime),

@@ -15,6 +15,8 @@ from llm_provisioning_simulator.app.application import Engine
 
 V1_SINCE: Final = Version("0.8")
 """The first release that starts the V1 engine by default."""
+STREAMER: Final = "file_streamer.py:66"
+"""Run:ai's streamer writes by a logger of its own."""
 LOWER_SINCE: Final = Version("0.10")
 """From here on the configuration line names the load format by its value."""
 PREFIX_SINCE: Final = Version("0.11")
@@ -24,7 +26,8 @@ PREFIX_SINCE: Final = Version("0.11")
 @dataclass(frozen=True, slots=True)
 class EngineTimes:
     """Seconds of each step of one start, drawn beforehand. `download_s` is None where nothing had to be fetched;
-    `compiled`: the compiled graphs were found in a cache; `load_warning`: what the loader warns of, empty for nothing.
+    `compiled`: the compiled graphs were found in a cache; `load_warning`: what the loader warns of, empty for nothing;
+    `streamed`: Run:ai's streamer reads the weights.
     """
 
     config_s: float
@@ -37,6 +40,7 @@ class EngineTimes:
     warmup_s: float
     compiled: bool = False
     load_warning: str = ""
+    streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ def is_v1(version: str) -> bool:
 def log_line(version: str, pid: int, at: datetime, step: Step) -> str:
     """Return the step's line as that version prints it at that instant (container's time, which is UTC here)."""
     number = release(version)
+    if step.file == STREAMER:
+        return f"(EngineCore pid={pid}) [{at:%Y-%m-%d %H:%M:%S}] {step.level} {step.file}: {step.message}"
     stamp = f"{step.level} {at:%m-%d %H:%M:%S}"
     if number < V1_SINCE:
         return f"{stamp} {step.file}] {step.message}"
@@ -97,7 +103,7 @@ def _v1(version: str, engine: Engine, weight_bytes: int, times: EngineTimes) -> 
     modern = release(version) >= Version("0.20")
     config = _config(version, engine)
     yield Step(times.process_s, "core.py:93", f"Initializing a V1 LLM engine (v{version}) with config: {config}")
-    yield Step(times.config_s, "gpu_model_runner.py:4132", f"Starting to load model {engine.model}...")
+    yield Step(times.config_s, "gpu_model_runner.py:4132", f"Starting to load model {engine.shown}...")
     if times.download_s is not None:
         message = f"Time spent downloading weights for {engine.model}: {times.download_s:.6f} seconds"
         # Printed above half a second only; below, the wait stays and the line does not.
@@ -105,9 +111,12 @@ def _v1(version: str, engine: Engine, weight_bytes: int, times: EngineTimes) -> 
         yield Step(times.download_s) if silent else Step(times.download_s, "weight_utils.py:542", message)
     if times.load_warning:
         yield Step(0.0, "weight_utils.py:1061", times.load_warning, "WARNING")
-    # Weights that are made up are not loaded: the dummy loader prints no such line.
-    loaded = "" if engine.random_weights else f"Loading weights took {times.load_s:.2f} seconds"
-    yield Step(times.load_s, "default_loader.py:308", loaded)
+    if times.streamed:
+        yield Step(times.load_s, STREAMER, _streamed(weight_bytes, times.load_s))
+    else:
+        # Weights that are made up are not loaded: the dummy loader prints no such line.
+        loaded = "" if engine.random_weights else f"Loading weights took {times.load_s:.2f} seconds"
+        yield Step(times.load_s, "default_loader.py:308", loaded)
     loaded_s = times.load_s + (times.download_s or 0.0)
     memory = "GiB memory" if modern else "GiB"
     message = f"Model loading took {weight_bytes / 2**30:.4f} {memory} and {loaded_s:.6f} seconds"
@@ -125,13 +134,21 @@ def _v1(version: str, engine: Engine, weight_bytes: int, times: EngineTimes) -> 
     yield Step(0.0, "core.py:272", f"{took} s (compilation: {compiled_s:.2f} s)" if modern else f"{took} seconds")
 
 
+def _streamed(weight_bytes: int, seconds: float) -> str:
+    """Return the streamer's own line (runai-model-streamer 0.15 to 0.17, file_streamer.py)."""
+    size, rate = weight_bytes / 2**30, weight_bytes / max(seconds, 0.01) / 2**30
+    return (
+        f"[RunAI Streamer] Overall time to stream {size:.1f} GiB of all files to cpu: {seconds:.2f}s, {rate:.1f} GiB/s"
+    )
+
+
 def _config(version: str, engine: Engine) -> str:
     """Return the part of the configuration line that the simulator knows (vllm/config, __str__; names of the format are
     an enumeration's until 0.9).
     """
     loader = f"LoadFormat.{engine.load_format.upper()}" if release(version) < LOWER_SINCE else engine.load_format
     return (
-        f"model='{engine.model}', speculative_config=None, tokenizer='{engine.model}', skip_tokenizer_init=False, "
+        f"model='{engine.shown}', speculative_config=None, tokenizer='{engine.shown}', skip_tokenizer_init=False, "
         f"dtype=torch.bfloat16, download_dir=None, load_format={loader}, tensor_parallel_size={engine.gpus:.0f}, "
         f"enforce_eager={engine.enforce_eager}"
     )

@@ -20,8 +20,13 @@ from llm_provisioning_simulator.hub import HubModel
 _SINCE: Final[Mapping[str, Version]] = {
     "instanttensor": Version("0.18"),
     "fastsafetensors": Version("0.8.5"),
+    "runai_streamer": Version("0.7"),
 }
-_PACKAGES: Final[Mapping[str, str]] = {"instanttensor": "instanttensor", "fastsafetensors": "fastsafetensors"}
+_PACKAGES: Final[Mapping[str, str]] = {
+    "instanttensor": "instanttensor",
+    "fastsafetensors": "fastsafetensors",
+    "runai_streamer": "runai-model-streamer",
+}
 _STOCK: Final = frozenset({"auto", "hf", "safetensors", "dummy"})
 NO_GDS: Final = (
     "GDS not enabled, setting `nogds=True`. For more information, see: "
@@ -71,6 +76,11 @@ def loading(load_format: str, size_bytes: float, env: Mapping[str, str], source:
         rate = costs.draw("instanttensor_load_bytes_s")
         buffered = "BUFFERED" in env.get("INSTANTTENSOR_BACKEND", "").upper()
         held = min(size_bytes, source.held_bytes) if buffered else 0.0
+        return Loading(held / rate + (size_bytes - held) / min(rate, source.bytes_s))
+    if load_format == "runai_streamer":
+        # It reads files through the page cache.
+        rate = costs.draw("runai_stream_bytes_s")
+        held = min(size_bytes, source.held_bytes)
         return Loading(held / rate + (size_bytes - held) / min(rate, source.bytes_s))
     if load_format == "fastsafetensors":
         rate = costs.draw("fastsafetensors_load_bytes_s")

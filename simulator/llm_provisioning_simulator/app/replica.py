@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from llm_provisioning_simulator.app.application import Application, Deployment, Engine
@@ -14,11 +15,16 @@ from llm_provisioning_simulator.app.loaders import LoaderError, Loading, Source,
 from llm_provisioning_simulator.app.ray import RayCluster, RayNode, RuntimeEnvError
 from llm_provisioning_simulator.app.startup import memory_limit
 from llm_provisioning_simulator.app.volumes import COMPILE_CACHE, HUB_CACHE, VolumeCaches
+from llm_provisioning_simulator.buckets import Bucket, find_stored
 from llm_provisioning_simulator.hub import HubModel
 from llm_provisioning_simulator.runtime import OOM_KILLED
 
 # Compiled graphs are loaded in 4 to 6 s where compiling them takes 50 to 61 s (Anyscale's and vLLM's own figures).
 _CACHED_COMPILE: Final = 0.1
+
+
+# pyarrow's file systems copy one file per thread, and a model has few large files.
+_MIRROR_CONNECTIONS: Final = 2
 
 
 class ReplicaError(RuntimeError):
@@ -94,6 +100,7 @@ class ReplicaStart:
     crash: Callable[[], str | None] = field(default=lambda: None)
     engine_fault: Callable[[], str] = field(default=lambda: "")
     volumes: VolumeCaches = field(default_factory=VolumeCaches)
+    buckets: Mapping[str, Bucket] = field(default_factory=dict)
     code: CodeHost = field(default_factory=CodeHost)
 
     async def prepare(self, replica: Replica, node: RayNode) -> Mapping[str, str]:
@@ -134,6 +141,7 @@ class ReplicaStart:
         model = self._model(replica, node, engine)
         version = packages["vllm"]
         engine = self.code.engine(replica.application.runtime_env.working_dir, engine)
+        await self._mirror(replica, node, engine, model)
         times = self._times(node, replica, packages, model, engine)
         process = f"worker-{replica.worker_id}-01000000-{replica.pid}"
         out = f"{process}.out"
@@ -153,6 +161,11 @@ class ReplicaStart:
 
     def _model(self, replica: Replica, node: RayNode, engine: Engine) -> HubModel:
         """Return the engine's model as the hub gives it out to this replica."""
+        if engine.in_bucket:
+            stored = find_stored(self.buckets, engine.model)
+            if stored is None:
+                raise ReplicaError(f"RuntimeError: Cannot find any safetensors model weights with `{engine.model}`")
+            return stored.model
         model = self.models.get(engine.model)
         if model is None:
             raise ReplicaError(
@@ -182,7 +195,7 @@ class ReplicaStart:
         draw = self.cluster.costs.draw
         version = packages["vllm"]
         compiled = self.volumes.holds(node.ctx, COMPILE_CACHE, _graphs(version, engine))
-        nothing = engine.random_weights or self.volumes.holds(node.ctx, HUB_CACHE, model.model_id)
+        nothing = engine.random_weights or engine.in_bucket or self.volumes.holds(node.ctx, HUB_CACHE, model.model_id)
         config_s, process_s = draw("engine_config_s"), draw("engine_process_s") if is_v1(version) else 0.0
         download_s = None if nothing else self._download_s(node, packages, _variables(node, replica), model)
         loaded = self._loading(node, engine, model, _variables(node, replica))
@@ -192,6 +205,7 @@ class ReplicaStart:
             download_s=download_s,
             load_s=loaded.seconds,
             load_warning=loaded.warning,
+            streamed=engine.streams,
             profile_s=draw("profile_run_s"),
             compile_s=draw("compile_s") * (_CACHED_COMPILE if compiled else 1.0),
             capture_s=draw("graph_capture_s"),
@@ -204,10 +218,34 @@ class ReplicaStart:
         memory, as far as the container's limit leaves room beside its processes.
         """
         costs = self.cluster.costs
+        if engine.in_bucket and engine.streams:
+            seconds = model.weight_bytes / self._bucket_bytes_s(node, engine, engine.concurrency)
+            return Loading(costs.draw("hub_metadata_s") + seconds)
         used = costs.value("ray_memory_bytes") + costs.value("engine_memory_bytes")
         held = max(0.0, memory_limit(node.ctx.container) - used)
         disk_bytes_s = costs.value("disk_write_bytes_s") * node.ctx.node.disk_speed
         return loading(engine.load_format, model.weight_bytes, env, Source(held, disk_bytes_s), costs)
+
+    def _bucket_bytes_s(self, node: RayNode, engine: Engine, connections: int) -> float:
+        """Return the rate of so many reads at once from the engine's bucket, which may be in another region."""
+        costs, stored = self.cluster.costs, find_stored(self.buckets, engine.model)
+        near = stored is not None and stored.bucket.region == node.ctx.node.region
+        each = costs.draw("bucket_connection_bytes_s" if near else "bucket_far_connection_bytes_s")
+        limit = min(node.ctx.network_bytes_s or float("inf"), costs.draw("runai_stream_bytes_s"))
+        return min(limit, connections * each)
+
+    async def _mirror(self, replica: Replica, node: RayNode, engine: Engine, model: HubModel) -> None:
+        """Let ray.serve.llm copy a bucket's model to the node's disk where no streaming format is named (ray 2.48 to
+        2.60, llm/_internal/common/utils/download_utils.py).
+        """
+        if not engine.in_bucket or engine.streams:
+            return
+        where = f"{engine.model.partition('://')[0].upper()}"
+        say = partial(node.logs.serve, replica.log_file, "INFO", replica.component)
+        say(f"Downloading model and tokenizer from {where} mirror")
+        rate = self._bucket_bytes_s(node, engine, _MIRROR_CONNECTIONS)
+        await self.cluster.clock.sleep(model.weight_bytes / rate)
+        say(f"Finished downloading model and tokenizer for {engine.served} from {where} storage")
 
     def _download_s(self, node: RayNode, packages: Mapping[str, str], env: Mapping[str, str], model: HubModel) -> float:
         costs = self.cluster.costs

@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 from llm_provisioning_simulator.app.autoscaler import CONTAINER as AUTOSCALER
@@ -29,6 +30,7 @@ from llm_provisioning_simulator.app.startup import (
     waits_for_port,
 )
 from llm_provisioning_simulator.app.volumes import VolumeCaches
+from llm_provisioning_simulator.buckets import Bucket
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.faults import Faults
 from llm_provisioning_simulator.hub import MODELS, HubModel
@@ -78,6 +80,7 @@ class RayRuntime:
         seed: int = 0,
         faults: Faults | None = None,
         models: Mapping[str, HubModel] = MODELS,
+        buckets: Mapping[str, Bucket] = MappingProxyType({}),
     ) -> None:
         self._store = store
         self._clock = clock
@@ -85,6 +88,7 @@ class RayRuntime:
         self._seed = seed
         self._faults = faults or Faults()
         self._models = models
+        self._buckets = buckets
         self._touch = FirstTouch(clock)
         self._volumes = VolumeCaches()
         self.code = CodeHost()
@@ -310,6 +314,7 @@ class RayRuntime:
             start = ReplicaStart(
                 cluster,
                 self._models,
+                buckets=self._buckets,
                 hub_rate=lambda: self._faults.slow_hub,
                 crash=lambda: _CRASH if self._faults.replica_crash else None,
                 engine_fault=lambda: self._faults.engine_error,

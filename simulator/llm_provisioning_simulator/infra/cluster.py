@@ -60,7 +60,7 @@ class SimulatedCluster:
         self._ctx = ctx = ClusterContext(cloud_cluster, world, self.store, clock, profile, rng, self.faults)
         self.fleet = NodeFleet(ctx)
         self.application = ApplicationLayer(
-            self.store, clock, profile, seed=seed, faults=self.faults, models=world.models
+            self.store, clock, profile, seed=seed, faults=self.faults, models=world.models, buckets=world.buckets
         )
         self._autoscaler: NodeAutoscaler = _AUTOSCALERS[cloud_cluster.autoscaler](ctx, self.fleet)
         self._kubelets = Kubelets(ctx, self.fleet.machines, self.application.runtime)

@@ -159,9 +159,20 @@ def _data_volumes(aws: Aws, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     return {holders[item["VolumeId"]]: item for item in volumes}
 
 
+def _bucket_region(aws: Aws, _ids: Sequence[str], facts: Mapping[str, Any]) -> Answer:
+    """Buckets of us-east-1 have no location constraint (S3 API, GetBucketLocation)."""
+    source, address = "s3 GetBucketLocation", str(facts.get("weights_source") or "")
+    if not address.lower().startswith("s3://"):
+        return None, "The trial names no bucket of S3.", source
+    name = address[len("s3://") :].partition("/")[0]
+    found = aws.client("s3").get_bucket_location(Bucket=name).get("LocationConstraint") or "us-east-1"
+    return found == aws.region, f"Bucket {name} is in {found}, the nodes are in {aws.region}.", source
+
+
 _ANSWERS: Final[Mapping[str, Callable[[Aws, Sequence[str], Mapping[str, Any]], Answer]]] = {
     "snapshot_mounted": _snapshot_mounted,
     "volume_initialization_rate": _rate,
     "bottlerocket_node": _bottlerocket,
     "parallel_pull_set": _parallel_pull_set,
+    "weights_bucket_region": _bucket_region,
 }

@@ -1,0 +1,52 @@
+"""Buckets of the simulated clouds: which models lie in them, and in which region each bucket is."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.core.workload import Workload
+from llm_provisioning_simulator.hub_models import HubModel
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """One bucket. `address`: scheme and name (`s3://weights`); `models`: folder below it -> the files there."""
+
+    address: str
+    region: str
+    models: Mapping[str, HubModel] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A model in a bucket."""
+
+    bucket: Bucket
+    model: HubModel
+
+
+def fill_bucket(
+    buckets: dict[str, Bucket], models: Mapping[str, HubModel], target: Target, workloads: Iterable[Workload]
+) -> None:
+    """Put the bucket that a target names (`options.treatments.weights_stream`) where its owner has put it: in its
+    region, with the hub's files of the model that is served.
+    """
+    told = target.told_of("weights_stream")
+    source = str(told.get("source") or "")
+    served = [item.model.model_id for item in workloads if item.model]
+    model = next((models[name] for name in served if name in models), None)
+    if not source or model is None:
+        return
+    scheme, _, rest = source.partition("://")
+    name, _, folder = rest.strip("/").partition("/")
+    address = f"{scheme.lower()}://{name}"
+    buckets[address] = Bucket(address, str(told.get("region") or ""), {folder: model})
+
+
+def find_stored(buckets: Mapping[str, Bucket], source: str) -> Stored | None:
+    """Return what lies at an address, or None where the bucket or the folder is not there."""
+    scheme, _, rest = source.partition("://")
+    name, _, folder = rest.strip("/").partition("/")
+    bucket = buckets.get(f"{scheme.lower()}://{name}")
+    model = bucket.models.get(folder) if bucket else None
+    return Stored(bucket, model) if bucket and model else None
