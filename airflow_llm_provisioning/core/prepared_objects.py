@@ -22,6 +22,7 @@ VERB: Final = "prepare_"
 # What a Job's container prints, followed by one JSON object, to tell what it made.
 FACTS_MARK: Final = "LLM-PREPARED "
 NAME: Final = "{name}"
+IMAGE: Final = "{image}"
 _TEMPLATES: Final = (("spec", "template"), ("spec", "jobTemplate", "spec", "template"))
 _CLUSTER_SCOPED: Final = frozenset(
     {
@@ -67,7 +68,7 @@ class PreparedObjects:
         seen: dict[str, int] = {}
         found = []
         for given in self.objects:
-            obj = _filled(deepcopy(dict(given)), base)
+            obj = filled(deepcopy(dict(given)), NAME, base)
             kind = text(obj.get("kind"))
             seen[kind] = seen.get(kind, 0) + 1
             metadata = {"name": base if seen[kind] == 1 else f"{base}-{seen[kind]}", **mapping(obj.get("metadata"))}
@@ -212,12 +213,13 @@ def _true(obj: Mapping[str, Any], wanted: str) -> Mapping[str, Any] | None:
     return next((item for item in conditions if item.get("type") == wanted and item.get("status") == "True"), None)
 
 
-def _filled(value: Any, name: str) -> Any:
+def filled(value: Any, mark: str, by: str) -> Any:
+    """Return JSON with a mark in any of its texts replaced."""
     if isinstance(value, str):
-        return value.replace(NAME, name)
+        return value.replace(mark, by)
     if isinstance(value, Mapping):
-        return {key: _filled(item, name) for key, item in value.items()}
-    return [_filled(item, name) for item in value] if isinstance(value, list) else value
+        return {key: filled(item, mark, by) for key, item in value.items()}
+    return [filled(item, mark, by) for item in value] if isinstance(value, list) else value
 
 
 def _label_pods(obj: dict[str, Any], path: Sequence[str], labels: Mapping[str, str]) -> None:

@@ -89,7 +89,8 @@ PREPARED: Final = (
     *(Rule("namespace", "apps", name, _OBJECT) for name in ("daemonsets", "deployments")),
     Rule("namespace", "batch", "jobs", _OBJECT),
     *(Rule("namespace", "", name, _OBJECT) for name in ("configmaps", "persistentvolumeclaims", "services")),
-    Rule("namespace", "", "pods", ("list",)),
+    # Created: the pods beside a RayService (`core.companions`).
+    Rule("namespace", "", "pods", ("list", "create")),
     Rule("namespace", "", "pods/log", ("get",)),
     Rule("cluster", "", "nodes", ("get",)),
     Rule("cluster", "scheduling.k8s.io", "priorityclasses", _OBJECT),

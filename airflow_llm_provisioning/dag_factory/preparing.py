@@ -12,6 +12,7 @@ from typing import Any
 from airflow.sdk import BaseOperator, TaskGroup, chain
 
 from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.manifests import place
 from airflow_llm_provisioning.core.names import DEFAULT_STORE
 from airflow_llm_provisioning.core.recipe import ImageRecipe
 from airflow_llm_provisioning.core.target import Target
@@ -59,11 +60,14 @@ def _prepare_target(experiment: Experiment, target: Target, results_conn_id: str
 
 @dataclass(frozen=True, slots=True)
 class _Image:
-    """One image of a target. `result`: what later steps are given: of its build, or as the manifest names it."""
+    """One image of a target. `result`: what later steps are given: of its build, or as the manifest names it.
+    `manifest`: the first RayService that is served with it.
+    """
 
     recipe: ImageRecipe
     built: bool
     result: Any
+    manifest: Mapping[str, Any]
 
 
 def _images(experiment: Experiment, target: Target) -> list[_Image]:
@@ -73,8 +77,8 @@ def _images(experiment: Experiment, target: Target) -> list[_Image]:
         for variant in target.variants:
             plan = plan_deployment(workload, experiment.treatments(variant, target.cloud), target=target)
             plain = {"image": plan.recipe.base_reference}
-            image = _Image(plan.recipe, plan.own_image, {} if plan.own_image else plain)
-            found[f"{plan.recipe.content}-{plan.own_image}"] = image
+            image = _Image(plan.recipe, plan.own_image, {} if plan.own_image else plain, plan.manifest)
+            found.setdefault(f"{plan.recipe.content}-{plan.own_image}", image)
     return [image for image in found.values() if image.built] or list(found.values())
 
 
@@ -91,7 +95,15 @@ def _tasks(step: Step, target: Target, images: Sequence[_Image], known: Mapping[
     return [
         operator(
             task_id=step.name if len(chosen) == 1 else f"{step.name}_{image.recipe.content}",
-            **step.arguments(StepContext(target, image.recipe, image.result, partial(_pools, target))),
+            **step.arguments(
+                StepContext(
+                    target,
+                    image.recipe,
+                    image.result,
+                    partial(_pools, target),
+                    partial(_placed, target, image.manifest),
+                )
+            ),
             **known,
         )
         for image in chosen
@@ -113,6 +125,15 @@ def _pools(target: Target) -> tuple[str, ...]:
     from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
 
     return tuple(pool["name"] for pool in AUTOSCALERS[target.nodes.autoscaler].setup(target.nodes).cloud_pools)
+
+
+def _placed(target: Target, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a RayService on the target's nodes."""
+    from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
+
+    autoscaler = AUTOSCALERS[target.nodes.autoscaler]
+    marks = {group: autoscaler.placement(target.nodes, group) for group in ("head", "worker")}
+    return place(manifest, head=marks["head"], workers=marks["worker"])
 
 
 def _set_up_nodes(target: Target, prepared: Any, results_conn_id: str) -> SetUpNodes:

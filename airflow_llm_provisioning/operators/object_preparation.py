@@ -23,11 +23,12 @@ class PrepareObjects(WaitingOperator):
 
     :param target: the target, as a dict. :param treatment: the treatment that wants them; the preparation's verb is
         `prepare_<treatment>`. :param objects: manifests, as `core.prepared_objects.PreparedObjects` takes them.
+    :param image: result of the build whose reference stands for `{image}` in the objects.
     :param ready: kind -> condition that must be true, for kinds of other controllers. :param idle: [{what, name,
         amount}]: what it costs while no trial runs.
     """
 
-    template_fields: Sequence[str] = ("target", "objects")
+    template_fields: Sequence[str] = ("target", "objects", "image")
     operator_extra_links = (TargetLink(),)
     template_fields_renderers = {"target": "json", "objects": "json"}  # noqa: RUF012 - Airflow's name
     ui_color = "#f6efd9"
@@ -38,6 +39,7 @@ class PrepareObjects(WaitingOperator):
         target: Mapping[str, Any],
         treatment: str,
         objects: Sequence[Mapping[str, Any]],
+        image: Mapping[str, Any] | None = None,
         ready: Mapping[str, str] | None = None,
         idle: Sequence[Mapping[str, Any]] = (),
         timeout_s: float = 3600,
@@ -48,6 +50,7 @@ class PrepareObjects(WaitingOperator):
         self.target = target
         self.treatment = treatment
         self.objects = objects
+        self.image = image
         self.ready = ready
         self.idle = idle
         self.timeout_s = timeout_s
@@ -69,5 +72,8 @@ class PrepareObjects(WaitingOperator):
         return finish_objects(self.target, self._wanted(), event, context["ti"].run_id, self.results_conn_id)
 
     def _wanted(self) -> PreparedObjects:
-        given = {"treatment": self.treatment, "objects": self.objects, "ready": self.ready or {}, "idle": self.idle}
+        from airflow_llm_provisioning.preparation.objects import with_image_of
+
+        objects = with_image_of(self.objects, self.image)
+        given = {"treatment": self.treatment, "objects": objects, "ready": self.ready or {}, "idle": self.idle}
         return PreparedObjects.from_dict(given)

@@ -11,7 +11,13 @@ from airflow_llm_provisioning.core.fields import dig
 from airflow_llm_provisioning.core.names import LABEL_CONTENT, LABEL_MANAGED_BY, LABEL_TARGET, OWNER
 from airflow_llm_provisioning.core.operation import KEEP_DAYS
 from airflow_llm_provisioning.core.ownership import labels_of
-from airflow_llm_provisioning.core.prepared_objects import LABEL_PREPARES, PreparedObjects, pod_selector
+from airflow_llm_provisioning.core.prepared_objects import (
+    IMAGE,
+    LABEL_PREPARES,
+    PreparedObjects,
+    filled,
+    pod_selector,
+)
 from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.exceptions import ConflictError
 from airflow_llm_provisioning.gateways.prepared_objects import identity
@@ -88,6 +94,14 @@ def finish_objects(
         results_conn_id=results_conn_id,
     )
     return result
+
+
+def with_image_of(objects: Sequence[Mapping[str, Any]], image: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the objects with the reference of a built image for `{image}`. `image`: the build's result {image, ...};
+    None where the objects name none.
+    """
+    found: list[dict[str, Any]] = [dict(item) for item in objects]
+    return filled(found, IMAGE, str(image["image"])) if image else found
 
 
 def start(target: Mapping[str, Any], wanted: PreparedObjects, timeout_s: float, results_conn_id: str) -> dict[str, Any]:

@@ -6,11 +6,13 @@ queries the clouds. The judge receives the trace and the plan only. One trial ta
 
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.cloud_facts import trial_facts
+from airflow_llm_provisioning.core.companions import placed
 from airflow_llm_provisioning.core.experiment import Experiment, Target
 from airflow_llm_provisioning.core.judging import judge_trace, trial_row
 from airflow_llm_provisioning.core.manifests import images, with_image
@@ -23,8 +25,10 @@ from airflow_llm_provisioning.core.trial import Prepared as Noted
 from airflow_llm_provisioning.core.workload import ScalingSetup, Workload
 from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
 from airflow_llm_provisioning.gateways.metering import meter_of
+from airflow_llm_provisioning.gateways.prepared_objects import prepared_now
 from airflow_llm_provisioning.gateways.recorder import record
 from airflow_llm_provisioning.preparation.nodes import with_prepared
+from airflow_llm_provisioning.trials.apply import create_companion
 from airflow_llm_provisioning.trials.close import parts
 from airflow_llm_provisioning.trials.render import Rendered, plan_of, render
 from llm_provisioning_simulator.buckets import fill_bucket
@@ -35,6 +39,7 @@ from llm_provisioning_simulator.virtual_time import run_at_once
 from llm_provisioning_simulator.world import NodePool
 from proof.cloud_answers import answers
 from proof.in_process import InProcessCluster
+from proof.prepared_objects import MadeObjects, prepare_objects
 from proof.variants import VARIANTS
 
 Manifest = dict[str, Any]
@@ -60,7 +65,8 @@ class Scenario:
     not contain the change. `image`: gives the Ray containers another image in the same way, computed from the
     preparation. `earlier`: number of trials of the same cell before this one; `pause_s` after each. `noise`: False for
     the profile's values without noise. `limit_s`: the trial's time limit. `budget`: what it may cost. `afterwards`:
-    done with the last trial while its deployment still exists.
+    done with the last trial while its deployment still exists. `objects`: changes what a treatment prepares in the
+    cluster; `companion`: changes what is created beside the RayService, None leaves it out.
     """
 
     target: Target
@@ -79,6 +85,8 @@ class Scenario:
     limit_s: float = LIMIT.total_seconds()
     budget: Mapping[str, float] = field(default_factory=dict)
     afterwards: "Callable[[InProcessCluster, Stage, Finished], Awaitable[object]] | None" = None
+    objects: Callable[[list[Manifest]], Sequence[Manifest]] = list
+    companion: Callable[[Manifest], Manifest | None] = dict
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,8 @@ async def _run(scenario: Scenario) -> list[Finished]:
         prepared = prepare(on.world, on.description, target, plan, on.clock.now())
         fill_bucket(on.world.buckets, on.world.models, target, (scenario.declared,))
         await _set_up_nodes(cluster, on, scenario.nodes or target, prepared)
+        await on.clock.sleep(SETTLED_S)
+        made = await _prepare_objects(cluster, on, scenario, experiment, trials[0], prepared)
         prepared = scenario.after_preparation(on, prepared) or prepared
         await on.clock.sleep(SETTLED_S)
         for trial in trials:
@@ -118,10 +128,11 @@ async def _run(scenario: Scenario) -> list[Finished]:
                 before, _ = parts(finished[-1].row.trial)
                 await cluster.delete("rayservices", before.rayservice, before.namespace)
                 await on.clock.sleep(scenario.pause_s)
-            opened, manifest = _opened(scenario, experiment, trial, cluster, prepared)
+            steps = await prepared_now(cluster, made)  # type: ignore[arg-type] # it reads verb and result of rows
+            opened, rendered = _opened(scenario, experiment, trial, cluster, prepared, steps)
             opened = replace(opened, budget=scenario.budget)
             scenario.before_submission(on)
-            finished.append(await _deployed(cluster, on, opened, manifest, timedelta(seconds=scenario.limit_s)))
+            finished.append(await _deployed(cluster, on, opened, rendered, scenario))
         if scenario.afterwards is not None:
             await scenario.afterwards(cluster, on, finished[-1])
     return finished
@@ -139,16 +150,33 @@ def _experiment(scenario: Scenario) -> Experiment:
     )
 
 
+async def _prepare_objects(
+    cluster: InProcessCluster, on: Stage, scenario: Scenario, experiment: Experiment, trial: Trial, prepared: Prepared
+) -> list[MadeObjects]:
+    """Prepare what the variant's treatments want in the cluster."""
+    rendered = render(experiment, trial, built_image=prepared.image, labels={})
+    target = experiment.targets[0]
+    return await prepare_objects(
+        cluster, on.clock, experiment, target, rendered.plan, rendered.manifest, rendered.image, scenario.objects
+    )
+
+
 def _opened(
-    scenario: Scenario, experiment: Experiment, trial: Trial, cluster: InProcessCluster, prepared: Prepared
-) -> tuple[Trial, Manifest]:
-    """Return the trial as `OpenTrial` returns it, and the manifest that is applied."""
+    scenario: Scenario,
+    experiment: Experiment,
+    trial: Trial,
+    cluster: InProcessCluster,
+    prepared: Prepared,
+    steps: Mapping[str, Mapping[str, Any]],
+) -> tuple[Trial, Rendered]:
+    """Return the trial as `OpenTrial` returns it, and what is applied."""
     target, at = scenario.target, cluster.clock()
     noted = Noted(
         image=prepared.image,
         digest=prepared.digest,
         snapshot_id=prepared.snapshot_id,
         volume_initialization_rate_mib_s=target.nodes.volume_initialization_rate_mib_s,
+        steps=steps or None,
     )
     labels = trial_labels(trial.trial_id, target.name, trial.expires_at(at))
     rendered = render(experiment, trial, built_image=noted.image, labels=labels)
@@ -175,23 +203,26 @@ def _opened(
     return known, _changed(scenario, rendered, prepared)
 
 
-def _changed(scenario: Scenario, rendered: Rendered, prepared: Prepared) -> Manifest:
+def _changed(scenario: Scenario, rendered: Rendered, prepared: Prepared) -> Rendered:
     manifest = rendered.manifest
     if other := scenario.image(prepared):
         manifest = with_image(manifest, dict.fromkeys(images(manifest), other))
     scenario.manifest(manifest)
-    return manifest
+    beside = (scenario.companion(deepcopy(dict(item))) for item in rendered.companions)
+    return replace(rendered, manifest=manifest, companions=tuple(item for item in beside if item is not None))
 
 
 async def _deployed(
-    cluster: InProcessCluster, on: Stage, trial: Trial, manifest: Manifest, limit: timedelta
+    cluster: InProcessCluster, on: Stage, trial: Trial, rendered: Rendered, scenario: Scenario
 ) -> Finished:
     """Apply, record, query the cloud, judge."""
     opened, _ = parts(trial)
     chunks: list[bytes] = []
     applied_at = cluster.clock()
-    created = await cluster.create(manifest)
+    created = await cluster.create(rendered.manifest)
     replied_at = cluster.clock()
+    for companion in placed(rendered.companions, created):
+        await create_companion(cluster, companion)
     subject = {"namespace": opened.namespace, "name": opened.rayservice, "uid": created["metadata"]["uid"]}
 
     async def keep(lines: Sequence[bytes]) -> None:
@@ -209,7 +240,7 @@ async def _deployed(
         cluster,
         subject,
         sink=keep,
-        deadline_at=applied_at + limit,
+        deadline_at=applied_at + timedelta(seconds=scenario.limit_s),
         completion=opened.completion,
         header=header,
         meter=meter_of(trial.header()),

@@ -32,7 +32,7 @@ _NODES: Final[dict[tuple[str, str], dict[str, Any]]] = {
 }
 KINDS: Final = tuple(_NODES)
 # The clusters' streaming and the snapshot exist for these variants only.
-PLAIN: Final = ("baseline", "fast_download", "baked_image")
+PLAIN: Final = ("baseline", "fast_download", "baked_image", "fast_baked")
 FAST: Final = ("image_delivery", "improved")
 
 

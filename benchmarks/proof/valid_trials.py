@@ -28,7 +28,16 @@ TREATED: Final = (
     ("weights_stream", "eks", "karpenter"),
     ("weights_stream", "gke", "luna"),
     ("weights_stream", "aks", "native"),
+    ("early_node", "eks", "luna"),
+    ("early_node", "eks", "karpenter"),
+    ("early_node", "gke", "luna"),
+    ("early_node", "gke", "native"),
+    ("early_node", "aks", "luna"),
+    ("early_node", "aks", "karpenter"),
+    ("early_node", "aks", "native"),
 )
+
+DYNAMIC_ONLY: Final = frozenset({"early_node"})
 
 Cell = tuple[Target, ScalingSetup, str, Workload]
 
@@ -43,6 +52,7 @@ def cells() -> tuple[Cell, ...]:
         for where, setup, served in product(targets, ScalingSetup, (SERVED_2025, SERVED_CURRENT))
         for variant in where.variants
         if not impossible(resolved(VARIANTS[variant], where.cloud), where, served)
+        and (variant not in DYNAMIC_ONLY or setup is ScalingSetup.DYNAMIC)
     ]
     step = _coprime(len(every))
     return tuple(every[position * step % len(every)] for position in range(len(every)))

@@ -12,6 +12,9 @@ VARIANTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "direct_loader": ("direct_loader",),
         "direct_loader_baked": ("direct_loader", "bake_packages"),
         "weights_stream": ("weights_stream",),
+        # What the treatments below are held against.
+        "fast_baked": ("fast_download", "bake_packages"),
+        "early_node": ("fast_download", "bake_packages", "early_node"),
         "parallel_pull": ("fast_download", "bake_packages", "soci_parallel_pull"),
     }
 )

@@ -25,7 +25,7 @@ def plain_s() -> dict[bool, float]:
 def plain_pull_s(volume: Mapping[str, int]) -> float:
     planned = target("eks")
     nodes = with_other_nodes(planned, options={**planned.nodes.options, **volume})
-    baked = Scenario(target=planned, nodes=nodes, declared=SERVED_2025, variant="baked_image", noise=False)
+    baked = Scenario(target=planned, nodes=nodes, declared=SERVED_2025, variant="fast_baked", noise=False)
     return max(Recording(baked).pulls_s())
 
 

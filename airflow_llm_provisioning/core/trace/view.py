@@ -149,6 +149,12 @@ class TraceView(TraceIndex):
         return [pod for pod in self.pods if pod.labels.get("ray.io/node-type") == "worker"]
 
     @cached_property
+    def companions(self) -> list[History]:
+        """The pods that were created beside the RayService and belong to it (`core.companions`), oldest first."""
+        owner = self.rayservice
+        return [pod for pod in self.objects("pods") if owner and pod.owned_by(owner.uid)]
+
+    @cached_property
     def lost_pods(self) -> list[LostPod]:
         """The pods of the RayCluster that ended and were replaced, in the order of their ends."""
         return lost_pods_of(self.pods)

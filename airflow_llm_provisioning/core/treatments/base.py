@@ -61,13 +61,15 @@ class StepContext:
 
     `image`: reference to the result of the image's build ({image, digest, size_bytes, ...}); where it is not built,
     {image} as the manifest names it. `recipe`: what is built, or the plain image. `pools`: returns the names of the
-    node pools that `SetUpNodes` makes for the target.
+    node pools that `SetUpNodes` makes for the target. `manifest`: returns the RayService that is served with the image
+    (of several workloads the first), placed on the target's nodes; its image may not be built yet.
     """
 
     target: Target
     recipe: ImageRecipe
     image: Any = field(default_factory=dict)
     pools: Callable[[], tuple[str, ...]] = tuple
+    manifest: Callable[[], Mapping[str, Any]] = dict
 
 
 @dataclass(frozen=True, slots=True)

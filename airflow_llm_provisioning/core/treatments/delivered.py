@@ -51,11 +51,8 @@ def all_arrived(view: TraceView, claim: str, *wanted: Delivered) -> Verdict:
     """
     if view.head is None or not view.engine_pods:
         return Verdict(claim, "unknown", ("The head's pod or the engine's pod was not seen.",))
-    arrivals = [(pod, image_arrival(view, pod)) for pod in view.serving_pods]
-    first = {view.node_name_of(pod): how for pod, how in reversed(arrivals) if how.delivered in ("pulled", "streamed")}
     parts = []
-    for pod, found in arrivals:
-        how = first.get(view.node_name_of(pod), found) if found.delivered == "present" else found
+    for pod, how in arrivals(view):
         if how.delivered in wanted:
             parts.append(Verdict(claim, "yes", how.evidence))
         elif how.delivered in ("unknown", "present") or ("streamed" in wanted and _doubtful(how)):
@@ -74,16 +71,28 @@ def _doubtful(how: ImageArrival) -> bool:
 
 
 def arrived_unpulled(view: TraceView) -> str | None:
-    """Return what says that a pod's image did not have to be pulled onto a node younger than the trial, or None. Two
-    pods of the trial on one node share a pull.
-    """
-    arrivals = [(pod, image_arrival(view, pod)) for pod in view.serving_pods]
-    pulled_on = {view.node_name_of(pod) for pod, how in arrivals if how.delivered == "pulled"}
-    for pod, how in arrivals:
-        found = how.delivered == "present" and view.node_name_of(pod) not in pulled_on and _on_young_node(view, pod)
-        if how.delivered == "streamed" or found:
+    """Return what says that a pod's image did not have to be pulled onto a node younger than the trial, or None."""
+    for pod, how in arrivals(view):
+        if how.delivered == "streamed" or (how.delivered == "present" and _on_young_node(view, pod)):
             return " ".join(how.evidence)
     return None
+
+
+def arrivals(view: TraceView) -> list[tuple[History, ImageArrival]]:
+    """Return how the image of the head and of every pod of the engine came. Pods of the trial on one node share an
+    arrival, its companions among them: what one of them pulled, the next one finds.
+    """
+    found = [(pod, image_arrival(view, pod)) for pod in view.serving_pods]
+    every = [*found, *((pod, image_arrival(view, pod)) for pod in view.companions)]
+    came = {
+        (view.node_name_of(pod), how.image): how
+        for pod, how in reversed(every)
+        if how.delivered in ("pulled", "streamed")
+    }
+    return [
+        (pod, came.get((view.node_name_of(pod), how.image), how) if how.delivered == "present" else how)
+        for pod, how in found
+    ]
 
 
 def _on_young_node(view: TraceView, pod: History) -> bool:

@@ -20,6 +20,7 @@ from airflow_llm_provisioning.core.treatments.bake_packages import BakePackages
 from airflow_llm_provisioning.core.treatments.base import Treatment
 from airflow_llm_provisioning.core.treatments.bottlerocket_snapshot import BottlerocketSnapshot
 from airflow_llm_provisioning.core.treatments.direct_loader import DirectLoader
+from airflow_llm_provisioning.core.treatments.early_node import EarlyNode
 from airflow_llm_provisioning.core.treatments.fast_download import FastDownload
 from airflow_llm_provisioning.core.treatments.gke_image_streaming import GkeImageStreaming
 from airflow_llm_provisioning.core.treatments.ray_start_trim import RayStartTrim
@@ -35,6 +36,7 @@ OWN: Final[tuple[Treatment, ...]] = (
     GkeImageStreaming(),
     AksArtifactStreaming(),
     SociParallelPull(),
+    EarlyNode(),
     RayStartTrim(),
     DirectLoader(),
     WeightsStream(),

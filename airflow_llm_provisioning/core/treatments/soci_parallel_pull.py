@@ -16,12 +16,11 @@ from airflow_llm_provisioning.core.image_arrival import (
     FULL_PULL_BYTES_S,
     JUDGED_BYTES,
     ImageArrival,
-    image_arrival,
 )
 from airflow_llm_provisioning.core.target import NodeProfile
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
-from airflow_llm_provisioning.core.treatments.delivered import needs_one_image
+from airflow_llm_provisioning.core.treatments.delivered import arrivals, needs_one_image
 from airflow_llm_provisioning.core.treatments.steps import BUILD_IMAGE
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of, cloud_says
 from airflow_llm_provisioning.core.workload import Workload
@@ -81,12 +80,7 @@ class SociParallelPull(BaseTreatment):
         """
         if view.head is None or not view.engine_pods:
             return Verdict(self.name, "unknown", ("The head's pod or the engine's pod was not seen.",))
-        arrivals = {pod.name: (view.node_name_of(pod), image_arrival(view, pod)) for pod in view.serving_pods}
-        pulled = {node: how for node, how in arrivals.values() if how.delivered == "pulled"}
-        parts = [
-            self._of(name, pulled.get(node, how) if how.delivered == "present" else how)
-            for name, (node, how) in arrivals.items()
-        ]
+        parts = [self._of(pod.name, how) for pod, how in arrivals(view)]
         return all_of(self.name, [cloud_says(view, "parallel_pull_set"), *parts])
 
     def _of(self, pod: str, how: ImageArrival) -> Verdict:

@@ -14,6 +14,7 @@ from typing import Final
 from proof.catalogue.deliveries import DELIVERIES
 from proof.catalogue.direct_loader import DIRECT_LOADERS
 from proof.catalogue.downloads import DOWNLOADS
+from proof.catalogue.early_nodes import EARLY_NODES
 from proof.catalogue.entry import NoOp
 from proof.catalogue.parallel_pulls import PARALLEL_PULLS
 from proof.catalogue.ray_start_trim import RAY_START_TRIM
@@ -27,6 +28,7 @@ CATALOGUE: Final = (
     *DELIVERIES,
     *TRIALS,
     *PARALLEL_PULLS,
+    *EARLY_NODES,
     *RAY_START_TRIM,
     *DIRECT_LOADERS,
     *STREAMS,

@@ -33,7 +33,7 @@ def _pruned(tree: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
 def _parallel(name: str, planned: Target = _KARPENTER, **entry: Any) -> NoOp:
     """Return an entry whose nodes have other options than the planned ones; None removes an option."""
     changed = {key: entry.pop(key) for key in ("throughput", "iops", "ami_alias", "user_data_settings") if key in entry}
-    wanted: dict[str, Any] = {**planned.nodes.options, **changed}
+    wanted: dict[str, Any] = dict(planned.nodes.options) | changed
     options = {key: value for key, value in wanted.items() if value is not None}
     scenario = Scenario(
         target=planned,

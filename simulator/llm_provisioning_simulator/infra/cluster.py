@@ -22,6 +22,7 @@ from llm_provisioning_simulator.infra.nodes import NodeFleet
 from llm_provisioning_simulator.infra.scheduler import Scheduler
 from llm_provisioning_simulator.infra.system import install
 from llm_provisioning_simulator.infra.tasks import TaskGroup
+from llm_provisioning_simulator.infra.workloads import WorkloadControllers
 from llm_provisioning_simulator.kube.resources import KARPENTER, KARPENTER_AWS, KARPENTER_AZURE
 from llm_provisioning_simulator.kube.server import KubeServer
 from llm_provisioning_simulator.kube.store import ObjectStore
@@ -90,6 +91,7 @@ class SimulatedCluster:
         controllers = (
             Scheduler(self._ctx).run(),
             EndpointController(self._ctx).run(),
+            WorkloadControllers(self._ctx).run(),
             self._kubelets.run(),
             self._autoscaler.run(),
         )

@@ -103,6 +103,13 @@ def daemonset(cloud: str) -> dict[str, Any]:
     }
 
 
+def is_plugin(pod: dict[str, Any]) -> bool:
+    """Tell whether a pod is a device plugin's: what happens in it is told here, not by a kubelet."""
+    return (
+        pod["metadata"]["namespace"] == NAMESPACE and _LABELS.items() <= (pod["metadata"].get("labels") or {}).items()
+    )
+
+
 def owned_by_daemonset(pod: dict[str, Any]) -> bool:
     """Tell whether a pod comes and goes with its node."""
     return any(owner.get("kind") == "DaemonSet" for owner in pod["metadata"].get("ownerReferences") or ())

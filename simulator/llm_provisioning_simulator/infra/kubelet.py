@@ -5,7 +5,7 @@ Knows pods, images and probes; what runs inside a container is the PodRuntime's 
 
 from typing import Any
 
-from llm_provisioning_simulator.infra.deviceplugin import owned_by_daemonset
+from llm_provisioning_simulator.infra.deviceplugin import is_plugin, owned_by_daemonset
 from llm_provisioning_simulator.infra.machines import ClusterContext, Machine
 from llm_provisioning_simulator.infra.podlife import PodLife
 from llm_provisioning_simulator.infra.tasks import TaskGroup
@@ -38,7 +38,7 @@ class Kubelets:
 
     def _on_pod(self, pod: dict[str, Any]) -> None:
         node = pod["spec"].get("nodeName")
-        if not node or owned_by_daemonset(pod):
+        if not node or is_plugin(pod):
             return
         life = self._lives.get(pod["metadata"]["uid"])
         if life is None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from llm_provisioning_simulator.infra.claims import bind_claims, claim_problem
 from llm_provisioning_simulator.infra.demand import missing, pod_demand, room_left
 from llm_provisioning_simulator.infra.machines import ClusterContext
+from llm_provisioning_simulator.infra.preemption import CONDITION, cheapest, may_preempt, priority_of, victims_on
 from llm_provisioning_simulator.kube.stamps import stamp
 
 Object = dict[str, Any]
@@ -35,10 +36,10 @@ class Scheduler:
                 self.schedule()
 
     def schedule(self) -> None:
-        """Look at every pod that waits, oldest first."""
+        """Look at every pod that waits: the most important first, and of these the oldest."""
         store = self._ctx.store
         waiting = [pod for pod in store.peek_all("pods") if is_waiting(pod)]
-        for pod in sorted(waiting, key=lambda item: int(item["metadata"]["resourceVersion"])):
+        for pod in sorted(waiting, key=lambda item: (-priority_of(item), int(item["metadata"]["resourceVersion"]))):
             self._place(pod)
 
     def _place(self, pod: Object) -> None:
@@ -63,7 +64,33 @@ class Scheduler:
             # Tightest fit first, so that a small pod leaves the large machine to those who need it.
             self._bind(pod, min(fitting)[1])
         else:
-            self._refuse(pod, len(nodes), _listed(reasons))
+            self._refuse(pod, len(nodes), _listed(reasons), self._preempt(pod, nodes, pods))
+
+    def _preempt(self, pod: Object, nodes: Sequence[Object], pods: Sequence[Object]) -> str | None:
+        """Make room for a pod by ending less important ones; return the node that it will get, None where none can."""
+        options = {}
+        for node in nodes if may_preempt(pod, pods) else ():
+            name = node["metadata"]["name"]
+            here = [item for item in pods if item["spec"].get("nodeName") == name]
+            victims = victims_on(pod, node, here, obstacles_on)
+            if victims:
+                options[name] = victims
+        chosen = cheapest(options)
+        for victim in options[chosen] if chosen is not None else ():
+            self._end(victim, pod, str(chosen))
+        return chosen
+
+    def _end(self, victim: Object, pod: Object, node: str) -> None:
+        store, metadata = self._ctx.store, victim["metadata"]
+        now = stamp(self._ctx.clock.now())
+
+        def change(item: Object) -> None:
+            item["status"].setdefault("conditions", []).append({**CONDITION, "lastTransitionTime": now})
+
+        store.mutate("pods", metadata["name"], metadata["namespace"], change, subresource="status", manager=_COMPONENT)
+        text = f"Preempted by pod {pod['metadata']['uid']} on node {node}"
+        store.record_event(victim, "Preempted", text, component=_COMPONENT, style="controller", action="Preempting")
+        store.delete("pods", metadata["name"], metadata["namespace"])
 
     def _bind(self, pod: Object, node: str) -> None:
         metadata = pod["metadata"]
@@ -71,6 +98,7 @@ class Scheduler:
 
         def change(item: Object) -> None:
             item["spec"]["nodeName"] = node
+            item["status"].pop("nominatedNodeName", None)
             kept = [row for row in item["status"].get("conditions") or () if row["type"] != "PodScheduled"]
             item["status"]["conditions"] = [
                 *kept,
@@ -84,9 +112,10 @@ class Scheduler:
         self._said.pop(metadata["uid"], None)
         bind_claims(store, pod)
 
-    def _refuse(self, pod: Object, nodes: int, why: str) -> None:
+    def _refuse(self, pod: Object, nodes: int, why: str, nominated: str | None = None) -> None:
+        """Say why a pod has no node. `nominated`: the node on which others make room for it."""
         metadata = pod["metadata"]
-        message = _message(nodes, why)
+        message = _message(nodes, why) if nominated is None else f"0/{nodes} nodes are available: {why}."
         if self._said.get(metadata["uid"]) == message:
             return
         self._said[metadata["uid"]] = message
@@ -109,6 +138,8 @@ class Scheduler:
                     "message": message,
                 }
             )
+            if nominated is not None:
+                item["status"]["nominatedNodeName"] = nominated
 
         store = self._ctx.store
         store.record_event(
@@ -129,11 +160,18 @@ def is_waiting(pod: Object) -> bool:
 
 
 def is_unschedulable(pod: Object) -> bool:
-    """Tell whether the scheduler has said that no node fits: what node autoscalers act on."""
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    return is_waiting(pod) and any(
-        row["type"] == "PodScheduled" and row["status"] == "False" and row.get("reason") == "Unschedulable"
-        for row in conditions
+    """Tell whether the scheduler has said that no node fits: what node autoscalers act on. Where others make room for
+    the pod they do not (Karpenter 1.14 pkg/utils/pod, IsPreempting; cluster-autoscaler 1.34, filter_out_schedulable).
+    """
+    status = pod.get("status") or {}
+    conditions = status.get("conditions") or ()
+    return (
+        is_waiting(pod)
+        and not status.get("nominatedNodeName")
+        and any(
+            row["type"] == "PodScheduled" and row["status"] == "False" and row.get("reason") == "Unschedulable"
+            for row in conditions
+        )
     )
 
 

@@ -13,6 +13,7 @@ from llm_provisioning_simulator.infra.deviceplugin import NAMESPACE, daemonset
 from llm_provisioning_simulator.infra.machines import ClusterContext, Machine, OperatingSystem
 from llm_provisioning_simulator.infra.nodeobjects import provider_label
 from llm_provisioning_simulator.infra.nodes import NodeFleet
+from llm_provisioning_simulator.infra.workloads import NO_PODS
 
 KUBERAY_IMAGE: Final = "quay.io/kuberay/operator:v1.7.0"
 SYSTEM_TAINT: Final[Mapping[str, str]] = {"key": "CriticalAddonsOnly", "value": "true", "effect": "NoSchedule"}
@@ -25,7 +26,9 @@ def install(ctx: ClusterContext, fleet: NodeFleet) -> Machine:
     """Put the first objects into a new cluster and return its system node."""
     machine = _system_node(ctx, fleet)
     _deploy(ctx, "kuberay-operator", "kuberay-operator", KUBERAY_IMAGE)
-    ctx.store.create("daemonsets", daemonset(ctx.cluster.cloud), namespace=NAMESPACE, manager="helm")
+    plugin = daemonset(ctx.cluster.cloud)
+    plugin["metadata"]["annotations"] = {NO_PODS: "true"}
+    ctx.store.create("daemonsets", plugin, namespace=NAMESPACE, manager="helm")
     if ctx.cluster.autoscaler == "luna":
         _deploy(ctx, luna.NAMESPACE, luna.DEPLOYMENT, "elotl/luna-manager:v1.2.10")
         _deploy(ctx, luna.NAMESPACE, luna.WEBHOOK, "elotl/luna-webhook:v1.2.10")
@@ -55,7 +58,7 @@ def _deploy(ctx: ClusterContext, namespace: str, name: str, image: str) -> None:
     }
     available = {"type": "Available", "status": "True", "reason": "MinimumReplicasAvailable", "message": ""}
     deployment = {
-        "metadata": {"name": name, "labels": dict(labels)},
+        "metadata": {"name": name, "labels": dict(labels), "annotations": {NO_PODS: "true"}},
         "spec": {"replicas": 1, "selector": {"matchLabels": dict(labels)}, "template": template},
         "status": {
             "observedGeneration": 1,

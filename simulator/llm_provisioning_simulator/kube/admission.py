@@ -133,6 +133,7 @@ def _default_pod(pod: Object, store: "ObjectStore") -> None:
     spec["volumes"] = [*(spec.get("volumes") or ()), {"name": token, **copy_tree(_TOKEN_VOLUME)}]
     for container in [*(spec.get("initContainers") or ()), *spec.get("containers", ())]:
         _default_container(container, token)
+    _set_priority(spec, store)
     for key, value in _POD_SPEC.items():
         spec.setdefault(key, copy_tree(value))
     spec.setdefault("serviceAccountName", "default")
@@ -144,6 +145,20 @@ def _default_pod(pod: Object, store: "ObjectStore") -> None:
             toleration = {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
             tolerations.append(toleration)
     pod["status"] = {"phase": "Pending", "qosClass": _qos(spec)} | (pod.get("status") or {})
+
+
+def _set_priority(spec: Object, store: "ObjectStore") -> None:
+    """Compute a pod's priority from its class, or from the class that is everybody's (Priority admission plug-in)."""
+    name = spec.get("priorityClassName")
+    if name in _SYSTEM_PRIORITIES:
+        spec["priority"] = _SYSTEM_PRIORITIES[name]
+        return
+    shared = (item for item in store.peek_all("priorityclasses") if item.get("globalDefault"))
+    found = store.peek("priorityclasses", name) if name else next(shared, None)
+    if found is not None:
+        spec["priorityClassName"] = found["metadata"]["name"]
+        spec["priority"] = found["value"]
+        spec["preemptionPolicy"] = found.get("preemptionPolicy", "PreemptLowerPriority")
 
 
 def _default_container(container: Object, token: str) -> None:
@@ -203,6 +218,8 @@ _DEFAULTS: Final[dict[str, Callable[[Object, "ObjectStore"], None]]] = {
     "services": _default_service,
     "namespaces": _default_namespace,
 }
+# kubernetes pkg/apis/scheduling: SystemCriticalPriority and the node's, above it.
+_SYSTEM_PRIORITIES: Final = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 _POD_SPEC: Final[Object] = {
     "restartPolicy": "Always",
     "terminationGracePeriodSeconds": 30,

@@ -221,7 +221,8 @@ def new_identity(ctx: ClusterContext, pool: str) -> tuple[str, str]:
         name = f"ip-10-{octets[0]}-{octets[1]}-{octets[2]}.{cluster.region}.compute.internal"
         return name, f"aws:///{zone_of(ctx)}/i-0{token[:16]}"
     if cloud == "gke":
-        name = f"gke-{cluster.name}-{pool}-{token[:8]}-{token[8:12]}"
+        # A node's name is also a label, of at most 63 characters: GKE shortens both parts.
+        name = f"gke-{cluster.name[:22].rstrip('-')}-{pool[:22].rstrip('-')}-{token[:8]}-{token[8:12]}"
         return name, f"gce://simulated/{zone_of(ctx)}/{name}"
     name = f"aks-{pool}-{int(token[:8], 16) % 10**8:08d}-vmss{token[8:14]}"
     group = f"/subscriptions/simulated/resourceGroups/mc_{cluster.name}/providers/Microsoft.Compute"

@@ -14,6 +14,7 @@ from llm_provisioning_simulator.infra.demand import GPU, allocatable_of, missing
 from llm_provisioning_simulator.infra.machines import ClusterContext, Machine, OperatingSystem
 from llm_provisioning_simulator.infra.nodeobjects import provider_label
 from llm_provisioning_simulator.infra.nodes import LaunchRefusedError, NodeFleet
+from llm_provisioning_simulator.infra.preemption import priority_of
 from llm_provisioning_simulator.infra.scheduler import selects, tolerates
 from llm_provisioning_simulator.kube.stamps import parse_stamp
 from llm_provisioning_simulator.profiles import InstanceType
@@ -21,6 +22,7 @@ from llm_provisioning_simulator.world import NodePool, NodeSpec
 
 Object = dict[str, Any]
 
+_EXPENDABLE_BELOW: Final = -10
 _SYSTEMS: Final[dict[str, OperatingSystem]] = {"eks": "al2023", "gke": "cos", "aks": "ubuntu"}
 
 
@@ -68,7 +70,11 @@ class NativeAutoscaler(base.NodeAutoscaler):
                     self._told.pop(pod["metadata"]["uid"], None)
 
     def _is_old_enough(self, pod: Object) -> bool:
-        """GPU pods wait half a minute: their node might only be missing its driver."""
+        """GPU pods wait half a minute: their node might only be missing its driver. For expendable pods no node is made
+        (cluster-autoscaler FAQ, --expendable-pods-priority-cutoff, default -10).
+        """
+        if priority_of(pod) < _EXPENDABLE_BELOW:
+            return False
         created_at = parse_stamp(pod["metadata"]["creationTimestamp"])
         age = self.ctx.profile.value("gpu_pod_age_s" if pod_demand(pod).get(GPU) else "pod_age_s")
         return created_at is not None and (self.ctx.clock.now() - created_at).total_seconds() >= age

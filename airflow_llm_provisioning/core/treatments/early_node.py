@@ -1,0 +1,133 @@
+"""A placeholder pod asks for the worker's node at the submission, long before Ray's autoscaler asks for the worker.
+
+In a dynamic start the worker's pod comes only when head and Serve are up: its node and its image pull are one after the
+other with them. A placeholder of the worker's shape, place and image makes them run beside them, and the worker takes
+its place by priority. Nothing runs before the submission, so nothing costs while idle. It is what the original
+experiment's authors look forward to, a direct line from Ray's autoscaler to node allocation, with plain Kubernetes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from airflow_llm_provisioning.core.fields import dig, text
+from airflow_llm_provisioning.core.image_arrival import image_arrival, images_of
+from airflow_llm_provisioning.core.manifests.groups import engine_groups, setup_of, starting_replicas
+from airflow_llm_provisioning.core.names import LABEL_TARGET, label_value
+from airflow_llm_provisioning.core.scaling import ScalingSetup
+from airflow_llm_provisioning.core.target import NodeProfile
+from airflow_llm_provisioning.core.trace import TraceView
+from airflow_llm_provisioning.core.trace.objects import History
+from airflow_llm_provisioning.core.treatments.base import BaseTreatment, Step, StepContext
+from airflow_llm_provisioning.core.treatments.placeholders import placeholder, priority_class
+from airflow_llm_provisioning.core.verdicts import Verdict, all_of
+from airflow_llm_provisioning.core.workload import Workload
+
+LABEL: Final = "llm-provisioning/placeholder-of"
+# The recorder watches pods that have this key; KubeRay looks for its clusters' names, and no cluster has this one.
+RECORDED: Final[Mapping[str, str]] = {"ray.io/cluster": "llm-placeholder"}
+
+
+def class_name(target: str) -> str:
+    """Return the priority class of a target's placeholders; `target`: its name, or the label that its trials carry."""
+    return f"llm-early-node-{label_value(target).lower().replace('_', '-')}"[:63].rstrip("-.")
+
+
+def _arguments(context: StepContext) -> Mapping[str, Any]:
+    target = context.target
+    return {
+        "target": target.as_dict(),
+        "treatment": EarlyNode.name,
+        "objects": [priority_class(class_name(target.name))],
+    }
+
+
+class EarlyNode(BaseTreatment):
+    """The worker's node is asked for at the submission."""
+
+    name = "early_node"
+    order = 60
+    steps = (
+        Step(
+            "prepare_early_node",
+            "airflow_llm_provisioning.operators:PrepareObjects",
+            _arguments,
+            before_nodes=False,
+            per_image=False,
+        ),
+    )
+
+    def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
+        """Return why there is nothing to be early for: a static start asks for its workers at once."""
+        if ScalingSetup.DYNAMIC in workload.offered_setups:
+            return ()
+        told = f"{self.name} is for dynamic starts, and workload {workload.name!r} asks for its workers at once"
+        return (f"{told}: let Ray's autoscaler begin without workers, or leave the treatment out.",)
+
+    def companions(self, manifest: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+        """Return a placeholder pod for each group of engine workers that starts without a pod."""
+        if setup_of(manifest) is not ScalingSetup.DYNAMIC:
+            return ()
+        target = text(dig(manifest, "metadata", "labels", LABEL_TARGET))
+        groups = [g for g in engine_groups(manifest) if g.role == "worker" and not starting_replicas(manifest, g)]
+        return tuple(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                **placeholder(
+                    manifest,
+                    group,
+                    priority_class_name=class_name(target),
+                    labels={LABEL: label_value(group.name), **RECORDED},
+                ),
+            }
+            for group in groups
+        )
+
+    def verify(self, view: TraceView) -> Verdict:
+        """Say whether a placeholder asked for the node of every engine worker before the worker was there, and the
+        worker took its place.
+        """
+        workers = [pod for pod in view.engine_pods if pod is not view.head]
+        if not workers or view.rayservice is None:
+            return Verdict(self.name, "unknown", ("The pods of the engine were not seen.",))
+        if not view.dynamic:
+            return Verdict(self.name, "no", ("The workers were asked for at the submission: it was no dynamic start.",))
+        waited = [pod for pod in view.companions if LABEL in pod.labels]
+        if not waited:
+            return Verdict(self.name, "no", ("No placeholder pod came with the RayService.",))
+        return all_of(self.name, [self._of(view, pod, waited) for pod in workers])
+
+    def _of(self, view: TraceView, worker: History, placeholders: Sequence[History]) -> Verdict:
+        node = view.node_of(worker)
+        if node is None or node.created is None or worker.created is None:
+            return Verdict(self.name, "unknown", (f"When the node of pod {worker.name} was created is not known.",))
+        if view.younger_than_submission(node) is False:
+            return self._no(f"Node {node.name} was there before the submission, so nothing asked for it early.")
+        if node.created.at >= worker.created.at:
+            return self._no(f"Node {node.name} was created after pod {worker.name}, which asked for it itself.")
+        asking = _asking(view, node, placeholders)
+        if asking is None:
+            return self._no(f"No placeholder asked for node {node.name} of pod {worker.name}.")
+        if not set(images_of(worker)) & set(images_of(asking)):
+            pulls, runs = ", ".join(images_of(asking)), ", ".join(images_of(worker))
+            return self._no(f"The placeholder pulls {pulls}, and pod {worker.name} runs {runs}.")
+        early_s = (worker.created.at - node.created.at).total_seconds()
+        told = f"Node {node.name} came {early_s:.0f} s before pod {worker.name}, for placeholder {asking.name}."
+        ended = tuple(f"Pod {asking.name}: {event.message}" for event in view.events_of(asking, "Preempted")[:1])
+        return Verdict(self.name, "yes", (told, *ended, *image_arrival(view, worker).evidence))
+
+    def _no(self, sentence: str) -> Verdict:
+        return Verdict(self.name, "no", (sentence,))
+
+
+def _asking(view: TraceView, node: History, placeholders: Sequence[History]) -> History | None:
+    """Return the placeholder that was on a node. One that waited for a node got none where the worker, which is more
+    important, came before the node was ready: then it asked for the worker's.
+    """
+    on_it = [pod for pod in placeholders if view.node_name_of(pod) == node.name]
+    waiting = [pod for pod in placeholders if not view.node_name_of(pod) and _older(pod, node)]
+    return next(iter([*on_it, *waiting]), None)
+
+
+def _older(pod: History, node: History) -> bool:
+    return pod.created is not None and node.created is not None and pod.created.at <= node.created.at

@@ -1,0 +1,126 @@
+"""An early node: a placeholder of the worker's shape beside the RayService, believed when the worker took its node."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from proof.recorded_trial import Scenario
+from proof.targets import target
+from proof.workloads import SERVED_2025
+from treatment_recordings import Line, Recording, told, without_events
+
+from airflow_llm_provisioning.core.companions import placed
+from airflow_llm_provisioning.core.manifests import with_setup
+from airflow_llm_provisioning.core.treatments import StepContext, treatment
+from airflow_llm_provisioning.core.treatments.early_node import LABEL, class_name
+from airflow_llm_provisioning.core.workload import ScalingSetup, Workload
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "manifests"))
+
+from sample_manifests import sample
+
+NAME = "early_node"
+PLANNED = target("eks", NAME, "karpenter")
+
+
+@pytest.fixture(scope="module")
+def proving() -> Recording:
+    return Recording(
+        Scenario(target=PLANNED, declared=SERVED_2025, variant=NAME, setup=ScalingSetup.DYNAMIC, noise=False)
+    )
+
+
+def is_placeholder(line: Line) -> bool:
+    return line["resource"] == "pods" and LABEL in (line["object"]["metadata"].get("labels") or {})
+
+
+def without_placeholder(line: Line) -> Line | None:
+    return None if is_placeholder(line) else line
+
+
+def without_nodes(line: Line) -> Line | None:
+    return None if line["resource"] == "nodes" else line
+
+
+def with_another_image(line: Line) -> Line:
+    if is_placeholder(line):
+        for container in line["object"]["spec"]["containers"]:
+            container["image"] = "another:1"
+    return line
+
+
+def with_late_nodes(line: Line) -> Line:
+    if line["resource"] == "nodes":
+        line["object"]["metadata"]["creationTimestamp"] = "2099-01-01T00:00:00Z"
+    return line
+
+
+def test_a_node_before_its_worker_and_a_placeholder_that_made_room_prove_it(proving: Recording) -> None:
+    """Cold all the same: the node is younger than the submission. The image that the placeholder pulled is no
+    undeclared acceleration.
+    """
+    found = proving.verdict(NAME)
+    assert found.value == "yes"
+    assert "Preempted by pod" in told(found)
+    assert "already present on machine" in told(found)
+    assert (proving.row.start, proving.row.applied, proving.row.flags) == ("cold", "applied", ())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (without_placeholder, "No placeholder pod came with the RayService"),
+        (with_late_nodes, "was created after pod"),
+        (with_another_image, "The placeholder pulls another:1"),
+    ],
+)
+def test_a_node_that_nothing_asked_for_early_refutes_it(proving: Recording, change: Any, words: str) -> None:
+    """No placeholder, a node that came after its worker, a placeholder with another image."""
+    found = proving.verdict(NAME, change)
+    assert found.value == "no"
+    assert words in told(found)
+
+
+def test_a_recording_without_the_workers_node_is_unknown(proving: Recording) -> None:
+    """When the node came decides; the scheduler's event alone does not."""
+    assert proving.verdict(NAME, without_nodes).value == "unknown"
+    assert proving.verdict(NAME, without_events("Preempted")).value == "yes"
+
+
+def test_the_placeholder_of_a_users_own_manifest_has_the_workers_shape_place_and_image() -> None:
+    """elotl/skyray's autoscaled manifest: requests, marks and tolerations of its GPU group, and nothing of Ray."""
+    mine = sample("skyray-autoscale")
+    mine["metadata"]["labels"]["llm-provisioning/target"] = "My_Target"
+    (pod,) = treatment(NAME).companions(mine)
+    template = mine["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["template"]
+    (container,), (worker,) = pod["spec"]["containers"], template["spec"]["containers"]
+    assert (container["image"], container["resources"]) == (worker["image"], worker["resources"])
+    assert container["command"] == ["sleep", "infinity"]
+    assert not container.keys() & {"env", "ports", "volumeMounts", "lifecycle"}
+    assert pod["spec"]["tolerations"] == template["spec"]["tolerations"]
+    assert pod["spec"]["priorityClassName"] == class_name("My_Target") == "llm-early-node-my-target"
+    assert template["metadata"]["labels"].items() <= pod["metadata"]["labels"].items()
+    assert pod["metadata"]["annotations"] == template["metadata"]["annotations"]
+    service = {"metadata": {"name": "s", "namespace": "n", "uid": "u", "labels": {}}}
+    (made,) = placed([pod], service)
+    assert made["metadata"]["ownerReferences"][0]["uid"] == "u"
+
+
+def test_a_static_start_gets_none_and_a_workload_without_a_dynamic_one_is_refused() -> None:
+    """Its workers are asked for at the submission anyway."""
+    static = with_setup(SERVED_2025.manifest, ScalingSetup.STATIC)
+    assert treatment(NAME).companions(static) == ()
+    only_static = Workload("mine", static, setups=(ScalingSetup.STATIC,))
+    (why,) = treatment(NAME).requires(PLANNED.nodes, only_static)
+    assert "asks for its workers at once" in why
+    assert treatment(NAME).requires(PLANNED.nodes, SERVED_2025) == ()
+
+
+def test_its_one_prepared_object_is_a_class_that_node_autoscalers_heed() -> None:
+    """Below pods without a class, and not below the cluster autoscaler's cutoff; it ends no other pod."""
+    (step,) = treatment(NAME).steps
+    (made,) = step.arguments(StepContext(PLANNED, SERVED_2025.recipe))["objects"]
+    assert made["metadata"]["name"] == class_name(PLANNED.name)
+    assert -10 <= made["value"] < 0
+    assert made["preemptionPolicy"] == "Never"
