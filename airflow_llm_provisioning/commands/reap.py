@@ -92,6 +92,7 @@ def _write(done: "Reaped") -> None:
     tables = {
         "Deleted and seen to be gone": done.deleted,
         "Not gone": (*done.left, *done.stuck),
+        "Kept because a running trial may use them": done.kept,
         "With our label, and not ours to delete": done.unrecorded,
         "Not known": done.survey.unknown,
     }

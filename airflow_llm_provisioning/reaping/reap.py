@@ -35,11 +35,20 @@ class Reaped:
     left: tuple[OwnedThing, ...]
     survey: Survey
     problems: tuple[str, ...] = ()
+    everything: bool = False
 
     @property
     def clean(self) -> bool:
-        """Whether every place was listed after the last deletion and nothing is left that may be deleted."""
-        return not (self.left or self.survey.unknown or self.problems or self.stuck)
+        """Whether every place was listed after the last deletion and nothing is left that may be deleted. With
+        `everything` also nothing that a running trial may use: the experiment has not ended then.
+        """
+        return not (self.left or self.survey.unknown or self.problems or self.stuck or self.kept)
+
+    @property
+    def kept(self) -> list[OwnedThing]:
+        """What should go with everything else, and is kept because a running trial may use it."""
+        kept = (item for item in self.survey.items if item.thing is not None and item.ours and item.held)
+        return [item for item in kept if self.everything and item.state is State.IN_USE]
 
     @property
     def unrecorded(self) -> list[OwnedThing]:
@@ -57,6 +66,7 @@ class Reaped:
         unknown = {item.place for item in self.survey.unknown}
         parts = [
             (len(self.left), "not gone"),
+            (len(self.kept), "kept because a running trial may use them"),
             (len(self.stuck), "not removed by the node autoscaler"),
             (len(unknown), "places not wholly known"),
             (len(self.unrecorded), "with our label that no ledger entry or run identity fits"),
@@ -70,7 +80,7 @@ class Reaped:
             "clean": self.clean,
             "sentence": self.sentence(),
             "deleted": [item.as_dict() for item in self.deleted],
-            "left": [item.as_dict() for item in (*self.left, *self.stuck)],
+            "left": [item.as_dict() for item in (*self.left, *self.kept, *self.stuck)],
             "unrecorded": [item.as_dict() for item in self.unrecorded],
             "unknown": [item.as_dict() for item in self.survey.unknown],
             "closed": [item.as_dict() for item in self.closed],
@@ -158,7 +168,14 @@ class _Rounds:
         left = self.due(found)
         told = await reasons(left, found.looked)
         named = tuple(replace(item, why=self._why(item, told)) for item in left)
-        return Reaped(deleted=tuple(self._deleted.values()), closed=closed, left=named, survey=found, problems=problems)
+        return Reaped(
+            deleted=tuple(self._deleted.values()),
+            closed=closed,
+            left=named,
+            survey=found,
+            problems=problems,
+            everything=self._everything,
+        )
 
     def _why(self, item: OwnedThing, told: dict[Key, str]) -> str:
         refused = self._refused.get(item.key)

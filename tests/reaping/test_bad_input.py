@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from cluster_in_background import BackgroundCluster, kubernetes_connection, simulated_target
 from kube_fake_api import FakeApi, fake_api
+from operator_harness import apply, open_trial
 from reaping_harness import abandoned_trial, end_entries, listed, reaped
 
 from airflow_llm_provisioning.connections import open_store
@@ -142,3 +143,17 @@ def test_a_service_of_another_kind_with_the_owners_label_alone_is_left(
     done = reaped(results_db, wait_s=0, everything=True)
     assert "theirs" in {item.name for item in done.unrecorded}
     assert "theirs" in simulated.names("services")
+
+
+def test_an_experiment_has_not_ended_while_a_trial_holds_its_cluster(
+    simulated: BackgroundCluster, results_db: Path
+) -> None:
+    """Everything was to go, and something is kept because a running trial may use it: named, and not clean."""
+    trial = open_trial()
+    apply(trial)
+    done = reaped(results_db, everything=True)
+    assert not done.clean
+    assert {item.kind for item in done.kept} >= {"RayService", "Lease"}
+    assert done.deleted == ()
+    assert "kept because a running trial may use them" in done.sentence()
+    assert reaped(results_db).clean

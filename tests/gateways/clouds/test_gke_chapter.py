@@ -12,7 +12,12 @@ import yaml
 
 pytest.importorskip("google.cloud.container_v1", reason="needs the [google] extra")
 
+from gke_world import BUILD, POOL, finish
+from simulator_in_background import simulator_in_background
+
 from airflow_llm_provisioning import cli
+from airflow_llm_provisioning.connections import open_store
+from airflow_llm_provisioning.connections.cloud import opened_cloud
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.dag_factory import load_experiment, single_trial_params
 from airflow_llm_provisioning.gateways.clouds.gke import streaming
@@ -100,11 +105,29 @@ def test_its_roles_are_enough_for_the_nodes(experiment: Experiment) -> None:
     assert accounts == {"llm-nodes@my-project.iam.gserviceaccount.com"}
 
 
-def test_its_clean_up_takes_down_all_of_this_cloud() -> None:
-    """`reap` deletes over this cloud's wire in tests/contract/test_reaper_every_cloud.py."""
+def test_its_clean_up_takes_down_all_of_this_cloud(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, results_db: Path, tmp_path: Path
+) -> None:
+    """Run as it stands, in the folder of the chapter's file: what the preparation made is seen to be gone, and pools
+    and images of others stay.
+    """
     (words,) = [words for words in commands() if words[:2] == ["llm-provisioning", "reap"]]
-    asked = cli._parser().parse_args(words[1:])
-    assert (asked.cloud, asked.everything, asked.yes) == (["gke"], True, True)
+    with simulator_in_background(experiment, speed=400.0, seed=3) as running:
+        for name, value in running.environment().items():
+            monkeypatch.setenv(name, value)
+        world, store = running.simulator.world, open_store()
+        before = (set(world.clusters["llm-gke"].pools), set(world.images))
+        with opened_cloud(
+            {"cloud": "gke", "conn_id": "google_llm"}, results_conn_id="llm_provisioning_results"
+        ) as cloud:
+            finish(cloud, "build_image", BUILD)
+            finish(cloud, "set_up_node_pool", {"cluster": "llm-gke", "pool": POOL, "target": "gke-streaming"})
+        assert len(store.ledger.open_entries()) >= 2
+        monkeypatch.chdir(tmp_path)
+        assert cli.main(words[1:]) == 0
+        assert (set(world.clusters["llm-gke"].pools), set(world.images)) == before
+        assert store.ledger.open_entries() == []
+        store.close()
 
 
 def test_its_yaml_and_docs_agree_on_the_fields() -> None:
