@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=0, help="pairs of faults of all clouds, in place of single ones")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--only", default="", help="points whose name contains this text")
+    parser.add_argument("--budget", action="store_true", help="the trial has a budget, and its wait is ended by it")
     parser.add_argument("--details", type=Path)
     asked = parser.parse_args()
     _settings()
@@ -30,7 +31,14 @@ def main() -> int:
 
     clouds = asked.clouds.split(",")
     plan = Plan(
-        asked.seed, asked.repeats, asked.share, asked.limit, asked.pairs // len(clouds), asked.processes, asked.only
+        asked.seed,
+        asked.repeats,
+        asked.share,
+        asked.limit,
+        asked.pairs // len(clouds),
+        asked.processes,
+        asked.only,
+        asked.budget,
     )
     began, found = clocked(), {}
     with quick_world():

@@ -12,6 +12,7 @@ from unittest import mock
 
 from airflow.sdk import DAG, BaseOperator
 
+from airflow_llm_provisioning.core.budget import Amount, Budget
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.dag_factory import load_experiment, preparation
@@ -26,6 +27,8 @@ CLOUDS: Final = ("eks", "gke", "aks")
 _SHIPPED: Final = (
     Path(__file__).resolve().parents[2] / "airflow_llm_provisioning" / "example_dags" / "experiments" / "simulated.yaml"
 )
+# The GPU's node is there for longer before the endpoint is ready.
+BUDGET_S: Final = 2.0
 _STORE: Final = "AIRFLOW_CONN_LLM_PROVISIONING_RESULTS"
 
 
@@ -50,13 +53,16 @@ class Scene:
     planned: Trial
 
 
-def scene(cloud: str) -> Scene:
-    """Return the scene of a cloud."""
+def scene(cloud: str, *, budget: bool = False) -> Scene:
+    """Return the scene of a cloud. `budget`: the trial may use a GPU for BUDGET_S only, so its wait is ended."""
     shipped = load_experiment(_SHIPPED).on_clouds([cloud])
     (target,) = [item for item in shipped.targets if item.name.endswith("fast")]
     experiment = replace(
         shipped.narrowed(target=target.name, workload="phi3-2025", setup="static", variant="improved"), replicates=1
     )
+    if budget:
+        limit = Budget(trial=Amount(gpu_hours=BUDGET_S / 3600), node_hour_at_most=1.0)
+        experiment = replace(experiment, budget=limit)
     (planned,) = experiment.plan(1, dag_id="nightly", run_id="run-1")
     with DAG("prepare", schedule=None) as before:
         preparation(experiment)

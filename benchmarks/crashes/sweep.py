@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn
 from crashes.machine import Machine, run
 from crashes.points import FAULTS, INJECTOR, Call
 from crashes.scene import Scene, connected, play, reaped, scene, simulated
-from crashes.truth import DEFECTS, Played, Watcher, inventory, judge, made, plant, recorded
+from crashes.truth import DEFECTS, Judgement, Played, Watcher, inventory, judge, made, plant, recorded
 from crashes.wires import wired
 
 # A child that needs more processor time than this has stopped making progress.
@@ -39,6 +39,8 @@ class Plan:
     processes: int = 2
     only: str = ""
     """Only points whose name contains this (`twin triggerer wait: GET /version`)."""
+    budget: bool = False
+    """Whether the trial has a budget that ends its wait."""
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Found:
     calls: int = 0
     defects: Counter[str] = field(default_factory=Counter)
     told: list[dict[str, Any]] = field(default_factory=list)
+    overrun_s: float | None = None
 
     def add(self, told: Mapping[str, Any]) -> None:
         """Count one child."""
@@ -57,6 +60,8 @@ class Found:
             self.pairs += 1
         else:
             self.points += 1
+        if told.get("overrun_s") is not None:
+            self.overrun_s = max(self.overrun_s or 0.0, told["overrun_s"])
         self.defects.update({name: 1 for name, sentences in told["found"].items() if sentences})
         if any(told["found"].values()):
             self.told.append(dict(told))
@@ -110,7 +115,7 @@ class Forks:
 def sweep(cloud: str, plan: Plan) -> Found:
     """Try the crash points of one cloud."""
     found = Found()
-    this = scene(cloud)
+    this = scene(cloud, budget=plan.budget)
     # The first play loads every module and tells what a good one leaves.
     good = _Good.of(_played(cloud, this)[0])
     calls = INJECTOR.number
@@ -125,18 +130,19 @@ def sweep(cloud: str, plan: Plan) -> Found:
     # What was found so far is told, and no new child is begun.
     signal.signal(signal.SIGTERM, lambda *_: setattr(state, "stopped", True))
     try:
-        _, told = _played(cloud, this, good, state)
+        _, judgement = _played(cloud, this, good, state)
     except BaseException as error:
         if state.writing is None:
             raise
-        told = {"unfinished": [f"the play broke: {error!r}"]}
+        judgement = Judgement({"unfinished": [f"the play broke: {error!r}"]})
+    told = judgement.found
     if state.writing is not None:
-        _tell(state.writing, told)
+        _tell(state.writing, judgement)
     INJECTOR.explore = None
     forks.wait()
     found.calls = INJECTOR.number
     if any(told.values()):
-        found.add({"suffered": ["nothing"], "found": told})
+        found.add({"suffered": ["nothing"], "found": told, "overrun_s": judgement.overrun_s})
     _forget()
     return found
 
@@ -153,9 +159,10 @@ class _Good:
         return cls(made(played), len(played.entries))
 
 
-def _tell(writing: int, told: Mapping[str, Any]) -> NoReturn:
+def _tell(writing: int, judgement: Judgement) -> NoReturn:
     """End a child with its verdict."""
-    text = json.dumps({"suffered": INJECTOR.suffered, "found": told}, default=str).encode()
+    told = {"suffered": INJECTOR.suffered, "found": judgement.found, "overrun_s": judgement.overrun_s}
+    text = json.dumps(told, default=str).encode()
     while text:
         text = text[os.write(writing, text) :]
     os._exit(0)
@@ -225,10 +232,10 @@ def _pairs(plan: Plan, calls: int) -> dict[int, list[tuple[str, int, str]]]:
 
 def _played(
     cloud: str, this: Scene, good: _Good | None = None, exploring: _Exploring | None = None
-) -> tuple[Played, dict[str, list[str]]]:
+) -> tuple[Played, Judgement]:
     """Play a scene on a machine of its own and judge it."""
 
-    async def work(loop: Machine) -> tuple[Played, dict[str, list[str]]]:
+    async def work(loop: Machine) -> tuple[Played, Judgement]:
         if exploring is not None:
             exploring.machine = loop
         with wired(loop), simulated(this) as simulator:
@@ -252,7 +259,7 @@ def _played(
                 told = await loop.run_in_executor(None, judge, played, good.things if good else made(played))
             for task in watching:
                 task.cancel()
-            return played, told.found
+            return played, told
 
     return run(work)
 
@@ -279,7 +286,9 @@ def line(found: Mapping[str, Found], seconds: float) -> dict[str, Any]:
         "clouds": len(found),
         "pairs": sum(one.pairs for one in found.values()),
         **{name: defects[name] for name in DEFECTS},
-        "budget_overrun_s_max": None,
+        "budget_overrun_s_max": max(
+            (one.overrun_s for one in found.values() if one.overrun_s is not None), default=None
+        ),
         "calls": {cloud: one.calls for cloud, one in found.items()},
         "seconds": round(seconds, 1),
     }

@@ -13,7 +13,7 @@ from typing import Any, Final
 from airflow_llm_provisioning.connections import open_store
 from airflow_llm_provisioning.core.result import TrialStatus
 from crashes.runs import DagRun
-from crashes.scene import Scene
+from crashes.scene import BUDGET_S, Scene
 from llm_provisioning_simulator.infra.cluster import SimulatedCluster
 from llm_provisioning_simulator.server import Simulator
 
@@ -143,19 +143,23 @@ class Watcher:
     ready_at: float | None = None
     most_rayservices: int = 0
     deleted_at: float | None = None
+    """When its deletion was first asked for."""
+    nodes: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Node -> when it was created, and how many GPUs it has."""
 
     def watch(self, cluster: SimulatedCluster) -> list["asyncio.Task[None]"]:
         """Begin to watch a cluster."""
-        return [asyncio.ensure_future(work) for work in (self._services(cluster), self._endpoints(cluster))]
+        looks = (self._services(cluster), self._endpoints(cluster), self._nodes(cluster))
+        return [asyncio.ensure_future(work) for work in looks]
 
     async def _services(self, cluster: SimulatedCluster) -> None:
-        async for kind, _, _item in cluster.store.subscribe("rayservices"):
+        async for kind, _, item in cluster.store.subscribe("rayservices"):
             now = asyncio.get_running_loop().time()
             self.most_rayservices = max(self.most_rayservices, len(cluster.store.list("rayservices")))
             if kind == "ADDED":
-                self.created_at, self.ready_at = now, None
-            if kind == "DELETED":
-                self.deleted_at = now
+                self.created_at, self.ready_at, self.deleted_at = now, None, None
+            if kind == "DELETED" or item["metadata"].get("deletionTimestamp"):
+                self.deleted_at = now if self.deleted_at is None else self.deleted_at
 
     async def _endpoints(self, cluster: SimulatedCluster) -> None:
         async for _, _, item in cluster.store.subscribe("endpointslices"):
@@ -164,12 +168,31 @@ class Watcher:
             if named.endswith("-serve-svc") and ready and self.ready_at is None:
                 self.ready_at = asyncio.get_running_loop().time()
 
+    async def _nodes(self, cluster: SimulatedCluster) -> None:
+        async for kind, _, item in cluster.store.subscribe("nodes"):
+            name, now = item["metadata"]["name"], asyncio.get_running_loop().time()
+            since, gpus = self.nodes.get(name, (now, 0))
+            has = int((item.get("status", {}).get("capacity") or {}).get("nvidia.com/gpu") or 0)
+            if kind != "DELETED":
+                self.nodes[name] = (since, max(gpus, has))
+
+    def overrun_s(self, gpu_s: float) -> float | None:
+        """Return for how long the trial went on after its nodes had used so many GPU seconds; None: it did not end."""
+        if self.created_at is None or self.deleted_at is None:
+            return None
+        used = [(max(since, self.created_at), gpus) for since, gpus in self.nodes.values() if gpus]
+        # With every node counted from its own creation: when the sum of all reached the limit.
+        total = sum(gpus for _, gpus in used)
+        over_at = (gpu_s + sum(since * gpus for since, gpus in used)) / total if used else self.deleted_at
+        return max(0.0, self.deleted_at - over_at)
+
 
 @dataclass
 class Judgement:
     """What one play showed."""
 
     found: dict[str, list[str]] = field(default_factory=lambda: {name: [] for name in DEFECTS})
+    overrun_s: float | None = None
 
     def tell(self, defect: str, sentence: str) -> None:
         """Note a defect."""
@@ -209,9 +232,12 @@ def judge(played: Played, good: Mapping[str, int]) -> Judgement:
     _left(played, good, told)
     _ledger(played, told)
     _reaper(played, told)
+    limited = played.scene.experiment.budget is not None
     for run in played.runs:
         failed = [task for task, state in run.states.items() if state == "failed"]
-        if failed:
+        if limited and failed == ["wait"]:
+            told.overrun_s = played.watcher.overrun_s(BUDGET_S)
+        elif failed:
             told.tell("unfinished", f"{failed}: {run.errors}")
     store = open_store()
     try:
@@ -258,6 +284,9 @@ def _rows(played: Played, nightly: DagRun, rows: list[Any], told: Judgement) -> 
         return
     row = rows[-1]
     succeeded = nightly.states.get("wait") == "success"
+    limited = played.scene.experiment.budget is not None
+    if limited and not succeeded and row.status is not TrialStatus.OVER_BUDGET:
+        told.tell("rows_wrong", f"{row.status} ({row.reason}) although its budget was used up")
     if len(rows) > 1:
         told.tell(
             "rows_wrong", f"{len(rows)} rows: {[(item.trial_id, str(item.status), item.reason) for item in rows]}"

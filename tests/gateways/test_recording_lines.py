@@ -97,7 +97,7 @@ def padded(resource: str, number: int, size: int = 900) -> dict[str, Any]:
 
 
 async def test_over_the_budget_the_least_important_lines_are_dropped_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With too many lines of each kind, the repeated events are dropped first, then events, nodes, pods; endpoints and
+    """With too many lines of each kind, events are dropped first, of both APIs alike, then nodes, pods; endpoints and
     END are always stored, each truncation is marked once, and the whole stays within the budget.
     """
     monkeypatch.setattr(module, "BUDGET_BYTES", 100_000)
@@ -111,10 +111,10 @@ async def test_over_the_budget_the_least_important_lines_are_dropped_first(monke
     lines.add(end_line(NOW, "ready"))
     await lines.flush()
     cuts = [one["object"]["what"] for one in store.lines if one["object"].get("mark") == "cut_short"]
-    assert cuts == list(kinds)
+    assert (sorted(cuts[:2]), cuts[2:]) == (["events", "events.events.k8s.io"], list(kinds[2:]))
     kept = [sum(one["resource"] == resource for one in store.lines) for resource in kinds]
-    assert kept == sorted(kept)
-    assert kept[0] < kept[-1] < 200
+    assert max(kept[:2]) < kept[2] < kept[3] < 200
+    assert abs(kept[0] - kept[1]) <= 1
     assert [one["resource"] for one in store.lines[-2:]] == ["endpointslices", "trace"]
     assert sum(len(encode_line(one)) for one in store.lines) <= 100_000
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from airflow_llm_provisioning.core.fields import dig, mapping, objects
 from airflow_llm_provisioning.core.instants import Stamp, parse_stamp
 from airflow_llm_provisioning.core.secrets import KEPT_ENV, REDACTED, Redactor
+from airflow_llm_provisioning.core.trace.objects import EVENT_RESOURCES
 from airflow_llm_provisioning.exceptions import ManifestError
 
 __all__ = ["KEPT_ENV", "REDACTED", "Deduplicator", "newest_managed_stamp", "redact"]
@@ -81,7 +82,8 @@ class Deduplicator:
     """Recognises versions that a recorder has already received, after a new list or a reconnect.
 
     A version is (resource, uid, resourceVersion); the deletion is a further version. Lines without a resourceVersion
-    (polled answers, marks) are never duplicates.
+    (polled answers, marks) are never duplicates. Both event APIs show the same stored object, so a version that came by
+    one of them is not new by the other (kubernetes, pkg/registry/core/rest: one storage for both groups).
     """
 
     def __init__(self) -> None:
@@ -94,6 +96,7 @@ class Deduplicator:
         uid, version = dig(obj, "metadata", "uid"), dig(obj, "metadata", "resourceVersion")
         if not isinstance(uid, str) or not isinstance(version, str):
             return True
+        resource = "events" if resource in EVENT_RESOURCES else resource
         seen = self._seen.get((resource, uid))
         deleted = kind == "DELETED"
         if seen is not None and (seen[1] or (not deleted and not _newer(version, seen[0]))):

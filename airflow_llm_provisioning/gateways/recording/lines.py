@@ -22,11 +22,11 @@ LAST_PAUSE_S: Final = 1.0
 # As JSON; gzip needs a tenth of it. The recorded deployments (KubeRay 1.7, three minutes each) have 0.4 to 0.8 MB.
 BUDGET_BYTES: Final = 16 * 1024 * 1024
 # The share of the budget up to which lines of a resource are kept. Lines that others cannot replace are dropped last:
-# the newer event API repeats the events of the older one, there are many foreign nodes, and Serve's log repeats Serve's
-# answers. Resources that are not listed decide whether and when the endpoint was ready.
+# there are many events, which repeat themselves, many foreign nodes, and Serve's log repeats Serve's answers. Resources
+# that are not listed decide whether and when the endpoint was ready.
 KEPT_UNTIL: Final[Mapping[str, float]] = MappingProxyType(
     {
-        "events.events.k8s.io": 0.5,
+        "events.events.k8s.io": 0.6,
         "events": 0.6,
         "nodes": 0.7,
         "nodeclaims": 0.7,
