@@ -18,7 +18,7 @@ PAIRS ?= 5000
 BIN := $(VENV)/bin
 INSTALL = $(or $(PYTHON),$(error No python3 was found on PATH: install Python 3.11)) demo/install.py --venv $(VENV)
 
-.PHONY: help demo ui test docs stack stack-down stack-chaos chaos crash-points bench compat scale measurement decisions store-bench constraints clean
+.PHONY: help demo ui test docs stack stack-down stack-chaos chaos crash-points bench compat scale measurement decisions treatments store-bench constraints clean
 
 help:
 	@echo "make demo         the whole experiment in a real Airflow on simulated clouds, then its tables  (CLOUDS=$(CLOUDS) SPEED=$(SPEED) SEED=$(SEED))"
@@ -35,6 +35,7 @@ help:
 	@echo "make scale        what many waits cost a triggerer (docs/scale.md); a quarter of an hour"
 	@echo "make measurement  every figure that the measurement is trusted for (docs/measurement.md); some 15 minutes"
 	@echo "make decisions    how far intervals hold what they claim, and a store of a million trials (docs/decisions.md); 9 GB of disk"
+	@echo "make treatments   no-ops, false alarms, what-if, the fastest cold start per cloud, calibration (docs/treatments.md); an hour"
 	@echo "make store-bench  size, ingestion, time and memory of stores of 10^3 to 10^6 trials, SQLite and PostgreSQL; 20 GB of disk"
 	@echo "make constraints  resolve constraints.txt anew"
 	@echo "make clean        remove build/ and the caches; the environment $(VENV) stays"
@@ -108,6 +109,11 @@ measurement:
 decisions:
 	@$(INSTALL) --dev
 	@$(BIN)/python benchmarks/decisions.py
+
+# Parts alone: `python benchmarks/treatments.py --only record --page` writes the table of what pays.
+treatments:
+	@$(INSTALL) --dev
+	@$(BIN)/python benchmarks/treatments.py --seed $(SEED) --details build/treatments.json
 
 store-bench:
 	@$(INSTALL) --dev

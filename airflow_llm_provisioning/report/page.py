@@ -11,6 +11,7 @@ from typing import Any, Final
 from airflow_llm_provisioning import __version__
 from airflow_llm_provisioning.core.comparison import excluded
 from airflow_llm_provisioning.core.measured import Measured
+from airflow_llm_provisioning.core.origin import is_simulated
 from airflow_llm_provisioning.core.result import Preparation, TrialResult
 from airflow_llm_provisioning.decisions.cost import cost_table
 from airflow_llm_provisioning.decisions.floor import floors
@@ -25,7 +26,6 @@ from airflow_llm_provisioning.report.evidence_sections import evidence_section
 from airflow_llm_provisioning.report.floor_section import floor_sections
 from airflow_llm_provisioning.report.markup import Markup, element, html
 from airflow_llm_provisioning.report.results_sections import (
-    SIMULATED,
     cloud_sections,
     compared_rows,
     environment_section,
@@ -106,7 +106,7 @@ def _introduction(
 ) -> Iterator[Markup]:
     yield element("h1", TITLE)
     n = len(measured)
-    simulated = sum(trial.arm.stratum.origin == SIMULATED for trial in measured)
+    simulated = sum(is_simulated(trial.arm.stratum.origin) for trial in measured)
     if simulated:
         share = "Every trial" if simulated == n else f"{simulated} of {n} trials"
         text = [element("strong", "SIMULATED"), f" {share} on this page ran on a simulator. {wording.SIMULATED}"]

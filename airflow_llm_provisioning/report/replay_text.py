@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.instants import parse_instant
+from airflow_llm_provisioning.core.origin import shown_origin
 from airflow_llm_provisioning.core.replay import Difference
 
 Document = Mapping[str, Any]
@@ -44,7 +45,7 @@ def total_text(document: Document) -> str:
 
 def _summary(document: Document) -> Iterator[str]:
     origin = document.get("origin") or "not stated"
-    yield f"ORIGIN    {origin.upper() if origin == 'simulated' else origin}"
+    yield f"ORIGIN    {shown_origin(origin)}"
     reason = f": {document['reason']}" if document.get("reason") else ""
     yield f"OUTCOME   {document.get('outcome')}{reason}"
     yield f"TOTAL     {total_text(document)}, submission to the first ready endpoint"

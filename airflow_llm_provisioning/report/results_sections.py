@@ -7,6 +7,7 @@ from typing import Any, Final
 from airflow_llm_provisioning.core.arm import BASELINE
 from airflow_llm_provisioning.core.comparison import ArmTrials, compare, excluded, grouped
 from airflow_llm_provisioning.core.measured import Measured
+from airflow_llm_provisioning.core.origin import SIMULATED, is_simulated, shown_origin
 from airflow_llm_provisioning.core.phase_means import paths_of
 from airflow_llm_provisioning.core.published import PUBLISHED_VARIANT
 from airflow_llm_provisioning.core.result import Preparation, TrialResult
@@ -20,7 +21,6 @@ from airflow_llm_provisioning.report.tables import SHOWN, shown
 from airflow_llm_provisioning.report.text_table import cell
 
 Row = dict[str, Any]
-SIMULATED: Final = "simulated"
 _NOT_ENVIRONMENT: Final = frozenset({"node", "provider_id"})
 
 
@@ -120,7 +120,8 @@ def environment_section(trials: Sequence[TrialResult]) -> Markup:
 
 def origin_badge(origin: str) -> Markup:
     """Return the label no simulated figure goes without."""
-    return element("span", origin.upper() if origin == SIMULATED else origin, class_=f"badge {origin}")
+    kind = SIMULATED if is_simulated(origin) else origin
+    return element("span", shown_origin(origin), class_=f"badge {kind}")
 
 
 def _card(row: Row, heading: str) -> Markup:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.instants import parse_instant
+from airflow_llm_provisioning.core.origin import shown_origin
 from airflow_llm_provisioning.exceptions import TraceError
 from airflow_llm_provisioning.report.charts import staircase_chart
 from airflow_llm_provisioning.report.phase_groups import group_of
@@ -35,7 +36,7 @@ def trace_figure(document: Document, name: str) -> str:
         [_phase(phase, zero) for phase in document.get("phases") or ()],
         [_milestone(item, zero, ending) for item in _ordered(document)],
         title=f"{name}: {total_text(document)}, {document.get('setup') or 'set-up unknown'}, {document.get('start')}",
-        subtitle=f"origin: {origin.upper() if origin == 'simulated' else origin}",
+        subtitle=f"origin: {shown_origin(origin)}",
     )
     return svg.replace("<svg ", f'<svg style="background:{_PAPER};color:{_INK}" ', 1) + "\n"
 

@@ -66,7 +66,8 @@ class Scenario:
     preparation. `earlier`: number of trials of the same cell before this one; `pause_s` after each. `noise`: False for
     the profile's values without noise. `limit_s`: the trial's time limit. `budget`: what it may cost. `afterwards`:
     done with the last trial while its deployment still exists. `objects`: changes what a treatment prepares in the
-    cluster; `companion`: changes what is created beside the RayService, None leaves it out.
+    cluster; `companion`: changes what is created beside the RayService, None leaves it out. `variants`: besides those
+    of the proofs.
     """
 
     target: Target
@@ -87,6 +88,7 @@ class Scenario:
     afterwards: "Callable[[InProcessCluster, Stage, Finished], Awaitable[object]] | None" = None
     objects: Callable[[list[Manifest]], Sequence[Manifest]] = list
     companion: Callable[[Manifest], Manifest | None] = dict
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ def _experiment(scenario: Scenario) -> Experiment:
         name="proof",
         targets=(replace(scenario.target, variants=(scenario.variant,)),),
         workloads=(scenario.declared,),
-        variants=VARIANTS,
+        variants={**VARIANTS, **scenario.variants},
         setups=(scenario.setup,),
         replicates=scenario.earlier + 1,
     )

@@ -18,6 +18,7 @@ def add_simulator(commands: Any) -> None:
     parser.add_argument("--clouds", default="eks,gke,aks", help="only these clouds (default: all)")
     parser.add_argument("--connections", type=Path, help="write the Airflow connections to this file (JSON)")
     parser.add_argument("--catalogue", type=Path, help="YAML: images and models besides the public ones")
+    parser.add_argument("--calibrated", type=Path, help="a calibrated profile, laid over the shipped ones and declared")
     parser.add_argument("--base-port", type=int, default=0, help="first port; 0 takes free ones (default)")
     parser.set_defaults(command=_simulator)
 
@@ -54,6 +55,7 @@ def _simulator(parsed: argparse.Namespace) -> int:
         base_port=parsed.base_port,
         connections_file=parsed.connections,
         catalogue_file=parsed.catalogue,
+        calibrated_file=parsed.calibrated,
     )
 
 

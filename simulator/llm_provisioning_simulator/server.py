@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from airflow_llm_provisioning.core.experiment import Experiment, Target
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from llm_provisioning_simulator.buckets import fill_bucket
+from llm_provisioning_simulator.calibration.profile_file import CalibratedProfile, read_calibrated_profile
 from llm_provisioning_simulator.catalogue import Catalogue, models_of_experiment, read_catalogue
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.experiment import simulated_experiment
@@ -55,9 +56,16 @@ class Simulator:
     """Clusters, clouds and hub of one experiment, on one clock."""
 
     def __init__(
-        self, experiment: Experiment, *, speed: float, seed: int, catalogues: Iterable[Catalogue] = ()
+        self,
+        experiment: Experiment,
+        *,
+        speed: float,
+        seed: int,
+        catalogues: Iterable[Catalogue] = (),
+        calibrated: CalibratedProfile | None = None,
     ) -> None:
-        """`catalogues`: images and models besides the public ones."""
+        """`catalogues`: images and models besides the public ones. `calibrated`: laid over every shipped profile."""
+        self._calibrated = calibrated
         self.experiment = experiment
         self.clock = SimClock.start(speed)
         self.world = World()
@@ -136,6 +144,8 @@ class Simulator:
             # What the user grants before the first preparation (docs/gke.md, "The project").
             self.world.grant(str(account), "roles/artifactregistry.reader", "roles/serviceusage.serviceUsageConsumer")
         profile = load_profile(cloud, target.nodes.autoscaler)
+        if self._calibrated is not None:
+            profile = self._calibrated.over(profile)
         return SimulatedCluster(cluster, self.world, self.clock, profile=profile, seed=seed)
 
     def _region(self, cloud: str) -> str:
@@ -151,13 +161,15 @@ def serve(
     base_port: int = 0,
     connections_file: Path | None = None,
     catalogue_file: Path | None = None,
+    calibrated_file: Path | None = None,
 ) -> int:
     """Serve until SIGINT or SIGTERM, or until it has run for half a day; print where everything is."""
     experiment = simulated_experiment(experiment_file).on_clouds(clouds)
     catalogues = [models_of_experiment(experiment)]
     if catalogue_file is not None:
         catalogues.append(read_catalogue(catalogue_file))
-    simulator = Simulator(experiment, speed=speed, seed=seed, catalogues=catalogues)
+    calibrated = read_calibrated_profile(calibrated_file) if calibrated_file is not None else None
+    simulator = Simulator(experiment, speed=speed, seed=seed, catalogues=catalogues, calibrated=calibrated)
     return asyncio.run(_serve(simulator, base_port, connections_file))
 
 

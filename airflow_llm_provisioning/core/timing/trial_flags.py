@@ -11,6 +11,7 @@ from typing import Final
 
 from airflow_llm_provisioning.core.fields import mapping, text
 from airflow_llm_provisioning.core.instants import parse_stamp, seconds
+from airflow_llm_provisioning.core.origin import MEASURED, is_simulated
 from airflow_llm_provisioning.core.result import REPLACED
 from airflow_llm_provisioning.core.timing.clocks import DEFAULT_BOUND, Clocks
 from airflow_llm_provisioning.core.timing.engine_lines import Gap, gaps_of
@@ -83,7 +84,7 @@ def _trace_flags(view: TraceView) -> list[Flag]:
     flags = []
     if view.unreadable_lines:
         flags.append(Flag("unreadable_lines", f"{view.unreadable_lines} lines could not be used"))
-    if view.origin not in ("measured", "simulated"):
+    if view.origin != MEASURED and not is_simulated(view.origin):
         flags.append(Flag("origin", "the trace does not say whether it was measured or simulated"))
     flags += _gap_flags(view)
     if view.rayservice is None:

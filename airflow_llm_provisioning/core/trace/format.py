@@ -64,7 +64,7 @@ def line(received_at: datetime, kind: str | None, resource: str, obj: Any, **ext
 def header_line(
     received_at: datetime,
     *,
-    origin: Literal["measured", "simulated"],
+    origin: str,
     namespace: str,
     name: str,
     uid: str | None = None,

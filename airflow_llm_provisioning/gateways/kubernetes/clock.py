@@ -4,9 +4,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-Origin = Literal["simulated", "measured"]
+from airflow_llm_provisioning.core.origin import MEASURED, declared_origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class ClusterClock:
     speed: float = 1.0
     wall_epoch: float = 0.0
     epoch_at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
-    origin: Origin = "measured"
+    origin: str = MEASURED
 
     @classmethod
     def declared(cls, version: Mapping[str, Any]) -> Self:
@@ -28,12 +28,12 @@ class ClusterClock:
             return cls()
         clock = simulated.get("clock") if isinstance(simulated, Mapping) else None
         if not isinstance(clock, Mapping):
-            return cls(origin="simulated")
+            return cls(origin=declared_origin(version))
         return cls(
             float(clock["speed"]),
             float(clock["wall_epoch"]),
             datetime.fromisoformat(clock["virtual_epoch"]).astimezone(UTC),
-            "simulated",
+            declared_origin(version),
         )
 
     def now(self) -> datetime:

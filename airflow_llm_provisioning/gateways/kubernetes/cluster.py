@@ -11,9 +11,10 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
+from airflow_llm_provisioning.core.origin import is_simulated
 from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
 from airflow_llm_provisioning.gateways.kubernetes import lock
-from airflow_llm_provisioning.gateways.kubernetes.clock import ClusterClock, Origin
+from airflow_llm_provisioning.gateways.kubernetes.clock import ClusterClock
 from airflow_llm_provisioning.gateways.kubernetes.credentials import Connect, from_access
 from airflow_llm_provisioning.gateways.kubernetes.errors import NotFoundError
 from airflow_llm_provisioning.gateways.kubernetes.objects import ObjectApi, Objects
@@ -65,7 +66,7 @@ class Cluster(ObjectApi):
         """Return the /version that was read on entry: `gitVersion`, ..., and `simulated` for a simulated cluster."""
         return dict(self._version)
 
-    def origin(self) -> Origin:
+    def origin(self) -> str:
         """Return whether the cluster is simulated or measured, as the cluster declares it."""
         return self._clock.origin
 
@@ -75,7 +76,7 @@ class Cluster(ObjectApi):
 
     def ahead_s(self) -> float:
         """Return how far the API server's clock is ahead of ours; 0 for a simulated cluster, whose clock is shared."""
-        return 0.0 if self.origin() == "simulated" else self._transport.ahead_s or 0.0
+        return 0.0 if is_simulated(self.origin()) else self._transport.ahead_s or 0.0
 
     def real_seconds(self, cluster_seconds: float) -> float:
         """Return the real seconds for that much cluster time."""

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.measured import Measured
+from airflow_llm_provisioning.core.origin import is_simulated
 from airflow_llm_provisioning.decisions.cost import cost_table
 from airflow_llm_provisioning.decisions.floor import floors
 from airflow_llm_provisioning.gateways.store import ResultsStore
@@ -19,7 +20,6 @@ from airflow_llm_provisioning.report.evidence_sections import short_name
 from airflow_llm_provisioning.report.floor_section import floor_sections
 from airflow_llm_provisioning.report.markup import Markup, element, folded, html, table
 from airflow_llm_provisioning.report.results_sections import (
-    SIMULATED,
     cloud_sections,
     compared_rows,
     origin_badge,
@@ -107,7 +107,7 @@ def status_badge(status: str) -> Markup:
 
 def simulated_note(trials: Sequence[Measured], share: str = "") -> list[Markup]:
     """Return the label without which no simulated figure is shown."""
-    simulated = sum(trial.arm.stratum.origin == SIMULATED for trial in trials)
+    simulated = sum(is_simulated(trial.arm.stratum.origin) for trial in trials)
     if not simulated:
         return []
     counted = "Every trial" if simulated == len(trials) else f"{simulated} of {len(trials)} trials"

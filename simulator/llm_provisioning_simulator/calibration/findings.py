@@ -27,12 +27,13 @@ _SHARE: Final = 0.9
 class Size:
     """How much is computed. `fitted`: worlds that are run as whole trials for the surrogate; `drawn`: worlds of the
     prior's sample, from which every search starts; `confirmed`: worlds of the posterior that are run as whole trials at
-    the end; `pair`, `whole`: the searches' own steps.
+    the end; `mixing`: rounds by which the posterior's worlds spread; `pair`, `whole`: the searches' own steps.
     """
 
-    fitted: int = 72
+    fitted: int = 60
     drawn: int = 3000
     confirmed: int = 8
+    mixing: int = 150
     pair: Effort = field(default_factory=lambda: Effort(worlds=50, rounds=20, steps=4))
     whole: Effort = field(default_factory=lambda: Effort(worlds=120, rounds=30, steps=4))
 
@@ -41,6 +42,7 @@ SHORT: Final = Size(
     fitted=8,
     drawn=60,
     confirmed=1,
+    mixing=2,
     pair=Effort(worlds=10, rounds=2, steps=2),
     whole=Effort(worlds=12, rounds=4, steps=2),
 )
@@ -145,7 +147,7 @@ def calibrate(
     alone = [_alone(of, item) for item in statements.items]
     progress("which statements hold together")
     everything = of.search(statements.items, size.whole)
-    kept, found = _greatest(of, everything)
+    kept, found, sets = _greatest(of, everything)
     progress("which statements exclude each other")
     reachable = [item for item, row in zip(statements.items, alone, strict=True) if row["reached"]]
     conflicts = list(_conflicts(of, reachable))
@@ -171,6 +173,7 @@ def calibrate(
         "nearest_distance": round(everything.best[0], 2),
         "alone": alone,
         "excluding_pairs": conflicts,
+        "as_many_without": sets,
         "kept": [item.name for item in kept],
         "left_out": [_missed(of, item, best) for item in left_out],
         "posterior": _posterior(of.space, found.agreeing() or [best]),
@@ -214,8 +217,10 @@ def _conflicts(of: Calibration, items: Sequence[Statement]) -> Iterator[Row]:
             yield {"statements": [one.name, other.name], "nearest_distance": round(found.best[0], 2)}
 
 
-def _greatest(of: Calibration, everything: Found) -> tuple[list[Statement], Found]:
-    """Return the largest number of statements that one world meets, and the worlds in which these hold."""
+def _greatest(of: Calibration, everything: Found) -> tuple[list[Statement], Found, list[list[str]]]:
+    """Return the largest number of statements that one world meets, the worlds in which these hold, and what each set
+    of as many leaves out.
+    """
     items, found, missing = of.statements.items, everything, 0
     while not found.holds and missing < len(items) - 1:
         missing += 1
@@ -223,10 +228,12 @@ def _greatest(of: Calibration, everything: Found) -> tuple[list[Statement], Foun
     sets = Counter(_held(of, world) for world in found.agreeing() or [found.best[1]])
     names = max(sets, key=lambda held: (len(held), sets[held], sorted(held)))
     kept = [item for item in items if item.name in names]
+    left_out = [[item.name for item in items if item.name not in held] for held in sets if len(held) == len(kept)]
     if not kept:
-        return kept, found
-    spread = replace(of.size.whole, mixing=of.size.whole.rounds // 2)
-    return kept, of.search(kept, spread, start=[*of.prior, *(world for _, world in found.worlds)])
+        return kept, found, left_out
+    spread = replace(of.size.whole, mixing=of.size.mixing)
+    found = of.search(kept, spread, start=[*of.prior, *(world for _, world in found.worlds)])
+    return kept, found, left_out
 
 
 def _held(of: Calibration, world: Unit) -> frozenset[str]:
@@ -277,11 +284,15 @@ def _confirmed(of: Calibration, kept: Sequence[Statement], found: Found) -> Row:
         met.append(sum(item.holds(seconds) for item in of.statements.items))
         held += all(item.holds(seconds) for item in kept)
     errors.sort()
-    best = max(zip(met, results, strict=True), key=lambda pair: pair[0])
+    place = max(range(len(chosen)), key=lambda one: met[one])
+    best = met[place], results[place]
     return {
         "worlds": len(chosen),
         "kept_hold_in": held,
         "met": best[0],
+        "best_world": {
+            item.name: item.at(share) for item, share in zip(of.space.parameters, chosen[place], strict=True)
+        },
         "error_median_pct": round(errors[len(errors) // 2], 2),
         "error_worst_pct": round(errors[-1], 2),
         "seconds_of_best": {str(cell): round(total, 1) for cell, total in best[1].items()},
@@ -343,6 +354,7 @@ def _needed(of: Calibration, chosen: Sequence[Lacking], asked: Sequence[Statemen
         (seconds,) = _whole(of, space, [min(reached.worlds)[1]])
         result["whole_trials"] = f"{sum(item.holds(seconds) for item in asked)} of {len(asked)}"
         result["met"] = sum(item.holds(seconds) for item in of.statements.items)
+        result["statements_total"] = len(of.statements.items)
     return result
 
 
@@ -354,3 +366,16 @@ def _documented(space: Space, name: str) -> list[float] | None:
 def ranges_of(found: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     """Return the posterior range of every parameter of a calibration, by name."""
     return {row["parameter"]: tuple(row["posterior"]) for row in found["posterior"]}
+
+
+def met_again(found: Mapping[str, Any], statements: Statements, experiment: Experiment) -> int:
+    """Return how many statements hold in the best world of a calibration, run again as whole trials."""
+    cells = Cells(experiment, statements.variants)
+    world = found["confirmed"]["best_world"]
+    asked = []
+    for cell in statements.cells:
+        own = {name.partition(".")[2]: value for name, value in world.items() if name.startswith(f"{cell.cloud}.")}
+        asked.append((cell, {name: value for name, value in world.items() if "." not in name} | own))
+    totals = KeptTrials().run(cells, asked)
+    seconds = {cell: 7200.0 if total is None else total for cell, total in zip(statements.cells, totals, strict=True)}
+    return sum(item.holds(seconds) for item in statements.items)

@@ -30,6 +30,7 @@ def _answer(found: Row) -> Iterator[str]:
         yield f"ANSWER: consistent with {name}: {met} of {total} statements hold in one world of whole trials."
     else:
         yield f"ANSWER: not consistent with {name}: at most {met} of {total} statements hold in one world."
+        yield f"  all together: nearest at {found['nearest_distance']} times what is allowed"
         for row in found["left_out"]:
             yield (
                 f"  left out: {row['statement']}: nearest kept world {_number(row['found'])} {row['unit']}, by "
@@ -61,6 +62,10 @@ def _statements(found: Row) -> Iterator[str]:
 
 
 def _conflicts(found: Row) -> Iterator[str]:
+    for names in found["as_many_without"] if len(found["as_many_without"]) > 1 else ():
+        yield f"  as many hold without {' and without '.join(names)}"
+    if not found["excluding_pairs"]:
+        yield "  no two of the statements that hold alone exclude each other"
     for row in found["excluding_pairs"]:
         one, other = row["statements"]
         apart = f"nearest at {row['nearest_distance']} times the allowed"

@@ -38,7 +38,7 @@ class CalibratedProfile:
                     low=row["low"],
                     high=row["high"],
                 )
-        return replace(profile, quantities=MappingProxyType(changed))
+        return replace(profile, quantities=MappingProxyType(changed), calibrated=self.name)
 
 
 def calibrated_profile_text(name: str, found: Mapping[str, Any], command: str) -> str:

@@ -5,8 +5,10 @@ its terms are the simulator's own functions, its coefficients come from whole tr
 the fit did not see (leave one out, PRESS: D. M. Allen, Technometrics 16, 1974) is printed with every result.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import mul
 from statistics import fmean, median, pstdev
 from typing import Final
 
@@ -31,8 +33,8 @@ class Fit:
 
     def seconds(self, terms: Sequence[float]) -> float:
         """Return the total of a trial with these terms."""
-        row = _bent(terms, self.knots)
-        return self.intercept + sum(a * b for a, b in zip(self.coefficients, row, strict=True))
+        bent = _bent(terms, self.knots)
+        return self.intercept + math.fsum(map(mul, self.coefficients, bent))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,8 @@ def _knots(values: Sequence[float]) -> tuple[float, ...]:
 
 
 def _bent(terms: Sequence[float], knots: Sequence[float]) -> list[float]:
-    return [*terms, *(max(0.0, terms[-1] - knot) for knot in knots)]
+    last = terms[-1]
+    return [*terms, *[last - knot if last > knot else 0.0 for knot in knots]]
 
 
 def _gram(rows: Sequence[Sequence[float]], ridge: float) -> Matrix:

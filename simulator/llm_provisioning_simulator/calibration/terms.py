@@ -18,7 +18,7 @@ from llm_provisioning_simulator.app.application import applications
 from llm_provisioning_simulator.app.download import DownloadLimits, DownloadPlan, download_plan, download_s
 from llm_provisioning_simulator.app.packages import Installation, installation
 from llm_provisioning_simulator.calibration.worlds import EXTRA_OF
-from llm_provisioning_simulator.hub import MODELS, HubModel
+from llm_provisioning_simulator.hub import MODELS
 from llm_provisioning_simulator.images import seed_public_images
 from llm_provisioning_simulator.infra.delivery import pull_s
 from llm_provisioning_simulator.instant_trial import InstantTrial, described_cluster, profile_of
@@ -52,8 +52,8 @@ class Numbers(Profile):
 @dataclass(frozen=True, slots=True)
 class Mechanisms:
     """What a cell's trials move: the served image, what pip adds, and how the weights are fetched. `read`: the
-    uncertain numbers that its trials read, in which a rate counts by its inverse; `touched`: rates of first reads;
-    `head`, `worker`: what the two wait for while they start side by side.
+    uncertain numbers that its trials read, and whether each is a rate, which counts by its inverse; `touched`: rates of
+    first reads; `head`, `worker`: what the two wait for while they start side by side.
     """
 
     cloud: str
@@ -61,8 +61,8 @@ class Mechanisms:
     image: Image
     installed: Installation
     download: DownloadPlan
-    model: HubModel
-    read: tuple[str, ...]
+    weight_files: tuple[int, ...]
+    read: tuple[tuple[str, bool], ...]
     touched: tuple[str, ...]
     head: tuple[str, ...]
     worker: tuple[str, ...]
@@ -76,13 +76,13 @@ class Mechanisms:
     def terms_of(self, numbers: Mapping[str, float], pulls: dict[str, float]) -> list[float]:
         """Return the terms of a world. `numbers`: all numbers of its profile; `pulls` as in `terms`."""
         if self.image.digest not in pulls:
-            pulls[self.image.digest] = pull_s(self.image, Numbers(self.cloud, "", {}, (), numbers), _RNG)
+            pulls[self.image.digest] = pull_s(self.image, Numbers(self.cloud, "", {}, numbers=numbers), _RNG)
         pull = pulls[self.image.digest]
         installed_s = self._installed_s(numbers)
         touches = [numbers[content] / numbers[rate] for rate in self.touched for content in _CONTENTS]
         head = sum(numbers[name] for name in self.head) + numbers[EXTRA_OF] + installed_s + sum(touches[1:])
         worker = sum(numbers[name] for name in self.worker)
-        single = [1e9 / numbers[name] if name.endswith("bytes_s") else numbers[name] for name in self.read]
+        single = [1e9 / numbers[name] if rate else numbers[name] for name, rate in self.read]
         return [*single, pull, installed_s, self._weights_s(numbers), *touches, head - worker]
 
     def _installed_s(self, numbers: Mapping[str, float]) -> float:
@@ -94,12 +94,12 @@ class Mechanisms:
 
     def _weights_s(self, numbers: Mapping[str, float]) -> float:
         network_s = download_s(
-            self.model.weight_files,
+            self.weight_files,
             self.download,
             connection_bytes_s=numbers["hub_connection_bytes_s"],
             node_bytes_s=min(numbers["hub_node_bytes_s"], numbers["node_link_bytes_s"]),
         )
-        kept = max(0.0, self.model.weight_bytes - numbers["dirty_page_bytes"])
+        kept = max(0.0, sum(self.weight_files) - numbers["dirty_page_bytes"])
         return max(network_s, kept / numbers["disk_write_bytes_s"])
 
 
@@ -128,8 +128,8 @@ def mechanisms(trial: InstantTrial, read: frozenset[str]) -> Mechanisms:
         image=image,
         installed=installed,
         download=download_plan(installed.packages, {**image.env, **env}, _limits(profile)),
-        model=MODELS[application.engine.model],
-        read=uncertain,
+        weight_files=MODELS[application.engine.model].weight_files,
+        read=tuple((name, name.endswith("bytes_s")) for name in uncertain),
         touched=tuple(name for name in _FIRST_TOUCH if name in uncertain),
         head=tuple(name for name in _HEAD if name in profile.quantities),
         worker=tuple(name for name in _WORKER if name in profile.quantities),

@@ -74,6 +74,7 @@ class SimulatedCluster:
             faults=self.faults,
             version=f"v{cloud_cluster.kubernetes_version.removeprefix('v')}+simulated",
             cloud=cloud_cluster.cloud,
+            calibrated=profile.calibrated,
         )
 
     async def start(self, port: int = 0) -> str:

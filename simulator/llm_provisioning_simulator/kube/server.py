@@ -38,7 +38,7 @@ _MAX_BODY_BYTES: Final = 3 * 1024 * 1024
 
 
 class KubeServer:
-    """One cluster's API. `name` and `cloud` are shown at /version; `proxy` answers for the processes in its pods."""
+    """One cluster's API. `name`, `cloud` and `calibrated` are shown at /version; `proxy` answers for its processes."""
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class KubeServer:
         faults: Faults | None = None,
         version: str = DEFAULT_VERSION,
         cloud: str | None = None,
+        calibrated: str = "",
     ) -> None:
         self.store = store
         self.faults = faults or Faults()
@@ -57,6 +58,7 @@ class KubeServer:
         self.proxy = proxy
         self.url: str | None = None
         self._name, self._clock, self._version, self._cloud = name, clock, version, cloud
+        self._calibrated = calibrated
         self._loopback = Loopback()
         self.roles: Roles | None = None
         """What the client may do; None: everything."""
@@ -246,8 +248,13 @@ class KubeServer:
             "goVersion": "",
             "compiler": "",
             "platform": "linux/amd64",
-            "simulated": {"cluster": self._name, "clock": self._clock.declaration(), "cloud": self._cloud},
+            "simulated": self._declared(),
         }
+
+    def _declared(self) -> Object:
+        """Return how the cluster says that it is simulated, and with which numbers."""
+        told = {"cluster": self._name, "clock": self._clock.declaration(), "cloud": self._cloud}
+        return told | ({"calibrated": self._calibrated} if self._calibrated else {})
 
     async def _switch_faults(self, request: web.BaseRequest) -> web.Response:
         """GET /_simulator/faults shows them, POST {"name": ..., "value": ...} switches one."""

@@ -63,12 +63,15 @@ class InstanceType:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """All numbers of one simulated cluster."""
+    """All numbers of one simulated cluster. `calibrated`: name of the calibrated profile that is laid over the shipped
+    one; empty for none.
+    """
 
     cloud: str
     autoscaler: str
     quantities: Mapping[str, Quantity] = field(repr=False)
     instance_types: tuple[InstanceType, ...] = ()
+    calibrated: str = ""
 
     def value(self, name: str) -> float:
         """Return a number without noise; a KeyError names the profile that lacks it."""

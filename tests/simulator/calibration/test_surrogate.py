@@ -44,7 +44,7 @@ def test_the_terms_are_those_of_the_whole_trial() -> None:
     cells = Cells(simulated_experiment(EXPERIMENT), {})
     trial = cells.trial(Cell("eks", "static", "baseline"))
     of = mechanisms(trial, run_trial(trial).read)
-    fast = mechanisms(cells.trial(Cell("eks", "static", "fast_download")), frozenset(of.read))
+    fast = mechanisms(cells.trial(Cell("eks", "static", "fast_download")), frozenset(name for name, _ in of.read))
     assert of.image.reference.startswith("docker.io/")
     assert any(item.startswith("vllm==") for item in of.installed.added)
     assert (of.download.connections, fast.download.connections) == (1, 100)
