@@ -77,6 +77,7 @@ docs:
 chaos:
 	@$(INSTALL) --dev
 	@LLM_PROVISIONING_CHAOS=all $(BIN)/pytest tests/chaos --capture no
+	@$(BIN)/python tests/chaos/random_night.py --seed $(SEED)
 
 # Single faults, then pairs; one JSON line each. `python benchmarks/crash_points.py --help` has the sample's options.
 crash-points:

@@ -26,6 +26,7 @@ from typing import Any, Final, Self
 
 import yaml
 from databases import Server, free_port, listens, postgres, redis
+from process_tree import kill_tree
 from stack import DAGS, EXPERIMENT, ROOT, Airflow, interrupt_on_signals, say
 
 HOME: Final = ROOT / "build" / "stack"
@@ -159,11 +160,7 @@ class Stack:
         if name in self._servers:
             self._servers[name].stop(signal.SIGKILL)
             return
-        process = self._running.pop(name)
-        for group in _groups(process.pid):
-            with suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGKILL)
-        process.wait(timeout=30)
+        kill_tree(self._running.pop(name))
 
     def restart(self, name: str) -> None:
         """Stop a server as its administrator does, and start it again."""
@@ -307,27 +304,6 @@ def data_folder(home: Path) -> Path:
     made = Path(tempfile.mkdtemp(prefix="llm-provisioning-stack-"))
     made.chmod(0o755)
     return made
-
-
-def descendants(pid: int) -> list[int]:
-    """Return a process and all that descend from it."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError, ValueError, IndexError):
-            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-    found = [pid]
-    for ancestor in found:
-        found += [child for child, parent in parents.items() if parent == ancestor]
-    return found
-
-
-def _groups(pid: int) -> set[int]:
-    """Return the process groups of a process and its descendants."""
-    groups = set()
-    for one in descendants(pid):
-        with suppress(ProcessLookupError):
-            groups.add(os.getpgid(one))
-    return groups
 
 
 def serve(options: argparse.Namespace) -> int:

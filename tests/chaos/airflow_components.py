@@ -5,17 +5,19 @@ API.
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+
+from databases import free_port
+from process_tree import command_line, descendants, kill_tree, parent, processes
 
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
@@ -45,7 +47,7 @@ class AirflowComponents:
     def __init__(self, home: Path, connections: Mapping[str, str]) -> None:
         self.home = home
         self.results_file = home / "results.db"
-        port = _free_port()
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._environment = dict(os.environ) | _settings(home, port) | dict(connections)
         self._environment["AIRFLOW_CONN_LLM_PROVISIONING_RESULTS"] = json.dumps(
@@ -76,12 +78,13 @@ class AirflowComponents:
 
     def kill(self, component: str) -> None:
         """Kill one component and all its child processes with SIGKILL."""
-        process = self._running.pop(component)
-        groups = {os.getpgid(child) for child in [process.pid, *_descendants(process.pid)]}
-        for group in groups:
-            with suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGKILL)
-        process.wait(timeout=15)
+        kill_tree(self._running.pop(component))
+
+    def workers(self) -> list[int]:
+        """Return the processes of the scheduler's workers and of the tasks that they run."""
+        scheduler = self._running.get("scheduler")
+        children = descendants(scheduler.pid)[1:] if scheduler else []
+        return [pid for pid in children if command_line(pid).startswith("airflow worker -- ")]
 
     def kill_task(self, task: Mapping[str, Any]) -> None:
         """Kill the process group of a task instance; its worker stays alive and notices it."""
@@ -90,9 +93,9 @@ class AirflowComponents:
     def kill_worker(self, task: Mapping[str, Any]) -> None:
         """Kill the worker of a task instance and the task's process group, so that no process reports the death."""
         child = _task_process(task)
-        supervisor = _parent(child)
-        if not _command_line(supervisor).startswith("airflow worker -- LocalExecutor"):
-            raise RuntimeError(f"the parent of a task is no worker but {_command_line(supervisor)!r}")
+        supervisor = parent(child)
+        if not command_line(supervisor).startswith("airflow worker -- LocalExecutor"):
+            raise RuntimeError(f"the parent of a task is no worker but {command_line(supervisor)!r}")
         # The supervisor first: it must not report the death of its child.
         os.kill(supervisor, signal.SIGKILL)
         os.killpg(child, signal.SIGKILL)
@@ -198,7 +201,7 @@ def _settings(home: Path, port: int) -> dict[str, str]:
             "EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
             "PARALLELISM": 4,
         },
-        "LOGGING": {"WORKER_LOG_SERVER_PORT": _free_port(), "TRIGGER_LOG_SERVER_PORT": _free_port()},
+        "LOGGING": {"WORKER_LOG_SERVER_PORT": free_port(), "TRIGGER_LOG_SERVER_PORT": free_port()},
         "OPERATORS": {"DEFAULT_DEFERRABLE": True},
         "SCHEDULER": {
             "JOB_HEARTBEAT_SEC": 1,
@@ -227,38 +230,5 @@ def _settings(home: Path, port: int) -> dict[str, str]:
 def _task_process(task: Mapping[str, Any]) -> int:
     """Return the process, leader of its group, that runs a task instance (Airflow sets its title)."""
     title = f"airflow worker -- {task['id']}"
-    (found,) = [pid for pid in _processes() if _command_line(pid).startswith(title)]
+    (found,) = [pid for pid in processes() if command_line(pid).startswith(title)]
     return found
-
-
-def _processes() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def _command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
-    except OSError:
-        return ""
-
-
-def _parent(pid: int) -> int:
-    # The command's name is in parentheses and may contain any character.
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def _descendants(pid: int) -> list[int]:
-    parents: dict[int, int] = {}
-    for known in _processes():
-        with suppress(OSError):
-            parents[known] = _parent(known)
-    found = [pid]
-    for ancestor in found:
-        found += [child for child, parent in parents.items() if parent == ancestor]
-    return found[1:]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -19,7 +19,8 @@ import pytest
 from airflow_components import NOTICED_S, ended_by_sigterm, until
 from cluster_in_background import kubernetes_connection
 from databases import initdb, redis_program
-from distributed import PROCESSES, Stack, descendants
+from distributed import PROCESSES, Stack
+from process_tree import descendants
 from stack import Airflow
 from watched_cluster import WatchedCluster
 
