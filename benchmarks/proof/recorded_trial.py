@@ -64,10 +64,10 @@ class Scenario:
     the rendered RayService before the API server stores it, like an admission webhook or an edit by hand; the plan does
     not contain the change. `image`: gives the Ray containers another image in the same way, computed from the
     preparation. `earlier`: number of trials of the same cell before this one; `pause_s` after each. `noise`: False for
-    the profile's values without noise. `limit_s`: the trial's time limit. `budget`: what it may cost. `afterwards`:
-    done with the last trial while its deployment still exists. `objects`: changes what a treatment prepares in the
-    cluster; `companion`: changes what is created beside the RayService, None leaves it out. `variants`: besides those
-    of the proofs.
+    the profile's values without noise. `values`: numbers of the profile set otherwise. `limit_s`: the trial's time
+    limit. `budget`: what it may cost. `afterwards`: done with the last trial while its deployment still exists.
+    `objects`: changes what a treatment prepares in the cluster; `companion`: changes what is created beside the
+    RayService, None leaves it out. `variants`: besides those of the proofs.
     """
 
     target: Target
@@ -83,6 +83,7 @@ class Scenario:
     earlier: int = 0
     pause_s: float = PODS_GONE_S
     noise: bool = True
+    values: Mapping[str, float] = field(default_factory=dict)
     limit_s: float = LIMIT.total_seconds()
     budget: Mapping[str, float] = field(default_factory=dict)
     afterwards: "Callable[[InProcessCluster, Stage, Finished], Awaitable[object]] | None" = None
@@ -111,7 +112,7 @@ def run(scenario: Scenario) -> list[Finished]:
 
 async def _run(scenario: Scenario) -> list[Finished]:
     target, experiment = scenario.target, _experiment(scenario)
-    profile = load_profile(target.cloud, target.nodes.autoscaler)
+    profile = load_profile(target.cloud, target.nodes.autoscaler).with_values(**scenario.values)
     if not scenario.noise:
         profile = profile.with_values(**{NOISE: 0.0})
     finished: list[Finished] = []
