@@ -79,12 +79,13 @@ chaos:
 	@LLM_PROVISIONING_CHAOS=all $(BIN)/pytest tests/chaos --capture no
 	@$(BIN)/python tests/chaos/random_night.py --seed $(SEED)
 
-# Single faults, then pairs; one JSON line each. `python benchmarks/crash_points.py --help` has the sample's options.
+# Single faults, pairs, then waits with a budget; one JSON line each. `python benchmarks/crash_points.py --help` has the sample's options.
 crash-points:
 	@$(INSTALL) --dev
 	@mkdir -p build
 	@$(BIN)/python benchmarks/crash_points.py --seed $(SEED) --details build/crash-points.json
 	@$(BIN)/python benchmarks/crash_points.py --seed $(SEED) --pairs $(PAIRS) --details build/crash-pairs.json
+	@$(BIN)/python benchmarks/crash_points.py --seed $(SEED) --budget --only "wait: " --details build/crash-budget.json
 
 stack-chaos:
 	@$(INSTALL) --dev
