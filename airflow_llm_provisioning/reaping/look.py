@@ -81,7 +81,7 @@ async def _look_at_clouds(place: Place, records: Records) -> list[Listing]:
         except ProvisioningError as error:
             failed[""] = str(error)
             continue
-        things = tuple(thing_of(name, item) for item in owned)
+        things = tuple(_with_price(thing_of(name, item), item, reference) for item in owned)
         told: dict[str, Any] = {"now": locks.now, "holders": locks.holders, "notes": locks.notes}
         listing = Listing(place=name, things=things, standing=standing, **told)
         found[name] = _together(found[name], listing) if name in found else listing
@@ -149,6 +149,19 @@ def thing_of(place: str, owned: "Owned") -> Thing:
     return Thing(
         place=place, kind=owned.kind, name=owned.identity, labels=dict(owned.tags), created_at=owned.created_at
     )
+
+
+def _with_price(thing: Thing, owned: "Owned", reference: Mapping[str, Any]) -> Thing:
+    """Return a cloud's thing with what keeping it costs an hour at list price, where the book has it in US dollars."""
+    from airflow_llm_provisioning.gateways.prices import prices_of
+
+    if owned.priced is None:
+        return thing
+    what, name, amount = owned.priced
+    region = str(reference.get("region") or "") or thing.place.rpartition("/")[2]
+    book = prices_of(None)
+    a_day = book.a_day(str(reference["cloud"]), what, name, region) if book.currency == "USD" else None
+    return replace(thing, price_hour_usd=None if a_day is None else a_day * amount / 24)
 
 
 def _together(one: Listing, other: Listing) -> Listing:

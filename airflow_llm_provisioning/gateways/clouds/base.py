@@ -30,13 +30,15 @@ class Owned:
     """Something that this package made and that exists in a cloud.
 
     `kind`: the cloud's own word (`instance`, `snapshot`, `repository`, ...). `tags`: under the keys of `core/names.py`,
-    however the cloud spells them.
+    however the cloud spells them. `priced`: how the price book calls it and how much of it there is (`core.prices`:
+    what, name, amount in the unit of its price, at most); None: it has no price of its own, or its size is not listed.
     """
 
     kind: str
     identity: str
     tags: Mapping[str, str]
     created_at: datetime | None = None
+    priced: tuple[str, str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

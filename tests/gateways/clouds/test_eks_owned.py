@@ -97,6 +97,8 @@ def test_everything_of_ours_is_found_and_deleted_and_nothing_else(stand: Stand) 
     owned = stand.cloud().list_owned()
     assert {item.kind for item in owned} == set(KINDS)
     assert all(item.tags[LABEL_MANAGED_BY] == OWNER for item in owned)
+    priced = {item.kind: item.priced[0] for item in owned if item.priced and item.priced[2] > 0}
+    assert priced == {"instance": "node", "volume": "disk", "snapshot": "snapshot", "image": "image"}
     for item in owned:
         stand.cloud().delete_owned(item)
     stand.clock.move(120)

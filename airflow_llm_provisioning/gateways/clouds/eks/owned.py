@@ -131,7 +131,7 @@ class OwnedOnAws:
         for repository, tags in self._our_repositories():
             name = repository["repositoryName"]
             found += [
-                Owned("image", f"{name}@{item['imageDigest']}", tags, item.get("imagePushedAt"))
+                Owned("image", f"{name}@{item['imageDigest']}", tags, item.get("imagePushedAt"), _priced("image", item))
                 for item in _unless_gone(self._images_in, name) or ()
             ]
         return found
@@ -248,4 +248,23 @@ def _unless_gone(ask: Callable[[str], _T], name: str) -> _T | None:
 
 
 def _ec2(kind: str, item: Mapping[str, Any], identity: str, created: str) -> Owned:
-    return Owned(kind, str(item[identity]), from_pairs(item.get("Tags")), item.get(created))
+    return Owned(kind, str(item[identity]), from_pairs(item.get("Tags")), item.get(created), _priced(kind, item))
+
+
+def _priced(kind: str, item: Mapping[str, Any]) -> tuple[str, str, float] | None:
+    """Return how the price book calls a thing, and how much there is of it. A snapshot counts as large as it is in full
+    (`FullSnapshotSizeInBytes`, EC2 DescribeSnapshots), else as its volume: what it shares with others is not listed.
+    """
+    gib = 2.0**30
+    match kind:
+        case "instance":
+            return "node", str(item.get("InstanceType")), 1.0
+        case "volume" if item.get("Size"):
+            return "disk", str(item.get("VolumeType")), float(item["Size"])
+        case "snapshot" if size := item.get("FullSnapshotSizeInBytes"):
+            return "snapshot", "standard", size / gib
+        case "snapshot" if item.get("VolumeSize"):
+            return "snapshot", "standard", float(item["VolumeSize"])
+        case "image" if item.get("imageSizeInBytes"):
+            return "image", "private", item["imageSizeInBytes"] / gib
+    return None
