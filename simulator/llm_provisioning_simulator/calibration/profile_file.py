@@ -42,7 +42,9 @@ class CalibratedProfile:
 
 
 def calibrated_profile_text(name: str, found: Mapping[str, Any], command: str) -> str:
-    """Return the file of a calibration's posterior: TOML, each number with the range it came from."""
+    """Return the file of a calibration: TOML, each number of its best whole world with its posterior range. Medians of
+    single numbers would be no world that was ever run.
+    """
     return "\n".join(_lines(name, found, command)) + "\n"
 
 
@@ -66,11 +68,12 @@ def _lines(name: str, found: Mapping[str, Any], command: str) -> Iterator[str]:
     for row in found["posterior"]:
         cloud, _, quantity = row["parameter"].rpartition(".")
         low, high = row["posterior"]
+        value = found["confirmed"]["best_world"][row["parameter"]]
         yield ""
         yield f"[{cloud or 'all'}.{quantity}]  # prior {row['prior'][0]:g} to {row['prior'][1]:g} {row['unit']}"
-        yield f"value = {min(max(row['median'], low), high)!r}"
-        yield f"low = {low!r}"
-        yield f"high = {high!r}"
+        yield f"value = {value!r}"
+        yield f"low = {min(low, value)!r}"
+        yield f"high = {max(high, value)!r}"
 
 
 def read_calibrated_profile(path: Path) -> CalibratedProfile:

@@ -97,3 +97,15 @@ def test_a_cell_that_does_not_exist_is_refused(cell: Cell, told: str) -> None:
     """Before anything is run."""
     with pytest.raises(ConfigurationError, match=told):
         Cells(simulated_experiment(EXPERIMENT), {}).trial(cell)
+
+
+def test_the_profiles_numbers_are_one_world_that_was_run(calibrated: tuple[dict[str, Any], Path]) -> None:
+    """Its values are those of the best whole world, together."""
+    found, path = calibrated
+    profile = read_calibrated_profile(path)
+    values = {
+        (f"{scope}." if scope != "all" else "") + name: row["value"]
+        for scope, rows in profile.numbers.items()
+        for name, row in rows.items()
+    }
+    assert values == pytest.approx(found["confirmed"]["best_world"])
