@@ -14,6 +14,7 @@ VARIANTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "weights_stream": ("weights_stream",),
         # What the treatments below are held against.
         "fast_baked": ("fast_download", "bake_packages"),
+        "capacity_buffer": ("fast_download", "bake_packages", "capacity_buffer"),
         "early_node": ("fast_download", "bake_packages", "early_node"),
         "parallel_pull": ("fast_download", "bake_packages", "soci_parallel_pull"),
     }

@@ -57,7 +57,14 @@ class EarlyNode(BaseTreatment):
     )
 
     def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
-        """Return why there is nothing to be early for: a static start asks for its workers at once."""
+        """Return why there is nothing to be early for: a static start asks for its workers at once, and the nodes of
+        a buffer are there before.
+        """
+        if profile.has("capacity_buffer"):
+            told = (
+                f"{self.name} and capacity_buffer exclude each other: the buffer's node is there before the submission"
+            )
+            return (f"{told}. Leave one of them out.",)
         if ScalingSetup.DYNAMIC in workload.offered_setups:
             return ()
         told = f"{self.name} is for dynamic starts, and workload {workload.name!r} asks for its workers at once"

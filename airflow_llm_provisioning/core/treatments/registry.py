@@ -19,6 +19,7 @@ from airflow_llm_provisioning.core.treatments.aks_artifact_streaming import AksA
 from airflow_llm_provisioning.core.treatments.bake_packages import BakePackages
 from airflow_llm_provisioning.core.treatments.base import Treatment
 from airflow_llm_provisioning.core.treatments.bottlerocket_snapshot import BottlerocketSnapshot
+from airflow_llm_provisioning.core.treatments.capacity_buffer import CapacityBuffer
 from airflow_llm_provisioning.core.treatments.direct_loader import DirectLoader
 from airflow_llm_provisioning.core.treatments.early_node import EarlyNode
 from airflow_llm_provisioning.core.treatments.fast_download import FastDownload
@@ -37,6 +38,7 @@ OWN: Final[tuple[Treatment, ...]] = (
     AksArtifactStreaming(),
     SociParallelPull(),
     EarlyNode(),
+    CapacityBuffer(),
     RayStartTrim(),
     DirectLoader(),
     WeightsStream(),

@@ -11,6 +11,7 @@ its row has this verdict and cannot enter a comparison.
 
 from typing import Final
 
+from proof.catalogue.capacity_buffers import CAPACITY_BUFFERS, LEFTOVER
 from proof.catalogue.deliveries import DELIVERIES
 from proof.catalogue.direct_loader import DIRECT_LOADERS
 from proof.catalogue.downloads import DOWNLOADS
@@ -29,6 +30,8 @@ CATALOGUE: Final = (
     *TRIALS,
     *PARALLEL_PULLS,
     *EARLY_NODES,
+    *CAPACITY_BUFFERS,
+    LEFTOVER,
     *RAY_START_TRIM,
     *DIRECT_LOADERS,
     *STREAMS,
