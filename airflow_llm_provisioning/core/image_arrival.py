@@ -86,9 +86,26 @@ def streamed_image(message: str) -> StreamedImage | None:
 
 
 def kubelet_pulls(view: TraceView, pod: History) -> list[Event]:
-    """Return the events Pulling and Pulled of a pod's kubelet. acr-nodemon's own have the same reason."""
+    """Return the events Pulling and Pulled of a pod's kubelet about its containers. acr-nodemon's own have the same
+    reason, and so have those of image volumes (`volume_pulls`).
+    """
     found = [event for event in view.events_of(pod) if event.reason in ("Pulling", "Pulled")]
-    return [event for event in found if not _by_nodemon(event)]
+    return [event for event in found if not _by_nodemon(event) and not _of_volume(pod, event)]
+
+
+def volume_pulls(view: TraceView, pod: History) -> list[Event]:
+    """Return the events Pulling and Pulled of a pod's image volumes. They name no container (kubelet 1.33 to 1.35,
+    kuberuntime_manager.go, getImageVolumes).
+    """
+    found = [event for event in view.events_of(pod) if event.reason in ("Pulling", "Pulled")]
+    return [event for event in found if not _by_nodemon(event) and _of_volume(pod, event)]
+
+
+def _of_volume(pod: History, event: Event) -> bool:
+    named = _QUOTED.search(event.message)
+    volumes = (mapping(volume) for volume in items(dig(pod.last, "spec", "volumes")))
+    references = {text(dig(volume, "image", "reference")) for volume in volumes} - {""}
+    return not event.container and named is not None and named.group(1) in references
 
 
 def streaming_signals(view: TraceView, pod: History) -> tuple[str, ...]:

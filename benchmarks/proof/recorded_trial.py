@@ -31,7 +31,6 @@ from airflow_llm_provisioning.preparation.nodes import with_prepared
 from airflow_llm_provisioning.trials.apply import create_companion
 from airflow_llm_provisioning.trials.close import parts
 from airflow_llm_provisioning.trials.render import Rendered, plan_of, render
-from llm_provisioning_simulator.buckets import fill_bucket
 from llm_provisioning_simulator.instant_trial import Stage, stage
 from llm_provisioning_simulator.prepared import Prepared, prepare
 from llm_provisioning_simulator.profiles import NOISE, load_profile
@@ -120,7 +119,7 @@ async def _run(scenario: Scenario) -> list[Finished]:
         trials = experiment.plan(scenario.seed, dag_id="proof", run_id="proof")
         _, plan = plan_of(experiment, trials[0])
         prepared = prepare(on.world, on.description, target, plan, on.clock.now())
-        fill_bucket(on.world.buckets, on.world.models, target, (scenario.declared,))
+        on.world.keep_copies(target, (scenario.declared,), on.clock.now())
         await _set_up_nodes(cluster, on, scenario.nodes or target, prepared)
         await on.clock.sleep(SETTLED_S)
         made = await _prepare_objects(cluster, on, scenario, experiment, trials[0], prepared)

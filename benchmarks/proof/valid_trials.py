@@ -51,6 +51,7 @@ def cells() -> tuple[Cell, ...]:
     targets = [target(cloud, kind, autoscaler) for kind in ("plain", "fast") for cloud, autoscaler in KINDS]
     targets.append(target("eks", "fast", volume_initialization_rate_mib_s=300))
     targets += [target(cloud, variant, autoscaler) for variant, cloud, autoscaler in TREATED]
+    targets += [target(cloud, "image_volume", kubernetes_minor="1.35") for cloud in ("eks", "gke", "aks")]
     every = [
         (where, setup, variant, served)
         for where, setup, served in product(targets, ScalingSetup, (SERVED_2025, SERVED_CURRENT))

@@ -12,6 +12,7 @@ VARIANTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "direct_loader": ("direct_loader",),
         "direct_loader_baked": ("direct_loader", "bake_packages"),
         "weights_stream": ("weights_stream",),
+        "image_volume": ("image_volume",),
         # What the treatments below are held against.
         "fast_baked": ("fast_download", "bake_packages"),
         "capacity_buffer": ("fast_download", "bake_packages", "capacity_buffer"),

@@ -1,4 +1,4 @@
-"""Buckets of the simulated clouds: which models lie in them, and in which region each bucket is."""
+"""Where owners keep copies of models: buckets of the simulated clouds, and OCI artifacts in registries."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +15,18 @@ class Bucket:
     address: str
     region: str
     models: Mapping[str, HubModel] = field(default_factory=dict)
+
+
+def artifact_of(
+    target: Target, models: Mapping[str, HubModel], workloads: Iterable[Workload]
+) -> tuple[str, HubModel] | None:
+    """Return the reference that a target names (`options.treatments.image_volume`) and the model whose files its owner
+    has put there, or None.
+    """
+    reference = str(target.told_of("image_volume").get("reference") or "")
+    served = [item.model.model_id for item in workloads if item.model]
+    model = next((models[name] for name in served if name in models), None)
+    return (reference, model) if reference and model else None
 
 
 @dataclass(frozen=True, slots=True)

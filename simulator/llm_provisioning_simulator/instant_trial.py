@@ -16,7 +16,6 @@ from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.core.treatments import Treatment, deployed_manifest, plan_deployment
 from airflow_llm_provisioning.core.workload import ScalingSetup, Workload
 from airflow_llm_provisioning.exceptions import ConfigurationError
-from llm_provisioning_simulator.buckets import fill_bucket
 from llm_provisioning_simulator.images import seed_public_images
 from llm_provisioning_simulator.infra.autoscalers import luna
 from llm_provisioning_simulator.infra.cluster import SimulatedCluster
@@ -126,7 +125,7 @@ async def _run(trial: InstantTrial) -> Outcome:
     async with stage(target, replace(profile, quantities=noted), seed=trial.seed or 1) as on:
         plan = plan_deployment(trial.workload, trial.treatments, trial.setup, target)
         prepared = prepare(on.world, on.description, target, plan, on.clock.now())
-        fill_bucket(on.world.buckets, on.world.models, target, (trial.workload,))
+        on.world.keep_copies(target, (trial.workload,), on.clock.now())
         _configure_luna(on.cluster.store, prepared.luna)
         await on.clock.sleep(_SETTLED_S)
         manifest = place(

@@ -15,7 +15,6 @@ from typing import Any, Final, Protocol
 
 from airflow_llm_provisioning.core.experiment import Experiment, Target
 from airflow_llm_provisioning.exceptions import ConfigurationError
-from llm_provisioning_simulator.buckets import fill_bucket
 from llm_provisioning_simulator.calibration.profile_file import CalibratedProfile, read_calibrated_profile
 from llm_provisioning_simulator.catalogue import Catalogue, models_of_experiment, read_catalogue
 from llm_provisioning_simulator.clock import SimClock
@@ -73,7 +72,7 @@ class Simulator:
         for catalogue in catalogues:
             catalogue.seed(self.world)
         for target in experiment.targets:
-            fill_bucket(self.world.buckets, self.world.models, target, experiment.workloads_on(target))
+            self.world.keep_copies(target, experiment.workloads_on(target), self.clock.now())
         self.clusters: dict[str, SimulatedCluster] = {}
         for target in experiment.targets:
             if target.cluster not in self.clusters:

@@ -5,12 +5,14 @@ here knows variants, treatments or trials: a gain exists only where the calls th
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from llm_provisioning_simulator.buckets import Bucket
+from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.core.workload import Workload
+from llm_provisioning_simulator.buckets import Bucket, artifact_of, fill_bucket
 from llm_provisioning_simulator.hub_models import MODELS, HubModel
 
 UNLISTED: Final = "0"
@@ -97,6 +99,13 @@ class CloudCluster:
     """GKE: whether node pools are made for pods that none fits."""
     pools: dict[str, NodePool] = field(default_factory=dict)
     server: str | None = None
+    feature_gates: frozenset[str] = frozenset()
+    """Gates that were switched on in API server and kubelets beside the defaults of its version."""
+
+    def has_gate(self, gate: str, *, default_since: int) -> bool:
+        """Return whether a gate is on; by default since 1.`default_since`."""
+        minor = self.kubernetes_version.removeprefix("v").split(".")[1:2]
+        return gate in self.feature_gates or int(minor[0] if minor else 0) >= default_since
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +170,8 @@ class World:
         """digest -> every image that was ever pushed: volumes hold one also after its tag has moved or is gone."""
         self.models: dict[str, HubModel] = dict(MODELS)
         """model id -> what the hub has of it."""
+        self.weight_images: dict[str, HubModel] = {}
+        """digest -> the model whose files an OCI artifact holds, in layers that are not compressed."""
         self.buckets: dict[str, Bucket] = {}
         """scheme and name (`s3://weights`) -> the bucket."""
         self.snapshots: dict[str, Snapshot] = {}
@@ -198,6 +209,19 @@ class World:
             (image for image in self.images.values() if image.digest == digest and _same_repository(image, repository)),
             None,
         )
+
+    def keep_copies(self, target: Target, workloads: Iterable[Workload], now: datetime) -> None:
+        """Put what a target's owner has copied where the target names it: a bucket with the model's files, an OCI
+        artifact of them.
+        """
+        chosen = tuple(workloads)
+        fill_bucket(self.buckets, self.models, target, chosen)
+        if (found := artifact_of(target, self.models, chosen)) is not None:
+            reference, model = found
+            digest = reference.partition("@")[2]
+            layers = tuple(model.files.values())
+            self.push(Image(reference, digest, layers, {}, {}, target.region, now, shell=False))
+            self.weight_images[digest] = model
 
     def grant(self, account: str, *roles: str) -> None:
         """Give a Google service account roles in the project."""

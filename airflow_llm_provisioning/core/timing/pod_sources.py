@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, number, objects, text
-from airflow_llm_provisioning.core.image_arrival import kubelet_pulls, pulled_figures
+from airflow_llm_provisioning.core.image_arrival import kubelet_pulls, pulled_figures, volume_pulls
 from airflow_llm_provisioning.core.instants import Stamp, from_epoch_s, parse_stamp
 from airflow_llm_provisioning.core.timing.clock_samples import API, KARPENTER, event_clock, node_clock, ray_clock
 from airflow_llm_provisioning.core.timing.observations import (
@@ -136,17 +136,20 @@ def _allocatable(node: History, asked: Mapping[str, int]) -> Observation | None:
 
 
 def _pull_observations(view: TraceView, pod: History) -> Iterator[tuple[str, Observation | None]]:
-    told = kubelet_pulls(view, pod)
+    told, mounted = kubelet_pulls(view, pod), volume_pulls(view, pod)
     started = [event for event in told if event.reason == "Pulling"]
     pulled = [event for event in told if event.reason == "Pulled" and pulled_figures(event.message)[0] is not None]
     if not started and not pulled:
         return
+    if first := [event for event in mounted if event.reason == "Pulling"][:1]:
+        # Image volumes are pulled before the first container's image: the phase begins with them.
+        yield "pull_started", event_observation(first[0])
     container = (started or pulled)[0].container
     finished = next((event for event in pulled if event.container == container), None)
-    if started:
+    if started and not first:
         yield "pull_started", event_observation(started[0])
     took = pulled_figures(finished.message)[0] if finished else None
-    if finished is not None and finished.first is not None and took is not None and took < _LONGEST_S:
+    if not first and finished is not None and finished.first is not None and took is not None and took < _LONGEST_S:
         begun = Stamp(finished.first.at - timedelta(seconds=took), finished.first.resolution)
         source = f"event Pulled on Pod {pod.name}, minus its stated duration"
         yield "pull_started", Observation(source, begun, event_clock(finished), finished.received_at)

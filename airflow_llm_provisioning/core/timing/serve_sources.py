@@ -21,6 +21,7 @@ from airflow_llm_provisioning.core.timing.observations import Observation, event
 from airflow_llm_provisioning.core.timing.pod_sources import raylet
 from airflow_llm_provisioning.core.trace.objects import Answer, FirstMatch, History
 from airflow_llm_provisioning.core.trace.view import TraceView, replicas_of
+from airflow_llm_provisioning.core.weight_sources import weight_path_of
 
 
 def serve_observations(view: TraceView) -> Iterator[tuple[str, Observation | None]]:
@@ -50,7 +51,8 @@ def log_observations(view: TraceView, logs: LogReading) -> Iterator[tuple[str, O
     for milestone, entry in step_entries(view, logs).items():
         yield milestone, _logged(view, entry)
     own = replica_entries(view, logs)
-    yield "weights_downloaded", _before_loading(view, logs, own)
+    if weight_path_of(view) is None:
+        yield "weights_downloaded", _before_loading(view, logs, own)
     for entry in [entry for entry in own if entry.marker == "replica_initialised"][:1]:
         # The replica has finished. The milestone is the controller's knowledge of it, which follows.
         yield "replica_started", _following(_logged(view, entry))

@@ -24,6 +24,7 @@ from airflow_llm_provisioning.core.treatments.direct_loader import DirectLoader
 from airflow_llm_provisioning.core.treatments.early_node import EarlyNode
 from airflow_llm_provisioning.core.treatments.fast_download import FastDownload
 from airflow_llm_provisioning.core.treatments.gke_image_streaming import GkeImageStreaming
+from airflow_llm_provisioning.core.treatments.image_volume import ImageVolume
 from airflow_llm_provisioning.core.treatments.ray_start_trim import RayStartTrim
 from airflow_llm_provisioning.core.treatments.soci_parallel_pull import SociParallelPull
 from airflow_llm_provisioning.core.treatments.weights_stream import WeightsStream
@@ -42,6 +43,7 @@ OWN: Final[tuple[Treatment, ...]] = (
     RayStartTrim(),
     DirectLoader(),
     WeightsStream(),
+    ImageVolume(),
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 

@@ -17,6 +17,7 @@ from proof.catalogue.direct_loader import DIRECT_LOADERS
 from proof.catalogue.downloads import DOWNLOADS
 from proof.catalogue.early_nodes import EARLY_NODES
 from proof.catalogue.entry import NoOp
+from proof.catalogue.image_volume import IMAGE_VOLUMES
 from proof.catalogue.parallel_pulls import PARALLEL_PULLS
 from proof.catalogue.ray_start_trim import RAY_START_TRIM
 from proof.catalogue.trials import TRIALS
@@ -35,4 +36,5 @@ CATALOGUE: Final = (
     *RAY_START_TRIM,
     *DIRECT_LOADERS,
     *STREAMS,
+    *IMAGE_VOLUMES,
 )

@@ -68,6 +68,11 @@ class Engine:
         return "://" in self.model
 
     @property
+    def in_folder(self) -> bool:
+        """Whether the weights lie in a folder of the container."""
+        return self.model.startswith("/")
+
+    @property
     def shown(self) -> str:
         """The model as the engine's lines name it: what is in a bucket by the folder of its small files (vllm,
         transformers_utils/runai_utils.py).

@@ -1,7 +1,7 @@
 """What runs on top of a simulated Kubernetes cluster: the KubeRay operator and the processes in Ray's pods."""
 
 import random
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -36,11 +36,14 @@ class ApplicationLayer:
         faults: Faults | None = None,
         models: Mapping[str, HubModel] = MODELS,
         buckets: Mapping[str, Bucket] = MappingProxyType({}),
+        image_models: Callable[[str], HubModel | None] = lambda _: None,
     ) -> None:
         faults = faults or Faults()
         store.limits["rayservices"] = unsimulated
         store.gates["pods"] = pod_gate(faults)
-        self.runtime = RayRuntime(store, clock, profile, seed=seed, faults=faults, models=models, buckets=buckets)
+        self.runtime = RayRuntime(
+            store, clock, profile, seed=seed, faults=faults, models=models, buckets=buckets, image_models=image_models
+        )
         costs = Costs(profile, random.Random(f"{seed}/operator"))
         self._controllers = (
             RayServiceController(store, clock, costs, faults, self.runtime),

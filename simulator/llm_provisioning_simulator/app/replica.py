@@ -14,7 +14,7 @@ from llm_provisioning_simulator.app.engine_errors import EngineFailure, engine_f
 from llm_provisioning_simulator.app.loaders import LoaderError, Loading, Source, check_loader, loading
 from llm_provisioning_simulator.app.ray import RayCluster, RayNode, RuntimeEnvError
 from llm_provisioning_simulator.app.startup import memory_limit
-from llm_provisioning_simulator.app.volumes import COMPILE_CACHE, HUB_CACHE, VolumeCaches
+from llm_provisioning_simulator.app.volumes import COMPILE_CACHE, HUB_CACHE, VolumeCaches, image_at
 from llm_provisioning_simulator.buckets import Bucket, find_stored
 from llm_provisioning_simulator.hub import HubModel
 from llm_provisioning_simulator.runtime import OOM_KILLED
@@ -101,6 +101,7 @@ class ReplicaStart:
     engine_fault: Callable[[], str] = field(default=lambda: "")
     volumes: VolumeCaches = field(default_factory=VolumeCaches)
     buckets: Mapping[str, Bucket] = field(default_factory=dict)
+    image_models: Callable[[str], HubModel | None] = field(default=lambda _: None)
     code: CodeHost = field(default_factory=CodeHost)
 
     async def prepare(self, replica: Replica, node: RayNode) -> Mapping[str, str]:
@@ -166,6 +167,16 @@ class ReplicaStart:
             if stored is None:
                 raise ReplicaError(f"RuntimeError: Cannot find any safetensors model weights with `{engine.model}`")
             return stored.model
+        if engine.in_folder:
+            reference = image_at(node.ctx, engine.model)
+            mounted = self.image_models(reference) if reference else None
+            if mounted is None:
+                # transformers takes a folder that is not there for a name (huggingface_hub, validate_repo_id).
+                raise ReplicaError(
+                    "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or "
+                    f"'namespace/repo_name': '{engine.model}'. Use `repo_type` argument if needed."
+                )
+            return mounted
         model = self.models.get(engine.model)
         if model is None:
             raise ReplicaError(
@@ -195,7 +206,8 @@ class ReplicaStart:
         draw = self.cluster.costs.draw
         version = packages["vllm"]
         compiled = self.volumes.holds(node.ctx, COMPILE_CACHE, _graphs(version, engine))
-        nothing = engine.random_weights or engine.in_bucket or self.volumes.holds(node.ctx, HUB_CACHE, model.model_id)
+        local = engine.random_weights or engine.in_bucket or engine.in_folder
+        nothing = local or self.volumes.holds(node.ctx, HUB_CACHE, model.model_id)
         config_s, process_s = draw("engine_config_s"), draw("engine_process_s") if is_v1(version) else 0.0
         download_s = None if nothing else self._download_s(node, packages, _variables(node, replica), model)
         loaded = self._loading(node, engine, model, _variables(node, replica))

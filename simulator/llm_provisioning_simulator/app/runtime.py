@@ -6,7 +6,7 @@ container simply runs. It must not know how pods come to be or how images reach 
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
@@ -81,6 +81,7 @@ class RayRuntime:
         faults: Faults | None = None,
         models: Mapping[str, HubModel] = MODELS,
         buckets: Mapping[str, Bucket] = MappingProxyType({}),
+        image_models: Callable[[str], HubModel | None] = lambda _: None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -89,6 +90,7 @@ class RayRuntime:
         self._faults = faults or Faults()
         self._models = models
         self._buckets = buckets
+        self._image_models = image_models
         self._touch = FirstTouch(clock)
         self._volumes = VolumeCaches()
         self.code = CodeHost()
@@ -315,6 +317,7 @@ class RayRuntime:
                 cluster,
                 self._models,
                 buckets=self._buckets,
+                image_models=self._image_models,
                 hub_rate=lambda: self._faults.slow_hub,
                 crash=lambda: _CRASH if self._faults.replica_crash else None,
                 engine_fault=lambda: self._faults.engine_error,

@@ -32,20 +32,31 @@ class VolumeCaches:
             self._held.setdefault((volume, path), set()).add(content)
 
 
+def image_at(ctx: ContainerContext, path: str) -> str | None:
+    """Return the image that is mounted where `path` lies, or None."""
+    reference = (_mounted(ctx, path).get("image") or {}).get("reference")
+    return str(reference) if reference else None
+
+
 def _volume(ctx: ContainerContext, path: str) -> str | None:
     """Return the identity of the lasting volume that `path` lies on, or None."""
+    volume = _mounted(ctx, path)
+    if claim := (volume.get("persistentVolumeClaim") or {}).get("claimName"):
+        return f"claim {claim}"
+    if host_path := (volume.get("hostPath") or {}).get("path"):
+        return f"{ctx.node.name}:{host_path}"
+    return None
+
+
+def _mounted(ctx: ContainerContext, path: str) -> Mapping[str, Any]:
+    """Return the volume that `path` lies on; empty for none."""
     mounts = [
         mount
         for mount in ctx.container.get("volumeMounts") or ()
         if path == mount["mountPath"] or path.startswith(mount["mountPath"].rstrip("/") + "/")
     ]
     if not mounts:
-        return None
+        return {}
     deepest = max(mounts, key=lambda mount: len(mount["mountPath"]))
     volumes: dict[str, Mapping[str, Any]] = {item["name"]: item for item in ctx.pod["spec"].get("volumes") or ()}
-    volume = volumes.get(deepest["name"]) or {}
-    if claim := (volume.get("persistentVolumeClaim") or {}).get("claimName"):
-        return f"claim {claim}"
-    if host_path := (volume.get("hostPath") or {}).get("path"):
-        return f"{ctx.node.name}:{host_path}"
-    return None
+    return volumes.get(deepest["name"]) or {}

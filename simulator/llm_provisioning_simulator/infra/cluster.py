@@ -6,11 +6,13 @@ Only puts together; what each part does is its own file's business.
 import asyncio
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from llm_provisioning_simulator.app.controllers import ApplicationLayer
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.faults import Faults
+from llm_provisioning_simulator.hub_models import HubModel
 from llm_provisioning_simulator.infra.autoscalers.base import NodeAutoscaler
 from llm_provisioning_simulator.infra.autoscalers.karpenter import Karpenter
 from llm_provisioning_simulator.infra.autoscalers.luna import Luna
@@ -57,11 +59,19 @@ class SimulatedCluster:
         self.profile = profile
         self.faults = faults or Faults()
         self.store = ObjectStore(clock, without_groups=_absent_groups(cloud_cluster), seed=seed)
+        self.store.image_volumes = cloud_cluster.has_gate("ImageVolume", default_since=35)
         rng = random.Random(f"{seed}/{cloud_cluster.name}")
         self._ctx = ctx = ClusterContext(cloud_cluster, world, self.store, clock, profile, rng, self.faults)
         self.fleet = NodeFleet(ctx)
         self.application = ApplicationLayer(
-            self.store, clock, profile, seed=seed, faults=self.faults, models=world.models, buckets=world.buckets
+            self.store,
+            clock,
+            profile,
+            seed=seed,
+            faults=self.faults,
+            models=world.models,
+            buckets=world.buckets,
+            image_models=partial(_model_in, world),
         )
         self._autoscaler: NodeAutoscaler = _AUTOSCALERS[cloud_cluster.autoscaler](ctx, self.fleet)
         self._kubelets = Kubelets(ctx, self.fleet.machines, self.application.runtime)
@@ -114,3 +124,9 @@ def _absent_groups(cluster: CloudCluster) -> frozenset[str]:
     every = frozenset({KARPENTER, KARPENTER_AWS, KARPENTER_AZURE})
     present = _KARPENTER_GROUPS.get(cluster.cloud, frozenset()) if cluster.autoscaler == "karpenter" else frozenset()
     return every - present
+
+
+def _model_in(world: World, reference: str) -> HubModel | None:
+    """Return the model that an OCI artifact holds, or None."""
+    image = world.find_image(reference)
+    return world.weight_images.get(image.digest) if image else None

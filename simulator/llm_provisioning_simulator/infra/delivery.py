@@ -116,6 +116,17 @@ def pull_s(
     return overhead_s + _pipeline_s(image.layer_bytes, min(source, link), min(core, written), streams)
 
 
+def plain_pull_s(image: Image, profile: Profile, rng: random.Random, node: NodeSpec) -> float:
+    """Draw the duration of a pull whose layers are not compressed: the bytes over the narrowest of link and registry,
+    unless the disk is slower. The node's memory takes the first bytes, as of any download.
+    """
+    rate = min(profile.sample("registry_bytes_s", rng), profile.sample("node_link_bytes_s", rng))
+    disk = profile.sample("disk_write_bytes_s", rng) * node.disk_speed
+    size = image.compressed_bytes
+    written_s = max(0.0, size - profile.value("dirty_page_bytes")) / disk
+    return profile.sample("pull_overhead_s", rng) + max(size / rate, written_s)
+
+
 def _pipeline_s(layers: Sequence[int], download_bytes_s: float, unpack_bytes_s: float, streams: int) -> float:
     """Return when the last layer is unpacked. Concurrent downloads share the rate equally; unpacking is in order."""
     arrived = _arrivals(layers, download_bytes_s, streams)

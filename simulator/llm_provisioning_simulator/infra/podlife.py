@@ -47,6 +47,7 @@ class PodLife:
         if await mount_volumes(self._ctx, report):
             containers.pace.restart()
         await containers.pause("sandbox_s")
+        await containers.pull_volumes()
         for container in state.init:
             await containers.run_init(state, container)
         for container in state.main:

@@ -103,7 +103,10 @@ class ImagePuller:
         arrived = self._decide(reference, image, pull_secrets=pull_secrets)
         if arrived.kind == "pull":
             system = self._machine.operating_system
-            await ctx.clock.sleep(delivery.pull_s(image, ctx.profile, ctx.rng, spec, system))
+            if image.digest in ctx.world.weight_images:
+                await ctx.clock.sleep(delivery.plain_pull_s(image, ctx.profile, ctx.rng, spec))
+            else:
+                await ctx.clock.sleep(delivery.pull_s(image, ctx.profile, ctx.rng, spec, system))
             if (full := disk_full(reference, image, spec, ctx.profile.value("unpacked_ratio"))) is not None:
                 raise PullError(full)
             delivery.remember_pull(ctx.world, spec, image)
@@ -154,5 +157,11 @@ class ImagePuller:
 
     def _event(self, pod: dict[str, Any], reason: str, message: str, field_path: str) -> None:
         self._ctx.store.record_event(
-            pod, reason, message, component="kubelet", style="kubelet", field_path=field_path, host=self._machine.name
+            pod,
+            reason,
+            message,
+            component="kubelet",
+            style="kubelet",
+            field_path=field_path or None,
+            host=self._machine.name,
         )

@@ -127,8 +127,21 @@ def _label_causes(labels: dict[str, Any]) -> list[Cause]:
     return causes
 
 
+def _drop_image_volumes(spec: Object) -> None:
+    """Drop what a gate that is off does not know: the volumes and their mounts (pkg/api/pod/util.go, v1.34)."""
+    names = {volume["name"] for volume in spec.get("volumes") or () if "image" in volume}
+    if not names:
+        return
+    spec["volumes"] = [volume for volume in spec["volumes"] if volume["name"] not in names]
+    for container in [*(spec.get("initContainers") or ()), *spec.get("containers", ())]:
+        mounts = container.get("volumeMounts") or ()
+        container["volumeMounts"] = [mount for mount in mounts if mount["name"] not in names]
+
+
 def _default_pod(pod: Object, store: "ObjectStore") -> None:
     spec = pod.setdefault("spec", {})
+    if not store.image_volumes:
+        _drop_image_volumes(spec)
     token = f"kube-api-access-{store.random_suffix()}"
     spec["volumes"] = [*(spec.get("volumes") or ()), {"name": token, **copy_tree(_TOKEN_VOLUME)}]
     for container in [*(spec.get("initContainers") or ()), *spec.get("containers", ())]:

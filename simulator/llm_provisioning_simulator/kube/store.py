@@ -49,6 +49,8 @@ class ObjectStore:
         self.resources = ResourceTable(without_groups=without_groups)
         self.limits: dict[str, Callable[[Object], list[str]]] = {}
         """Plural -> what of a valid object the simulator cannot run, in sentences."""
+        self.image_volumes = True
+        """Whether the gate ImageVolume is on; without it such volumes are dropped from new pods."""
         self.gates: dict[str, Callable[[Object], None]] = {}
         """Plural -> the webhooks' answer about a new object; a StatusError refuses it."""
         self._objects: dict[str, dict[tuple[str, str], Object]] = {}
