@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from airflow_llm_provisioning.report.axis import Axis
 from airflow_llm_provisioning.report.markup import Markup, element, html
 from airflow_llm_provisioning.report.phase_groups import GROUPS, UNSEPARATED, PhaseGroup
 
 _HEIGHT: Final = 26
-_TICKS: Final = 5
-# Room right of the longest bar, as a share of the axis.
-_MARGIN: Final = 1.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +48,9 @@ def bar_chart(bars: Sequence[Bar], title: str, *, longest_s: float | None = None
 
     `longest_s`: the end of the axis, so that charts beside each other compare.
     """
-    end_s = axis_end(max([longest_s or 0.0, *(bar.end_s for bar in bars)]))
-    rows = [element("div", _row(bar, end_s), class_="bar-row", role="listitem") for bar in bars]
-    ticks = [element("span", f"{end_s * at / (_TICKS - 1):,.0f}") for at in range(_TICKS)]
+    scale = Axis.holding(max([longest_s or 0.0, *(bar.end_s for bar in bars)]))
+    rows = [element("div", _row(bar, scale), class_="bar-row", role="listitem") for bar in bars]
+    ticks = [element("span", told) for _, told in scale.ticks()]
     axis = element(
         "div",
         [
@@ -82,28 +80,11 @@ def swatch(colour: str) -> Markup:
     return element("svg", square, class_="swatch", width="12", height="12", aria_hidden="true")
 
 
-def axis_end(longest_s: float) -> float:
-    """Return a round number of seconds that holds the longest bar, divisible by the number of ticks."""
-    wanted = max(longest_s, 1.0) * _MARGIN
-    step = 1.0
-    while True:
-        for factor in (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0):
-            end = step * factor * (_TICKS - 1)
-            if end >= wanted:
-                return end
-        step *= 10
-
-
-def percent(value_s: float, end_s: float) -> str:
-    """Return a position on an axis as per cent of its width."""
-    return f"{min(max(100 * value_s / end_s, 0.0), 100.0):.3f}%"
-
-
-def _row(bar: Bar, end_s: float) -> Markup:
+def _row(bar: Bar, scale: Axis) -> Markup:
     label = f"{bar.name}: {bar.value}" if bar.value else str(bar.name)
     picture = element(
         "svg",
-        [*(_segment(segment, end_s) for segment in bar.segments), *(_dot(at, told, end_s) for at, told in bar.dots)],
+        [*(_segment(segment, scale) for segment in bar.segments), *(_dot(at, told, scale) for at, told in bar.dots)],
         width="100%",
         height=str(_HEIGHT),
         role="img",
@@ -119,19 +100,19 @@ def _row(bar: Bar, end_s: float) -> Markup:
     )
 
 
-def _segment(segment: Segment, end_s: float) -> Markup:
+def _segment(segment: Segment, scale: Axis) -> Markup:
     width_s = max(segment.end_s - segment.start_s, 0.0)
     return element(
         "rect",
         element("title", segment.label),
-        x=percent(segment.start_s, end_s),
+        x=scale.percent(segment.start_s),
         y="5",
-        width=percent(width_s, end_s),
+        width=scale.percent(width_s),
         height="16",
         fill=segment.colour,
         class_="faint" if segment.faint else "part",
     )
 
 
-def _dot(at_s: float, label: str, end_s: float) -> Markup:
-    return element("circle", element("title", label), cx=percent(at_s, end_s), cy="13", r="3.5", class_="dot")
+def _dot(at_s: float, label: str, scale: Axis) -> Markup:
+    return element("circle", element("title", label), cx=scale.percent(at_s), cy="13", r="3.5", class_="dot")

@@ -22,4 +22,4 @@ def effects_sections(trials: Sequence[Measured]) -> Iterator[Markup]:
         if effects.sentences:
             parts.append(element("ul", [element("li", sentence) for sentence in effects.sentences]))
     reading = element("ul", [element("li", sentence) for sentence in READ_EFFECTS_SO], class_="quiet")
-    yield element("section", [element("h2", "Effect of each treatment"), *parts, reading])
+    yield element("section", [element("h2", "Effect of each treatment"), *parts, reading], id="effects")

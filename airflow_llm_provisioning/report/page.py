@@ -20,6 +20,7 @@ from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.gateways.store.selection import Selection
 from airflow_llm_provisioning.report import wording
 from airflow_llm_provisioning.report.bars import legend
+from airflow_llm_provisioning.report.contents import anchor, contents
 from airflow_llm_provisioning.report.cost_section import cost_section
 from airflow_llm_provisioning.report.effects_section import effects_sections
 from airflow_llm_provisioning.report.evidence_sections import evidence_section
@@ -53,8 +54,8 @@ def write_report(
     wanted = Selection.equal(selection)
     measured = store.queries.measured(wanted, phases=True)
     trials = _newest(store, measured)
+    head = list(_introduction(measured, trials, sweep))
     main = [
-        *_introduction(measured, trials, sweep),
         *_compared(measured),
         *effects_sections(measured),
         *floor_sections(floors(store, wanted, measured)),
@@ -67,7 +68,7 @@ def write_report(
         _section("How to read it", [element("p", text) for text in wording.READING.split("\n\n")]),
         element("footer", f"airflow-llm-provisioning {__version__}"),
     ]
-    write_private(path, _document(main))
+    write_private(path, _document([*head, contents(main), *main]))
 
 
 def _newest(store: ResultsStore, measured: Sequence[Measured]) -> list[TrialResult]:
@@ -153,4 +154,4 @@ def _sweep(sweep: Mapping[str, Any] | None) -> Iterator[Markup]:
 
 
 def _section(title: str, content: Any) -> Markup:
-    return element("section", [element("h2", title), html(content)])
+    return element("section", [element("h2", title), html(content)], id=anchor(title))

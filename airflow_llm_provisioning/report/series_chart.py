@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from airflow_llm_provisioning.report.bars import axis_end, percent
+from airflow_llm_provisioning.report.axis import Axis, percent
 from airflow_llm_provisioning.report.markup import Markup, element
 
 _HEIGHT: Final = 200
@@ -15,6 +15,7 @@ _TOP: Final = 14
 _BOTTOM: Final = 176
 _LEFT: Final = 6.0
 _RIGHT: Final = 99.0
+_LINES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,11 @@ class Level:
 
 def series_chart(points: Sequence[Point], levels: Sequence[Level], title: str) -> Markup:
     """Return the chart. `title`: what it shows, for its caption and for screen readers."""
-    end_s = axis_end(max(point.value_s for point in points))
-    parts = [*_grid(end_s)]
-    parts += [_level(level, len(points), end_s) for level in levels]
-    parts += [_line(points, at, end_s) for at in range(1, len(points))]
-    parts += [_dot(point, at, len(points), end_s) for at, point in enumerate(points)]
+    axis = Axis.holding(max(point.value_s for point in points))
+    parts = [*_grid(axis)]
+    parts += [_level(level, len(points), axis) for level in levels]
+    parts += [_line(points, at, axis) for at in range(1, len(points))]
+    parts += [_dot(point, at, len(points), axis) for at, point in enumerate(points)]
     parts += [
         _text(_LEFT, _HEIGHT - 4, f"{points[0].at:%Y-%m-%d}", "start"),
         _text(_RIGHT, _HEIGHT - 4, f"{points[-1].at:%Y-%m-%d}", "end"),
@@ -51,18 +52,17 @@ def series_chart(points: Sequence[Point], levels: Sequence[Level], title: str) -
     return element("figure", [element("figcaption", title), drawn])
 
 
-def _grid(end_s: float) -> list[Markup]:
+def _grid(axis: Axis) -> list[Markup]:
     found = []
-    for at in range(3):
-        value = end_s * at / 2
-        y = _y(value, end_s)
+    for value, told in axis.ticks(_LINES):
+        y = _y(value, axis)
         found.append(element("line", "", x1=f"{_LEFT}%", x2=f"{_RIGHT}%", y1=f"{y:.1f}", y2=f"{y:.1f}", class_="grid"))
-        found.append(_text(0, y + 4, f"{value:,.0f}", "start"))
+        found.append(_text(0, y + 4, told, "start"))
     return found
 
 
-def _level(level: Level, count: int, end_s: float) -> Markup:
-    y = f"{_y(level.value_s, end_s):.1f}"
+def _level(level: Level, count: int, axis: Axis) -> Markup:
+    y = f"{_y(level.value_s, axis):.1f}"
     return element(
         "line",
         element("title", f"level {level.value_s:.1f} s"),
@@ -76,25 +76,25 @@ def _level(level: Level, count: int, end_s: float) -> Markup:
     )
 
 
-def _line(points: Sequence[Point], at: int, end_s: float) -> Markup:
+def _line(points: Sequence[Point], at: int, axis: Axis) -> Markup:
     before, here = points[at - 1], points[at]
     return element(
         "line",
         "",
         x1=_x(at - 1, len(points)),
-        y1=f"{_y(before.value_s, end_s):.1f}",
+        y1=f"{_y(before.value_s, axis):.1f}",
         x2=_x(at, len(points)),
-        y2=f"{_y(here.value_s, end_s):.1f}",
+        y2=f"{_y(here.value_s, axis):.1f}",
         class_="line",
     )
 
 
-def _dot(point: Point, at: int, count: int, end_s: float) -> Markup:
+def _dot(point: Point, at: int, count: int, axis: Axis) -> Markup:
     return element(
         "circle",
         element("title", point.label),
         cx=_x(at, count),
-        cy=f"{_y(point.value_s, end_s):.1f}",
+        cy=f"{_y(point.value_s, axis):.1f}",
         r="3.5",
         class_="night",
     )
@@ -106,8 +106,8 @@ def _text(x: float, y: float, text: str, anchor: str) -> Markup:
 
 def _x(at: int, count: int) -> str:
     share = at / max(count - 1, 1)
-    return percent(_LEFT + share * (_RIGHT - _LEFT), 100)
+    return percent((_LEFT + share * (_RIGHT - _LEFT)) / 100)
 
 
-def _y(value_s: float, end_s: float) -> float:
-    return _BOTTOM - (_BOTTOM - _TOP) * value_s / end_s
+def _y(value_s: float, axis: Axis) -> float:
+    return _BOTTOM - (_BOTTOM - _TOP) * axis.share(value_s)

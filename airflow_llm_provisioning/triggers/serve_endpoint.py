@@ -179,9 +179,11 @@ def _instant(text: str | None) -> datetime | None:
 
 def _spent(meter: "Meter | None", now: datetime) -> dict[str, Any]:
     """Return what the machines that were seen have cost, for the row of the running trial."""
-    if meter is None:
+    spent = meter.spent(now, waiting=False) if meter is not None else None
+    # Before the first machine is seen, nothing is known of it; that is not 0.
+    if meter is None or spent is None or spent.money == 0.0:
         return {}
-    return {"spent": meter.spent(now, waiting=False).money, "currency": meter.currency}
+    return {"spent": spent.money, "currency": meter.currency}
 
 
 def _bounded(name: str, instant: "Instant | None") -> dict[str, str | None]:

@@ -277,3 +277,18 @@ def test_a_sweep_with_a_trial_that_never_became_ready_has_no_figure_for_it(store
 def test_a_simulated_page_without_a_sweep_says_how_to_get_one(store: ResultsStore) -> None:
     """The page says that the assumptions were not varied, and names the command for it."""
     assert "llm-provisioning sweep EXPERIMENT" in text_of(report(store, a_trial("one")))
+
+
+def test_a_table_of_contents_leads_to_every_section(store: ResultsStore) -> None:
+    """Each name is there once; two families of one cloud have their own entries; an empty report has no contents."""
+    arms = [*an_arm("baseline", 2), *an_arm("improved", 2, factor=0.5)]
+    page = report(store, *arms, a_trial("b", cloud="gke"), a_trial("i", cloud="gke", variant="improved"))
+    listed = re.search(r'<nav class="contents".*?</nav>', page, re.DOTALL)
+    assert listed is not None
+    links = re.findall(r'<a href="#([^"]+)">(.*?)</a>', listed.group(0))
+    assert [name for name, _ in links] == re.findall(r'<section id="([^"]+)"', page)
+    assert len({name for name, _ in links}) == len(links)
+    titles = [unescape(title) for _, title in links]
+    assert {"Not counted", "Cost and payback", "Preparation", "How to read it"} <= set(titles)
+    assert [title.split()[0] for title in titles[:2]] == ["EKS", "GKE"]
+    assert page.index('class="contents"') < page.index("<section")

@@ -73,4 +73,4 @@ def test_a_trial_without_news_says_so(store: ResultsStore) -> None:
     assert "No news for 9 minutes: is the triggerer running?" in told
     assert "its arm has no comparable trial yet" in told
     store.progress.change("one", {"spent": None})
-    assert "Cost so far not known" in words(running_trials(store.progress.running()))
+    assert "Cost so far not known yet" in words(running_trials(store.progress.running()))

@@ -73,7 +73,7 @@ def _panel(one: RunningTrial, now: datetime) -> Markup:
 def _spent(one: RunningTrial) -> str:
     """Return what the machines have cost at the last news of the wait; deleting them costs more."""
     if one.spent is None or one.currency is None:
-        return "not known" if one.step in ("wait", "delete", "not_deleted") else "nothing"
+        return "not known yet" if one.step in ("wait", "delete", "not_deleted") else "nothing"
     return f"{'at least ' if one.step != 'wait' else ''}{one.spent:.2f} {one.currency}, an estimate from prices"
 
 
