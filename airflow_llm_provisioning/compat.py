@@ -5,7 +5,7 @@ there are no retry policies, so there an error that must not be retried becomes 
 cannot be told apart from killed workers when tries are counted.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
@@ -125,6 +125,15 @@ else:
         """A sensor whose task can end at once."""
 
 
+def teams_of(dag_ids: Collection[str]) -> Mapping[str, str | None]:
+    """Return the team of every DAG that has one. Airflow 3.1 has no teams. Only the API server may ask."""
+    from airflow.models.dag import DagModel
+
+    if AIRFLOW < (3, 2) or not dag_ids:
+        return {}
+    return DagModel.get_dag_id_to_team_name_mapping(list(dag_ids))
+
+
 __all__ = [
     "AIRFLOW",
     "DOUBLING",
@@ -138,4 +147,5 @@ __all__ = [
     "BaseSensorOperator",
     "conf",
     "never_retried",
+    "teams_of",
 ]

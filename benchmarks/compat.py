@@ -3,7 +3,7 @@ table.
 
 Each Airflow is installed with what the package index had while it was the newest one: its users have about that, by its
 own constraints. The last row has the lowest version of each of our direct dependencies. In each environment the tests
-of `CHECKS` run: operators, triggers, the shipped DAGs, and whole simulated trials in a DAG run.
+of `CHECKS` run: operators, triggers, the shipped DAGs, the page, and whole simulated trials in a DAG run.
 """
 
 import argparse
@@ -22,6 +22,7 @@ CHECKS: Final = {
     "operators": ("tests/operators/test_ray_service.py", "tests/operators/test_experiment_operators.py"),
     "triggers": ("tests/triggers/test_waits.py", "tests/triggers/test_pod_run.py"),
     "DAGs": ("tests/test_dags.py", "tests/test_provider_info.py"),
+    "page": ("tests/ui/test_plugin.py", "tests/ui/test_access.py", "tests/ui/test_targets_view.py"),
     "trial": ("tests/test_dag_run.py",),
 }
 # What the tests need; the provider's own dependencies are in its wheel.

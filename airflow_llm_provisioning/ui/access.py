@@ -23,7 +23,9 @@ def readable_dags(user: Any, dag_ids: Iterable[str]) -> set[str]:
     """Return those of the DAGs that the user may read."""
     found: set[str] = set()
     for team, members in _by_team(set(dag_ids)).items():
-        found |= get_auth_manager().filter_authorized_dag_ids(dag_ids=members, user=user, method="GET", team_name=team)
+        # Airflow 3.1 has no teams and not this argument.
+        of_team: dict[str, Any] = {} if team is None else {"team_name": team}
+        found |= get_auth_manager().filter_authorized_dag_ids(dag_ids=members, user=user, method="GET", **of_team)
     return found
 
 
@@ -66,9 +68,9 @@ def require_same_origin(request: Request, user: User) -> None:
 
 def _by_team(dag_ids: set[str]) -> dict[str | None, set[str]]:
     """Return DAG ids by their team: Airflow decides by team where it has several."""
-    from airflow.models.dag import DagModel
+    from airflow_llm_provisioning.compat import teams_of
 
-    teams = DagModel.get_dag_id_to_team_name_mapping(list(dag_ids)) if dag_ids else {}
+    teams = teams_of(dag_ids)
     found: dict[str | None, set[str]] = {}
     for dag_id in dag_ids:
         found.setdefault(teams.get(dag_id), set()).add(dag_id)

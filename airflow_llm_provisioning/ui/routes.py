@@ -24,7 +24,7 @@ from airflow_llm_provisioning.ui.airflow_dags import starting_dags, tagged_dags,
 from airflow_llm_provisioning.ui.app import asset
 from airflow_llm_provisioning.ui.layout import document
 from airflow_llm_provisioning.ui.store import read, read_if_there, write
-from airflow_llm_provisioning.ui.views import blockers, history, now, owned, results, targets, trial
+from airflow_llm_provisioning.ui.views import blockers, history, now, owned, phase_history, results, targets, trial
 
 router = APIRouter()
 
@@ -149,6 +149,15 @@ def show_history(user: User, cell: MaybeText = None) -> HTMLResponse:
         return history.history_view(store, Selection(dag_ids=readable), cell or None, bool(changeable))
 
     return HTMLResponse(document("History", read(view), active="history", lead=history.LEAD))
+
+
+@router.get("/history/phases")
+def show_phases(user: User, cell: Text) -> HTMLResponse:
+    """Return the phases of a cell that have a new level, as a part of its page."""
+    found = read(lambda store: phase_history.phases_view(store, Selection(dag_ids=_readable(store, user), cell=cell)))
+    if found is None:
+        raise HTTPException(404, "There is no such cell that you may see.")
+    return HTMLResponse(found)
 
 
 class Acknowledgement(BaseModel):

@@ -17,7 +17,7 @@ def every_route(app: Any) -> Iterator[tuple[str, str]]:
     for route in mounted.app.routes:
         assert isinstance(route, APIRoute), route
         for method in route.methods:
-            yield method, route.path.lstrip("/").replace("{name}", "page.css") + "?id=secret"
+            yield method, route.path.lstrip("/").replace("{name}", "page.css") + "?id=secret&cell=secret"
 
 
 def test_no_route_answers_without_a_login(page_app: Any, anonymous: Any, store: ResultsStore) -> None:

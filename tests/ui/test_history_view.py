@@ -40,6 +40,18 @@ def test_a_slower_level_is_told(op: Any, slower: dict[str, str]) -> None:
     assert "data-acknowledge" in page.text
 
 
+def test_phases_with_a_new_level_are_shown_by_themselves(viewer: Any, slower: dict[str, str]) -> None:
+    """The page loads them later, from a route that shows no cell of a DAG that may not be read."""
+    assert f'data-load="history/phases?cell={slower["cell"]}"' in viewer.get("history", params=slower).text
+    part = viewer.get("history/phases", params={"cell": slower["cell"]})
+
+    told = words(part)
+    assert "worker_image_pull: median seconds, by night" in told
+    assert "Since 2026-01-15 (night-14) slower: 300.0 to 420.0 s (+40.0 %)." in told
+    assert "engine_init" not in told
+    assert viewer.get("history/phases", params={"cell": "another"}).status_code == 404
+
+
 def test_an_op_acknowledges_it_by_name(op: Any, store: ResultsStore, slower: dict[str, str]) -> None:
     """The note has the name that Airflow knows, not one from the request; the alarm stands no more."""
     answer = op.post("acknowledge", json=slower)

@@ -2,6 +2,8 @@
 
 import json
 import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,12 @@ from typing import Any
 import pytest
 
 from airflow_llm_provisioning.core.offer import offer_of, offered_targets
+from airflow_llm_provisioning.core.operation import KEEP_DAYS
 from airflow_llm_provisioning.core.result import Preparation
 from airflow_llm_provisioning.dag_factory import load_experiment
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.ui.views.targets import _state
 
 ROOT = Path(__file__).resolve().parents[2]
 DAGS = ROOT / "airflow_llm_provisioning" / "example_dags"
@@ -68,9 +72,11 @@ def test_a_viewer_sees_the_targets_and_no_form(viewer: Any, store: ResultsStore)
 @pytest.mark.usefixtures("single_trial")
 def test_preparations_are_shown_with_when_and_price(op: Any, store: ResultsStore) -> None:
     """A target is prepared when every step that its variants need is recorded; an unknown price is not 0."""
-    from trial_builders import OPENED_AT
-
+    made_at = datetime.now(UTC) - timedelta(days=2)
+    assert "not prepared" in op.get("targets?target=eks-fast").text
     for verb in ("build_image", "snapshot_image", "set_up_nodes"):
+        if verb == "set_up_nodes":
+            assert "1 of 3 steps are missing" in op.get("targets?target=eks-fast").text
         store.save_preparation(
             Preparation(
                 target="eks-fast",
@@ -80,17 +86,33 @@ def test_preparations_are_shown_with_when_and_price(op: Any, store: ResultsStore
                 result={"image": "registry/llm:1"},
                 origin="simulated",
                 seconds=12.5,
-                prepared_at=OPENED_AT,
+                prepared_at=made_at,
             )
         )
 
     page = op.get("targets?target=eks-fast").text
 
     assert '<span class="badge status good">prepared' in page
-    assert "2026-01-01 12:00" in page
+    assert f"Since {made_at:%Y-%m-%d %H:%M}." in page
     assert "registry/llm:1" in page
     assert "not known" in page
     assert "eks-plain" not in page
+
+
+def test_every_state_of_a_preparation_has_its_words() -> None:
+    """What is reaped after its expiry is not called prepared; what needs nothing is not called missing."""
+    (target, *_) = offered_targets(offer_of(load_experiment(DAGS / "experiments" / "simulated.yaml")))
+    now = datetime.now(UTC)
+    step = Preparation(
+        target=target.name, cloud="eks", verb="v", content="c", result={}, origin="simulated", seconds=1.0,
+        prepared_at=now - timedelta(days=KEEP_DAYS + 1),
+    )  # fmt: skip
+    assert _state(replace(target, steps=()), {}, now)[:2] == ("needs no preparation", "good")
+    assert _state(replace(target, steps=("v",)), {}, now)[:2] == ("not prepared", "bad")
+    assert _state(replace(target, steps=("v", "w")), {"v": step}, now)[:2] == ("partly prepared", "bad")
+    assert _state(replace(target, steps=("v",)), {"v": step}, now)[1] == "wait"
+    new = replace(step, prepared_at=now)
+    assert _state(replace(target, steps=("v",)), {"v": new}, now)[:2] == ("prepared", "good")
 
 
 def test_without_a_store_the_targets_are_shown(op: Any, results_db: Path, single_trial: None) -> None:

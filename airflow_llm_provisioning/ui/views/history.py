@@ -13,7 +13,7 @@ from airflow_llm_provisioning.report.markup import Markup, element, folded, html
 from airflow_llm_provisioning.report.phase_groups import GROUPS, UNSEPARATED, group_of, position
 from airflow_llm_provisioning.report.results_sections import origin_badge
 from airflow_llm_provisioning.report.series_chart import Level, Point, series_chart
-from airflow_llm_provisioning.ui.layout import choice, link, notice, section
+from airflow_llm_provisioning.ui.layout import address, choice, link, notice, section
 
 LEAD: Final = "What each DAG run measured of a cell, where a new level began, and what changed in that night."
 SHOWN_NIGHTS: Final = 90
@@ -49,16 +49,20 @@ def history_view(store: ResultsStore, selection: Selection, wanted: str | None, 
 def _cell(found: CellHistory, may_acknowledge: bool) -> Markup:
     nights = found.nights[-SHOWN_NIGHTS:]
     first = len(found.nights) - len(nights)
+    phases = address("history/phases", cell=found.cell.key)
     title = f"{found.cell.label}: median seconds to the ready endpoint, night by night"
+    shown = levels(found.watched.changes, len(found.nights) - 1, first)
     told = [_change(found, change, may_acknowledge) for change in reversed(found.watched.changes)]
     return section(
         found.cell.label,
         [
             element("p", [origin_badge(found.cell.origin), f" {len(found.nights)} nights."]),
             *_alarm(found),
-            series_chart([_point(night) for night in nights], _levels(found, first), title),
+            series_chart([_point(night) for night in nights], shown, title),
             *(told or [_quiet(found)]),
             *_phases(nights[-_BARS:]),
+            element("h3", "Phases with a new level"),
+            element("div", element("p", "Reading the phases ...", class_="quiet"), data_load=phases),
             folded("The nights as a table", _nights(nights)),
         ],
     )
@@ -112,16 +116,15 @@ def _point(night: Night) -> Point:
     return Point(night.at, night.total_s, f"{night.at:%Y-%m-%d}: {night.total_s:.1f} s, n={night.n}, {night.run_id}")
 
 
-def _levels(found: CellHistory, first: int) -> list[Level]:
-    """Return the levels between the changes, as far as their nights are shown."""
-    last = len(found.nights) - 1
-    levels = []
-    for at, change in enumerate(found.watched.changes):
-        later = found.watched.changes[at + 1].since if at + 1 < len(found.watched.changes) else last
+def levels(changes: Sequence[Change], last: int, first: int) -> list[Level]:
+    """Return the levels between changes, as far as the nights from `first` to `last` are shown."""
+    found = []
+    for at, change in enumerate(changes):
+        later = changes[at + 1].since if at + 1 < len(changes) else last
         kind = "better" if change.recovered or change.change_pct < 0 else "worse"
         if later >= first:
-            levels.append(Level(max(change.since - first, 0), later - first, change.after_s, kind))
-    return levels
+            found.append(Level(max(change.since - first, 0), later - first, change.after_s, kind))
+    return found
 
 
 def _phases(nights: Sequence[Night]) -> list[Markup]:

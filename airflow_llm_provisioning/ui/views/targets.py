@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.offer import OfferedTarget
+from airflow_llm_provisioning.core.operation import KEEP_DAYS
 from airflow_llm_provisioning.core.result import Preparation
 from airflow_llm_provisioning.gateways.store import ResultsStore
 from airflow_llm_provisioning.report.markup import Markup, element, html, table
@@ -84,16 +86,26 @@ def _lease(store: ResultsStore | None, target: OfferedTarget) -> Markup:
 
 def _prepared(target: OfferedTarget, steps: Sequence[Preparation]) -> Markup:
     newest = {step.verb: step for step in steps}
-    missing = [step for step in target.steps if step not in newest]
     rows = [_step(name, newest.get(name)) for name in dict.fromkeys((*target.steps, *newest))]
-    if not missing:
-        state = html([element("span", "prepared", class_="badge status good"), " "])
-    elif len(missing) == len(target.steps):
-        state = html([element("span", "not prepared", class_="badge status bad"), " "])
-    else:
-        state = html([element("span", "partly prepared", class_="badge status bad"), " "])
+    word, kind, told = _state(target, newest, datetime.now(UTC))
+    state = element("span", word, class_=f"badge status {kind}")
     origins = [origin_badge(origin) for origin in dict.fromkeys(step.origin for step in newest.values())]
-    return html([element("p", [state, *origins]), table(_STEPS, rows)])
+    return html([element("p", [state, " ", *origins, told]), *([table(_STEPS, rows)] if rows else [])])
+
+
+def _state(target: OfferedTarget, newest: Mapping[str, Preparation], now: datetime) -> tuple[str, str, str]:
+    """Return how far a target is prepared: a word, the kind of its badge, and what follows it."""
+    made = [newest[step].prepared_at for step in target.steps if step in newest]
+    if not target.steps:
+        return "needs no preparation", "good", ""
+    if not made:
+        return "not prepared", "bad", ""
+    if len(made) < len(target.steps):
+        return "partly prepared", "bad", f" {len(target.steps) - len(made)} of {len(target.steps)} steps are missing."
+    if now - min(made) > timedelta(days=KEEP_DAYS):
+        told = f" What is made is kept for {KEEP_DAYS} days where nothing else was said: prepare again."
+        return f"prepared more than {KEEP_DAYS} days ago", "wait", told
+    return "prepared", "good", f" Since {max(made):%Y-%m-%d %H:%M}."
 
 
 def _step(name: str, step: Preparation | None) -> Mapping[str, Any]:
