@@ -63,6 +63,10 @@ class DagRun:
     states: dict[str, str] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    """What Airflow's database would hold beside results: rendered fields, arguments and events of triggers, what a task
+    keeps from try to try.
+    """
 
     async def task(self, task: BaseOperator) -> str:
         """Run a task to its end, with its retries; return its state."""
@@ -72,6 +76,7 @@ class DagRun:
         }
         for number in range(1, (task.retries or 0) + 2):
             ending = await self._try(task, context)
+            self._keep(context["ti"].pushed, context["task_state_store"])
             if ending.error is None and not ending.killed:
                 self.results[task.task_id] = ending.value
                 return self._ended(task, "success")
@@ -90,10 +95,12 @@ class DagRun:
 
     async def _try(self, task: BaseOperator, context: Any) -> Ending:
         this = self._rendered(task)
+        self._keep({name: str(getattr(this, name)) for name in task.template_fields})
         ending = await self.loop.start(f"worker {task.task_id}", lambda: this.execute(context)).ended
         while isinstance(ending.error, TaskDeferred):
             deferred = ending.error
             event = await self._triggered(task, deferred)
+            self._keep(event)
             resume = functools.partial(getattr(self._rendered(task), deferred.method_name), context, event)
             ending = await self.loop.start(f"worker {task.task_id} resumed", resume).ended
         return Ending(_stored(ending.value), ending.error, ending.killed)
@@ -102,6 +109,7 @@ class DagRun:
         path, arguments = deferred.trigger.serialize()
         module, _, name = path.rpartition(".")
         kept = _stored(serialize(arguments))
+        self._keep(kept)
         for _ in range(_TRIGGER_LIVES):
             again: Any = deserialize(kept)
             trigger = getattr(__import__(module, fromlist=[name]), name)(**again)
@@ -112,6 +120,9 @@ class DagRun:
                 return ending.value
             await asyncio.sleep(_KILLED_IS_SEEN_S)
         raise AssertionError(f"the trigger of {task.task_id} was killed {_TRIGGER_LIVES} times")
+
+    def _keep(self, *values: Any) -> None:
+        self.kept += [json.dumps(value, default=str) for value in values if value]
 
     def _rendered(self, task: BaseOperator) -> Any:
         """Return the task of a new process, its arguments filled in from the results of others."""

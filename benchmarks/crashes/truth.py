@@ -4,6 +4,7 @@ It reads the simulator's memory, never an API, and knows by a listing before the
 """
 
 import asyncio
+import gzip
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -13,9 +14,9 @@ from typing import Any, Final
 from airflow_llm_provisioning.connections import open_store
 from airflow_llm_provisioning.core.result import TrialStatus
 from crashes.runs import DagRun
-from crashes.scene import BUDGET_S, Scene
+from crashes.scene import BUDGET_S, Scene, trial_id
 from llm_provisioning_simulator.infra.cluster import SimulatedCluster
-from llm_provisioning_simulator.server import Simulator
+from llm_provisioning_simulator.server import MADE_UP_SECRET, Simulator
 
 Things = dict[tuple[str, str], str]
 """(kind, name) -> its content, as far as only a client can change it."""
@@ -28,7 +29,10 @@ DEFECTS: Final = (
     "rows_lost",
     "rows_wrong",
     "unfinished",
+    "secrets_told",
 )
+# The simulator's connections have it as token, secret key and client secret.
+CANARY: Final = MADE_UP_SECRET
 _IN_CLUSTER: Final = ("rayservices", "rayclusters", "pods", "services", "leases", "configmaps", "secrets", "nodes")
 _FOREIGN: Final = "somebody-else"
 # Stamps of Kubernetes are whole seconds.
@@ -244,9 +248,26 @@ def judge(played: Played, good: Mapping[str, int]) -> Judgement:
         for nightly in played.runs[1:]:
             _rows(played, nightly, store.trials(run_id=nightly.run_id), told)
         _preparations(played, store, told)
+        _secrets(played, store, told)
     finally:
         store.close()
     return told
+
+
+def _secrets(played: Played, store: Any, told: Judgement) -> None:
+    """Nothing that is kept anywhere may hold a credential of a connection."""
+    places = {
+        f"Airflow's database, {run.dag_id}": [*run.kept, json.dumps(run.results), *run.errors] for run in played.runs
+    }
+    rows = [*(row for run in played.runs for row in store.trials(run_id=run.run_id)), *store.ledger.open_entries()]
+    places["rows and ledger"] = [repr(row) for row in rows]
+    places["preparations"] = [repr(row) for row in store.preparations()]
+    places["recording"] = [gzip.decompress(piece).decode() for piece in store.trace(str(trial_id(played.scene)))]
+    places["the reaper"] = [json.dumps(played.reaped, default=str)]
+    for place, texts in places.items():
+        found = next((text for text in texts if CANARY in text), None)
+        if found is not None:
+            told.tell("secrets_told", f"{place}: ...{found[max(0, found.find(CANARY) - 80) :][:100]}")
 
 
 def _foreign(played: Played, told: Judgement) -> None:

@@ -24,6 +24,15 @@ def test_a_sample_of_crash_points_leaves_nothing_and_loses_nothing() -> None:
     code, figures, told = sampled(
         "--clouds", "aks", "--seed", "1", "--repeats", "1", "--share", "0.05", "--limit", "12"
     )
-    defects = ("leaked", "doubled", "foreign_touched", "falsely_clean", "rows_lost", "rows_wrong", "unfinished")
+    defects = (
+        "leaked",
+        "doubled",
+        "foreign_touched",
+        "falsely_clean",
+        "rows_lost",
+        "rows_wrong",
+        "unfinished",
+        "secrets_told",
+    )
     assert {name: figures[name] for name in defects} == dict.fromkeys(defects, 0), told
     assert (code, figures["points"]) == (0, {"aks": 12})
