@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.store.selection import Selection
 
 # Trials of an arm that are read for its facts: one may have lost what another one saw.
-_READ: Final = 3
+_READ: Final = 2
 
 
 def floors(store: "ResultsStore", selection: "Selection", measured: Sequence[Measured] | None = None) -> list[ArmFloor]:
@@ -30,13 +30,11 @@ def facts_of(store: "ResultsStore", paths: Iterable[PathMeans]) -> dict[str, Sta
 
     An arm whose image was not pulled does not tell its size: it is then that of an arm of the same stratum.
     """
-    found: dict[str, StartFacts] = {}
-    for path in paths:
-        if path.number == 1:
-            trials = store.trials_of([trial_id for _, trial_id in path.totals[-_READ:]])
-            told = [start_facts(trial) for trial in reversed(trials)]
-            if told:
-                found[path.arm.key] = _filled(told)
+    ids = [trial_id for path in paths if path.number == 1 for _, trial_id in path.totals[-_READ:]]
+    told: dict[str, list[StartFacts]] = {}
+    for trial in reversed(store.trials_of(ids)):
+        told.setdefault(trial.arm.key, []).append(start_facts(trial))
+    found = {key: _filled(each) for key, each in told.items()}
     sizes = _sizes(found)
     return {
         key: replace(facts, image_bytes=facts.image_bytes or sizes.get(facts.arm.stratum.key))

@@ -1,8 +1,8 @@
 """How often a later total lies inside the 90 % interval of `what-if`: measured in virtual time, over drawn worlds.
 
 A world is one draw of every uncertain number of the simulated profile, within its range; predictions know no profile.
-In each world somebody's experiment runs: three trials of the baseline, and in some worlds of other variants as well.
-Every other variant is predicted from these rows, by what is shipped, and then run once in the same world. A trial that
+In each world an experiment runs: three trials of the baseline, and in some worlds of other variants as well. Every
+other variant is predicted from these rows, by what is shipped, and then run once in the same world. A trial that
 may not enter a comparison is not held against anything, and counted.
 
 `coverage` returns {what_if_worlds, what_if_totals, what_if_inside, what_if_coverage_90, what_if_width_pct,
