@@ -16,14 +16,17 @@ from airflow_llm_provisioning.core.target import NodeProfile
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
 from airflow_llm_provisioning.core.treatments.delivered import needs_one_image
-from airflow_llm_provisioning.core.treatments.effect_ranges import LAZY, pulled_from_own_registry, vllm_first_touch
+from airflow_llm_provisioning.core.treatments.effect_ranges import (
+    BAKED_BYTES,
+    LAZY,
+    pulled_from_own_registry,
+    vllm_first_touch,
+)
 from airflow_llm_provisioning.core.treatments.steps import BUILD_IMAGE
 from airflow_llm_provisioning.core.verdicts import Value, Verdict, all_of, runtime_pip_seen
 from airflow_llm_provisioning.core.workload import Workload
 from airflow_llm_provisioning.exceptions import ManifestError
 
-# What pip no longer fetches is in the image: from one wheel to vLLM with torch and CUDA's libraries.
-_BAKED_BYTES: Final = Between(5e6, 4e9, "assumed: from one wheel to vLLM with torch and CUDA, 6.8 GB unpacked")
 _LEFT_S: Final = Between(0.0, 6.0, "assumed: an environment without packages fetches code and starts a process")
 _NOTHING: Final = Between(0.0, 0.0, "packages in the image are imported from the same disk")
 _SAME: Final = (adds("app_build", _NOTHING), adds("engine_start", _NOTHING))
@@ -61,7 +64,7 @@ class BakePackages(BaseTreatment):
             # What a delivery that is added as well changes is its own effect.
             read = vllm_first_touch(facts.cloud) if facts.measured & LAZY else _SAME
             return Effect((left, *read), ("the packages that are baked are vLLM's",))
-        pull = pulled_from_own_registry(facts, _BAKED_BYTES)
+        pull = pulled_from_own_registry(facts, BAKED_BYTES)
         if pull is None:
             return None
         return Effect((left, becomes("image_pull", pull), *_SAME))

@@ -9,6 +9,7 @@ themselves. The nodes are paid for while no trial runs.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts, becomes, gone
 from airflow_llm_provisioning.core.fields import items, mapping, text
 from airflow_llm_provisioning.core.image_arrival import image_arrival
 from airflow_llm_provisioning.core.manifests import images, with_image
@@ -30,6 +31,11 @@ from airflow_llm_provisioning.core.verdicts import Verdict, all_of
 
 LABEL: Final = "llm-provisioning/buffer"
 GROUP_LABEL: Final = "llm-provisioning/placeholder-of"
+_NODE: Final = ("node_request", "node_boot", "node_setup", "gpu_setup")
+_EVICTED_S: Final = Between(0.0, 31.0, "assumed: a placeholder ends at once or after Kubernetes' grace period of 30 s")
+_THERE_S: Final = Between(
+    0.0, 2.0, "the kubelet finds an image that is on the disk (Pulled: already present on machine)"
+)
 
 
 def _arguments(context: StepContext) -> Mapping[str, Any]:
@@ -80,6 +86,11 @@ class CapacityBuffer(BaseTreatment):
     def nodes(self, profile: NodeProfile) -> NodeProfile:
         """Mark the nodes as buffered: a variant without the buffer needs a target of its own, or it would find them."""
         return profile.with_feature(self.name)
+
+    def effect(self, facts: EffectFacts) -> Effect | None:
+        """Return that no node is waited for and nothing is pulled; a placeholder has to end first."""
+        there = [gone(phase, "the node is there before the submission") for phase in _NODE]
+        return Effect((*there, becomes("scheduling", _EVICTED_S), becomes("image_pull", _THERE_S)))
 
     def verify(self, view: TraceView) -> Verdict:
         """Say whether the head and every engine worker ran on a node of the buffer and found the image there."""

@@ -39,6 +39,8 @@ RAY_CONTENT_BYTES: Final = Between(100e6, 500e6, "assumed: what `ray start` read
 VLLM_CONTENT_BYTES: Final = Between(
     1.5e9, 4.0e9, "assumed: what importing vLLM and torch reads of the 6.8 GB that they install"
 )
+# What pip no longer fetches is in the image: from one wheel to vLLM with torch and CUDA's libraries.
+BAKED_BYTES: Final = Between(5e6, 4e9, "assumed: from one wheel to vLLM with torch and CUDA, 6.8 GB unpacked")
 # The treatments whose image is read block by block where it is touched first.
 LAZY: Final = frozenset({"bottlerocket_snapshot", "gke_image_streaming", "aks_artifact_streaming"})
 # Longer than any runtime environment without packages takes.

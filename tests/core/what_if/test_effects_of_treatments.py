@@ -1,0 +1,54 @@
+"""What the installed treatments say they do to phases: names that exist, ranges with a source, nothing from nothing."""
+
+import pytest
+from start_builders import BYTES, an_arm
+
+from airflow_llm_provisioning.core.effects import EffectFacts
+from airflow_llm_provisioning.core.timing.milestones import PHASES
+from airflow_llm_provisioning.core.treatments import known_treatments, resolved
+from airflow_llm_provisioning.core.treatments.base import effect_of
+from airflow_llm_provisioning.core.what_if import predict
+
+FACTS = {
+    "image_bytes": BYTES,
+    "weight_bytes": 7_642_181_880,
+    "seconds": {"head_runtime_env": 130.0, "worker_image_pull": 250.0, "model_load": 190.0},
+    "worker_instance_type": "g6.4xlarge",
+    "head_instance_type": "m5.xlarge",
+}
+
+
+@pytest.mark.parametrize("name", sorted(known_treatments()))
+def test_every_effect_names_phases_and_sources(name: str) -> None:
+    """On every cloud it exists on, alone and with baked packages."""
+    item = known_treatments()[name]
+    for cloud in item.clouds or ("eks", "gke", "aks"):
+        for others in ((), ("bake_packages",)):
+            chosen = frozenset((name, *others))
+            facts = EffectFacts(cloud=cloud, setup="dynamic", treatments=chosen, **FACTS)  # type: ignore[arg-type]
+            found = effect_of(item, facts)
+            for change in found.changes if found else ():
+                assert set(change.named()) <= set(PHASES), change.phase
+                assert len(change.amount.source) > 5
+
+
+@pytest.mark.parametrize("name", ["bake_packages", "fast_download", "soci_parallel_pull"])
+def test_bytes_that_are_not_known_give_no_effect(name: str) -> None:
+    """An effect that follows from bytes is not known without them; it is never computed from zero."""
+    assert effect_of(known_treatments()[name], EffectFacts(cloud="eks", setup="static")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "phase", "low", "high"),
+    [
+        ("soci_parallel_pull", "worker_image_pull", BYTES / 403e6, BYTES / 240e6),
+        ("ray_start_trim", "worker_wait_gcs", 0, 0),
+        ("capacity_buffer", "worker_node_boot", 0, 0),
+        ("capacity_buffer", "head_image_pull", 0, 2),
+    ],
+)
+def test_ranges_of_single_treatments(name: str, phase: str, low: float, high: float) -> None:
+    """What the published figures say of the phase that each is for."""
+    found = predict([an_arm()], resolved([name], "eks"))
+    (one,) = [item for item in found.phases if item.phase == phase]
+    assert (one.low_s, one.high_s) == (pytest.approx(low), pytest.approx(high))
