@@ -70,7 +70,7 @@ class DagRun:
 
     async def task(self, task: BaseOperator) -> str:
         """Run a task to its end, with its retries; return its state."""
-        context = {
+        context: dict[str, Any] = {
             "ti": TaskInstance(self.dag_id, self.run_id, task.task_id, self.states),
             "task_state_store": StateStore(),
         }
