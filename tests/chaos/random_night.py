@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "demo"))
 
 from airflow_components import AirflowComponents, until
 from cases import ChaosRun
 from cluster_in_background import kubernetes_connection
 from watched_cluster import WatchedCluster
 
+ROOT: Final = Path(__file__).resolve().parents[2]
 DAG_ID: Final = "chaos_night"
 CLUSTERS: Final = {"worker": "eks", "triggerer": "gke", "user": "aks"}
 VICTIMS: Final = ("scheduler", "triggerer", "api-server", "dag-processor", "worker", "worker")
@@ -143,7 +145,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--home", type=Path, default=Path(__file__).resolve().parents[2] / "build" / "night")
+    parser.add_argument("--home", type=Path, default=ROOT / "build" / "night")
     asked = parser.parse_args()
     shutil.rmtree(asked.home, ignore_errors=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
