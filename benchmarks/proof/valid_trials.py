@@ -32,6 +32,8 @@ TREATED: Final = (
     ("capacity_buffer", "eks", "karpenter"),
     ("capacity_buffer", "gke", "native"),
     ("capacity_buffer", "aks", "native"),
+    ("optimization_level_0", "eks", "luna"),
+    ("optimization_level_1", "gke", "luna"),
     ("early_node", "eks", "luna"),
     ("early_node", "eks", "karpenter"),
     ("early_node", "gke", "luna"),

@@ -13,6 +13,8 @@ VARIANTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "direct_loader_baked": ("direct_loader", "bake_packages"),
         "weights_stream": ("weights_stream",),
         "image_volume": ("image_volume",),
+        "optimization_level_0": ("optimization_level_0",),
+        "optimization_level_1": ("optimization_level_1",),
         # What the treatments below are held against.
         "fast_baked": ("fast_download", "bake_packages"),
         "capacity_buffer": ("fast_download", "bake_packages", "capacity_buffer"),

@@ -25,6 +25,7 @@ from airflow_llm_provisioning.core.treatments.early_node import EarlyNode
 from airflow_llm_provisioning.core.treatments.fast_download import FastDownload
 from airflow_llm_provisioning.core.treatments.gke_image_streaming import GkeImageStreaming
 from airflow_llm_provisioning.core.treatments.image_volume import ImageVolume
+from airflow_llm_provisioning.core.treatments.optimization_level import OptimizationLevel
 from airflow_llm_provisioning.core.treatments.ray_start_trim import RayStartTrim
 from airflow_llm_provisioning.core.treatments.soci_parallel_pull import SociParallelPull
 from airflow_llm_provisioning.core.treatments.weights_stream import WeightsStream
@@ -41,6 +42,8 @@ OWN: Final[tuple[Treatment, ...]] = (
     EarlyNode(),
     CapacityBuffer(),
     RayStartTrim(),
+    OptimizationLevel(0),
+    OptimizationLevel(1),
     DirectLoader(),
     WeightsStream(),
     ImageVolume(),

@@ -18,6 +18,7 @@ from proof.catalogue.downloads import DOWNLOADS
 from proof.catalogue.early_nodes import EARLY_NODES
 from proof.catalogue.entry import NoOp
 from proof.catalogue.image_volume import IMAGE_VOLUMES
+from proof.catalogue.optimization_level import OPTIMIZATION_LEVELS
 from proof.catalogue.parallel_pulls import PARALLEL_PULLS
 from proof.catalogue.ray_start_trim import RAY_START_TRIM
 from proof.catalogue.trials import TRIALS
@@ -34,6 +35,7 @@ CATALOGUE: Final = (
     *CAPACITY_BUFFERS,
     LEFTOVER,
     *RAY_START_TRIM,
+    *OPTIMIZATION_LEVELS,
     *DIRECT_LOADERS,
     *STREAMS,
     *IMAGE_VOLUMES,

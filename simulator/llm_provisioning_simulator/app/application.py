@@ -50,10 +50,24 @@ class Engine:
     memory_share: float = 0.9
     max_model_len: int | None = None
     dtype: str = "auto"
-    optimization_level: int = 2
-    """0 to 3 since vLLM 0.12; its older releases do not know the argument."""
-    levelled: bool = False
-    """Whether the level was given as an argument."""
+    optimization_level: int | None = None
+    """0 to 3 since vLLM 0.12; None is the default, 2. Older releases do not know the argument."""
+    mode: str | None = None
+    graph_mode: str | None = None
+    """What the compilation configuration sets by itself; it outweighs the level."""
+
+    @property
+    def compilation(self) -> str:
+        """What is compiled, as vLLM names it."""
+        by_level = "NONE" if self.optimization_level == 0 else "VLLM_COMPILE"
+        return "NONE" if self.enforce_eager else self.mode or by_level
+
+    @property
+    def graphs(self) -> str:
+        """Which CUDA graphs are captured, as vLLM names it."""
+        by_level = {0: "NONE", 1: "PIECEWISE"}.get(2 if self.optimization_level is None else self.optimization_level)
+        return "NONE" if self.enforce_eager else self.graph_mode or by_level or "FULL_AND_PIECEWISE"
+
     concurrency: int = 16
     """Reads at once of Run:ai's streamer, which takes 16 by itself."""
 
@@ -196,15 +210,22 @@ def _engine(model: str, options: Mapping[str, Any], served: str | None = None) -
         memory_share=float(options.get("gpu_memory_utilization", 0.9)),
         max_model_len=int(str(length)) if str(length).isdigit() else None,
         dtype=str(options.get("dtype", "auto")),
-        optimization_level=_level(options),
-        levelled="optimization_level" in options,
         concurrency=_concurrency(options.get("model_loader_extra_config")),
+        **_compilation(options),
     )
 
 
-def _level(options: Mapping[str, Any]) -> int:
-    given = str(options.get("optimization_level", 2))
-    return int(given) if given in ("0", "1", "2", "3") else 2
+def _compilation(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the arguments say of compilation (vllm/config/vllm.py and compilation.py, 0.12 to 0.33)."""
+    given = str(options.get("optimization_level", ""))
+    config = options.get("compilation_config") or {}
+    explicit = json.loads(config) if isinstance(config, str) else config
+    mode = {"0": "NONE", "3": "VLLM_COMPILE"}.get(str(explicit.get("mode")), explicit.get("mode"))
+    return {
+        "optimization_level": int(given) if given in ("0", "1", "2", "3") else None,
+        "mode": mode,
+        "graph_mode": explicit.get("cudagraph_mode"),
+    }
 
 
 def _concurrency(extra: Any) -> int:

@@ -19,6 +19,8 @@ STREAMER: Final = "file_streamer.py:66"
 """Run:ai's streamer writes by a logger of its own."""
 LOWER_SINCE: Final = Version("0.10")
 """From here on the configuration line names the load format by its value."""
+LEVELS_SINCE: Final = Version("0.12")
+"""The first release that knows `optimization_level` and prints the compilation's mode."""
 PREFIX_SINCE: Final = Version("0.11")
 """From here on the engine's process names itself before each line."""
 
@@ -39,6 +41,8 @@ class EngineTimes:
     capture_s: float
     warmup_s: float
     compiled: bool = False
+    capture_share: float = 1.0
+    """Which part of the CUDA graphs is captured, by its time."""
     load_warning: str = ""
     streamed: bool = False
 
@@ -121,16 +125,16 @@ def _v1(version: str, engine: Engine, weight_bytes: int, times: EngineTimes) -> 
     memory = "GiB memory" if modern else "GiB"
     message = f"Model loading took {weight_bytes / 2**30:.4f} {memory} and {loaded_s:.6f} seconds"
     yield Step(0.0, "gpu_model_runner.py:4229", message)
-    if not engine.enforce_eager:
+    if engine.compilation != "NONE":
         yield from _found_compiled(times.compile_s) if times.compiled else _compile(times.compile_s, modern=modern)
-    capture_s = 0.0 if engine.enforce_eager else 0.7 * times.warmup_s
-    yield Step(times.warmup_s - capture_s, "gpu_worker.py:355", "Available KV cache memory: 7.61 GiB")
+    capture_s, rest_s = times.capture_share * 0.7 * times.warmup_s, 0.3 * times.warmup_s
+    yield Step(rest_s, "gpu_worker.py:355", "Available KV cache memory: 7.61 GiB")
     yield Step(0.0, "kv_cache_utils.py:1307", "GPU KV cache size: 20,784 tokens")
     if capture_s:
         message = f"Graph capturing finished in {capture_s:.0f} secs, took 0.52 GiB"
         yield Step(capture_s, "gpu_model_runner.py:5051", message)
-    compiled_s = 0.0 if engine.enforce_eager else times.compile_s
-    took = f"init engine (profile, create kv cache, warmup model) took {compiled_s + times.warmup_s:.2f}"
+    compiled_s = 0.0 if engine.compilation == "NONE" else times.compile_s
+    took = f"init engine (profile, create kv cache, warmup model) took {compiled_s + rest_s + capture_s:.2f}"
     yield Step(0.0, "core.py:272", f"{took} s (compilation: {compiled_s:.2f} s)" if modern else f"{took} seconds")
 
 
@@ -150,7 +154,20 @@ def _config(version: str, engine: Engine) -> str:
     return (
         f"model='{engine.shown}', speculative_config=None, tokenizer='{engine.shown}', skip_tokenizer_init=False, "
         f"dtype=torch.bfloat16, download_dir=None, load_format={loader}, tensor_parallel_size={engine.gpus:.0f}, "
-        f"enforce_eager={engine.enforce_eager}"
+        f"enforce_eager={engine.enforce_eager}{_compilation(version, engine)}"
+    )
+
+
+def _compilation(version: str, engine: Engine) -> str:
+    """Return what the configuration line says of compilation since 0.12 (its enumerations' representations)."""
+    if release(version) < LEVELS_SINCE:
+        return ""
+    mode = f"<CompilationMode.{engine.compilation}: {0 if engine.compilation == 'NONE' else 3}>"
+    numbers = {"NONE": "0", "PIECEWISE": "1", "FULL": "2", "FULL_AND_PIECEWISE": "(2, 1)"}
+    graphs = f"<CUDAGraphMode.{engine.graphs}: {numbers.get(engine.graphs, '2')}>"
+    return (
+        f", compilation_config={{'mode': {mode}, 'debug_dump_path': None, 'cache_dir': '', 'backend': 'inductor', "
+        f"'cudagraph_mode': {graphs}, 'local_cache_dir': None}}"
     )
 
 

@@ -9,7 +9,14 @@ from typing import Any, Final
 from llm_provisioning_simulator.app.application import Application, Deployment, Engine
 from llm_provisioning_simulator.app.code import CodeHost
 from llm_provisioning_simulator.app.download import DownloadError, download_plan, download_s, import_warning
-from llm_provisioning_simulator.app.engine import EngineTimes, engine_steps, is_v1, log_line
+from llm_provisioning_simulator.app.engine import (
+    LEVELS_SINCE,
+    EngineTimes,
+    engine_steps,
+    is_v1,
+    log_line,
+    release,
+)
 from llm_provisioning_simulator.app.engine_errors import EngineFailure, engine_failure, failure_lines, replica_error
 from llm_provisioning_simulator.app.loaders import LoaderError, Loading, Source, check_loader, loading
 from llm_provisioning_simulator.app.ray import RayCluster, RayNode, RuntimeEnvError
@@ -143,6 +150,10 @@ class ReplicaStart:
         version = packages["vllm"]
         engine = self.code.engine(replica.application.runtime_env.working_dir, engine)
         await self._mirror(replica, node, engine, model)
+        if engine.optimization_level is not None and release(version) < LEVELS_SINCE:
+            raise ReplicaError(
+                "TypeError: EngineArgs.__init__() got an unexpected keyword argument 'optimization_level'"
+            )
         times = self._times(node, replica, packages, model, engine)
         process = f"worker-{replica.worker_id}-01000000-{replica.pid}"
         out = f"{process}.out"
@@ -223,6 +234,7 @@ class ReplicaStart:
             capture_s=draw("graph_capture_s"),
             warmup_s=draw("warmup_s"),
             compiled=compiled,
+            capture_share=self._capture_share(engine),
         )
 
     def _loading(self, node: RayNode, engine: Engine, model: HubModel, env: Mapping[str, str]) -> Loading:
@@ -258,6 +270,10 @@ class ReplicaStart:
         rate = self._bucket_bytes_s(node, engine, _MIRROR_CONNECTIONS)
         await self.cluster.clock.sleep(model.weight_bytes / rate)
         say(f"Finished downloading model and tokenizer for {engine.served} from {where} storage")
+
+    def _capture_share(self, engine: Engine) -> float:
+        shares = {"NONE": 0.0, "PIECEWISE": self.cluster.costs.value("piecewise_capture_share")}
+        return shares.get(engine.graphs, 1.0)
 
     def _download_s(self, node: RayNode, packages: Mapping[str, str], env: Mapping[str, str], model: HubModel) -> float:
         costs = self.cluster.costs
@@ -303,7 +319,7 @@ def _loader_failure(engine: Engine, version: str, packages: Mapping[str, str], m
 
 def _graphs(version: str, engine: Engine) -> str:
     """Return what vLLM's compile cache is keyed on, as far as it differs here."""
-    return f"{version}/{engine.model}/{engine.enforce_eager}"
+    return f"{version}/{engine.model}/{engine.compilation}"
 
 
 def _actor(replica: Replica, node: RayNode) -> dict[str, Any]:

@@ -293,6 +293,9 @@ class RayRuntime:
         server = self._engines.get(engine.served)
         if server is None:
             server = self._engines[engine.served] = OpenAiServer(engine.served, self._clock, self._costs("openai"))
+        started = self.code.engine(state.application.runtime_env.working_dir, engine)
+        ratio = {"NONE": "eager_step_ratio", "PIECEWISE": "piecewise_step_ratio"}.get(started.graphs)
+        server.step_ratio = self._profile.value(ratio) if ratio else 1.0
         return await server.request(method, path, body, self._faults.completion or None)
 
     def _worker_proxy_healthy(self, pod: dict[str, Any], node: RayNode) -> bool:
