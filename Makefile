@@ -9,6 +9,8 @@ CLOUDS ?= eks,gke,aks
 SPEED ?= 40
 SEED ?= 1
 PORT ?= 8080
+# Further arms of the demo: `all`, or names of treatments.
+TREATMENTS ?=
 PREPARE ?= 1
 # Test processes side by side.
 WORKERS ?= 2
@@ -21,7 +23,7 @@ INSTALL = $(or $(PYTHON),$(error No python3 was found on PATH: install Python 3.
 .PHONY: help demo ui test docs stack stack-down stack-chaos chaos crash-points bench compat scale measurement decisions treatments store-bench constraints clean
 
 help:
-	@echo "make demo         the whole experiment in a real Airflow on simulated clouds, then its tables  (CLOUDS=$(CLOUDS) SPEED=$(SPEED) SEED=$(SEED))"
+	@echo "make demo         the whole experiment in a real Airflow on simulated clouds, then its tables  (CLOUDS=$(CLOUDS) SPEED=$(SPEED) SEED=$(SEED) TREATMENTS=all)"
 	@echo "make ui           Airflow's pages on 127.0.0.1:$(PORT), the same DAGs, simulated clouds         (PORT= PREPARE=0|1 CLOUDS= SPEED= SEED=)"
 	@echo "make stack        Airflow with Postgres, Redis, two schedulers, triggerers and Celery workers     (CLOUDS= SPEED= SEED= PORT=)"
 	@echo "make stack-down   stop it"
@@ -42,7 +44,7 @@ help:
 
 demo:
 	@$(INSTALL) --clouds "$(CLOUDS)"
-	@$(BIN)/python demo/run.py --clouds "$(CLOUDS)" --speed $(SPEED) --seed $(SEED)
+	@$(BIN)/python demo/run.py --clouds "$(CLOUDS)" --speed $(SPEED) --seed $(SEED) --treatments "$(TREATMENTS)"
 
 ui:
 	@$(INSTALL) --clouds "$(CLOUDS)"

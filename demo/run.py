@@ -19,6 +19,7 @@ from stack import (
     say,
     simulator,
 )
+from treated import write_treated
 
 from airflow_llm_provisioning.core.result import TrialResult
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
@@ -36,6 +37,7 @@ def main() -> int:
     parser.add_argument("--clouds", default="eks,gke,aks")
     parser.add_argument("--speed", type=float, default=40.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--treatments", default="", help="`all`, or names: further arms, one for each treatment")
     parser.add_argument("--home", type=Path, default=ROOT / "build" / "demo")
     options = parser.parse_args()
     home = options.home.resolve()
@@ -44,8 +46,15 @@ def main() -> int:
     began = time.monotonic()
     interrupt_on_signals()
     say(f"Simulated clouds: {options.clouds}; {options.speed:g} simulated seconds per real second; files are in {home}")
+    experiment = EXPERIMENT
+    if options.treatments:
+        experiment = home / "experiment.yaml"
+        for told in write_treated(experiment, options.clouds.split(","), options.treatments.split(",")):
+            say(told)
     with (
-        simulator(home, clouds=options.clouds, speed=options.speed, seed=options.seed) as simulator_environment,
+        simulator(
+            home, clouds=options.clouds, speed=options.speed, seed=options.seed, experiment=experiment
+        ) as simulator_environment,
         airflow(home, simulator_environment, clouds=options.clouds) as running,
     ):
         say(f"Airflow is up at {running.url} after {time.monotonic() - began:.0f} s")

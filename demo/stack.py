@@ -84,16 +84,19 @@ class Airflow:
 
 
 @contextmanager
-def simulator(home: Path, *, clouds: str, speed: float, seed: int, base_port: int = 0) -> Iterator[dict[str, str]]:
-    """Run the simulator; yield Airflow's environment variables for it."""
+def simulator(
+    home: Path, *, clouds: str, speed: float, seed: int, base_port: int = 0, experiment: Path = EXPERIMENT
+) -> Iterator[dict[str, str]]:
+    """Run the simulator; yield Airflow's environment variables for it, the experiment's file among them."""
     connections = home / "simulator.json"
     connections.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "airflow_llm_provisioning.cli", "simulator", str(EXPERIMENT)]
+    command = [sys.executable, "-m", "airflow_llm_provisioning.cli", "simulator", str(experiment)]
     command += ["--clouds", clouds, "--speed", str(speed), "--seed", str(seed)]
     command += ["--base-port", str(base_port), "--connections", str(connections)]
     with _running(command, os.environ, home / "simulator.log") as process:
         _until(connections.exists, [process], home / "simulator.log", "the simulator")
-        yield json.loads(connections.read_text(encoding="utf-8"))
+        made: dict[str, str] = json.loads(connections.read_text(encoding="utf-8"))
+        yield made | {"LLM_PROVISIONING_EXPERIMENT": str(experiment)}
 
 
 @contextmanager

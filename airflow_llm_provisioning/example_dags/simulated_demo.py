@@ -15,7 +15,9 @@ from airflow.sdk import DAG, Param
 
 from airflow_llm_provisioning.dag_factory import load_experiment, preparation, trials
 
-experiment = load_experiment(Path(__file__).parent / "experiments" / "simulated.yaml").on_clouds(
+shipped = Path(__file__).parent / "experiments" / "simulated.yaml"
+# `make demo TREATMENTS=...` writes an experiment with more variants.
+experiment = load_experiment(Path(os.environ.get("LLM_PROVISIONING_EXPERIMENT", shipped))).on_clouds(
     os.environ.get("LLM_PROVISIONING_CLOUDS", "eks,gke,aks").split(",")
 )
 

@@ -18,9 +18,9 @@ PAGE: Final = FOLDER / "which-pays.md"
 _NOTHING_S: Final = 2.0
 _HEAD: Final = (
     "*Alone* is what a treatment saves against the baseline of the same cloud, workload and node autoscaler. *In",
-    "the best* is what the best combination found loses without it. A figure is printed only where the trial was",
-    "ready, cold except for what was declared, and every treatment verified. The clouds' own figures will differ:",
-    "read the order and the reason, then measure.",
+    "the best* is what the best combination found loses without it, or, of one that keeps nodes warm, what the best",
+    "gains with it. A figure is printed only where the trial was ready, cold except for what was declared, and",
+    "every treatment verified. The clouds' own figures will differ: read the order and the reason, then measure.",
 )
 Row = dict[str, Any]
 
@@ -35,6 +35,8 @@ def pays_rows(book: Book, records: Sequence[Mapping[str, Any]]) -> list[Row]:
 def _rows_of(book: Book, record: Mapping[str, Any]) -> Iterator[Row]:
     base = Combination(record["cloud"], record["autoscaler"], record["setup"], record["workload"], ())
     gains = {gain["treatment"]: gain["gain_s"] for gain in record["gains"]}
+    for told in record["with_kept_nodes"]:
+        gains |= {name: told["gain_s"] for name in told["names"] if name not in record["best"]["names"]}
     for name, item in known_treatments().items():
         if item.clouds and base.cloud not in item.clouds:
             continue

@@ -24,8 +24,9 @@ _GAIN_S: Final = 1.0
 def best_of_cloud(book: Book, cloud: str, *, workload: str, setup: str = "static", budget: int) -> Told:
     """Return the record of a cloud: {best, runner_up, cheapest, gains, warm_s, tried, ...}, as plain data.
 
-    `gains`: for each treatment of the best what its absence costs, with its verdict. `cheapest`: of all trials that
-    count and take at most CHEAPEST_WITHIN_PCT longer than the best.
+    A treatment that keeps nodes warm has no part in the best, which is a start with new nodes; `with_kept_nodes` has
+    the best with one of them. `gains`: for each treatment of the best what its absence costs, with its verdict.
+    `cheapest`: of all trials that count and take at most CHEAPEST_WITHIN_PCT longer than the best.
     """
     book.budget = budget
     bases = [Combination(cloud, autoscaler, setup, workload, ()) for of, autoscaler in KINDS if of == cloud]
@@ -34,13 +35,20 @@ def best_of_cloud(book: Book, cloud: str, *, workload: str, setup: str = "static
     if fastest is None:
         return {"cloud": cloud, "best": None, "why": "; ".join(one["why"] for one in began)}
     base = next(one for one in bases if one.autoscaler == fastest["autoscaler"])
-    found = _search(book, base, treatments_on(cloud))
+    keepers = [name for name in treatments_on(cloud) if "node" in known_treatments()[name].keeps_warm]
+    found = _search(book, base, [name for name in treatments_on(cloud) if name not in keepers])
     tried = [told for one, told in book.known.items() if one.of(()) == base]
     counting = sorted((told for told in tried if told["counts"]), key=_seconds)
     # What saves less than polling hides is left out.
     best = min((one for one in counting if _seconds(one) < _seconds(counting[0]) + _GAIN_S), key=_size)
     near = [told for told in counting if told["total_s"] <= best["total_s"] * (1 + CHEAPEST_WITHIN_PCT / 100)]
     warm = trial(base.of(best["names"]), warm=True)
+    gains = list(_gains(book, base, best))
+    book.run([base.of([name]) for name in keepers])
+    kept = [
+        {**told, "gain_s": round(best["total_s"] - told["total_s"], 1) if told["counts"] else None}
+        for told in book.run([base.of([*best["names"], name]) for name in keepers])
+    ]
     return {
         "cloud": cloud,
         "origin": "simulated",
@@ -51,7 +59,8 @@ def best_of_cloud(book: Book, cloud: str, *, workload: str, setup: str = "static
         "best": best,
         "runner_up": next((one for one in counting if _seconds(one) >= _seconds(best) + _GAIN_S), None),
         "cheapest": min(near, key=_price),
-        "gains": list(_gains(book, base, best)),
+        "gains": gains,
+        "with_kept_nodes": kept,
         "warm_s": warm["total_s"] if warm["start"] == "warm" else None,
         "warm_why": warm["why"],
         "cold_target_met": best["total_s"] < COLD_TARGET_S,
@@ -155,6 +164,9 @@ def record_lines(found: Sequence[dict[str, Any]]) -> Iterator[str]:
         for gain in one["gains"]:
             told = f"{gain['gain_s']:+.1f} s" if gain["gain_s"] is not None else gain["why"]
             yield f"  without {gain['treatment']}: {told} (applied: {gain['verdict']})"
+        for other in one["with_kept_nodes"]:
+            told = f"{other['total_s']:.0f} s" if other["counts"] else f"does not count: {other['why']}"
+            yield f"  with nodes kept warm by {_list([n for n in other['names'] if n not in best['names']])}: {told}"
         for word in ("runner_up", "cheapest"):
             other = one[word]
             if other is not None:

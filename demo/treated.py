@@ -1,0 +1,92 @@
+"""An experiment file with one more arm for each treatment, made of the shipped one: `make demo TREATMENTS=all`.
+
+Each arm has a target of its own, because a cluster's nodes are prepared for one set of treatments. A treatment that the
+shipped workload cannot have runs with the current one, which then has a baseline too.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from stack import EXPERIMENT
+
+from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.core.treatments import impossible, known_treatments, treated_nodes
+from airflow_llm_provisioning.core.workload import Workload, builtin_workload
+from airflow_llm_provisioning.dag_factory import load_experiment
+
+CURRENT: Final = "phi3-current"
+# What the shipped variants have alone already.
+SHIPPED: Final = frozenset({"fast_download"})
+_SCHEMES: Final = {"eks": "s3", "gke": "gs", "aks": "az"}
+Document = dict[str, Any]
+
+
+def write_treated(path: Path, clouds: Sequence[str], wanted: Sequence[str]) -> Iterator[str]:
+    """Write the experiment; yield what is not in it, with its reason. `wanted`: names, or `all`."""
+    document: Document = yaml.safe_load(EXPERIMENT.read_text(encoding="utf-8"))
+    document["targets"] = [target for target in document["targets"] if target["nodes"]["cloud"] in clouds]
+    if "all" in wanted:
+        document["replicates"] = 1
+    document["variants"] = {**_shipped_variants(), **document.get("variants", {})}
+    for cloud in clouds:
+        yield from _add(document, cloud, wanted)
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+
+
+def _shipped_variants() -> dict[str, list[str]]:
+    return {name: list(names) for name, names in load_experiment(EXPERIMENT).variants.items()}
+
+
+def _add(document: Document, cloud: str, wanted: Sequence[str]) -> Iterator[str]:
+    shipped = load_experiment(EXPERIMENT)
+    plain = next(target for target in document["targets"] if target["name"] == f"{cloud}-plain")
+    where = shipped.target(f"{cloud}-plain")
+    for name, item in known_treatments().items():
+        if name in SHIPPED or (name not in wanted and "all" not in wanted):
+            continue
+        if item.clouds and cloud not in item.clouds:
+            continue
+        workload, why = _workload(name, where, shipped.workloads[0])
+        if workload is None:
+            yield f"{cloud}: no arm for {name}: {why}"
+            continue
+        document["variants"].setdefault(name, [name])
+        document["targets"].append(_target(plain, name, workload))
+        if workload == CURRENT:
+            document["workloads"].setdefault(CURRENT, {"profile": CURRENT})
+    first = shipped.workloads[0].name
+    for target in document["targets"]:
+        target.setdefault("workloads", [first] if target is not plain else list(document["workloads"]))
+
+
+def _workload(name: str, where: Target, first: Workload) -> tuple[str | None, str]:
+    """Return with which workload a treatment is possible, else why it is not."""
+    told = ""
+    item = known_treatments()[name]
+    options = {**where.options, "treatments": _told_of(where.cloud, where.region or "")}
+    target = replace(where.treated(treated_nodes(where.nodes, [item])), options=options)
+    for workload in (first, builtin_workload(CURRENT, CURRENT)):
+        sentences = impossible([item], target, workload)
+        if not sentences:
+            return workload.name, ""
+        told = " ".join(sentences)
+    return None, told
+
+
+def _target(plain: Mapping[str, Any], treatment: str, workload: str) -> Document:
+    """Return a target like another one, with a cluster of its own."""
+    old = str(plain["name"])
+    name = f"{old.partition('-')[0]}-{treatment.replace('_', '-')}"
+    text = yaml.safe_dump(plain).replace(old, name).replace(old.replace("-", "_"), name.replace("-", "_"))
+    made: Document = yaml.safe_load(text)
+    options = {**(made.get("options") or {}), "treatments": _told_of(made["nodes"]["cloud"], made["region"])}
+    return {**made, "variants": [treatment], "workloads": [workload], "options": options}
+
+
+def _told_of(cloud: str, region: str) -> Document:
+    """Return what a target says of its treatments: the bucket, which the simulator fills as its owner would."""
+    source = f"{_SCHEMES[cloud]}://simulated-weights/phi-3-mini"
+    return {"weights_stream": {"source": source, "region": region}}

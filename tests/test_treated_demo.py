@@ -1,0 +1,34 @@
+"""`make demo TREATMENTS=all`: an experiment with an arm for every treatment that the simulated cluster can have."""
+
+from pathlib import Path
+
+import pytest
+from treated import write_treated
+
+from airflow_llm_provisioning.core.treatments import known_treatments
+from airflow_llm_provisioning.dag_factory import load_experiment
+from llm_provisioning_simulator.server import Simulator
+
+
+@pytest.mark.parametrize("cloud", ["eks", "gke", "aks"])
+def test_every_treatment_of_a_cloud_has_an_arm_or_a_reason(tmp_path: Path, cloud: str) -> None:
+    """The file is a valid experiment, each arm has a cluster of its own, and nothing is left out in silence."""
+    path = tmp_path / "experiment.yaml"
+    told = list(write_treated(path, [cloud], ["all"]))
+    experiment = load_experiment(path)
+    expected = {name for name, item in known_treatments().items() if not item.clouds or cloud in item.clouds}
+    reasons = {line.partition("no arm for ")[2].partition(":")[0] for line in told}
+    arms = {variant for target in experiment.targets for variant in target.variants}
+    assert expected <= arms | reasons
+    assert not arms & reasons
+    assert len({target.cluster for target in experiment.targets}) == len(experiment.targets)
+    assert set(Simulator(experiment, speed=100.0, seed=1).clusters) == {t.cluster for t in experiment.targets}
+
+
+def test_named_treatments_add_their_arms_only(tmp_path: Path) -> None:
+    """What the shipped experiment has stays as it is."""
+    path = tmp_path / "experiment.yaml"
+    assert list(write_treated(path, ["eks"], ["soci_parallel_pull"])) == []
+    experiment = load_experiment(path)
+    assert [target.name for target in experiment.targets] == ["eks-plain", "eks-fast", "eks-soci-parallel-pull"]
+    assert {workload.name for workload in experiment.workloads} == {"phi3-2025"}
