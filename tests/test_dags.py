@@ -186,6 +186,23 @@ def test_a_target_is_prepared_as_its_variants_need(target: Target, steps: list[s
         assert after.task_id in before.downstream_task_ids
 
 
+def test_a_buffers_objects_know_the_manifest_and_the_built_image() -> None:
+    """Placeholders have the shape of head and workers on the target's nodes; the image is the build's result."""
+    target = eks("buffered", "buffered")
+    variants = {"baseline": (), "buffered": ("bake_packages", "capacity_buffer")}
+    with dag() as made:
+        preparation(checked(Experiment("nightly", (target,), variants=variants)))
+    tasks = {task.task_id.rpartition(".")[2]: task for task in made.tasks}
+    assert set(tasks) == {"build_image", "set_up_nodes", "prepare_capacity_buffer"}
+    prepare: Any = tasks["prepare_capacity_buffer"]
+    assert prepare.image.operator is tasks["build_image"]
+    assert prepare.upstream_task_ids >= {tasks["set_up_nodes"].task_id}
+    head, worker = [item["spec"]["template"] for item in prepare.objects if item["kind"] == "Deployment"]
+    assert {container["image"] for pod in (head, worker) for container in pod["spec"]["containers"]} == {"{image}"}
+    assert "nvidia.com/gpu" in worker["spec"]["containers"][0]["resources"]["limits"]
+    assert worker["metadata"]["labels"]["elotl-luna"] == "true"
+
+
 def test_preparation_needs_the_clouds_connection() -> None:
     """Said when the DAG is parsed, with the field's name."""
     target = simulated_target(variants=["baked_image"])

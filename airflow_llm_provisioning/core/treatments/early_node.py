@@ -128,13 +128,20 @@ class EarlyNode(BaseTreatment):
 
 
 def _asking(view: TraceView, node: History, placeholders: Sequence[History]) -> History | None:
-    """Return the placeholder that was on a node. One that waited for a node got none where the worker, which is more
-    important, came before the node was ready: then it asked for the worker's.
+    """Return the placeholder that was on a node. Where the worker, which is more important, came before the node was
+    ready, it took the node that a placeholder had asked for: that one went on waiting, and may have got a later node.
     """
     on_it = [pod for pod in placeholders if view.node_name_of(pod) == node.name]
-    waiting = [pod for pod in placeholders if not view.node_name_of(pod) and _older(pod, node)]
-    return next(iter([*on_it, *waiting]), None)
+    waited = [pod for pod in placeholders if _before(pod, node) and _got_a_later_one(view, pod, node)]
+    return next(iter([*on_it, *waited]), None)
 
 
-def _older(pod: History, node: History) -> bool:
-    return pod.created is not None and node.created is not None and pod.created.at <= node.created.at
+def _got_a_later_one(view: TraceView, pod: History, node: History) -> bool:
+    if not view.node_name_of(pod):
+        return True
+    own = view.node_of(pod)
+    return own is not None and _before(node, own)
+
+
+def _before(one: History, other: History) -> bool:
+    return one.created is not None and other.created is not None and one.created.at <= other.created.at

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from proof.recorded_trial import Scenario
 from proof.targets import target
-from proof.workloads import SERVED_2025
+from proof.workloads import SERVED_2025, SERVED_CURRENT
 from treatment_recordings import Line, Recording, told, without_events
 
 from airflow_llm_provisioning.core.companions import placed
@@ -80,6 +80,25 @@ def test_a_node_that_nothing_asked_for_early_refutes_it(proving: Recording, chan
     found = proving.verdict(NAME, change)
     assert found.value == "no"
     assert words in told(found)
+
+
+def test_a_worker_that_takes_the_node_as_it_comes_proves_it_too() -> None:
+    """On AKS the GPU's node is slower than the head of the current workload: the placeholder waits on, and gets a node
+    of its own after the worker's, which costs a second node and is no objection.
+    """
+    late = Scenario(
+        target=target("aks", NAME),
+        declared=SERVED_CURRENT,
+        variant=NAME,
+        setup=ScalingSetup.DYNAMIC,
+        seed=11,
+    )
+    found = Recording(late)
+    (waited,) = found.view().companions
+    worker = found.view().worker
+    assert worker is not None
+    assert found.view().node_name_of(waited) != found.view().node_name_of(worker)
+    assert (found.row.start, found.row.applied) == ("cold", "applied")
 
 
 def test_a_recording_without_the_workers_node_is_unknown(proving: Recording) -> None:
