@@ -11,7 +11,7 @@ from typing import Any, Final
 from airflow_llm_provisioning.core.experiment import Experiment, Target
 from airflow_llm_provisioning.core.names import LABEL_CONTENT
 from airflow_llm_provisioning.core.operation import KEEP_DAYS
-from airflow_llm_provisioning.core.prepared_objects import PreparedObjects, not_ready
+from airflow_llm_provisioning.core.prepared_objects import PreparedObjects, facts_of, not_ready, pod_selector
 from airflow_llm_provisioning.core.treatments import DeploymentPlan, StepContext, steps_of
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.preparation.objects import with_image_of
@@ -75,9 +75,20 @@ async def _made(cluster: Cluster, clock: SimClock, target: Target, wanted: Prepa
         for item, obj in zip(manifests, applied, strict=True)
     ]
     content = manifests[0]["metadata"]["labels"][LABEL_CONTENT]
+    facts = await _facts(cluster, target.namespace, pod_selector(content, wanted.treatment))
     return MadeObjects(
-        wanted.verb, {"objects": references, "content": content, "ready": dict(wanted.ready), "facts": {}}
+        wanted.verb, {"objects": references, "content": content, "ready": dict(wanted.ready), "facts": facts}
     )
+
+
+async def _facts(cluster: Cluster, namespace: str, pods: str) -> dict[str, Any]:
+    """Return what the pods of Jobs printed of what they made."""
+    found: dict[str, Any] = {}
+    for pod in (await cluster.list("pods", namespace, labels=pods))[0]:
+        owners = pod["metadata"].get("ownerReferences") or ()
+        if any(owner["kind"] == "Job" for owner in owners):
+            found |= facts_of(await cluster.logs(pod["metadata"]["name"], namespace) or "")
+    return found
 
 
 async def _waits(cluster: Cluster, manifest: Manifest, ready: Mapping[str, str]) -> str | None:

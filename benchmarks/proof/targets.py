@@ -10,6 +10,7 @@ from proof.variants import VARIANTS
 _REGIONS: Final[dict[str, str]] = {"eks": "us-west-2", "gke": "us-central1", "aks": "eastus"}
 # The weights as an OCI artifact in a registry of the target's region.
 ARTIFACT: Final = "registry.example/weights/phi-3-mini@sha256:" + "a1" * 32
+_SHARED: Final[dict[str, str]] = {"eks": "efs-sc", "gke": "standard-rwx", "aks": "azurefile-csi-premium"}
 _SCHEMES: Final[dict[str, str]] = {"eks": "s3", "gke": "gs", "aks": "az"}
 _REGISTRIES: Final[dict[str, str | None]] = {
     "eks": None,
@@ -58,7 +59,13 @@ def target(cloud: str, kind: str = "plain", autoscaler: str = "luna", **nodes: A
         cloud_conn_id="proof",
         cluster_name=name,
         region=region,
-        options={"treatments": {"weights_stream": bucket, "image_volume": {"reference": ARTIFACT}}},
+        options={
+            "treatments": {
+                "weights_stream": bucket,
+                "image_volume": {"reference": ARTIFACT},
+                "shared_weights": {"storage_class": _SHARED[cloud]},
+            }
+        },
         registry=_REGISTRIES[cloud],
     )
     return found.treated(treated_nodes(untreated, resolved(VARIANTS[variants[0]], cloud)))

@@ -27,6 +27,7 @@ from airflow_llm_provisioning.core.treatments.gke_image_streaming import GkeImag
 from airflow_llm_provisioning.core.treatments.image_volume import ImageVolume
 from airflow_llm_provisioning.core.treatments.optimization_level import OptimizationLevel
 from airflow_llm_provisioning.core.treatments.ray_start_trim import RayStartTrim
+from airflow_llm_provisioning.core.treatments.shared_weights import SharedWeights
 from airflow_llm_provisioning.core.treatments.soci_parallel_pull import SociParallelPull
 from airflow_llm_provisioning.core.treatments.weights_stream import WeightsStream
 from airflow_llm_provisioning.exceptions import ConfigurationError
@@ -47,6 +48,7 @@ OWN: Final[tuple[Treatment, ...]] = (
     DirectLoader(),
     WeightsStream(),
     ImageVolume(),
+    SharedWeights(),
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 

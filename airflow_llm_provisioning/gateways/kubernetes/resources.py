@@ -61,6 +61,7 @@ RESOURCES: Final[Mapping[str, Resource]] = MappingProxyType(
         "daemonsets": Resource("daemonsets", "apps/v1", "DaemonSet"),
         "jobs": Resource("jobs", "batch/v1", "Job"),
         "priorityclasses": Resource("priorityclasses", "scheduling.k8s.io/v1", "PriorityClass", namespaced=False),
+        "storageclasses": Resource("storageclasses", "storage.k8s.io/v1", "StorageClass", namespaced=False),
         "customresourcedefinitions": Resource(
             "customresourcedefinitions", "apiextensions.k8s.io/v1", "CustomResourceDefinition", namespaced=False
         ),

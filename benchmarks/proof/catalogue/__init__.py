@@ -21,6 +21,7 @@ from proof.catalogue.image_volume import IMAGE_VOLUMES
 from proof.catalogue.optimization_level import OPTIMIZATION_LEVELS
 from proof.catalogue.parallel_pulls import PARALLEL_PULLS
 from proof.catalogue.ray_start_trim import RAY_START_TRIM
+from proof.catalogue.shared_weights import SHARED_WEIGHTS
 from proof.catalogue.trials import TRIALS
 from proof.catalogue.weights_stream import STREAMS
 
@@ -39,4 +40,5 @@ CATALOGUE: Final = (
     *DIRECT_LOADERS,
     *STREAMS,
     *IMAGE_VOLUMES,
+    *SHARED_WEIGHTS,
 )

@@ -40,10 +40,13 @@ class LoaderError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a loader reads from. `held_bytes`: what is in the node's memory already; `bytes_s`: rate of the rest."""
+    """Where a loader reads from. `held_bytes`: what is in the node's memory already; `bytes_s`: rate of the rest;
+    `mounted`: a file system of the network.
+    """
 
     held_bytes: float
     bytes_s: float
+    mounted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,4 +90,7 @@ def loading(load_format: str, size_bytes: float, env: Mapping[str, str], source:
         held = min(size_bytes, source.held_bytes)
         # The clouds' GPU nodes have no driver for GPUDirect Storage (nvidia-fs) in their standard images.
         return Loading(held / rate + (size_bytes - held) / min(rate, source.bytes_s), NO_GDS)
+    if source.mounted:
+        # Pages of a mapped file come one read-ahead after the other, over the network.
+        return Loading(size_bytes / min(costs.draw("weight_load_bytes_s"), source.bytes_s))
     return Loading(size_bytes / costs.draw("weight_load_bytes_s"))

@@ -180,7 +180,7 @@ class ReplicaStart:
             return stored.model
         if engine.in_folder:
             reference = image_at(node.ctx, engine.model)
-            mounted = self.image_models(reference) if reference else None
+            mounted = self.image_models(reference) if reference else self.volumes.model_at(node.ctx, engine.model)
             if mounted is None:
                 # transformers takes a folder that is not there for a name (huggingface_hub, validate_repo_id).
                 raise ReplicaError(
@@ -247,6 +247,9 @@ class ReplicaStart:
             return Loading(costs.draw("hub_metadata_s") + seconds)
         used = costs.value("ray_memory_bytes") + costs.value("engine_memory_bytes")
         held = max(0.0, memory_limit(node.ctx.container) - used)
+        if engine.in_folder and self.volumes.model_at(node.ctx, engine.model) is not None:
+            shared = min(costs.draw("shared_volume_bytes_s"), node.ctx.network_bytes_s or float("inf"))
+            return loading(engine.load_format, model.weight_bytes, env, Source(0.0, shared, mounted=True), costs)
         disk_bytes_s = costs.value("disk_write_bytes_s") * node.ctx.node.disk_speed
         return loading(engine.load_format, model.weight_bytes, env, Source(held, disk_bytes_s), costs)
 

@@ -5,6 +5,7 @@ container simply runs. It must not know how pods come to be or how images reach 
 """
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from datetime import datetime
@@ -38,6 +39,7 @@ from llm_provisioning_simulator.infra.tasks import TaskGroup
 from llm_provisioning_simulator.kube.store import ObjectStore
 from llm_provisioning_simulator.profiles import Profile
 from llm_provisioning_simulator.runtime import ContainerContext, Exit, ProbeKind
+from llm_provisioning_simulator.world import digest_of
 
 Answer = tuple[int, dict[str, str], "bytes | AsyncIterator[bytes]"]
 
@@ -130,7 +132,7 @@ class RayRuntime:
         """Start Ray, or the autoscaler, in a container that runs now."""
         labels = ctx.pod["metadata"].get("labels") or {}
         if labels.get("ray.io/is-ray-node") != "yes":
-            return None
+            return self._filler(ctx)
         cluster, container = self._cluster(ctx.pod), ctx.container["name"]
         if container == AUTOSCALER:
             spec: ClusterSpec = _RayClusterObject(self._store, ctx.pod["metadata"]["namespace"], cluster.name)
@@ -142,6 +144,34 @@ class RayRuntime:
             self._run(ctx.pod, container, self._run_ray(cluster, node))
             return node.killed
         return None
+
+    def _filler(self, ctx: ContainerContext) -> asyncio.Future[Exit] | None:
+        """Run a Python program that downloads a model's snapshot (huggingface_hub) to its end; None for any other."""
+        command, args = ctx.container.get("command") or (), [str(item) for item in ctx.container.get("args") or ()]
+        if not any("snapshot_download(" in part for part in command) or len(args) != 3:
+            return None
+        ending: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self._run(ctx.pod, ctx.container["name"], self._fill(ctx, args, ending))
+        return ending
+
+    async def _fill(self, ctx: ContainerContext, args: list[str], ending: asyncio.Future[Exit]) -> None:
+        """Download, read back and tell. What is written goes over the network to a shared volume."""
+        (name, revision, folder), logs = args, self._logs_of(ctx.pod)
+        model, costs = self._models.get(name), Costs(self._profile, random.Random(f"{self._seed}/fill"))
+        if model is None:
+            logs.output(
+                f"huggingface_hub.errors.RepositoryNotFoundError: 404 Client Error. Repository not found: {name}"
+            )
+            ending.set_result(Exit(1))
+            return
+        rate = min(
+            costs.draw("hub_node_bytes_s"), costs.draw("shared_volume_bytes_s"), ctx.network_bytes_s or float("inf")
+        )
+        await self._clock.sleep(costs.draw("hub_metadata_s") + 2 * model.weight_bytes / rate)
+        self._volumes.fill(ctx, folder, model)
+        told = {"model": name, "revision": revision, "bytes": model.weight_bytes, "files": len(model.weight_files)}
+        logs.output("LLM-PREPARED " + json.dumps({**told, "digest": digest_of(name, sorted(model.files.items()))}))
+        ending.set_result(Exit(0, "Completed"))
 
     def container_ended(self, pod: dict[str, Any], container: str) -> None:
         """End the processes of one container."""

@@ -7,6 +7,7 @@ file system keep nothing. It knows paths and volumes of pods, and no reason for 
 from collections.abc import Mapping
 from typing import Any, Final
 
+from llm_provisioning_simulator.hub_models import HubModel
 from llm_provisioning_simulator.runtime import ContainerContext
 
 # The home of Ray's images, and where huggingface_hub and vLLM keep what they fetched and compiled below it.
@@ -19,6 +20,7 @@ class VolumeCaches:
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, str], set[str]] = {}
+        self._models: dict[tuple[str, str], HubModel] = {}
 
     def holds(self, ctx: ContainerContext, path: str, content: str) -> bool:
         """Tell whether a container finds `content` below `path`, which some pod before it has left there."""
@@ -30,6 +32,17 @@ class VolumeCaches:
         volume = _volume(ctx, path)
         if volume is not None:
             self._held.setdefault((volume, path), set()).add(content)
+
+    def fill(self, ctx: ContainerContext, path: str, model: HubModel) -> None:
+        """Leave a model's files in a folder."""
+        volume = _volume(ctx, path)
+        if volume is not None:
+            self._models[volume, path] = model
+
+    def model_at(self, ctx: ContainerContext, path: str) -> HubModel | None:
+        """Return the model in a folder of a lasting volume, or None."""
+        volume = _volume(ctx, path)
+        return None if volume is None else self._models.get((volume, path))
 
 
 def image_at(ctx: ContainerContext, path: str) -> str | None:

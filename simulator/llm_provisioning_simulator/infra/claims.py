@@ -5,7 +5,7 @@ a class that the cluster does not have stays unbound. Wordings: kube-scheduler 1
 persistentvolume controller.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from llm_provisioning_simulator.kube.store import ObjectStore
@@ -15,8 +15,21 @@ Object = dict[str, Any]
 # What the managed clusters of the clouds come with; further ones are StorageClass objects.
 _KNOWN_CLASSES: Final = frozenset(
     {"", "gp2", "gp3", "standard", "standard-rwo", "premium-rwo", "default", "managed", "managed-csi", "azurefile-csi"}
+    | {"premium-rwx", "azureblob-nfs-premium"}
 )
+# A shared file system of each cloud: class -> driver (docs of the EFS, Filestore and Azure Files CSI drivers).
+_SHARED: Final[Mapping[str, Mapping[str, str]]] = {
+    "eks": {"efs-sc": "efs.csi.aws.com"},
+    "gke": {"standard-rwx": "filestore.csi.storage.gke.io"},
+    "aks": {"azurefile-csi-premium": "file.csi.azure.com"},
+}
 _UNBOUND: Final = "pod has unbound immediate PersistentVolumeClaims"
+
+
+def install_classes(store: ObjectStore, cloud: str) -> None:
+    """Make the storage class of the cloud's shared file system, as its CSI driver's installation does."""
+    for name, driver in _SHARED.get(cloud, {}).items():
+        store.create("storageclasses", {"metadata": {"name": name}, "provisioner": driver}, manager="helm")
 
 
 def claim_problem(store: ObjectStore, pod: Object) -> str | None:

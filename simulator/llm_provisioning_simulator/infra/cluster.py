@@ -17,7 +17,9 @@ from llm_provisioning_simulator.infra.autoscalers.base import NodeAutoscaler
 from llm_provisioning_simulator.infra.autoscalers.karpenter import Karpenter
 from llm_provisioning_simulator.infra.autoscalers.luna import Luna
 from llm_provisioning_simulator.infra.autoscalers.native import NativeAutoscaler
+from llm_provisioning_simulator.infra.claims import install_classes
 from llm_provisioning_simulator.infra.endpoints import EndpointController
+from llm_provisioning_simulator.infra.jobs import JobController
 from llm_provisioning_simulator.infra.kubelet import Kubelets
 from llm_provisioning_simulator.infra.machines import ClusterContext
 from llm_provisioning_simulator.infra.nodes import NodeFleet
@@ -99,10 +101,12 @@ class SimulatedCluster:
     async def start_controllers(self) -> None:
         """Start everything but the API over HTTP, for callers that use `store`."""
         install(self._ctx, self.fleet)
+        install_classes(self.store, self.description.cloud)
         controllers = (
             Scheduler(self._ctx).run(),
             EndpointController(self._ctx).run(),
             WorkloadControllers(self._ctx).run(),
+            JobController(self._ctx).run(),
             self._kubelets.run(),
             self._autoscaler.run(),
         )
