@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,14 +42,19 @@ def page_app() -> Iterator[Any]:
 def single_trial(page_app: Any) -> Iterator[None]:
     """Let Airflow know the shipped DAG single_trial, as its DAG processor does."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
+    from airflow_llm_provisioning.compat import AIRFLOW
+
+    # Airflow 3.1 has it elsewhere, and a DAG knows no bundle there.
+    old = AIRFLOW < (3, 2)
+    dagbag = import_module("airflow.models.dagbag" if old else "airflow.dag_processing.dagbag")
+    named = {} if old else {"bundle_name": "dags-folder"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(DAGS))
         DagBundlesManager().sync_bundles_to_db()
-        bag = DagBag(DAGS / "single_trial.py", bundle_path=DAGS, bundle_name="dags-folder")
+        bag = dagbag.DagBag(DAGS / "single_trial.py", bundle_path=DAGS, **named)
         assert bag.import_errors == {}
-        sync_bag_to_db(bag, "dags-folder", bundle_version=None)
+        dagbag.sync_bag_to_db(bag, "dags-folder", bundle_version=None)
         yield
 
 
