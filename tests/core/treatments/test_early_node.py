@@ -11,6 +11,7 @@ from proof.workloads import SERVED_2025, SERVED_CURRENT
 from treatment_recordings import Line, Recording, told, without_events
 
 from airflow_llm_provisioning.core.companions import placed
+from airflow_llm_provisioning.core.effects import EffectFacts
 from airflow_llm_provisioning.core.manifests import with_setup
 from airflow_llm_provisioning.core.treatments import StepContext, treatment
 from airflow_llm_provisioning.core.treatments.early_node import LABEL, class_name
@@ -143,3 +144,32 @@ def test_its_one_prepared_object_is_a_class_that_node_autoscalers_heed() -> None
     assert made["metadata"]["name"] == class_name(PLANNED.name)
     assert -10 <= made["value"] < 0
     assert made["preemptionPolicy"] == "Never"
+
+
+@pytest.mark.parametrize(
+    ("head_s", "pull"),
+    [(300.0, (0.0, 0.0)), (200.0, (40.0, 200.0))],
+    ids=["the head is slower", "the pull is under way"],
+)
+def test_what_is_left_of_node_and_pull_is_foreseen(head_s: float, pull: tuple[float, float]) -> None:
+    """The node's phases are gone; the pull's rest, or all of it where it is lost with the placeholder, remains."""
+    seconds = {"head_image_pull": head_s, "worker_node_boot": 40.0, "worker_image_pull": 200.0}
+    facts = EffectFacts(cloud="eks", setup="dynamic", seconds=seconds)
+    effect = treatment(NAME).effect(facts)  # type: ignore[attr-defined]
+    changed = {change.phase: (change.amount.low, change.amount.high) for change in effect.changes}
+    assert changed["worker_node_boot"] == (0.0, 0.0)
+    assert changed["worker_image_pull"] == pull
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        EffectFacts(cloud="eks", setup="static", seconds={"head_image_pull": 9.0, "worker_image_pull": 9.0}),
+        EffectFacts(cloud="eks", setup="dynamic", seconds={"head_image_pull": 9.0}),
+        EffectFacts(cloud="eks", setup="dynamic", seconds={"worker_node_boot": 40.0, "worker_image_pull": 9.0}),
+    ],
+    ids=["static", "no pull is known", "the node is slower than the head"],
+)
+def test_nothing_is_foreseen_without_the_facts(facts: EffectFacts) -> None:
+    """A static start, a pull that was not measured, a node that the worker would wait for all the same."""
+    assert treatment(NAME).effect(facts) is None  # type: ignore[attr-defined]
