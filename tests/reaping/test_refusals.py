@@ -60,7 +60,7 @@ def take_down(targets: list[Target], told: list[str], **fields: Any) -> Reaped:
 @pytest.mark.eks
 @pytest.mark.usefixtures("results_db")
 def test_a_snapshot_that_an_image_uses_is_left_with_awss_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody registered an AMI of it: AWS refuses (InvalidSnapshot.InUse). It goes when the AMI is gone."""
+    """Another owner registered an AMI of it: AWS refuses (InvalidSnapshot.InUse). It goes when the AMI is gone."""
     with cloud_of("eks", monkeypatch) as (running, targets), closing(open_store()) as store:
         stand_in: Any = running.simulator.cloud("eks")
         reference = targets[0].cloud_reference()
@@ -75,7 +75,7 @@ def test_a_snapshot_that_an_image_uses_is_left_with_awss_sentence(monkeypatch: p
             snapshot = ec2.create_snapshot(volume.id, "in-use")
             ec2.create_tags([snapshot.id], tags)
             # moto refuses by itself then (moto 5, EBSBackend.delete_snapshot).
-            snapshot.from_ami = "ami-of-somebody"
+            snapshot.from_ami = "ami-of-another-owner"
             ec2.amis[snapshot.from_ami] = object()
             return ec2, snapshot
 
