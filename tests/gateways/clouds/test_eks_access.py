@@ -149,6 +149,26 @@ def test_without_nodes_or_snapshot_nothing_is_claimed(stand: Stand, facts: dict[
     assert found.detail
 
 
+@pytest.mark.parametrize(
+    ("region", "source", "holds"),
+    [
+        (REGION, "s3://weights/phi", True),
+        ("eu-west-1", "s3://weights/phi", False),
+        (REGION, "s3://another/phi", None),
+        (REGION, None, None),
+    ],
+)
+def test_s3_says_where_the_weights_are(stand: Stand, region: str, source: str | None, holds: bool | None) -> None:
+    """The nodes' region, another one; a bucket that is not there, and a trial that reads none, are unknown."""
+    where = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    s3 = stand.session().client("s3", endpoint_url=stand.url, region_name=region)
+    s3.create_bucket(Bucket="weights", **where)
+    facts = {"provider_ids": [node(stand)], "weights_source": source}
+    (found,) = stand.cloud().verify(["weights_bucket_region"], facts)
+    assert found.holds is holds
+    assert found.detail
+
+
 def test_the_initialization_rate_and_the_ami_are_read_from_the_nodes(stand: Stand) -> None:
     """The rate is the volume's own, the AMI's name tells Bottlerocket."""
     ids = [node(stand, snapshot_id="snap-1", volume_initialization_rate_mib_s=300)]
