@@ -206,10 +206,18 @@ def _mounted(plan: DeploymentPlan, workload: Workload, told: Mapping[str, Any]) 
 
 
 def _models(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield model, revision and folder of every engine that reads the volume, each once."""
-    folders = dict.fromkeys(item.source for item in engine_args(manifest) if item.source.startswith(f"{MOUNT}/"))
-    for folder in folders:
-        model, _, revision = folder.removeprefix(f"{MOUNT}/").partition("@")
+    """Yield model, revision and folder of every engine that reads the volume, each once. Of a variant beside it, whose
+    engine reads the hub's model, the volume is that model's.
+    """
+    found = {}
+    for item in engine_args(manifest):
+        if "://" in item.source or (item.source.startswith("/") and not item.source.startswith(f"{MOUNT}/")):
+            continue
+        named = item.source.removeprefix(f"{MOUNT}/")
+        model, at, revision = named.partition("@")
+        revision = revision if at else text(item.values.get("revision"))
+        found[f"{MOUNT}/{model}@{revision}"] = (model, revision)
+    for folder, (model, revision) in found.items():
         yield model, revision, folder
 
 

@@ -96,6 +96,16 @@ def test_the_preparation_makes_the_claim_and_fills_it_once() -> None:
     assert container["args"] == [MODEL, REVISION, FOLDER]
 
 
+def test_the_manifest_of_a_variant_beside_it_gives_the_same_preparation() -> None:
+    """A baseline on the same target has the same image, and its manifest may be the one that the step is given."""
+    (step,) = SHARED.steps
+    told = [
+        step.arguments(StepContext(a_target(), CURRENT.recipe, {"image": "i"}, manifest=lambda given=given: given))
+        for given in (planned(), CURRENT.manifest)
+    ]
+    assert told[0]["objects"] == told[1]["objects"]
+
+
 def test_a_claim_that_exists_is_only_filled() -> None:
     """Static volumes of Mountpoint for S3 or Cloud Storage FUSE are the user's own."""
     (job,) = objects_of(a_target(claim="mine", storage_class=None))
