@@ -31,7 +31,7 @@ _MODES: Final[Mapping[int, tuple[str, str]]] = {0: ("NONE", "NONE"), 1: ("VLLM_C
 _CONFIG: Final = re.compile(r"Initializing (?:a V1|an) LLM engine \(v(\d+)\.(\d+)[^)]*\) with config: (.*)")
 _MODE: Final = re.compile(r"'mode': <CompilationMode\.(\w+)")
 _GRAPHS: Final = re.compile(r"'cudagraph_mode': <CUDAGraphMode\.(\w+)")
-# Whatever the configuration line says: these lines are of compiling and of capturing.
+# Lines of compiling and of capturing. They count more than the configuration line.
 _COMPILED: Final = re.compile(r"(?:Compiling a graph for|Directly load (?:the compiled graph|AOT compilation))")
 _CAPTURED: Final = re.compile(r"Graph capturing finished in")
 

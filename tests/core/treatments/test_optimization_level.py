@@ -113,7 +113,7 @@ def test_a_silent_engine_is_unknown(recorded: tuple[str, Recording]) -> None:
 
 
 def test_a_compiled_graph_refutes_level_0() -> None:
-    """An engine that compiles is not at level 0, whatever its configuration says."""
+    """An engine that compiles is not at level 0, even if its configuration says so."""
     recording = Recording(Scenario(target=target("eks"), declared=SERVED_CURRENT, variant="optimization_level_0"))
     line = "INFO 05-04 12:00:00 [backends.py:342] Compiling a graph for compile range (1, 8192) takes 9.00 s\n"
     found = recording.verdict(
