@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts, adds, becomes
+from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts, adds, becomes, roles_of
 from airflow_llm_provisioning.core.image_arrival import image_digest, images_of
 from airflow_llm_provisioning.core.manifests import runtime_pip, without_runtime_pip
 from airflow_llm_provisioning.core.planned import PlannedFacts
@@ -59,21 +59,26 @@ class BakePackages(BaseTreatment):
         """Return that nothing is installed at start, and that a larger image comes from the cloud's own registry. Where
         that image is read lazily, the packages are read at their import.
         """
-        left = becomes("runtime_env", _LEFT_S)
+        left = [becomes(phase, _left(facts.seconds.get(phase, 0.0))) for phase in roles_of("runtime_env")]
         if facts.treatments & LAZY:
             # What a delivery that is added as well changes is its own effect.
             read = vllm_first_touch(facts.cloud) if facts.measured & LAZY else _SAME
-            return Effect((left, *read), ("the packages that are baked are vLLM's",))
+            return Effect((*left, *read), ("the packages that are baked are vLLM's",))
         pull = pulled_from_own_registry(facts, BAKED_BYTES)
         if pull is None:
             return None
-        return Effect((left, becomes("image_pull", pull), *_SAME))
+        return Effect((*left, becomes("image_pull", pull), *_SAME))
 
     def verify(self, view: TraceView) -> Verdict:
         """Say whether the image that was built is the one that ran, and nothing was installed at start."""
         at_start = runtime_pip_seen(view)
         nothing = Verdict(self.name, _NOT[at_start.value], at_start.evidence)
         return all_of(self.name, [nothing, ran_prepared_image(view)])
+
+
+def _left(measured_s: float) -> Between:
+    """Return what is left of a runtime environment: never more than it took."""
+    return Between(0.0, min(_LEFT_S.high, measured_s), _LEFT_S.source)
 
 
 def ran_prepared_image(view: TraceView) -> Verdict:

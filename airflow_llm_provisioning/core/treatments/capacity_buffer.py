@@ -32,7 +32,9 @@ from airflow_llm_provisioning.core.verdicts import Verdict, all_of
 LABEL: Final = "llm-provisioning/buffer"
 GROUP_LABEL: Final = "llm-provisioning/placeholder-of"
 _NODE: Final = ("node_request", "node_boot", "node_setup", "gpu_setup")
-_EVICTED_S: Final = Between(0.0, 31.0, "assumed: a placeholder ends at once or after Kubernetes' grace period of 30 s")
+_EVICTED_S: Final = Between(
+    0.0, 3.0, "assumed: a placeholder has no grace period, so it ends within a kubelet's second or two"
+)
 _THERE_S: Final = Between(
     0.0, 2.0, "the kubelet finds an image that is on the disk (Pulled: already present on machine)"
 )

@@ -183,7 +183,9 @@ def _share(start: MeasuredStart, names: tuple[str, ...], phase: str, seconds: fl
     if set(names) == set(_DOWNLOAD) and size:
         load_s = min(seconds, size / _LOAD_BYTES_S.at(places.of(_LOAD_BYTES_S.source)))
         return load_s if phase == "model_load" else seconds - load_s
-    return seconds * places.of(f"share of {phase} in {'+'.join(names)}")
+    # Any parts are as likely as any others, and they sum to the span: exponential draws over their sum.
+    each = {name: -math.log(1 - places.of(f"share of {name} in {'+'.join(names)}")) for name in names}
+    return seconds * each[phase] / (sum(each.values()) or 1.0)
 
 
 def _spread(

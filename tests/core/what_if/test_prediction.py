@@ -3,7 +3,7 @@
 import pytest
 from start_builders import a_deployment, an_arm
 
-from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts, adds, becomes
+from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts, adds, becomes, gone
 from airflow_llm_provisioning.core.treatments import BaseTreatment, Treatment, resolved
 from airflow_llm_provisioning.core.what_if import Prediction, held_against, measured_start, predict
 from airflow_llm_provisioning.exceptions import ConfigurationError
@@ -145,6 +145,31 @@ def test_what_was_not_told_apart_is_parted_by_the_rate_of_a_load() -> None:
     found = predict([starts], resolved(["fast_download"], "eks"))
     assert found.frame_s - found.mechanism_low_s < 189 - 8.5 - 3.6 + 0.1
     assert found.frame_s - found.mechanism_high_s > 189 - 76.5 - 15.3 - 5 * 2 - 0.1
+
+
+def test_the_parts_of_a_phase_that_was_not_told_apart_sum_to_it() -> None:
+    """Request and boot of a node were one span of 25 s: where both are gone, all of it is, in every draw."""
+    from airflow_llm_provisioning.core.result import PhaseResult
+
+    starts = []
+    for at in range(3):
+        spans = {"model_loaded": 6.0 + at, "head.runtime_env_ready": 400.0}
+        joined = {"head_node_boot": "head_node_request+head_node_boot"}
+        plain = a_deployment(f"one-{at}", spans)
+        phases = tuple(PhaseResult(joined.get(p.name, p.name), p.duration_s, 0, 0) for p in plain.phases)
+        start = measured_start(a_deployment(f"one-{at}", spans, phases=phases))
+        assert start is not None
+        starts.append(start)
+
+    class There(BaseTreatment):
+        name = "there"
+
+        def effect(self, facts: EffectFacts) -> Effect | None:
+            return Effect((gone("node_request", "assumed: a test"), gone("node_boot", "assumed: a test")))
+
+    found = predict([starts], [made(There())])
+    assert found.mechanism_high_s - found.mechanism_low_s < 1e-6
+    assert found.frame_s - found.middle_s == pytest.approx(25)
 
 
 def test_a_gain_that_hides_behind_another_path_is_not_promised() -> None:
