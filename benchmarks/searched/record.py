@@ -56,6 +56,7 @@ def best_of_cloud(book: Book, cloud: str, *, workload: str, setup: str = "static
         "setup": setup,
         "autoscaler": base.autoscaler,
         "baseline_s": fastest["total_s"],
+        "baseline_tokens_s": fastest.get("tokens_s"),
         "best": best,
         "runner_up": next((one for one in counting if _seconds(one) >= _seconds(best) + _GAIN_S), None),
         "cheapest": min(near, key=_price),
@@ -151,6 +152,10 @@ def record_lines(found: Sequence[dict[str, Any]]) -> Iterator[str]:
             f"{one['baseline_s']:.0f} s, best {best['total_s']:.0f} s with {', '.join(best['names'])} "
             f"(target {COLD_TARGET_S:.0f} s {'met' if one['cold_target_met'] else 'not met'})"
         )
+        before, after = one["baseline_tokens_s"], best.get("tokens_s")
+        known = before is not None and after is not None
+        served = f"{after:.1f} tokens/s, the baseline {before:.1f}" if known else "speed of serving not known"
+        yield f"  serves: {served}"
         warm = "not measured" if one["warm_s"] is None else f"{one['warm_s']:.0f} s"
         met = "met" if one["warm_target_met"] else "not met"
         yield f"  warm: {warm} (target {WARM_TARGET_S:.0f} s {met}); kept warm on purpose: {_list(best['keeps_warm'])}"

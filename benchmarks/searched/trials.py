@@ -163,6 +163,7 @@ def told(one: Combination, row: TrialResult, *, warm: bool = False) -> Told:
         "floor_gap": None if found is None else gap_sentence(found),
         "floor": None if found is None else cold_sentence(found),
         "usd_hour": _usd_hour(one, row),
+        "tokens_s": (row.speed or {}).get("tokens_s"),
     }
 
 
