@@ -54,7 +54,7 @@ def _deleted(on: Stage) -> None:
 
 
 def _scaled_down(on: Stage) -> None:
-    """Let somebody scale the buffer to nothing: the objects are there, and hold no node."""
+    """Scale the buffer to nothing, as by hand: the objects are there, and hold no node."""
 
     def change(item: Manifest) -> None:
         item["spec"]["replicas"] = 0

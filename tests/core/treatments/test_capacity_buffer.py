@@ -101,7 +101,7 @@ def test_other_nodes_or_a_pull_refute_it(proving: Recording, change: Any, words:
 
 @pytest.mark.parametrize("change", [prepared(forgotten), prepared(on_other_nodes)])
 def test_old_nodes_that_were_not_prepared_are_not_kept(proving: Recording, change: Any) -> None:
-    """A leftover of another trial is warm, whatever the variant declares."""
+    """A leftover of another trial is warm although the variant declares a buffer."""
     view = proving.view(change)
     assert treatment(NAME).kept(view).value == "no"
     assert treatment(NAME).kept(proving.view()).value == "yes"
