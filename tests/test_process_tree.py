@@ -1,4 +1,4 @@
-"""Processes are killed with all their children, of whatever group: a worker's task must not outlive it."""
+"""Processes are killed with all their children, of any group: a worker's task must not outlive it."""
 
 import subprocess
 import sys
