@@ -17,7 +17,6 @@ BUILTIN_VARIANTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "fast_download": ("fast_download",),
         "baked_image": ("bake_packages",),
         "image_delivery": (IMAGE_DELIVERY,),
-        "ray_start_trim": ("ray_start_trim",),
         "improved": ("fast_download", "bake_packages", IMAGE_DELIVERY),
     }
 )

@@ -5,7 +5,7 @@ another draw of the profiles' noise: boots, pulls, downloads, every step of the 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice, product
 from typing import Final
 
@@ -13,11 +13,14 @@ from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.core.treatments import impossible, resolved
 from airflow_llm_provisioning.core.workload import ScalingSetup, Workload
+from proof.catalogue.ray_start_trim import operator_set_to
 from proof.recorded_trial import Scenario, run
 from proof.targets import KINDS, target
 from proof.variants import VARIANTS
 from proof.workloads import SERVED_2025, SERVED_CURRENT
 
+# What the user does for a variant beside its preparation.
+BY_HAND: Final = {"ray_start_trim": operator_set_to("false")}
 # Treatments outside the built-in variants: variant, and where it runs.
 TREATED: Final = (
     ("parallel_pull", "eks", "luna"),
@@ -35,6 +38,9 @@ TREATED: Final = (
     ("capacity_buffer", "eks", "karpenter"),
     ("capacity_buffer", "gke", "native"),
     ("capacity_buffer", "aks", "native"),
+    ("ray_start_trim", "eks", "luna"),
+    ("ray_start_trim", "gke", "native"),
+    ("ray_start_trim", "aks", "karpenter"),
     ("optimization_level_0", "eks", "luna"),
     ("optimization_level_1", "gke", "luna"),
     ("early_node", "eks", "luna"),
@@ -72,7 +78,8 @@ def scenarios(number: int, seed: int) -> Iterator[Scenario]:
     """Yield this many scenarios: all cells, then all cells again with other noise."""
     drawn = ((cell, seed * 1_000_003 + turn) for turn in count() for cell in cells())
     for (where, setup, variant, served), noise in islice(drawn, number):
-        yield Scenario(target=where, declared=served, setup=setup, variant=variant, seed=noise)
+        drawn_one = Scenario(target=where, declared=served, setup=setup, variant=variant, seed=noise)
+        yield replace(drawn_one, after_preparation=BY_HAND[variant]) if variant in BY_HAND else drawn_one
 
 
 @dataclass(frozen=True, slots=True)
