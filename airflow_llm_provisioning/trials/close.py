@@ -137,7 +137,10 @@ async def _unlock_again(trial: Trial, log: Any) -> None:
     from airflow_llm_provisioning.connections import open_cluster
 
     opened, access = parts(trial)
-    own = opened.labels[LABEL_TRIAL]
+    own = opened.labels.get(LABEL_TRIAL)
+    if own is None:
+        # Opened by version 0.1, whose locks name no trial.
+        return
     try:
         async with open_cluster(access.cluster) as cluster:
             await cluster.release_lock(trial.slot.lock_holder, namespace=opened.namespace, trial=own)

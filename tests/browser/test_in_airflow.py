@@ -208,7 +208,8 @@ async def test_a_user_walks_through_the_page(running: Airflow, context: BrowserC
 
     _, row = await newest(tab, "aborted")
     badge = row.locator(".badge.status")
-    assert await badge.evaluate("(badge) => getComputedStyle(badge).backgroundColor") == "rgb(179, 38, 30)"
+    # The list loads itself again meanwhile.
+    await expect(badge).to_have_css("background-color", "rgb(179, 38, 30)")
 
     run_id = await started(tab)
     await shot(tab, "in-airflow-targets", full=False)

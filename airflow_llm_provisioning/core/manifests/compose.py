@@ -7,6 +7,7 @@ nodes (aliases) or to exceed Python's stack (nesting). Knows nothing of Kubernet
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import yaml
@@ -23,6 +24,8 @@ STR_TAG: Final = "tag:yaml.org,2002:str"
 INT_TAG: Final = "tag:yaml.org,2002:int"
 FLOAT_TAG: Final = "tag:yaml.org,2002:float"
 
+# Secrets are longer texts, and are not remembered.
+_SHORT: Final = 12
 # YAML 1.1 wants a point in every float; the parser behind kubectl and KubeRay (go-yaml) does not.
 _EXPONENT: Final = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+")
 _RESOLVER: Final[Any] = yaml.resolver.Resolver()
@@ -182,7 +185,14 @@ class _Composer:
 def _scalar(event: Any) -> Scalar:
     if event.tag not in (None, "!"):
         return Scalar(str(event.tag), event.value)
-    tag = str(_RESOLVER.resolve(yaml.ScalarNode, event.value, event.implicit))
-    if tag == STR_TAG and event.implicit[0] and _EXPONENT.fullmatch(event.value):
+    resolved = _resolved if len(event.value) <= _SHORT else _resolved.__wrapped__
+    return resolved(event.value, event.implicit)
+
+
+@lru_cache(maxsize=8192)
+def _resolved(value: str, implicit: tuple[bool, bool]) -> Scalar:
+    """Return a scalar without a tag as YAML 1.1 resolves it. Texts repeat keys and numbers, so they are remembered."""
+    tag = str(_RESOLVER.resolve(yaml.ScalarNode, value, implicit))
+    if tag == STR_TAG and implicit[0] and _EXPONENT.fullmatch(value):
         tag = FLOAT_TAG
-    return Scalar(tag, event.value)
+    return Scalar(tag, value)
