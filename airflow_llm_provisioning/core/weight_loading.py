@@ -61,10 +61,13 @@ def load_s(view: TraceView) -> float | None:
 
 
 def load_rate(view: TraceView) -> str | None:
-    """Return the loading time and rate as a sentence, or None where it is not known."""
+    """Return that the engine loaded its weights, with time and rate where its release logs them, as a sentence; None
+    where no engine says that it loaded any.
+    """
     took, size = load_s(view), PlannedFacts.of(view.trial).weight_bytes
     if took is None:
-        return None
+        old = next((match for log in view.logs if (match := _LOADED_UNTIMED.search(log.text))), None)
+        return f"The engine loaded {old.group(1)} GB of weights; its release logs no time." if old else None
     rate = f", {size / took / 1e9:.2f} GB/s" if size and took else ""
     return f"The engine loaded its weights in {took:.2f} s{rate}."
 
@@ -106,6 +109,8 @@ UNITS: Final[Mapping[str, float]] = MappingProxyType(
 _CONFIG = re.compile(r"Initializing an? (?:V\d+ )?LLM engine \(v([^)\s]{1,60})\) with config: ?([^\n]*)")
 _LOAD_FORMAT = re.compile(r"\bload_format='?(?:LoadFormat\.)?([A-Za-z_]\w{0,40})")
 _LOADED = re.compile(r"Loading weights took ([0-9]{1,6}(?:\.[0-9]{1,9})?) seconds")
+# vLLM 0.5.4 (worker/model_runner.py) tells the memory that the weights take, and no time.
+_LOADED_UNTIMED = re.compile(r"Loading model weights took ([0-9]{1,6}(?:\.[0-9]{1,9})?) GB")
 _STREAMED = re.compile(
     r"\[RunAI (?:Distributed )?Streamer\] Overall time to stream ([0-9]{1,6}(?:\.[0-9])?) (Bytes|KiB|MiB|GiB|TiB)"
     r"[^\n]{0,80}?: ([0-9]{1,6}(?:\.[0-9]{1,3})?)s\b"

@@ -6,6 +6,7 @@ import pytest
 
 from airflow_llm_provisioning.core.engine_caches import engine_finds, weights_found, weights_uncertain
 from airflow_llm_provisioning.core.trace import TraceView
+from airflow_llm_provisioning.core.weight_loading import load_rate
 
 AT = "2026-05-04T12:00:00Z"
 SILENT = "Starting to load model m...\nLoading weights took 9.1 seconds"
@@ -90,3 +91,10 @@ def test_a_cache_on_a_lasting_volume_is_uncertain_with_an_old_engine(
 def test_other_volumes_are_no_cache(volumes: tuple[dict[str, Any], ...], path: str) -> None:
     """No volume, a volume that ends with its pod, and a volume for other data leave no doubt."""
     assert weights_uncertain(view(OLD, 1, *volumes, path=path)) is None
+
+
+def test_an_old_engine_says_that_it_loaded_without_a_time() -> None:
+    """VLLM 0.5.4 tells the memory of the weights: that is no rate, and no silence either."""
+    assert load_rate(view(OLD)) == "The engine loaded 7.1659 GB of weights; its release logs no time."
+    assert "GB/s" in str(load_rate(view(SILENT)))
+    assert load_rate(view("Starting to load model m...")) is None
