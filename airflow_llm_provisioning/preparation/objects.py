@@ -77,7 +77,8 @@ def finish_objects(
     price_usd, price_basis}.
 
     `nodes`: [{name, uid, created_at, instance_type, region}] on which its pods run, or ran. `idle`: what it costs while
-    no trial runs. The price is that of the nodes on which its Jobs ran, for as long as it took.
+    no trial runs. The price is that of the nodes on which its pods ran, for as long as it took; None where
+    they were gone before they could be looked at.
     """
     target = Target.from_dict(target_data)
     result = {key: event[key] for key in ("objects", "ready", "nodes", "facts", "seconds", "reused")}
@@ -165,10 +166,15 @@ def _idle(wanted: PreparedObjects, nodes: Sequence[Mapping[str, Any]]) -> list[d
 def _price(target: Target, event: Mapping[str, Any]) -> dict[str, Any]:
     from airflow_llm_provisioning.gateways.clouds.registry import cloud_named
 
-    if event["reused"] or not event["job_nodes"]:
-        return {"price_usd": 0.0, "price_basis": "found again" if event["reused"] else "Kubernetes objects only"}
+    held = [*event["job_nodes"], *event["nodes"]]
+    if event["reused"]:
+        return {"price_usd": 0.0, "price_basis": "found again"}
+    if not event["job_nodes"] and any(item["kind"] == "Job" for item in event["objects"]):
+        return {"price_usd": None, "price_basis": "not known: the nodes of its Jobs were gone"}
+    if not held:
+        return {"price_usd": 0.0, "price_basis": "Kubernetes objects only"}
     prices = cloud_named(target.cloud).node_prices
-    found = [prices.price(node["region"], node["instance_type"], event["seconds"]) for node in event["job_nodes"]]
+    found = [prices.price(node["region"], node["instance_type"], event["seconds"]) for node in held]
     amounts = [amount for amount, _ in found]
     basis = "; ".join(sorted({basis for _, basis in found if basis}))
     known = None if None in amounts else sum(amount for amount in amounts if amount is not None)

@@ -15,6 +15,7 @@ from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
 from airflow_llm_provisioning.gateways.prepared_objects import prepared_now
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.operators import PrepareObjects
+from airflow_llm_provisioning.preparation.objects import _price
 
 NOTE = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"at": "{name}"}}
 POOL = {"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 80}]}}
@@ -112,3 +113,19 @@ def test_a_pod_that_cannot_pull_ends_the_wait_early(simulated: BackgroundCluster
     with pytest.raises(ClusterError, match=r"will not be ready: .*no/such:1"):
         prepare(pod, ready={"Pod": "Ready"}, timeout_s=36000)
     assert (simulated.clock.now() - began_at).total_seconds() < 18000
+
+
+@pytest.mark.parametrize(
+    ("kinds", "nodes", "known"),
+    [
+        (["ConfigMap"], [], True),
+        (["Job"], [], False),
+        (["Deployment"], [{"region": "x", "instance_type": "none"}], False),
+    ],
+)
+def test_a_price_that_is_not_known_is_not_free(kinds: list[str], nodes: list[Any], known: bool) -> None:
+    """A Job's node that is gone, and a node of a type without a price, are no preparation for nothing."""
+    event = {"reused": False, "job_nodes": [], "nodes": nodes, "seconds": 60.0}
+    found = _price(simulated_target(), event | {"objects": [{"kind": kind} for kind in kinds]})
+    assert (found["price_usd"] == 0.0) is known
+    assert (found["price_usd"] is None) is not known
