@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--clouds", default="eks,gke,aks")
     parser.add_argument("--speed", type=float, default=40.0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--treatments", default="", help="`all`, or names: further arms, one for each treatment")
+    parser.add_argument("--treatments", default="", help="`all`, names, `name@cloud`: further arms")
     parser.add_argument("--home", type=Path, default=ROOT / "build" / "demo")
     options = parser.parse_args()
     home = options.home.resolve()
@@ -49,8 +49,11 @@ def main() -> int:
     experiment = EXPERIMENT
     if options.treatments:
         experiment = home / "experiment.yaml"
-        for told in write_treated(experiment, options.clouds.split(","), options.treatments.split(",")):
-            say(told)
+        try:
+            for told in write_treated(experiment, options.clouds.split(","), options.treatments.split(",")):
+                say(told)
+        except ValueError as error:
+            parser.error(str(error))
     with (
         simulator(
             home, clouds=options.clouds, speed=options.speed, seed=options.seed, experiment=experiment

@@ -4,7 +4,7 @@ Each arm has a target of its own, because a cluster's nodes are prepared for one
 shipped workload cannot have runs with the current one, which then has a baseline too.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ from airflow_llm_provisioning.core.treatments import impossible, known_treatment
 from airflow_llm_provisioning.core.workload import Workload, builtin_workload
 from airflow_llm_provisioning.dag_factory import load_experiment
 
+ALL: Final = "all"
 CURRENT: Final = "phi3-current"
 # What the shipped variants have alone already.
 SHIPPED: Final = frozenset({"fast_download"})
@@ -25,27 +26,52 @@ Document = dict[str, Any]
 
 
 def write_treated(path: Path, clouds: Sequence[str], wanted: Sequence[str]) -> Iterator[str]:
-    """Write the experiment; yield what is not in it, with its reason. `wanted`: names, or `all`."""
+    """Write the experiment; yield what is not in it, with its reason.
+
+    Args:
+        path: Where it is written.
+        clouds: Of the simulated ones.
+        wanted: Names, `name@cloud` for the arm of one cloud, or `all`.
+
+    Raises:
+        ValueError: A name that no installed treatment has.
+    """
+    names = _by_cloud(wanted, clouds)
     document: Document = yaml.safe_load(EXPERIMENT.read_text(encoding="utf-8"))
     document["targets"] = [target for target in document["targets"] if target["nodes"]["cloud"] in clouds]
-    if "all" in wanted:
+    if any(item.strip().partition("@")[0] == ALL for item in wanted):
         document["replicates"] = 1
     document["variants"] = {**_shipped_variants(), **document.get("variants", {})}
     for cloud in clouds:
-        yield from _add(document, cloud, wanted)
+        yield from _add(document, cloud, names.get(cloud, frozenset()))
+    for cloud in sorted(names.keys() - set(clouds)):
+        yield f"No arm for {', '.join(sorted(names[cloud]))} on {cloud}, which is not among the clouds of this run."
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+
+
+def _by_cloud(wanted: Sequence[str], clouds: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Return the names that each cloud gets an arm for."""
+    known = known_treatments()
+    found: dict[str, frozenset[str]] = {}
+    for item in filter(None, map(str.strip, wanted)):
+        name, _, cloud = item.partition("@")
+        if name != ALL and name not in known:
+            raise ValueError(f"{name!r} is no installed treatment. There are: {', '.join(sorted(known))}; or `{ALL}`.")
+        for where in [cloud] if cloud else clouds:
+            found[where] = found.get(where, frozenset()) | (frozenset(known) - SHIPPED if name == ALL else {name})
+    return found
 
 
 def _shipped_variants() -> dict[str, list[str]]:
     return {name: list(names) for name, names in load_experiment(EXPERIMENT).variants.items()}
 
 
-def _add(document: Document, cloud: str, wanted: Sequence[str]) -> Iterator[str]:
+def _add(document: Document, cloud: str, wanted: Container[str]) -> Iterator[str]:
     shipped = load_experiment(EXPERIMENT)
     plain = next(target for target in document["targets"] if target["name"] == f"{cloud}-plain")
     where = shipped.target(f"{cloud}-plain")
     for name, item in known_treatments().items():
-        if name in SHIPPED or (name not in wanted and "all" not in wanted):
+        if name in SHIPPED or name not in wanted:
             continue
         if item.clouds and cloud not in item.clouds:
             continue

@@ -32,3 +32,21 @@ def test_named_treatments_add_their_arms_only(tmp_path: Path) -> None:
     experiment = load_experiment(path)
     assert [target.name for target in experiment.targets] == ["eks-plain", "eks-fast", "eks-soci-parallel-pull"]
     assert {workload.name for workload in experiment.workloads} == {"phi3-2025"}
+
+
+def test_an_arm_on_one_cloud_only(tmp_path: Path) -> None:
+    """The others stay as they are; a cloud that is not run is told."""
+    path = tmp_path / "experiment.yaml"
+    assert list(write_treated(path, ["eks", "gke"], ["capacity_buffer@eks"])) == []
+    arms = {target.name for target in load_experiment(path).targets if "capacity_buffer" in target.variants}
+    assert arms == {"eks-capacity-buffer"}
+    told = list(write_treated(path, ["gke"], ["capacity_buffer@eks"]))
+    assert told == ["No arm for capacity_buffer on eks, which is not among the clouds of this run."]
+    assert [target.name for target in load_experiment(path).targets] == ["gke-plain", "gke-fast"]
+
+
+@pytest.mark.parametrize("wanted", ["capcity_buffer", "capcity_buffer@eks", "all ,none"])
+def test_a_name_that_no_treatment_has_is_refused(tmp_path: Path, wanted: str) -> None:
+    """A typing error must not run the demo without the arm."""
+    with pytest.raises(ValueError, match=r"is no installed treatment\. There are: aks_artifact_streaming, "):
+        list(write_treated(tmp_path / "experiment.yaml", ["eks"], wanted.split(",")))
