@@ -7,7 +7,7 @@ shuffled within each replicate, cluster by cluster.
 import random
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final
@@ -22,7 +22,15 @@ from airflow_llm_provisioning.core.prices import PriceBook
 from airflow_llm_provisioning.core.refusals import refuse
 from airflow_llm_provisioning.core.stopping import StoppingRule
 from airflow_llm_provisioning.core.target import NodeProfile, Target
-from airflow_llm_provisioning.core.treatments import Treatment, groups, impossible, resolved, treated_nodes, treatment
+from airflow_llm_provisioning.core.treatments import (
+    Treatment,
+    groups,
+    impossible,
+    resolved,
+    treated_nodes,
+    treatment,
+    vain,
+)
 from airflow_llm_provisioning.core.trial import Served, Slot, Trial
 from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
 from airflow_llm_provisioning.core.workload import ScalingSetup, Workload, builtin_workload
@@ -182,7 +190,22 @@ class Experiment:
                 for setup in self.setups:
                     if setup in workload.offered_setups:
                         for variant in target.variants:
-                            yield PlannedCell(target.name, workload.name, setup, variant)
+                            if not self._vain(target, variant, setup):
+                                yield PlannedCell(target.name, workload.name, setup, variant)
+
+    def left_out(self) -> tuple[str, ...]:
+        """Return which variants have no trials in a set-up, because a treatment can change nothing there."""
+        found = {
+            variant: (setup, why)
+            for target in self.targets
+            for setup in self.setups
+            for variant in target.variants
+            if (why := self._vain(target, variant, setup))
+        }
+        return tuple(f"Variant {name} has no {setup} trials: {why}." for name, (setup, why) in found.items())
+
+    def _vain(self, target: Target, variant: str, setup: ScalingSetup) -> str:
+        return "; ".join(vain(self.treatments(variant, target.cloud), setup))
 
     def slots(self) -> dict[str, int]:
         """Return how many trials each cluster runs: known when the DAG is parsed."""
@@ -250,7 +273,7 @@ class Experiment:
                 continue
             wanted[variant] = treated_nodes(target.nodes, treatments)
             for workload in self.workloads_on(target):
-                for problem in impossible(treatments, target, workload):
+                for problem in impossible(treatments, target, workload) or self._never(treatments, workload):
                     yield f"{key}: {variant!r} is impossible: {problem}"
         first, *others = wanted.items() or [("", target.nodes)]
         for variant, nodes in others:
@@ -259,6 +282,11 @@ class Experiment:
                     f"{key}: {first[0]!r} and {variant!r} need different nodes "
                     f"({_features(first[1])}; {_features(nodes)}): give each a target of its own."
                 )
+
+    def _never(self, treatments: Sequence[Treatment], workload: Workload) -> tuple[str, ...]:
+        """Return why treatments can help in none of the set-ups that are tried."""
+        reasons = [vain(treatments, setup) for setup in self.setups if setup in workload.offered_setups]
+        return tuple(f"{'; '.join(told)}." for told in reasons) if all(reasons) else ()
 
     def _treated(self, target: Target) -> Target:
         """Return a target whose nodes are what all its variants need."""

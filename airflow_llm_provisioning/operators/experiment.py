@@ -55,7 +55,7 @@ class PlanTrials(BaseOperator):
 
         ti = context["ti"]
         experiment = self.experiment.narrowed(**self.only) if self.only else self.experiment
-        for note in experiment.design_notes:
+        for note in (*experiment.design_notes, *experiment.left_out()):
             self.log.warning("%s", note)
         seed = int(self.seed) if self.seed not in (None, "", "None") else None
         check_plan(experiment)

@@ -28,7 +28,7 @@ from proof.workloads import SERVED_2025, SERVED_CURRENT
 
 from airflow_llm_provisioning.core.result import TrialResult
 from airflow_llm_provisioning.core.target import Target
-from airflow_llm_provisioning.core.treatments import impossible, resolved
+from airflow_llm_provisioning.core.treatments import impossible, resolved, vain
 from airflow_llm_provisioning.core.what_if import MeasuredStart, measured_start, predict
 from airflow_llm_provisioning.core.workload import ScalingSetup, Workload
 from airflow_llm_provisioning.exceptions import ConfigurationError
@@ -67,7 +67,8 @@ class World:
         treated = [name for name, cloud, scaler in TREATED if (cloud, scaler) == (self.cloud, self.autoscaler)]
         for name in dict.fromkeys((*PLAIN, *FAST, *treated)):
             chosen = resolved(VARIANTS[name], self.cloud)
-            if name not in self.measured and not impossible(chosen, self.target(name), self.served):
+            refused = impossible(chosen, self.target(name), self.served) or vain(chosen, self.setup)
+            if name not in self.measured and not refused:
                 yield name
 
     def values(self) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.core.target import Target
-from airflow_llm_provisioning.core.treatments import impossible, resolved
+from airflow_llm_provisioning.core.treatments import impossible, resolved, vain
 from airflow_llm_provisioning.core.workload import ScalingSetup, Workload
 from proof.catalogue.ray_start_trim import operator_set_to
 from proof.recorded_trial import Scenario, run
@@ -50,9 +50,9 @@ TREATED: Final = (
     ("early_node", "aks", "luna"),
     ("early_node", "aks", "karpenter"),
     ("early_node", "aks", "native"),
+    ("streamed_early", "aks", "karpenter"),
+    ("streamed_early", "aks", "native"),
 )
-
-DYNAMIC_ONLY: Final = frozenset({"early_node"})
 
 Cell = tuple[Target, ScalingSetup, str, Workload]
 
@@ -67,8 +67,8 @@ def cells() -> tuple[Cell, ...]:
         (where, setup, variant, served)
         for where, setup, served in product(targets, ScalingSetup, (SERVED_2025, SERVED_CURRENT))
         for variant in where.variants
-        if not impossible(resolved(VARIANTS[variant], where.cloud), where, served)
-        and (variant not in DYNAMIC_ONLY or setup is ScalingSetup.DYNAMIC)
+        for chosen in (resolved(VARIANTS[variant], where.cloud),)
+        if not impossible(chosen, where, served) and not vain(chosen, setup)
     ]
     step = _coprime(len(every))
     return tuple(every[position * step % len(every)] for position in range(len(every)))

@@ -23,6 +23,7 @@ from airflow_llm_provisioning.core.treatments import (
     resolved,
     steps_of,
     treated_nodes,
+    vain,
 )
 from airflow_llm_provisioning.core.workload import ScalingSetup
 from airflow_llm_provisioning.exceptions import ProvisioningError
@@ -91,6 +92,8 @@ def refusal(one: Combination) -> str | None:
         where, served = _target(one), WORKLOADS[one.workload]
         if sentences := impossible(chosen, where, served):
             return " ".join(sentences)
+        if sentences := vain(chosen, ScalingSetup(one.setup)):
+            return f"{'; '.join(sentences)}."
         plan_deployment(served, chosen, ScalingSetup(one.setup))
     except ProvisioningError as error:
         return str(error)

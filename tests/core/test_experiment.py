@@ -252,3 +252,21 @@ def test_references_hold_names_and_nothing_empty() -> None:
 def test_setups_default_to_both() -> None:
     """The origin ran both."""
     assert experiment().setups == (ScalingSetup.STATIC, ScalingSetup.DYNAMIC)
+
+
+def test_a_variant_has_no_trials_in_a_set_up_that_it_can_not_change() -> None:
+    """A placeholder beside a static start asks for nothing that was not asked for: the plan says so, and saves them."""
+    early = experiment(target_data(variants=["baseline", "early"]), variants={"baseline": [], "early": ["early_node"]})
+    planned = Counter((str(cell.setup), cell.variant) for cell in early.cells())
+    assert planned == {("static", "baseline"): 1, ("dynamic", "baseline"): 1, ("dynamic", "early"): 1}
+    assert early.slots() == {"eks-plain": 3 * early.replicates}
+    (told,) = early.left_out()
+    assert told.startswith("Variant early has no static trials: early_node changes nothing in a static start")
+    with pytest.raises(ConfigurationError, match="changes nothing in a static start"):
+        early.narrowed(target="eks-plain", setup="static", variant="early", workload=early.workloads[0].name)
+
+
+def test_a_variant_that_can_help_in_no_set_up_is_refused() -> None:
+    """It would have no trial at all."""
+    with pytest.raises(ConfigurationError, match="'early' is impossible: early_node changes nothing in a static start"):
+        experiment(target_data(variants=["early"]), variants={"early": ["early_node"]}, setups=["static"])

@@ -10,7 +10,7 @@ from airflow_llm_provisioning.core.fields import mapping
 from airflow_llm_provisioning.core.timing.engine_lines import gaps_of
 from airflow_llm_provisioning.core.timing.engine_logs import LogReading
 from airflow_llm_provisioning.core.timing.milestones import PHASE_OF, CausalOrder
-from airflow_llm_provisioning.core.timing.pod_sources import fresh_for, init_container
+from airflow_llm_provisioning.core.timing.pod_sources import asked_for_before, fresh_for, init_container
 from airflow_llm_provisioning.core.timing.sources import ready_role
 from airflow_llm_provisioning.core.trace.objects import History, condition
 from airflow_llm_provisioning.core.trace.placement import accelerators_of
@@ -55,6 +55,8 @@ def _absent_of_pod(view: TraceView, pod: History) -> Iterator[str]:
     if (node is not None and not fresh_for(pod, node)) or (node is None and not waited):
         yield from _POD_NODE
         yield "gpu_allocatable"
+    if node is not None and asked_for_before(view, pod, node):
+        yield "node_requested"
     if not accelerators_of(pod):
         yield "gpu_allocatable"
     if not init_container(pod):

@@ -31,7 +31,7 @@ def placement_observations(view: TraceView, pod: History) -> Iterator[tuple[str,
         yield "unschedulable", event_observation(refused[0])
     node = view.node_of(pod)
     if node is not None and fresh_for(pod, node):
-        yield from _nodeclaim_observations(view, node)
+        yield from _nodeclaim_observations(view, pod, node)
         for reason in ("TriggeredScaleUp", "Nominated"):
             for event in view.events_of(pod, reason)[:1]:
                 yield "node_requested", event_observation(event)
@@ -67,7 +67,9 @@ def start_observations(view: TraceView, pod: History) -> Iterator[tuple[str, Obs
 
 
 def fresh_for(pod: History, node: History) -> bool:
-    """Return whether a node was created after the pod that needs it (both stamps are the API server's)."""
+    """Return whether a node, or the claim for it, was created after the pod that needs it (both stamps are the API
+    server's).
+    """
     return pod.created is not None and node.created is not None and node.created.at >= pod.created.at
 
 
@@ -108,13 +110,31 @@ def _replaced(view: TraceView, pod: History) -> Observation | None:
     return state_observation(f"pods {found.pod.name} ended", found.end) if found else None
 
 
-def _nodeclaim_observations(view: TraceView, node: History) -> Iterator[tuple[str, Observation | None]]:
-    """Yield Karpenter's observations of a node; the creation of the NodeClaim is the request."""
-    for claim in view.objects("nodeclaims"):
-        if dig(claim.last, "status", "nodeName") == node.name:
-            yield "node_requested", creation_observation(claim)
-            for name, kind in _CLAIM_CONDITIONS:
-                yield name, condition_observation(claim, kind, claim.first_match(_holds(kind)), KARPENTER)
+def asked_for_before(view: TraceView, pod: History, node: History) -> bool:
+    """Return whether Karpenter had asked for a pod's node before the pod was there: for another one, whose node it
+    took.
+    """
+    claim = _claim_of(view, node)
+    return claim is not None and not fresh_for(pod, claim)
+
+
+def _claim_of(view: TraceView, node: History) -> History | None:
+    claims = view.objects("nodeclaims")
+    return next((claim for claim in claims if dig(claim.last, "status", "nodeName") == node.name), None)
+
+
+def _nodeclaim_observations(view: TraceView, pod: History, node: History) -> Iterator[tuple[str, Observation | None]]:
+    """Yield Karpenter's observations of a node; the creation of the NodeClaim is the request. Request and launch of a
+    node that was asked for before the pod are not on the pod's path.
+    """
+    claim, early = _claim_of(view, node), asked_for_before(view, pod, node)
+    if claim is None:
+        return
+    if not early:
+        yield "node_requested", creation_observation(claim)
+    for name, kind in _CLAIM_CONDITIONS:
+        if not (early and name == "node_launched"):
+            yield name, condition_observation(claim, kind, claim.first_match(_holds(kind)), KARPENTER)
 
 
 def _holds(kind: str) -> Callable[[Mapping[str, Any]], bool]:

@@ -42,6 +42,7 @@ __all__ = [
     "treated_nodes",
     "treatment",
     "undeclared",
+    "vain",
 ]
 
 
@@ -84,6 +85,13 @@ def _reasons(item: Treatment, target: Target, workload: Workload) -> Iterator[st
     of_target = getattr(item, "requires_of", None)
     if callable(of_target):
         yield from of_target(target, workload)
+
+
+def vain(treatments: Iterable[Treatment], setup: ScalingSetup) -> tuple[str, ...]:
+    """Return why treatments can change nothing in a set-up, in sentences without a full stop."""
+    # Not part of what another package must have.
+    asked = (getattr(item, "vain_in", None) for item in treatments)
+    return tuple(told for ask in asked if callable(ask) and (told := ask(setup)))
 
 
 def treated_nodes(nodes: NodeProfile, treatments: Iterable[Treatment]) -> NodeProfile:

@@ -210,6 +210,12 @@ class BaseTreatment:
         """
         return ()
 
+    def vain_in(self, setup: ScalingSetup) -> str | None:
+        """Return None: it can help in every set-up. A sentence (without a full stop) says why it can change nothing in
+        this one: no trial of it is planned there. The contract does not require it.
+        """
+        return None
+
     def change(self, plan: DeploymentPlan, workload: Workload) -> DeploymentPlan:
         """Return the plan unchanged."""
         return plan

@@ -6,13 +6,18 @@ its place by priority. Nothing runs before the submission, so nothing costs whil
 experiment's authors look forward to, a direct line from Ray's autoscaler to node allocation, with plain Kubernetes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts, becomes, gone
 from airflow_llm_provisioning.core.fields import dig, text
 from airflow_llm_provisioning.core.image_arrival import image_arrival, images_of
-from airflow_llm_provisioning.core.manifests.groups import engine_groups, setup_of, starting_replicas
+from airflow_llm_provisioning.core.manifests.groups import (
+    engine_groups,
+    setup_of,
+    starting_replicas,
+)
+from airflow_llm_provisioning.core.manifests.worker_demand import pods_asked_for
 from airflow_llm_provisioning.core.names import LABEL_TARGET, label_value
 from airflow_llm_provisioning.core.scaling import ScalingSetup
 from airflow_llm_provisioning.core.target import NodeProfile
@@ -20,12 +25,18 @@ from airflow_llm_provisioning.core.timing.milestones import PHASES
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.trace.objects import History
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, Step, StepContext
+from airflow_llm_provisioning.core.treatments.early_node_proof import (
+    LABEL,
+    NAME,
+    asked_for_early,
+    came_early,
+    placeholder_of,
+)
 from airflow_llm_provisioning.core.treatments.placeholders import placeholder, priority_class
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of
 from airflow_llm_provisioning.core.workload import Workload
 
 _NODE: Final = ("worker_node_request", "worker_node_boot", "worker_node_setup", "worker_gpu_setup")
-LABEL: Final = "llm-provisioning/placeholder-of"
 # The recorder watches pods that have this key; KubeRay looks for its clusters' names, and no cluster has this one.
 RECORDED: Final[Mapping[str, str]] = {"ray.io/cluster": "llm-placeholder"}
 
@@ -47,7 +58,7 @@ def _arguments(context: StepContext) -> Mapping[str, Any]:
 class EarlyNode(BaseTreatment):
     """The worker's node is asked for at the submission."""
 
-    name = "early_node"
+    name = NAME
     order = 60
     steps = (
         Step(
@@ -60,8 +71,8 @@ class EarlyNode(BaseTreatment):
     )
 
     def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
-        """Return why there is nothing to be early for: a static start asks for its workers at once, and the nodes of
-        a buffer are there before.
+        """Return why there is nothing to be early for: a workload without dynamic starts, or the nodes of a buffer,
+        which are there before.
         """
         if profile.has("capacity_buffer"):
             told = (
@@ -73,8 +84,16 @@ class EarlyNode(BaseTreatment):
         told = f"{self.name} is for dynamic starts, and workload {workload.name!r} asks for its workers at once"
         return (f"{told}: let Ray's autoscaler begin without workers, or leave the treatment out.",)
 
+    def vain_in(self, setup: ScalingSetup) -> str | None:
+        """Return that a static start asks for its workers at the submission by itself."""
+        if setup is ScalingSetup.DYNAMIC:
+            return None
+        return f"{self.name} changes nothing in a {setup} start, which asks for its workers at the submission"
+
     def companions(self, manifest: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-        """Return a placeholder pod for each group of engine workers that starts without a pod."""
+        """Return the placeholder pods: for each group of engine workers that starts without a pod, as many as the
+        engine takes.
+        """
         if setup_of(manifest) is not ScalingSetup.DYNAMIC:
             return ()
         target = text(dig(manifest, "metadata", "labels", LABEL_TARGET))
@@ -91,6 +110,7 @@ class EarlyNode(BaseTreatment):
                 ),
             }
             for group in groups
+            for _ in range(pods_asked_for(manifest, group))
         )
 
     def verify(self, view: TraceView) -> Verdict:
@@ -105,7 +125,14 @@ class EarlyNode(BaseTreatment):
         waited = [pod for pod in view.companions if LABEL in pod.labels]
         if not waited:
             return Verdict(self.name, "no", ("No placeholder pod came with the RayService.",))
-        return all_of(self.name, [self._of(view, pod, waited) for pod in workers])
+        parts, left = [], list(waited)
+        for pod in workers:
+            asking = placeholder_of(view, pod, left)
+            parts.append(self._of(view, pod, asking))
+            if asking is not None and view.node_name_of(asking) != view.node_name_of(pod):
+                # It asked for one node: that of another worker was asked for by another placeholder.
+                left.remove(asking)
+        return all_of(self.name, parts)
 
     def effect(self, facts: EffectFacts) -> Effect | None:
         """Return what is left of the worker's node and pull when they begin with the submission: what takes longer than
@@ -125,44 +152,22 @@ class EarlyNode(BaseTreatment):
             tuple(found), assumptions=("the node autoscaler makes the worker's node while it makes the head's",)
         )
 
-    def _of(self, view: TraceView, worker: History, placeholders: Sequence[History]) -> Verdict:
+    def _of(self, view: TraceView, worker: History, asking: History | None) -> Verdict:
         node = view.node_of(worker)
         if node is None or node.created is None or worker.created is None:
             return Verdict(self.name, "unknown", (f"When the node of pod {worker.name} was created is not known.",))
         if view.younger_than_submission(node) is False:
             return self._no(f"Node {node.name} was there before the submission, so nothing asked for it early.")
-        if node.created.at >= worker.created.at:
-            return self._no(f"Node {node.name} was created after pod {worker.name}, which asked for it itself.")
-        asking = _asking(view, node, placeholders)
         if asking is None:
             return self._no(f"No placeholder asked for node {node.name} of pod {worker.name}.")
         if not set(images_of(worker)) & set(images_of(asking)):
             pulls, runs = ", ".join(images_of(asking)), ", ".join(images_of(worker))
             return self._no(f"The placeholder pulls {pulls}, and pod {worker.name} runs {runs}.")
-        early_s = (worker.created.at - node.created.at).total_seconds()
-        told = f"Node {node.name} came {early_s:.0f} s before pod {worker.name}, for placeholder {asking.name}."
+        early = came_early(node, worker, asking) or asked_for_early(view, node, worker, asking)
+        if early.value != "yes":
+            return Verdict(self.name, early.value, early.evidence)
         ended = tuple(f"Pod {asking.name}: {event.message}" for event in view.events_of(asking, "Preempted")[:1])
-        return Verdict(self.name, "yes", (told, *ended, *image_arrival(view, worker).evidence))
+        return Verdict(self.name, "yes", (*early.evidence, *ended, *image_arrival(view, worker).evidence))
 
     def _no(self, sentence: str) -> Verdict:
         return Verdict(self.name, "no", (sentence,))
-
-
-def _asking(view: TraceView, node: History, placeholders: Sequence[History]) -> History | None:
-    """Return the placeholder that was on a node. Where the worker, which is more important, came before the node was
-    ready, it took the node that a placeholder had asked for: that one went on waiting, and may have got a later node.
-    """
-    on_it = [pod for pod in placeholders if view.node_name_of(pod) == node.name]
-    waited = [pod for pod in placeholders if _before(pod, node) and _got_a_later_one(view, pod, node)]
-    return next(iter([*on_it, *waited]), None)
-
-
-def _got_a_later_one(view: TraceView, pod: History, node: History) -> bool:
-    if not view.node_name_of(pod):
-        return True
-    own = view.node_of(pod)
-    return own is not None and _before(node, own)
-
-
-def _before(one: History, other: History) -> bool:
-    return one.created is not None and other.created is not None and one.created.at <= other.created.at

@@ -31,6 +31,14 @@ def _without_marks(pod: Manifest) -> Manifest:
     return pod
 
 
+def _made_static(manifest: Manifest) -> None:
+    """Switch Ray's autoscaler off, and ask for one worker."""
+    config = manifest["spec"]["rayClusterConfig"]
+    config["enableInTreeAutoscaling"] = False
+    for group in config["workerGroupSpecs"]:
+        group.update(replicas=1, minReplicas=1)
+
+
 def _with_priority(value: int) -> Callable[[list[Manifest]], list[Manifest]]:
     """Give the placeholders' class another priority."""
 
@@ -45,7 +53,8 @@ def _early(name: str, cloud: str = "eks", autoscaler: str = "karpenter", **field
         target=target(cloud, "early_node", autoscaler),
         declared=SERVED_2025,
         variant="early_node",
-        **{"setup": ScalingSetup.DYNAMIC, **fields},
+        setup=ScalingSetup.DYNAMIC,
+        **fields,
     )
     return NoOp(name=name, scenario=scenario, claim="early_node")
 
@@ -67,5 +76,5 @@ EARLY_NODES: Final = (
         objects=_with_priority(-100),
     ),
     _early("the placeholder is as important as the worker, and keeps its node", objects=_with_priority(0)),
-    _early("the start is static: the worker was asked for at the submission anyway", setup=ScalingSetup.STATIC),
+    _early("an edit made the start static: the worker was asked for at the submission anyway", manifest=_made_static),
 )

@@ -1,6 +1,7 @@
 """An early node: a placeholder of the worker's shape beside the RayService, believed when the worker took its node."""
 
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,16 @@ def with_another_image(line: Line) -> Line:
 
 
 def with_late_nodes(line: Line) -> Line:
-    if line["resource"] == "nodes":
+    if line["resource"] in ("nodes", "nodeclaims"):
         line["object"]["metadata"]["creationTimestamp"] = "2099-01-01T00:00:00Z"
     return line
+
+
+def without_asking(line: Line) -> Line | None:
+    """Leave out what tells when a node was asked for."""
+    if line["resource"] == "events" and line["object"].get("reason") == "TriggeredScaleUp":
+        return None
+    return None if line["resource"] == "nodeclaims" else line
 
 
 def test_a_node_before_its_worker_and_a_placeholder_that_made_room_prove_it(proving: Recording) -> None:
@@ -81,6 +89,34 @@ def test_a_node_that_nothing_asked_for_early_refutes_it(proving: Recording, chan
     found = proving.verdict(NAME, change)
     assert found.value == "no"
     assert words in told(found)
+
+
+@pytest.mark.parametrize(
+    ("autoscaler", "words"), [("karpenter", "asked for it"), ("native", "it was asked for before")]
+)
+def test_a_node_that_was_asked_for_early_and_came_after_its_worker_proves_it_too(autoscaler: str, words: str) -> None:
+    """With a streamed image the head is faster than the GPU's node, whose object appears at the end of its boot. What
+    asked for it was there before the worker, and no part of the worker's path.
+    """
+    late = Recording(
+        Scenario(
+            target=target("aks", "streamed_early", autoscaler),
+            declared=SERVED_CURRENT,
+            variant="streamed_early",
+            setup=ScalingSetup.DYNAMIC,
+            noise=False,
+        )
+    )
+    worker, found = late.view().worker, late.verdict(NAME)
+    assert worker is not None
+    node = late.view().node_of(worker)
+    assert node is not None
+    assert node.created is not None
+    assert worker.created is not None
+    assert node.created.at > worker.created.at
+    assert (found.value, late.row.flags) == ("yes", ())
+    assert words in told(found)
+    assert late.verdict(NAME, without_asking).value in ("no", "unknown")
 
 
 def test_a_worker_that_takes_the_node_as_it_comes_proves_it_too() -> None:
@@ -125,6 +161,13 @@ def test_the_placeholder_of_a_users_own_manifest_has_the_workers_shape_place_and
     service = {"metadata": {"name": "s", "namespace": "n", "uid": "u", "labels": {}}}
     (made,) = placed([pod], service)
     assert made["metadata"]["ownerReferences"][0]["uid"] == "u"
+
+
+def test_each_worker_of_the_engine_has_a_placeholder() -> None:
+    """An engine over two pods of one GPU each asks for two nodes, and needs both of them early."""
+    wide = deepcopy(dict(with_setup(SERVED_2025.manifest, ScalingSetup.DYNAMIC)))
+    wide["spec"]["serveConfigV2"] = wide["spec"]["serveConfigV2"].replace('parallel-size: "1"', 'parallel-size: "2"')
+    assert len(treatment(NAME).companions(wide)) == 2
 
 
 def test_a_static_start_gets_none_and_a_workload_without_a_dynamic_one_is_refused() -> None:
