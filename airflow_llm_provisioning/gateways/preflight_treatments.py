@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from airflow_llm_provisioning.core.experiment import Target
 from airflow_llm_provisioning.core.treatments import Treatment, not_declared
 from airflow_llm_provisioning.core.treatments.base import Found
-from airflow_llm_provisioning.exceptions import ForbiddenError
+from airflow_llm_provisioning.core.treatments.wanted_objects import WantedObject, wanted_objects
+from airflow_llm_provisioning.core.workload import Workload
+from airflow_llm_provisioning.exceptions import ClusterError, ConfigurationError, ForbiddenError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.kubernetes.errors import NotFoundError
 from airflow_llm_provisioning.gateways.preflight_nodes import Level
@@ -34,6 +36,39 @@ async def check_treatments(
         told |= dict.fromkeys(("error", sentence) for sentence in item.on_cluster(found, declared=is_declared))
     for finding in told:
         yield finding
+
+
+async def check_rights_of_treatments(
+    cluster: Cluster, target: Target, *, variants: Mapping[str, Sequence[Treatment]], workloads: Sequence[Workload]
+) -> AsyncIterator[tuple[Level, str]]:
+    """Yield what the connection's user may not do with the objects that the treatments make in the cluster, and the
+    kinds that it does not serve.
+    """
+    try:
+        wanted = wanted_objects(target, variants.values(), workloads)
+    except ConfigurationError as error:
+        # A combination that is not possible; the experiment is refused with the same sentence.
+        yield "error", str(error)
+        return
+    refused: dict[str, None] = {}
+    for item in wanted:
+        try:
+            refused |= dict.fromkeys([told async for told in _refused(cluster, target, item)])
+        except ClusterError as error:
+            yield "error", str(error)
+    if refused:
+        remedy = "bind a role that allows it; docs/iam/kubernetes-objects.yaml is one"
+        needed = f"as the treatments of {target.name} need"
+        yield "error", f"The connection's user may not {', '.join(refused)} on {cluster.name}, {needed}: {remedy}."
+
+
+async def _refused(cluster: Cluster, target: Target, item: WantedObject) -> AsyncIterator[str]:
+    manifest = {"apiVersion": item.api_version, "kind": item.kind}
+    namespace = item.namespace or target.namespace
+    found = await cluster.resource_for(manifest)
+    for verb in item.verbs:
+        if not await cluster.may(verb, manifest, namespace):
+            yield f"{verb} {found.plural} ({f'namespace {namespace}' if found.namespaced else 'cluster-wide'})"
 
 
 async def _listed(

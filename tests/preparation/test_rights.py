@@ -1,6 +1,7 @@
 """One table of rights: a whole trial runs with exactly these, preflight asks for these, the docs grant these."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ from airflow_llm_provisioning.core.rights import (
     rbac,
     trial_rules,
 )
+from airflow_llm_provisioning.core.treatments import known_treatments, resolved
+from airflow_llm_provisioning.core.treatments.wanted_objects import WantedObject, wanted_objects
+from airflow_llm_provisioning.core.workload import builtin_workload
+from airflow_llm_provisioning.dag_factory import load_experiment
+from airflow_llm_provisioning.gateways import preflight_treatments
 from airflow_llm_provisioning.operators import ApplyRayService
 from airflow_llm_provisioning.preparation.preflight import _check
 from llm_provisioning_simulator.kube.authorization import Access, Roles
@@ -26,6 +32,13 @@ from llm_provisioning_simulator.kube.authorization import Access, Roles
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "iam" / "kubernetes.yaml"
 OBJECTS = EXAMPLE.with_name("kubernetes-objects.yaml")
 NAMESPACE = "serving"
+EXPERIMENT = EXAMPLE.parents[2] / "airflow_llm_provisioning" / "example_dags" / "experiments" / "simulated.yaml"
+# What a target must tell of its treatments.
+TOLD = {
+    "shared_weights": {"storage_class": "shared"},
+    "weights_stream": {"source": "s3://weights/phi"},
+    "image_volume": {"reference": "registry.example.com/weights:1"},
+}
 
 
 def enforce(simulated: BackgroundCluster, *rules: Rule) -> Roles:
@@ -99,6 +112,62 @@ def test_a_user_who_may_run_trials_only_is_told_what_was_not_checked(simulated: 
     told = "\n".join(item.sentence for item in findings)
     assert "not checked: what needs the right to list deployments (cluster-wide)" in told
     assert "not checked: whether a KubeRay operator runs" in told
+
+
+def look_for_treatments(*names: str) -> str:
+    target = replace(simulated_target(namespace=NAMESPACE), variants=names)
+    variants = {name: resolved([name], target.cloud) for name in names}
+    return errors(asyncio.run(_check(target, [builtin_workload("phi3-2025")], variants)))
+
+
+def test_preflight_asks_for_the_rights_that_treatments_need(simulated: BackgroundCluster) -> None:
+    """With the docs' second role nothing is missing; without it each verb, kind and place is named."""
+    simulated.create("namespaces", {"metadata": {"name": NAMESPACE}})
+    rights = (*trial_rules("luna"), *looked_at_rules("luna"))
+    enforce(simulated, *rights, *PREPARED)
+    assert "may not" not in look_for_treatments("capacity_buffer", "early_node")
+    enforce(simulated, *rights)
+    assert "may not" not in look_for_treatments("bake_packages")
+    told = look_for_treatments("capacity_buffer", "early_node")
+    for right in (
+        f"patch deployments (namespace {NAMESPACE})",
+        f"delete deployments (namespace {NAMESPACE})",
+        "patch priorityclasses (cluster-wide)",
+        f"create pods (namespace {NAMESPACE})",
+    ):
+        assert right in told
+    assert "docs/iam/kubernetes-objects.yaml" in told
+
+
+def test_a_kind_that_the_cluster_does_not_serve_is_an_error(
+    simulated: BackgroundCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its definition is to be installed first."""
+    wanted = [WantedObject("example.com/v1", "Cache", ("get",))]
+    monkeypatch.setattr(preflight_treatments, "wanted_objects", lambda *_: wanted)
+    told = look_for_treatments("bake_packages")
+    assert "kind Cache of example.com/v1" in told
+    assert "Install its CRD first" in told
+
+
+@pytest.mark.parametrize("cloud", ["eks", "gke", "aks"])
+def test_the_docs_role_has_every_object_that_a_treatment_makes(cloud: str) -> None:
+    """A treatment that makes a new kind of object adds it to the table."""
+    experiment = load_experiment(EXPERIMENT)
+    (target, *_) = [item for item in experiment.targets if item.cloud == cloud]
+    granted = {(rule.group, rule.resource, verb) for rule in PREPARED for verb in rule.verbs}
+    made = 0
+    for name, item in known_treatments().items():
+        if item.clouds and cloud not in item.clouds:
+            continue
+        told = replace(target, options={**target.options, "treatments": TOLD})
+        wanted = wanted_objects(told, [resolved([name], cloud)], experiment.workloads)
+        for one in wanted:
+            group, kind = one.api_version.rpartition("/")[0], one.kind.lower()
+            plural = f"{kind}es" if kind.endswith("ss") else f"{kind}s"
+            assert {(group, plural, verb) for verb in one.verbs} <= granted, (name, one)
+            made += 1
+    assert made > 3
 
 
 def test_each_kind_of_cluster_has_its_own_list() -> None:

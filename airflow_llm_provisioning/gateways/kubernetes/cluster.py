@@ -18,7 +18,7 @@ from airflow_llm_provisioning.gateways.kubernetes.clock import ClusterClock
 from airflow_llm_provisioning.gateways.kubernetes.credentials import Connect, from_access
 from airflow_llm_provisioning.gateways.kubernetes.errors import NotFoundError
 from airflow_llm_provisioning.gateways.kubernetes.objects import ObjectApi, Objects
-from airflow_llm_provisioning.gateways.kubernetes.resources import resource_named
+from airflow_llm_provisioning.gateways.kubernetes.resources import Resource, resource_named
 from airflow_llm_provisioning.gateways.kubernetes.transport import Call, Transport
 
 # KubeRay sets this label on every RayCluster of a RayService (ray-operator/controllers/ray/utils/constant.go, since
@@ -172,7 +172,16 @@ class Cluster(ObjectApi):
     async def can_i(self, verb: str, resource: str, namespace: str | None = None) -> bool:
         """Return whether this user may do that; `resource` may contain a subresource (`services/proxy`)."""
         plural, _, subresource = resource.partition("/")
-        found = resource_named(plural)
+        return await self._allowed(verb, resource_named(plural), namespace, subresource)
+
+    async def may(self, verb: str, manifest: Mapping[str, Any], namespace: str) -> bool:
+        """Return whether this user may do that with an object of a manifest's apiVersion and kind. `namespace`: counts
+        where the kind is in one. Raises ClusterError where the cluster does not serve that kind.
+        """
+        found = await self.resource_for(manifest)
+        return await self._allowed(verb, found, namespace if found.namespaced else None)
+
+    async def _allowed(self, verb: str, found: Resource, namespace: str | None, subresource: str = "") -> bool:
         asked = {
             "verb": verb,
             "group": found.group,

@@ -211,9 +211,15 @@ class ObjectApi:
     def _attempt(self, verb: str, resource: str, name: str = "", namespace: str | None = None) -> Attempt:
         return Attempt(verb, resource, f"{namespace}/{name}" if namespace and name else name, self.name)
 
+    async def resource_for(self, manifest: Mapping[str, Any]) -> Resource:
+        """Return the resource of a manifest's apiVersion and kind; the cluster is asked about kinds that are not in
+        `resources`. Raises ClusterError where it does not serve that kind.
+        """
+        return resource_of(manifest) or await self._discover(manifest)
+
     async def _identify(self, manifest: Mapping[str, Any]) -> tuple[Resource, str, str | None]:
         metadata = manifest.get("metadata") or {}
-        resource = resource_of(manifest) or await self._discover(manifest)
+        resource = await self.resource_for(manifest)
         namespace = (metadata.get("namespace") or "default") if resource.namespaced else None
         return resource, str(metadata.get("name", "")), namespace
 
@@ -229,7 +235,10 @@ class ObjectApi:
         if (api, kind) not in self._discovered:
             attempt = self._attempt("find", f"kind {kind} of {api}")
             path = f"/apis/{api}" if "/" in api else f"/api/{api}"
-            resource = discovered(api, kind, await self._transport.json(Call("GET", path, attempt)))
+            try:
+                resource = discovered(api, kind, await self._transport.json(Call("GET", path, attempt)))
+            except NotFoundError:
+                resource = None  # not even its group
             if resource is None:
                 raise ClusterError(f"Could not {attempt}: the cluster does not serve that kind. Install its CRD first.")
             self._discovered[api, kind] = resource
