@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 from airflow_llm_provisioning.core.image_arrival import image_arrival, kubelet_pulls, streamed_image
+from airflow_llm_provisioning.core.prepared_pulls import prepared_events, pulled_before
 from airflow_llm_provisioning.core.trace import TraceView, decode_trace
 from airflow_llm_provisioning.core.trace.objects import History
 from airflow_llm_provisioning.core.trial import Prepared, Trial
@@ -20,7 +21,8 @@ class TrialFacts:
     `image`: the reference that its pods name. `cluster`: in the cloud's words. `nodes`: [{name, labels}].
     `image_pull_secrets`: names that its pods brought, None where no pod was seen. `pulls`: [{node, size_bytes,
     pull_s}]. `pulled_at`: when the first pull began. `events`: [{reason, node, message}] about streaming: those of the
-    nodes (GKE) and of the pods on them (AKS). `weights_source`: the bucket that the engine reads, None for none.
+    nodes (GKE) and of the pods on them (AKS). On prepared nodes, what the prepared pods pulled counts too.
+    `weights_source`: the bucket that the engine reads, None for none.
     """
 
     image: str
@@ -46,8 +48,11 @@ def trial_facts(trial: Trial, nodes: Sequence[Mapping[str, Any]], chunks: Sequen
     """Return the facts of an opened trial. `nodes`: the Node objects its pods are on; `chunks`: its trace so far."""
     view = TraceView(decode_trace(chunks).lines)
     pods = list(view.serving_pods)
-    arrivals = [(pod, image_arrival(view, pod)) for pod in pods]
+    arrivals = [(view.node_name_of(pod), image_arrival(view, pod)) for pod in pods]
+    arrivals += [(node, how) for (node, _), how in pulled_before(view).items()]
+    before = prepared_events(view)
     pulled = [event.received_at for pod in pods for event in kubelet_pulls(view, pod)]
+    pulled += [event.received_at for _, _, event in before if event.involved_kind == "Pod"]
     secrets = {text(mapping(entry).get("name")) for pod in pods for entry in items(dig(pod.last, "spec", _SECRETS))}
     prepared = trial.opened.prepared if trial.opened else Prepared()
     cloud = (trial.access.cloud if trial.access else None) or {}
@@ -63,8 +68,8 @@ def trial_facts(trial: Trial, nodes: Sequence[Mapping[str, Any]], chunks: Sequen
         provider_ids=tuple(node["spec"]["providerID"] for node in nodes if node["spec"].get("providerID")),
         image_pull_secrets=tuple(sorted(secrets)) if pods else None,
         pulls=tuple(
-            {"node": view.node_name_of(pod), "size_bytes": how.size_bytes, "pull_s": how.pull_s}
-            for pod, how in arrivals
+            {"node": node, "size_bytes": how.size_bytes, "pull_s": how.pull_s}
+            for node, how in arrivals
             if how.pull_s is not None
         ),
         pulled_at=min(pulled) if pulled else None,
@@ -80,6 +85,11 @@ def trial_facts(trial: Trial, nodes: Sequence[Mapping[str, Any]], chunks: Sequen
                 for pod in pods
                 for event in view.events_of(pod)
                 if streamed_image(event.message)
+            ),
+            *(
+                {"reason": event.reason, "node": node, "message": event.message}
+                for node, _, event in before
+                if event.reason == "ImageStreaming" or streamed_image(event.message)
             ),
         ),
     )

@@ -59,12 +59,31 @@ def image_arrival(view: TraceView, pod: History | None) -> ImageArrival:
     streaming = streaming_signals(view, pod)
     if full is not None:
         pull_s, size = pulled_figures(full.message)
-        return _arrived_by_pull(pod, full, image, pull_s, size, streaming)
+        return _arrived_by_pull(pod.name, full, image, pull_s, size, streaming)
     if present is not None:
         sentence = f"Pod {pod.name}: {present.message} (event Pulled)"
         delivered: Delivered = "streamed" if streaming else "present"
         return ImageArrival(delivered, image, None, None, (sentence, *streaming))
     return ImageArrival("unknown", image, None, None, (f"Pod {pod.name}: no Pulled event was recorded.", *streaming))
+
+
+def arrival_told(pod: str, images: Sequence[str], events: Sequence[Event]) -> ImageArrival:
+    """Return how the image of a pod came, from events alone: those of the pod's pulls, and those of its node about
+    streaming. `pod`: its name; `images`: of its containers.
+    """
+    pulls = [event for event in events if event.reason in ("Pulling", "Pulled") and not _by_nodemon(event)]
+    streaming = [
+        f"Node {event.involved_name}: {event.message} (event ImageStreaming)"
+        for event in events
+        if event.reason == "ImageStreaming" and any(_same_image(image, event.message) for image in images)
+    ]
+    streaming += [
+        f"Pod {pod}: {event.message} (event {event.reason})" for event in events if _nodemon_streams(event, images)
+    ]
+    full = next((event for event in pulls if event.reason == "Pulled" and _PULLED.search(event.message)), None)
+    if full is None:
+        return ImageArrival("unknown", _image_named(pulls), None, None, (f"Pod {pod}: no pull was recorded.",))
+    return _arrived_by_pull(pod, full, _image_named(pulls), *pulled_figures(full.message), streaming)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +198,9 @@ _GO_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "Â
 
 
 def _arrived_by_pull(
-    pod: History, event: Event, image: str | None, pull_s: float | None, size: int | None, streaming: Sequence[str]
+    pod: str, event: Event, image: str | None, pull_s: float | None, size: int | None, streaming: Sequence[str]
 ) -> ImageArrival:
-    sentences = [f"Pod {pod.name}: {event.message} (event Pulled)", *streaming]
+    sentences = [f"Pod {pod}: {event.message} (event Pulled)", *streaming]
     delivered: Delivered = "streamed" if streaming else "pulled"
     fast = size is not None and pull_s is not None and size >= JUDGED_BYTES and size > pull_s * IMPLAUSIBLE_BYTES_S
     if fast and not streaming:

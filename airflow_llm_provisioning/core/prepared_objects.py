@@ -170,8 +170,8 @@ def as_it_is(prepared: Mapping[str, Any], objects: Sequence[Mapping[str, Any] | 
     nodes, problems}.
 
     `objects`: what is found for each of the result's, None where it is gone. `nodes`: [{name, uid, created_at,
-    instance_type}] that host pods of them now. `problems`: sentences; empty means that all of it is what was prepared
-    and ready.
+    instance_type, pulls}] that host pods of them now. `problems`: sentences; empty means that all of it is what was
+    prepared and ready.
     """
     recorded = [mapping(item) for item in items(prepared.get("objects"))]
     ready = {text(key): text(value) for key, value in mapping(prepared.get("ready")).items()}

@@ -1,15 +1,21 @@
 """Looks at prepared objects in a cluster: whether they are there, and which nodes host their pods."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, text
 from airflow_llm_provisioning.core.ownership import labels_of
 from airflow_llm_provisioning.core.prepared_objects import VERB, as_it_is, pod_selector
+from airflow_llm_provisioning.core.prepared_pulls import pulls_on, with_earlier_pulls
+from airflow_llm_provisioning.exceptions import ForbiddenError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.core.result import Preparation
+
+
+# Events of nodes, which are in no namespace.
+_OF_NODES: Final = "default"
 
 
 async def prepared_now(cluster: Cluster, made: Sequence["Preparation"]) -> dict[str, dict[str, Any]]:
@@ -25,12 +31,16 @@ async def _now(cluster: Cluster, treatment: str, result: Mapping[str, Any]) -> d
     namespaces = dict.fromkeys(item.get("namespace") for item in result["objects"] if item.get("namespace"))
     selector = pod_selector(text(result.get("content")), treatment)
     pods = [pod for namespace in namespaces for pod in (await cluster.list("pods", namespace, labels=selector))[0]]
-    return as_it_is(result, found, await nodes_of_pods(cluster, pods))
+    nodes = with_earlier_pulls(await nodes_of_pods(cluster, pods), result.get("nodes") or ())
+    return as_it_is(result, found, nodes)
 
 
 async def nodes_of_pods(cluster: Cluster, pods: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the nodes that host pods: [{name, uid, created_at, instance_type, region}]."""
+    """Return the nodes that host pods: [{name, uid, created_at, instance_type, region, pulls}]. `pulls`: how the pods'
+    images came onto it (`core.prepared_pulls.pulls_on`), as far as the cluster still has the events.
+    """
     named = sorted({text(dig(pod, "spec", "nodeName")) for pod in pods} - {""})
+    events = await _events(cluster, pods) if named else []
     found = [node for name in named if (node := await cluster.get("nodes", name)) is not None]
     return [
         {
@@ -39,9 +49,19 @@ async def nodes_of_pods(cluster: Cluster, pods: Sequence[Mapping[str, Any]]) -> 
             "created_at": dig(node, "metadata", "creationTimestamp"),
             "instance_type": labels_of(node).get("node.kubernetes.io/instance-type"),
             "region": labels_of(node).get("topology.kubernetes.io/region"),
+            "pulls": pulls_on(text(dig(node, "metadata", "name")), pods, events),
         }
         for node in found
     ]
+
+
+async def _events(cluster: Cluster, pods: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the events of the pods' namespaces and of nodes; none where they may not be read."""
+    namespaces = dict.fromkeys([*(text(dig(pod, "metadata", "namespace")) for pod in pods), _OF_NODES])
+    try:
+        return [event for name in namespaces for event in (await cluster.list("events", name))[0]]
+    except ForbiddenError:
+        return []
 
 
 def identity(item: Mapping[str, Any]) -> dict[str, Any]:

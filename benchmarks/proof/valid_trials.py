@@ -50,6 +50,10 @@ TREATED: Final = (
     ("early_node", "aks", "luna"),
     ("early_node", "aks", "karpenter"),
     ("early_node", "aks", "native"),
+    ("buffered_parallel", "eks", "karpenter"),
+    ("buffered_streamed", "eks", "luna"),
+    ("buffered_streamed", "gke", "native"),
+    ("buffered_streamed", "aks", "native"),
     ("streamed_early", "aks", "karpenter"),
     ("streamed_early", "aks", "native"),
 )

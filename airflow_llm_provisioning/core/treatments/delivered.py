@@ -10,6 +10,7 @@ from airflow_llm_provisioning.core.image_arrival import (
     ImageArrival,
     image_arrival,
 )
+from airflow_llm_provisioning.core.prepared_pulls import pulled_before
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.trace.objects import History
 from airflow_llm_provisioning.core.treatments.effect_ranges import (
@@ -80,11 +81,12 @@ def arrived_unpulled(view: TraceView) -> str | None:
 
 def arrivals(view: TraceView) -> list[tuple[History, ImageArrival]]:
     """Return how the image of the head and of every pod of the engine came. Pods of the trial on one node share an
-    arrival, its companions among them: what one of them pulled, the next one finds.
+    arrival, its companions among them: what one of them pulled, the next one finds. So do the pods that were prepared
+    on the node before the trial.
     """
     found = [(pod, image_arrival(view, pod)) for pod in view.serving_pods]
     every = [*found, *((pod, image_arrival(view, pod)) for pod in view.companions)]
-    came = {
+    came = pulled_before(view) | {
         (view.node_name_of(pod), how.image): how
         for pod, how in reversed(every)
         if how.delivered in ("pulled", "streamed")

@@ -20,6 +20,7 @@ from airflow_llm_provisioning.core.image_arrival import (
 )
 from airflow_llm_provisioning.core.target import NodeProfile
 from airflow_llm_provisioning.core.trace import TraceView
+from airflow_llm_provisioning.core.trace.objects import History
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
 from airflow_llm_provisioning.core.treatments.delivered import arrivals, needs_one_image
 from airflow_llm_provisioning.core.treatments.effect_ranges import BAKED_BYTES
@@ -96,8 +97,17 @@ class SociParallelPull(BaseTreatment):
         """
         if view.head is None or not view.engine_pods:
             return Verdict(self.name, "unknown", ("The head's pod or the engine's pod was not seen.",))
-        parts = [self._of(pod.name, how) for pod, how in arrivals(view)]
+        parts = [
+            self._kept(pod.name, how)
+            if how.delivered == "present" and _on_old_node(view, pod)
+            else self._of(pod.name, how)
+            for pod, how in arrivals(view)
+        ]
         return all_of(self.name, [cloud_says(view, "parallel_pull_set"), *parts])
+
+    def _kept(self, pod: str, how: ImageArrival) -> Verdict:
+        told = f"How the image of pod {pod} came onto its node, which is older than the trial, is not known any more"
+        return Verdict(self.name, "unknown", (f"{told}: a cluster keeps events for an hour.", *how.evidence))
 
     def _of(self, pod: str, how: ImageArrival) -> Verdict:
         rate = how.rate_bytes_s
@@ -112,6 +122,11 @@ class SociParallelPull(BaseTreatment):
         if rate <= ORDINARY_BYTES_S:
             return Verdict(self.name, "no", (f"{told}, as fast as an ordinary pull.", *how.evidence))
         return Verdict(self.name, "unknown", (f"{told}: ordinary pulls may be as fast.", *how.evidence))
+
+
+def _on_old_node(view: TraceView, pod: History) -> bool:
+    node = view.node_of(pod)
+    return node is not None and view.younger_than_submission(node) is False
 
 
 def _node_problems(profile: NodeProfile) -> list[str]:
