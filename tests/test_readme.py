@@ -26,7 +26,7 @@ WITH_THE_EXAMPLE = ["README.md", "docs/operators.md"]
 WITH_EXPERIMENTS = [
     *("README.md", "docs/experiments.md", "docs/eks.md", "docs/gke.md", "docs/aks.md"),
     *(f"docs/treatments/{name}.md" for name in ("capacity_buffer", "image_volume", "shared_weights")),
-    *(f"docs/treatments/{name}.md" for name in ("soci_parallel_pull", "weights_stream")),
+    *(f"docs/treatments/{name}.md" for name in ("soci_parallel_pull", "preloaded_disk", "weights_stream")),
 ]
 A_TARGET = """
 name: shown

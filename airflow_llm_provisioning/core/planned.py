@@ -13,7 +13,8 @@ class PlannedFacts:
 
     `treatments`: None where the header lists none at all. `recipe_pip`: packages of the image's recipe, None without a
     recipe. `recipe_bytecode`: whether that recipe compiles Python's packages. `base`: the recipe's base image, with its
-    digest where one is pinned. `prepared_image`, `prepared_digest`: what the preparation made. `prepared_steps`:
+    digest where one is pinned. `prepared_image`, `prepared_digest`: what the preparation made. `disk_image`,
+    `disk_digest`: of the nodes' secondary boot disk (GKE), and of the image that it holds. `prepared_steps`:
     prepared objects as they were when the trial was opened, by the preparation's verb (`core.prepared_objects.Found`,
     as JSON).
     """
@@ -30,6 +31,8 @@ class PlannedFacts:
     model_revision: str
     weight_bytes: float | None
     prepared_steps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    disk_image: str = ""
+    disk_digest: str = ""
 
     @classmethod
     def of(cls, header: Mapping[str, Any]) -> "PlannedFacts":
@@ -53,6 +56,8 @@ class PlannedFacts:
             prepared_digest=text(prepared.get("digest")),
             model_revision=text(dig(served, "model", "revision")),
             weight_bytes=number(dig(served, "model", "weight_bytes")),
+            disk_image=text(prepared.get("disk_image")),
+            disk_digest=text(prepared.get("disk_digest")),
             prepared_steps={key: mapping(value) for key, value in mapping(prepared.get("steps")).items()},
         )
 

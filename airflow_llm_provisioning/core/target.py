@@ -22,6 +22,7 @@ IDENTITY_OPTIONS: Final = frozenset(
         "cluster_certificate",
         "cluster_name",
         "discovery",
+        "disk_image",
         "node_selector",
         "node_service_account",
         "pool_name",

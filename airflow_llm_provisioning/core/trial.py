@@ -116,6 +116,7 @@ class Served:
 class Prepared:
     """What the preparations left for a trial. None: not prepared, or not known.
 
+    `disk_image`: GKE's image of the nodes' secondary boot disk, `disk_digest`: of the container image that it holds.
     `steps`: of prepared objects, by the preparation's verb (`prepare_<treatment>`), as they were when the trial was
     opened (`core.prepared_objects.Found`, as JSON).
     """
@@ -126,6 +127,8 @@ class Prepared:
     snapshot_id: str | None = None
     volume_gib: int | None = None
     volume_initialization_rate_mib_s: int | None = None
+    disk_image: str | None = None
+    disk_digest: str | None = None
     pool: str | None = None
     steps: Mapping[str, Mapping[str, Any]] | None = None
 

@@ -1,4 +1,4 @@
-"""EKS: the serving image on a snapshot of a Bottlerocket data volume."""
+"""The serving image on a disk of the nodes: a snapshot of Bottlerocket's data volume (EKS), a disk image (GKE)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,14 +8,16 @@ from airflow_llm_provisioning.operators.cloud_step import CloudStep
 
 
 class SnapshotImage(CloudStep):
-    """EKS: put an image onto a Bottlerocket data volume and snapshot it, or find the snapshot that holds it.
+    """EKS, GKE: put an image onto a disk and keep a snapshot (EKS) or a disk image (GKE) of it, or find the one that
+    holds it.
 
     Returns {snapshot_id, volume_gib, volume_initialization_rate_mib_s, reused, seconds, price_usd, price_basis,
-    phases}.
+    phases}; on GKE {disk_image, disk_digest, volume_gib, ...}.
 
     :param image: {image, digest, size_bytes} as `BuildServingImage` returns it.
-    :param kubernetes_minor: of the cluster whose nodes will use it, e.g. "1.34".
-    :param options: {volume_gib, volume_initialization_rate_mib_s, subnet_id, instance_type, cluster, parameter, ...}.
+    :param kubernetes_minor: of the cluster whose nodes will use it, e.g. "1.34"; GKE's disks do not depend on it.
+    :param options: {volume_gib, cluster, ...}; EKS: {volume_initialization_rate_mib_s, subnet_id, instance_type,
+        parameter}; GKE: {zone, machine_type, service_account, network, subnetwork, public_ip}.
     """
 
     verb = "snapshot_image"

@@ -101,7 +101,11 @@ def intend_nodes(target: Target, manifests: Sequence[Mapping[str, Any]], at: dat
 
 
 def with_prepared(profile: NodeProfile, prepared: Mapping[str, Any]) -> NodeProfile:
-    """Return the node profile with what the earlier steps made: the snapshot, and how it is restored."""
+    """Return the node profile with what the earlier steps made: the snapshot, and how it is restored; on GKE the disk
+    image of its pools.
+    """
+    if prepared.get("disk_image"):
+        profile = profile.with_options(disk_image=str(prepared["disk_image"]))
     if not prepared.get("snapshot_id"):
         return profile
     rate = profile.volume_initialization_rate_mib_s or prepared.get("volume_initialization_rate_mib_s")

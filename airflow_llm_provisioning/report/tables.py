@@ -349,6 +349,6 @@ def _title(rows: Sequence[Row], heading: str) -> str:
 def _preparation(item: Preparation) -> Row:
     row = asdict(item)
     result = row.pop("result")
-    made = ("image", "digest", "snapshot_id", "pool", "pod")
+    made = ("image", "digest", "snapshot_id", "disk_image", "pool", "pod")
     row["made"] = "; ".join(f"{key}={result[key]}" for key in made if result.get(key))
     return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in row.items()}

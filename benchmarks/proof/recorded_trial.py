@@ -177,6 +177,8 @@ def _opened(
         image=prepared.image,
         digest=prepared.digest,
         snapshot_id=prepared.snapshot_id,
+        disk_image=prepared.disk_image,
+        disk_digest=prepared.digest if prepared.disk_image else None,
         volume_initialization_rate_mib_s=target.nodes.volume_initialization_rate_mib_s,
         steps=steps or None,
     )
@@ -270,6 +272,8 @@ async def _set_up_nodes(cluster: InProcessCluster, on: Stage, target: Target, pr
     nodes = target.nodes
     if nodes.has("image_snapshot"):
         nodes = with_prepared(nodes, {"snapshot_id": prepared.snapshot_id})
+    if nodes.has("preloaded_disk"):
+        nodes = with_prepared(nodes, {"disk_image": prepared.disk_image})
     setup = AUTOSCALERS[nodes.autoscaler].setup(nodes)
     for manifest in setup.manifests:
         await cluster.apply(manifest, force=True)
@@ -292,5 +296,6 @@ def _pool(cloud: str, asked: Mapping[str, Any]) -> NodePool:
         taints=tuple(asked["taints"]),
         gpu={sku: asked["gpu_count"]} if sku else {},
         streaming=asked["streaming"],
+        disk_image=asked.get("disk_image", ""),
         image_type="COS_CONTAINERD" if cloud == "gke" else "Ubuntu",
     )

@@ -25,6 +25,7 @@ BY_HAND: Final = {"ray_start_trim": operator_set_to("false")}
 TREATED: Final = (
     ("parallel_pull", "eks", "luna"),
     ("parallel_pull", "eks", "karpenter"),
+    ("preloaded_disk", "gke", "native"),
     ("direct_loader_baked", "eks", "luna"),
     ("direct_loader", "gke", "luna"),
     ("direct_loader_baked", "aks", "karpenter"),

@@ -24,6 +24,7 @@ VARIANTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "buffered_streamed": ("bake_packages", "image_delivery", "capacity_buffer"),
         "streamed_early": ("fast_download", "bake_packages", "image_delivery", "early_node"),
         "early_node": ("fast_download", "bake_packages", "early_node"),
+        "preloaded_disk": ("fast_download", "bake_packages", "preloaded_disk"),
         "parallel_pull": ("fast_download", "bake_packages", "soci_parallel_pull"),
     }
 )

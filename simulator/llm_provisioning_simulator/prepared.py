@@ -7,31 +7,33 @@ variant's name: an image that is not ours (the baseline's) has nothing prepared.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.core.treatments import DeploymentPlan
 from llm_provisioning_simulator.images import built_image
-from llm_provisioning_simulator.world import CloudCluster, Image, Snapshot, World
+from llm_provisioning_simulator.world import CloudCluster, DiskImage, Image, Snapshot, World
 
 REPOSITORY: Final = "llm-provisioning"
 _ACCOUNT: Final = "123456789012"
 _SNAPSHOT: Final = "snap-0prepared"
+_DISK_IMAGE: Final = "projects/simulated/global/images/llm-disk-prepared"
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """What a target's trials find. `image`: the reference to serve, None where the public base serves; `luna`: the data
     of Luna's ConfigMap, as the set-up of the target's nodes writes it; `digest`, `snapshot_id`: what the build and the
-    snapshot returned.
+    snapshot returned; `disk_image`: the disk image that holds the image.
     """
 
     image: str | None
     luna: Mapping[str, str]
     digest: str | None = None
     snapshot_id: str | None = None
+    disk_image: str | None = None
 
 
 def prepare(world: World, cluster: CloudCluster, target: Target, plan: DeploymentPlan, now: datetime) -> Prepared:
@@ -64,6 +66,7 @@ def _gke(world: World, cluster: CloudCluster, target: Target, plan: DeploymentPl
     warming pull by a streaming node; Luna's node service account.
     """
     image = _built(world, plan, target.registry or "registry", target.region, now)
+    disk_image = _disk_image(world, target, image)
     if target.nodes.has("image_streaming"):
         world.gke_streaming_api_enabled = cluster.streaming = True
         if image is not None:
@@ -71,7 +74,19 @@ def _gke(world: World, cluster: CloudCluster, target: Target, plan: DeploymentPl
     account = target.nodes.options.get("node_service_account")
     if account:
         world.grant(str(account), "roles/artifactregistry.reader", "roles/serviceusage.serviceUsageConsumer")
-    return _prepared(image, {"gcp.nodeServiceAccount": str(account)} if account else {})
+    made = _prepared(image, {"gcp.nodeServiceAccount": str(account)} if account else {})
+    return replace(made, disk_image=disk_image)
+
+
+def _disk_image(world: World, target: Target, image: Image | None) -> str | None:
+    """services.enable, and SnapshotImage (Compute Engine's disks, instances and images), where the target asks for
+    one.
+    """
+    if not target.nodes.has("preloaded_disk") or image is None:
+        return None
+    world.gke_streaming_api_enabled = True
+    world.disk_images[_DISK_IMAGE] = DiskImage(_DISK_IMAGE, frozenset({image.digest}), target.nodes.data_volume_gib)
+    return _DISK_IMAGE
 
 
 def _aks(world: World, cluster: CloudCluster, target: Target, plan: DeploymentPlan, now: datetime) -> Prepared:

@@ -64,6 +64,17 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskImage:
+    """GKE: an image of a disk. `path`: projects/P/global/images/NAME; `digests`: of the container images whose layers
+    it holds as GKE's nodes read them.
+    """
+
+    path: str
+    digests: frozenset[str]
+    size_gib: int
+
+
+@dataclass(frozen=True, slots=True)
 class NodePool:
     """A node pool of a simulated GKE or AKS cluster, as the cloud's API last left it."""
 
@@ -82,6 +93,8 @@ class NodePool:
     """GKE: the account its nodes run as; empty or `default` is the project's own, which may do everything."""
     auto_provisioned: bool = False
     """GKE: made by node auto-provisioning; it has no streaming setting of its own."""
+    disk_image: str = ""
+    """GKE: of the nodes' secondary boot disk (mode CONTAINER_IMAGE_CACHE)."""
 
 
 @dataclass(slots=True)
@@ -137,6 +150,8 @@ class NodeSpec:
     streaming: bool = False
     service_account: str = ""
     """GKE: as in NodePool."""
+    disk_image: str = ""
+    """GKE: as in NodePool."""
 
     @property
     def disk_speed(self) -> float:
@@ -147,13 +162,13 @@ class NodeSpec:
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """How an image reaches a node. `pull`: layers are downloaded and unpacked. `present`: the node's disk holds it.
-    `streamed`: mounted at once, read lazily.
+    `streamed`: mounted at once, read lazily. `mounted`: the layers are on another disk of the node.
 
     `mount_s`: seconds until the container can be created when not pulled. `first_touch_bytes_s`: rate of first reads of
     content that is present or streamed but not yet local; None when it is local. `why`: one sentence, kept in the log.
     """
 
-    kind: Literal["pull", "present", "streamed"]
+    kind: Literal["pull", "present", "streamed", "mounted"]
     mount_s: float = 0.0
     first_touch_bytes_s: float | None = None
     why: str = ""
@@ -175,6 +190,8 @@ class World:
         self.buckets: dict[str, Bucket] = {}
         """scheme and name (`s3://weights`) -> the bucket."""
         self.snapshots: dict[str, Snapshot] = {}
+        self.disk_images: dict[str, DiskImage] = {}
+        """GKE: path -> image of a disk."""
         self.clusters: dict[str, CloudCluster] = {}
         self.nodes: dict[str, NodeSpec] = {}
         """provider id -> every machine that runs now, as its node autoscaler asked for it."""

@@ -157,7 +157,8 @@ def undeclared(view: TraceView, declared: Collection[str]) -> tuple[str, ...]:
 def not_declared(declared: Collection[str]) -> Iterator[Treatment]:
     """Yield the known treatments that a trial does not declare, nor an alternative to them."""
     known = known_treatments()
-    declared_groups = {known[name].group for name in declared if name in known} - {None}
+    given = [known[name] for name in declared if name in known]
+    declared_groups = {item.group or getattr(item, "alternative_to", None) for item in given} - {None}
     for item in known.values():
         if item.name not in declared and item.group not in declared_groups:
             yield item

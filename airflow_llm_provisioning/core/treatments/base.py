@@ -189,6 +189,8 @@ class BaseTreatment:
 
     name: str = ""
     group: str | None = None
+    # Group of alternatives that it does the same as, without being its member; the contract does not require it.
+    alternative_to: str | None = None
     clouds: frozenset[str] = frozenset()
     order: int = 50
     steps: tuple[Step, ...] = ()

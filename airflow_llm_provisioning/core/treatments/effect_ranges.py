@@ -42,7 +42,7 @@ VLLM_CONTENT_BYTES: Final = Between(
 # What pip no longer fetches is in the image: from one wheel to vLLM with torch and CUDA's libraries.
 BAKED_BYTES: Final = Between(5e6, 4e9, "assumed: from one wheel to vLLM with torch and CUDA, 6.8 GB unpacked")
 # The treatments whose image is read block by block where it is touched first.
-LAZY: Final = frozenset({"bottlerocket_snapshot", "gke_image_streaming", "aks_artifact_streaming"})
+LAZY: Final = frozenset({"bottlerocket_snapshot", "gke_image_streaming", "aks_artifact_streaming", "preloaded_disk"})
 # Longer than any runtime environment without packages takes.
 _INSTALLS_S: Final = 30.0
 

@@ -26,6 +26,7 @@ from airflow_llm_provisioning.core.treatments.fast_download import FastDownload
 from airflow_llm_provisioning.core.treatments.gke_image_streaming import GkeImageStreaming
 from airflow_llm_provisioning.core.treatments.image_volume import ImageVolume
 from airflow_llm_provisioning.core.treatments.optimization_level import OptimizationLevel
+from airflow_llm_provisioning.core.treatments.preloaded_disk import PreloadedDisk
 from airflow_llm_provisioning.core.treatments.ray_start_trim import RayStartTrim
 from airflow_llm_provisioning.core.treatments.shared_weights import SharedWeights
 from airflow_llm_provisioning.core.treatments.soci_parallel_pull import SociParallelPull
@@ -40,6 +41,7 @@ OWN: Final[tuple[Treatment, ...]] = (
     GkeImageStreaming(),
     AksArtifactStreaming(),
     SociParallelPull(),
+    PreloadedDisk(),
     EarlyNode(),
     CapacityBuffer(),
     RayStartTrim(),

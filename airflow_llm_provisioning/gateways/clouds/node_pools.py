@@ -12,7 +12,7 @@ from airflow_llm_provisioning.core.names import LABEL_TARGET, label_value
 from airflow_llm_provisioning.gateways.clouds.nodes import NativeSetup
 
 MAX_NODES: Final = 4
-_PASSED_ON: Final = ("node_service_account", "driver_version", "os_sku")
+_PASSED_ON: Final = ("node_service_account", "driver_version", "os_sku", "disk_image")
 
 
 def pool_problems(profile: NodeProfile) -> list[str]:

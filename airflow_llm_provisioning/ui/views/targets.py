@@ -27,7 +27,7 @@ _STEPS: Final = {
     "price": "price (USD)",
     "what": "made",
 }
-_MADE: Final = ("image", "digest", "snapshot_id", "pool", "pod")
+_MADE: Final = ("image", "digest", "snapshot_id", "disk_image", "pool", "pod")
 
 
 def targets_view(store: ResultsStore | None, dags: Sequence[StartingDag], only: str | None) -> Markup:

@@ -20,6 +20,7 @@ from proof.catalogue.entry import NoOp
 from proof.catalogue.image_volume import IMAGE_VOLUMES
 from proof.catalogue.optimization_level import OPTIMIZATION_LEVELS
 from proof.catalogue.parallel_pulls import PARALLEL_PULLS
+from proof.catalogue.preloaded_disks import PRELOADED_DISKS
 from proof.catalogue.ray_start_trim import RAY_START_TRIM
 from proof.catalogue.shared_weights import SHARED_WEIGHTS
 from proof.catalogue.trials import TRIALS
@@ -32,6 +33,7 @@ CATALOGUE: Final = (
     *DELIVERIES,
     *TRIALS,
     *PARALLEL_PULLS,
+    *PRELOADED_DISKS,
     *EARLY_NODES,
     *CAPACITY_BUFFERS,
     LEFTOVER,

@@ -102,6 +102,8 @@ class NodeFleet:
         ctx = self._ctx
         if why := refused(ctx.faults, spec):
             raise LaunchRefusedError(why)
+        if spec.disk_image and spec.disk_image not in ctx.world.disk_images:
+            raise LaunchRefusedError(f"The resource '{spec.disk_image}' was not found")
         if spec.snapshot_id is None:
             return
         snapshot = ctx.world.snapshots.get(spec.snapshot_id)

@@ -41,6 +41,9 @@ SPEED = 40.0
 QUICK = {
     **dict.fromkeys(("enable_api", "update_cluster", "update_node_pool", "create_node_pool", "delete_node_pool"), 2.0),
     **dict.fromkeys(("create_repository", "delete_repository", "delete_version", "prewarm"), 2.0),
+    **dict.fromkeys(("create_disk", "delete_disk", "create_instance", "delete_instance", "builder_boot"), 1.0),
+    **dict.fromkeys(("create_disk_image", "delete_disk_image", "set_labels", "builder_install"), 1.0),
+    "builder_copy_bytes_s": 10000000000.0,
     "build_queue": 1.0,
     "build_setup": 1.0,
     **dict.fromkeys(("build_pull_bytes_s", "build_install_bytes_s", "build_push_bytes_s"), 10000000000.0),

@@ -61,7 +61,7 @@ async def google() -> AsyncIterator[Google]:
 
 async def test_every_service_has_a_port_of_its_own_on_loopback(google: Google) -> None:
     """Operations have the same path in most services, so each listens for itself."""
-    assert len(set(google.urls.values())) == len(google.urls) == 6
+    assert len(set(google.urls.values())) == len(google.urls) == 7
     assert all(url.startswith("http://127.0.0.1:") for url in google.urls.values())
 
 
@@ -106,6 +106,7 @@ def test_enum_numbers_are_the_clients_own() -> None:
         "NodeTaint.effect": container_v1.NodeTaint.Effect,
         "GPUDriverInstallationConfig.gpuDriverVersion": container_v1.GPUDriverInstallationConfig.GPUDriverVersion,
         "NodePoolAutoscaling.locationPolicy": container_v1.NodePoolAutoscaling.LocationPolicy,
+        "SecondaryBootDisk.mode": container_v1.SecondaryBootDisk.Mode,
         "BuildOptions.machineType": cloudbuild_v1.BuildOptions.MachineType,
         "BuildOptions.logging": cloudbuild_v1.BuildOptions.LoggingMode,
         "Repository.format": artifactregistry_v1.Repository.Format,

@@ -12,7 +12,7 @@ import requests
 from google.api_core.exceptions import from_http_response
 from google.api_core.retry import Retry, if_exception_type
 from google.auth.transport.requests import AuthorizedSession
-from google.cloud import artifactregistry_v1, container_v1, resourcemanager_v3, service_usage_v1
+from google.cloud import artifactregistry_v1, compute_v1, container_v1, resourcemanager_v3, service_usage_v1
 from google.cloud.devtools import cloudbuild_v1
 
 from airflow_llm_provisioning.gateways.clouds.gke.errors import TRANSIENT
@@ -25,12 +25,19 @@ READ: Final[Mapping[str, Any]] = {
 # A create whose reply is lost may have happened: it is never repeated here, but looked for by name.
 WRITE: Final[Mapping[str, Any]] = {"retry": None, "timeout": 30.0}
 
+_CLIENTS: Final = (
+    *("container", "builds", "registry", "services", "projects"),
+    *("instances", "disks", "disk_images", "zone_operations", "global_operations"),
+)
+
 
 class GoogleClients:
     """Clients of the services this package uses. `endpoints`: service -> URL, for those that are elsewhere."""
 
     def __init__(self, credentials: Any, endpoints: Mapping[str, str] | None = None) -> None:
-        """`endpoints` knows container, cloudbuild, artifactregistry, serviceusage, cloudresourcemanager, registry."""
+        """`endpoints` knows container, cloudbuild, artifactregistry, serviceusage, cloudresourcemanager, compute and
+        registry.
+        """
         self.credentials = credentials
         self._endpoints = dict(endpoints or {})
 
@@ -58,6 +65,31 @@ class GoogleClients:
     def projects(self) -> Any:
         """Resource Manager."""
         return self._client(resourcemanager_v3.ProjectsClient, "cloudresourcemanager")
+
+    @cached_property
+    def instances(self) -> Any:
+        """Compute Engine's instances."""
+        return self._client(compute_v1.InstancesClient, "compute")
+
+    @cached_property
+    def disks(self) -> Any:
+        """Compute Engine's zonal disks."""
+        return self._client(compute_v1.DisksClient, "compute")
+
+    @cached_property
+    def disk_images(self) -> Any:
+        """Compute Engine's images."""
+        return self._client(compute_v1.ImagesClient, "compute")
+
+    @cached_property
+    def zone_operations(self) -> Any:
+        """Compute Engine's operations in zones."""
+        return self._client(compute_v1.ZoneOperationsClient, "compute")
+
+    @cached_property
+    def global_operations(self) -> Any:
+        """Compute Engine's operations without a place."""
+        return self._client(compute_v1.GlobalOperationsClient, "compute")
 
     @cached_property
     def session(self) -> Any:
@@ -108,7 +140,7 @@ class GoogleClients:
 
     def close(self) -> None:
         """Close every client that was opened."""
-        for name in ("container", "builds", "registry", "services", "projects"):
+        for name in _CLIENTS:
             if name in self.__dict__:
                 self.__dict__.pop(name).transport.close()
         if "session" in self.__dict__:

@@ -13,6 +13,7 @@ from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess, Evidenc
 from airflow_llm_provisioning.gateways.clouds.gke.build import ImageBuild
 from airflow_llm_provisioning.gateways.clouds.gke.clients import GoogleClients
 from airflow_llm_provisioning.gateways.clouds.gke.clusters import access
+from airflow_llm_provisioning.gateways.clouds.gke.disk_image import DiskImagePreparation
 from airflow_llm_provisioning.gateways.clouds.gke.owned import OwnedResources
 from airflow_llm_provisioning.gateways.clouds.gke.pools import NodePoolSetUp
 from airflow_llm_provisioning.gateways.clouds.gke.steps import Project
@@ -45,7 +46,12 @@ class GkeCloud:
         entries = LedgerEntries(ledger, self.place)
         self._project = Project(self._clients, project, location, entries, clock, build_location)
         self._streaming = Streaming(self._project)
-        verbs: tuple[Verb, ...] = (ImageBuild(self._project), self._streaming, NodePoolSetUp(self._project))
+        verbs: tuple[Verb, ...] = (
+            ImageBuild(self._project),
+            DiskImagePreparation(self._project),
+            self._streaming,
+            NodePoolSetUp(self._project),
+        )
         self._driver = OperationDriver("GKE", {verb.name: verb for verb in verbs}, clock)
 
     def verbs(self) -> Sequence[str]:
@@ -73,7 +79,9 @@ class GkeCloud:
         return [verify(self._project, claim, facts) for claim in claims]
 
     def list_owned(self) -> list[Owned]:
-        """Return running builds, images, repositories and node pools of ours, in the order to delete them."""
+        """Return running builds, images, repositories, node pools and disk images of ours, with builders and disks that
+        were left over, in the order to delete them.
+        """
         return OwnedResources(self._project).everything()
 
     def delete_owned(self, owned: Owned) -> None:

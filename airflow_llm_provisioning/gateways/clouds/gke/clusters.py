@@ -41,7 +41,9 @@ class PoolView:
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """A cluster. `streaming`: its node pool default; `auto_*`: of auto-provisioned pools, None without."""
+    """A cluster. `streaming`: its node pool default; `auto_*`: of auto-provisioned pools, None without; `zones`: where
+    its nodes are.
+    """
 
     name: str
     status: str
@@ -51,6 +53,7 @@ class ClusterView:
     pools: Mapping[str, PoolView]
     auto_image_type: str | None
     auto_service_account: str | None
+    zones: Sequence[str] = ()
 
     def service_accounts(self, pools: Sequence[str]) -> list[str]:
         """Return the service accounts, other than the project's default, that nodes of these pools run as."""
@@ -84,6 +87,7 @@ def view(found: Any) -> ClusterView:
         pools={pool.name: pool_view(pool, inherited=streaming) for pool in found.node_pools},
         auto_image_type=(defaults.image_type or "COS_CONTAINERD") if provisions else None,
         auto_service_account=(defaults.service_account or "default") if provisions else None,
+        zones=tuple(found.locations),
     )
 
 

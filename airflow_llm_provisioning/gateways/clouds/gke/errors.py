@@ -102,7 +102,7 @@ def advice(status: str, said: str, reason: str | None = None) -> str:
         return "Grant the connection's account the role that docs/gke.md lists for this."
     if status in {"NOT_FOUND", "404", "5"}:
         return "Check project, location and name."
-    if status == "RESOURCE_POOL_EXHAUSTED" or "stockout" in lowered:
+    if status.endswith("RESOURCE_POOL_EXHAUSTED") or "stockout" in lowered:
         return "Google has no such machines there now: try later or another zone."
     return "See Google's message and docs/gke.md."
 

@@ -12,6 +12,7 @@ from typing import Final
 from airflow_llm_provisioning.core.experiment import NodeProfile, Target
 from airflow_llm_provisioning.core.manifests import Placement
 from airflow_llm_provisioning.core.names import LABEL_TARGET, label_value
+from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.gpus import google_accelerators
 from airflow_llm_provisioning.gateways.clouds.node_pools import pool_placement, pool_problems, pool_setup
 from airflow_llm_provisioning.gateways.clouds.nodes import NativeSetup, not_bottlerocket
@@ -23,8 +24,13 @@ DRIVER_VERSIONS: Final = ("latest", "default")
 
 
 def wants_streaming(profile: NodeProfile) -> bool:
-    """Return whether the profile's images are streamed."""
-    return profile.has("image_streaming")
+    """Return whether the profile's images are streamed; GKE reads images from a secondary boot disk only then."""
+    return profile.has("image_streaming") or wants_disk(profile)
+
+
+def wants_disk(profile: NodeProfile) -> bool:
+    """Return whether the profile's pools have a secondary boot disk that holds the image."""
+    return profile.has("preloaded_disk")
 
 
 def auto_provisions(profile: NodeProfile) -> bool:
@@ -68,6 +74,11 @@ class GkeNative:
         """Return the pools; with auto-provisioning there is nothing to set up."""
         if auto_provisions(profile):
             return NativeSetup()
+        if wants_disk(profile) and not profile.options.get("disk_image"):
+            raise ConfigurationError(
+                f"Node profile {profile.name!r} wants a secondary boot disk, and no disk image was prepared: run "
+                "SnapshotImage first."
+            )
         return pool_setup(profile, pool_name, streaming=wants_streaming(profile))
 
     def placement(self, profile: NodeProfile, group: str) -> Placement:

@@ -1,12 +1,14 @@
 """Everything of ours in a Google project, found by labels alone, and deleted one by one.
 
-Pools and repositories carry labels, images annotations, builds tags. An image whose annotation was never written (the
-process died between push and mark) is found through the tags of the build that pushed it.
+Pools, repositories, builders, disks and disk images carry labels, images annotations, builds tags. An image whose
+annotation was never written (the process died between push and mark) is found through the tags of the build that pushed
+it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from google.api_core import exceptions as google
@@ -16,6 +18,7 @@ from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.base import Owned
 from airflow_llm_provisioning.gateways.clouds.gke.build import ACTIVE
 from airflow_llm_provisioning.gateways.clouds.gke.clients import READ, WRITE
+from airflow_llm_provisioning.gateways.clouds.gke.compute import KINDS, Compute
 from airflow_llm_provisioning.gateways.clouds.gke.errors import google_errors
 from airflow_llm_provisioning.gateways.clouds.gke.images import RegistryImage
 from airflow_llm_provisioning.gateways.clouds.gke.steps import Project
@@ -28,10 +31,12 @@ class OwnedResources:
     """What this package made in one project and location."""
 
     def __init__(self, project: Project) -> None:
-        self._project = project
+        self._project, self._compute = project, Compute(project)
 
     def everything(self) -> list[Owned]:
-        """Return builds that run, images, repositories, node pools, in the order in which they can be deleted."""
+        """Return builds that run, images, repositories, node pools, builders, disks and disk images, in the order in
+        which they can be deleted.
+        """
         builds = self._builds()
         running = [_owned_build(self._project, b) for b in builds if b.status.name in ACTIVE]
         repositories = self._repositories()
@@ -48,27 +53,26 @@ class OwnedResources:
             for r in repositories
             if GOOGLE_TAGS.is_ours(dict(r.labels))
         ]
-        return [*running, *images.values(), *ours, *self._pools()]
+        return [*running, *images.values(), *ours, *self._pools(), *self._compute.listed()]
 
     def delete(self, owned: Owned) -> None:
-        """Delete one thing after looking at its mark again; gone already is success. A node pool takes minutes: its
-        ledger entry ends when it is seen to be gone, and list_owned shows it until then.
+        """Delete one thing after looking at its mark again; gone already is success. Google accepts a deletion before
+        the thing is gone: its ledger entry ends when it is seen to be gone, and list_owned shows it until then. Only a
+        build ends when it is cancelled.
         """
-        try:
-            delete = {
-                "build": self._delete_build,
-                "image": self._delete_image,
-                "repository": self._delete_repository,
-                "node_pool": self._delete_pool,
-            }[owned.kind]
-        except KeyError:
-            raise ConfigurationError(
-                f"Nothing of kind {owned.kind!r} is ever made on GKE ({owned.identity})."
-            ) from None
+        deletes: Mapping[str, Callable[[str], None]] = {
+            "build": self._delete_build,
+            "image": self._delete_image,
+            "repository": self._delete_repository,
+            "node_pool": self._delete_pool,
+            **{kind: partial(self._delete_in_compute, kind) for kind in KINDS},
+        }
+        if owned.kind not in deletes:
+            raise ConfigurationError(f"Nothing of kind {owned.kind!r} is ever made on GKE ({owned.identity}).")
         gone = True
         with google_errors(f"delete {owned.kind} {owned.identity}"), suppress(google.NotFound):
-            delete(owned.identity)
-            gone = owned.kind != "node_pool"
+            deletes[owned.kind](owned.identity)
+            gone = owned.kind == "build"
         if gone:
             self._project.entries.gone(owned.kind, identity=owned.identity)
 
@@ -165,6 +169,13 @@ class OwnedResources:
                 f"Repository {identity} is ours but holds images that are not ({foreign[0]}, ...): it stays."
             )
         registry.delete_repository(request={"name": identity}, **WRITE)
+
+    def _delete_in_compute(self, kind: str, identity: str) -> None:
+        labels = self._compute.labels_of(kind, identity)
+        if labels is None:
+            raise google.NotFound(identity)
+        self._refuse(identity, labels)
+        self._compute.delete(kind, identity)
 
     def _delete_pool(self, identity: str) -> None:
         container = self._project.clients.container

@@ -32,7 +32,7 @@ _EFFECTS: Final = {
 _NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 _KNOWN: Final = frozenset(
     {"name", "machine_type", "gpu_sku", "gpu_count", "min_nodes", "max_nodes", "labels", "taints", "streaming"}
-    | {"image_type", "disk_gib", "disk_type", "node_service_account", "driver_version", "zones", "spot"}
+    | {"disk_image", "image_type", "disk_gib", "disk_type", "node_service_account", "driver_version", "zones", "spot"}
 )
 
 
@@ -171,11 +171,20 @@ def pool_problems(pool: Mapping[str, Any]) -> list[str]:
     low, high = pool.get("min_nodes", 0), pool.get("max_nodes", 1)
     if not 0 <= low <= high or high < 1:
         problems.append(f"min_nodes {low} and max_nodes {high} do not fit")
-    if pool.get("streaming") and not str(pool.get("image_type", "COS_CONTAINERD")).upper().startswith("COS_CONTAINERD"):
-        problems.append(f"streaming needs COS_CONTAINERD, not {pool['image_type']}")
+    problems += _image_problems(pool)
     problems += [
         f"taint effect {t.get('effect')!r} is unknown" for t in _taints(pool) if t.get("effect") not in _EFFECTS
     ]
+    return problems
+
+
+def _image_problems(pool: Mapping[str, Any]) -> list[str]:
+    problems = []
+    if pool.get("streaming") and not str(pool.get("image_type", "COS_CONTAINERD")).upper().startswith("COS_CONTAINERD"):
+        problems.append(f"streaming needs COS_CONTAINERD, not {pool['image_type']}")
+    if pool.get("disk_image") and not pool.get("streaming"):
+        # GKE's page on secondary boot disks: the cache of container images needs image streaming.
+        problems.append("a secondary boot disk with container images needs image streaming: set `streaming`")
     return problems
 
 
@@ -201,6 +210,8 @@ def pool_body(pool: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, A
     }
     if pool.get("node_service_account"):
         config["service_account"] = pool["node_service_account"]
+    if pool.get("disk_image"):
+        config["secondary_boot_disks"] = [{"mode": "CONTAINER_IMAGE_CACHE", "disk_image": pool["disk_image"]}]
     if pool.get("spot"):
         config["spot"] = True
     if pool.get("gpu_sku"):

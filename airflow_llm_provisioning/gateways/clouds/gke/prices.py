@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.prices import HOURS_A_MONTH
 from airflow_llm_provisioning.gateways.clouds.prices import NodePrices
 from airflow_llm_provisioning.gateways.prices import list_prices
 
@@ -11,6 +12,10 @@ _LIST: Final = list_prices()
 PRICE_USD_MIN: Final[Mapping[str, float]] = _LIST.amounts("gke", "build")
 MACHINE: Final = "E2_HIGHCPU_8"
 NODE_PRICES: Final = NodePrices(_LIST.regions("gke", "node"), _LIST.amounts("gke", "node"))
+
+# USD a GiB and month: a builder's balanced disk, and a stored disk image.
+DISK_GIB_MONTH_USD: Final = _LIST.amounts("gke", "disk")["pd-balanced"]
+IMAGE_GIB_MONTH_USD: Final = _LIST.amounts("gke", "snapshot")["standard"]
 
 
 def build_phases(build: Any) -> dict[str, float]:
@@ -33,6 +38,21 @@ def build_price(machine: str, worked_s: float | None, reused: bool) -> tuple[flo
     minutes = worked_s / 60
     basis = f"{minutes:.2f} min of {machine} at {PRICE_USD_MIN[machine]} USD (list, default pool); storage not included"
     return round(minutes * PRICE_USD_MIN[machine], 4), basis
+
+
+def disk_image_price(region: str, machine: str, seconds: float, volume_gib: int) -> tuple[float | None, str]:
+    """Return (USD or None, basis) of a builder and its disks; keeping the image is named but not counted."""
+    found = _LIST.price("gke", "node", machine, region)
+    if found is None:
+        return None, f"no list price of {machine} in {region} is known here"
+    hours = seconds / 3600
+    # The boot disk is as large as the other one: the image is unpacked there first.
+    price = hours * found.amount + hours / HOURS_A_MONTH * 2 * volume_gib * DISK_GIB_MONTH_USD
+    basis = (
+        f"{hours:.2f} h of {machine} at {found.amount} USD and its two balanced disks of {volume_gib} GiB (list price, "
+        f"{region}); keeping the disk image costs up to {IMAGE_GIB_MONTH_USD} USD per stored GiB and month on top"
+    )
+    return round(price, 4), basis
 
 
 def worked_s(build: Any) -> float | None:

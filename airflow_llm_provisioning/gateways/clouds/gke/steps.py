@@ -208,6 +208,28 @@ def _look_services(project: Project, name: str) -> tuple[str, str] | None:
     return _look_long_running(project.clients.long_running("serviceusage", name))
 
 
+def _look_zone(project: Project, name: str) -> tuple[str, str] | None:
+    zone, _, operation = name.partition("/")
+    request = {"project": project.name, "zone": zone, "operation": operation}
+    return _look_compute(project.clients.zone_operations.get(request=request, **READ))
+
+
+def _look_global(project: Project, name: str) -> tuple[str, str] | None:
+    request = {"project": project.name, "operation": name}
+    return _look_compute(project.clients.global_operations.get(request=request, **READ))
+
+
+def _look_compute(found: Any) -> tuple[str, str] | None:
+    """Read a compute v1 Operation: its errors have a code in words (`QUOTA_EXCEEDED`, `RESOURCE_ALREADY_EXISTS`)."""
+    if found.status.name != "DONE":
+        raise _StillRunningError
+    errors = list(found.error.errors)
+    if not errors:
+        return None
+    code = _ALREADY_EXISTS if errors[0].code == "RESOURCE_ALREADY_EXISTS" else errors[0].code
+    return code, "; ".join(error.message for error in errors)
+
+
 def _look_long_running(found: Mapping[str, Any]) -> tuple[str, str] | None:
     if not found.get("done"):
         raise _StillRunningError
@@ -220,4 +242,7 @@ _LOOKS: Final[Mapping[str, Callable[[Project, str], tuple[str, str] | None]]] = 
     "registry": _look_registry,
     "prewarm": _look_registry,
     "services": _look_services,
+    # Name: `<zone>/<operation>`.
+    "zone": _look_zone,
+    "global": _look_global,
 }

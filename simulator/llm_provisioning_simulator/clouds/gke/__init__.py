@@ -1,4 +1,4 @@
-"""Google Cloud for the simulator: container, Cloud Build, Artifact Registry, Service Usage and Resource Manager.
+"""Google Cloud for the simulator: container, Compute Engine, Cloud Build, Artifact Registry, Service Usage, roles.
 
 The real Google clients talk to it over HTTP (REST transport); what their calls leave is in the World. Operations take
 virtual time and can be told to go wrong.
@@ -11,6 +11,7 @@ from typing import Final
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.clouds.gke.builds import CloudBuild
 from llm_provisioning_simulator.clouds.gke.clusters import Clusters
+from llm_provisioning_simulator.clouds.gke.compute import ComputeEngine
 from llm_provisioning_simulator.clouds.gke.http import GoogleService
 from llm_provisioning_simulator.clouds.gke.registry import ArtifactRegistry, RegistryProtocol
 from llm_provisioning_simulator.clouds.gke.services import ProjectServices
@@ -39,6 +40,16 @@ DURATIONS_S: Final = MappingProxyType(
         # assumed, 8 to 40 MB/s.
         "build_install_bytes_s": 20e6,
         "build_push_bytes_s": 80e6,  # assumed, 40 to 150 MB/s, compression included
+        "create_disk": 5.0,  # assumed, 2 to 20, an empty disk
+        "delete_disk": 5.0,  # assumed, 2 to 30
+        "create_instance": 20.0,  # assumed, 10 to 60, until it runs
+        "delete_instance": 60.0,  # assumed, 20 to 120
+        "create_disk_image": 180.0,  # assumed, 60 to 600: gke-disk-image-builder waits 20 min for each of its steps
+        "delete_disk_image": 5.0,  # assumed, 2 to 30
+        "set_labels": 2.0,  # assumed, 1 to 10
+        "builder_boot": 25.0,  # assumed, 15 to 60: Debian until its start script runs
+        "builder_install": 40.0,  # assumed, 20 to 120: containerd from Debian's mirror
+        "builder_copy_bytes_s": 140e6,  # assumed, 60 to 240 MB/s: a balanced disk's floor is 140 MiB/s
     }
 )
 
@@ -56,6 +67,7 @@ class GkeStandIn:
         self.registry = ArtifactRegistry(world, clock, durations)
         self.builds = CloudBuild(world, clock, self.registry, durations)
         self.clusters = Clusters(world, clock, durations)
+        self.compute = ComputeEngine(world, clock, durations)
         self._protocol = RegistryProtocol(world, self.faults, f"{region}-docker.pkg.dev")
         faults, require = self.faults, self.services.require
         # API -> its discovery document, its answers, and whether it can be disabled.
@@ -65,6 +77,7 @@ class GkeStandIn:
             "artifactregistry": ("artifactregistry.v1", self.registry.handlers(), True),
             "serviceusage": ("serviceusage.v1", self.services.service_usage(), False),
             "cloudresourcemanager": ("cloudresourcemanager.v3", self.services.resource_manager(), True),
+            "compute": ("compute.v1", self.compute.handlers(), True),
         }
         self.apis = {
             name: GoogleService(
@@ -87,5 +100,5 @@ class GkeStandIn:
             await api.stop()
         await self._protocol.stop()
         await self.builds.stop()
-        for service in (self.services, self.registry, self.clusters):
+        for service in (self.services, self.registry, self.clusters, self.compute):
             await service.operations.stop()

@@ -71,6 +71,9 @@ class Clusters:
         body: dict[str, Any] = {
             "name": cluster.name,
             "location": cluster.region,
+            "locations": [f"{cluster.region}-{letter}" for letter in "abc"]
+            if len(cluster.region.split("-")) == 2
+            else [cluster.region],
             "status": "RUNNING",
             "currentMasterVersion": f"{cluster.kubernetes_version}-gke.1000000",
             "selfLink": _link(f"{self._parent(call)}/clusters/{cluster.name}"),
@@ -179,6 +182,7 @@ class Clusters:
         name = wanted.get("name", "")
         if not name or not wanted.get("config", {}).get("machineType"):
             raise GoogleError("INVALID_ARGUMENT", "node_pool.name and node_pool.config.machine_type are needed")
+        self._check_disks(wanted["config"])
         if name in cluster.pools:
             raise GoogleError("ALREADY_EXISTS", f"Already exists: {self._parent(call)}/clusters/{cluster.name}/{name}.")
 
@@ -192,6 +196,11 @@ class Clusters:
         self._pools[cluster.name, name] = {**wanted, "status": "PROVISIONING"}
         cluster.pools[name] = replace(_to_world(wanted, cluster), max_nodes=0)
         return answer
+
+    def _check_disks(self, config: Mapping[str, Any]) -> None:
+        for disk in config.get("secondaryBootDisks", ()):
+            if disk.get("diskImage", "") not in self._world.disk_images:
+                raise GoogleError("INVALID_ARGUMENT", f"The resource '{disk.get('diskImage')}' was not found.")
 
     async def _update_pool(self, call: Call) -> dict[str, Any]:
         cluster, pool = self._world_pool(call)
@@ -277,6 +286,14 @@ def _to_world(body: Mapping[str, Any], cluster: CloudCluster) -> NodePool:
         driver_installed="INSTALLATION_DISABLED" not in driver,
         image_type=config.get("imageType", "COS_CONTAINERD"),
         service_account=config.get("serviceAccount", ""),
+        disk_image=next(
+            (
+                disk["diskImage"]
+                for disk in config.get("secondaryBootDisks", ())
+                if disk.get("mode") == "CONTAINER_IMAGE_CACHE"
+            ),
+            "",
+        ),
     )
 
 

@@ -27,6 +27,7 @@ ENUM_NUMBERS: Final[Mapping[str, Mapping[int, str]]] = {
     "NodeTaint.effect": {1: "NO_SCHEDULE", 2: "PREFER_NO_SCHEDULE", 3: "NO_EXECUTE"},
     "GPUDriverInstallationConfig.gpuDriverVersion": {1: "INSTALLATION_DISABLED", 2: "DEFAULT", 3: "LATEST"},
     "NodePoolAutoscaling.locationPolicy": {1: "BALANCED", 2: "ANY"},
+    "SecondaryBootDisk.mode": {1: "CONTAINER_IMAGE_CACHE"},
     "BuildOptions.machineType": {
         1: "N1_HIGHCPU_8",
         2: "N1_HIGHCPU_32",
@@ -171,16 +172,17 @@ def service(name: str) -> Service:
         )
     path = Path(spec.submodule_search_locations[0]) / "discovery_cache" / "documents" / f"{name}.json"
     document = json.loads(path.read_text())
-    methods = list(_methods(document, frozenset(document.get("parameters", {}))))
+    prefix = f"/{document.get('servicePath', '')}"
+    methods = list(_methods(document, frozenset(document.get("parameters", {})), prefix))
     # `clusters/x:update` must be tried before `clusters/{x}`.
     methods.sort(key=lambda method: not re.search(r":\w+$", method.pattern.pattern))
     return Service(name, document["revision"], methods, document["schemas"])
 
 
-def _methods(node: Mapping[str, Any], common: frozenset[str]) -> Sequence[Method]:
+def _methods(node: Mapping[str, Any], common: frozenset[str], prefix: str) -> Sequence[Method]:
     found: list[Method] = []
     for method in node.get("methods", {}).values():
-        path = "/" + method.get("flatPath", method["path"])
+        path = prefix + method.get("flatPath", method["path"])
         own = method.get("parameters", {})
         # Path parameters may also come as query parameters where the flat path splits them.
         parameters = common | frozenset(own)
@@ -192,7 +194,7 @@ def _methods(node: Mapping[str, Any], common: frozenset[str]) -> Sequence[Method
             )
         )
     for resource in node.get("resources", {}).values():
-        found += _methods(resource, common)
+        found += _methods(resource, common, prefix)
     return found
 
 

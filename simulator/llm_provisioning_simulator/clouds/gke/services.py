@@ -13,6 +13,7 @@ STREAMING_API: Final = "containerfilesystem.googleapis.com"
 ENABLED_FROM_THE_START: Final = (
     "container.googleapis.com",
     "cloudbuild.googleapis.com",
+    "compute.googleapis.com",
     "artifactregistry.googleapis.com",
     "cloudresourcemanager.googleapis.com",
 )

@@ -171,7 +171,7 @@ class NativeAutoscaler(base.NodeAutoscaler):
         return self.ctx.profile.instance_type(pool.instance_type)
 
     def _labels(self, pool: NodePool) -> dict[str, str]:
-        return {**pool.labels, provider_label(self.ctx.cluster.cloud): pool.name}
+        return {**pool.labels, provider_label(self.ctx.cluster.cloud): pool.name, **_disk_label(pool)}
 
     def _spec(self, pool: NodePool) -> NodeSpec:
         return base.new_node(
@@ -183,10 +183,22 @@ class NativeAutoscaler(base.NodeAutoscaler):
             gpu=pool.gpu,
             streaming=_streams(self.ctx.cluster.cloud, pool),
             service_account=pool.service_account,
+            disk_image=pool.disk_image,
         )
 
     def _event(self, pod: Object, reason: str, message: str, type_: str = "Normal") -> None:
         self.tell(pod, reason, message, type_, component="cluster-autoscaler")
+
+
+def _disk_label(pool: NodePool) -> dict[str, str]:
+    """Return the label of a node with a secondary boot disk (GKE's page on preloading; the same string is what pods
+    select such nodes by).
+    """
+    if not pool.disk_image:
+        return {}
+    _, project, _, _, image = pool.disk_image.split("/")
+    key = f"cloud.google.com.node-restriction.kubernetes.io/gke-secondary-boot-disk-{image}"
+    return {key: f"CONTAINER_IMAGE_CACHE.{project}"}
 
 
 def _of_gke(ctx: ClusterContext, why: str) -> str:
