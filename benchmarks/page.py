@@ -1,13 +1,15 @@
 """What a view of the page LLM deployments costs with 10^2 to 10^5 trials in the results store (a SQLite file).
 
-`python benchmarks/page.py [--trials 100,1000,10000,100000]` prints, per view: first paint in a real browser (where one
-is installed), time until the answer was complete, the processor's part of it, the time until the database had the first
-row of each statement, and bytes. Nothing else should run; the machine's load is printed.
+`python benchmarks/page.py [--trials 100,1000,10000,100000]` prints, per view and per part that a view loads later:
+first paint in a real browser (where one is installed), the time until all parts stand in the page, the time until the
+answer was complete, the processor's part of it, the time until the database had the first row of each statement, and
+bytes. Nothing else should run; the machine's load is printed.
 """
 
 import argparse
 import asyncio
 import os
+import re
 import shutil
 import sqlite3
 import sys
@@ -17,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -29,8 +32,10 @@ sys.path[:0] = [
 VIEWS: Final = ("now", "results", "history", "targets", "owned", "trial?id=night-000-00")
 TIMES: Final = 5
 HEADING: Final = (
-    f"{'trials':>7} {'view':<10} {'first paint':>12} {'complete':>9} {'CPU':>9} {'database':>9} {'bytes':>9}"
+    f"{'trials':>7} {'view':<18} {'first paint':>12} {'all parts':>12} {'complete':>9} {'CPU':>9} {'database':>9} "
+    f"{'bytes':>9}"
 )
+NOT_MEASURED: Final = (None, None)
 NIGHT: Final = 36
 NIGHTS_MADE: Final = 28
 # The limits that the page promises.
@@ -56,57 +61,77 @@ def main() -> int:
 
 
 def measured(home: Path, count: int, url: str, token: str, spent: list[float]) -> Iterator[tuple[float | None, int]]:
-    """Yield (first paint in seconds, bytes) of every view, and print its line."""
+    """Yield (first paint in seconds, bytes) of every view and of every part that it loads, and print its line."""
     build(home / "results.db", count)
-    paints = asyncio.run(first_paints(url, token))
-    for view in VIEWS:
-        name = view.split("?")[0]
-        took, cpu_s, inside, size = answered(f"{url}/{view}", token, spent)
-        paint_s = paints.get(view)
-        shown = "no browser" if paint_s is None else f"{paint_s * 1000:.0f} ms"
+    paints = asyncio.run(painted(url, token))
+    waiting = list(VIEWS)
+    while waiting:
+        view = waiting.pop(0)
+        took, cpu_s, inside, text = answered(f"{url}/{view}", token, spent)
+        waiting[:0] = [unescape(found) for found in re.findall(r'data-load="([^"]+)"', text)]
+        size = len(text.encode())
+        paint_s, all_s = paints.get(view, NOT_MEASURED)
         times = " ".join(f"{seconds * 1000:>6.0f} ms" for seconds in (took, cpu_s, inside))
-        print(f"{count:>7} {name:<10} {shown:>12} {times} {size:>9,}", flush=True)
+        shown = f"{_told(paint_s, view)} {_told(all_s, view)} {times} {size:>9,}"
+        print(f"{count:>7} {view.split('?')[0]:<18} {shown}", flush=True)
         yield paint_s, size
 
 
-def answered(url: str, token: str, spent: list[float]) -> tuple[float, float, float, int]:
-    """Return the median seconds of an answer, of the processor and inside the database, and the answer's bytes."""
+def _told(seconds: float | None, view: str) -> str:
+    missing = "no browser" if view in VIEWS else "a part"
+    return f"{missing if seconds is None else f'{seconds * 1000:.0f} ms':>12}"
+
+
+def answered(url: str, token: str, spent: list[float]) -> tuple[float, float, float, str]:
+    """Return the median seconds of an answer, of the processor and inside the database, and the answer."""
     import urllib.request
 
-    took, used, inside, size = [], [], [], 0
+    took, used, inside, text = [], [], [], ""
     for _ in range(TIMES):
         spent.clear()
         begun, cpu = time.perf_counter(), time.process_time()
         request = urllib.request.Request(url, headers={"Cookie": f"_token={token}", "Accept": "text/html"})  # noqa: S310
         with urllib.request.urlopen(request, timeout=300) as reply:  # noqa: S310 - this machine
-            size = len(reply.read())
+            text = reply.read().decode()
         took.append(time.perf_counter() - begun)
         used.append(time.process_time() - cpu)
         inside.append(sum(spent))
-    return median(took), median(used), median(inside), size
+    return median(took), median(used), median(inside), text
 
 
-async def first_paints(url: str, token: str) -> dict[str, float]:
-    """Return view -> seconds from the navigation to the first contentful paint, as the browser itself measures it."""
+async def painted(url: str, token: str) -> dict[str, tuple[float | None, float | None]]:
+    """Return view -> seconds from the navigation to the first contentful paint, as the browser itself measures it, and
+    to the last of the parts that are loaded later.
+    """
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:
         return {}
     from playwright.async_api import async_playwright
 
-    found: dict[str, float] = {}
+    found: dict[str, tuple[float | None, float | None]] = {}
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         context = await browser.new_context()
         await context.add_cookies([{"name": "_token", "value": token, "url": url}])
         tab = await context.new_page()
         for view in VIEWS:
-            seen = []
+            paints, ends = [], []
             for _ in range(TIMES):
                 await tab.goto(f"{url}/{view}")
-                seen.append(await first_paint(tab))
-            found[view] = median(seen)
+                paints.append(await first_paint(tab))
+                ends.append(await all_parts(tab))
+            found[view] = median(paints), median(ends)
         await browser.close()
     return found
+
+
+async def all_parts(tab: Any) -> float:
+    """Return when the last part of the page that was opened was there, in seconds after the navigation began."""
+    while True:
+        at_ms = await tab.evaluate("document.querySelector('[aria-busy]') ? 0 : performance.now()")
+        if at_ms:
+            return float(at_ms) / 1000
+        await asyncio.sleep(0.02)
 
 
 async def first_paint(tab: Any) -> float:

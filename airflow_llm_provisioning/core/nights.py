@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 from airflow_llm_provisioning.core.arm import IMAGE_DIGEST, Arm, observed_facts
 from airflow_llm_provisioning.core.comparison import ArmTrials, grouped
@@ -27,6 +27,9 @@ ARM_FACTS: Final[Mapping[str, str]] = {
     "region": "region",
     "workload content": "workload_content",
 }
+
+# Identity of an environment -> it and its facts: trials of many nights share one object.
+_Observed = dict[int, tuple[Mapping[str, Any], dict[str, str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ def nights_of(trials: Iterable[Measured]) -> dict[Cell, tuple[Night, ...]]:
     it. Where a run holds two arms of one cell (its file was edited meanwhile), the arm of the newest trial counts.
     """
     runs: dict[tuple[Cell, str, str], list[Measured]] = {}
+    observed: _Observed = {}
     for trial in trials:
         runs.setdefault((cell_of(trial.arm, trial.target), *trial.run), []).append(trial)
     found: dict[Cell, list[Night]] = {}
@@ -89,11 +93,11 @@ def nights_of(trials: Iterable[Measured]) -> dict[Cell, tuple[Night, ...]]:
         arms = [arm for arm in grouped(members) if arm.totals]
         if arms:
             newest = max(arms, key=lambda arm: max(trial.opened_at for trial in arm.pooled))
-            found.setdefault(cell, []).append(_night(run_id, newest))
+            found.setdefault(cell, []).append(_night(run_id, newest, observed))
     return {cell: tuple(sorted(nights, key=lambda night: (night.at, night.run_id))) for cell, nights in found.items()}
 
 
-def _night(run_id: str, arm: ArmTrials) -> Night:
+def _night(run_id: str, arm: ArmTrials, observed: _Observed) -> Night:
     return Night(
         at=min(trial.opened_at for trial in arm.pooled),
         run_id=run_id,
@@ -101,7 +105,7 @@ def _night(run_id: str, arm: ArmTrials) -> Night:
         n=len(arm.totals),
         total_s=median(arm.totals),
         phases=_phases(arm.pooled),
-        facts=_facts(arm),
+        facts=_facts(arm, observed),
     )
 
 
@@ -120,11 +124,12 @@ def seconds_of(phases: Mapping[str, float], name: str) -> float | None:
     return None if any(parts & set(other.split("+")) for other in phases) else 0.0
 
 
-def _facts(arm: ArmTrials) -> dict[str, frozenset[str]]:
+def _facts(arm: ArmTrials, observed: _Observed) -> dict[str, frozenset[str]]:
     seen: dict[str, set[str]] = {}
-    # Many trials share one object of what they observed.
-    for environment in {id(trial.environment): trial.environment for trial in arm.pooled}.values():
-        for name, value in observed_facts(environment).items():
+    for key, environment in {id(trial.environment): trial.environment for trial in arm.pooled}.items():
+        if key not in observed:
+            observed[key] = environment, observed_facts(environment)
+        for name, value in observed[key][1].items():
             # The digest's fact is named with its image; a history also follows an image of another name.
             seen.setdefault(IMAGE_DIGEST if name.startswith(IMAGE_DIGEST) else name, set()).add(value)
     for name, key in ARM_FACTS.items():

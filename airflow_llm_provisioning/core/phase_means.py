@@ -69,11 +69,15 @@ def paths_of(found: ArmTrials) -> list[PathMeans]:
             paths=len(ordered),
             n=len(members),
             pooled=len(found.pooled),
-            total_s=fmean(trial.total_s for trial in members if trial.total_s is not None),
-            phases=tuple(
-                (name, fmean(trial.phases[at].duration_s for trial in members)) for at, name in enumerate(names)
-            ),
+            total_s=fmean([trial.total_s for trial in members if trial.total_s is not None]),
+            phases=tuple(zip(names, _means(members), strict=True)),
             totals=tuple((trial.total_s, trial.trial_id) for trial in members if trial.total_s is not None),
         )
         for number, (names, members) in enumerate(ordered, start=1)
     ]
+
+
+def _means(members: Iterable[Measured]) -> Iterator[float]:
+    """Yield the mean seconds of each phase of trials that took the same path."""
+    for seconds in zip(*([phase.duration_s for phase in trial.phases] for trial in members), strict=True):
+        yield fmean(seconds)

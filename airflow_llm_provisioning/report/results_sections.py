@@ -48,6 +48,7 @@ def cloud_sections(trials: Sequence[Measured], compared: Sequence[Row]) -> Itera
     for heading, rows in by_family(compared):
         first = rows[0]
         chosen = [arms[row["arm"]] for row in rows]
+        phases = _phases(chosen)
         stratum = chosen[0].arm.stratum
         yield element(
             "section",
@@ -56,8 +57,8 @@ def cloud_sections(trials: Sequence[Measured], compared: Sequence[Row]) -> Itera
                 _timing_table(rows),
                 *_facts(rows),
                 *([element("p", OLD_ROWS, class_="quiet")] if is_old(first) else []),
-                *_phase_figures(chosen),
-                folded("Every phase in seconds", _phase_table(chosen)),
+                *_phase_figures(chosen, phases),
+                folded("Every phase in seconds", _phase_table(phases)),
             ],
             id=f"{first['cloud']}-{stratum.family}",
         )
@@ -164,8 +165,9 @@ def _with_interval(row: Row) -> Row:
     return row | {"reduction": html([row["reduction"], " ", note])}
 
 
-def _phase_figures(arms: Sequence[ArmTrials]) -> Iterator[Markup]:
-    charts = {setup: _bars(list(found)) for setup, found in groupby(arms, key=lambda found: found.arm.stratum.setup)}
+def _phase_figures(arms: Sequence[ArmTrials], phases: Sequence[Row]) -> Iterator[Markup]:
+    setups = dict.fromkeys(found.arm.stratum.setup for found in arms)
+    charts = {setup: _bars([phase for phase in phases if phase["setup"] == setup]) for setup in setups}
     longest_s = max((bar.end_s for bars in charts.values() for bar in bars), default=0.0)
     for setup, bars in charts.items():
         if not bars:
@@ -175,11 +177,11 @@ def _phase_figures(arms: Sequence[ArmTrials]) -> Iterator[Markup]:
         yield bar_chart(bars, f"{caption}; a dot is the total of one trial", longest_s=longest_s)
 
 
-def _bars(arms: Sequence[ArmTrials]) -> list[Bar]:
+def _bars(phases: Sequence[Row]) -> list[Bar]:
     """Return one bar per deciding path of an arm. It ends at its trials' mean total; each trial's total is a dot."""
     segments: dict[str, list[Segment]] = {}
     totals: dict[str, Sequence[tuple[float, str]]] = {}
-    for phase in _phases(arms):
+    for phase in phases:
         bar = segments.setdefault(phase["bar"], [])
         start_s = bar[-1].end_s if bar else 0.0
         label = f"{phase['bar']}, {phase['phase']}: {phase['mean_s']:.1f} s"
@@ -204,17 +206,16 @@ def _bar(row: Row) -> str:
     return f"{row['variant']}, path {row['path']} (n={row['n']})"
 
 
-def _phase_table(arms: Sequence[ArmTrials]) -> Markup:
+def _phase_table(phases: Sequence[Row]) -> Markup:
     """Return seconds by phase, a column per set-up and bar, and what they sum to."""
-    found = _phases(arms)
     columns = {"phase": "phase", "group": ""}
     rows: dict[str, Row] = {}
     total: Row = {"phase": "sum", "group": "mean total"}
-    for phase in found:
+    for phase in phases:
         column = f"{phase['setup']}/{phase['bar']}"
         columns[column] = column
         total[column] = phase["path_total_s"]
-    for phase in sorted(found, key=lambda row: position(row["phase"])):
+    for phase in sorted(phases, key=lambda row: position(row["phase"])):
         row = rows.setdefault(phase["phase"], {"phase": phase["phase"], "group": group_of(phase["phase"]).title})
         column = f"{phase['setup']}/{phase['bar']}"
         row[column] = row.get(column, 0.0) + phase["mean_s"]

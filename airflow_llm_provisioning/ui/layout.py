@@ -82,6 +82,12 @@ def section(title: str, content: Any, **attributes: str) -> Markup:
     return element("section", [element("h2", title), html(content)], **attributes)
 
 
+def later(where: str, text: str, **attributes: str) -> Markup:
+    """Return a place that the script fills from an address of the page. `text`: what it says meanwhile."""
+    waiting = element("p", text, class_="quiet")
+    return element("div", waiting, data_load=where, aria_busy="true", **attributes)
+
+
 def choice(name: str, label: str, values: Mapping[str, str], chosen: str | None) -> Markup:
     """Return a list to choose from, with its label; `values`: value -> text."""
     options = [

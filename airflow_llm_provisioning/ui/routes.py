@@ -24,7 +24,17 @@ from airflow_llm_provisioning.ui.airflow_dags import starting_dags, tagged_dags,
 from airflow_llm_provisioning.ui.app import asset
 from airflow_llm_provisioning.ui.layout import document
 from airflow_llm_provisioning.ui.store import read, read_if_there, write
-from airflow_llm_provisioning.ui.views import blockers, history, now, owned, phase_history, results, targets, trial
+from airflow_llm_provisioning.ui.views import (
+    blockers,
+    comparison,
+    history,
+    now,
+    owned,
+    phase_history,
+    results,
+    targets,
+    trial,
+)
 
 router = APIRouter()
 
@@ -46,25 +56,37 @@ def assets(name: str, user: User) -> Response:
     return Response(asset(name), media_type=kind, headers={"Cache-Control": "private, max-age=3600"})
 
 
-@router.get("/results")
-def show_results(
-    user: User,
+def _wanted(
     experiment: MaybeText = None,
     dag: MaybeText = None,
     run: MaybeText = None,
     target: MaybeText = None,
     before: MaybeText = None,
-) -> HTMLResponse:
-    """Show the comparison and the trials of a selection. `before`: the key of the last trial of the page before."""
-    wanted = results.Wanted(
+) -> results.Wanted:
+    """Read what was asked for. `before`: the key of the last trial of the page before."""
+    return results.Wanted(
         experiment=experiment or None,
         dag=dag or None,
         run=run or None,
         target=target or None,
         before=TrialKey.read(before) if before else None,
     )
+
+
+Asked = Annotated[results.Wanted, Depends(_wanted)]
+
+
+@router.get("/results")
+def show_results(user: User, wanted: Asked) -> HTMLResponse:
+    """Show the trials of a selection, and where their comparison is loaded to."""
     content = read(lambda store: results.results_view(store, _readable(store, user), wanted))
     return HTMLResponse(document("Results", content, active="results", lead=results.LEAD))
+
+
+@router.get("/results/comparison")
+def show_comparison(user: User, wanted: Asked) -> HTMLResponse:
+    """Return the comparison of a selection, as a part of its page."""
+    return HTMLResponse(read(lambda store: comparison.comparison_view(store, _readable(store, user), wanted)))
 
 
 @router.get("/trial")
@@ -141,23 +163,32 @@ def show_owned(user: User) -> HTMLResponse:
 
 @router.get("/history")
 def show_history(user: User, cell: MaybeText = None) -> HTMLResponse:
-    """Show the history of a cell, named by its key."""
+    """Show the cells, and where the nights of one, named by its key, are loaded to."""
+
+    def view(store: ResultsStore) -> Any:
+        return history.history_view(store, Selection(dag_ids=_readable(store, user)), cell or None)
+
+    return HTMLResponse(document("History", read(view), active="history", lead=history.LEAD))
+
+
+@router.get("/history/nights")
+def show_nights(user: User, cell: Text) -> HTMLResponse:
+    """Return the nights of a cell, as a part of its page."""
 
     def view(store: ResultsStore) -> Any:
         readable = _readable(store, user)
-        changeable = frozenset(dag_id for dag_id in readable if may(user, "PUT", dag_id, runs=True))
-        return history.history_view(store, Selection(dag_ids=readable), cell or None, bool(changeable))
+        changeable = any(may(user, "PUT", dag_id, runs=True) for dag_id in readable)
+        return history.nights_view(store, Selection(dag_ids=readable, cell=cell), changeable)
 
-    return HTMLResponse(document("History", read(view), active="history", lead=history.LEAD))
+    return _part_of_cell(read(view))
 
 
 @router.get("/history/phases")
 def show_phases(user: User, cell: Text) -> HTMLResponse:
     """Return the phases of a cell that have a new level, as a part of its page."""
-    found = read(lambda store: phase_history.phases_view(store, Selection(dag_ids=_readable(store, user), cell=cell)))
-    if found is None:
-        raise HTTPException(404, "There is no such cell that you may see.")
-    return HTMLResponse(found)
+    return _part_of_cell(
+        read(lambda store: phase_history.phases_view(store, Selection(dag_ids=_readable(store, user), cell=cell)))
+    )
 
 
 class Acknowledgement(BaseModel):
@@ -196,6 +227,12 @@ def _running(store: ResultsStore | None, user: Any) -> list[RunningTrial]:
     found = store.progress.running()
     readable = readable_dags(user, {one.dag_id for one in found})
     return [one for one in found if one.dag_id in readable]
+
+
+def _part_of_cell(found: Any) -> HTMLResponse:
+    if found is None:
+        raise HTTPException(404, "There is no such cell that you may see.")
+    return HTMLResponse(found)
 
 
 def _readable(store: ResultsStore, user: Any) -> frozenset[str]:

@@ -66,7 +66,8 @@ def test_trials_of_other_dags_do_not_exist(viewer: Any, store: ResultsStore, mon
     from airflow.api_fastapi.app import get_auth_manager
 
     store.save_trial(a_trial("open", dag_id="mine"))
-    store.save_trial(a_trial("withheld", dag_id="theirs", experiment="theirs"))
+    store.save_trial(a_trial("withheld", dag_id="theirs", experiment="theirs", variant="improved"))
+    (theirs,) = (cell for cell in store.queries.cells() if cell.variant == "improved")
 
     def only_mine(*, dag_ids: set[str], **_: Any) -> set[str]:
         return dag_ids & {"mine"}
@@ -74,6 +75,8 @@ def test_trials_of_other_dags_do_not_exist(viewer: Any, store: ResultsStore, mon
     monkeypatch.setattr(get_auth_manager(), "filter_authorized_dag_ids", only_mine)
 
     assert "withheld" not in viewer.get("results").text
+    assert "withheld" not in viewer.get("results/comparison").text
+    assert viewer.get(f"history/nights?cell={theirs.key}").status_code == 404
     assert "open" in viewer.get("results").text
     assert "theirs" not in viewer.get("results").text
     for part in ("trial", "trial/blockers", "trial/trace", "trial/replayable"):

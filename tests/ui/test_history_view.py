@@ -30,7 +30,9 @@ def words(page: Any) -> str:
 
 def test_a_slower_level_is_told(op: Any, slower: dict[str, str]) -> None:
     """Since when, by how much, in which phase, and what changed in that night; the chart says what it shows."""
-    page = op.get("history", params={"cell": slower["cell"]})
+    assert f'data-load="history/nights?cell={slower["cell"]}"' in op.get("history", params=slower).text
+
+    page = op.get("history/nights", params={"cell": slower["cell"]})
 
     told = words(page)
     assert "SLOWER Since 2026-01-15 (night-14) slower" in told
@@ -42,14 +44,15 @@ def test_a_slower_level_is_told(op: Any, slower: dict[str, str]) -> None:
 
 def test_phases_with_a_new_level_are_shown_by_themselves(viewer: Any, slower: dict[str, str]) -> None:
     """The page loads them later, from a route that shows no cell of a DAG that may not be read."""
-    assert f'data-load="history/phases?cell={slower["cell"]}"' in viewer.get("history", params=slower).text
+    assert f'data-load="history/phases?cell={slower["cell"]}"' in viewer.get("history/nights", params=slower).text
     part = viewer.get("history/phases", params={"cell": slower["cell"]})
 
     told = words(part)
     assert "worker_image_pull: median seconds, by night" in told
     assert "Since 2026-01-15 (night-14) slower: 300.0 to 420.0 s (+40.0 %)." in told
     assert "engine_init" not in told
-    assert viewer.get("history/phases", params={"cell": "another"}).status_code == 404
+    for address in ("history/nights", "history/phases"):
+        assert viewer.get(address, params={"cell": "another"}).status_code == 404
 
 
 def test_an_op_acknowledges_it_by_name(op: Any, store: ResultsStore, slower: dict[str, str]) -> None:
@@ -59,14 +62,14 @@ def test_an_op_acknowledges_it_by_name(op: Any, store: ResultsStore, slower: dic
     assert answer.status_code == 200, answer.text
     (note,) = store.level_notes()
     assert (note.by, note.why, note.run_id) == ("the-op", slower["why"], "night-14")
-    told = words(op.get("history", params={"cell": slower["cell"]}))
+    told = words(op.get("history/nights", params={"cell": slower["cell"]}))
     assert "Acknowledged by the-op" in told
     assert "SLOWER" not in told
 
 
 def test_a_viewer_cannot(viewer: Any, store: ResultsStore, slower: dict[str, str]) -> None:
     """Neither by the page, which shows no form, nor by the route."""
-    assert "data-acknowledge" not in viewer.get("history", params={"cell": slower["cell"]}).text
+    assert "data-acknowledge" not in viewer.get("history/nights", params={"cell": slower["cell"]}).text
     assert viewer.post("acknowledge", json=slower).status_code == 403
     assert store.level_notes() == []
 

@@ -20,6 +20,12 @@ def words(page: Any) -> str:
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", page.text)).split())
 
 
+def comparison_of(page: str) -> str:
+    """Return the address from which a page of results loads its comparison."""
+    (found,) = re.findall(r'data-load="(results/comparison[^"]*)"', page)
+    return str(unescape(found))
+
+
 def test_an_empty_store_says_what_to_do(viewer: Any) -> None:
     """Nothing is made up where there is nothing."""
     assert "There are no trials yet" in words(viewer.get("results"))
@@ -31,12 +37,29 @@ def test_the_comparison_is_the_reports(viewer: Any, store: ResultsStore) -> None
         store.save_trial(a_trial(f"b-{n}"))
         store.save_trial(a_trial(f"i-{n}", variant="improved", factor=0.5))
 
-    told = words(viewer.get("results"))
+    told = words(viewer.get(comparison_of(viewer.get("results").text)))
 
     assert "SIMULATED Every trial" in told
     assert "EKS static" in told
     assert "-50 %" in told
     assert "phases of the deciding path" in told
+
+
+def test_the_comparison_is_of_what_was_asked_for(viewer: Any, store: ResultsStore) -> None:
+    """The page names experiment, run and target to the part that it loads; an older page of trials has no such part."""
+    for n in range(60):
+        kept = {"run_id": f"run-{n // 30}", "target": f"target-{n % 2}"}
+        store.save_trial(a_trial(f"t-{n:02d}", opened_at=OPENED_AT + timedelta(minutes=n), **kept))
+
+    page = viewer.get("results", params={"run": "run-0", "target": "target-1"}).text
+    whole = viewer.get("results").text
+
+    assert comparison_of(page) == "results/comparison?run=run-0&target=target-1"
+    assert "all 15 trials" in words(viewer.get(comparison_of(page)))
+    assert "all 60 trials" in words(viewer.get(comparison_of(whole)))
+    (older,) = re.findall(r'href="(results\?[^"]*before=[^"]*)"', whole)
+    assert "results/comparison" not in viewer.get(unescape(older)).text
+    assert "no trials of this selection" in words(viewer.get("results/comparison", params={"run": "another"}))
 
 
 def test_trials_are_shown_a_page_at_a_time(viewer: Any, store: ResultsStore) -> None:
@@ -105,7 +128,7 @@ def test_texts_of_clusters_are_texts(viewer: Any, store: ResultsStore) -> None:
             environment={"worker": {"instance_type": HOSTILE}},
         )
     )
-    for address in ("results", f"trial?id={HOSTILE}"):
+    for address in ("results", comparison_of(viewer.get("results").text), f"trial?id={HOSTILE}"):
         page = viewer.get(address)
         assert page.status_code == 200
         assert "onerror" in page.text
@@ -115,7 +138,7 @@ def test_texts_of_clusters_are_texts(viewer: Any, store: ResultsStore) -> None:
 def test_a_page_needs_no_inline_style_or_script(viewer: Any, store: ResultsStore) -> None:
     """The Content Security Policy would refuse them."""
     store.save_trial(a_trial("one"))
-    for address in ("results", "trial?id=one"):
+    for address in ("results", "results/comparison", "trial?id=one"):
         page = viewer.get(address).text
         assert not re.search(r"\sstyle=|<style|\son\w+=", page)
         assert not re.search(r"<script(?![^>]*\ssrc=)", page)

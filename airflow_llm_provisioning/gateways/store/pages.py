@@ -15,7 +15,9 @@ from airflow_llm_provisioning.gateways.store.thin import series_of
 
 T = TypeVar("T")
 RunKey = tuple[str, str]
+# Trials that are looked at in one step, at most; a run has some ten trials.
 _WALKED: Final = 500
+_OF_A_RUN: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,10 @@ class RunRow:
 def runs_page(connection: Connection, selection: Selection, limit: int, before: TrialKey | None) -> Page[RunRow]:
     """Return the runs with trials of a selection, by their newest trial; `before`: the `next` of the page before."""
     found: dict[RunKey, TrialKey] = {}
-    place = before
+    place, step = before, _OF_A_RUN * (limit + 1)
     while len(found) <= limit:
-        walked = _walk(connection, selection, place)
+        walked = _walk(connection, selection, place, min(step, _WALKED))
+        step *= 2
         if not walked:
             break
         new: dict[RunKey, TrialKey] = {}
@@ -130,12 +133,12 @@ def _listed(row: Row[Any], series: Any) -> dict[str, Any]:
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
 
 
-def _walk(connection: Connection, selection: Selection, place: TrialKey | None) -> Sequence[Any]:
+def _walk(connection: Connection, selection: Selection, place: TrialKey | None, most: int) -> Sequence[Any]:
     columns = tables.trials.c
     query = select(columns.opened_at, columns.trial_id, columns.dag_id, columns.run_id).where(*selection.conditions())
     if place is not None:
         query = query.where(place.older())
-    return connection.execute(query.order_by(columns.opened_at.desc(), columns.trial_id.desc()).limit(_WALKED)).all()
+    return connection.execute(query.order_by(columns.opened_at.desc(), columns.trial_id.desc()).limit(most)).all()
 
 
 def _shown_before(

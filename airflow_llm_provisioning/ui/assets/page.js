@@ -23,6 +23,7 @@ async function load(part, address) {
     const open = [...part.querySelectorAll("details[open]")].map((item) => item.id);
     part.innerHTML = text;
     part.dataset.shown = text;
+    loadLater(part);
     for (const id of open) if (id) document.getElementById(id)?.setAttribute("open", "");
   }
 }
@@ -34,10 +35,20 @@ function fail(part, error) {
   part.replaceChildren(sentence);
 }
 
-function loadLater() {
-  for (const part of document.querySelectorAll("[data-load]")) {
-    load(part, part.dataset.load).catch((error) => fail(part, error));
+// A part may hold parts itself. An address may end in the name of something inside a part.
+async function loadPart(part) {
+  try {
+    await load(part, part.dataset.load);
+  } catch (error) {
+    fail(part, error);
   }
+  part.removeAttribute("aria-busy");
+  const named = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (named && part.contains(named)) named.scrollIntoView();
+}
+
+function loadLater(within) {
+  for (const part of within.querySelectorAll("[data-load]")) loadPart(part);
 }
 
 function updateLive() {
@@ -125,5 +136,5 @@ document.addEventListener("change", (event) => {
   const form = event.target.closest("form[data-auto]");
   if (form) form.requestSubmit();
 });
-loadLater();
+loadLater(document);
 updateLive();

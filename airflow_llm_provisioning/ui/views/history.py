@@ -13,7 +13,7 @@ from airflow_llm_provisioning.report.markup import Markup, element, folded, html
 from airflow_llm_provisioning.report.phase_groups import GROUPS, UNSEPARATED, group_of, position
 from airflow_llm_provisioning.report.results_sections import origin_badge
 from airflow_llm_provisioning.report.series_chart import Level, Point, series_chart
-from airflow_llm_provisioning.ui.layout import address, choice, link, notice, section
+from airflow_llm_provisioning.ui.layout import address, choice, later, link, notice, section
 
 LEAD: Final = "What each DAG run measured of a cell, where a new level began, and what changed in that night."
 SHOWN_NIGHTS: Final = 90
@@ -21,11 +21,8 @@ MOST_CELLS: Final = 60
 _BARS: Final = 14
 
 
-def history_view(store: ResultsStore, selection: Selection, wanted: str | None, may_acknowledge: bool) -> Markup:
-    """Return the view of one cell: the wanted one (`Cell.key`), else the first.
-
-    `may_acknowledge`: whether the user may acknowledge anything.
-    """
+def history_view(store: ResultsStore, selection: Selection, wanted: str | None) -> Markup:
+    """Return the view of one cell: the wanted one (`Cell.key`), else the first. Its nights are loaded after it."""
     cells = store.queries.cells(selection)[:MOST_CELLS]
     if not cells:
         return notice("There are no comparable trials that you may see, so there is no history.")
@@ -40,10 +37,23 @@ def history_view(store: ResultsStore, selection: Selection, wanted: str | None, 
         action="history",
         class_="filters",
     )
-    nights = store.queries.history(Selection(dag_ids=selection.dag_ids, cell=chosen.key))
-    found = histories(nights, store.level_notes())
-    shown = [_cell(each, may_acknowledge) for each in found] or [notice(f"No night of {chosen.label} can be compared.")]
-    return html([form, *shown])
+    return html([form, later(address("history/nights", cell=chosen.key), "Reading the nights ...")])
+
+
+def nights_view(store: ResultsStore, selection: Selection, may_acknowledge: bool) -> Markup | None:
+    """Return the nights of a selection's cell; None where there is no such cell.
+
+    `may_acknowledge`: whether the user may acknowledge anything.
+    """
+    cells = store.queries.cells(selection)
+    if not cells:
+        return None
+    found = histories(store.queries.history(selection), store.level_notes())
+    return html([_cell(each, may_acknowledge) for each in found] or _none(cells[0]))
+
+
+def _none(cell: Cell) -> Markup:
+    return notice(f"No night of {cell.label} can be compared.")
 
 
 def _cell(found: CellHistory, may_acknowledge: bool) -> Markup:
@@ -62,7 +72,7 @@ def _cell(found: CellHistory, may_acknowledge: bool) -> Markup:
             *(told or [_quiet(found)]),
             *_phases(nights[-_BARS:]),
             element("h3", "Phases with a new level"),
-            element("div", element("p", "Reading the phases ...", class_="quiet"), data_load=phases),
+            later(phases, "Reading the phases ..."),
             folded("The nights as a table", _nights(nights)),
         ],
     )

@@ -1,4 +1,4 @@
-"""*Results*: the comparison of a selection, the phases of its arms, and its trials, a page at a time."""
+"""*Results*: the trials of a selection, a page at a time. Their comparison is loaded after the page (`comparison`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,29 +7,15 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.origin import is_simulated
-from airflow_llm_provisioning.decisions.cost import cost_table
-from airflow_llm_provisioning.decisions.floor import floors
 from airflow_llm_provisioning.gateways.store import ResultsStore
 from airflow_llm_provisioning.gateways.store.pages import Page, RunRow
 from airflow_llm_provisioning.gateways.store.selection import Selection, TrialKey
 from airflow_llm_provisioning.report import wording
-from airflow_llm_provisioning.report.bars import legend
-from airflow_llm_provisioning.report.cost_section import cost_section
-from airflow_llm_provisioning.report.effects_section import effects_sections
-from airflow_llm_provisioning.report.evidence_sections import short_name
-from airflow_llm_provisioning.report.floor_section import floor_sections
-from airflow_llm_provisioning.report.markup import Markup, element, folded, html, table
-from airflow_llm_provisioning.report.results_sections import (
-    cloud_sections,
-    compared_rows,
-    origin_badge,
-    overview,
-)
-from airflow_llm_provisioning.ui.layout import address, choice, notice, section, trial_link
+from airflow_llm_provisioning.report.markup import Markup, element, html, table
+from airflow_llm_provisioning.report.results_sections import origin_badge
+from airflow_llm_provisioning.ui.layout import address, choice, later, notice, section, trial_link
 
-# A comparison of more trials would take longer than a reader waits for a page.
 RUNS_COMPARED: Final = 10
-MOST_COMPARED: Final = 1000
 RUNS_OFFERED: Final = 30
 # A list of more names could not be read by anybody, and would make the page large.
 MOST_NAMES: Final = 200
@@ -59,15 +45,19 @@ class Wanted:
     target: str | None = None
     before: TrialKey | None = None
 
+    def selection(self, readable: frozenset[str]) -> Selection:
+        """Return the trials that were asked for, of the DAGs that may be shown."""
+        return Selection(
+            dag_ids=readable, experiment=self.experiment, dag_id=self.dag, run_id=self.run, target=self.target
+        )
+
 
 def results_view(store: ResultsStore, readable: frozenset[str], wanted: Wanted) -> Markup:
     """Return the view. `readable`: the DAGs whose trials may be shown. Without an experiment, it is the newest one."""
-    asked = Selection(
-        dag_ids=readable, experiment=wanted.experiment, dag_id=wanted.dag, run_id=wanted.run, target=wanted.target
-    )
+    asked = wanted.selection(readable)
     newest = store.queries.newest_run(asked)
     if newest is None:
-        return notice(_nothing(wanted))
+        return nothing_found(wanted)
     if wanted.experiment is None and wanted.run is None and wanted.target is None:
         wanted = replace(wanted, experiment=newest.experiment.split(",")[0])
         asked = replace(asked, experiment=wanted.experiment)
@@ -77,7 +67,7 @@ def results_view(store: ResultsStore, readable: frozenset[str], wanted: Wanted) 
     return html(
         [
             _form(wanted, experiments, runs),
-            *([] if wanted.before else _comparison(store, asked, runs)),
+            *([] if wanted.before else [_comparison(wanted)]),
             section("Trials", trials_table(page, wanted), id="trials"),
         ]
     )
@@ -88,14 +78,7 @@ def trials_table(page: Page[dict[str, Any]], wanted: Wanted) -> Markup:
     grid = table(_TRIALS, [_trial_row(row) for row in page.rows], "The newest first")
     if page.next is None:
         return html([grid, element("p", "These are the oldest trials of this selection.", class_="quiet")])
-    older = address(
-        "results",
-        experiment=wanted.experiment,
-        dag=wanted.dag,
-        run=wanted.run,
-        target=wanted.target,
-        before=str(page.next),
-    )
+    older = address("results", **_query(wanted), before=str(page.next))
     return html([grid, element("p", element("a", "Older trials", href=f"{older}#trials", class_="button"))])
 
 
@@ -103,6 +86,16 @@ def status_badge(status: str) -> Markup:
     """Return how a trial ended: green only for success."""
     kind = "good" if status == "succeeded" else "bad"
     return element("span", status.replace("_", " "), class_=f"badge status {kind}")
+
+
+def nothing_found(wanted: Wanted) -> Markup:
+    """Say that a selection has no trials."""
+    if wanted != Wanted():
+        return notice("There are no trials of this selection that you may see.")
+    return notice(
+        "There are no trials yet that you may see. Prepare the targets (DAG prepare_targets), then start a trial from "
+        "Targets."
+    )
 
 
 def simulated_note(trials: Sequence[Measured], share: str = "") -> list[Markup]:
@@ -116,48 +109,12 @@ def simulated_note(trials: Sequence[Measured], share: str = "") -> list[Markup]:
     return [element("p", text, class_="alarm", role="note")]
 
 
-def _comparison(store: ResultsStore, asked: Selection, runs: Sequence[RunRow]) -> list[Markup]:
-    """Return the comparison of one run, or of the newest ones."""
-    chosen = asked if asked.run_id else replace(asked, run_id=_newest(runs))
-    compared = store.queries.measured(chosen, phases=True)
-    rows = compared_rows(compared)
-    return [
-        *simulated_note(compared),
-        overview(rows),
-        legend(),
-        *cloud_sections(compared, rows),
-        *effects_sections(compared),
-        *floor_sections(floors(store, chosen, compared)),
-        section("Cost and payback", cost_section(cost_table(store, chosen, compared)), id="cost"),
-        section("Not counted", _not_counted(compared)),
-        folded("How to read it", [element("p", text) for text in wording.READING.split("\n\n")]),
-    ]
+def _comparison(wanted: Wanted) -> Markup:
+    return later(address("results/comparison", **_query(wanted)), "Comparing the trials ...", class_="tall")
 
 
-def _newest(runs: Sequence[RunRow]) -> tuple[str, ...]:
-    """Return the newest runs that are compared together: at least one, and not more trials than a page can hold."""
-    kept: list[str] = []
-    trials = 0
-    for run in runs[:RUNS_COMPARED]:
-        trials += run.trials
-        if kept and trials > MOST_COMPARED:
-            break
-        kept.append(run.run_id)
-    return tuple(kept)
-
-
-def _not_counted(compared: Sequence[Measured]) -> Markup:
-    rows = [
-        {"trial": trial_link(one.trial_id), "cell": short_name(one), "why": one.exclusion, "total_s": one.total_s}
-        for one in compared
-        if one.exclusion is not None
-    ]
-    if not rows:
-        return element("p", f"None: all {len(compared)} trials were cold, verified and became ready.")
-    shown = rows[:PAGE_SIZE]
-    more = [element("p", f"And {len(rows) - len(shown)} more.")] if len(rows) > len(shown) else []
-    columns = {"trial": "trial", "cell": "cell", "why": "not counted because", "total_s": "time (s)"}
-    return html([table(columns, shown), *more])
+def _query(wanted: Wanted) -> dict[str, str | None]:
+    return {"experiment": wanted.experiment, "dag": wanted.dag, "run": wanted.run, "target": wanted.target}
 
 
 def _form(wanted: Wanted, experiments: Sequence[str], runs: Sequence[RunRow]) -> Markup:
@@ -192,12 +149,3 @@ def _trial_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
         "exclusion": row["exclusion"],
         "origin": origin_badge(row["origin"]),
     }
-
-
-def _nothing(wanted: Wanted) -> str:
-    if wanted != Wanted():
-        return "There are no trials of this selection that you may see."
-    return (
-        "There are no trials yet that you may see. Prepare the targets (DAG prepare_targets), then start a trial from "
-        "Targets."
-    )

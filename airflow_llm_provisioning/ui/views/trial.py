@@ -20,7 +20,7 @@ from airflow_llm_provisioning.report.markup import Markup, element, folded, html
 from airflow_llm_provisioning.report.phase_groups import GROUPS, UNSEPARATED, group_of
 from airflow_llm_provisioning.report.results_sections import flat, origin_badge
 from airflow_llm_provisioning.ui.airflow_dags import TaskOfTrial
-from airflow_llm_provisioning.ui.layout import address, airflow_link, link, notice, section
+from airflow_llm_provisioning.ui.layout import address, airflow_link, later, link, notice, section
 from airflow_llm_provisioning.ui.views.results import simulated_note, status_badge
 
 LEAD: Final = "One deployment: what decided its total, what it is known from, and how to compute it again."
@@ -165,8 +165,7 @@ def _seconds(value: float | None) -> str:
 def _blockers(trial: TrialResult, *, recorded: bool) -> Markup:
     if not recorded:
         return element("p", "There is no recording, so what blocked it is not known.")
-    shown = address("trial/blockers", id=trial.trial_id)
-    return element("div", element("p", "Reading the recording ...", class_="quiet"), data_load=shown)
+    return later(address("trial/blockers", id=trial.trial_id), "Reading the recording ...")
 
 
 def _environment(trial: TrialResult) -> Markup:
