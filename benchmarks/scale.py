@@ -43,7 +43,11 @@ def main() -> int:
     parser.add_argument("--per-cluster", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--other-core", default="idle,busy")
-    parser.add_argument("--tuned", action="store_true", help="with [llm_provisioning] tune_garbage_collector")
+    parser.add_argument(
+        "--tuned",
+        action="store_true",
+        help="with [llm_provisioning] tune_garbage_collector and small_tls_buffers",
+    )
     options = parser.parse_args()
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
     for waits in map(int, options.waits.split(",")):
@@ -75,6 +79,7 @@ def measured(plan: Plan, *, tuned: bool) -> dict[str, Any]:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
             "AIRFLOW__LLM_PROVISIONING__TUNE_GARBAGE_COLLECTOR": str(tuned),
+            "AIRFLOW__LLM_PROVISIONING__SMALL_TLS_BUFFERS": str(tuned),
             "AIRFLOW_CONN_RESULTS": json.dumps({"conn_type": "sqlite", "host": str(store)}),
         }
         triggerers = []

@@ -1,23 +1,17 @@
 """The wait of a trial: it runs the recorder, and stores the trace in the results store as it grows."""
 
-import gc
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from airflow_llm_provisioning.triggers.base import Wait
+from airflow_llm_provisioning.triggers.process_settings import apply_process_settings
 from airflow_llm_provisioning.triggers.trace_sink import open_trace_sink
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.core.budget import Meter
     from airflow_llm_provisioning.core.ready_instant import Instant
     from airflow_llm_provisioning.gateways.kubernetes import Cluster
-
-
-# CPython's defaults are 10 and 10: with 200 waits at 1,000 events a second a full collection takes 0.3 s every 8 s.
-# With these values it runs every four minutes, and the middle generation's collection of 0.03 s every 4 s.
-OLDER_GENERATIONS: Final = (50, 50)
 
 
 class ServeEndpointWait(Wait):
@@ -86,7 +80,7 @@ class ServeEndpointWait(Wait):
             open_progress_row(self.results_conn_id, trial_id, "wait") as row,
             open_cluster(self.rayservice["cluster"]) as cluster,
         ):
-            _settle(tunes_collector())
+            apply_process_settings()
             applied_at = _instant(self.rayservice.get("applied_at"))
             # A task that found the object of its earlier life did not submit it: the limit counts from then.
             created_at = _instant(self.rayservice.get("created_at"))
@@ -145,32 +139,6 @@ class ServeEndpointWait(Wait):
 
         told = (("apply_started", self.rayservice.get("applied_at")), ("apply_replied", self.rayservice["replied_at"]))
         return [mark_line(at, name) for name, text in told if (at := _instant(text))]
-
-
-def tunes_collector() -> bool:
-    """Return Airflow's setting `[llm_provisioning] tune_garbage_collector`."""
-    from airflow_llm_provisioning.compat import conf
-
-    return bool(conf.getboolean("llm_provisioning", "tune_garbage_collector", fallback=False))
-
-
-@cache
-def _settle(tuned: bool) -> None:
-    """Make full garbage collections short and rare, once per process, because all its waits stop during them.
-
-    Only if it was asked for: the process may run triggers of other providers, and the setting is for all of them.
-
-    Airflow and its providers are some 260,000 objects that are never freed. Frozen, they cost nothing; otherwise each
-    collection takes 0.2 s. Airflow's executor and DAG processor do the same before they fork (airflow 3.3,
-    local_executor.py). Every collection of a younger generation counts the objects that hundreds of waits use at that
-    moment, which brings the next full collection nearer. Therefore both run less often.
-    """
-    if not tuned:
-        return
-    gc.collect()
-    gc.freeze()
-    young, middle, old = gc.get_threshold()
-    gc.set_threshold(young, max(middle, OLDER_GENERATIONS[0]), max(old, OLDER_GENERATIONS[1]))
 
 
 def _instant(text: str | None) -> datetime | None:
