@@ -3,6 +3,7 @@
 import re
 from typing import Final, Literal
 
+from airflow_llm_provisioning.core.compiled_graphs import graph_lines
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 from airflow_llm_provisioning.core.planned import PlannedFacts
 from airflow_llm_provisioning.core.trace.objects import History, containers
@@ -17,9 +18,7 @@ def engine_finds(view: TraceView) -> tuple[Find, ...]:
     """Return what the engine found that an earlier start had left, or may have found: its log lines about cached
     compiled graphs (vLLM 0.10 to 0.33), and a sentence about cached weights.
     """
-    lines = (line.strip() for log in view.logs for line in log.text.splitlines())
-    compiled = dict.fromkeys(f"Engine: {line[:300]}" for line in lines if _CACHED_GRAPHS.search(line))
-    found: list[Find] = [("compile_cache", "no", told) for told in compiled]
+    found: list[Find] = [("compile_cache", "no", f"Engine: {line.text}") for line in graph_lines(view) if line.found]
     if weights := weights_found(view):
         found.append(("weights", "no", weights))
     if doubt := weights_uncertain(view):
@@ -68,7 +67,6 @@ def _lasting_cache(view: TraceView, pod: History) -> str | None:
     return None
 
 
-_CACHED_GRAPHS = re.compile(r"Directly load (?:the compiled graph|AOT compilation)")
 # With seconds. vLLM 0.5.4 writes `Loading model weights took N GB`, which is another line.
 _LOADED = re.compile(r"Loading weights took [0-9.]+ seconds")
 # vLLM 0.7 wrote `Time took to download weights for`.

@@ -4,7 +4,7 @@ The steps come from the treatments of the target's variants: this file knows non
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -61,36 +61,44 @@ def _prepare_target(experiment: Experiment, target: Target, results_conn_id: str
 @dataclass(frozen=True, slots=True)
 class _Image:
     """One image of a target. `result`: what later steps are given: of its build, or as the manifest names it.
-    `manifest`: the first RayService that is served with it.
+    `manifest`: the first RayService that is served with it; `wanting`: step -> those of the variants that want it.
     """
 
     recipe: ImageRecipe
     built: bool
     result: Any
     manifest: Mapping[str, Any]
+    wanting: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 def _images(experiment: Experiment, target: Target) -> list[_Image]:
-    """Return the images that are built for a target, each once; where none is built, those that its pods pull."""
+    """Return the images of a target's variants, each once: those that are built, and those that its pods pull."""
     found: dict[str, _Image] = {}
     for workload in experiment.workloads_on(target):
         for variant in target.variants:
-            plan = plan_deployment(workload, experiment.treatments(variant, target.cloud), target=target)
+            treatments = experiment.treatments(variant, target.cloud)
+            plan = plan_deployment(workload, treatments, target=target)
             plain = {"image": plan.recipe.base_reference}
             image = _Image(plan.recipe, plan.own_image, {} if plan.own_image else plain, plan.manifest)
-            found.setdefault(f"{plan.recipe.content}-{plan.own_image}", image)
-    return [image for image in found.values() if image.built] or list(found.values())
+            image = found.setdefault(f"{plan.recipe.content}-{plan.own_image}", image)
+            for step in steps_of(treatments):
+                image.wanting.setdefault(step.name, []).append(plan.manifest)
+    return list(found.values())
 
 
 def _tasks(step: Step, target: Target, images: Sequence[_Image], known: Mapping[str, Any]) -> list[BaseOperator]:
     """Return a step's tasks: one for each image of the target, or one."""
-    if step.gives_nodes and len(images) > 1:
+    built = [image for image in images if image.built]
+    chosen = built or list(images)
+    if step.gives_nodes and len(chosen) > 1:
         raise ConfigurationError(
-            f"Target {target.name!r}: its workloads and variants need {len(images)} different images, and the result "
+            f"Target {target.name!r}: its workloads and variants need {len(chosen)} different images, and the result "
             f"of {step.name} is part of its nodes, so there can be one only: give each image a target of its own."
         )
-    chosen = [image for image in images if image.built] if step.gives_image else list(images)
-    chosen = chosen if step.per_image else chosen[:1]
+    if step.gives_image:
+        chosen = built
+    elif not step.per_image:
+        chosen = _one_of(step, target, images)
     operator = _operator(step)
     return [
         operator(
@@ -102,12 +110,24 @@ def _tasks(step: Step, target: Target, images: Sequence[_Image], known: Mapping[
                     image.result,
                     partial(_pools, target),
                     partial(_placed, target, image.manifest),
+                    partial(_all_placed, target, image.wanting.get(step.name, ())),
                 )
             ),
             **known,
         )
         for image in chosen
     ]
+
+
+def _one_of(step: Step, target: Target, images: Sequence[_Image]) -> list[_Image]:
+    """Return the image of a step that runs once for the target: the first of a variant that wants it."""
+    wanting = [image for image in images if step.name in image.wanting]
+    if step.one_image and len(wanting) > 1:
+        raise ConfigurationError(
+            f"Target {target.name!r}: the variants that want {step.name} need {len(wanting)} different images, and "
+            "what it makes is of one image: give each image a target of its own."
+        )
+    return wanting[:1]
 
 
 def _operator(step: Step) -> type[BaseOperator]:
@@ -134,6 +154,10 @@ def _placed(target: Target, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
     autoscaler = AUTOSCALERS[target.nodes.autoscaler]
     marks = {group: autoscaler.placement(target.nodes, group) for group in ("head", "worker")}
     return place(manifest, head=marks["head"], workers=marks["worker"])
+
+
+def _all_placed(target: Target, manifests: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    return tuple(_placed(target, manifest) for manifest in manifests)
 
 
 def _set_up_nodes(target: Target, prepared: Any, results_conn_id: str) -> SetUpNodes:

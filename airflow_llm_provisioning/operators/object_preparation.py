@@ -15,7 +15,8 @@ from airflow_llm_provisioning.triggers.prepared_objects import ObjectsReadyWait
 
 
 class PrepareObjects(WaitingOperator):
-    """Apply objects in a target's cluster, wait until they are ready, and keep what was made.
+    """Apply objects in a target's cluster, wait until they are ready and nodes that came for Jobs are gone, and keep
+    what was made.
 
     The same objects are found again by their content, and their expiry is renewed; objects of an earlier content are
     removed. A Job's container may print `LLM-PREPARED ` and one JSON object: that becomes `facts`. Returns {content,
@@ -61,7 +62,7 @@ class PrepareObjects(WaitingOperator):
         from airflow_llm_provisioning.preparation.objects import start
 
         arguments = start(self.target, self._wanted(), self.timeout_s, self.results_conn_id)
-        at_most = timedelta(seconds=self.timeout_s + 300)
+        at_most = timedelta(seconds=self.timeout_s + arguments["nodes_gone_s"] + 300)
         return self.wait_for(context, ObjectsReadyWait(**arguments), at_most=at_most)
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from airflow_llm_provisioning.core.prepared_objects import (
 )
 from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.exceptions import ConflictError
+from airflow_llm_provisioning.gateways.autoscalers import nodes_gone_s
 from airflow_llm_provisioning.gateways.prepared_objects import identity
 from airflow_llm_provisioning.preparation.operations import save_preparation
 
@@ -63,6 +64,7 @@ async def begin_objects(
         "reused": all(obj is not None for obj in there),
         "started_at": started_at.isoformat(),
         "timeout_s": timeout_s,
+        "nodes_gone_s": nodes_gone_s(target),
     }
 
 
@@ -76,9 +78,9 @@ def finish_objects(
     """Keep the preparation's row and return its result: {content, objects, ready, nodes, facts, idle, seconds, reused,
     price_usd, price_basis}.
 
-    `nodes`: [{name, uid, created_at, instance_type, region}] on which its pods run, or ran. `idle`: what it costs while
-    no trial runs. The price is that of the nodes on which its pods ran, for as long as it took; None where
-    they were gone before they could be looked at.
+    `nodes`: [{name, uid, created_at, instance_type, region}] on which its pods run. `idle`: what it costs while no
+    trial runs. The price is that of the nodes on which its pods ran, for as long as it took, and of a node that came
+    for a Job until it was gone; None where they were gone before they could be looked at.
     """
     target = Target.from_dict(target_data)
     result = {key: event[key] for key in ("objects", "ready", "nodes", "facts", "seconds", "reused")}
@@ -174,7 +176,7 @@ def _price(target: Target, event: Mapping[str, Any]) -> dict[str, Any]:
     if not held:
         return {"price_usd": 0.0, "price_basis": "Kubernetes objects only"}
     prices = cloud_named(target.cloud).node_prices
-    found = [prices.price(node["region"], node["instance_type"], event["seconds"]) for node in held]
+    found = [prices.price(node["region"], node["instance_type"], node.get("held_s", event["seconds"])) for node in held]
     amounts = [amount for amount, _ in found]
     basis = "; ".join(sorted({basis for _, basis in found if basis}))
     known = None if None in amounts else sum(amount for amount in amounts if amount is not None)

@@ -1,4 +1,6 @@
-"""The wait for prepared objects: until each of them is ready, or one says that it never will be."""
+"""The wait for prepared objects: until each of them is ready, or one says that it never will be; and until the nodes
+that came for its Jobs are gone, because a trial that met one would not start cold.
+"""
 
 import asyncio
 import logging
@@ -30,6 +32,7 @@ class ObjectsReadyWait(Wait):
     :param objects: [{apiVersion, kind, name, namespace, uid}]. :param ready: kind -> condition, as `PreparedObjects`.
     :param pods: label selector of their pods. :param reused: whether all of them were there before.
     :param started_at: ISO instant in the cluster's clock; `timeout_s` counts from there, also after a restart.
+    :param nodes_gone_s: how long the new nodes of finished Jobs are waited for, in the cluster's clock.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class ObjectsReadyWait(Wait):
         reused: bool,
         started_at: str,
         timeout_s: float,
+        nodes_gone_s: float = 0.0,
     ) -> None:
         super().__init__(
             cluster=cluster,
@@ -53,6 +57,7 @@ class ObjectsReadyWait(Wait):
             reused=reused,
             started_at=started_at,
             timeout_s=timeout_s,
+            nodes_gone_s=nodes_gone_s,
         )
         self.cluster = cluster
         self.objects = objects
@@ -61,16 +66,47 @@ class ObjectsReadyWait(Wait):
         self.reused = reused
         self.started_at = datetime.fromisoformat(started_at)
         self.timeout_s = timeout_s
+        self.nodes_gone_s = nodes_gone_s
         self._watched: dict[str, SinglePod] = {}
+        self._result: dict[str, Any] = {}
 
     async def outcome(self) -> dict[str, Any]:
         """Return {objects, ready, nodes, job_nodes, facts, seconds, reused, ended_at}; an outage of the API server is
-        outlasted.
+        outlasted. `job_nodes`: on which Jobs ran, each with `held_s`, how long it was paid for them.
         """
         from airflow_llm_provisioning.connections import open_cluster
         from airflow_llm_provisioning.gateways.kubernetes.outage import through_outages
 
-        return await through_outages(lambda: open_cluster(self.cluster), self._ready, limit_s=self.timeout_s)
+        limit_s = self.timeout_s + self.nodes_gone_s
+        return await through_outages(lambda: open_cluster(self.cluster), self._ended, limit_s=limit_s)
+
+    async def _ended(self, cluster: "Cluster") -> dict[str, Any]:
+        # Repeated after an outage: what was made is known by then, and its Jobs' nodes may be gone.
+        self._result = self._result or await self._ready(cluster)
+        await self._nodes_gone(cluster, self._result)
+        return {**self._result, "ended_at": cluster.clock().isoformat()}
+
+    async def _nodes_gone(self, cluster: "Cluster", result: Mapping[str, Any]) -> None:
+        """Wait until the nodes that came for Jobs are gone, and note how long each of them ran."""
+        from airflow_llm_provisioning.core.progress import Standing
+
+        kept, standing = {node["name"] for node in result["nodes"]}, Standing(self.started_at)
+        came = {node["name"]: node for node in result["job_nodes"] if self._came(node) and node["name"] not in kept}
+
+        def tell(names: list[str]) -> None:
+            if line := standing.due(cluster.clock(), f"waits for node {', '.join(names)} to go"):
+                log.info("%s", line)
+
+        leaving = Deadline(cluster, cluster.clock(), self.nodes_gone_s)
+        await leaving.gone("nodes", {name: node["uid"] for name, node in came.items()}, told=tell)
+        for name, node in came.items():
+            until = leaving.gone_at.get(name, cluster.clock())
+            node["held_s"] = round((until - datetime.fromisoformat(node["created_at"])).total_seconds(), 3)
+
+    def _came(self, node: Mapping[str, Any]) -> bool:
+        """Return whether a node was made after the preparation began."""
+        created_at = text(node.get("created_at"))
+        return bool(created_at) and datetime.fromisoformat(created_at) >= self.started_at
 
     async def _ready(self, cluster: "Cluster") -> dict[str, Any]:
         from airflow_llm_provisioning.core.progress import Standing
@@ -156,7 +192,6 @@ class ObjectsReadyWait(Wait):
             "facts": facts,
             "seconds": round(waited_s, 3),
             "reused": self.reused,
-            "ended_at": cluster.clock().isoformat(),
         }
 
     async def _last_words(self, cluster: "Cluster") -> str:

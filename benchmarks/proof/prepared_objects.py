@@ -76,17 +76,31 @@ async def _made(cluster: Cluster, clock: SimClock, target: Target, wanted: Prepa
     ]
     content = manifests[0]["metadata"]["labels"][LABEL_CONTENT]
     facts = await _facts(cluster, target.namespace, pod_selector(content, wanted.treatment))
+    await _job_nodes_gone(cluster, clock, target.namespace)
     return MadeObjects(
         wanted.verb, {"objects": references, "content": content, "ready": dict(wanted.ready), "facts": facts}
     )
+
+
+async def _job_nodes_gone(cluster: Cluster, clock: SimClock, namespace: str) -> None:
+    """Wait until the nodes on which Jobs ran are gone, as `ObjectsReadyWait` does."""
+    pods = (await cluster.list("pods", namespace))[0]
+    finished = [pod for pod in pods if _of_job(pod)]
+    for name in {pod["spec"]["nodeName"] for pod in finished if pod["spec"].get("nodeName")}:
+        until = cluster.clock() + timedelta(seconds=LIMIT_S)
+        while await cluster.get("nodes", name) is not None and cluster.clock() < until:
+            await clock.sleep(LOOK_S)
+
+
+def _of_job(pod: Mapping[str, Any]) -> bool:
+    return any(owner["kind"] == "Job" for owner in pod["metadata"].get("ownerReferences") or ())
 
 
 async def _facts(cluster: Cluster, namespace: str, pods: str) -> dict[str, Any]:
     """Return what the pods of Jobs printed of what they made."""
     found: dict[str, Any] = {}
     for pod in (await cluster.list("pods", namespace, labels=pods))[0]:
-        owners = pod["metadata"].get("ownerReferences") or ()
-        if any(owner["kind"] == "Job" for owner in owners):
+        if _of_job(pod):
             found |= facts_of(await cluster.logs(pod["metadata"]["name"], namespace) or "")
     return found
 

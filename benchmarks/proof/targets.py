@@ -64,6 +64,7 @@ def target(cloud: str, kind: str = "plain", autoscaler: str = "luna", **nodes: A
                 "weights_stream": bucket,
                 "image_volume": {"reference": ARTIFACT},
                 "shared_weights": {"storage_class": _SHARED[cloud]},
+                "compile_cache": {"storage_class": _SHARED[cloud]},
             }
         },
         registry=_REGISTRIES[cloud],

@@ -16,6 +16,8 @@ VARIANTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "optimization_level_0": ("optimization_level_0",),
         "optimization_level_1": ("optimization_level_1",),
         "shared_weights": ("shared_weights",),
+        "compile_cache": ("compile_cache",),
+        "compile_cache_level_1": ("compile_cache", "optimization_level_1"),
         "ray_start_trim": ("ray_start_trim",),
         # What the treatments below are held against.
         "fast_baked": ("fast_download", "bake_packages"),

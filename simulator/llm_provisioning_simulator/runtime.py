@@ -15,10 +15,13 @@ ProbeKind = Literal["readiness", "liveness", "startup"]
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a container's first process ended. `reason`: as the kubelet shows it (Error, OOMKilled, Completed)."""
+    """How a container's first process ended. `reason`: as the kubelet shows it (Error, OOMKilled, Completed);
+    `message`: what it left in its termination message file (/dev/termination-log).
+    """
 
     code: int
     reason: str = "Error"
+    message: str = ""
 
 
 OOM_KILLED = Exit(137, "OOMKilled")
@@ -45,9 +48,9 @@ class ContainerContext:
 class PodRuntime(Protocol):
     """The processes inside the pods, as one cluster's kubelets see them. All on the simulator's one loop."""
 
-    async def run_init_container(self, ctx: ContainerContext) -> int:
-        """Run an init container to its end, however long that takes, and return its exit code. Cancelled when the pod
-        is deleted.
+    async def run_init_container(self, ctx: ContainerContext) -> int | Exit:
+        """Run an init container to its end, however long that takes, and return how it ended, or its exit code alone.
+        Cancelled when the pod is deleted.
         """
         ...
 

@@ -7,7 +7,13 @@ from airflow_llm_provisioning.core.manifests.builtin import builtin_manifest
 from airflow_llm_provisioning.core.manifests.check import check_ray_service, name_problems
 from airflow_llm_provisioning.core.manifests.content import content
 from airflow_llm_provisioning.core.manifests.diff import manifest_diff
-from airflow_llm_provisioning.core.manifests.edit import with_env, with_image, with_pull_policy, with_volume
+from airflow_llm_provisioning.core.manifests.edit import (
+    with_env,
+    with_image,
+    with_init_container,
+    with_pull_policy,
+    with_volume,
+)
 from airflow_llm_provisioning.core.manifests.engine_args import (
     EngineArgs,
     engine_args,
@@ -75,6 +81,7 @@ __all__ = [
     "with_env",
     "with_identity",
     "with_image",
+    "with_init_container",
     "with_pull_policy",
     "with_runtime_env_vars",
     "with_setup",

@@ -46,8 +46,9 @@ def with_pull_policy(manifest: Mapping[str, Any], policy: str) -> Node:
     return made
 
 
-def with_env(manifest: Mapping[str, Any], env: Mapping[str, str]) -> Node:
-    """Return the manifest with these variables in every Ray container, in the order of their names.
+def with_env(manifest: Mapping[str, Any], env: Mapping[str, str], groups: Iterable[RayGroup] | None = None) -> Node:
+    """Return the manifest with these variables in every Ray container, or in those of `groups`, in the order of their
+    names.
 
     Raises ManifestError where the user sets one to another value, in the container or in an application's runtime
     environment, which Ray would prefer.
@@ -60,7 +61,7 @@ def with_env(manifest: Mapping[str, Any], env: Mapping[str, str]) -> Node:
                     f"The variable {shown(name)} cannot be set: {place_in_config(place)} sets it to another value."
                 )
     made: Node = copied(manifest)
-    for group in ray_groups(made):
+    for group in ray_groups(made) if groups is None else groups:
         listed = entries(ray_container(made, group), "env", group.container_path)
         for name in sorted(env):
             _add_variable(listed, name, env[name], group)
@@ -84,6 +85,25 @@ def with_volume(
         mounts = entries(ray_container(made, group), "volumeMounts", group.container_path)
         _add(volumes, volume, "name", f"{group.place} (group {group.name})", "volume")
         _add(mounts, mount, "mountPath", f"{group.place} (group {group.name})", "mount")
+    return made
+
+
+def with_init_container(
+    manifest: Mapping[str, Any], groups: Iterable[RayGroup], container: Mapping[str, Any], volume: Mapping[str, Any]
+) -> Node:
+    """Return the manifest with an init container in the pods of `groups`, after the user's own, and a volume for it.
+
+    `container`: as Kubernetes writes it, without image and security context: it gets those of the Ray container.
+    Raises ManifestError where a pod has another init container or volume of that name.
+    """
+    made: Node = copied(manifest)
+    for group in groups:
+        place, spec = f"{group.place} (group {group.name})", pod_template(made, group)["spec"]
+        ray = ray_container(made, group)
+        same = {key: ray[key] for key in ("image", "imagePullPolicy", "securityContext") if ray.get(key)}
+        pod_path = (*group.template_path, "spec")
+        _add(entries(spec, "volumes", pod_path), volume, "name", place, "volume")
+        _add(entries(spec, "initContainers", pod_path), {**container, **same}, "name", place, "init container")
     return made
 
 

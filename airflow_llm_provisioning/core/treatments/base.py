@@ -70,6 +70,7 @@ class StepContext:
     image: Any = field(default_factory=dict)
     pools: Callable[[], tuple[str, ...]] = tuple
     manifest: Callable[[], Mapping[str, Any]] = dict
+    manifests: Callable[[], tuple[Mapping[str, Any], ...]] = tuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Step:
     `before_nodes`: whether it must have ended before the target's nodes are set up. `per_image`: whether it runs once
     for every image of the target, else once for the target. `gives_nodes`: whether its result goes into the node
     profile (`SetUpNodes.prepared`). `gives_image`: whether its result is the image that later steps need; it runs only
-    for images that are built.
+    for images that are built. `one_image`: whether the variants of a target that want it must be served with one image.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Step:
     per_image: bool = True
     gives_nodes: bool = False
     gives_image: bool = False
+    one_image: bool = False
 
 
 class Treatment(Protocol):

@@ -14,13 +14,14 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts, gone, times
 from airflow_llm_provisioning.core.fields import items, mapping
-from airflow_llm_provisioning.core.manifests import engine_args, runtime_pip, with_engine_args
+from airflow_llm_provisioning.core.manifests import engine_args, with_engine_args
 from airflow_llm_provisioning.core.target import NodeProfile
 from airflow_llm_provisioning.core.timing.speed_marks import speed_of
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
+from airflow_llm_provisioning.core.treatments.releases import installs_older
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of
-from airflow_llm_provisioning.core.workload import Workload, package_name
+from airflow_llm_provisioning.core.workload import Workload
 from airflow_llm_provisioning.exceptions import ManifestError
 
 GROUP: Final = "optimization_level"
@@ -58,7 +59,7 @@ class OptimizationLevel(BaseTreatment):
 
     def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
         """Return why the level cannot be set, or what in the manifest outweighs it."""
-        found = [*_too_old(workload, self.name), *self._outweighed(workload)]
+        found = [*installs_older(workload, SINCE, self.name), *self._outweighed(workload)]
         try:
             self.change(DeploymentPlan.of(workload), workload)
         except ManifestError as error:
@@ -153,15 +154,3 @@ def _levels(value: Any) -> Iterator[Any]:
         yield from _levels(inner)
     for inner in items(value):
         yield from _levels(inner)
-
-
-def _too_old(workload: Workload, name: str) -> Iterator[str]:
-    """Yield why the vLLM that the manifest installs knows no level; the one of an image is not known."""
-    try:
-        named = [item for item in runtime_pip(workload.manifest) if package_name(item) == "vllm"]
-    except ManifestError:
-        return
-    for requirement in named:
-        parts = tuple(int(part) for part in requirement.partition("==")[2].strip().split(".")[:2] if part.isdigit())
-        if parts and parts < SINCE:
-            yield f"{name} needs vLLM 0.12 or later; workload {workload.name!r} installs {requirement}."

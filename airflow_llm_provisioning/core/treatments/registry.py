@@ -20,6 +20,7 @@ from airflow_llm_provisioning.core.treatments.bake_packages import BakePackages
 from airflow_llm_provisioning.core.treatments.base import Treatment
 from airflow_llm_provisioning.core.treatments.bottlerocket_snapshot import BottlerocketSnapshot
 from airflow_llm_provisioning.core.treatments.capacity_buffer import CapacityBuffer
+from airflow_llm_provisioning.core.treatments.compile_cache import CompileCache
 from airflow_llm_provisioning.core.treatments.direct_loader import DirectLoader
 from airflow_llm_provisioning.core.treatments.early_node import EarlyNode
 from airflow_llm_provisioning.core.treatments.fast_download import FastDownload
@@ -51,6 +52,7 @@ OWN: Final[tuple[Treatment, ...]] = (
     WeightsStream(),
     ImageVolume(),
     SharedWeights(),
+    CompileCache(),
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 

@@ -12,6 +12,7 @@ its row has this verdict and cannot enter a comparison.
 from typing import Final
 
 from proof.catalogue.capacity_buffers import CAPACITY_BUFFERS, LEFTOVER
+from proof.catalogue.compile_cache import COMPILE_CACHES
 from proof.catalogue.deliveries import DELIVERIES
 from proof.catalogue.direct_loader import DIRECT_LOADERS
 from proof.catalogue.downloads import DOWNLOADS
@@ -43,4 +44,5 @@ CATALOGUE: Final = (
     *STREAMS,
     *IMAGE_VOLUMES,
     *SHARED_WEIGHTS,
+    *COMPILE_CACHES,
 )

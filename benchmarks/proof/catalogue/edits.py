@@ -95,11 +95,11 @@ def branch(manifest: Manifest) -> None:
         application["runtime_env"]["working_dir"] = BRANCH
 
 
-def _applications(manifest: Manifest) -> "_EditedApplications":
-    return _EditedApplications(manifest)
+def _applications(manifest: Manifest) -> "EditedApplications":
+    return EditedApplications(manifest)
 
 
-class _EditedApplications:
+class EditedApplications:
     """The applications of a manifest's Serve configuration; changes are written back."""
 
     def __init__(self, manifest: Manifest) -> None:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from llm_provisioning_simulator.app.application import Engine
+from llm_provisioning_simulator.app.compiling import NO_CACHE, CompileCache, compile_steps
+from llm_provisioning_simulator.app.steps import Step, release
 
 V1_SINCE: Final = Version("0.8")
 """The first release that starts the V1 engine by default."""
@@ -28,7 +30,7 @@ PREFIX_SINCE: Final = Version("0.11")
 @dataclass(frozen=True, slots=True)
 class EngineTimes:
     """Seconds of each step of one start, drawn beforehand. `download_s` is None where nothing had to be fetched;
-    `compiled`: the compiled graphs were found in a cache; `load_warning`: what the loader warns of, empty for nothing;
+    `cache`: the compile cache; `load_warning`: what the loader warns of, empty for nothing;
     `streamed`: Run:ai's streamer reads the weights.
     """
 
@@ -40,21 +42,11 @@ class EngineTimes:
     compile_s: float
     capture_s: float
     warmup_s: float
-    compiled: bool = False
+    cache: CompileCache = NO_CACHE
     capture_share: float = 1.0
     """Which part of the CUDA graphs is captured, by its time."""
     load_warning: str = ""
     streamed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Wait `wait_s`, then print `message` as `file` does (nothing for an empty one)."""
-
-    wait_s: float
-    file: str = ""
-    message: str = ""
-    level: str = "INFO"
 
 
 def is_v1(version: str) -> bool:
@@ -126,7 +118,7 @@ def _v1(version: str, engine: Engine, weight_bytes: int, times: EngineTimes) -> 
     message = f"Model loading took {weight_bytes / 2**30:.4f} {memory} and {loaded_s:.6f} seconds"
     yield Step(0.0, "gpu_model_runner.py:4229", message)
     if engine.compilation != "NONE":
-        yield from _found_compiled(times.compile_s) if times.compiled else _compile(times.compile_s, modern=modern)
+        yield from compile_steps(times.compile_s, times.cache, modern=modern)
     capture_s, rest_s = times.capture_share * 0.7 * times.warmup_s, 0.3 * times.warmup_s
     yield Step(rest_s, "gpu_worker.py:355", "Available KV cache memory: 7.61 GiB")
     yield Step(0.0, "kv_cache_utils.py:1307", "GPU KV cache size: 20,784 tokens")
@@ -169,29 +161,3 @@ def _compilation(version: str, engine: Engine) -> str:
         f", compilation_config={{'mode': {mode}, 'debug_dump_path': None, 'cache_dir': '', 'backend': 'inductor', "
         f"'cudagraph_mode': {graphs}, 'local_cache_dir': None}}"
     )
-
-
-def _compile(compile_s: float, *, modern: bool) -> Iterator[Step]:
-    dynamo_s = 0.3 * compile_s
-    yield Step(dynamo_s, "backends.py:916", f"Dynamo bytecode transform time: {dynamo_s:.2f} s")
-    rest_s = compile_s - dynamo_s
-    if modern:
-        message = f"Compiling a graph for compile range (1, 8192) takes {rest_s:.2f} s"
-        yield Step(rest_s, "backends.py:342", message)
-        yield Step(0.0, "monitor.py:48", f"torch.compile took {compile_s:.2f} s in total")
-    else:
-        yield Step(rest_s, "monitor.py:34", f"torch.compile takes {compile_s:.2f} s in total")
-
-
-def _found_compiled(load_s: float) -> Iterator[Step]:
-    message = f"Directly load the compiled graph(s) for compile range (1, 8192) from the cache, took {load_s:.3f} s"
-    yield Step(load_s, "backends.py:256", message)
-    yield Step(0.0, "monitor.py:48", f"torch.compile took {load_s:.2f} s in total")
-
-
-def release(text: str) -> Version:
-    """Return a vLLM version; one that cannot be read counts as the first."""
-    try:
-        return Version(text)
-    except InvalidVersion:
-        return Version("0")

@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import Final
 
 from llm_provisioning_simulator.app.application import Engine
-from llm_provisioning_simulator.app.engine import PREFIX_SINCE, is_v1, release
+from llm_provisioning_simulator.app.engine import PREFIX_SINCE, is_v1
+from llm_provisioning_simulator.app.steps import release
 from llm_provisioning_simulator.faults import CHOICES
 from llm_provisioning_simulator.hub import HubModel
 

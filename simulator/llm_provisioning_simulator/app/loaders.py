@@ -13,7 +13,7 @@ from typing import Final
 from packaging.version import Version
 
 from llm_provisioning_simulator.app.costs import Costs
-from llm_provisioning_simulator.app.engine import release
+from llm_provisioning_simulator.app.steps import release
 from llm_provisioning_simulator.hub import HubModel
 
 # The first release of vLLM that knows a format, and the package that it imports then.

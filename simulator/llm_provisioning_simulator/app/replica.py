@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from llm_provisioning_simulator.app.application import Application, Deployment, Engine
 from llm_provisioning_simulator.app.code import CodeHost
+from llm_provisioning_simulator.app.compiling import CompileCache, look_up
 from llm_provisioning_simulator.app.download import DownloadError, download_plan, download_s, import_warning
 from llm_provisioning_simulator.app.engine import (
     LEVELS_SINCE,
@@ -15,20 +16,16 @@ from llm_provisioning_simulator.app.engine import (
     engine_steps,
     is_v1,
     log_line,
-    release,
 )
 from llm_provisioning_simulator.app.engine_errors import EngineFailure, engine_failure, failure_lines, replica_error
 from llm_provisioning_simulator.app.loaders import LoaderError, Loading, Source, check_loader, loading
 from llm_provisioning_simulator.app.ray import RayCluster, RayNode, RuntimeEnvError
 from llm_provisioning_simulator.app.startup import memory_limit
-from llm_provisioning_simulator.app.volumes import COMPILE_CACHE, HUB_CACHE, VolumeCaches, image_at
+from llm_provisioning_simulator.app.steps import release
+from llm_provisioning_simulator.app.volumes import HUB_CACHE, VolumeCaches, image_at
 from llm_provisioning_simulator.buckets import Bucket, find_stored
 from llm_provisioning_simulator.hub import HubModel
 from llm_provisioning_simulator.runtime import OOM_KILLED
-
-# Compiled graphs are loaded in 4 to 6 s where compiling them takes 50 to 61 s (Anyscale's and vLLM's own figures).
-_CACHED_COMPILE: Final = 0.1
-
 
 # pyarrow's file systems copy one file per thread, and a model has few large files.
 _MIRROR_CONNECTIONS: Final = 2
@@ -169,7 +166,12 @@ class ReplicaStart:
                 node.logs.write(out, log_line(version, replica.pid, self.cluster.clock.now(), step))
         if not engine.random_weights:
             self.volumes.keep(node.ctx, HUB_CACHE, model.model_id)
-        self.volumes.keep(node.ctx, COMPILE_CACHE, _graphs(version, engine))
+        self._leave_graphs(node, version, engine, times.cache)
+
+    def _leave_graphs(self, node: RayNode, version: str, engine: Engine, cache: CompileCache) -> None:
+        if is_v1(version) and engine.compilation != "NONE":
+            for entry in cache.entries:
+                self.volumes.keep(node.ctx, cache.root, entry)
 
     def _model(self, replica: Replica, node: RayNode, engine: Engine) -> HubModel:
         """Return the engine's model as the hub gives it out to this replica."""
@@ -216,7 +218,7 @@ class ReplicaStart:
     ) -> EngineTimes:
         draw = self.cluster.costs.draw
         version = packages["vllm"]
-        compiled = self.volumes.holds(node.ctx, COMPILE_CACHE, _graphs(version, engine))
+        cache = look_up(self.volumes, node.ctx, packages, engine, _variables(node, replica))
         local = engine.random_weights or engine.in_bucket or engine.in_folder
         nothing = local or self.volumes.holds(node.ctx, HUB_CACHE, model.model_id)
         config_s, process_s = draw("engine_config_s"), draw("engine_process_s") if is_v1(version) else 0.0
@@ -230,10 +232,10 @@ class ReplicaStart:
             load_warning=loaded.warning,
             streamed=engine.streams,
             profile_s=draw("profile_run_s"),
-            compile_s=draw("compile_s") * (_CACHED_COMPILE if compiled else 1.0),
+            compile_s=draw("compile_s") * (self.cluster.costs.value("compile_cached_share") if cache.found else 1.0),
             capture_s=draw("graph_capture_s"),
             warmup_s=draw("warmup_s"),
-            compiled=compiled,
+            cache=cache,
             capture_share=self._capture_share(engine),
         )
 
@@ -318,11 +320,6 @@ def _loader_failure(engine: Engine, version: str, packages: Mapping[str, str], m
     except LoaderError as error:
         return EngineFailure(str(error))
     return None
-
-
-def _graphs(version: str, engine: Engine) -> str:
-    """Return what vLLM's compile cache is keyed on, as far as it differs here."""
-    return f"{version}/{engine.model}/{engine.compilation}"
 
 
 def _actor(replica: Replica, node: RayNode) -> dict[str, Any]:

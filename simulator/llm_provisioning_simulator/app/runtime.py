@@ -5,7 +5,6 @@ container simply runs. It must not know how pods come to be or how images reach 
 """
 
 import asyncio
-import json
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from datetime import datetime
@@ -20,6 +19,7 @@ from llm_provisioning_simulator.app.dashboard import dashboard
 from llm_provisioning_simulator.app.logs import PodLogs
 from llm_provisioning_simulator.app.openai import OpenAiServer
 from llm_provisioning_simulator.app.probes import DASHBOARD_PORT, SERVE_PORT, probe_failure
+from llm_provisioning_simulator.app.programs import Programs
 from llm_provisioning_simulator.app.ray import RayCluster, RayNode
 from llm_provisioning_simulator.app.replica import ReplicaStart
 from llm_provisioning_simulator.app.serve import ServeController
@@ -39,7 +39,6 @@ from llm_provisioning_simulator.infra.tasks import TaskGroup
 from llm_provisioning_simulator.kube.store import ObjectStore
 from llm_provisioning_simulator.profiles import Profile
 from llm_provisioning_simulator.runtime import ContainerContext, Exit, ProbeKind
-from llm_provisioning_simulator.world import digest_of
 
 Answer = tuple[int, dict[str, str], "bytes | AsyncIterator[bytes]"]
 
@@ -94,7 +93,7 @@ class RayRuntime:
         self._buckets = buckets
         self._image_models = image_models
         self._touch = FirstTouch(clock)
-        self._volumes = VolumeCaches()
+        self.volumes = VolumeCaches()
         self.code = CodeHost()
         self._clusters: dict[tuple[str, str], RayCluster] = {}
         self._serve: dict[tuple[str, str], ServeController] = {}
@@ -105,10 +104,13 @@ class RayRuntime:
 
     # -- PodRuntime ------------------------------------------------------------------------------------------------
 
-    async def run_init_container(self, ctx: ContainerContext) -> int:
+    async def run_init_container(self, ctx: ContainerContext) -> int | Exit:
         """Run an init container to its end: one that runs `ray health-check`, as KubeRay's does, waits for the head's
-        GCS; others end at once.
+        GCS; one that unpacks compiled graphs reads them; others end at once.
         """
+        unpacked = await self._programs("unpack").unpack(ctx, self._logs_of(ctx.pod))
+        if unpacked is not None:
+            return unpacked
         if "ray health-check" not in " ".join(
             [*(ctx.container.get("command") or ()), *(ctx.container.get("args") or ())]
         ):
@@ -132,7 +134,7 @@ class RayRuntime:
         """Start Ray, or the autoscaler, in a container that runs now."""
         labels = ctx.pod["metadata"].get("labels") or {}
         if labels.get("ray.io/is-ray-node") != "yes":
-            return self._filler(ctx)
+            return self._program(ctx)
         cluster, container = self._cluster(ctx.pod), ctx.container["name"]
         if container == AUTOSCALER:
             spec: ClusterSpec = _RayClusterObject(self._store, ctx.pod["metadata"]["namespace"], cluster.name)
@@ -145,33 +147,25 @@ class RayRuntime:
             return node.killed
         return None
 
-    def _filler(self, ctx: ContainerContext) -> asyncio.Future[Exit] | None:
-        """Run a Python program that downloads a model's snapshot (huggingface_hub) to its end; None for any other."""
-        command, args = ctx.container.get("command") or (), [str(item) for item in ctx.container.get("args") or ()]
-        if not any("snapshot_download(" in part for part in command) or len(args) != 3:
+    def _program(self, ctx: ContainerContext) -> asyncio.Future[Exit] | None:
+        """Run a program of `app.programs` to its end; None for any other."""
+        work = self._programs("fill").of(ctx, self._logs_of(ctx.pod))
+        if work is None:
             return None
         ending: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-        self._run(ctx.pod, ctx.container["name"], self._fill(ctx, args, ending))
+        self._run(ctx.pod, ctx.container["name"], _ended_by(work, ending))
         return ending
 
-    async def _fill(self, ctx: ContainerContext, args: list[str], ending: asyncio.Future[Exit]) -> None:
-        """Download, read back and tell. What is written goes over the network to a shared volume."""
-        (name, revision, folder), logs = args, self._logs_of(ctx.pod)
-        model, costs = self._models.get(name), Costs(self._profile, random.Random(f"{self._seed}/fill"))
-        if model is None:
-            logs.output(
-                f"huggingface_hub.errors.RepositoryNotFoundError: 404 Client Error. Repository not found: {name}"
-            )
-            ending.set_result(Exit(1))
-            return
-        rate = min(
-            costs.draw("hub_node_bytes_s"), costs.draw("shared_volume_bytes_s"), ctx.network_bytes_s or float("inf")
-        )
-        await self._clock.sleep(costs.draw("hub_metadata_s") + 2 * model.weight_bytes / rate)
-        self._volumes.fill(ctx, folder, model)
-        told = {"model": name, "revision": revision, "bytes": model.weight_bytes, "files": len(model.weight_files)}
-        logs.output("LLM-PREPARED " + json.dumps({**told, "digest": digest_of(name, sorted(model.files.items()))}))
-        ending.set_result(Exit(0, "Completed"))
+    def _programs(self, costs: str) -> Programs:
+        return Programs(self._clock, self._costs(costs), self._models, self.volumes, self._ray_of_one_pod)
+
+    def _ray_of_one_pod(self, ctx: ContainerContext) -> tuple[RayNode, ReplicaStart]:
+        """Return the head of a Ray cluster that has no other pod, and what starts replicas on it."""
+        name = ctx.pod["metadata"]["name"]
+        cluster = RayCluster(name, self._clock, self._costs("alone", name), self._touch)
+        node = RayNode(ctx, lambda: "127.0.0.1", cluster.hex(56), head=True, group="", logs=self._logs_of(ctx.pod))
+        cluster.nodes[ctx.pod["metadata"]["uid"]] = node
+        return node, self._starter(cluster)
 
     def container_ended(self, pod: dict[str, Any], container: str) -> None:
         """End the processes of one container."""
@@ -346,19 +340,21 @@ class RayRuntime:
     def _controller(self, pod: dict[str, Any], cluster: RayCluster, head: RayNode) -> ServeController:
         key = _key(pod)
         if key not in self._serve:
-            start = ReplicaStart(
-                cluster,
-                self._models,
-                buckets=self._buckets,
-                image_models=self._image_models,
-                hub_rate=lambda: self._faults.slow_hub,
-                crash=lambda: _CRASH if self._faults.replica_crash else None,
-                engine_fault=lambda: self._faults.engine_error,
-                volumes=self._volumes,
-                code=self.code,
-            )
-            self._serve[key] = ServeController(cluster, head, start, import_fault=self._import_fault)
+            self._serve[key] = ServeController(cluster, head, self._starter(cluster), import_fault=self._import_fault)
         return self._serve[key]
+
+    def _starter(self, cluster: RayCluster) -> ReplicaStart:
+        return ReplicaStart(
+            cluster,
+            self._models,
+            buckets=self._buckets,
+            image_models=self._image_models,
+            hub_rate=lambda: self._faults.slow_hub,
+            crash=lambda: _CRASH if self._faults.replica_crash else None,
+            engine_fault=lambda: self._faults.engine_error,
+            volumes=self.volumes,
+            code=self.code,
+        )
 
     def _import_fault(self) -> str | None:
         return _IMPORT_FAULT if self._faults.deploy_failed else None
@@ -401,6 +397,10 @@ class RayRuntime:
         tasks = self._tasks.get((pod["metadata"]["uid"], container))
         if tasks is not None:
             tasks.cancel()
+
+
+async def _ended_by(work: Coroutine[Any, Any, Exit], ending: asyncio.Future[Exit]) -> None:
+    ending.set_result(await work)
 
 
 def _key(pod: Mapping[str, Any]) -> tuple[str, str]:

@@ -1,18 +1,33 @@
 """What outlives a pod because it lies on a volume: downloaded weights, compiled graphs.
 
-A persistent volume claim keeps it for the whole cluster, a host path for its node; an emptyDir and the container's own
-file system keep nothing. It knows paths and volumes of pods, and no reason for a mount.
+A persistent volume claim keeps it for the whole cluster, a host path for its node, an emptyDir for its pod; the
+container's own file system keeps nothing. It knows paths and volumes of pods, and no reason for a mount.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from llm_provisioning_simulator.hub_models import HubModel
 from llm_provisioning_simulator.runtime import ContainerContext
+from llm_provisioning_simulator.world import digest_of
 
 # The home of Ray's images, and where huggingface_hub and vLLM keep what they fetched and compiled below it.
 HUB_CACHE: Final = "/home/ray/.cache/huggingface"
 COMPILE_CACHE: Final = "/home/ray/.cache/vllm"
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A file that holds entries of a cache."""
+
+    entries: frozenset[str]
+    size_bytes: int
+
+    @property
+    def digest(self) -> str:
+        """The file's digest."""
+        return digest_of("archive", str(self.size_bytes), *sorted(self.entries))
 
 
 class VolumeCaches:
@@ -21,6 +36,8 @@ class VolumeCaches:
     def __init__(self) -> None:
         self._held: dict[tuple[str, str], set[str]] = {}
         self._models: dict[tuple[str, str], HubModel] = {}
+        self.archives: dict[tuple[str, str], Archive] = {}
+        """Volume and path -> archive."""
 
     def holds(self, ctx: ContainerContext, path: str, content: str) -> bool:
         """Tell whether a container finds `content` below `path`, which some pod before it has left there."""
@@ -32,6 +49,22 @@ class VolumeCaches:
         volume = _volume(ctx, path)
         if volume is not None:
             self._held.setdefault((volume, path), set()).add(content)
+
+    def entries(self, ctx: ContainerContext, path: str) -> frozenset[str]:
+        """Return all that a container finds below `path`."""
+        volume = _volume(ctx, path)
+        return frozenset() if volume is None else frozenset(self._held.get((volume, path), ()))
+
+    def pack(self, ctx: ContainerContext, path: str, archive: Archive) -> None:
+        """Leave an archive at `path`."""
+        volume = _volume(ctx, path)
+        if volume is not None:
+            self.archives[volume, path] = archive
+
+    def archive_at(self, ctx: ContainerContext, path: str) -> Archive | None:
+        """Return the archive at a path of a lasting volume, or None."""
+        volume = _volume(ctx, path)
+        return None if volume is None else self.archives.get((volume, path))
 
     def fill(self, ctx: ContainerContext, path: str, model: HubModel) -> None:
         """Leave a model's files in a folder."""
@@ -52,8 +85,11 @@ def image_at(ctx: ContainerContext, path: str) -> str | None:
 
 
 def _volume(ctx: ContainerContext, path: str) -> str | None:
-    """Return the identity of the lasting volume that `path` lies on, or None."""
+    """Return the identity of the volume that `path` lies on, or None."""
     volume = _mounted(ctx, path)
+    uid = ctx.pod["metadata"].get("uid")
+    if "emptyDir" in volume and uid:
+        return f"pod {uid}: {volume['name']}"
     if claim := (volume.get("persistentVolumeClaim") or {}).get("claimName"):
         return f"claim {claim}"
     if host_path := (volume.get("hostPath") or {}).get("path"):

@@ -69,12 +69,14 @@ class Containers:
             if await self._create(container, local):
                 state.ip = self._ip
                 self._tasks.start(self._report_start(container))
-                code = await self._runtime.run_init_container(self._context(container, local))
+                ended = await self._runtime.run_init_container(self._context(container, local))
+                if not isinstance(ended, Exit):
+                    ended = Exit(ended, "Completed" if ended == 0 else "Error")
                 self.pace.restart()
-                end(container, Exit(code, "Completed" if code == 0 else "Error"), self._report.now())
-                container.ready = code == 0
+                end(container, ended, self._report.now())
+                container.ready = ended.code == 0
                 await self.pause("init_exit_seen_s")
-                if code == 0:
+                if ended.code == 0:
                     state.initialized = all(item.completed for item in state.init)
                     return
             state.ip = self._ip
@@ -285,6 +287,7 @@ def end(container: ContainerState, exit_: Exit, at: str) -> None:
         "terminated": {
             "exitCode": exit_.code,
             "reason": exit_.reason,
+            **({"message": exit_.message} if exit_.message else {}),
             "startedAt": container.state.get("running", {}).get("startedAt"),
             "finishedAt": at,
             "containerID": container.identity,

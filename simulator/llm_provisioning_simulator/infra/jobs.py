@@ -46,14 +46,16 @@ class JobController:
 
     def _create(self, job: Object) -> None:
         metadata, template = job["metadata"], job["spec"]["template"]
+        told = template.get("metadata") or {}
         labels = {
-            **((template.get("metadata") or {}).get("labels") or {}),
+            **(told.get("labels") or {}),
             "batch.kubernetes.io/job-name": metadata["name"],
         }
         owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
         named = {
             "generateName": f"{metadata['name']}-",
             "labels": labels,
+            "annotations": dict(told.get("annotations") or {}),
             "ownerReferences": [{**owner, "controller": True}],
         }
         pod = {"metadata": named, "spec": dict(template["spec"])}

@@ -15,7 +15,7 @@ from llm_provisioning_simulator.infra.demand import allocatable_of, missing, pod
 from llm_provisioning_simulator.infra.deviceplugin import owned_by_daemonset
 from llm_provisioning_simulator.infra.machines import ClusterContext, Machine
 from llm_provisioning_simulator.infra.nodes import NodeFleet
-from llm_provisioning_simulator.infra.scheduler import is_unschedulable, selects, tolerates
+from llm_provisioning_simulator.infra.scheduler import holds_resources, is_unschedulable, selects, tolerates
 from llm_provisioning_simulator.infra.tasks import TaskGroup
 from llm_provisioning_simulator.profiles import InstanceType
 from llm_provisioning_simulator.world import NodeSpec, digest_of
@@ -199,11 +199,13 @@ def still_waits(ctx: ClusterContext, pod: Object) -> bool:
 
 
 def occupied(ctx: ClusterContext) -> set[str]:
-    """Return the nodes that hold a pod which does not belong to the node itself."""
+    """Return the nodes that hold a pod which does not belong to the node itself. One that has ended holds none
+    (karpenter, pkg/utils/pod, IsTerminal; cluster-autoscaler, utils/drain, isPodTerminal); of Luna it is assumed.
+    """
     return {
         pod["spec"]["nodeName"]
         for pod in ctx.store.peek_all("pods")
-        if pod["spec"].get("nodeName") and not owned_by_daemonset(pod)
+        if holds_resources(pod) and not owned_by_daemonset(pod)
     }
 
 
