@@ -10,7 +10,7 @@ from typing import Literal
 
 from airflow_llm_provisioning.core.timing.milestones import PHASES
 
-How = Literal["becomes", "adds", "times"]
+How = Literal["becomes", "adds", "times", "beside"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +42,23 @@ class Between:
 @dataclass(frozen=True, slots=True)
 class PhaseChange:
     """One phase with a treatment. `phase`: a name of `core.timing.milestones.PHASES`; without `head_` or `worker_` it
-    means both. `amount`: seconds; for `times` a factor.
+    means both. `amount`: seconds; for `times` a factor; for `beside` whether what is under way when it is needed is
+    lost, from 0 (it goes on) to 1 (it begins again). `at_most_before`: it is never longer than without the treatment.
     """
 
     phase: str
     how: How
     amount: Between
+    at_most_before: bool = False
 
     def of(self, seconds: float, place: float) -> float:
         """Return the phase's seconds with the treatment. `seconds`: without it; `place`: in the range, 0 to 1."""
+        if self.how == "beside":
+            # It takes what it takes; when it begins is another matter (`core.what_if.starts`).
+            return seconds
         amount = self.amount.at(place)
         changed = {"becomes": amount, "adds": seconds + amount, "times": seconds * amount}[self.how]
-        return max(0.0, changed)
+        return max(0.0, min(changed, seconds) if self.at_most_before else changed)
 
     def touches(self, phase: str) -> bool:
         """Return whether it changes this phase, which may be a role's own."""
@@ -96,9 +101,16 @@ class EffectFacts:
     worker_instance_type: str | None = None
 
 
-def becomes(phase: str, seconds: Between) -> PhaseChange:
-    """Return that a phase takes these seconds, and not what it took before."""
-    return PhaseChange(phase, "becomes", seconds)
+def becomes(phase: str, seconds: Between, *, at_most_before: bool = False) -> PhaseChange:
+    """Return that a phase takes these seconds, and not what it took before; `at_most_before`: and never longer."""
+    return PhaseChange(phase, "becomes", seconds, at_most_before)
+
+
+def beside(phase: str, lost: Between) -> PhaseChange:
+    """Return that a phase begins with the submission, and not when its pod is there: it runs beside what comes before
+    the pod. `lost`: see `PhaseChange.amount`.
+    """
+    return PhaseChange(phase, "beside", lost)
 
 
 def adds(phase: str, seconds: Between) -> PhaseChange:

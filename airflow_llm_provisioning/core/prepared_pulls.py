@@ -72,9 +72,9 @@ def events_of(pull: Mapping[str, Any]) -> list[Event]:
 def _pulls(view: TraceView) -> Iterator[tuple[str, Mapping[str, Any]]]:
     uids = {node.uid: node.name for pod in view.serving_pods if (node := view.node_of(pod)) is not None}
     for step in PlannedFacts.of(view.trial).prepared_steps.values():
-        for node in map(mapping, items(step.get("nodes"))):
-            name = uids.get(text(node.get("uid")))
-            for pull in map(mapping, items(node.get("pulls"))):
+        for held in map(mapping, items(step.get("nodes"))):
+            name = uids.get(text(held.get("uid")))
+            for pull in map(mapping, items(held.get("pulls"))):
                 if name is not None:
                     yield name, pull
 

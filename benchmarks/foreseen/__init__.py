@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from proof.recorded_trial import Scenario, run
 from proof.targets import FAST, KINDS, PLAIN, target
-from proof.valid_trials import TREATED
+from proof.valid_trials import BY_HAND, TREATED
 from proof.variants import VARIANTS
 from proof.workers import report, workers
 from proof.workloads import SERVED_2025, SERVED_CURRENT
@@ -86,6 +86,7 @@ class World:
             variant=variant,
             seed=self.seed * 101 + turn,
             values=self.values(),
+            **({"after_preparation": BY_HAND[variant]} if variant in BY_HAND else {}),
         )
         return run(scenario)[-1].row
 

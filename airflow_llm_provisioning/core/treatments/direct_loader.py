@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts, becomes, seconds_for
+from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts, adds, becomes, seconds_for
 from airflow_llm_provisioning.core.fields import dig, mapping
 from airflow_llm_provisioning.core.manifests import runtime_pip, with_added_pip, with_engine_args, with_env
 from airflow_llm_provisioning.core.target import NodeProfile
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
+from airflow_llm_provisioning.core.treatments.effect_ranges import installed_at_start
 from airflow_llm_provisioning.core.verdicts import Verdict, runtime_variables
 from airflow_llm_provisioning.core.weight_loading import engine_configs, load_rate, without_gpu_direct
 from airflow_llm_provisioning.core.workload import Workload, package_name
@@ -69,11 +70,15 @@ class DirectLoader(BaseTreatment):
         return f"The engine's load_format is {found.load_format} ({found.filename})." if found else None
 
     def effect(self, facts: EffectFacts) -> Effect | None:
-        """Return that loading takes the weights' bytes at the loader's rate; its package is installed with others."""
+        """Return that loading takes the weights' bytes at the loader's rate, and what installing its package at start
+        adds.
+        """
         if facts.weight_bytes is None:
             return None
+        load = becomes("model_load", seconds_for(facts.weight_bytes, _RATE))
+        baked = "bake_packages" in facts.treatments
         return Effect(
-            (becomes("model_load", seconds_for(facts.weight_bytes, _RATE)),),
+            (load,) if baked else (load, adds("runtime_env", installed_at_start(self.name, facts))),
             assumptions=("the weights are in the node's memory, as after a download",),
         )
 

@@ -9,7 +9,7 @@ experiment's authors look forward to, a direct line from Ray's autoscaler to nod
 from collections.abc import Mapping
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts, becomes, gone
+from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts, beside
 from airflow_llm_provisioning.core.fields import dig, text
 from airflow_llm_provisioning.core.image_arrival import image_arrival, images_of
 from airflow_llm_provisioning.core.manifests.groups import (
@@ -21,7 +21,6 @@ from airflow_llm_provisioning.core.manifests.worker_demand import pods_asked_for
 from airflow_llm_provisioning.core.names import LABEL_TARGET, label_value
 from airflow_llm_provisioning.core.scaling import ScalingSetup
 from airflow_llm_provisioning.core.target import NodeProfile
-from airflow_llm_provisioning.core.timing.milestones import PHASES
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.trace.objects import History
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, Step, StepContext
@@ -37,6 +36,11 @@ from airflow_llm_provisioning.core.verdicts import Verdict, all_of
 from airflow_llm_provisioning.core.workload import Workload
 
 _NODE: Final = ("worker_node_request", "worker_node_boot", "worker_node_setup", "worker_gpu_setup")
+# kubelet hands the context of a pod's sync to the runtime's pull (pkg/kubelet/kuberuntime), and cancels it when the pod
+# ends (pkg/kubelet/pod_workers.go); containerd goes on with a layer that another pull asks for again.
+_LOST: Final = Between(
+    0.0, 1.0, "assumed: a pull that is under way when the worker comes goes on, or is lost with the placeholder"
+)
 # The recorder watches pods that have this key; KubeRay looks for its clusters' names, and no cluster has this one.
 RECORDED: Final[Mapping[str, str]] = {"ray.io/cluster": "llm-placeholder"}
 
@@ -135,21 +139,14 @@ class EarlyNode(BaseTreatment):
         return all_of(self.name, parts)
 
     def effect(self, facts: EffectFacts) -> Effect | None:
-        """Return what is left of the worker's node and pull when they begin with the submission: what takes longer than
-        the way to the worker's pod. A pull that has not ended by then may be lost.
+        """Return that the worker's node and pull begin with the submission. What is left of them when the worker comes
+        follows from the other phases, with what other treatments do to these.
         """
-        measured, pull_s = facts.seconds, facts.seconds.get("worker_image_pull")
-        before = PHASES[: PHASES.index("worker_pod_creation")]
-        lead_s = sum(measured.get(phase, 0.0) for phase in before)
-        node_s = sum(measured.get(phase, 0.0) for phase in _NODE)
-        if facts.setup != ScalingSetup.DYNAMIC or pull_s is None or not lead_s or lead_s < node_s:
+        if facts.setup != ScalingSetup.DYNAMIC or facts.seconds.get("worker_image_pull") is None:
             return None
-        left_s = max(0.0, node_s + pull_s - lead_s)
-        source = "assumed: a pull under way goes on, or is lost with the placeholder"
-        found = [gone(phase, "it runs beside the head's") for phase in _NODE]
-        found.append(becomes("worker_image_pull", Between(left_s, pull_s if left_s else 0.0, source)))
         return Effect(
-            tuple(found), assumptions=("the node autoscaler makes the worker's node while it makes the head's",)
+            tuple(beside(phase, _LOST) for phase in (*_NODE, "worker_image_pull")),
+            assumptions=("the node autoscaler makes the worker's node while it makes the head's",),
         )
 
     def _of(self, view: TraceView, worker: History, asking: History | None) -> Verdict:

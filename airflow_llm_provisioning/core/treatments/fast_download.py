@@ -15,6 +15,7 @@ from airflow_llm_provisioning.core.manifests import with_added_pip, with_env
 from airflow_llm_provisioning.core.target import NodeProfile
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
+from airflow_llm_provisioning.core.treatments.effect_ranges import installed_at_start
 from airflow_llm_provisioning.core.verdicts import Value, Verdict, recipe_packages, runtime_variables, switch
 from airflow_llm_provisioning.core.weight_sources import not_from_the_hub
 from airflow_llm_provisioning.core.workload import Workload, package_name
@@ -30,10 +31,6 @@ _DEPRECATED: Final = "'hf_transfer' is not used anymore"
 # 18 s is 895 MB/s (awslabs/data-on-eks). The slow end is a disk of 100 MB/s, the least that the clouds attach.
 _FAST_BYTES_S: Final = Between(
     100e6, 895e6, "hub to node over many connections: 895 MB/s (data-on-eks), or a disk of 100 MB/s (Azure P10)"
-)
-_ONE_PACKAGE_S: Final = Between(0.0, 5.0, "assumed: one wheel of some MB more in an environment that is made anyway")
-_ENVIRONMENT_S: Final = Between(
-    0.0, 25.0, "a runtime environment for one package takes 12.1 s with 2 CPUs (measured, Ray 2.60); none for hf_xet"
 )
 
 Packages = dict[str, str]
@@ -64,13 +61,12 @@ class FastDownload(BaseTreatment):
         if not facts.weight_bytes:
             return None
         fast = seconds_for(facts.weight_bytes, _FAST_BYTES_S)
-        plain_s = facts.seconds.get("weight_download") or facts.seconds.get("model_load") or fast.high
-        download = becomes("weight_download", Between(fast.low, max(fast.low, min(fast.high, plain_s)), fast.source))
+        # A disk or link that the plain download fills leaves nothing to gain: then it takes what it took.
+        download = becomes("weight_download", fast, at_most_before=True)
         assumptions = ("many connections are never slower than the download that was measured",)
         if "bake_packages" in facts.treatments:
             return Effect((download,), assumptions)
-        made = any(facts.seconds.get(f"{role}_runtime_env", 0.0) > _ONE_PACKAGE_S.high for role in ("head", "worker"))
-        return Effect((download, adds("runtime_env", _ONE_PACKAGE_S if made else _ENVIRONMENT_S)), assumptions)
+        return Effect((download, adds("runtime_env", installed_at_start(self.name, facts))), assumptions)
 
     def verify(self, view: TraceView) -> Verdict:
         """Say whether the downloader that was switched on is installed, honoured by the hub library beside it, and had

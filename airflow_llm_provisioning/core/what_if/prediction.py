@@ -17,7 +17,7 @@ from airflow_llm_provisioning.core.effects import Between
 from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL
 from airflow_llm_provisioning.core.treatments import Treatment
 from airflow_llm_provisioning.core.what_if.sources import PhaseSource, Sources, sources
-from airflow_llm_provisioning.core.what_if.starts import MeasuredStart
+from airflow_llm_provisioning.core.what_if.starts import Early, MeasuredStart
 
 CONFIDENCE: Final = 0.90
 _DRAWS: Final = 400
@@ -27,6 +27,7 @@ _LONG_S: Final = 10.0
 # safetensors from the page cache to one GPU: Llama-2-13B, 26 GB in 12 s, and Llama-2-7B, 13.5 GB in 7.4 s, are the fast
 # end; a slow host copies 0.5 GB/s. It parts a download from a load that the log did not tell apart.
 _LOAD_BYTES_S: Final = Between(0.5e9, 2.1e9, "weights go from the page cache to the GPU at 0.5 to 2.1 GB/s")
+PULL: Final = "worker_image_pull"
 _DOWNLOAD: Final = ("weight_download", "model_load")
 
 
@@ -153,7 +154,26 @@ def _total(found: Sources, at: int, parts: Sequence[_Part], places: _Places) -> 
             spans[part.place] += _computed_s(part.source, 0.0, places)
         else:
             spans[part.place] += _span_seconds(found, part.start, part.span, places)
-    return frame.total_of(spans)
+    return frame.total_of(spans, _early(found, parts, places))
+
+
+def _early(found: Sources, parts: Sequence[_Part], places: _Places) -> Early | None:
+    """Return what begins with the submission in one draw, None where nothing does."""
+    changes = [(part, change) for part in parts for _, change in part.source.changes if change.how == "beside"]
+    changes += [
+        (part, change)
+        for part in parts
+        if part.span is not None
+        for name in part.start.names[part.span]
+        for _, change in found.phases[name].changes
+        if change.how == "beside" and part.source.phase != name
+    ]
+    if not changes:
+        return None
+    pulled = next((part.place for part, change in changes if change.phase == PULL), None)
+    # A pull goes on or is lost as a whole: one or the other.
+    lost = places.of(changes[0][1].amount.source) >= 0.5
+    return Early(frozenset(part.place for part, _ in changes), pulled, lost)
 
 
 def _computed_s(source: PhaseSource, seconds: float, places: _Places) -> float:
@@ -252,7 +272,7 @@ def _outlooks(found: Sources) -> Iterator[PhaseOutlook]:
 
 def _ends(source: PhaseSource, seconds: float, place: float) -> float:
     for _, change in source.changes:
-        seconds = change.of(seconds, place)
+        seconds = change.of(seconds, place) * (place if change.how == "beside" else 1.0)
     return seconds
 
 

@@ -62,12 +62,51 @@ class MeasuredStart:
                 return milestone
         return None
 
-    def total_of(self, spans: Mapping[str, float]) -> float:
+    def total_of(self, spans: Mapping[str, float], early: "Early | None" = None) -> float:
         """Return the total with these spans, seconds; `spans` has every milestone of the start's own."""
         at = {SUBMITTED: 0.0}
+        there: dict[str, float] = {}
         for milestone, causes in self.causes.items():
-            at[milestone] = max(at[cause] for cause in causes) + spans[milestone]
+            before = max(at[cause] for cause in causes)
+            at[milestone] = before + spans[milestone]
+            if early is not None and milestone in early.milestones:
+                # What began with the submission waits only for what began with it too.
+                began = [there[cause] for cause in causes if cause in there]
+                began += [there[name] for name in there if milestone == early.pulled]
+                there[milestone] = max(began, default=0.0) + spans[milestone]
+                at[milestone] = early.at(milestone, before, spans[milestone], there, at)
         return at[ENDPOINT_READY] + self.rest_s
+
+
+@dataclass(frozen=True, slots=True)
+class Early:
+    """The milestones of a worker's node and pull that begin with the submission (`core.effects.beside`). `pulled`: the
+    pull's; `lost`: whether a pull that is under way when the worker comes begins again.
+    """
+
+    milestones: frozenset[str]
+    pulled: str | None
+    lost: bool
+
+    def at(
+        self, milestone: str, before: float, seconds: float, there: Mapping[str, float], at: Mapping[str, float]
+    ) -> float:
+        """Return when the worker passes a milestone. `before`: when it begins to wait for it; `seconds`: of the whole
+        phase; `there`: when what began early passes its milestones.
+        """
+        asked = at.get(_WORKER, 0.0)
+        if milestone != self.pulled:
+            return max(asked, there[milestone])
+        node_s = max((when for name, when in there.items() if name != self.pulled), default=0.0)
+        if there[milestone] <= asked:
+            return before
+        if node_s > asked or self.lost:
+            # The worker takes the node as it comes, and pulls itself.
+            return before + seconds
+        return max(before, there[milestone])
+
+
+_WORKER: Final = "worker.pod_created"
 
 
 def measured_start(trial: TrialResult) -> MeasuredStart | None:

@@ -149,9 +149,25 @@ def test_a_baseline_with_such_a_loader_is_told() -> None:
     assert LOADER.undeclared(view_of(config_line("auto"), *loaded_lines())) is None
 
 
+def test_its_package_is_installed_at_start_where_nothing_is_baked() -> None:
+    """Ray makes one environment for all packages: it is counted once, and not where there is one already."""
+    asked = frozenset({"direct_loader", "fast_download"})
+    facts = EffectFacts(cloud="gke", setup="static", weight_bytes=PHI3_BYTES, treatments=asked)
+    made = replace(facts, seconds={"head_runtime_env": 130.0})
+
+    def added(name: str, facts: EffectFacts) -> float:
+        (change,) = [item for item in treatment(name).effect(facts).changes if item.phase == "runtime_env"]  # type: ignore[attr-defined]
+        return float(change.amount.high)
+
+    assert added("direct_loader", facts) > 12 > added("fast_download", facts)
+    assert added("fast_download", replace(facts, treatments=frozenset({"fast_download"}))) > 12
+    assert added("direct_loader", made) < 12
+
+
 def test_its_effect_follows_from_bytes() -> None:
     """Without the bytes it is not known."""
     facts = EffectFacts(cloud="eks", autoscaler="luna", setup="static", weight_bytes=PHI3_BYTES)
-    (change,) = LOADER.effect(facts).changes  # type: ignore[attr-defined]
+    baked = replace(facts, treatments=frozenset({"bake_packages", "direct_loader"}))
+    (change,) = LOADER.effect(baked).changes  # type: ignore[attr-defined]
     assert change.phase == "model_load"
     assert LOADER.effect(replace(facts, weight_bytes=None)) is None  # type: ignore[attr-defined]

@@ -60,9 +60,7 @@ def with_late_nodes(line: Line) -> Line:
 
 def without_asking(line: Line) -> Line | None:
     """Leave out what tells when a node was asked for."""
-    if line["resource"] == "events" and line["object"].get("reason") == "TriggeredScaleUp":
-        return None
-    return None if line["resource"] == "nodeclaims" else line
+    return None if line["resource"] == "nodeclaims" else without_events("TriggeredScaleUp")(line)
 
 
 def test_a_node_before_its_worker_and_a_placeholder_that_made_room_prove_it(proving: Recording) -> None:
@@ -189,19 +187,14 @@ def test_its_one_prepared_object_is_a_class_that_node_autoscalers_heed() -> None
     assert made["preemptionPolicy"] == "Never"
 
 
-@pytest.mark.parametrize(
-    ("head_s", "pull"),
-    [(300.0, (0.0, 0.0)), (200.0, (40.0, 200.0))],
-    ids=["the head is slower", "the pull is under way"],
-)
-def test_what_is_left_of_node_and_pull_is_foreseen(head_s: float, pull: tuple[float, float]) -> None:
-    """The node's phases are gone; the pull's rest, or all of it where it is lost with the placeholder, remains."""
-    seconds = {"head_image_pull": head_s, "worker_node_boot": 40.0, "worker_image_pull": 200.0}
-    facts = EffectFacts(cloud="eks", setup="dynamic", seconds=seconds)
-    effect = treatment(NAME).effect(facts)  # type: ignore[attr-defined]
-    changed = {change.phase: (change.amount.low, change.amount.high) for change in effect.changes}
-    assert changed["worker_node_boot"] == (0.0, 0.0)
-    assert changed["worker_image_pull"] == pull
+def test_node_and_pull_are_foreseen_to_begin_with_the_submission() -> None:
+    """What is left of them when the worker comes follows from the other phases, not from those measured without other
+    treatments.
+    """
+    seconds = {"head_image_pull": 300.0, "worker_node_boot": 40.0, "worker_image_pull": 200.0}
+    effect = treatment(NAME).effect(EffectFacts(cloud="eks", setup="dynamic", seconds=seconds))  # type: ignore[attr-defined]
+    assert {change.how for change in effect.changes} == {"beside"}
+    assert {"worker_node_boot", "worker_image_pull"} <= {change.phase for change in effect.changes}
 
 
 @pytest.mark.parametrize(
@@ -209,10 +202,9 @@ def test_what_is_left_of_node_and_pull_is_foreseen(head_s: float, pull: tuple[fl
     [
         EffectFacts(cloud="eks", setup="static", seconds={"head_image_pull": 9.0, "worker_image_pull": 9.0}),
         EffectFacts(cloud="eks", setup="dynamic", seconds={"head_image_pull": 9.0}),
-        EffectFacts(cloud="eks", setup="dynamic", seconds={"worker_node_boot": 40.0, "worker_image_pull": 9.0}),
     ],
-    ids=["static", "no pull is known", "the node is slower than the head"],
+    ids=["static", "no pull is known"],
 )
 def test_nothing_is_foreseen_without_the_facts(facts: EffectFacts) -> None:
-    """A static start, a pull that was not measured, a node that the worker would wait for all the same."""
+    """A static start, a pull that was not measured."""
     assert treatment(NAME).effect(facts) is None  # type: ignore[attr-defined]

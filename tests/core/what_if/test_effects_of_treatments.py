@@ -52,3 +52,12 @@ def test_ranges_of_single_treatments(name: str, phase: str, low: float, high: fl
     found = predict([an_arm()], resolved([name], "eks"))
     (one,) = [item for item in found.phases if item.phase == phase]
     assert (one.low_s, one.high_s) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_a_download_that_fills_its_disk_may_take_what_it_took() -> None:
+    """A range that is cut at what was measured has the weight beyond the cut at the cut, and not elsewhere."""
+    found = effect_of(known_treatments()["fast_download"], EffectFacts(cloud="eks", setup="static", weight_bytes=10**9))
+    assert found is not None
+    (download,) = found.on("weight_download")
+    assert download.of(5.0, 1.0) == 5.0 < download.amount.high
+    assert download.of(50.0, 0.0) == pytest.approx(1e9 / 895e6)

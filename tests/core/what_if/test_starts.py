@@ -6,6 +6,7 @@ from trial_builders import a_result
 
 from airflow_llm_provisioning.core.result import PhaseResult
 from airflow_llm_provisioning.core.what_if import MeasuredStart, measured_start
+from airflow_llm_provisioning.core.what_if.starts import Early
 
 
 def start(**changes: float | None) -> MeasuredStart:
@@ -29,6 +30,41 @@ def test_what_runs_beside_the_path_delays_only_when_it_decides() -> None:
     decides = one.total_of({**one.spans, "worker.pull_finished": 400.0})
     assert beside == pytest.approx(one.total_s)
     assert decides > one.total_s
+
+
+NODE = frozenset({"worker.node_created", "worker.node_ready"})
+PULLED = "worker.pull_finished"
+# From the submission to the worker's pod: head, environment, application, autoscaler.
+LEAD_S = sum(
+    SPANS[name]
+    for name in (
+        *("raycluster_created", "head.pod_created", "head.node_created", "head.node_ready", "head.scheduled"),
+        *("head.pull_started", "head.pull_finished", "head.container_started", "head.ray_started", "head.ready"),
+        *("serve_config_sent", "head.runtime_env_ready", "app_built", "replica_requested"),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("node_s", "pull_s", "lost", "left_s"),
+    [
+        (100.0, 150.0, True, 0.0),
+        (100.0, LEAD_S, False, 100.0),
+        (100.0, LEAD_S, True, LEAD_S),
+        (LEAD_S + 40.0, 150.0, False, 40.0 + 150.0),
+    ],
+    ids=["both are there", "the pull goes on", "the pull begins again", "the node comes after the worker"],
+)
+def test_a_node_and_a_pull_that_begin_with_the_submission_leave_what_the_lead_does_not_cover(
+    node_s: float, pull_s: float, lost: bool, left_s: float
+) -> None:
+    """In a dynamic start the worker comes when head and application are up."""
+    one = start(worker_asked=0.0, worker__scheduled=0.0)
+    spans = {**one.spans, "worker.node_created": node_s, "worker.node_ready": 0.0, PULLED: pull_s}
+    none = {**spans, "worker.node_created": 0.0, PULLED: 0.0}
+    early = one.total_of(spans, Early(NODE | {PULLED}, PULLED, lost))
+    assert early == pytest.approx(one.total_of(none) + left_s)
+    assert early < one.total_of(spans)
 
 
 def test_a_phase_that_did_not_occur_has_a_place() -> None:
