@@ -22,6 +22,7 @@ from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.exceptions import ConflictError
 from airflow_llm_provisioning.gateways.autoscalers import nodes_gone_s
 from airflow_llm_provisioning.gateways.prepared_objects import identity
+from airflow_llm_provisioning.gateways.store.ledger import LedgerEntries
 from airflow_llm_provisioning.preparation.operations import save_preparation
 
 if TYPE_CHECKING:
@@ -51,10 +52,11 @@ async def begin_objects(
             earlier = [row for row in store.preparations(target.name) if row.verb == wanted.verb]
             for manifest in manifests:
                 _intend(store, target, manifest, started_at + timedelta(days=KEEP_DAYS))
+            applied = [await cluster.apply(manifest, force=True) for manifest in manifests]
+            left, absent = await _remove_earlier(cluster, earlier, applied)
+            _close_entries(store, target, absent)
         finally:
             store.close()
-        applied = [await cluster.apply(manifest, force=True) for manifest in manifests]
-        await _remove_earlier(cluster, earlier, applied)
     return {
         "cluster": target.cluster_reference(),
         "namespace": target.namespace,
@@ -62,6 +64,7 @@ async def begin_objects(
         "ready": dict(wanted.ready),
         "pods": pod_selector(wanted.content, wanted.treatment),
         "reused": all(obj is not None for obj in there),
+        "earlier": left,
         "started_at": started_at.isoformat(),
         "timeout_s": timeout_s,
         "nodes_gone_s": nodes_gone_s(target),
@@ -83,6 +86,8 @@ def finish_objects(
     for a Job until it was gone; None where they were gone before they could be looked at.
     """
     target = Target.from_dict(target_data)
+    if removed := event.get("removed"):
+        _record_removed(target, removed, results_conn_id)
     result = {key: event[key] for key in ("objects", "ready", "nodes", "facts", "seconds", "reused")}
     result |= {"content": wanted.content, "idle": _idle(wanted, event["nodes"])}
     result |= _price(target, event)
@@ -97,6 +102,16 @@ def finish_objects(
         results_conn_id=results_conn_id,
     )
     return result
+
+
+def _record_removed(target: Target, removed: Sequence[Mapping[str, Any]], results_conn_id: str) -> None:
+    from airflow_llm_provisioning.connections import open_store
+
+    store = open_store(results_conn_id)
+    try:
+        _close_entries(store, target, removed)
+    finally:
+        store.close()
 
 
 def with_image_of(objects: Sequence[Mapping[str, Any]], image: Mapping[str, Any] | None) -> list[dict[str, Any]]:
@@ -129,18 +144,38 @@ async def _ours_or_none(cluster: "Cluster", manifest: Mapping[str, Any]) -> Mapp
 
 def _intend(store: "ResultsStore", target: Target, manifest: Mapping[str, Any], until: datetime) -> None:
     metadata = manifest["metadata"]
-    place = f"cluster:{target.cluster}" + (f"/{metadata['namespace']}" if metadata.get("namespace") else "")
+    place = _place(target, metadata.get("namespace"))
     store.ledger.intend(manifest["kind"].lower(), metadata["name"], place, metadata["labels"], until)
 
 
-async def _remove_earlier(cluster: "Cluster", earlier: Sequence["Preparation"], applied: Sequence[Any]) -> None:
-    """Ask for the deletion of what earlier preparations of this step made and this one does not want."""
+async def _remove_earlier(
+    cluster: "Cluster", earlier: Sequence["Preparation"], applied: Sequence[Any]
+) -> tuple[list[Reference], list[Reference]]:
+    """Ask for the deletion of what earlier preparations of this step made and this one does not want; return what was
+    still there, and what is not.
+    """
     wanted = {dig(obj, "metadata", "uid") for obj in applied}
-    for item in (item for row in earlier for item in row.result.get("objects") or ()):
-        if item.get("uid") not in wanted:
-            found = await cluster.find(identity(item))
-            if found is not None and dig(found, "metadata", "uid") == item.get("uid"):
-                await cluster.remove(identity(item), uid=item["uid"])
+    made = {item["uid"]: dict(item) for row in earlier for item in row.result.get("objects") or () if item.get("uid")}
+    left, absent = [], []
+    for item in (item for uid, item in made.items() if uid not in wanted):
+        found = await cluster.find(identity(item))
+        if found is not None and dig(found, "metadata", "uid") == item["uid"]:
+            await cluster.remove(identity(item), uid=item["uid"])
+            left.append(item)
+        elif found is None:
+            absent.append(item)
+    return left, absent
+
+
+def _close_entries(store: "ResultsStore", target: Target, gone: Sequence[Mapping[str, Any]]) -> None:
+    """Record in the ledger that objects were seen to be gone."""
+    for item in gone:
+        entries = LedgerEntries(store.ledger, _place(target, item.get("namespace")))
+        entries.gone(item["kind"].lower(), name=item["name"])
+
+
+def _place(target: Target, namespace: str | None) -> str:
+    return f"cluster:{target.cluster}" + (f"/{namespace}" if namespace else "")
 
 
 def _reference(manifest: Mapping[str, Any], obj: Mapping[str, Any]) -> Reference:

@@ -31,6 +31,7 @@ class ObjectsReadyWait(Wait):
 
     :param objects: [{apiVersion, kind, name, namespace, uid}]. :param ready: kind -> condition, as `PreparedObjects`.
     :param pods: label selector of their pods. :param reused: whether all of them were there before.
+    :param earlier: objects of an earlier content whose deletion was requested, like `objects`; they are waited for too.
     :param started_at: ISO instant in the cluster's clock; `timeout_s` counts from there, also after a restart.
     :param nodes_gone_s: how long the new nodes of finished Jobs are waited for, in the cluster's clock.
     """
@@ -47,6 +48,7 @@ class ObjectsReadyWait(Wait):
         started_at: str,
         timeout_s: float,
         nodes_gone_s: float = 0.0,
+        earlier: list[dict[str, Any]] | None = None,
     ) -> None:
         super().__init__(
             cluster=cluster,
@@ -58,6 +60,7 @@ class ObjectsReadyWait(Wait):
             started_at=started_at,
             timeout_s=timeout_s,
             nodes_gone_s=nodes_gone_s,
+            earlier=earlier or [],
         )
         self.cluster = cluster
         self.objects = objects
@@ -67,12 +70,14 @@ class ObjectsReadyWait(Wait):
         self.started_at = datetime.fromisoformat(started_at)
         self.timeout_s = timeout_s
         self.nodes_gone_s = nodes_gone_s
+        self.earlier = earlier or []
         self._watched: dict[str, SinglePod] = {}
         self._result: dict[str, Any] = {}
 
     async def outcome(self) -> dict[str, Any]:
-        """Return {objects, ready, nodes, job_nodes, facts, seconds, reused, ended_at}; an outage of the API server is
-        outlasted. `job_nodes`: on which Jobs ran, each with `held_s`, how long it was paid for them.
+        """Return {objects, ready, nodes, job_nodes, facts, seconds, reused, removed, ended_at}; an outage of the API
+        server is outlasted. `job_nodes`: on which Jobs ran, each with `held_s`, how long it was paid for them.
+        `removed`: those of `earlier` that were seen to be gone.
         """
         from airflow_llm_provisioning.connections import open_cluster
         from airflow_llm_provisioning.gateways.kubernetes.outage import through_outages
@@ -112,11 +117,14 @@ class ObjectsReadyWait(Wait):
         from airflow_llm_provisioning.core.progress import Standing
 
         deadline, standing = Deadline(cluster, self.started_at, self.timeout_s), Standing(self.started_at)
+        made: dict[str, Any] | None = None
         while True:
-            waits, pods = await self._waits_for(cluster), await self._pods(cluster)
+            waits, pods, left = await self._waits_for(cluster), await self._pods(cluster), await self._left(cluster)
             if not waits:
-                return await self._made(cluster, pods, deadline.waited_s())
-            told = self._told(waits, pods, cluster.clock())
+                made = made or await self._made(cluster, pods, deadline.waited_s())
+                if not left or deadline.left_s() <= 0:
+                    return made | {"removed": self._removed(left)}
+            told = self._told([*waits, *map(_leftover, left)], pods, cluster.clock())
             if ending := self._ending(pods, cluster.clock()):
                 raise ClusterError(f"What was prepared on {cluster.name} will not be ready: {ending} {told}")
             if deadline.left_s() <= 0:
@@ -150,6 +158,17 @@ class ObjectsReadyWait(Wait):
                 waits.append(f"{named}: {waiting}")
         return waits
 
+    async def _left(self, cluster: "Cluster") -> list[dict[str, Any]]:
+        """Return which objects of an earlier content are still there, with what keeps them."""
+        from airflow_llm_provisioning.gateways.prepared_objects import identity
+
+        left = []
+        for item in self.earlier:
+            found = await cluster.find(identity(item))
+            if found is not None and dig(found, "metadata", "uid") == item["uid"]:
+                left.append({**item, "finalizers": dig(found, "metadata", "finalizers") or []})
+        return left
+
     async def _pods(self, cluster: "Cluster") -> list[Mapping[str, Any]]:
         namespaces = dict.fromkeys(item["namespace"] for item in self.objects if item.get("namespace"))
         return [pod for name in namespaces for pod in (await cluster.list("pods", name, labels=self.pods))[0]]
@@ -174,6 +193,13 @@ class ObjectsReadyWait(Wait):
         there = {text(dig(pod, "metadata", "uid")) for pod in pods}
         found = [one for uid, watched in self._watched.items() if uid in there and (one := watched.ending(now))]
         return redacted_text(found[0].told(now)) if found else ""
+
+    def _removed(self, left: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return which objects of an earlier content are gone; those that are not are told."""
+        for item in left:
+            log.warning("%s. The ledger keeps it until the reaper sees it gone.", _leftover(item))
+        there = {item["uid"] for item in left}
+        return [item for item in self.earlier if item["uid"] not in there]
 
     async def _made(self, cluster: "Cluster", pods: Sequence[Mapping[str, Any]], waited_s: float) -> dict[str, Any]:
         from airflow_llm_provisioning.gateways.prepared_objects import nodes_of_pods
@@ -208,6 +234,11 @@ class ObjectsReadyWait(Wait):
             return await cluster.logs(metadata["name"], metadata["namespace"], limit_bytes=LOG_BYTES) or ""
         except ForbiddenError:
             return ""
+
+
+def _leftover(item: Mapping[str, Any]) -> str:
+    held = f" (finalizers {', '.join(item['finalizers'])})" if item["finalizers"] else ""
+    return f"{item['kind']} {item['name']} of an earlier preparation: it is being deleted and is still there{held}"
 
 
 def _owner_kind(pod: Mapping[str, Any]) -> str:

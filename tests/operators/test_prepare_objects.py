@@ -42,6 +42,18 @@ def maps(simulated: BackgroundCluster) -> list[str]:
     return [name for name in simulated.names("configmaps") if name.startswith("llm-kept-warm")]
 
 
+def release(simulated: BackgroundCluster, name: str) -> None:
+    """Take a ConfigMap's finalizers off."""
+
+    def change(item: dict[str, Any]) -> None:
+        item["metadata"].pop("finalizers", None)
+
+    namespace = simulated_target().namespace
+    simulated.call(
+        lambda: simulated.simulated.store.mutate("configmaps", name, namespace, change, manager="its-controller")
+    )
+
+
 @pytest.mark.usefixtures("store")
 def test_the_same_objects_are_found_again(simulated: BackgroundCluster, store: ResultsStore) -> None:
     """The ledger has an intent for each, the row says what is there, a second run makes nothing new."""
@@ -65,6 +77,35 @@ def test_another_content_replaces_what_was_there(simulated: BackgroundCluster, s
     prepare({**NOTE, "data": {"at": "elsewhere"}})
     assert first not in maps(simulated)
     assert len(maps(simulated)) == 1
+    assert {entry.name for entry in store.ledger.open_entries()} == set(maps(simulated))
+
+
+def test_what_was_replaced_is_seen_to_be_gone(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """The ledger's entry of an earlier content is closed when its object is gone, and not when that was requested."""
+    held = {**NOTE, "metadata": {"finalizers": ["example.com/hold"]}}
+    prepare(held)
+    (first,) = maps(simulated)
+    with pytest.raises(ClusterError, match="never comes"):
+        prepare({**NOTE, "data": {"at": "elsewhere"}}, ready={"ConfigMap": "never comes"}, timeout_s=60)
+    began_at = simulated.clock.now()
+    done = prepare({**NOTE, "data": {"at": "elsewhere"}}, timeout_s=1200)
+    waited_s = (simulated.clock.now() - began_at).total_seconds()
+    assert waited_s >= 1200
+    assert done["seconds"] < waited_s
+    assert first in maps(simulated)
+    assert first in {entry.name for entry in store.ledger.open_entries()}
+    release(simulated, first)
+    prepare({**NOTE, "data": {"at": "elsewhere"}}, timeout_s=60)
+    assert first not in {entry.name for entry in store.ledger.open_entries()}
+
+
+def test_what_was_deleted_by_hand_is_closed(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """An earlier content that is not there any more is recorded as gone."""
+    prepare(NOTE)
+    (first,) = maps(simulated)
+    simulated.call(lambda: simulated.simulated.store.delete("configmaps", first, simulated_target().namespace))
+    prepare({**NOTE, "data": {"at": "elsewhere"}})
+    assert {entry.name for entry in store.ledger.open_entries()} == set(maps(simulated))
 
 
 @pytest.mark.usefixtures("store")
