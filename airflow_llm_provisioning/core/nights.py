@@ -132,8 +132,8 @@ def _facts(arm: ArmTrials, observed: _Observed) -> dict[str, frozenset[str]]:
         for name, value in observed[key][1].items():
             # The digest's fact is named with its image; a history also follows an image of another name.
             seen.setdefault(IMAGE_DIGEST if name.startswith(IMAGE_DIGEST) else name, set()).add(value)
-    for name, key in ARM_FACTS.items():
-        if (value := getattr(arm.arm.stratum, key)) is not None:
+    for name, field in ARM_FACTS.items():
+        if (value := getattr(arm.arm.stratum, field)) is not None:
             seen[name] = {str(value)}
     seen["treatments"] = {"+".join(sorted(arm.arm.treatments)) or "none"}
     return {name: frozenset(values) for name, values in sorted(seen.items())}
