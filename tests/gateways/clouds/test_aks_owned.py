@@ -105,3 +105,16 @@ async def test_a_list_longer_than_a_page_is_read_to_its_end() -> None:
         names = await asyncio.to_thread(lambda: list(account.data_plane(HOST).repositories()))
         assert len(names) == 231
         assert built["image"].partition("/")[2].partition(":")[0] in names
+
+
+async def test_an_image_is_in_the_ledger_until_the_registry_no_longer_has_it() -> None:
+    """A registry answers a deletion with 202: until the manifest is not found any more, it is not gone."""
+    async with azure() as stand:
+        await stand.built()
+        cloud = stand.cloud()
+        (image,) = await asyncio.to_thread(cloud.list_owned)
+        stand.sim.faults["manifest.delete"] = {"kind": "accepted_only"}
+        await asyncio.to_thread(cloud.delete_owned, image)
+        assert [entry.kind for entry in stand.ledger.open_entries()] == ["image"]
+        await asyncio.to_thread(cloud.delete_owned, image)
+        assert stand.ledger.open_entries() == []

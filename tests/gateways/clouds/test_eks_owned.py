@@ -154,6 +154,39 @@ def test_the_ledger_is_closed_by_deletes(stand: Stand) -> None:
     assert stand.ledger.open_entries() == []
 
 
+def test_an_instance_is_in_the_ledger_and_in_the_list_until_it_is_terminated(stand: Stand) -> None:
+    """EC2 accepts the termination at once, and the instance shuts down for a while: it is not gone yet."""
+    cloud = stand.cloud()
+    cloud.poll(cloud.start("snapshot_image", stand.snapshot_request()))
+    (instance,) = [item for item in cloud.list_owned() if item.kind == "instance"]
+    cloud.delete_owned(instance)
+    assert "instance" in stand.ledger.open_kinds()
+    assert "instance" in {item.kind for item in cloud.list_owned()}
+    stand.clock.move(120)
+    stand.aws.compute.move()
+    assert "instance" not in {item.kind for item in cloud.list_owned()}
+    cloud.delete_owned(instance)
+    assert "instance" not in stand.ledger.open_kinds()
+
+
+def test_an_image_that_ecr_did_not_delete_stays_in_the_ledger(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ECR answers well and names the image among the failures (BatchDeleteImage, `failures`)."""
+    stand.build()
+    session = stand.session()
+
+    def kept(parsed: dict[str, Any], **_: Any) -> None:
+        reason = "Requested image referenced by manifest list: [sha256:x]"
+        parsed["failures"] = [{"failureCode": "ImageReferencedByManifestList", "failureReason": reason}]
+
+    session.events.register("after-call.ecr.BatchDeleteImage", kept)
+    monkeypatch.setattr(stand, "session", lambda: session)
+    cloud = stand.cloud()
+    (image,) = [item for item in cloud.list_owned() if item.kind == "image"]
+    with pytest.raises(CloudError, match="referenced by manifest list"):
+        cloud.delete_owned(image)
+    assert "image" in stand.ledger.open_kinds()
+
+
 def test_deleting_again_is_success(stand: Stand) -> None:
     """Gone already is what was wanted."""
     make_one_of_each(stand)

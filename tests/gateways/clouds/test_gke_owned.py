@@ -224,6 +224,21 @@ def test_foreign_image_with_our_bytes_but_their_mark_is_theirs(google: GooglePro
     assert [owned.kind for owned in google.cloud().list_owned()] == ["repository"]
 
 
+def test_an_image_and_its_repository_are_in_the_ledger_until_they_are_gone(google: GoogleProject) -> None:
+    """Artifact Registry answers a deletion with an operation: an accepted request is no deletion."""
+    cloud = google.cloud()
+    finish(cloud, "build_image", BUILD)
+    for kind in ("image", "repository"):
+        (owned,) = [item for item in cloud.list_owned() if item.kind == kind]
+        cloud.delete_owned(owned)
+        assert kind in {entry.kind for entry in google.ledger.open_entries()}
+        for _ in range(300):
+            if kind not in {item.kind for item in cloud.list_owned()}:
+                break
+        cloud.delete_owned(owned)
+        assert kind not in {entry.kind for entry in google.ledger.open_entries()}
+
+
 def test_a_node_pool_is_in_the_ledger_until_it_is_gone(google: GoogleProject) -> None:
     """GKE accepts the deletion and takes minutes: an accepted request is no deletion, and its nodes are paid for."""
     cloud = google.cloud()

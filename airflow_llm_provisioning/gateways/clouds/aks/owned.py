@@ -93,7 +93,8 @@ class OwnedOnAzure:
             for artifact in data_plane.streaming_artifacts(name.repository, digest):
                 data_plane.delete_manifest(name.repository, artifact)
             data_plane.delete_manifest(name.repository, digest)
-        return True
+            # The registry answers 202: it has accepted the deletion.
+            return data_plane.manifest_attributes(name.repository, digest) is None
 
 
 def _images(data_plane: RegistryClient, repository: str) -> Iterator[Owned]:

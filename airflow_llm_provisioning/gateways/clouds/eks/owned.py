@@ -41,7 +41,10 @@ class OwnedOnAws:
         ]
 
     def delete(self, owned: Owned) -> None:
-        """Delete one thing of ours; gone already is success; a thing without our tag is refused."""
+        """Delete one thing of ours; gone already is success; a thing without our tag is refused. AWS accepts some
+        deletions long before the thing is gone: its ledger entry ends when it is seen to be gone, and list_owned shows
+        it until then.
+        """
         deletes: Mapping[str, Callable[[str], None]] = {
             "build": self._stop_build,
             "project": lambda name: self._aws.client("codebuild").delete_project(name=name),
@@ -55,6 +58,7 @@ class OwnedOnAws:
         }
         if owned.kind not in deletes:
             raise CloudError(f"Cannot delete {owned.kind} {owned.identity}: no such kind; one of {', '.join(KINDS)}.")
+        stands = False
         try:
             tags = self._tags_now(owned)
             if tags is not None:
@@ -64,15 +68,18 @@ class OwnedOnAws:
                         f"{LABEL_MANAGED_BY}={OWNER}, so it belongs to another owner."
                     )
                 deletes[owned.kind](owned.identity)
+                stands = self._stands(owned)
         except AWS_ERRORS as error:
             if not absent(error):
                 raise
-        self._entries.gone(owned.kind, identity=owned.identity)
+        if not stands:
+            self._entries.gone(owned.kind, identity=owned.identity)
 
     # --- listing
 
     def _instances(self) -> list[Owned]:
-        states = ["pending", "running", "stopping", "stopped"]
+        # A terminated instance is gone; EC2 names it for an hour more.
+        states = ["pending", "running", "stopping", "stopped", "shutting-down"]
         pages = self._aws.client("ec2").get_paginator("describe_instances")
         groups = [
             group
@@ -215,19 +222,38 @@ class OwnedOnAws:
         if kind == "instance":
             groups = ec2.describe_instances(InstanceIds=[identity])["Reservations"]
             listed = [item for group in groups for item in group["Instances"]]
-            listed = [item for item in listed if item["State"]["Name"] not in ("terminated", "shutting-down")]
+            listed = [item for item in listed if item["State"]["Name"] != "terminated"]
         elif kind == "snapshot":
             listed = ec2.describe_snapshots(SnapshotIds=[identity])["Snapshots"]
         else:
             listed = ec2.describe_volumes(VolumeIds=[identity])["Volumes"]
         return from_pairs(listed[0].get("Tags")) if listed else None
 
+    def _stands(self, owned: Owned) -> bool:
+        """Return whether a thing is still seen after its deletion was asked for; AWS's error about what is absent says
+        that it is not.
+        """
+        name, _, digest = owned.identity.partition("@")
+        if owned.kind == "image":
+            asked = {"repositoryName": name, "imageIds": [{"imageDigest": digest}]}
+            return bool(self._aws.client("ecr").describe_images(**asked)["imageDetails"])
+        if owned.kind == "build":
+            builds = self._aws.client("codebuild").batch_get_builds(ids=[owned.identity])["builds"]
+            return any(build["buildStatus"] == "IN_PROGRESS" for build in builds)
+        return self._tags_now(owned) is not None
+
     def _stop_build(self, identity: str) -> None:
         self._aws.client("codebuild").stop_build(id=identity)
 
     def _delete_image(self, identity: str) -> None:
         name, _, digest = identity.partition("@")
-        self._aws.client("ecr").batch_delete_image(repositoryName=name, imageIds=[{"imageDigest": digest}])
+        asked = {"repositoryName": name, "imageIds": [{"imageDigest": digest}]}
+        # ECR answers well and lists what it did not delete, for example an image that a manifest list names.
+        failed = self._aws.client("ecr").batch_delete_image(**asked).get("failures") or []
+        kept = [item for item in failed if item.get("failureCode") != "ImageNotFound"]
+        if kept:
+            why = str(kept[0].get("failureReason") or kept[0].get("failureCode")).rstrip(".")
+            raise CloudError(f"ECR did not delete image {identity}: {why}. It is tried again in the next round.")
 
     def _delete_bucket(self, name: str) -> None:
         s3 = self._aws.client("s3")

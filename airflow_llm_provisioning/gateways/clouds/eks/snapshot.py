@@ -230,9 +230,11 @@ class SnapshotImage(EksVerb):
     def clean_up(self, operation: Operation) -> Sequence[str]:
         """Delete builder and unfinished snapshots; return what still stands. A completed snapshot is the product."""
         left = [f"instance {item}" for item in self._builder.still_there(operation)]
-        if self._snapshots.delete_unfinished(operation):
-            self._parameter.forget(operation)
-        return left
+        snapshots = self._snapshots.still_there(operation)
+        if snapshots is None:
+            return left
+        self._parameter.forget(operation)
+        return [*left, *(f"snapshot {item}" for item in snapshots)]
 
     def _made(self, operation: Operation) -> dict[str, Any]:
         progress, request = operation.progress, operation.request

@@ -76,14 +76,19 @@ class Snapshots:
             ec2.delete_snapshot(SnapshotId=snapshot["SnapshotId"])
         return kept
 
-    def delete_unfinished(self, operation: Operation) -> bool:
-        """Delete what is not complete, unless one is: that is the product. Return whether there is none left."""
+    def still_there(self, operation: Operation) -> list[str] | None:
+        """Delete what is not complete, and return what of it is still seen; None where one is complete: that is the
+        product.
+        """
         if self.completed(operation):
-            return False
-        for snapshot in self._listed(operation, "pending", "error"):
+            return None
+        unfinished = self._listed(operation, "pending", "error")
+        for snapshot in unfinished:
             self._aws.client("ec2").delete_snapshot(SnapshotId=snapshot["SnapshotId"])
-        self._entries.gone("snapshot", name=name_of(operation))
-        return True
+        left = [str(item["SnapshotId"]) for item in self._listed(operation, "pending", "error")] if unfinished else []
+        if not left:
+            self._entries.gone("snapshot", name=name_of(operation))
+        return left
 
     def _listed(self, operation: Operation, *states: str) -> list[dict[str, Any]]:
         ours = {LABEL_MANAGED_BY: OWNER, LABEL_CONTENT: operation.progress["content"]}

@@ -57,10 +57,10 @@ class OwnedResources:
 
     def delete(self, owned: Owned) -> None:
         """Delete one thing after looking at its mark again; gone already is success. Google accepts a deletion before
-        the thing is gone: its ledger entry ends when it is seen to be gone, and list_owned shows it until then. Only a
-        build ends when it is cancelled.
+        the thing is gone: its ledger entry ends when it is seen to be gone, and list_owned shows it until then. A
+        build is gone when it no longer runs.
         """
-        deletes: Mapping[str, Callable[[str], None]] = {
+        deletes: Mapping[str, Callable[[str], bool | None]] = {
             "build": self._delete_build,
             "image": self._delete_image,
             "repository": self._delete_repository,
@@ -71,8 +71,7 @@ class OwnedResources:
             raise ConfigurationError(f"Nothing of kind {owned.kind!r} is ever made on GKE ({owned.identity}).")
         gone = True
         with google_errors(f"delete {owned.kind} {owned.identity}"), suppress(google.NotFound):
-            deletes[owned.kind](owned.identity)
-            gone = owned.kind == "build"
+            gone = bool(deletes[owned.kind](owned.identity))
         if gone:
             self._project.entries.gone(owned.kind, identity=owned.identity)
 
@@ -136,13 +135,14 @@ class OwnedResources:
         if not GOOGLE_TAGS.is_ours(labels):
             raise CloudError(f"{identity} does not carry our mark ({OWNER}): it belongs to another owner and stays.")
 
-    def _delete_build(self, identity: str) -> None:
+    def _delete_build(self, identity: str) -> bool:
         project = self._project
         named = {"name": identity, "project_id": project.name, "id": identity.rpartition("/")[2]}
         build = project.clients.builds.get_build(request=named, **READ)
         self._refuse(identity, read_build_tags(build.tags))
         if build.status.name in ACTIVE:
-            project.clients.builds.cancel_build(request=named, **WRITE)
+            build = project.clients.builds.cancel_build(request=named, **WRITE)
+        return build.status.name not in ACTIVE
 
     def _delete_image(self, identity: str) -> None:
         registry = self._project.clients.registry

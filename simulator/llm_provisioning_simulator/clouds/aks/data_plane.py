@@ -18,6 +18,7 @@ from aiohttp import web
 
 from llm_provisioning_simulator.clouds.aks.http import AzureError, Call, Handler, Part, Running, Shared, stamp
 from llm_provisioning_simulator.clouds.aks.tasks import Registry
+from llm_provisioning_simulator.clouds.operations import is_kind
 from llm_provisioning_simulator.world import Image, streaming_artifact
 
 STREAMING_ARTIFACT: Final = "application/vnd.azure.artifact.streaming.v1"
@@ -256,6 +257,9 @@ class DataPlane(Part):
     async def _delete(self, call: Call) -> web.Response:
         self._allow(call, "delete")
         digest, repository = call.path["digest"], call.path["repository"]
+        if is_kind(call.fault, "accepted_only"):
+            # 202 promises a deletion; this one is still to come.
+            return web.Response(status=202)
         subject = self._subject(call)
         if subject is not None:
             self._forget_artifact((call.host, repository, subject))
