@@ -24,18 +24,21 @@ _CODES: Final = {
 
 def add_gate(commands: Any) -> None:
     """Add the command."""
-    gate = commands.add_parser("gate", help="exit 0 only if an arm of a run is fast enough")
+    gate = commands.add_parser("gate", help="exit 0 only if an arm of a run starts and serves fast enough")
     store_option(gate)
     gate.add_argument("--experiment", help="only this experiment")
     gate.add_argument("--dag", metavar="DAG_ID", help="only runs of this DAG")
     gate.add_argument("--run", metavar="RUN_ID", help="the DAG run to judge (default: the newest)")
     gate.add_argument("--arm", required=True, help="the arm's key, or `TARGET/WORKLOAD/SETUP/VARIANT`")
-    limit = gate.add_mutually_exclusive_group(required=True)
+    limit = gate.add_mutually_exclusive_group()
     limit.add_argument("--max-seconds", metavar="S", help="the median total may be at most this")
     limit.add_argument(
         "--against", metavar="RUN_ID", help="the same arm of another run is the reference, or `previous` for the last"
     )
     gate.add_argument("--max-slower", metavar="PCT", help="against a run: per cent slower (default: 5)")
+    gate.add_argument(
+        "--max-serving-slower", metavar="PCT", help="per cent that it may serve slower than the baseline of its run"
+    )
     gate.add_argument("--format", choices=["text", "json"], default="text")
     gate.set_defaults(command=_gate)
 

@@ -174,14 +174,19 @@ class StopEarlySection(Section):
 
 
 class GateSection(Section):
-    """What one arm of every run must keep, or the run fails: either `max_seconds` or `against`."""
+    """What one arm of every run must keep, or the run fails: a limit of its time, of how fast it serves, or of both."""
 
     model_config = ConfigDict(
         json_schema_extra={
-            "oneOf": [
+            "anyOf": [
                 {"required": ["max_seconds"], "properties": {"max_seconds": {"type": "number"}}},
                 {"required": ["against"], "properties": {"against": {"type": "string"}}},
-            ]
+                {"required": ["max_serving_slower"], "properties": {"max_serving_slower": {"type": "number"}}},
+            ],
+            "not": {
+                "required": ["max_seconds", "against"],
+                "properties": {"max_seconds": {"type": "number"}, "against": {"type": "string"}},
+            },
         }
     )
 
@@ -191,6 +196,12 @@ class GateSection(Section):
         default=None, min_length=1, description="The id of another run of the same DAG, or `previous` for the last."
     )
     max_slower: float | None = Field(default=None, ge=0, description="Per cent slower than that run. Default: 5.")
+    max_serving_slower: float | None = Field(
+        default=None,
+        ge=0,
+        lt=100,
+        description="Per cent that it may serve slower than the baseline of its run. Default: it is told, and passes.",
+    )
 
 
 class ExpectedChangeSection(Section):

@@ -13,6 +13,7 @@ from airflow_llm_provisioning.core.comparison import ArmTrials, grouped
 from airflow_llm_provisioning.core.gate import Gate, Outcome, no_slower_than, within_limit
 from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.names import nearest
+from airflow_llm_provisioning.core.serving_guard import both, serving_gate
 
 # `against` this word: the newest earlier run of the same DAG in which a trial of the arm counts.
 PREVIOUS: Final = "previous"
@@ -24,46 +25,60 @@ RunKey = tuple[str, str]
 @dataclass(frozen=True, slots=True)
 class GateLimit:
     """`arm`: its key, or `TARGET/WORKLOAD/SETUP/VARIANT`. Either `max_seconds` of the median total, or `against`
-    another run's id (or `previous`), of whose time it may need `max_slower_pct` per cent more.
+    another run's id (or `previous`), of whose time it may need `max_slower_pct` per cent more. Besides or instead,
+    `max_serving_slower_pct`: by how much less than the baseline's its model may write.
     """
 
     arm: str
     max_seconds: float | None = None
     against: str | None = None
     max_slower_pct: float = MAX_SLOWER_PCT
+    max_serving_slower_pct: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as `limit_from` reads it."""
-        if self.against is None:
-            return {"arm": self.arm, "max_seconds": self.max_seconds}
-        return {"arm": self.arm, "against": self.against, "max_slower": self.max_slower_pct}
+        found: dict[str, Any] = {"arm": self.arm}
+        if self.max_seconds is not None:
+            found["max_seconds"] = self.max_seconds
+        if self.against is not None:
+            found |= {"against": self.against, "max_slower": self.max_slower_pct}
+        if self.max_serving_slower_pct is not None:
+            found["max_serving_slower"] = self.max_serving_slower_pct
+        return found
 
     def __str__(self) -> str:
         """Return it for people: `here/w/static/baseline: at most 600 s`."""
-        if self.against is None:
-            return f"{self.arm}: at most {self.max_seconds:g} s"
-        return f"{self.arm}: at most {self.max_slower_pct:g} % slower than run {self.against}"
+        told = [f"at most {self.max_seconds:g} s"] if self.max_seconds is not None else []
+        if self.against is not None:
+            told.append(f"at most {self.max_slower_pct:g} % slower than run {self.against}")
+        if self.max_serving_slower_pct is not None:
+            told.append(f"serves at most {self.max_serving_slower_pct:g} % slower than its baseline")
+        return f"{self.arm}: {', '.join(told)}"
 
 
 def limit_from(asked: Mapping[str, Any]) -> GateLimit:
-    """Return the limit of {arm, max_seconds | against, max_slower}, with numbers as such or as a template's text.
+    """Return the limit of {arm, max_seconds | against, max_slower, max_serving_slower}, with numbers as such or as a
+    template's text.
 
-    Raises ValueError with a sentence: no arm, none or both of the two limits, a number that is none.
+    Raises ValueError with a sentence: no arm, no limit, both of the two limits of time, a number that is none.
     """
     arm, against = _text(asked.get("arm")), _text(asked.get("against"))
     seconds = _number("max_seconds", asked.get("max_seconds"))
     slower = _number("max_slower", asked.get("max_slower"))
     if not arm:
         raise ValueError("A gate needs `arm`: the key of an arm, or TARGET/WORKLOAD/SETUP/VARIANT.")
-    if (seconds is None) == (not against):
-        found = "neither" if seconds is None else "both"
-        raise ValueError(f"The gate of {arm} needs either `max_seconds` or `against`; found {found}.")
-    if seconds is not None and slower is not None:
+    serving = _number("max_serving_slower", asked.get("max_serving_slower"))
+    if seconds is not None and against:
+        raise ValueError(f"The gate of {arm} needs either `max_seconds` or `against`; found both.")
+    if seconds is None and not against and serving is None:
+        told = "needs either `max_seconds` or `against`; found neither, and no `max_serving_slower`"
+        raise ValueError(f"The gate of {arm} {told}.")
+    if not against and slower is not None:
         raise ValueError(f"The gate of {arm} has `max_slower` without `against`: name the run to compare with.")
     for rendered in (arm, against):
         if "{{" in rendered:
             raise ValueError(f"The gate of {arm} has a template that was not rendered: {rendered}.")
-    return GateLimit(arm, seconds, against or None, MAX_SLOWER_PCT if slower is None else slower)
+    return GateLimit(arm, seconds, against or None, MAX_SLOWER_PCT if slower is None else slower, serving)
 
 
 def judged(
@@ -79,6 +94,23 @@ def judged(
     arm = _one(runs[own], own, limit.arm)
     if isinstance(arm, str):
         return _not(arm)
+    serving = _serving(runs[own], arm, limit)
+    if limit.max_seconds is None and limit.against is None:
+        return serving or _not(f"The gate of {limit.arm!r} has no limit.")
+    timed = _timed(runs, own, arm, limit)
+    return timed if serving is None else both(timed, serving)
+
+
+def _serving(trials: Iterable[Measured], arm: ArmTrials, limit: GateLimit) -> Gate | None:
+    """Judge the serving speed, where it is limited, against the baseline of the same run and stratum."""
+    if limit.max_serving_slower_pct is None:
+        return None
+    stratum = arm.arm.stratum.key
+    baselines = (found for found in grouped(trials) if found.arm.is_baseline and found.arm.stratum.key == stratum)
+    return serving_gate(arm, next(baselines, None), limit.max_serving_slower_pct)
+
+
+def _timed(runs: Mapping[RunKey, Sequence[Measured]], own: RunKey, arm: ArmTrials, limit: GateLimit) -> Gate:
     if limit.max_seconds is not None:
         return within_limit(arm, limit.max_seconds)
     if limit.against == PREVIOUS:

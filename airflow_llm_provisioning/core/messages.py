@@ -75,6 +75,12 @@ def _gate(result: Any) -> Iterable[str]:
             yield f"{row.get('arm', '')}: {row.get('sentence', row.get('outcome', ''))}"
 
 
+def _serving(result: Any) -> Iterable[str]:
+    """Yield the arms that serve slower than their baseline (`decisions.judge.judge_run`)."""
+    told = mapping(result).get("serves_slower")
+    yield from map(str, told if isinstance(told, (list, tuple)) else ())
+
+
 def _leaks(result: Any) -> Iterable[str]:
     """Yield what is left and what could not be listed (`reaping.reap.Reaped.as_dict`, or a list of owned things)."""
     found = mapping(result)
@@ -101,6 +107,7 @@ KINDS: Final[Mapping[str, tuple[str, Callable[[Any], Iterable[str]]]]] = Mapping
     {
         "alarm": ("Deployments changed", _alarm),
         "gate": ("The gate did not pass", _gate),
+        "serving": ("Starts faster, serves slower", _serving),
         "leaks": ("Left in clusters or clouds", _leaks),
         "budget": ("The budget is used up", _budget),
     }

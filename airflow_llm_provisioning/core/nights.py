@@ -126,10 +126,10 @@ def seconds_of(phases: Mapping[str, float], name: str) -> float | None:
 
 def _facts(arm: ArmTrials, observed: _Observed) -> dict[str, frozenset[str]]:
     seen: dict[str, set[str]] = {}
-    for key, environment in {id(trial.environment): trial.environment for trial in arm.pooled}.items():
-        if key not in observed:
-            observed[key] = environment, observed_facts(environment)
-        for name, value in observed[key][1].items():
+    for same, environment in {id(trial.environment): trial.environment for trial in arm.pooled}.items():
+        if same not in observed:
+            observed[same] = environment, observed_facts(environment)
+        for name, value in observed[same][1].items():
             # The digest's fact is named with its image; a history also follows an image of another name.
             seen.setdefault(IMAGE_DIGEST if name.startswith(IMAGE_DIGEST) else name, set()).add(value)
     for name, field in ARM_FACTS.items():

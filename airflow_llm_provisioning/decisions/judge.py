@@ -21,26 +21,42 @@ def judge_run(
     *,
     gates: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Return {trials, not_needed, no_capacity: [sentences], gates: [{arm, outcome, sentence, low, high}]}. Raises a
-    TrialFailedError that names every trial that failed or left no row, or a GateNotPassedError with every gate that
-    does not pass.
+    """Return {trials, not_needed, no_capacity: [sentences], serves_slower: [sentences], gates: [{arm, outcome,
+    sentence, low, high}]}. Raises a TrialFailedError that names every trial that failed or left no row, or a
+    GateNotPassedError with every gate that does not pass; both also tell which arms serve slower.
 
     `not_needed`: planned trials that were skipped, because their arm had enough. `no_capacity`: trials that got no
-    machine, which is no failure unless the experiment says so. `gates`: as `core.gate_limit.limit_from` reads them.
+    machine, which is no failure unless the experiment says so. `serves_slower`: arms that write notably slower than
+    their baseline, which is a failure where a gate says so. `gates`: as `core.gate_limit.limit_from` reads them.
     """
     bad, counted = _trials(experiment, dag_id, run_id, expected, results_conn_id)
     found = [_gate(asked, experiment, dag_id, run_id, results_conn_id) for asked in gates]
+    slower = _serving(experiment, dag_id, run_id, results_conn_id)
     stopped = [f"{arm}: {gate.outcome}. {gate.sentence}" for arm, gate in found if gate.outcome is not Outcome.PASSES]
     if bad:
         told = f"Of {expected} trials of {experiment}, not all succeeded: {'; '.join(bad)}"
-        raise TrialFailedError("\n".join([told, *stopped]))
+        raise TrialFailedError("\n".join([told, *stopped, *slower]))
     if stopped:
-        raise GateNotPassedError("\n".join(stopped))
+        raise GateNotPassedError("\n".join([*stopped, *slower]))
     rows = [
         {"arm": arm, "outcome": str(gate.outcome), "sentence": gate.sentence, "low": gate.low, "high": gate.high}
         for arm, gate in found
     ]
-    return {**counted, "gates": rows}
+    return {**counted, "serves_slower": slower, "gates": rows}
+
+
+def _serving(experiment: str, dag_id: str, run_id: str, results_conn_id: str) -> list[str]:
+    """Return a sentence for each arm of the run that serves slower than its baseline."""
+    from airflow_llm_provisioning.connections import open_store
+    from airflow_llm_provisioning.core.serving_guard import serves_slower
+    from airflow_llm_provisioning.gateways.store.selection import Selection
+
+    store = open_store(results_conn_id)
+    try:
+        measured = store.queries.measured(Selection(experiment=experiment, dag_id=dag_id, run_id=run_id))
+    finally:
+        store.close()
+    return serves_slower(measured)
 
 
 def _gate(

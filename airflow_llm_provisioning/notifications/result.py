@@ -33,7 +33,7 @@ class ResultNotifier(BaseNotifier):
     Use it as a task's `on_success_callback` and `on_failure_callback`. If one of the others fails, the rest still get
     the message; then the error is raised, which Airflow logs.
 
-    :param about: `alarm` (of `TellChanges`), `gate` (of `JudgeRun`), `leaks` (of the reaper), `budget`.
+    :param about: `alarm` (of `TellChanges`), `gate` and `serving` (of `JudgeRun`), `leaks` (of the reaper), `budget`.
     :param through: notifiers whose templates use `message`.
     """
 

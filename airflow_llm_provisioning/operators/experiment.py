@@ -122,13 +122,14 @@ class JudgeRun(BaseOperator):
     """Fail the DAG run when a trial of it failed or left no row, because Airflow's own state may be green after a
     cancelled trial; and when a gate does not pass.
 
-    Returns {trials, not_needed, no_capacity, gates}, numbers; `not_needed` were skipped, because their arm had enough
-    trials; `no_capacity` got no machine, which fails the run only if the experiment says so. A gate passes only if
-    enough trials show it: slower, undecided, no capacity and not judged fail the task with a sentence.
+    Returns {trials, not_needed, no_capacity, gates}, numbers, and `serves_slower`, sentences; `not_needed` were
+    skipped, because their arm had enough trials; `no_capacity` got no machine, which fails the run only if the
+    experiment says so. A gate passes only if enough trials show it: slower, undecided, no capacity and not judged fail
+    the task with a sentence. An arm that serves slower than its baseline is told in any case.
 
     :param expected: how many trials the run should have.
-    :param gates: [{arm, max_seconds | against, max_slower}], as in an experiment file; `arm`: the arm's key or
-        `TARGET/WORKLOAD/SETUP/VARIANT`, `against`: another run of this DAG or `previous`.
+    :param gates: [{arm, max_seconds | against, max_slower, max_serving_slower}], as in an experiment file; `arm`: the
+        arm's key or `TARGET/WORKLOAD/SETUP/VARIANT`, `against`: another run of this DAG or `previous`.
     :param arm: one more gate, with the next three parameters as in `llm-provisioning gate`.
     :param max_seconds: the median total may be at most this.
     :param against: the run to compare with.
@@ -162,7 +163,7 @@ class JudgeRun(BaseOperator):
         self.max_slower = max_slower
         self.results_conn_id = results_conn_id
 
-    def execute(self, context: Context) -> dict[str, int]:
+    def execute(self, context: Context) -> dict[str, Any]:
         """Judge the run."""
         from airflow_llm_provisioning.decisions.judge import judge_run
         from airflow_llm_provisioning.report.log_text import told_judgement
@@ -174,6 +175,8 @@ class JudgeRun(BaseOperator):
         self.log.info("%s", told_judgement(judged))
         for sentence in judged["no_capacity"]:
             self.log.warning("No failure of the workload: %s", sentence)
+        for sentence in judged["serves_slower"]:
+            self.log.warning("Serves slower: %s", sentence)
         return {**judged, "gates": len(judged["gates"]), "no_capacity": len(judged["no_capacity"])}
 
 

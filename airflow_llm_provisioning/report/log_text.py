@@ -45,9 +45,10 @@ def told_judgement(judged: Mapping[str, Any]) -> str:
     """Return what was judged of a DAG run (`decisions.judge.judge_run`) as a table."""
     counted = f"{judged['trials']} trials, none of them failed; {judged['not_needed']} were not needed."
     refused = [wrapped(f"No capacity: {sentence}", WIDTH) for sentence in judged.get("no_capacity") or ()]
+    slower = [wrapped(f"Serves slower: {sentence}", WIDTH) for sentence in judged.get("serves_slower") or ()]
     gates = judged.get("gates") or ()
     table = [text_table("Gates", [dict(gate) for gate in gates], _GATES, WIDTH)] if gates else []
-    return "\n".join(["", counted, *refused, *table])
+    return "\n".join(["", counted, *refused, *slower, *table])
 
 
 def _head(row: TrialResult) -> list[str]:

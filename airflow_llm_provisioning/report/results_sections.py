@@ -11,6 +11,7 @@ from airflow_llm_provisioning.core.origin import SIMULATED, is_simulated, shown_
 from airflow_llm_provisioning.core.phase_means import paths_of
 from airflow_llm_provisioning.core.published import PUBLISHED_VARIANT
 from airflow_llm_provisioning.core.result import Preparation, TrialResult
+from airflow_llm_provisioning.core.serving_guard import trade_off
 from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL
 from airflow_llm_provisioning.report.bars import Bar, Segment, bar_chart
 from airflow_llm_provisioning.report.evidence_sections import short_name, trial_link
@@ -136,10 +137,18 @@ def _card(row: Row, heading: str) -> Markup:
             *([element("div", heading, class_="beside")] if heading else []),
             element("div", saved, class_="big"),
             element("div", f"published: {known}" if known else "nothing published", class_="beside"),
+            *_serving(row),
             origin_badge(row["origin"]),
         ],
         class_="card",
     )
+
+
+def _serving(row: Row) -> list[Markup]:
+    """Return what a start costs in serving speed, where it costs any: a card must not show the gain alone."""
+    if not row.get("slower_pct"):
+        return []
+    return [element("div", f"serves {row['slower_pct']:.0f} % slower", class_="beside warning")]
 
 
 def _small(row: Row, heading: str) -> Markup:
@@ -148,6 +157,9 @@ def _small(row: Row, heading: str) -> Markup:
 
 
 def _facts(rows: Sequence[Row]) -> Iterator[Markup]:
+    for row in rows:
+        if (sentence := trade_off(row)) is not None:
+            yield element("p", [element("strong", "SERVES SLOWER "), sentence], class_="alarm", role="note")
     sentences = [sentence for row in rows for sentence in differing_facts(row)]
     if sentences:
         yield element("ul", [element("li", sentence) for sentence in sentences], class_="quiet")

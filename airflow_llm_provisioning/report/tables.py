@@ -16,6 +16,7 @@ from airflow_llm_provisioning.core.precision import CLAIMS, precision_rows
 from airflow_llm_provisioning.core.published import PUBLISHED_MODEL, PUBLISHED_REDUCTION_PCT, PUBLISHED_VARIANT
 from airflow_llm_provisioning.core.result import Preparation
 from airflow_llm_provisioning.core.secrets import redacted_value
+from airflow_llm_provisioning.core.serving_guard import trade_off
 from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL
 from airflow_llm_provisioning.decisions.cost import cost_table
 from airflow_llm_provisioning.decisions.floor import floors
@@ -264,19 +265,6 @@ def serving_text(row: Mapping[str, Any]) -> str:
         return ""
     share = row.get("slower_pct")
     return f"{row['tokens_s']:.1f}" + (f" ({share:.0f} % slower)" if share else "")
-
-
-def trade_off(row: Mapping[str, Any]) -> str | None:
-    """Return the sentence for an arm that serves slower than its baseline, None for any other."""
-    if not row.get("slower_pct"):
-        return None
-    saved = row["reduction_pct"]
-    starts = "starts" if saved is None else f"starts {abs(saved):.1f} % {'faster' if saved > 0 else 'slower'}"
-    bounds = f"{row['tokens_low']:.1f} to {row['tokens_high']:.1f}"
-    return (
-        f"{row['setup']} {row['variant']} {starts} and serves {row['slower_pct']:.0f} % slower than the baseline: "
-        f"{row['tokens_s']:.1f} tokens/s ({bounds}), one request at a time."
-    )
 
 
 def _rounded(rows: Sequence[Row]) -> list[Row]:

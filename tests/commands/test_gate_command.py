@@ -33,6 +33,9 @@ def url(tmp_path: Path) -> str:
         (("--max-seconds", "103.5"), 2),
         (("--against", "old", "--max-slower", "5%"), 0),
         (("--against", "missing"), 3),
+        ((), 3),
+        (("--max-serving-slower", "10"), 0),
+        (("--max-seconds", "90", "--max-serving-slower", "10"), 1),
     ],
 )
 def test_the_exit_code_is_the_verdict(url: str, words: tuple[str, ...], code: int) -> None:

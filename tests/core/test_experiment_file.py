@@ -202,7 +202,7 @@ IMPOSSIBLE = [
     ),
     (
         experiment_data(gates=[{"arm": "x"}]),
-        "`gates.0`: The gate of x needs either `max_seconds` or `against`; found neither.",
+        "`gates.0`: The gate of x needs either `max_seconds` or `against`; found neither, and no `max_serving_slower`.",
     ),
     (
         experiment_data(replicates=300),

@@ -13,7 +13,8 @@ from proof.workloads import SERVED_CURRENT
 
 from airflow_llm_provisioning.core.comparison import compare
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
-from airflow_llm_provisioning.report.tables import serving_text, shown, trade_off
+from airflow_llm_provisioning.core.serving_guard import trade_off
+from airflow_llm_provisioning.report.tables import serving_text, shown
 
 # The profile's seconds: compiling; capturing is seven tenths of the warm-up, of which 53 % are piecewise graphs.
 COMPILE_S, CAPTURE_S = 19.4, 0.7 * 14.4

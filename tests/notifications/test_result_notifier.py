@@ -133,11 +133,20 @@ def test_without_news_nothing_is_told(mail: MailServer, chat: ChatServer) -> Non
     for about, result in (
         ("alarm", []),
         ("gate", {"gates": 0}),
+        ("serving", {"gates": 0, "serves_slower": []}),
         ("leaks", {"left": [], "problems": []}),
         ("budget", {}),
     ):
         ResultNotifier(about=about, through=through())(context(result))
     assert (mail.received, chat.received) == ([], [])
+
+
+def test_an_arm_that_serves_slower_is_told_though_the_run_passes(mail: MailServer, chat: ChatServer) -> None:
+    """What `JudgeRun` returned without failing is a message of its own."""
+    sentence = "static level_0 starts 6.4 % faster and serves 39 % slower than the baseline: 30.3 tokens/s."
+    ResultNotifier(about="serving", through=through())(context({"trials": 6, "gates": 0, "serves_slower": [sentence]}))
+    assert len(mail.received) == 1
+    assert chat.received[0][1]["text"] == f"Starts faster, serves slower: nightly, run-1\n- {sentence}"
 
 
 def test_a_failed_gate_is_told_by_its_error_and_without_secrets(mail: MailServer, chat: ChatServer) -> None:
@@ -177,7 +186,7 @@ def test_a_budget_that_is_used_up_is_told(chat: ChatServer, mail: MailServer) ->
 
 def test_an_unknown_kind_is_refused_when_the_dag_is_parsed() -> None:
     """With the known ones."""
-    with pytest.raises(ConfigurationError, match="Use one of: alarm, gate, leaks, budget"):
+    with pytest.raises(ConfigurationError, match="Use one of: alarm, gate, serving, leaks, budget"):
         ResultNotifier(about="alarms", through=[])
 
 

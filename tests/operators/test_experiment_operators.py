@@ -127,7 +127,7 @@ def test_a_run_is_good_when_every_slot_succeeded(store: ResultsStore) -> None:
     """All rows, all well."""
     for slot in range(2):
         store.save_trial(trial(slot))
-    assert judge(2) == {"trials": 2, "not_needed": 0, "no_capacity": 0, "gates": 0}
+    assert judge(2) == {"trials": 2, "not_needed": 0, "no_capacity": 0, "gates": 0, "serves_slower": []}
 
 
 def test_a_failed_or_missing_trial_fails_the_run(store: ResultsStore) -> None:
@@ -147,7 +147,7 @@ def test_a_trial_without_capacity_is_told_and_fails_no_run(store: ResultsStore) 
     )  # fmt: skip
     store.save_trial(trial(0))
     store.save_trial(lost)
-    assert judge(2) == {"trials": 2, "not_needed": 0, "no_capacity": 1, "gates": 0}
+    assert judge(2) == {"trials": 2, "not_needed": 0, "no_capacity": 1, "gates": 0, "serves_slower": []}
     compared = context(run_id="run-1")
     (row,) = run(CompareVariants(task_id="c", experiment="nightly"), compared)
     assert (row["n"], row["trials"], row["excluded"]) == (1, 2, "1 no_capacity")
@@ -163,7 +163,7 @@ def test_a_slot_is_judged_by_its_last_run(store: ResultsStore) -> None:
     store.save_trial(trial(0, status=TrialStatus.FAILED, reason="first"))
     again = trial(0, attempt=2, opened_at=AT + timedelta(hours=1))
     store.save_trial(again)
-    assert judge(1) == {"trials": 2, "not_needed": 0, "no_capacity": 0, "gates": 0}
+    assert judge(1) == {"trials": 2, "not_needed": 0, "no_capacity": 0, "gates": 0, "serves_slower": []}
     store.save_trial(replace(again, status=TrialStatus.FAILED, reason="second"))
     with pytest.raises(TrialFailedError, match="second"):
         judge(1)

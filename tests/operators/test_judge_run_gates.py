@@ -47,13 +47,13 @@ def judge(**fields: Any) -> Any:
 def test_a_run_passes_its_gates_from_the_file_and_from_parameters() -> None:
     """Both are counted."""
     found = judge(gates=[{"arm": ARM, "max_seconds": 1100.0}], arm=ARM, against="previous", max_slower="5%")
-    assert found == {"trials": 6, "not_needed": 0, "no_capacity": 0, "gates": 2}
+    assert found == {"trials": 6, "not_needed": 0, "no_capacity": 0, "gates": 2, "serves_slower": []}
 
 
 @pytest.mark.usefixtures("store")
 def test_without_gates_only_the_trials_are_judged() -> None:
     """As before."""
-    assert judge() == {"trials": 6, "not_needed": 0, "no_capacity": 0, "gates": 0}
+    assert judge() == {"trials": 6, "not_needed": 0, "no_capacity": 0, "gates": 0, "serves_slower": []}
 
 
 @pytest.mark.usefixtures("store")
@@ -90,6 +90,40 @@ def test_everything_else_fails_the_task(asked: dict[str, Any], told: str) -> Non
         judge(**asked)
     assert told in str(from_file.value)
     assert str(from_parameters.value) == str(from_file.value)
+
+
+def served(store: ResultsStore, variant: str, tokens_s: float, total_s: float) -> None:
+    """Add an arm of six trials to run-1 that writes so many tokens a second."""
+    speed = {"tokens_s": tokens_s, "low": tokens_s - 1, "high": tokens_s + 1}
+    for at in range(6):
+        fields = {"experiment": "nightly", "dag_id": "nightly", "run_id": "run-1", "number": 100 + at}
+        fields |= {"variant": variant, "target": "another", "opened_at": OPENED_AT + timedelta(days=1, minutes=at)}
+        store.save_trial(a_result(f"{variant}-{at}", **fields, total_s=total_s + at, speed=speed))
+
+
+def test_an_arm_that_serves_slower_is_told_and_fails_where_a_gate_says_so(
+    store: ResultsStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A faster start does not pass in silence: without a limit it is logged and returned; beyond one it fails."""
+    served(store, "baseline", 50.0, 1000.0)
+    served(store, "improved", 30.0, 500.0)
+    arm = "another/phi3-2025/static/improved"
+    many = {"experiment": "nightly", "expected": 12}
+
+    (told,) = run(JudgeRun(task_id="judge", **many), context(run_id="run-1"))["serves_slower"]
+
+    assert told.endswith(
+        "faster and serves 40 % slower than the baseline: 30.0 tokens/s (29.0 to 31.0), one request at a time."
+    )
+    assert f"Serves slower: {told}" in capsys.readouterr().out
+    gates = [{"arm": arm, "max_seconds": 600}, {"arm": arm, "max_seconds": 600, "max_serving_slower": 50}]
+    assert run(JudgeRun(task_id="judge", gates=gates, **many), context(run_id="run-1"))["gates"] == 2
+    strict = JudgeRun(task_id="judge", gates=[{"arm": arm, "max_seconds": 600, "max_serving_slower": "10%"}], **many)
+    with pytest.raises(GateNotPassedError) as stopped:
+        run(strict, context(run_id="run-1"))
+    assert "slower. Passes: the median of 6 trials" in str(stopped.value)
+    assert "Slower: it serves 30.0 tokens/s (29.0 to 31.0), 40 % slower than" in str(stopped.value)
+    assert told in str(stopped.value)
 
 
 def test_a_run_of_the_same_id_of_another_dag_is_not_judged_with_it(store: ResultsStore) -> None:

@@ -52,11 +52,13 @@ def test_a_judgement_names_its_gates() -> None:
         "low": 1,
         "high": 2,
     }
-    told = told_judgement({"trials": 4, "not_needed": 1, "no_capacity": ["t-3: no L4 in us-west-2a"], "gates": [gate]})
+    judged = {"trials": 4, "not_needed": 1, "no_capacity": ["t-3: no L4 in us-west-2a"], "gates": [gate]}
+    told = told_judgement(judged | {"serves_slower": ["static level_0 serves 39 % slower than the baseline"]})
     for words in (
         "4 trials",
         "1 were not needed",
         "No capacity: t-3: no L4",
+        "Serves slower: static level_0 serves 39 % slower",
         "eks/w/static/baseline",
         "passes",
         "900 s",

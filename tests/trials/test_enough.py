@@ -116,6 +116,7 @@ def test_a_slot_that_is_not_needed_is_skipped_before_anything_is_locked(store: R
         "not_needed": 1,
         "no_capacity": 0,
         "gates": 0,
+        "serves_slower": [],
     }
     with pytest.raises(TrialFailedError, match=f"1 of {len(known) + 2} trials left no row"):
         run(JudgeRun(task_id="j", expected=len(known) + 2, **dag))

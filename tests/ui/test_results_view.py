@@ -45,6 +45,19 @@ def test_the_comparison_is_the_reports(viewer: Any, store: ResultsStore) -> None
     assert "phases of the deciding path" in told
 
 
+def test_an_arm_that_serves_slower_says_so_beside_its_gain(viewer: Any, store: ResultsStore) -> None:
+    """On its card and above its table, which the HTML report shows too."""
+    for n in range(3):
+        for variant, factor, tokens_s in (("baseline", 1.0, 50.0), ("improved", 0.5, 30.0)):
+            speed = {"tokens_s": tokens_s, "low": tokens_s - 1, "high": tokens_s + 1}
+            store.save_trial(a_trial(f"{variant}-{n}", variant=variant, factor=factor, speed=speed))
+
+    told = words(viewer.get("results/comparison"))
+
+    assert "-50 % published: -46 % serves 40 % slower" in told or "serves 40 % slower SIMULATED" in told, told[:600]
+    assert "SERVES SLOWER static improved starts 50.0 % faster and serves 40 % slower than the baseline" in told
+
+
 def test_the_comparison_is_of_what_was_asked_for(viewer: Any, store: ResultsStore) -> None:
     """The page names experiment, run and target to the part that it loads; an older page of trials has no such part."""
     for n in range(60):
