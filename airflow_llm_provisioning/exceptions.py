@@ -11,6 +11,7 @@
     │   ├── ConflictError         another owner's object of that name
     │   └── NotDeletedError       what was to be deleted still exists
     ├── LockHeldError             another trial holds the cluster
+    ├── NotReadyError             what was prepared for a trial is not ready yet
     ├── TrialClosedError          a task of a trial whose row is written was run again alone
     ├── TrialFailedError          the deployment itself failed, or did not become ready in time
     │   └── OverBudgetError       the budget is used up
@@ -23,6 +24,8 @@
 
 A message says what was attempted, on which object, what was found, and what to do.
 """
+
+from typing import Any
 
 
 class ProvisioningError(Exception):
@@ -74,6 +77,16 @@ class NotDeletedError(ClusterError):
 
 class LockHeldError(ProvisioningError):
     """Another trial holds the cluster's lock."""
+
+
+class NotReadyError(ProvisioningError):
+    """What was prepared for a trial is there and not ready yet, for example the next nodes of a buffer. `objects`: what
+    to wait for, as the prepared step (`core.prepared_objects.as_it_is`) with its `treatment`.
+    """
+
+    def __init__(self, message: str, objects: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.objects: dict[str, Any] = objects or {}
 
 
 class TrialClosedError(ProvisioningError):

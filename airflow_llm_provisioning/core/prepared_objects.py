@@ -165,23 +165,30 @@ def facts_of(log: str) -> dict[str, Any]:
     return found
 
 
+_NOT_READY: Final = " is not ready: "
+
+
 def as_it_is(prepared: Mapping[str, Any], objects: Sequence[Mapping[str, Any] | None], nodes: Any) -> dict[str, Any]:
     """Return a preparation's result with what is there now, for a trial that is opened: {content, objects, facts,
-    nodes, problems}.
+    nodes, ready, problems, waiting}.
 
     `objects`: what is found for each of the result's, None where it is gone. `nodes`: [{name, uid, created_at,
     instance_type, pulls}] that host pods of them now. `problems`: sentences; empty means that all of it is what was
-    prepared and ready.
+    prepared and ready. `waiting`: those of them that pass by waiting, where no other one is left.
     """
     recorded = [mapping(item) for item in items(prepared.get("objects"))]
     ready = {text(key): text(value) for key, value in mapping(prepared.get("ready")).items()}
-    pairs = zip(recorded, objects, strict=True)
+    pairs = list(zip(recorded, objects, strict=True))
+    problems = [told for item, found in pairs for told in _changed(item, found, ready)]
+    waiting = [told for told in problems if _NOT_READY in told]
     return {
         "content": prepared.get("content"),
         "objects": [dict(item) for item in recorded],
         "facts": dict(mapping(prepared.get("facts"))),
         "nodes": [dict(mapping(node)) for node in items(nodes)],
-        "problems": [told for item, found in pairs for told in _changed(item, found, ready)],
+        "ready": ready,
+        "problems": problems,
+        "waiting": waiting if len(waiting) == len(problems) else [],
     }
 
 
@@ -194,7 +201,7 @@ def _changed(recorded: Mapping[str, Any], found: Mapping[str, Any] | None, ready
     elif recorded.get("uid") and dig(found, "metadata", "uid") != recorded["uid"]:
         yield f"{named} is another one than was prepared (uid {dig(found, 'metadata', 'uid')})."
     elif told := not_ready(found, ready):
-        yield f"{named} is not ready: {told}."
+        yield f"{named}{_NOT_READY}{told}."
 
 
 def _condition(obj: Mapping[str, Any], wanted: str) -> str | None:

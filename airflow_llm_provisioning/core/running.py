@@ -12,7 +12,7 @@ from airflow_llm_provisioning.core.progress.spans import Expected
 from airflow_llm_provisioning.core.secrets import redacted_text
 from airflow_llm_provisioning.core.trial import Trial
 
-Step = Literal["lock", "open", "wait", "delete", "not_deleted"]
+Step = Literal["lock", "prepared", "open", "wait", "delete", "not_deleted"]
 
 BLOCKER_CHARACTERS: Final = 500
 PHASE_CHARACTERS: Final = 200
@@ -20,12 +20,13 @@ PHASE_CHARACTERS: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningTrial:
-    """One running trial. `step`: what it is doing: waits for its cluster (`lock`), is open, waits for the endpoint, is
-    being deleted, or could not be deleted. `task_id`: of the task that does it. `phase`: in words, empty if unknown.
-    `blocker`: in a sentence without secrets, or None. `elapsed_s`: since the submission, before it since the opening,
-    in the cluster's clock. `expected_s`: median total of the arm's `expected_n` earlier trials, with the middle half
-    (None of too few). `opened_at`: cluster clock. `updated_at`: real time of the last news. `spent`: what its machines
-    have cost in `currency` at the last news of its wait; None where a price is not known.
+    """One running trial. `step`: what it is doing: waits for its cluster (`lock`) or for what was prepared
+    (`prepared`), is open, waits for the endpoint, is being deleted, or could not be deleted. `task_id`: of the task
+    that does it. `phase`: in words, empty if unknown. `blocker`: in a sentence without secrets, or None. `elapsed_s`:
+    since the submission, before it since the opening, in the cluster's clock. `expected_s`: median total of the arm's
+    `expected_n` earlier trials, with the middle half (None of too few). `opened_at`: cluster clock. `updated_at`: real
+    time of the last news. `spent`: what its machines have cost in `currency` at the last news of its wait; None where a
+    price is not known.
     """
 
     trial_id: str

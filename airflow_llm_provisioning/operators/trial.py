@@ -11,12 +11,13 @@ from airflow.sdk import Context
 
 from airflow_llm_provisioning.compat import AirflowSkipException
 from airflow_llm_provisioning.core.names import DEFAULT_STORE
-from airflow_llm_provisioning.exceptions import LockHeldError, ProvisioningError, StoreError
+from airflow_llm_provisioning.exceptions import LockHeldError, NotReadyError, ProvisioningError, StoreError
 from airflow_llm_provisioning.operators.links import TrialLink
 from airflow_llm_provisioning.operators.waiting import WaitingOperator
 from airflow_llm_provisioning.triggers.base import raise_error
 from airflow_llm_provisioning.triggers.lock import LockWait
 from airflow_llm_provisioning.triggers.pods_gone import PodsGoneWait
+from airflow_llm_provisioning.triggers.prepared_objects import ObjectsReadyWait
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.core.experiment import Experiment
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # Longer than a trial with its teardown takes: a limit of an hour, and half an hour until its nodes are gone.
 LOCK_WAIT_S = 4 * 3600.0
+# As long as a preparation may take until its objects are ready.
+PREPARED_WAIT_S = 3600.0
 # What a teardown remembers from one try to the next.
 _FOUND = "found"
 _CLOSING = "closing"
@@ -41,6 +44,8 @@ class OpenTrial(WaitingOperator):
     :param planned: one trial of `PlanTrials`.
     :param experiment: the experiment, as `load_experiment` reads it; not rendered, not stored with the DAG.
     :param timeout_s: how long the deployment may take until its endpoint is ready, in the cluster's clock.
+    :param prepared_wait_s: how long what was prepared for it (the next nodes of a buffer) may take until it is ready
+        again, in the cluster's clock; 0: it is not waited for, and the verdict says what was not ready.
     :param lock_wait_s: how long to wait for a cluster that another trial holds, in the cluster's clock; 0: not at all.
     :param results_conn_id: connection of the results store.
     :param deferrable: wait in the triggerer; by default, because another trial may hold the cluster for hours.
@@ -58,12 +63,14 @@ class OpenTrial(WaitingOperator):
         experiment: "Experiment",
         timeout_s: float | str = 3600,
         lock_wait_s: float | str = LOCK_WAIT_S,
+        prepared_wait_s: float = PREPARED_WAIT_S,
         results_conn_id: str = DEFAULT_STORE,
         deferrable: bool | None = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(deferrable=deferrable, **kwargs)
         self.lock_wait_s = lock_wait_s
+        self.prepared_wait_s = prepared_wait_s
         self.planned = planned
         # A slot that ran before has another attempt's name than the plan says.
         self.opened_trial_id: str | None = None
@@ -88,6 +95,8 @@ class OpenTrial(WaitingOperator):
 
         if event.get("acquired"):
             return self._open(context, {"started_at": event["started_at"]})
+        if event.get("objects"):
+            return self._open(context, {})
         reason = record_refusal(self._planned(), event, results_conn_id=self.results_conn_id)
         raise_error(event)
         raise LockHeldError(reason)
@@ -102,10 +111,13 @@ class OpenTrial(WaitingOperator):
             self.experiment,
             results_conn_id=self.results_conn_id,
             may_wait=limit_s > 0,
+            await_prepared=self.prepared_wait_s > 0,
             task_id=context["ti"].task_id,
         )
         try:
             trial = asyncio.run(opening)
+        except NotReadyError as waits:
+            return self._await_prepared(context, planned, waits)
         except LockHeldError as held:
             if limit_s <= 0:
                 raise
@@ -121,6 +133,14 @@ class OpenTrial(WaitingOperator):
         )
         arguments |= waiting
         return self.wait_for(context, LockWait(**arguments), at_most=timedelta(seconds=limit_s + 300))
+
+    def _await_prepared(self, context: Context, planned: "Trial", waits: NotReadyError) -> Any:
+        from airflow_llm_provisioning.trials.prepared_wait import ready_wait_of
+
+        limit_s = self.prepared_wait_s
+        self.log.info("Trial %s waits for what was prepared, for up to %.0f s. %s", planned.trial_id, limit_s, waits)
+        arguments = asyncio.run(ready_wait_of(planned, self.experiment, waits, limit_s))
+        return self.wait_for(context, ObjectsReadyWait(**arguments), at_most=timedelta(seconds=limit_s + 300))
 
     def _planned(self) -> "Trial":
         from airflow_llm_provisioning.core.trial import Trial

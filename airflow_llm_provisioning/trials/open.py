@@ -16,17 +16,20 @@ from airflow_llm_provisioning.core.names import LABEL_TRIAL, trial_labels
 from airflow_llm_provisioning.core.ownership import owner_of
 from airflow_llm_provisioning.core.prepared_objects import VERB
 from airflow_llm_provisioning.core.result import Preparation, TrialResult, TrialStatus
+from airflow_llm_provisioning.core.running import Step
 from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.core.trial import Access, Opened, Prepared, Trial
 from airflow_llm_provisioning.exceptions import (
     ConflictError,
     LockHeldError,
+    NotReadyError,
     OverBudgetError,
     ProvisioningError,
     StoreError,
     TrialClosedError,
 )
 from airflow_llm_provisioning.trials.leftovers import acquire_or_explain, held_lock, left_by_others
+from airflow_llm_provisioning.trials.prepared_wait import refuse_unready
 from airflow_llm_provisioning.trials.price import waiting_hours
 from airflow_llm_provisioning.trials.render import plan_of, render
 from airflow_llm_provisioning.trials.running import tell_opened
@@ -37,13 +40,20 @@ if TYPE_CHECKING:
 
 
 async def open_trial(
-    planned: Trial, experiment: Experiment, *, results_conn_id: str, may_wait: bool = False, task_id: str = ""
+    planned: Trial,
+    experiment: Experiment,
+    *,
+    results_conn_id: str,
+    may_wait: bool = False,
+    await_prepared: bool = False,
+    task_id: str = "",
 ) -> Trial:
     """Lock the cluster, write the trial's intent in the ledger, and return the opened trial. `task_id`: of the task.
 
     The same trial opened again is the same trial, until its row is written. A trial that cannot be opened gets its row
-    before the error is raised; with `may_wait` not where another trial holds the cluster (LockHeldError). A task that
-    was taken for dead and comes after its trial was closed gives the lock back, and leaves the row as it is.
+    before the error is raised; with `may_wait` not where another trial holds the cluster (LockHeldError), and with
+    `await_prepared` not where what was prepared for it is not ready yet (NotReadyError). A task that was taken for dead
+    and comes after its trial was closed gives the lock back, and leaves the row as it is.
     """
     from airflow_llm_provisioning.connections import open_cluster, open_store
 
@@ -59,6 +69,8 @@ async def open_trial(
                 )
                 bounded = replace(within_budget(trial, experiment, store, cluster.clock()), access=access)
                 opened = await _opened(bounded, experiment, target, store, cluster)
+                if await_prepared:
+                    refuse_unready(opened)
                 await _lock_and_look(cluster, opened)
                 await _still_open(planned, opened, store, cluster)
                 intended = await _intended(opened, store, cluster)
@@ -68,9 +80,9 @@ async def open_trial(
             # It could not be written either, and Airflow tries again.
             raise
         except ProvisioningError as error:
-            if may_wait and cluster and isinstance(error, LockHeldError):
+            if cluster and (step := _waits_in(error, may_wait)):
                 seen = replace(trial, arm=trial.arm.seen_at(cluster.origin()))
-                tell_opened(store, seen, "lock", task_id=task_id, at=cluster.clock(), blocker=str(error))
+                tell_opened(store, seen, step, task_id=task_id, at=cluster.clock(), blocker=str(error))
                 raise
             # A cluster that was never reached told neither its time nor whether it is simulated.
             at = cluster.clock() if cluster else datetime.now(UTC)
@@ -81,6 +93,13 @@ async def open_trial(
             raise
     finally:
         store.close()
+
+
+def _waits_in(error: ProvisioningError, may_wait: bool) -> Step | None:
+    """Return in which step a trial waits for what an error says, None where it ends the trial."""
+    if isinstance(error, NotReadyError):
+        return "prepared"
+    return "lock" if may_wait and isinstance(error, LockHeldError) else None
 
 
 async def lock_wait_of(

@@ -57,6 +57,7 @@ def _expected(store: "ResultsStore", trial: Trial) -> Expected:
 
 _PHASES: Final[Mapping[str, str]] = {
     "lock": "waits for its cluster",
+    "prepared": "waits for what was prepared",
     "open": "opened",
     "wait": "deployment",
     "delete": "deletion",

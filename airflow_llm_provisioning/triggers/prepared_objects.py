@@ -146,8 +146,8 @@ class ObjectsReadyWait(Wait):
             found, named = await cluster.find(identity(item)), f"{item['kind']} {item['name']}"
             if found is None or dig(found, "metadata", "uid") != item["uid"]:
                 raise ClusterError(
-                    f"{named} on {cluster.name} was deleted by something else before it was ready. Clear this task: it "
-                    "applies the object again."
+                    f"{named} on {cluster.name} was deleted by something else before it was ready. Clear the task "
+                    "that prepares it: it applies the object again."
                 )
             obj = {"kind": item["kind"], **found}
             if why := failed(obj):

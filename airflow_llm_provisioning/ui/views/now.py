@@ -16,11 +16,14 @@ SILENT_S: Final = 180.0
 MOST_SHOWN: Final = 100
 _STEPS: Final = {
     "lock": "waits for its cluster",
+    "prepared": "waits for what was prepared",
     "open": "is being opened",
     "wait": "waits for the endpoint",
     "delete": "is being deleted",
     "not_deleted": "could not be deleted",
 }
+# Of steps in which the trial does not hold it.
+_NO_HOLDER: Final = {"lock": "another trial", "prepared": "not taken yet"}
 _RUNNING: Final = "#3b6fb6"
 _USUAL: Final = "#7ccba2"
 
@@ -49,7 +52,7 @@ def _panel(one: RunningTrial, now: datetime) -> Markup:
         ("Blocked by", one.blocker or "nothing that was seen"),
         ("Target", f"{one.target}, variant {one.variant}"),
         ("Cost so far", _spent(one)),
-        ("Cluster held by", f"{one.dag_id}/{one.run_id}" if one.step != "lock" else "another trial"),
+        ("Cluster held by", _NO_HOLDER.get(one.step, f"{one.dag_id}/{one.run_id}")),
     ]
     return element(
         "article",

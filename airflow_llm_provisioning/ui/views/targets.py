@@ -76,7 +76,7 @@ def _panel(store: ResultsStore | None, dag: StartingDag, target: OfferedTarget) 
 def _lease(store: ResultsStore | None, target: OfferedTarget) -> Markup:
     """Say which trial of this store uses the cluster. The Lease itself is in the cluster, which is not asked here."""
     running = [one for one in store.progress.running() if one.cluster == target.cluster] if store is not None else []
-    held = [one for one in running if one.step != "lock"]
+    held = [one for one in running if one.step not in ("lock", "prepared")]
     waiting = len(running) - len(held)
     queue = f"; {waiting} more wait for it" if waiting else ""
     if not held:
