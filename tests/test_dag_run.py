@@ -5,9 +5,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from airflow_llm_provisioning.core.result import TrialResult
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 HERE = Path(__file__).parent
@@ -53,37 +57,63 @@ with DAG("own", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
 EXAMPLE = HERE.parent / "airflow_llm_provisioning" / "example_dags" / "experiments" / "own_manifest.yaml"
 
 
-def run_dag(tmp_path: Path, text: str, dag_id: str, **conf: Any) -> tuple[dict[str, Any], ResultsStore]:
-    """Return what came of a DAG run, and the results it wrote."""
-    folder = tmp_path / "dags"
-    folder.mkdir()
-    (folder / "it.py").write_text(text)
-    env = {
-        **os.environ,
-        "AIRFLOW_HOME": str(tmp_path),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(folder),
-        "PYTHONPATH": str(HERE),
-        # No server listens there: the profile's pinned model serves.
-        "HF_ENDPOINT": "http://127.0.0.1:9",
-    }
-    ran = subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, "-W", "ignore", str(HERE / "one_dag_run.py"), str(folder), dag_id, json.dumps(conf)],
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    found: dict[str, Any] = json.loads(ran.stdout.rpartition("RESULT ")[2])
-    assert found["errors"] == {}
-    return found, ResultsStore.open(f"sqlite:///{tmp_path}/llm_provisioning/results.db")
+class AirflowProcess:
+    """An Airflow in one process, with the DAGs of these tests, and the results store that they share."""
+
+    def __init__(self, home: Path) -> None:
+        folder = home / "dags"
+        folder.mkdir()
+        example = f"__import__('pathlib').Path({str(EXAMPLE)!r})"
+        for name, text in (("night", NIGHT), ("hand", BY_HAND), ("own", OWN.replace("EXAMPLE", example))):
+            (folder / f"{name}.py").write_text(text)
+        self._store, self._said = home / "llm_provisioning" / "results.db", home / "said.txt"
+        env = {
+            **os.environ,
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(folder),
+            "PYTHONPATH": str(HERE),
+            # No server listens there: the profile's pinned model serves.
+            "HF_ENDPOINT": "http://127.0.0.1:9",
+        }
+        with self._said.open("w") as said:
+            self.process = subprocess.Popen(  # noqa: S603 - our own interpreter
+                [sys.executable, "-W", "ignore", str(HERE / "dag_runs.py"), str(folder)],
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+            )
+
+    def run(self, dag_id: str, **conf: Any) -> tuple[dict[str, Any], ResultsStore, list[TrialResult]]:
+        """Return what came of a DAG run, the results store, and the rows of the run's trials."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"dag_id": dag_id, "conf": conf}) + "\n")
+        self.process.stdin.flush()
+        answer = next((line for line in self.process.stdout if line.startswith("RESULT ")), None)
+        assert answer is not None, self._said.read_text()[-3000:]
+        found: dict[str, Any] = json.loads(answer.removeprefix("RESULT "))
+        assert found["errors"] == {}
+        store = ResultsStore.open(f"sqlite:///{self._store}")
+        return found, store, store.trials(run_id=found["run_id"])
 
 
-def test_a_night_goes_on_after_failed_trials_and_ends_failed(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowProcess]:
+    """Start the Airflow that runs these tests' DAGs."""
+    started = AirflowProcess(tmp_path_factory.mktemp("airflow"))
+    with started.process:
+        yield started
+        # It has nothing to keep.
+        started.process.kill()
+
+
+def test_a_night_goes_on_after_failed_trials_and_ends_failed(airflow: AirflowProcess) -> None:
     """One cluster has no connection: each of its trials fails as a row of its own, the other cluster's trials succeed,
     the table is made, and the run is failed. Nothing is left.
     """
-    found, store = run_dag(tmp_path, NIGHT, "night")
+    found, store, rows = airflow.run("night")
     states = found["states"]
     assert found["state"] == "failed"
     assert (states["plan"], states["compare"], states["judge"]) == ("success", "success", "failed")
@@ -93,7 +123,6 @@ def test_a_night_goes_on_after_failed_trials_and_ends_failed(tmp_path: Path) -> 
         assert states[f"gone.trial_{slot}.close"] == "upstream_failed"
         assert {states[f"demo.trial_{slot}.{name}"] for name in ("open", "apply", "wait", "close")} == {"success"}
     assert found["left"] == []
-    rows = store.trials()
     assert sorted((row.trial.slot.cluster, str(row.status), row.start) for row in rows) == [
         ("demo", "succeeded", "cold"),
         ("demo", "succeeded", "cold"),
@@ -106,24 +135,22 @@ def test_a_night_goes_on_after_failed_trials_and_ends_failed(tmp_path: Path) -> 
     store.close()
 
 
-def test_a_trial_by_hand_runs_the_cell_of_the_form(tmp_path: Path) -> None:
+def test_a_trial_by_hand_runs_the_cell_of_the_form(airflow: AirflowProcess) -> None:
     """The form's choices reach the trial; its row belongs to the experiment of trials by hand."""
-    found, store = run_dag(tmp_path, BY_HAND, "hand", setup="static", variant="fast_download", time_limit_s=5000)
+    found, store, rows = airflow.run("hand", setup="static", variant="fast_download", time_limit_s=5000)
     assert (found["state"], set(found["states"].values())) == ("success", {"success"})
-    (row,) = store.trials()
+    (row,) = rows
     assert (row.trial.slot.experiment, row.arm.variant, row.arm.stratum.setup) == ("by-hand", "fast_download", "static")
     assert row.applied == "applied"
     store.close()
 
 
-def test_a_users_manifest_is_measured_beside_a_built_in_workload(tmp_path: Path) -> None:
+def test_a_users_manifest_is_measured_beside_a_built_in_workload(airflow: AirflowProcess) -> None:
     """One DAG, two workloads, two variants: four cold trials, each verified, in two strata. The user's own names, chat
     template and volume are in what was applied, and no manifest went through XCom.
     """
-    text = OWN.replace("EXAMPLE", f"__import__('pathlib').Path({str(EXAMPLE)!r})")
-    found, store = run_dag(tmp_path, text, "own")
+    found, store, rows = airflow.run("own")
     assert (found["state"], set(found["states"].values())) == ("success", {"success"})
-    rows = store.trials()
     assert {(row.arm.stratum.workload, row.arm.variant, row.start, row.exclusion) for row in rows} == {
         (workload, variant, "cold", None)
         for workload in ("phi3-current", "mine")
