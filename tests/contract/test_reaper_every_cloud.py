@@ -25,24 +25,64 @@ from airflow_llm_provisioning.reaping.reap import Reaped, reap
 
 # Days: fourteen minutes.
 SHORT = 0.01
-# Cloud -> the fault of one deletion, and what is told of it: credentials that ended in the middle, a locked image.
-REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
-    "eks": ({"expired_token": {"ecr.BatchDeleteImage": 1}}, "security token included in the request is expired"),
+Refusal = tuple[dict[str, Any], str]
+# Cloud -> faults of single deletions, one after the other, and what is told of each: credentials that ended in the
+# middle, a locked image, too many requests. AWS's client repeats a throttled call once by itself.
+REFUSALS: dict[str, tuple[Refusal, ...]] = {
+    "eks": (
+        ({"expired_token": {"ecr.BatchDeleteImage": 1}}, "security token included in the request is expired"),
+        ({"throttle": {"ecr.DeleteRepository": 2}}, "ThrottlingException"),
+    ),
     "gke": (
-        {
-            "artifactregistry.projects.locations.repositories.packages.versions.delete": {
-                "kind": "http",
-                "code": "FAILED_PRECONDITION",
-                "message": "The version is locked.",
-            }
-        },
-        "The version is locked",
+        (
+            {
+                "artifactregistry.projects.locations.repositories.packages.versions.delete": {
+                    "kind": "http",
+                    "code": "FAILED_PRECONDITION",
+                    "message": "The version is locked.",
+                }
+            },
+            "The version is locked",
+        ),
     ),
     "aks": (
-        {"manifest.delete": {"kind": "http", "status": 405, "code": "UNSUPPORTED", "message": "It is locked."}},
-        "It is locked",
+        ({"manifest.delete": {"kind": "http", "status": 405, "code": "UNSUPPORTED", "message": "Locked."}}, "Locked"),
+        (
+            {
+                "manifest.delete": {
+                    "kind": "http",
+                    "status": 429,
+                    "code": "TOOMANYREQUESTS",
+                    "message": "Slow down.",
+                    "retry_after_s": 1,
+                }
+            },
+            "429",
+        ),
     ),
 }
+
+
+class Refusing:
+    """Switches one refusal after the other: the next one when the log has told the one before."""
+
+    def __init__(self, running: BackgroundSimulator, cloud: str) -> None:
+        self._running, self._cloud = running, cloud
+        self.due = list(REFUSALS.get(cloud, ()))
+        self.told: list[str] = []
+        self._switch()
+
+    def log(self, line: str) -> None:
+        """Take a line of the reaper."""
+        self.told.append(line)
+        if self.due and line.startswith("Not deleted: ") and self.due[0][1] in line:
+            del self.due[0]
+            self._switch()
+
+    def _switch(self) -> None:
+        if self.due:
+            fault, _ = self.due[0]
+            self._running.call(lambda: self._running.simulator.cloud(self._cloud).faults.update(fault))
 
 
 def targets_on(experiment: Experiment, cloud: str) -> list[Target]:
@@ -84,8 +124,8 @@ def test_what_a_preparation_made_goes_after_its_expiry_and_nothing_else(
     strangers: Callable[[str], list[Owned]],
     cloud: str,
 ) -> None:
-    """Kept while a trial runs, although it has expired; then deleted, although one deletion is refused at first, seen
-    to be gone, and its entries closed.
+    """Kept while a trial runs, although it has expired; then deleted, although deletions are refused at first, seen to
+    be gone, and its entries closed.
     """
     targets, foreign = targets_on(experiment, cloud), strangers(cloud)
     content = prepare(experiment, cloud, targets[0].name, keep_days=SHORT, REAPED="1")
@@ -102,12 +142,9 @@ def test_what_a_preparation_made_goes_after_its_expiry_and_nothing_else(
     assert {item.state for item in look()} == {State.IN_USE}
     assert reap_cloud(targets).deleted == ()
     asyncio.run(_unlock(targets[0], held))
-    told: list[str] = []
-    fault, words = REFUSALS.get(cloud, ({}, ""))
-    if fault:
-        running.call(lambda: running.simulator.cloud(cloud).faults.update(fault))
-    done = reap_cloud(targets, log=told.append)
-    assert not fault or any(line.startswith("Not deleted: ") and words in line for line in told), told
+    refusing = Refusing(running, cloud)
+    done = reap_cloud(targets, log=refusing.log)
+    assert refusing.due == [], refusing.told
     # An image whose deletion was refused may have gone with its repository.
     assert of_content(done.deleted, content)
     assert look() == []
