@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final, Self
 
 from airflow_llm_provisioning.core.cost import number_of
-from airflow_llm_provisioning.core.fields import dig, mapping, text
+from airflow_llm_provisioning.core.fields import dig, mapping, objects, text
 from airflow_llm_provisioning.core.instants import parse_stamp
 from airflow_llm_provisioning.core.prices import PriceBook
 from airflow_llm_provisioning.core.trace.format import Line
@@ -107,7 +107,9 @@ class Meter:
     """What a running trial has spent, from the lines of its recording.
 
     A node counts from the creation of its first pod. A pod without a node counts at `waiting`, because its machine may
-    run long before it is seen: on AKS for minutes.
+    run long before it is seen: on AKS for minutes. GPU hours count from the creation of the node, or of Karpenter's
+    claim for it, as soon as it shows its GPUs: one machine for each pod that waits for GPUs, if it is newer than the
+    pod. Before that its GPUs are not known, and then they count from the creation of the pod.
 
     `waiting`: role (`head`, `worker`) -> what an hour of a node counts that such a pod waits for.
     """
@@ -125,7 +127,10 @@ class Meter:
         self._waiting = waiting or {}
         # Pod -> its node ("" without one), when it was created, and its role.
         self._pods: dict[str, tuple[str, datetime, str]] = {}
+        self._gpu_pods: set[str] = set()
         self._nodes: dict[str, tuple[float | None, int]] = {}
+        # Machines with GPUs, by node or claim: since when, and how many GPUs.
+        self._came: dict[str, tuple[datetime, int]] = {}
         self._since: dict[str, datetime] = {}
         self._until: dict[str, datetime] = {}
 
@@ -137,6 +142,8 @@ class Meter:
                 self._pod(obj, kind)
             case "nodes":
                 self._node(obj, kind, line)
+            case "nodeclaims":
+                self._claim(obj, kind)
 
     @property
     def currency(self) -> str:
@@ -158,7 +165,18 @@ class Meter:
         for node, since, role in self._pods.values():
             if waiting and not node:
                 money += max(0.0, (now - since).total_seconds()) / 3600 * self._waiting.get(role, self._at_most or 0.0)
-        return Amount(money if known else None, gpu_hours)
+        return Amount(money if known else None, gpu_hours + (self._early_gpu_hours(now) if waiting else 0.0))
+
+    def _early_gpu_hours(self, now: datetime) -> float:
+        """Return the GPU hours of machines that came for pods which are not on them yet."""
+        waits = sorted(since for uid, (node, since, _) in self._pods.items() if uid in self._gpu_pods and not node)
+        if not waits:
+            return 0.0
+        taken = self._since.keys() | self._until.keys()
+        came = sorted(found for name, found in self._came.items() if name not in taken and found[0] >= waits[0])
+        return sum(
+            max(0.0, (now - at).total_seconds()) / 3600 * gpus for _, (at, gpus) in zip(waits, came, strict=False)
+        )
 
     def over(self, now: datetime) -> str | None:
         """Return why the trial must end, or None."""
@@ -173,6 +191,8 @@ class Meter:
         if kind == "DELETED":
             self._pods.pop(uid, None)
             return
+        if any(_gpus(dig(container, "resources", "limits")) for container in objects(dig(obj, "spec"), "containers")):
+            self._gpu_pods.add(uid)
         self._pods[uid] = (node, created.at, text(dig(obj, "metadata", "labels", "ray.io/node-type")) or "worker")
         if node:
             self._since[node] = min(created.at, self._since.get(node, created.at))
@@ -187,9 +207,25 @@ class Meter:
         price = self._book.node_hour(
             self._cloud, text(labels.get(_REGION)) or None, text(labels.get(_TYPE)) or None, spot=spot
         )
-        capacity = mapping(dig(obj, "status", "capacity"))
-        gpus = sum(int(number_of(value)) for key, value in capacity.items() if text(key).endswith(_ACCELERATORS))
+        gpus = _gpus(dig(obj, "status", "capacity"))
         self._nodes[name] = (price.amount if price else self._at_most, gpus)
+        created = parse_stamp(dig(obj, "metadata", "creationTimestamp"))
+        if gpus and created is not None:
+            self._came.setdefault(name, (created.at, gpus))
+
+    def _claim(self, obj: Mapping[str, Any], kind: object) -> None:
+        """Note a claim until its node is known, then the node since the claim: Karpenter launches it at once."""
+        claim, node = f"claim {text(dig(obj, 'metadata', 'name'))}", text(dig(obj, "status", "nodeName"))
+        created, gpus = parse_stamp(dig(obj, "metadata", "creationTimestamp")), _gpus(dig(obj, "status", "capacity"))
+        self._came.pop(claim, None)
+        if kind != "DELETED" and created is not None and gpus:
+            self._came[node or claim] = (created.at, gpus)
+
+
+def _gpus(quantities: object) -> int:
+    """Return how many accelerators are among the quantities of a container or a node."""
+    named = mapping(quantities).items()
+    return sum(int(number_of(value)) for key, value in named if text(key).endswith(_ACCELERATORS))
 
 
 def left(limit: Amount, spent: Amount) -> Amount:

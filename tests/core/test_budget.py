@@ -111,6 +111,54 @@ def test_a_node_of_unknown_price_ends_a_trial_unless_a_bound_is_stated() -> None
     assert bounded.spent(OPENED_AT + timedelta(hours=1), waiting=False).money == 0.0
 
 
+def a_machine(name: str, second: float, **status: Any) -> dict[str, Any]:
+    made = (OPENED_AT + timedelta(seconds=second)).isoformat()
+    return {
+        "metadata": {"name": name, "creationTimestamp": made},
+        "status": {"capacity": {"nvidia.com/gpu": "1"}, **status},
+    }
+
+
+def a_gpu_pod(node: str = "", uid: str = "p1") -> dict[str, Any]:
+    limits = {"resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    return a_pod(node, uid) | {"spec": {"nodeName": node, "containers": [limits]}}
+
+
+def test_gpu_hours_count_from_the_machine_before_the_pod_is_on_it() -> None:
+    """On AKS a node exists for minutes before its pod is bound. One machine for each waiting pod; neither an older one
+    nor a second one; afterwards from the pod, as before.
+    """
+    hour = OPENED_AT + timedelta(hours=1)
+    meter = Meter(Amount(gpu_hours=0.5), list_prices(), "aks")
+    meter.feed(line("nodes", 1, a_machine("older", -600)))
+    meter.feed(line("pods", 1, a_gpu_pod()))
+    assert meter.spent(hour).gpu_hours == 0.0
+    meter.feed(line("nodes", 1800, a_machine("n1", 1800)))
+    meter.feed(line("nodes", 1900, a_machine("n2", 1900)))
+    assert meter.spent(hour).gpu_hours == pytest.approx(0.5)
+    assert meter.spent(hour, waiting=False).gpu_hours == 0.0
+    assert "0.51 of 0.5 GPU hours" in str(meter.over(hour + timedelta(seconds=36)))
+    meter.feed(line("pods", 3600, a_gpu_pod("n1")))
+    assert meter.spent(hour).gpu_hours == pytest.approx(1.0)
+    meter.feed(line("nodes", 3600, a_machine("n1", 1800), "DELETED"))
+    assert meter.spent(hour + timedelta(hours=1)).gpu_hours == pytest.approx(1.0)
+
+
+def test_gpu_hours_count_from_karpenters_claim() -> None:
+    """Its machine is launched at once; the node that the claim names later is the same machine."""
+    hour = OPENED_AT + timedelta(hours=1)
+    meter = Meter(Amount(gpu_hours=9.0), list_prices(), "eks")
+    meter.feed(line("pods", 1, a_gpu_pod()))
+    meter.feed(line("nodeclaims", 900, a_machine("claimed", 900)))
+    assert meter.spent(hour).gpu_hours == pytest.approx(0.75)
+    meter.feed(line("nodeclaims", 960, a_machine("claimed", 900, nodeName="n1")))
+    meter.feed(line("nodes", 970, a_machine("n1", 960)))
+    assert meter.spent(hour).gpu_hours == pytest.approx(0.75)
+    meter.feed(line("nodeclaims", 980, a_machine("other", 980)))
+    meter.feed(line("nodeclaims", 990, a_machine("other", 980), "DELETED"))
+    assert meter.spent(hour).gpu_hours == pytest.approx(0.75)
+
+
 def test_what_is_left_is_never_below_zero_and_an_unknown_spending_leaves_nothing() -> None:
     """No limit stays none."""
     assert left(Amount(money=5.0), Amount(7.0, 1.0)) == Amount(0.0, None)
