@@ -105,11 +105,15 @@ def streamed_image(message: str) -> StreamedImage | None:
 
 
 def kubelet_pulls(view: TraceView, pod: History) -> list[Event]:
-    """Return the events Pulling and Pulled of a pod's kubelet about its containers. acr-nodemon's own have the same
-    reason, and so have those of image volumes (`volume_pulls`).
+    """Return the events Pulling and Pulled of a pod's kubelet about its Ray container's image, or, where there is none,
+    about any container's. acr-nodemon's own have the same reason, and so have those of image volumes (`volume_pulls`).
+
+    An init container or a sidecar may have another image, and a small one is pulled first.
     """
     found = [event for event in view.events_of(pod) if event.reason in ("Pulling", "Pulled")]
-    return [event for event in found if not _by_nodemon(event) and not _of_volume(pod, event)]
+    found = [event for event in found if not _by_nodemon(event) and not _of_volume(pod, event)]
+    beside = set(images_of(pod)) - {serving_image(pod)}
+    return [event for event in found if _image_named([event]) not in beside] or found
 
 
 def volume_pulls(view: TraceView, pod: History) -> list[Event]:
@@ -169,6 +173,11 @@ def go_duration_s(value: str) -> float | None:
     if not parts or "".join(number + unit for number, unit in parts) != value:
         return None
     return float(sum(float(number) * _GO_UNITS[unit] for number, unit in parts))
+
+
+def serving_image(pod: History) -> str:
+    """Return the image of a pod's Ray container, its first (kuberay 1.7, RayContainerIndex); empty if unknown."""
+    return next((text(mapping(spec).get("image")) for spec in items(dig(pod.last, "spec", "containers"))), "")
 
 
 def images_of(pod: History | None) -> tuple[str, ...]:

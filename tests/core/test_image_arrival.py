@@ -59,6 +59,27 @@ def test_the_workers_pull_is_its_init_containers() -> None:
     assert arrival.rate_bytes_s is not None
 
 
+def test_a_small_image_that_is_pulled_before_is_not_the_serving_image() -> None:
+    """An init container of the user's has an image of its own, pulled in a second: the Ray container's image counts."""
+    note = 'Successfully pulled image "busybox:1.37.0" in 1s (1s including waiting). Image size: 2200000 bytes.'
+    plain = altered(1, lambda line: line)
+    assert plain.worker is not None
+    (first, *_) = [event for event in plain.events_of(plain.worker) if event.reason == "Pulling"]
+
+    def with_init(line: dict[str, Any]) -> dict[str, Any]:
+        if line["resource"] == "pods" and line["object"]["metadata"]["uid"] == plain.worker.uid:  # type: ignore[union-attr]
+            line["object"]["spec"].setdefault("initContainers", []).insert(0, {"name": "a", "image": "busybox:1.37.0"})
+        if line["resource"].startswith("events") and line["object"]["metadata"]["uid"] == first.uid:
+            line["object"] |= {"reason": "Pulled", "message" if "message" in line["object"] else "note": note}
+        return line
+
+    view = altered(1, with_init)
+    arrival = image_arrival(view, view.worker)
+    assert (arrival.size_bytes, arrival.delivered) == (11_600_000_000, "pulled")
+    assert view.worker is not None
+    assert not any("busybox" in event.message for event in kubelet_pulls(view, view.worker))
+
+
 def test_a_pull_too_fast_for_a_network_was_not_pulled() -> None:
     """Gigabytes in a second were mounted, even if the kubelet reports a pull."""
 

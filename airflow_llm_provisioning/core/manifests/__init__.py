@@ -9,6 +9,7 @@ from airflow_llm_provisioning.core.manifests.content import content
 from airflow_llm_provisioning.core.manifests.diff import manifest_diff
 from airflow_llm_provisioning.core.manifests.edit import (
     with_env,
+    with_first_init_container,
     with_image,
     with_init_container,
     with_pull_policy,
@@ -79,6 +80,7 @@ __all__ = [
     "with_added_pip",
     "with_engine_args",
     "with_env",
+    "with_first_init_container",
     "with_identity",
     "with_image",
     "with_init_container",

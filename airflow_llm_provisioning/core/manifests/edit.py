@@ -107,6 +107,30 @@ def with_init_container(
     return made
 
 
+def with_first_init_container(
+    manifest: Mapping[str, Any], groups: Iterable[RayGroup], container: Mapping[str, Any]
+) -> Node:
+    """Return the manifest with an init container in the pods of `groups`, before every other one: the kubelet pulls the
+    images of a pod's other containers after it has ended. KubeRay puts its own init container behind those of the
+    manifest (kuberay 1.7, common/pod.go, DefaultWorkerPodTemplate).
+
+    Raises ManifestError where a pod has another container of that name.
+    """
+    made: Node = copied(manifest)
+    for group in groups:
+        spec, path = pod_template(made, group)["spec"], (*group.template_path, "spec")
+        inits = entries(spec, "initContainers", path)
+        where = f"{group.place} (group {group.name})"
+        for present in (*inits, *entries(spec, "containers", path)):
+            if present.get("name") == container["name"] and present != container:
+                raise ManifestError(
+                    f"The init container {shown(container['name'])} cannot be added: {where} has another of this name."
+                )
+        if container not in inits:
+            inits.insert(0, copied(container))
+    return made
+
+
 def _image_holders(manifest: Node) -> Iterator[Node]:
     yield from _same_image_containers(manifest)
     options = found(manifest, ("spec", "rayClusterConfig", "autoscalerOptions"))

@@ -7,6 +7,7 @@ trace does not decide this, the milestone is expected, so that its phase is name
 from collections.abc import Collection, Iterator
 
 from airflow_llm_provisioning.core.fields import mapping
+from airflow_llm_provisioning.core.image_arrival import kubelet_pulls
 from airflow_llm_provisioning.core.timing.engine_lines import gaps_of
 from airflow_llm_provisioning.core.timing.engine_logs import LogReading
 from airflow_llm_provisioning.core.timing.milestones import PHASE_OF, CausalOrder
@@ -61,7 +62,7 @@ def _absent_of_pod(view: TraceView, pod: History) -> Iterator[str]:
         yield "gpu_allocatable"
     if not init_container(pod):
         yield from ("init_started", "init_finished")
-    pulled = [event.message for event in view.events_of(pod, "Pulled")]
+    pulled = [event.message for event in kubelet_pulls(view, pod) if event.reason == "Pulled"]
     if pulled and "already present on machine" in pulled[0]:
         yield from ("pull_started", "pull_finished")
 

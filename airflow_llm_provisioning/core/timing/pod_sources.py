@@ -5,7 +5,12 @@ from datetime import timedelta
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, number, objects, text
-from airflow_llm_provisioning.core.image_arrival import kubelet_pulls, pulled_figures, volume_pulls
+from airflow_llm_provisioning.core.image_arrival import (
+    kubelet_pulls,
+    pulled_figures,
+    serving_image,
+    volume_pulls,
+)
 from airflow_llm_provisioning.core.instants import Stamp, from_epoch_s, parse_stamp
 from airflow_llm_provisioning.core.timing.clock_samples import API, KARPENTER, event_clock, node_clock, ray_clock
 from airflow_llm_provisioning.core.timing.observations import (
@@ -74,9 +79,12 @@ def fresh_for(pod: History, node: History) -> bool:
 
 
 def init_container(pod: History | None) -> str:
-    """Return the name of a pod's last init container, which the pod's start waits for; empty if it has none."""
+    """Return the name of a pod's last init container of the Ray container's image, which the pod's start waits for;
+    empty if it has none. One of another image runs before the Ray image is pulled, so it is a part of the wait for it.
+    """
+    image = serving_image(pod) if pod else ""
     specs = objects(pod.last if pod else None, "spec", "initContainers")
-    return text(specs[-1].get("name")) if specs else ""
+    return next((text(spec.get("name")) for spec in reversed(specs) if not image or spec.get("image") == image), "")
 
 
 def main_container(pod: History | None) -> str:

@@ -27,6 +27,7 @@ from airflow_llm_provisioning.core.manifests import (
     starting_replicas,
     with_added_pip,
     with_env,
+    with_first_init_container,
     with_identity,
     with_image,
     with_pull_policy,
@@ -438,6 +439,23 @@ def test_a_volume_of_the_users_is_not_replaced(volume: dict[str, Any], mount: di
     manifest = sample("kuberay-vllm-tpu")
     with pytest.raises(ManifestError, match=words):
         with_volume(manifest, engine_groups(manifest), volume, mount)
+
+
+WAIT = {"name": "wait", "image": "busybox", "command": ["true"]}
+
+
+def test_an_init_container_comes_before_the_users() -> None:
+    """Once, in the groups that need it; one of the same name, in either list, is not replaced."""
+    manifest = with_first_init_container(small(), ray_groups(small())[:1], {**WAIT, "name": "mine"})
+    made = with_first_init_container(manifest, ray_groups(manifest), WAIT)
+    inits = [pod_template(made, group)["spec"]["initContainers"] for group in ray_groups(made)]
+    assert [[item["name"] for item in one] for one in inits] == [["wait", "mine"], ["wait"]]
+    assert with_first_init_container(made, ray_groups(made), WAIT) == made
+    assert "initContainers" not in pod_template(small(), ray_groups(small())[0])["spec"]
+    taken = ray_container(made, ray_groups(made)[0])["name"]
+    for other in ({**WAIT, "image": "mine"}, {**WAIT, "name": taken}):
+        with pytest.raises(ManifestError, match="has another of this name"):
+            with_first_init_container(made, ray_groups(made), other)
 
 
 def test_marks_go_to_the_right_groups() -> None:
