@@ -19,6 +19,9 @@ from airflow_llm_provisioning.exceptions import ConfigurationError
 
 LABEL_PREPARES: Final = "llm-provisioning/prepares"
 VERB: Final = "prepare_"
+# Annotation of a pod: which of its log's lines the recording of a trial keeps, as texts of which a line holds one,
+# separated by "|".
+EVIDENCE: Final = "llm-provisioning/evidence"
 # What a Job's container prints, followed by one JSON object, to tell what it made.
 FACTS_MARK: Final = "LLM-PREPARED "
 NAME: Final = "{name}"

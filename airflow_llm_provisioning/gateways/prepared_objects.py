@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_llm_provisioning.core.fields import dig, text
+from airflow_llm_provisioning.core.fields import dig, objects, text
 from airflow_llm_provisioning.core.ownership import labels_of
 from airflow_llm_provisioning.core.prepared_objects import VERB, as_it_is, pod_selector
 from airflow_llm_provisioning.core.prepared_pulls import pulls_on, with_earlier_pulls
@@ -36,10 +36,12 @@ async def _now(cluster: Cluster, treatment: str, result: Mapping[str, Any]) -> d
 
 
 async def nodes_of_pods(cluster: Cluster, pods: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the nodes that host pods: [{name, uid, created_at, instance_type, region, pulls}]. `pulls`: how the pods'
-    images came onto it (`core.prepared_pulls.pulls_on`), as far as the cluster still has the events.
+    """Return the nodes that pods hold: [{name, uid, created_at, instance_type, region, pulls}]. `pulls`: how the pods'
+    images came onto it (`core.prepared_pulls.pulls_on`), as far as the cluster still has the events. A DaemonSet's pods
+    hold none: they are on the nodes that are there for others.
     """
-    named = sorted({text(dig(pod, "spec", "nodeName")) for pod in pods} - {""})
+    held = [pod for pod in pods if not any(one.get("kind") == "DaemonSet" for one in _owners(pod))]
+    named = sorted({text(dig(pod, "spec", "nodeName")) for pod in held} - {""})
     events = await _events(cluster, pods) if named else []
     found = [node for name in named if (node := await cluster.get("nodes", name)) is not None]
     return [
@@ -62,6 +64,10 @@ async def _events(cluster: Cluster, pods: Sequence[Mapping[str, Any]]) -> list[M
         return [event for name in namespaces for event in (await cluster.list("events", name))[0]]
     except ForbiddenError:
         return []
+
+
+def _owners(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return objects(pod, "metadata", "ownerReferences")
 
 
 def identity(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,13 +16,14 @@ from airflow_llm_provisioning.core.trace.format import (
     mark_line,
     pack_lines,
 )
-from airflow_llm_provisioning.core.trace.objects import CloudEvidence, Event, History, LogText, Mark, Version
+from airflow_llm_provisioning.core.trace.objects import AgentLog, CloudEvidence, Event, History, LogText, Mark, Version
 from airflow_llm_provisioning.core.trace.redaction import KEPT_ENV, Deduplicator, redact
 from airflow_llm_provisioning.core.trace.view import TraceView
 
 __all__ = [
     "FORMAT",
     "KEPT_ENV",
+    "AgentLog",
     "CloudEvidence",
     "DecodedTrace",
     "Deduplicator",

@@ -13,6 +13,7 @@ from airflow_llm_provisioning.core.instants import parse_instant
 from airflow_llm_provisioning.core.trace.format import TRACE_RESOURCE, Line
 from airflow_llm_provisioning.core.trace.objects import (
     EVENT_RESOURCES,
+    AgentLog,
     Answer,
     History,
     LogText,
@@ -26,6 +27,7 @@ from airflow_llm_provisioning.core.trace.objects import (
 _BURST: Final = timedelta(seconds=1)
 _WATCHED: Final = frozenset({"LISTED", "ADDED", "MODIFIED", "DELETED"})
 _LOGS: Final = frozenset({"ray-log-file", "pod-log"})
+_AGENT_LOG: Final = "agent-log"
 
 
 class TraceIndex:
@@ -42,6 +44,7 @@ class TraceIndex:
         self.last_received_at: datetime | None = None
         self.answers: list[Answer] = []
         self.logs: list[LogText] = []
+        self.agent_logs: list[AgentLog] = []
         self.recorder_lines: dict[str, list[tuple[datetime, Mapping[str, Any]]]] = {}
         self.lifetimes: dict[tuple[str, str], set[tuple[str, str]]] = {}
         lines = list(lines)
@@ -76,6 +79,8 @@ class TraceIndex:
             if mapping(line).get("previous_of"):
                 return  # of a container that ran before: its lines time no start, they only explain an end
             self.logs.append(_log(line, received_at))
+        elif resource == _AGENT_LOG:
+            self.agent_logs.append(_agent_log(line, received_at))
         elif kind is None:
             self.answers.append(build_answer(line, received_at))
 
@@ -117,9 +122,28 @@ def _bursts(lines: Iterable[Any]) -> dict[str, list[tuple[datetime, datetime]]]:
 
 
 def _log(line: Mapping[str, Any], received_at: datetime) -> LogText:
-    path = text(line.get("path"))
-    pod = path.partition("/pods/")[2].partition("/")[0] or text(line.get("pod"))
-    container = path.partition("container=")[2].partition("&")[0] or text(line.get("container"))
+    pod, container = _of_path(line)
     return LogText(
         received_at, text(line.get("filename")), text(line.get("node_ip")), pod, container, text(line.get("object"))
     )
+
+
+def _agent_log(line: Mapping[str, Any], received_at: datetime) -> AgentLog:
+    pod, container = _of_path(line)
+    return AgentLog(
+        received_at,
+        text(line.get("treatment")),
+        pod,
+        container,
+        text(line.get("node")),
+        line.get("on_every_node") is True,
+        parse_instant(line.get("ready_at")),
+        text(line.get("object")),
+    )
+
+
+def _of_path(line: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the pod and the container that a log's path names."""
+    path = text(line.get("path"))
+    pod = path.partition("/pods/")[2].partition("/")[0] or text(line.get("pod"))
+    return pod, path.partition("container=")[2].partition("&")[0] or text(line.get("container"))

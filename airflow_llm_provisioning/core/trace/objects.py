@@ -161,6 +161,24 @@ class LogText:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentLog:
+    """What a container of a preparation has told: one beside the trial, on a node of its pods or anywhere.
+
+    `treatment`: as the pod's label names it; `on_every_node`: whether a DaemonSet made the pod; `ready_at`: since when
+    it has been ready, None if it is not; `text`: only the lines that the pod's annotation asks for.
+    """
+
+    received_at: datetime
+    treatment: str
+    pod: str
+    container: str
+    node: str
+    on_every_node: bool
+    ready_at: datetime | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Mark:
     """An action or observation of the trial itself, in the recorder's clock."""
 

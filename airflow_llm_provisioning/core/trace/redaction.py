@@ -28,7 +28,7 @@ _SERIALISED_ENV: Final = frozenset({"serialized_runtime_env", "serializedRuntime
 def redact(resource: str, obj: Any) -> Any:
     """Return a copy of `obj` without the parts that are not stored; `obj` itself is not changed.
 
-    `obj` of a log (`pod-log`, `ray-log-file`) is a text.
+    `obj` of a log (`pod-log`, `agent-log`, `ray-log-file`) is a text.
     """
     if resource in _SECRET_RESOURCES and isinstance(obj, Mapping):
         obj = {key: value for key, value in obj.items() if key not in _SECRET_FIELDS}

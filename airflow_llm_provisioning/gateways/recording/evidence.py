@@ -10,6 +10,7 @@ from typing import Final
 from airflow_llm_provisioning.core.trace import mark_line
 from airflow_llm_provisioning.exceptions import ProvisioningError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
+from airflow_llm_provisioning.gateways.recording.agent_logs import collect_agent_logs
 from airflow_llm_provisioning.gateways.recording.pod_logs import collect_pod_logs
 from airflow_llm_provisioning.gateways.recording.ray_api import Emit, collect
 from airflow_llm_provisioning.gateways.recording.scope import Scope
@@ -28,6 +29,7 @@ async def collect_evidence(
     namespace, name = subject["namespace"], subject["name"]
     reading = {
         "ray": asyncio.create_task(collect(cluster, namespace, scope, emit)),
+        "agent-log": asyncio.create_task(collect_agent_logs(cluster, namespace, name, emit)),
         "pod-log": asyncio.create_task(collect_pod_logs(cluster, namespace, name, emit)),
     }
     try:

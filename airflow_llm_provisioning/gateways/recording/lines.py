@@ -34,6 +34,7 @@ KEPT_UNTIL: Final[Mapping[str, float]] = MappingProxyType(
         "pods": 0.85,
         "ray-log-file": 0.95,
         "pod-log": 0.95,
+        "agent-log": 0.95,
     }
 )
 Sink = Callable[[Sequence[bytes]], Awaitable[None]]
