@@ -159,6 +159,10 @@ PUBLIC_BASES: Final = (
     ),
     PublicBase("registry.k8s.io/pause:3.10", (320_000,), {}, "assumed (0.3 MB)"),
     PublicBase("docker.io/library/busybox:latest", (2_200_000,), {}, "assumed (2.2 MB)"),
+    PublicBase("docker.io/library/busybox:1.37.0", (2_200_000,), {}, "assumed (2.2 MB)"),
+    PublicBase("docker.io/dragonflyoss/client:v1.5.7", (30_000_000, 60_000_000), {}, "assumed (60 to 150 MB)"),
+    PublicBase("docker.io/dragonflyoss/dfinit:v1.5.7", (30_000_000, 10_000_000), {}, "assumed (30 to 60 MB)"),
+    PublicBase("docker.io/dragonflyoss/scheduler:v2.5.0", (30_000_000, 60_000_000), {}, "assumed (60 to 150 MB)"),
 )
 
 # When the bases were pushed says nothing here; one fixed instant keeps worlds equal.

@@ -17,6 +17,7 @@ from llm_provisioning_simulator.faults import Faults
 from llm_provisioning_simulator.hub import MODELS, HubModel
 from llm_provisioning_simulator.infra.tasks import TaskGroup
 from llm_provisioning_simulator.kube.store import ObjectStore
+from llm_provisioning_simulator.peers import PeerNetwork
 from llm_provisioning_simulator.profiles import Profile
 
 
@@ -37,12 +38,21 @@ class ApplicationLayer:
         models: Mapping[str, HubModel] = MODELS,
         buckets: Mapping[str, Bucket] = MappingProxyType({}),
         image_models: Callable[[str], HubModel | None] = lambda _: None,
+        peers: PeerNetwork | None = None,
     ) -> None:
         faults = faults or Faults()
         store.limits["rayservices"] = unsimulated
         store.gates["pods"] = pod_gate(faults)
         self.runtime = RayRuntime(
-            store, clock, profile, seed=seed, faults=faults, models=models, buckets=buckets, image_models=image_models
+            store,
+            clock,
+            profile,
+            seed=seed,
+            faults=faults,
+            models=models,
+            buckets=buckets,
+            image_models=image_models,
+            peers=peers,
         )
         costs = Costs(profile, random.Random(f"{seed}/operator"))
         self._controllers = (

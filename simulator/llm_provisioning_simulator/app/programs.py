@@ -1,7 +1,8 @@
 """The Python programs that a treatment's Job or init container runs, known by the library calls in them.
 
 A Job may download a model's snapshot to a volume (huggingface_hub), or start Serve's applications and put what vLLM has
-compiled into an archive on a volume; an init container may unpack such an archive. They know no treatment.
+compiled into an archive on a volume; an init container may unpack such an archive. A shell may print a line. They know
+no treatment.
 """
 
 import json
@@ -40,7 +41,8 @@ class Programs:
             return self._download(ctx, logs, *args)
         if "/api/serve/applications/" in code and "torch_compile_cache" in code and len(args) == 3:
             return self._compile(ctx, logs, *args)
-        return None
+        told = _echoed(ctx.container)
+        return None if told is None else self._echo(ctx, logs, told)
 
     async def unpack(self, ctx: ContainerContext, logs: PodLogs) -> Exit | None:
         """Run an init container that unpacks an archive of compiled graphs to its end; None for any other."""
@@ -59,6 +61,10 @@ class Programs:
             told = {"digest": archive.digest, "bytes": archive.size_bytes}
         logs.output(json.dumps(told), ctx.container["name"])
         return Exit(0, "Completed", json.dumps(told))
+
+    async def _echo(self, ctx: ContainerContext, logs: PodLogs, told: str) -> Exit:
+        logs.output(told, ctx.container["name"])
+        return Exit(0, "Completed")
 
     async def _download(self, ctx: ContainerContext, logs: PodLogs, name: str, revision: str, folder: str) -> Exit:
         """Download, read back and tell. What is written goes over the network to a shared volume."""
@@ -125,6 +131,14 @@ class Programs:
         """Return the rate of the slowest on the way: the volume, the node's link, the core that hashes and writes."""
         limit = min(self.costs.draw("shared_volume_bytes_s"), self.costs.draw("archive_bytes_s"))
         return min(limit, ctx.network_bytes_s or float("inf"))
+
+
+def _echoed(container: Mapping[str, Any]) -> str | None:
+    """Return what a shell's `echo '...'` prints, or None for any other program."""
+    command = [str(part) for part in container.get("command") or ()]
+    if command[:2] != ["sh", "-c"] or len(command) != 3 or not command[2].startswith("echo '"):
+        return None
+    return command[2].removeprefix("echo ").strip("'")
 
 
 def _code(container: Mapping[str, Any]) -> tuple[str, list[str]]:

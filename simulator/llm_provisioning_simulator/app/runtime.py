@@ -16,6 +16,7 @@ from llm_provisioning_simulator.app.autoscaler import ClusterSpec, run_autoscale
 from llm_provisioning_simulator.app.code import CodeHost
 from llm_provisioning_simulator.app.costs import Costs, FirstTouch
 from llm_provisioning_simulator.app.dashboard import dashboard
+from llm_provisioning_simulator.app.dragonfly import DragonflyPods
 from llm_provisioning_simulator.app.logs import PodLogs
 from llm_provisioning_simulator.app.openai import OpenAiServer
 from llm_provisioning_simulator.app.probes import DASHBOARD_PORT, SERVE_PORT, probe_failure
@@ -37,6 +38,7 @@ from llm_provisioning_simulator.faults import Faults
 from llm_provisioning_simulator.hub import MODELS, HubModel
 from llm_provisioning_simulator.infra.tasks import TaskGroup
 from llm_provisioning_simulator.kube.store import ObjectStore
+from llm_provisioning_simulator.peers import PeerNetwork
 from llm_provisioning_simulator.profiles import Profile
 from llm_provisioning_simulator.runtime import ContainerContext, Exit, ProbeKind
 
@@ -83,7 +85,9 @@ class RayRuntime:
         models: Mapping[str, HubModel] = MODELS,
         buckets: Mapping[str, Bucket] = MappingProxyType({}),
         image_models: Callable[[str], HubModel | None] = lambda _: None,
+        peers: PeerNetwork | None = None,
     ) -> None:
+        self._dragonfly = DragonflyPods(store, clock, profile, peers or PeerNetwork())
         self._store = store
         self._clock = clock
         self._profile = profile
@@ -108,6 +112,8 @@ class RayRuntime:
         """Run an init container to its end: one that runs `ray health-check`, as KubeRay's does, waits for the head's
         GCS; one that unpacks compiled graphs reads them; others end at once.
         """
+        if self._dragonfly.knows(ctx):
+            return await self._dragonfly.run_init(ctx, self._logs_of(ctx.pod))
         unpacked = await self._programs("unpack").unpack(ctx, self._logs_of(ctx.pod))
         if unpacked is not None:
             return unpacked
@@ -133,6 +139,9 @@ class RayRuntime:
     def container_started(self, ctx: ContainerContext) -> asyncio.Future[Exit] | None:
         """Start Ray, or the autoscaler, in a container that runs now."""
         labels = ctx.pod["metadata"].get("labels") or {}
+        if self._dragonfly.knows(ctx):
+            self._run(ctx.pod, ctx.container["name"], self._dragonfly.run(ctx, self._logs_of(ctx.pod)))
+            return None
         if labels.get("ray.io/is-ray-node") != "yes":
             return self._program(ctx)
         cluster, container = self._cluster(ctx.pod), ctx.container["name"]
@@ -178,13 +187,14 @@ class RayRuntime:
         """Answer a probe of a Ray container by what listens in it; any other container succeeds."""
         node = self._find(pod)
         if node is None or container != node.ctx.container["name"]:
-            return None
+            return self._dragonfly.probe(pod, container)
         node.agent_silent = self._faults.agent_silent
         healthy = self.head_proxy_healthy(pod) if node.head else self._worker_proxy_healthy(pod, node)
         return probe_failure(node, node.ctx.container, kind, proxy_healthy=healthy)
 
     def pod_stopped(self, pod: dict[str, Any]) -> None:
         """End a pod's processes; those who wait for its node learn of it."""
+        self._dragonfly.stopped(pod)
         node = self._find(pod)
         if node is not None:
             node.stopped.set()

@@ -74,6 +74,7 @@ class SimulatedCluster:
             models=world.models,
             buckets=world.buckets,
             image_models=partial(_model_in, world),
+            peers=ctx.peers,
         )
         self._autoscaler: NodeAutoscaler = _AUTOSCALERS[cloud_cluster.autoscaler](ctx, self.fleet)
         self._kubelets = Kubelets(ctx, self.fleet.machines, self.application.runtime)

@@ -124,6 +124,24 @@ def pull_s(
     return overhead_s + _pipeline_s(image.layer_bytes, min(source, link), min(core, written), streams)
 
 
+def peer_pull_s(image: Image, profile: Profile, rng: random.Random, node: NodeSpec, held: float, pulling: int) -> float:
+    """Draw the duration of a pull through a peer. `held`: which share of the layers a seed peer holds; the others it
+    fetches from the registry meanwhile. `pulling`: how many nodes share the seed peer's link.
+
+    dfdaemon stores what it gets on the node's disk, beside what is unpacked (dragonflyoss/client, resource/piece.rs).
+    """
+    hub = image.reference.startswith("docker.io/")
+    source = profile.sample("docker_hub_bytes_s" if hub else "registry_bytes_s", rng)
+    link = profile.sample("node_link_bytes_s", rng)
+    peer = min(profile.sample("peer_bytes_s", rng), link, link / max(1, pulling))
+    download = 1.0 / (held / peer + (1.0 - held) / min(source, peer))
+    written = profile.sample("disk_write_bytes_s", rng) * node.disk_speed / (profile.value("unpacked_ratio") + 1.0)
+    core = profile.sample("unpack_bytes_s", rng)
+    streams = int(profile.value("parallel_layer_downloads"))
+    overhead_s = profile.sample("pull_overhead_s", rng)
+    return overhead_s + _pipeline_s(image.layer_bytes, download, min(core, written), streams)
+
+
 def plain_pull_s(image: Image, profile: Profile, rng: random.Random, node: NodeSpec) -> float:
     """Draw the duration of a pull whose layers are not compressed: the bytes over the narrowest of link and registry,
     unless the disk is slower. The node's memory takes the first bytes, as of any download.

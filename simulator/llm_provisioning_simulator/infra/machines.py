@@ -12,6 +12,7 @@ from typing import Literal
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.faults import Faults
 from llm_provisioning_simulator.kube.store import ObjectStore
+from llm_provisioning_simulator.peers import PeerNetwork
 from llm_provisioning_simulator.profiles import InstanceType, Profile
 from llm_provisioning_simulator.world import CloudCluster, Delivery, Image, NodeSpec, World
 
@@ -29,6 +30,7 @@ class ClusterContext:
     profile: Profile
     rng: random.Random
     faults: Faults = field(default_factory=Faults)
+    peers: PeerNetwork = field(default_factory=PeerNetwork)
 
     def draw_s(self, name: str) -> float:
         """Draw a duration of the profile with noise."""

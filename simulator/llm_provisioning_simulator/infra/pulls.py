@@ -12,6 +12,7 @@ from typing import Any, Final
 from llm_provisioning_simulator.infra import delivery
 from llm_provisioning_simulator.infra.durations import go_duration
 from llm_provisioning_simulator.infra.machines import ClusterContext, LocalImage, Machine
+from llm_provisioning_simulator.infra.peerpulls import pull_through
 from llm_provisioning_simulator.infra.pulltroubles import disk_full, not_found, pull_trouble
 from llm_provisioning_simulator.world import Delivery, Image, normalise, streaming_artifact
 
@@ -103,7 +104,9 @@ class ImagePuller:
         arrived = self._decide(reference, image, pull_secrets=pull_secrets)
         if arrived.kind == "pull":
             system = self._machine.operating_system
-            if image.digest in ctx.world.weight_images:
+            if (peer := ctx.peers.proxy(self._machine.name, normalise(reference))) is not None:
+                await pull_through(ctx, peer, reference, image, spec)
+            elif image.digest in ctx.world.weight_images:
                 await ctx.clock.sleep(delivery.plain_pull_s(image, ctx.profile, ctx.rng, spec))
             else:
                 await ctx.clock.sleep(delivery.pull_s(image, ctx.profile, ctx.rng, spec, system))

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 FOLDER: Final = Path(__file__).parent
-SHARED_FILES: Final = ("kubelet", "network", "ray", "vllm")
+SHARED_FILES: Final = ("kubelet", "network", "ray", "vllm", "dragonfly")
 NOISE: Final = "run_to_run_noise"
 
 
