@@ -25,7 +25,7 @@ PAGES = [
 WITH_THE_EXAMPLE = ["README.md", "docs/operators.md"]
 WITH_EXPERIMENTS = [
     *("README.md", "docs/experiments.md", "docs/eks.md", "docs/gke.md", "docs/aks.md"),
-    *(f"docs/treatments/{name}.md" for name in ("capacity_buffer", "image_volume", "shared_weights")),
+    *(f"docs/treatments/{name}.md" for name in ("capacity_buffer", "image_volume", "peer_to_peer", "shared_weights")),
     *(f"docs/treatments/{name}.md" for name in ("soci_parallel_pull", "preloaded_disk", "weights_stream")),
     "docs/treatments/compile_cache.md",
 ]

@@ -65,6 +65,7 @@ def target(cloud: str, kind: str = "plain", autoscaler: str = "luna", **nodes: A
                 "image_volume": {"reference": ARTIFACT},
                 "shared_weights": {"storage_class": _SHARED[cloud]},
                 "compile_cache": {"storage_class": _SHARED[cloud]},
+                "peer_to_peer": {"scheduler_tag": "v2.5.0"},
             }
         },
         registry=_REGISTRIES[cloud],

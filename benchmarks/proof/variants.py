@@ -27,6 +27,8 @@ VARIANTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "streamed_early": ("fast_download", "bake_packages", "image_delivery", "early_node"),
         "early_node": ("fast_download", "bake_packages", "early_node"),
         "preloaded_disk": ("fast_download", "bake_packages", "preloaded_disk"),
+        "peer_to_peer": ("fast_download", "peer_to_peer"),
+        "peer_to_peer_baked": ("fast_download", "bake_packages", "peer_to_peer"),
         "parallel_pull": ("fast_download", "bake_packages", "soci_parallel_pull"),
     }
 )

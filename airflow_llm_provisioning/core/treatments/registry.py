@@ -27,6 +27,7 @@ from airflow_llm_provisioning.core.treatments.fast_download import FastDownload
 from airflow_llm_provisioning.core.treatments.gke_image_streaming import GkeImageStreaming
 from airflow_llm_provisioning.core.treatments.image_volume import ImageVolume
 from airflow_llm_provisioning.core.treatments.optimization_level import OptimizationLevel
+from airflow_llm_provisioning.core.treatments.peer_to_peer import PeerToPeer
 from airflow_llm_provisioning.core.treatments.preloaded_disk import PreloadedDisk
 from airflow_llm_provisioning.core.treatments.ray_start_trim import RayStartTrim
 from airflow_llm_provisioning.core.treatments.shared_weights import SharedWeights
@@ -53,6 +54,7 @@ OWN: Final[tuple[Treatment, ...]] = (
     ImageVolume(),
     SharedWeights(),
     CompileCache(),
+    PeerToPeer(),
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 

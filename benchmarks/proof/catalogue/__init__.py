@@ -21,6 +21,7 @@ from proof.catalogue.entry import NoOp
 from proof.catalogue.image_volume import IMAGE_VOLUMES
 from proof.catalogue.optimization_level import OPTIMIZATION_LEVELS
 from proof.catalogue.parallel_pulls import PARALLEL_PULLS
+from proof.catalogue.peer_to_peer import PEERS
 from proof.catalogue.preloaded_disks import PRELOADED_DISKS
 from proof.catalogue.ray_start_trim import RAY_START_TRIM
 from proof.catalogue.shared_weights import SHARED_WEIGHTS
@@ -45,4 +46,5 @@ CATALOGUE: Final = (
     *IMAGE_VOLUMES,
     *SHARED_WEIGHTS,
     *COMPILE_CACHES,
+    *PEERS,
 )
