@@ -2,19 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context
 
 from airflow_llm_provisioning.core.names import DEFAULT_STORE
 from airflow_llm_provisioning.core.prepared_objects import PreparedObjects
+from airflow_llm_provisioning.operators.confidential import Confidential, ConfidentialFields, ManifestTemplate, given
 from airflow_llm_provisioning.operators.links import TargetLink
 from airflow_llm_provisioning.operators.waiting import WaitingOperator
 from airflow_llm_provisioning.triggers.base import raise_error
 from airflow_llm_provisioning.triggers.prepared_objects import ObjectsReadyWait
 
+if TYPE_CHECKING:
+    import jinja2
 
-class PrepareObjects(WaitingOperator):
+
+class PrepareObjects(ConfidentialFields, WaitingOperator):
     """Apply objects in a target's cluster, wait until they are ready and nodes that came for Jobs are gone, and keep
     what was made.
 
@@ -23,13 +27,16 @@ class PrepareObjects(WaitingOperator):
     objects, ready, nodes, facts, idle, seconds, reused, price_usd, price_basis}.
 
     :param target: the target, as a dict. :param treatment: the treatment that wants them; the preparation's verb is
-        `prepare_<treatment>`. :param objects: manifests, as `core.prepared_objects.PreparedObjects` takes them.
+        `prepare_<treatment>`. :param objects: manifests, as `core.prepared_objects.PreparedObjects` takes them;
+        Airflow stores them without secrets.
     :param image: result of the build whose reference stands for `{image}` in the objects.
     :param ready: kind -> condition that must be true, for kinds of other controllers. :param idle: [{what, name,
         amount}]: what it costs while no trial runs.
     """
 
     template_fields: Sequence[str] = ("target", "objects", "image")
+    # A Job's pod has the variables of the workload's own, and may be given Serve's configuration.
+    confidential_fields = ("objects",)
     operator_extra_links = (TargetLink(),)
     template_fields_renderers = {"target": "json", "objects": "json"}  # noqa: RUF012 - Airflow's name
     ui_color = "#f6efd9"
@@ -50,7 +57,7 @@ class PrepareObjects(WaitingOperator):
         super().__init__(**kwargs)
         self.target = target
         self.treatment = treatment
-        self.objects = objects
+        self.objects = self.confidential(objects)
         self.image = image
         self.ready = ready
         self.idle = idle
@@ -72,9 +79,14 @@ class PrepareObjects(WaitingOperator):
         raise_error(event)
         return finish_objects(self.target, self._wanted(), event, context["ti"].run_id, self.results_conn_id)
 
+    def rendered_field(self, name: str, given: Any, context: Context, jinja_env: "jinja2.Environment") -> Confidential:
+        """Return the objects after rendering; braces that are none of Airflow's, as in a chat template, stay."""
+        template = ManifestTemplate(lambda item: self.render_template(item, context, jinja_env), context, jinja_env)
+        return Confidential(template.rendered(given))
+
     def _wanted(self) -> PreparedObjects:
         from airflow_llm_provisioning.preparation.objects import with_image_of
 
-        objects = with_image_of(self.objects, self.image)
-        given = {"treatment": self.treatment, "objects": objects, "ready": self.ready or {}, "idle": self.idle}
-        return PreparedObjects.from_dict(given)
+        objects = with_image_of(given(self.objects), self.image)
+        told = {"treatment": self.treatment, "objects": objects, "ready": self.ready or {}, "idle": self.idle}
+        return PreparedObjects.from_dict(told)

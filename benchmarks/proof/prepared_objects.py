@@ -11,8 +11,9 @@ from typing import Any, Final
 from airflow_llm_provisioning.core.experiment import Experiment, Target
 from airflow_llm_provisioning.core.names import LABEL_CONTENT
 from airflow_llm_provisioning.core.operation import KEEP_DAYS
-from airflow_llm_provisioning.core.prepared_objects import PreparedObjects, facts_of, not_ready, pod_selector
+from airflow_llm_provisioning.core.prepared_objects import PreparedObjects, facts_of, failed, not_ready, pod_selector
 from airflow_llm_provisioning.core.treatments import DeploymentPlan, StepContext, steps_of
+from airflow_llm_provisioning.exceptions import ClusterError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.preparation.objects import with_image_of
 from llm_provisioning_simulator.clock import SimClock
@@ -107,4 +108,6 @@ async def _facts(cluster: Cluster, namespace: str, pods: str) -> dict[str, Any]:
 
 async def _waits(cluster: Cluster, manifest: Manifest, ready: Mapping[str, str]) -> str | None:
     found = await cluster.find(manifest)
+    if found is not None and (why := failed({"kind": manifest["kind"], **found})):
+        raise ClusterError(f"{manifest['kind']} {found['metadata']['name']} failed: {why}")
     return f"{manifest['kind']} is gone" if found is None else not_ready(found, ready)

@@ -10,7 +10,7 @@ import pytest
 from proof.catalogue.compile_cache import no_archive, not_led_there, not_unpacked
 from proof.recorded_trial import Scenario, run
 from proof.targets import target
-from proof.workloads import SERVED_CURRENT
+from proof.workloads import SERVED_CURRENT, with_pip
 
 from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.core.workload import ScalingSetup
@@ -20,8 +20,8 @@ COMPILE_S, LOAD_S, UNPACK_S = 19.4, 1.94, 0.43
 
 
 def trial(**fields: Any) -> TrialResult:
-    given = {"target": target("eks", "compile_cache"), "variant": "compile_cache", **fields}
-    return run(Scenario(declared=SERVED_CURRENT, noise=False, **given))[-1].row
+    given = {"target": target("eks", "compile_cache"), "variant": "compile_cache", "declared": SERVED_CURRENT, **fields}
+    return run(Scenario(noise=False, **given))[-1].row
 
 
 def seconds_of(row: TrialResult, name: str) -> float:
@@ -70,10 +70,13 @@ def test_without_the_job_it_is_compiled(plain: TrialResult) -> None:
     assert seconds_of(row, "compile") == pytest.approx(seconds_of(plain, "compile"), abs=1.1)
 
 
-def test_a_dynamic_start_gains_as_much(plain: TrialResult) -> None:
-    """The worker's pod comes late, and unpacks before Ray starts; with a lower level it is another cache."""
-    row = trial(
-        setup=ScalingSetup.DYNAMIC, target=target("gke", "compile_cache_level_1"), variant="compile_cache_level_1"
-    )
+def test_an_application_of_the_users_own_that_installs_its_engine_gains_as_much() -> None:
+    """The origin's application with a later vLLM from pip, without AOT, in a dynamic start on another cloud: a manifest
+    that is no built-in one.
+    """
+    own = {"declared": with_pip(vllm="0.11.0"), "setup": ScalingSetup.DYNAMIC}
+    row = trial(target=target("gke", "compile_cache"), **own)
     assert (row.status, row.start, row.applied) == (TrialStatus.SUCCEEDED, "cold", "applied")
     assert seconds_of(row, "compile") == pytest.approx(LOAD_S, abs=1.1)
+    (evidence,) = [item["evidence"] for item in row.verdicts if item["claim"] == "compile_cache"]
+    assert "which the Job prepared with vllm 0.11.0" in evidence[0]

@@ -11,7 +11,7 @@ from airflow.sdk import DAG, task
 from airflow.sdk.execution_time.task_runner import _serialize_rendered_fields
 from airflow.serialization.serialized_objects import DagSerialization
 
-from airflow_llm_provisioning.operators import ApplyRayService, BuildServingImage
+from airflow_llm_provisioning.operators import ApplyRayService, BuildServingImage, PrepareObjects
 from airflow_llm_provisioning.operators.confidential import given
 
 CANARY = "made-up-9"
@@ -123,6 +123,21 @@ def test_a_recipe_is_stored_without_secrets() -> None:
     request = operator.request()
     assert request["recipe"]["env"] == {"HF": CANARY}
     assert request["recipe"]["base"] == "r:x"
+
+
+def test_prepared_objects_are_stored_without_secrets() -> None:
+    """The variables of a Job, and Serve's configuration as JSON in its arguments; a chat template there stays."""
+    served = manifest()
+    config = json.dumps(yaml.safe_load(served["spec"]["serveConfigV2"]))
+    (container,) = served["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]["containers"]
+    pod = {"containers": [{**container, "args": [config, "{{ params.suffix }}"]}]}
+    objects = [{"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"spec": pod}}}]
+    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
+        operator = PrepareObjects(task_id="p", target={}, treatment="kept_warm", objects=objects)
+    assert CANARY not in json.dumps(DagSerialization.to_dict(dag))
+    assert CANARY not in json.dumps(render(operator))
+    (kept,) = given(operator.objects)
+    assert kept["spec"]["template"]["spec"]["containers"][0]["args"] == [config, "x"]
 
 
 def test_an_upstream_tasks_output_is_a_dependency_and_is_hidden_once_known() -> None:

@@ -156,6 +156,32 @@ def test_a_pod_that_cannot_pull_ends_the_wait_early(simulated: BackgroundCluster
     assert (simulated.clock.now() - began_at).total_seconds() < 18000
 
 
+def test_the_preparation_ends_when_its_jobs_nodes_are_gone(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """A trial that met such a node would not start cold; the node is paid for until then."""
+    nodes = simulated_target().nodes
+    marks = AUTOSCALERS[nodes.autoscaler].placement(nodes, "head")
+    container = {"name": "c", "image": "busybox", "command": ["true"], "resources": {"requests": {"cpu": "1"}}}
+    spec = {"containers": [container], "restartPolicy": "Never", "nodeSelector": dict(marks.node_selector)}
+    metadata = {"labels": dict(marks.labels), "annotations": dict(marks.annotations)}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"metadata": metadata, "spec": spec}}}
+    before = set(simulated.names("nodes"))
+    done = prepare(job)
+    assert set(simulated.names("nodes")) <= before
+    assert done["nodes"] == []
+    (row,) = store.preparations("plain", "prepare_kept_warm")
+    assert row.price_usd is not None
+    assert row.price_usd > 0
+    one, ten = (held_price(hours) for hours in (1, 10))
+    assert ten == pytest.approx(10 * one, rel=0.01)
+
+
+def held_price(hours: int) -> float:
+    """Return the price of a preparation whose Job's node ran this long; it was ready after a minute."""
+    node = {"region": "us-west-2", "instance_type": "m5.large", "held_s": 3600.0 * hours}
+    event = {"reused": False, "objects": [], "nodes": [], "seconds": 60.0, "job_nodes": [node]}
+    return float(_price(simulated_target(), event)["price_usd"])
+
+
 @pytest.mark.parametrize(
     ("kinds", "nodes", "known"),
     [

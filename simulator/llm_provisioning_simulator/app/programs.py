@@ -6,6 +6,7 @@ no treatment.
 """
 
 import json
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -88,33 +89,35 @@ class Programs:
         node, start = self.engine(ctx)
         await start.cluster.start_node(node)
         try:
-            starts = await self._started(node, start, json.loads(config))
+            starts, engine = await self._started(node, start, json.loads(config))
         except ReplicaError as error:
             logs.output(str(error))
             return Exit(1)
         made = Archive(self.volumes.entries(ctx, root), round(self.costs.draw("compile_cache_bytes")))
         await self.clock.sleep(2 * made.size_bytes / self._rate(ctx))
         self.volumes.pack(ctx, archive, made)
-        packages = node.ctx.image.packages
         told = {
             "digest": made.digest,
             "bytes": made.size_bytes,
             "keys": sorted({entry.split("/")[1] for entry in made.entries}),
             "starts": starts,
             "gpu": ", ".join(ctx.node.gpu) or None,
-            "vllm": packages.get("vllm"),
-            "torch": packages.get("torch"),
+            "vllm": engine,
+            "torch": node.ctx.image.packages.get("torch"),
         }
         logs.output("LLM-PREPARED " + json.dumps({archive.split("/")[-2]: told}))
         return Exit(0, "Completed")
 
-    async def _started(self, node: RayNode, start: ReplicaStart, config: Mapping[str, Any]) -> int:
-        """Start the applications again and again; return at which start the engine found all of its graphs."""
+    async def _started(self, node: RayNode, start: ReplicaStart, config: Mapping[str, Any]) -> tuple[int, str | None]:
+        """Start the applications again and again; return at which start the engine found all of its graphs, and its
+        release as it prints it.
+        """
         for turn in range(1, _STARTS + 1):
             lines = await self._start(node, start, config)
             text = "\n".join(lines)
             if "Directly load the compiled graph" in text and "Compiling a graph for" not in text:
-                return turn
+                engine = re.search(r"LLM engine \(v([^)\s]+)\)", text)
+                return turn, engine.group(1) if engine else None
         raise ReplicaError(f"The engine did not find its own compiled graphs in {_STARTS} starts: {lines[-1:]}")
 
     async def _start(self, node: RayNode, start: ReplicaStart, config: Mapping[str, Any]) -> list[str]:
