@@ -23,6 +23,7 @@ from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.manifests import with_env
 from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.core.treatments import BaseTreatment, Step
+from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
 from airflow_llm_provisioning.core.workload import builtin_workload
 from airflow_llm_provisioning.dag_factory import (
     checked,
@@ -165,12 +166,16 @@ def test_parsing_twice_gives_the_same_dag() -> None:
     assert serialised[0] == serialised[1]
 
 
+VARIANTS = {**BUILTIN_VARIANTS, "preloaded": ("bake_packages", "preloaded_disk")}
 PREPARED = [
     (eks("plain", "baseline", "fast_download"), ["set_up_nodes"]),
     (eks("baked", "baked_image"), ["build_image", "set_up_nodes"]),
     (eks("fast", "improved"), ["build_image", "snapshot_image", "set_up_nodes"]),
     (eks("gke", "improved", cloud="gke", options={"node_service_account": "n"}),
      ["build_image", "set_up_nodes", "enable_streaming", "warm_image"]),
+    (eks("preloaded", "preloaded", cloud="gke", autoscaler="native", gpu_instance_type="g2-standard-12",
+         cpu_instance_type="e2-standard-4"),
+     ["build_image", "snapshot_image", "set_up_nodes", "enable_streaming"]),
     (eks("aks", "improved", cloud="aks"), ["build_image", "enable_streaming", "set_up_nodes"]),
 ]  # fmt: skip
 
@@ -179,7 +184,7 @@ PREPARED = [
 def test_a_target_is_prepared_as_its_variants_need(target: Target, steps: list[str]) -> None:
     """One after the other, and nothing that no variant needs."""
     with dag() as made:
-        preparation(checked(experiment(target)))
+        preparation(checked(Experiment("nightly", (target,), variants=VARIANTS)))
     chained = sorted(made.tasks, key=lambda task: len(task.get_flat_relative_ids(upstream=True)))
     assert [task.task_id.rpartition(".")[2] for task in chained] == steps
     for before, after in pairwise(chained):

@@ -118,6 +118,10 @@ def _on_google(stand_in: Any, simulator: Simulator) -> Iterator[tuple[tuple[str,
     for name, build in stand_in.builds.builds.items():
         if build["status"] in ("QUEUED", "WORKING", "PENDING"):
             yield ("build", name), ""
+    compute = stand_in.compute
+    for kind, known in (("instance", compute.instances), ("disk", compute.disks), ("disk_image", compute.images)):
+        for key in known:
+            yield (kind, str(key)), ""
     yield from _pools(simulator)
 
 

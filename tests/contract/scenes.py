@@ -180,6 +180,12 @@ def builds_on_aws(running: BackgroundSimulator) -> int:
 # --- GKE
 
 GOOGLE_PARENT = f"projects/{GOOGLE_PROJECT}/locations/us-central1"
+GOOGLE_ZONE = "us-central1-a"
+
+
+def disk_image(**options: int) -> Request:
+    """Return the request for a disk image that holds the image that was built before."""
+    return "snapshot_image", {"zone": GOOGLE_ZONE, "target": "scene", "keep_days": 1, **options}
 
 
 def strangers_on_google(running: BackgroundSimulator) -> list[Owned]:
@@ -192,9 +198,16 @@ def strangers_on_google(running: BackgroundSimulator) -> list[Owned]:
         world.push(foreign_image(f"us-central1-docker.pkg.dev/{GOOGLE_PROJECT}/theirs/x:1", "us-central1"))
         stand_in.builds.builds["theirs"] = {"id": "theirs", "status": "WORKING", "tags": ["theirs"]}
         world.clusters["gke-fast"].pools["theirs"] = NodePool("theirs", "e2-standard-4", 0, 1, {}, (), {})
+        compute, thing = stand_in.compute, {"name": "theirs", "labels": {"by": "them"}, "status": "READY", "disks": []}
+        compute.disks[GOOGLE_ZONE, "theirs"] = compute.instances[GOOGLE_ZONE, "theirs"] = {**thing, "selfLink": "x"}
+        compute.images["theirs"] = {**thing, "selfLink": "x", "storageLocations": ["us-central1"]}
 
     running.call(put)
+    zone = f"projects/{GOOGLE_PROJECT}/zones/{GOOGLE_ZONE}"
     return [
+        claimed("instance", f"{zone}/instances/theirs"),
+        claimed("disk", f"{zone}/disks/theirs"),
+        claimed("disk_image", f"projects/{GOOGLE_PROJECT}/global/images/theirs"),
         claimed("repository", repository),
         claimed("image", f"{repository}/packages/x/versions/{FOREIGN_DIGEST}"),
         claimed("build", f"projects/{GOOGLE_PROJECT}/locations/global/builds/theirs"),
@@ -209,6 +222,9 @@ def stands_on_google(running: BackgroundSimulator, thing: Owned) -> bool:
         "repository": lambda: thing.identity in stand_in.registry.repositories,
         "image": lambda: FOREIGN_DIGEST in {image.digest for image in world.images.values()},
         "build": lambda: stand_in.builds.builds["theirs"]["status"] == "WORKING",
+        "instance": lambda: (GOOGLE_ZONE, "theirs") in stand_in.compute.instances,
+        "disk": lambda: (GOOGLE_ZONE, "theirs") in stand_in.compute.disks,
+        "disk_image": lambda: "theirs" in stand_in.compute.images,
         "node_pool": lambda: "theirs" in world.clusters["gke-fast"].pools,
     }
     return bool(running.call(look[thing.kind]))
@@ -295,10 +311,10 @@ SCENES: Mapping[str, Scene] = {
         outlive=outlived_volume,
     ),
     "gke": Scene(
-        finish=[build(), pool("scene", "g2-standard-12", "L4", "gke-fast")],
-        begin=[build(OTHER="1")],
-        under_way=frozenset({"build"}),
-        kinds=frozenset({"build", "image", "repository", "node_pool"}),
+        finish=[build(), disk_image(), pool("scene", "g2-standard-12", "L4", "gke-fast")],
+        begin=[build(OTHER="1"), disk_image(volume_gib=90)],
+        under_way=frozenset({"build", "instance"}),
+        kinds=frozenset({"build", "image", "repository", "node_pool", "instance", "disk", "disk_image"}),
         speed=5.0,
         strangers=strangers_on_google,
         stands=stands_on_google,

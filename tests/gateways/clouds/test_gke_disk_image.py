@@ -1,6 +1,6 @@
 """A disk image that holds the serving image: made once over the wire, found again, and nothing else is left."""
 
-import subprocess
+import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,7 +14,9 @@ from airflow_llm_provisioning.core.names import LABEL_EXPIRES, LABEL_TARGET, rea
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.base import Owned
-from airflow_llm_provisioning.gateways.clouds.gke.disk_script import SCRIPT, outcome
+from llm_provisioning_simulator.infra.delivery import deliver
+from llm_provisioning_simulator.profiles import load_profile
+from llm_provisioning_simulator.world import Delivery, NodePool, NodeSpec
 
 pytestmark = pytest.mark.gke
 
@@ -40,6 +42,25 @@ def made(google: GoogleProject, **changes: Any) -> Mapping[str, Any]:
     done = finish(google.cloud(), "snapshot_image", wanted(google, **changes))
     assert done.state == "succeeded", done
     return dict(done.result or {})
+
+
+def delivered(google: GoogleProject, pool: NodePool) -> Delivery:
+    """Return how the image that was built reaches a node of a pool, with the streaming API on."""
+    google.world.gke_streaming_api_enabled = True
+    (image,) = [item for item in google.world.images.values() if "pkg.dev" in item.reference]
+    spec = NodeSpec(
+        "main",
+        "n",
+        "gke",
+        REGION,
+        ZONE,
+        pool.instance_type,
+        pool.gpu,
+        streaming=pool.streaming,
+        disk_image=pool.disk_image,
+    )
+    profile = load_profile("gke", "native")
+    return deliver(google.world, spec, image.reference, image, profile, random.Random(1), google.clock.now())
 
 
 def test_the_image_holds_the_digest_and_only_the_image_stays(google: GoogleProject) -> None:
@@ -239,16 +260,10 @@ def test_a_new_pool_has_the_disk_and_streaming(google: GoogleProject) -> None:
     pool = {**POOL, "disk_image": image}
     request = {"cluster": "main", "pool": pool, "target": "gke-disk"}
     assert finish(google.cloud(), "set_up_node_pool", request).state == "succeeded"
-    assert google.world.clusters["main"].pools[str(POOL["name"])].disk_image == image
+    made_pool = google.world.clusters["main"].pools[str(POOL["name"])]
+    assert made_pool.disk_image == image
+    assert delivered(google, made_pool).kind == "mounted"
+    google.world.disk_images.clear()
+    assert delivered(google, made_pool).kind == "pull"
     with pytest.raises(ConfigurationError, match="needs image streaming"):
         google.cloud().start("set_up_node_pool", {**request, "pool": {**pool, "name": "plain", "streaming": False}})
-
-
-def test_the_script_is_a_script_and_its_end_is_read() -> None:
-    """Bash accepts it; what it prints last is understood, whatever the serial port puts before it."""
-    checked = subprocess.run(["bash", "-n"], input=SCRIPT, text=True, capture_output=True, check=False)  # noqa: S607
-    assert (checked.returncode, checked.stderr) == (0, "")
-    line = "[  61.2] google_metadata_script_runner[700]: startup-script: "
-    assert outcome(f"{line}LLM-DISK filled sha256:ab\n{line}done") == (True, "sha256:ab")
-    assert outcome(f"{line}LLM-DISK failed: pull x@sha256:ab (line 30)") == (False, "pull x@sha256:ab (line 30)")
-    assert outcome(line) is None

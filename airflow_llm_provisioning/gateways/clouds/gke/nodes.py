@@ -12,7 +12,6 @@ from typing import Final
 from airflow_llm_provisioning.core.experiment import NodeProfile, Target
 from airflow_llm_provisioning.core.manifests import Placement
 from airflow_llm_provisioning.core.names import LABEL_TARGET, label_value
-from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.gpus import google_accelerators
 from airflow_llm_provisioning.gateways.clouds.node_pools import pool_placement, pool_problems, pool_setup
 from airflow_llm_provisioning.gateways.clouds.nodes import NativeSetup, not_bottlerocket
@@ -71,15 +70,15 @@ class GkeNative:
         return found + (_auto_problems(profile) if auto_provisions(profile) else pool_problems(profile))
 
     def setup(self, profile: NodeProfile) -> NativeSetup:
-        """Return the pools; with auto-provisioning there is nothing to set up."""
+        """Return the pools; with auto-provisioning there is nothing to set up. Before its disk image is prepared, a
+        pool that wants one names an empty one, and `set_up_node_pool` refuses that.
+        """
         if auto_provisions(profile):
             return NativeSetup()
-        if wants_disk(profile) and not profile.options.get("disk_image"):
-            raise ConfigurationError(
-                f"Node profile {profile.name!r} wants a secondary boot disk, and no disk image was prepared: run "
-                "SnapshotImage first."
-            )
-        return pool_setup(profile, pool_name, streaming=wants_streaming(profile))
+        setup = pool_setup(profile, pool_name, streaming=wants_streaming(profile))
+        if not wants_disk(profile):
+            return setup
+        return NativeSetup(pools=[{"disk_image": "", **pool} for pool in setup.pools])
 
     def placement(self, profile: NodeProfile, group: str) -> Placement:
         """Return the selector of the target's pools, or what makes auto-provisioning create them."""

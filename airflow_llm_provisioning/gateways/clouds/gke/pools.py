@@ -182,6 +182,8 @@ def _image_problems(pool: Mapping[str, Any]) -> list[str]:
     problems = []
     if pool.get("streaming") and not str(pool.get("image_type", "COS_CONTAINERD")).upper().startswith("COS_CONTAINERD"):
         problems.append(f"streaming needs COS_CONTAINERD, not {pool['image_type']}")
+    if pool.get("disk_image") == "":
+        problems.append("its secondary boot disk has no image: prepare one first (SnapshotImage)")
     if pool.get("disk_image") and not pool.get("streaming"):
         # GKE's page on secondary boot disks: the cache of container images needs image streaming.
         problems.append("a secondary boot disk with container images needs image streaming: set `streaming`")
