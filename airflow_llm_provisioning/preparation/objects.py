@@ -90,6 +90,8 @@ def finish_objects(
         _record_removed(target, removed, results_conn_id)
     result = {key: event[key] for key in ("objects", "ready", "nodes", "facts", "seconds", "reused")}
     result |= {"content": wanted.content, "idle": _idle(wanted, event["nodes"])}
+    if event["reused"]:
+        result["facts"] = _told_before(target, wanted, event, results_conn_id) | result["facts"]
     result |= _price(target, event)
     save_preparation(
         cloud={"cloud": target.cloud, "cluster": target.cluster_reference()},
@@ -187,6 +189,24 @@ def _reference(manifest: Mapping[str, Any], obj: Mapping[str, Any]) -> Reference
         "namespace": metadata.get("namespace"),
         "uid": dig(obj, "metadata", "uid"),
     }
+
+
+def _told_before(
+    target: Target, wanted: PreparedObjects, event: Mapping[str, Any], results_conn_id: str
+) -> dict[str, Any]:
+    """Return what the very Jobs that were found again told when they ended: their pods, and the logs with them, may be
+    gone with the nodes.
+    """
+    from airflow_llm_provisioning.connections import open_store
+
+    jobs = {item["uid"] for item in event["objects"] if item["kind"] == "Job"}
+    store = open_store(results_conn_id)
+    try:
+        earlier = [row.result for row in store.preparations(target.name) if row.verb == wanted.verb]
+    finally:
+        store.close()
+    of_these = [row for row in earlier if jobs and jobs <= {item.get("uid") for item in row.get("objects") or ()}]
+    return {key: value for row in of_these for key, value in (row.get("facts") or {}).items()}
 
 
 def _idle(wanted: PreparedObjects, nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

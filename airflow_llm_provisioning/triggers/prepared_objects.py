@@ -95,6 +95,8 @@ class ObjectsReadyWait(Wait):
         """Wait until the nodes that came for Jobs are gone, and note how long each of them ran."""
         from airflow_llm_provisioning.core.progress import Standing
 
+        if not self.nodes_gone_s:
+            return
         kept, standing = {node["name"] for node in result["nodes"]}, Standing(self.started_at)
         came = {node["name"]: node for node in result["job_nodes"] if self._came(node) and node["name"] not in kept}
 

@@ -156,19 +156,33 @@ def test_a_pod_that_cannot_pull_ends_the_wait_early(simulated: BackgroundCluster
     assert (simulated.clock.now() - began_at).total_seconds() < 18000
 
 
-def test_the_preparation_ends_when_its_jobs_nodes_are_gone(simulated: BackgroundCluster, store: ResultsStore) -> None:
-    """A trial that met such a node would not start cold; the node is paid for until then."""
+def a_job() -> dict[str, Any]:
+    """Return a Job on a node of its own that downloads a model and tells what it has."""
     nodes = simulated_target().nodes
     marks = AUTOSCALERS[nodes.autoscaler].placement(nodes, "head")
-    container = {"name": "c", "image": "busybox", "command": ["true"], "resources": {"requests": {"cpu": "1"}}}
+    container = {
+        "name": "c",
+        "image": "busybox",
+        "command": ["python", "-c", "snapshot_download()"],
+        "args": ["microsoft/Phi-3-mini-4k-instruct", "main", "/weights"],
+        "resources": {"requests": {"cpu": "1"}},
+    }
     spec = {"containers": [container], "restartPolicy": "Never", "nodeSelector": dict(marks.node_selector)}
     metadata = {"labels": dict(marks.labels), "annotations": dict(marks.annotations)}
-    job = {"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"metadata": metadata, "spec": spec}}}
+    return {"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"metadata": metadata, "spec": spec}}}
+
+
+def test_the_preparation_ends_when_its_jobs_nodes_are_gone(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """A trial that met such a node would not start cold; the node is paid for until then. Its pod goes with it, and
+    what it told is found again all the same.
+    """
     before = set(simulated.names("nodes"))
-    done = prepare(job)
+    done, again = prepare(a_job()), prepare(a_job())
     assert set(simulated.names("nodes")) <= before
     assert done["nodes"] == []
-    (row,) = store.preparations("plain", "prepare_kept_warm")
+    assert done["facts"]["files"] == 2
+    assert (again["reused"], again["facts"]) == (True, done["facts"])
+    row = store.preparations("plain", "prepare_kept_warm")[0]
     assert row.price_usd is not None
     assert row.price_usd > 0
     one, ten = (held_price(hours) for hours in (1, 10))
