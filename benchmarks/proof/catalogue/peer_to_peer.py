@@ -7,7 +7,7 @@ from typing import Any, Final
 from airflow_llm_provisioning.core.dragonfly import PEER, ROLE, SCHEDULER, SEED
 from airflow_llm_provisioning.core.workload import ScalingSetup
 from llm_provisioning_simulator.instant_trial import Stage
-from proof.catalogue.entry import NoOp, Truth
+from proof.catalogue.entry import NoOp
 from proof.catalogue.preparations import world
 from proof.recorded_trial import Manifest, Scenario
 from proof.targets import target
@@ -53,11 +53,6 @@ def _no_replicas(item: Manifest) -> None:
     item["spec"]["replicas"] = 0
 
 
-def _silently(item: Manifest) -> None:
-    (container,) = item["spec"]["template"]["spec"]["containers"]
-    container["args"] = ["--log-level=info"]
-
-
 def _on_other_nodes(item: Manifest) -> None:
     """Let the peers run on nodes with a label that the trial's nodes do not have."""
     item["spec"]["template"]["spec"]["nodeSelector"] = {"dragonfly": "enabled"}
@@ -98,7 +93,7 @@ def scheduler_gone(on: Stage) -> None:
 
 
 def _another_image(objects: Objects) -> Sequence[Manifest]:
-    """Fill the seed peer with another tag of the same repository."""
+    """Fill the seed peer with another image."""
     for item in objects:
         if item["kind"] == "Job":
             (container,) = item["spec"]["template"]["spec"]["containers"]
@@ -106,9 +101,9 @@ def _another_image(objects: Objects) -> Sequence[Manifest]:
     return objects
 
 
-def _peers(name: str, cloud: str = "gke", *, truth: Truth = "not applied", why_unseen: str = "", **fields: Any) -> NoOp:
+def _peers(name: str, cloud: str = "gke", **fields: Any) -> NoOp:
     scenario = Scenario(target=target(cloud, "peer_to_peer"), declared=SERVED_2025, variant="peer_to_peer", **fields)
-    return NoOp(name=name, scenario=scenario, claim="peer_to_peer", truth=truth, why_unseen=why_unseen)
+    return NoOp(name=name, scenario=scenario, claim="peer_to_peer")
 
 
 PEERS: Final = (
@@ -126,10 +121,4 @@ PEERS: Final = (
         setup=ScalingSetup.DYNAMIC,
     ),
     _peers("the seed peer was restarted after it was filled", after_preparation=world(seed_restarted)),
-    _peers(
-        "the peers log to files, and nothing was filled",
-        objects=lambda objects: of_role(PEER, _silently)(list(without("Job")(objects))),
-        truth="unknown",
-        why_unseen="dfdaemon without --console writes to files in its container, and the API server does not show them",
-    ),
 )

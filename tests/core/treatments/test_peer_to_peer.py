@@ -184,7 +184,7 @@ def test_a_users_own_manifest_waits_in_every_pod_and_fills_the_seed_peer_with_it
 
 
 def test_nodes_whose_runtime_cannot_be_led_to_a_peer_are_refused() -> None:
-    """Bottlerocket, Auto Mode, and whatever brings the image another way."""
+    """Bottlerocket, Auto Mode, and every treatment that brings the image another way."""
     nodes = NodeProfile("t", "eks", "karpenter", "1.34", options={"role": "r"})
     assert any("al2023@latest" in why for why in PEERS.requires(nodes, SERVED_2025))
     assert PEERS.requires(nodes.with_options(ami_alias="al2023@latest"), SERVED_2025) == ()
