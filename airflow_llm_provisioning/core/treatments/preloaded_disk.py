@@ -39,6 +39,8 @@ from airflow_llm_provisioning.core.workload import Workload
 
 LABEL: Final = "cloud.google.com.node-restriction.kubernetes.io/gke-secondary-boot-disk-"
 MODE: Final = "CONTAINER_IMAGE_CACHE"
+# 1.28.3-gke.1067000, on clusters of the Standard mode (the page above).
+_SINCE_MINOR: Final = 28
 _ARRIVES_S: Final = Between(
     1.0,
     6.0,
@@ -177,6 +179,9 @@ def _target_problems(target: Target) -> list[str]:
         )
     if not profile.cpu_instance_type:
         found.append(f"{name}: the head's node needs the disk too: set cpu_instance_type, so that it has a pool.")
+    minor = profile.kubernetes_minor.rpartition(".")[2]
+    if minor.isdigit() and int(minor) < _SINCE_MINOR:
+        found.append(f"{name} needs GKE 1.{_SINCE_MINOR}.3 or newer, and the target says {profile.kubernetes_minor}.")
     if mapping(target.options.get("snapshot")).get("volume_initialization_rate_mib_s") is not None:
         found.append(f"{name}: volume_initialization_rate_mib_s is a setting of EBS: leave it out on GKE.")
     return found

@@ -156,6 +156,7 @@ def test_nodes_with_the_disk_are_told_where_it_was_not_declared(proving: Recordi
         (NodeProfile("t", "gke", "luna", "1.34"), "needs node pools of the target's own"),
         (replace(PLANNED.nodes, options={"auto_provisioning": True}), "without auto_provisioning"),
         (replace(PLANNED.nodes, cpu_instance_type=None), "set cpu_instance_type"),
+        (replace(PLANNED.nodes, kubernetes_minor="1.27"), "needs GKE 1.28.3 or newer"),
     ],
 )
 def test_nodes_that_cannot_have_the_disk_are_refused(profile: NodeProfile, words: str) -> None:
