@@ -14,6 +14,7 @@ from airflow_llm_provisioning.core.names import LABEL_EXPIRES, LABEL_TARGET, rea
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.base import Owned
+from airflow_llm_provisioning.gateways.clouds.gke.tags import GOOGLE_TAGS
 from llm_provisioning_simulator.infra.delivery import deliver
 from llm_provisioning_simulator.profiles import load_profile
 from llm_provisioning_simulator.world import Delivery, NodePool, NodeSpec
@@ -92,7 +93,9 @@ def test_intents_are_written_before_anything_is_created(google: GoogleProject) -
 
 
 def test_the_builder_ends_by_itself_and_holds_no_secret(google: GoogleProject) -> None:
-    """Compute Engine deletes it after its longest run; its attributes name the image and hold no token."""
+    """Compute Engine deletes it after its longest run; its attributes name the image and hold no token. Its labels and
+    those of its disk expire within hours, so that a reaper finds them.
+    """
     cloud = google.cloud()
     operation = cloud.start("snapshot_image", wanted(google))
     follow(cloud, operation, until=lambda _: bool(google.stand_in.compute.instances))
@@ -100,6 +103,10 @@ def test_the_builder_ends_by_itself_and_holds_no_secret(google: GoogleProject) -
     assert builder["scheduling"]["instanceTerminationAction"] == "DELETE"
     assert int(builder["scheduling"]["maxRunDuration"]["seconds"]) == 3 * 3600
     told = {item["key"]: item["value"] for item in builder["metadata"]["items"]}
+    for thing in (builder, *google.stand_in.compute.disks.values()):
+        until = read_expiry(GOOGLE_TAGS.read(thing["labels"])[LABEL_EXPIRES])
+        assert until is not None
+        assert (until - google.clock.now()).total_seconds() <= 6 * 3600
     assert set(told) == {"llm-image", "llm-digest", "startup-script"}
     assert told["llm-image"].endswith("/ray-serving/ray-serving")
 

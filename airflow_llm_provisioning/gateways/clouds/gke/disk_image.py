@@ -8,6 +8,7 @@ after MAX_RUN_S, also where no process is left to do it.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.names import fingerprint
@@ -40,6 +41,7 @@ from airflow_llm_provisioning.gateways.clouds.verbs import (
     keep_until,
     not_yet,
     raise_problems,
+    started_at,
 )
 
 MACHINE: Final = "e2-standard-4"
@@ -50,6 +52,8 @@ MIN_GIB: Final = 20
 DEFAULT_GIB: Final = 80
 UNPACKED_PER_COMPRESSED: Final = 3.0
 MAX_RUN_S: Final = 3 * 3600
+# How long builder and disk may be there at most, by their labels and the ledger: longer than any preparation runs.
+LIFETIME: Final = timedelta(seconds=2 * MAX_RUN_S)
 FILL_LIMIT_S: Final = 3600.0
 FILLED_LABEL: Final = "llm-disk-filled"
 _TRIES: Final = 5
@@ -237,7 +241,7 @@ class DiskImagePreparation(Verb):
             "name": operation.progress["disk_name"],
             "size_gb": operation.progress["volume_gib"],
             "type_": f"zones/{operation.progress['zone']}/diskTypes/{DISK_TYPE}",
-            "labels": self._labels(operation),
+            "labels": self._labels(operation, "disk"),
         }
 
     def _builder_body(self, operation: Operation) -> dict[str, Any]:
@@ -247,7 +251,7 @@ class DiskImagePreparation(Verb):
             "source_image": BASE_IMAGE,
             "disk_size_gb": progress["volume_gib"],
             "disk_type": f"zones/{zone}/diskTypes/{DISK_TYPE}",
-            "labels": self._labels(operation),
+            "labels": self._labels(operation, "instance"),
         }
         reference = str(request["image"]).partition("@")[0]
         head, _, tail = reference.rpartition(":")
@@ -272,7 +276,7 @@ class DiskImagePreparation(Verb):
                 }
             ],
             "metadata": {"items": [{"key": key, "value": value} for key, value in told.items()]},
-            "labels": self._labels(operation),
+            "labels": self._labels(operation, "instance"),
             # Also where no process is left that deletes it.
             "scheduling": {
                 "max_run_duration": {"seconds": MAX_RUN_S},
@@ -289,7 +293,7 @@ class DiskImagePreparation(Verb):
             "name": progress["disk_name"],
             "description": f"Container image {request['image']} {request['digest']}"[:2048],
             "source_disk": f"zones/{progress['zone']}/disks/{progress['disk_name']}",
-            "labels": self._labels(operation),
+            "labels": self._labels(operation, "disk_image"),
             "storage_locations": [self._project.region],
         }
 
@@ -350,12 +354,17 @@ class DiskImagePreparation(Verb):
     def _path(self, operation: Operation, kind: str) -> str:
         return self._compute.path(kind, operation.progress["disk_name"], operation.progress["zone"])
 
-    def _labels(self, operation: Operation) -> dict[str, str]:
-        return GOOGLE_TAGS.spell(preparation_tags_of(operation, operation.progress["content"]))
+    def _labels(self, operation: Operation, kind: str) -> dict[str, str]:
+        until = self._until(operation, kind)
+        return GOOGLE_TAGS.spell(preparation_tags_of(operation, operation.progress["content"], until))
+
+    def _until(self, operation: Operation, kind: str) -> datetime:
+        """Return until when a thing is kept: the image as asked, what it is made with a few hours."""
+        return keep_until(operation) if kind == "disk_image" else started_at(operation) + LIFETIME
 
     def _intend(self, operation: Operation, kind: str) -> str:
         path = self._path(operation, kind)
-        return self._project.entries.intend(kind, path, self._labels(operation), keep_until(operation))
+        return self._project.entries.intend(kind, path, self._labels(operation, kind), self._until(operation, kind))
 
     def _keep_longer(self, operation: Operation, name: str, image: Any) -> None:
         """Move the image's expiry; where another preparation does the same at this moment, by what it left."""
