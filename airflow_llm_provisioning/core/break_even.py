@@ -74,7 +74,7 @@ def standing(target: str, cloud: str, region: str | None, made: Sequence[Prepara
         price = _in_currency(item.price_usd, book)
         seconds += item.seconds
         once += price or 0.0
-        unknown += [f"the price of {verb}"] if price is None else []
+        unknown += [f"the price of {verb}{_why(item)}"] if price is None else []
     a_day, missing = _idle(target, cloud, region, own, book)
     return Standing(None if unknown else once, seconds, None if missing else a_day, (*unknown, *missing))
 
@@ -106,6 +106,11 @@ def _idle(
         missing += [] if a_day is not None and amount is not None else [f"the price of {what} {name} on {cloud}"]
     kept = book.price(cloud, "idle", target, region)
     return total + (kept.amount if kept else 0.0), missing
+
+
+def _why(made: Preparation) -> str:
+    """Return why a preparation has no price, as it said itself; empty where it did not."""
+    return f" ({made.price_basis})" if made.price_basis and made.price_usd is None else ""
 
 
 def _image_gib(result: Mapping[str, Any] | None) -> float | None:

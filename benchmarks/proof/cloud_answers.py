@@ -121,10 +121,21 @@ def _google(world: World, cluster: CloudCluster, claims: Sequence[str], facts: M
     clients = SimpleNamespace(
         services=SimpleNamespace(get_service=lambda **_: state),
         container=SimpleNamespace(get_cluster=lambda **_: _described(cluster)),
+        bucket=lambda name: _bucket(world, name),
     )
     path = f"projects/proof/locations/{cluster.region}"
     project: Any = SimpleNamespace(clients=clients, name="proof", region=cluster.region, path=path)
     return [verify(project, claim, facts) for claim in claims]
+
+
+def _bucket(world: World, name: str) -> dict[str, Any]:
+    """Return where a bucket is, as storage v1 describes it."""
+    found = world.buckets.get(f"gs://{name}")
+    if found is None:
+        from google.api_core.exceptions import NotFound
+
+        raise NotFound("The specified bucket does not exist.")
+    return {"location": found.region.upper(), "locationType": "region"}
 
 
 def _described(cluster: CloudCluster) -> Any:

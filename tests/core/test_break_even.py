@@ -42,6 +42,26 @@ def table(slow: list[float | None], fast: list[float | None], *prepared: Any, bo
     return cost_rows([*old, *new], old_costs | new_costs, prepared, book or list_prices())
 
 
+def test_a_shared_disk_has_the_price_of_its_storage_class() -> None:
+    """Amazon EFS by the class that AWS's examples name; a class of the user's own is unknown, never free."""
+    disk = {"what": "disk", "name": "efs-sc", "amount": 100}
+    made = a_preparation("eks-fast", verb="prepare_shared_weights", result={"idle": [disk]}, price_usd=0.0)
+    _, fast = table([1.0] * 5, [0.5] * 5, made)
+    assert fast["idle_a_day"] == pytest.approx(100 * 0.30 / (730 / 24))
+    own = {**disk, "name": "my-class"}
+    made = a_preparation("eks-fast", verb="prepare_shared_weights", result={"idle": [own]}, price_usd=0.0)
+    _, fast = table([1.0] * 5, [0.5] * 5, made)
+    assert "the price of disk my-class on eks" in fast["why"]
+
+
+def test_a_preparation_without_a_price_says_why() -> None:
+    """Azure publishes no price of a conversion: the break-even is not known, and the reason is told."""
+    basis = "no price of a conversion is published"
+    made = a_preparation("eks-fast", verb="enable_streaming", result={}, price_usd=None, price_basis=basis)
+    _, fast = table([1.0] * 5, [0.5] * 5, made)
+    assert f"the price of enable_streaming ({basis})" in fast["why"]
+
+
 SNAPSHOT = {"verb": "snapshot_image", "result": {"snapshot_id": "s", "volume_gib": 100}, "price_usd": 0.9}
 BUILD = {"verb": "build_image", "result": {"size_bytes": 10 * 1024**3}, "price_usd": 0.6}
 

@@ -19,6 +19,7 @@ from airflow_llm_provisioning.connections import open_cloud
 from airflow_llm_provisioning.exceptions import CloudError, ConnectionConfigError, MissingExtraError
 from airflow_llm_provisioning.gateways.clouds.base import Evidence
 from airflow_llm_provisioning.gateways.clouds.gke.cloud import GkeCloud
+from llm_provisioning_simulator.buckets import Bucket
 from llm_provisioning_simulator.clouds.gke import discovery
 
 pytestmark = pytest.mark.gke
@@ -228,3 +229,23 @@ def test_missing_connection_and_unreadable_key_are_named(monkeypatch: pytest.Mon
     connection(monkeypatch, {"project": PROJECT, "location": REGION, "key_path": "/nonexistent/key.json"})
     with pytest.raises(ConnectionConfigError, match="gives no Google credentials"):
         open_cloud({"cloud": "gke", "conn_id": "g"})
+
+
+@pytest.mark.parametrize(
+    ("region", "source", "holds"),
+    [
+        (REGION, "gs://weights/phi", True),
+        ("europe-west4", "gs://weights/phi", False),
+        (REGION, "gs://another/phi", None),
+        (REGION, "s3://weights/phi", None),
+        (REGION, None, None),
+    ],
+)
+def test_cloud_storage_says_where_the_weights_are(
+    google: GoogleProject, region: str, source: str | None, holds: bool | None
+) -> None:
+    """The nodes' region, another one; a bucket that is not there or of another cloud, and no bucket, are unknown."""
+    google.world.buckets["gs://weights"] = Bucket("gs://weights", region)
+    found = judged(google, "weights_bucket_region", weights_source=source)
+    assert found.holds is holds
+    assert found.detail

@@ -61,7 +61,7 @@ async def google() -> AsyncIterator[Google]:
 
 async def test_every_service_has_a_port_of_its_own_on_loopback(google: Google) -> None:
     """Operations have the same path in most services, so each listens for itself."""
-    assert len(set(google.urls.values())) == len(google.urls) == 7
+    assert len(set(google.urls.values())) == len(google.urls) == 8
     assert all(url.startswith("http://127.0.0.1:") for url in google.urls.values())
 
 

@@ -7,6 +7,7 @@ Imported only by its siblings, which are imported only when a connection asks fo
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Final
+from urllib.parse import quote
 
 import requests
 from google.api_core.exceptions import from_http_response
@@ -35,8 +36,8 @@ class GoogleClients:
     """Clients of the services this package uses. `endpoints`: service -> URL, for those that are elsewhere."""
 
     def __init__(self, credentials: Any, endpoints: Mapping[str, str] | None = None) -> None:
-        """`endpoints` knows container, cloudbuild, artifactregistry, serviceusage, cloudresourcemanager, compute and
-        registry.
+        """`endpoints` knows container, cloudbuild, artifactregistry, serviceusage, cloudresourcemanager, compute,
+        storage and registry.
         """
         self.credentials = credentials
         self._endpoints = dict(endpoints or {})
@@ -120,6 +121,11 @@ class GoogleClients:
         """Call Artifact Registry where google-cloud-artifact-registry 1.23 has no method yet (prewarming)."""
         url = f"{self._base('artifactregistry')}/v1/{path}"
         return self._json(self.session.request(method, url, json=body, timeout=20.0))
+
+    def bucket(self, name: str) -> dict[str, Any]:
+        """Return where a bucket of Cloud Storage is: {location, locationType} (storage v1, buckets.get)."""
+        url = f"{self._base('storage')}/storage/v1/b/{quote(name, safe='')}?fields=location,locationType"
+        return self._json(self.session.get(url, timeout=20.0))
 
     def manifest(self, host: str, name: str, reference: str) -> dict[str, Any]:
         """Return an image's manifest by the registry protocol (OCI distribution: GET /v2/<name>/manifests/<ref>)."""

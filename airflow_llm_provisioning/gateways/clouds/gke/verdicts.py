@@ -1,11 +1,12 @@
 """What Google and the cluster say about a trial's image: streamed or not. Absent evidence is unknown, never success."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.base import Evidence
 from airflow_llm_provisioning.gateways.clouds.gke.clusters import ClusterView, read_cluster
+from airflow_llm_provisioning.gateways.clouds.gke.errors import google_errors
 from airflow_llm_provisioning.gateways.clouds.gke.images import RegistryImage, prewarmed
 from airflow_llm_provisioning.gateways.clouds.gke.services import STREAMING_API, streaming_api_state
 from airflow_llm_provisioning.gateways.clouds.gke.steps import Project
@@ -17,12 +18,13 @@ POOL_LABEL = "cloud.google.com/gke-nodepool"
 
 
 def verify(project: Project, claim: str, facts: Mapping[str, Any]) -> Evidence:
-    """Return evidence for one claim: `streaming_enabled`, `image_streamed`, `image_warm`; others are unknown here.
+    """Return evidence for one claim: `streaming_enabled`, `image_streamed`, `image_warm`, `weights_bucket_region`;
+    others are unknown here.
 
     `facts`: {image, digest?, cluster?, pools?: [name], nodes?: [name | {name, labels}], events?: [{reason, node,
-    message}]}.
+    message}], weights_source?}.
     """
-    judge = {"streaming_enabled": _enabled, "image_streamed": _streamed, "image_warm": _warm}.get(claim)
+    judge = _JUDGES.get(claim)
     if judge is None:
         return Evidence(claim, None, "GKE has no way to say this.", "gateways/clouds/gke")
     try:
@@ -73,6 +75,31 @@ def _warm(project: Project, claim: str, facts: Mapping[str, Any]) -> Evidence:
     if digest and prewarmed(project, image, str(digest)):
         return Evidence(claim, True, f"Google's cache in {project.region} holds {digest}.", source)
     return Evidence(claim, None, "Not prewarmed on request; whether a pull warmed it, Google does not say.", source)
+
+
+def _bucket_region(project: Project, claim: str, facts: Mapping[str, Any]) -> Evidence:
+    """A bucket of a region has that region's name as its location; one of several regions names none that it reads
+    from (Cloud Storage, "Bucket locations").
+    """
+    source, address = "storage.buckets.get", str(facts.get("weights_source") or "")
+    if not address.lower().startswith("gs://"):
+        return Evidence(claim, None, "The trial names no bucket of Cloud Storage.", source)
+    name = address[len("gs://") :].partition("/")[0]
+    with google_errors(f"read where bucket {name} is"):
+        found = project.clients.bucket(name)
+    location = str(found.get("location") or "").lower()
+    told = f"Bucket {name} is in {location}, the nodes are in {project.region}."
+    if not location or found.get("locationType") not in (None, "region"):
+        return Evidence(claim, None, f"{told} Which region it is read from is not said.", source)
+    return Evidence(claim, location == project.region, told, source)
+
+
+_JUDGES: Final[Mapping[str, Callable[[Project, str, Mapping[str, Any]], Evidence]]] = {
+    "streaming_enabled": _enabled,
+    "image_streamed": _streamed,
+    "image_warm": _warm,
+    "weights_bucket_region": _bucket_region,
+}
 
 
 def _node(node: Any) -> tuple[str, Mapping[str, str]]:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from llm_provisioning_simulator.clock import SimClock
+from llm_provisioning_simulator.clouds.gke.buckets import CloudStorage
 from llm_provisioning_simulator.clouds.gke.builds import CloudBuild
 from llm_provisioning_simulator.clouds.gke.clusters import Clusters
 from llm_provisioning_simulator.clouds.gke.compute import ComputeEngine
@@ -78,6 +79,7 @@ class GkeStandIn:
             "serviceusage": ("serviceusage.v1", self.services.service_usage(), False),
             "cloudresourcemanager": ("cloudresourcemanager.v3", self.services.resource_manager(), True),
             "compute": ("compute.v1", self.compute.handlers(), True),
+            "storage": ("storage.v1", CloudStorage(world).handlers(), False),
         }
         self.apis = {
             name: GoogleService(
