@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +40,7 @@ class Airflow:
     log: Path
     processes: "tuple[subprocess.Popen[bytes], ...]"
     passwords: Path | None = None
+    _tokens: list[str] = field(default_factory=list, repr=False)
 
     def alive(self) -> bool:
         """Return whether every component is running."""
@@ -74,6 +75,12 @@ class Airflow:
         return str(json.loads(self.passwords.read_text(encoding="utf-8"))[user])
 
     def _token(self) -> str:
+        """Log in once: a token is valid for a day."""
+        if not self._tokens:
+            self._tokens.append(self._login())
+        return self._tokens[0]
+
+    def _login(self) -> str:
         request: Any = f"{self.url}/auth/token"
         if self.passwords is not None:
             login = json.dumps({"username": "admin", "password": self.password("admin")}).encode()

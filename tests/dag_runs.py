@@ -37,6 +37,7 @@ def ran(bag: Any, dag_id: str, conf: dict[str, Any]) -> dict[str, Any]:
         "state": str(run.state),
         "states": {task.task_id: str(task.state) for task in tasks},
         "tries": {task.task_id: task.try_number for task in tasks},
+        "labels": {task.task_id: task.rendered_map_index for task in tasks},
         "left": left,
     }
 

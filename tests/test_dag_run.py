@@ -139,6 +139,10 @@ def test_a_trial_by_hand_runs_the_cell_of_the_form(airflow: AirflowProcess) -> N
     """The form's choices reach the trial; its row belongs to the experiment of trials by hand."""
     found, store, rows = airflow.run("hand", setup="static", variant="fast_download", time_limit_s=5000)
     assert (found["state"], set(found["states"].values())) == ("success", {"success"})
+    # In the list of a run's tasks, each task of the trial names its cell.
+    cell = "plain/phi3-2025/static/fast_download"
+    assert {found["labels"][name] for name in ("open", "apply", "wait", "close")} == {cell}
+    assert found["labels"]["plan"] is None
     (row,) = rows
     assert (row.trial.slot.experiment, row.arm.variant, row.arm.stratum.setup) == ("by-hand", "fast_download", "static")
     assert row.applied == "applied"

@@ -30,6 +30,17 @@ from airflow_llm_provisioning.sensors.serve_endpoint import WaitServeEndpoint
 
 BY_HAND: Final = "by-hand"
 
+# Which cell a slot runs is known when it runs. Airflow's label of mapped tasks is shown for every task by the list of a
+# run's tasks and by the REST API (`rendered_map_index`, Airflow 3.1 to 3.3). A label must not fail a task, so a trial
+# that is missing gives none. The column has 250 characters.
+CELL_LABEL: Final = (
+    "{% set t = task.planned if task.planned is defined else task.trial %}"
+    "{% if t is mapping and t['arm'] is mapping and t['arm']['stratum'] is mapping %}"
+    "{{ [t['target'], t['arm']['stratum']['workload'], t['arm']['stratum']['setup'], t['arm']['variant']]"
+    " | join('/') | truncate(250, True) }}"
+    "{% endif %}"
+)
+
 # GPU nodes run until a teardown succeeds, so it is tried for about a quarter of an hour, after any error.
 _TEARDOWN: Final[Mapping[str, Any]] = {
     "retries": 6,
@@ -126,14 +137,22 @@ def trial_slot(
         results_conn_id=results_conn_id,
         # The trial before may have failed; without a plan there is nothing to open.
         trigger_rule="all_done_min_one_success",
+        map_index_template=CELL_LABEL,
         **OUTLASTS_KILLS,
     )
-    applied = ApplyRayService(task_id="apply", trial=output(opened), experiment=experiment, **SURVIVES_ITS_WORKER)
+    applied = ApplyRayService(
+        task_id="apply",
+        trial=output(opened),
+        experiment=experiment,
+        map_index_template=CELL_LABEL,
+        **SURVIVES_ITS_WORKER,
+    )
     ready = WaitServeEndpoint(
         task_id="wait",
         rayservice=output(applied),
         trial=output(opened),
         evidence_s=experiment.evidence_s,
+        map_index_template=CELL_LABEL,
         **SURVIVES_ITS_WORKER,
     )
     closed = CloseTrial(
@@ -141,6 +160,7 @@ def trial_slot(
         trial=output(opened),
         apply_task_id=applied.task_id,
         wait_task_id=ready.task_id,
+        map_index_template=CELL_LABEL,
         **_TEARDOWN,
     )
     chain(opened, applied, ready, closed)

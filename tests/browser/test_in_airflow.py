@@ -6,7 +6,8 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -31,6 +32,7 @@ pytestmark = [
 TARGET = "eks-plain"
 # A trial is five processes of Airflow, which a loaded machine starts slowly.
 TRIAL_MS = 1_200_000
+PAUSE_S = 0.5
 OPEN_STATES = {"running", "deferred", "queued", "scheduled", "restarting", "up_for_retry"}
 expect.set_options(timeout=LIMIT_MS)
 
@@ -55,13 +57,23 @@ async def context() -> AsyncIterator[BrowserContext]:
         yield await new_context(opened)
 
 
+def until(running: Airflow, ready: Callable[[], Any]) -> Any:
+    """Ask until the answer is true, and return it; with pauses, because Airflow needs the processor itself."""
+    while not (answer := ready()):
+        assert running.alive(), running.log.read_text(encoding="utf-8", errors="replace")[-3000:]
+        time.sleep(PAUSE_S)
+    return answer
+
+
 def with_params(running: Airflow) -> set[str]:
     """Return the DAGs that have a form with fields, as soon as all shipped DAGs are known."""
     shipped = {path.stem for path in (ROOT / "airflow_llm_provisioning" / "example_dags").glob("*.py")}
-    known: dict[str, Any] = {}
-    while not shipped <= known.keys():
-        known = {dag["dag_id"]: dag for dag in running.call("GET", "/api/v2/dags?limit=100")["dags"]}
-    return {dag_id for dag_id in known if running.call("GET", f"/api/v2/dags/{dag_id}/details")["params"]}
+
+    def known() -> set[str]:
+        return {dag["dag_id"] for dag in running.call("GET", "/api/v2/dags?limit=100")["dags"]}
+
+    until(running, lambda: shipped <= known())
+    return {dag_id for dag_id in known() if running.call("GET", f"/api/v2/dags/{dag_id}/details")["params"]}
 
 
 async def logged_in(context: BrowserContext, running: Airflow, noted: Noted | None = None) -> Page:
@@ -99,22 +111,24 @@ def tasks(running: Airflow, dag_id: str, run_id: str) -> dict[str, str]:
 
 def first_run(running: Airflow, dag_id: str) -> dict[str, Any]:
     """Return the DAG run that the form started, as soon as its first task has ended."""
-    while True:
+
+    def begun() -> dict[str, Any] | None:
         runs = running.call("GET", f"/api/v2/dags/{dag_id}/dagRuns")["dag_runs"]
-        if runs:
-            states = tasks(running, dag_id, runs[0]["dag_run_id"])
-            if {"success", "failed", "deferred"} & set(states.values()):
-                return {**runs[0], "tasks": states}
-        assert running.alive(), running.log.read_text(encoding="utf-8", errors="replace")[-3000:]
+        states = tasks(running, dag_id, runs[0]["dag_run_id"]) if runs else {}
+        return {**runs[0], "tasks": states} if {"success", "failed", "deferred"} & set(states.values()) else None
+
+    return dict(until(running, begun))
 
 
 def ended(running: Airflow, dag_id: str, run_id: str) -> None:
     """Wait until a DAG run and its tasks have ended, because its trial holds a cluster that the next one needs."""
     address = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id)}"
-    while running.call("GET", address)["state"] in ("queued", "running") or OPEN_STATES & set(
-        tasks(running, dag_id, run_id).values()
-    ):
-        assert running.alive()
+
+    def over() -> bool:
+        state = running.call("GET", address)["state"]
+        return state not in ("queued", "running") and not OPEN_STATES & set(tasks(running, dag_id, run_id).values())
+
+    until(running, over)
 
 
 def cut(running: Airflow, dag_id: str, run_id: str) -> None:
@@ -126,8 +140,7 @@ def cut(running: Airflow, dag_id: str, run_id: str) -> None:
 def fail_the_wait(running: Airflow, dag_id: str, run_id: str) -> None:
     """Mark the waiting task of a trial failed, as a user does in Airflow, as soon as it waits."""
     address = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/wait"
-    while running.call("GET", address)["state"] != "deferred":
-        assert running.alive()
+    until(running, lambda: running.call("GET", address)["state"] == "deferred")
     running.call("PATCH", address, {"new_state": "failed"})
     ended(running, dag_id, run_id)
 
