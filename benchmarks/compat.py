@@ -22,7 +22,11 @@ CHECKS: Final = {
     "operators": ("tests/operators/test_ray_service.py", "tests/operators/test_experiment_operators.py"),
     "triggers": ("tests/triggers/test_waits.py", "tests/triggers/test_pod_run.py"),
     "DAGs": ("tests/test_dags.py", "tests/test_provider_info.py"),
-    "page": ("tests/ui/test_plugin.py", "tests/ui/test_access.py", "tests/ui/test_targets_view.py"),
+    "page": (
+        *("tests/ui/test_plugin.py", "tests/ui/test_access.py", "tests/ui/test_targets_view.py"),
+        *("tests/ui/test_now_view.py", "tests/ui/test_results_view.py", "tests/ui/test_history_view.py"),
+        *("tests/ui/test_owned_view.py", "tests/ui/test_trial_links.py"),
+    ),
     "trial": ("tests/test_dag_run.py",),
 }
 # What the tests need; the provider's own dependencies are in its wheel.

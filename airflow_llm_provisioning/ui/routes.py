@@ -130,8 +130,15 @@ def download_replayable(user: User, id: Text) -> Response:  # noqa: A002
 def show_targets(user: User, target: MaybeText = None) -> HTMLResponse:
     """Show the targets of the DAGs that the user may read, and forms for those that they may start."""
     dags = starting_dags(user)
-    content = read_if_there(lambda store: targets.targets_view(store, dags, target or None))
-    return HTMLResponse(document("Targets", content, active="targets", lead=targets.LEAD))
+
+    def view(store: ResultsStore | None) -> Any:
+        if store is None:
+            return targets.targets_view(targets.Stored(), dags, target or None)
+        names = {*store.queries.names("dag_id"), *(one.dag_id for one in store.progress.running())}
+        known = targets.stored(store, dags, frozenset(readable_dags(user, names)))
+        return targets.targets_view(known, dags, target or None)
+
+    return HTMLResponse(document("Targets", read_if_there(view), active="targets", lead=targets.LEAD))
 
 
 @router.get("/now")

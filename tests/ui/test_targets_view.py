@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trial_builders import OPENED_AT, a_result
 
 from airflow_llm_provisioning.core.offer import offer_of, offered_targets
 from airflow_llm_provisioning.core.operation import KEEP_DAYS
+from airflow_llm_provisioning.core.progress import Expected
 from airflow_llm_provisioning.core.result import Preparation
+from airflow_llm_provisioning.core.running import begun, news
 from airflow_llm_provisioning.dag_factory import load_experiment
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.gateways.store import ResultsStore
@@ -97,6 +100,64 @@ def test_preparations_are_shown_with_when_and_price(op: Any, store: ResultsStore
     assert "registry/llm:1" in page
     assert "not known" in page
     assert "eks-plain" not in page
+
+
+def words(page: Any) -> str:
+    """Return the words of an answer, single-spaced."""
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", page.text)).split())
+
+
+@pytest.mark.usefixtures("single_trial")
+def test_the_holder_of_the_lease_is_who_runs_or_whom_the_waiting_were_told(
+    op: Any, store: ResultsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a look at the cluster. A trial of a DAG that the reader may not see is not named."""
+    from airflow.api_fastapi.app import get_auth_manager
+
+    def progress(trial_id: str, step: Any, dag_id: str, blocker: str | None = None) -> None:
+        trial = a_result(trial_id, target="eks-plain", cluster="eks-plain", dag_id=dag_id).trial
+        row = begun(trial, step, task_id="wait", at=OPENED_AT, expected=Expected())
+        store.progress.begin({**row, **news(step, "", blocker, 0.0)})
+
+    assert "No trial of this store is running on it." in words(op.get("targets?target=eks-plain"))
+    told = "Lock default/llm-provisioning is held by 'other/run' until 2026-11-30 08:00:00 (cluster time)"
+    progress("t-2", "lock", "single_trial", told)
+    assert f"Its cluster is held, as a trial that waits for it was told: {told}" in words(
+        op.get("targets?target=eks-plain")
+    )
+    progress("t-1", "wait", "nightly")
+    held = words(op.get("targets?target=eks-plain"))
+    assert "Its cluster is held by trial t-1 of DAG run nightly/run-1, since 2026-" in held
+    assert "1 more waits for it." in held
+
+    def only_single(*, dag_ids: set[str], **_: Any) -> set[str]:
+        return dag_ids & {"single_trial"}
+
+    monkeypatch.setattr(get_auth_manager(), "filter_authorized_dag_ids", only_single)
+    hidden = words(op.get("targets?target=eks-plain"))
+    assert "Its cluster is held by a trial of a DAG that you may not read, since 2026-" in hidden
+    assert "nightly" not in hidden
+    assert "t-1" not in hidden
+
+
+@pytest.mark.usefixtures("single_trial")
+def test_what_the_machines_of_a_target_cost_is_taken_from_a_trial(op: Any, store: ResultsStore) -> None:
+    """Per machine and together; without a price it is not known, and not 0."""
+
+    def cost(*hours: float | None) -> dict[str, Any]:
+        nodes = [{"node": f"n-{at}", "instance_type": f"g6.{at}xlarge", "hour": h} for at, h in enumerate(hours)]
+        return {"currency": "USD", "nodes": nodes}
+
+    page = "targets?target=eks-plain"
+    assert "What its machines cost is not known" in words(op.get(page))
+    store.save_trial(a_result("old", target="eks-plain", opened_at=OPENED_AT, cost=cost(9.0)))
+    store.save_trial(a_result("new", target="eks-plain", opened_at=OPENED_AT + timedelta(days=1), cost=cost(0.8, 1.32)))
+    store.save_trial(a_result("else", target="eks-fast", opened_at=OPENED_AT + timedelta(days=2), cost=cost(5.0, None)))
+    newest = "The machines of one of its newest trials, USD an hour:"
+    assert f"{newest} g6.0xlarge 0.80, g6.1xlarge 1.32; together 2.12." in words(op.get(page))
+    assert f"{newest} g6.0xlarge 5.00, g6.1xlarge not known; together at least 5.00." in words(
+        op.get("targets?target=eks-fast")
+    )
 
 
 def test_every_state_of_a_preparation_has_its_words() -> None:

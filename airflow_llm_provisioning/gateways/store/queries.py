@@ -128,6 +128,24 @@ class Queries:
         with read_from(self._engine) as connection:
             return trial_costs(connection, selection.conditions())
 
+    def newest_costs(self, selection: Selection = EVERYTHING) -> dict[str, Mapping[str, Any]]:
+        """Return target -> what one of its newest trials cost (`core.cost.priced`). Of each arm the newest trial is
+        looked at, so that the number of trials does not matter; a target without a known cost is absent.
+        """
+        table, columns = tables.series, tables.trials.c
+        one = select(columns.trial_id).where(columns.series == table.c.series, *selection.conditions(by="series"))
+        newest = one.order_by(columns.opened_at.desc()).limit(1).correlate(table).scalar_subquery()
+        with read_from(self._engine) as connection:
+            ids = [
+                trial_id for trial_id in connection.scalars(select(newest).select_from(table)) if trial_id is not None
+            ]
+            found: dict[str, Mapping[str, Any]] = {}
+            for start in range(0, len(ids), MOST_VALUES):
+                chosen = columns.trial_id.in_(ids[start : start + MOST_VALUES])
+                query = select(columns.target, columns.cost, columns.opened_at).where(chosen, columns.cost.is_not(None))
+                found |= {row.target: row.cost for row in connection.execute(query.order_by(columns.opened_at))}
+        return found
+
     def amounts(
         self, experiment: str, *, run: tuple[str, str] | None = None, since: datetime | None = None
     ) -> list[tuple[float | None, str | None, float | None, Mapping[str, Any] | None]]:

@@ -2,13 +2,17 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.fields import mapping, number, objects
 from airflow_llm_provisioning.core.offer import OfferedTarget
 from airflow_llm_provisioning.core.operation import KEEP_DAYS
 from airflow_llm_provisioning.core.result import Preparation
+from airflow_llm_provisioning.core.running import RunningTrial
 from airflow_llm_provisioning.gateways.store import ResultsStore
+from airflow_llm_provisioning.gateways.store.selection import Selection
 from airflow_llm_provisioning.report.markup import Markup, element, html, table
 from airflow_llm_provisioning.report.results_sections import origin_badge
 from airflow_llm_provisioning.report.text_table import cell
@@ -27,11 +31,36 @@ _STEPS: Final = {
     "price": "price (USD)",
     "what": "made",
 }
+# Steps of a trial that does not hold its cluster.
+_WAITING: Final = ("lock", "prepared")
 _MADE: Final = ("image", "digest", "snapshot_id", "disk_image", "pool", "pod")
 
 
-def targets_view(store: ResultsStore | None, dags: Sequence[StartingDag], only: str | None) -> Markup:
-    """Return the view, of the target `only` or of all. `store`: None where there is none yet, so nothing is ready."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What the store knows of targets. `running`: all trials, because any of them holds its cluster; `readable`: the
+    DAGs whose names may be shown; `costs`: target -> what one of its newest trials cost.
+    """
+
+    preparations: Mapping[str, Sequence[Preparation]] = field(default_factory=dict)
+    running: Sequence[RunningTrial] = ()
+    readable: frozenset[str] = frozenset()
+    costs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def stored(store: ResultsStore, dags: Sequence[StartingDag], readable: frozenset[str]) -> Stored:
+    """Read it for the targets of these DAGs."""
+    names = dict.fromkeys(target.name for dag in dags for target in dag.targets)
+    return Stored(
+        preparations={name: store.preparations(name) for name in names},
+        running=store.progress.running(),
+        readable=readable,
+        costs=store.queries.newest_costs(Selection(dag_ids=readable)),
+    )
+
+
+def targets_view(known: Stored, dags: Sequence[StartingDag], only: str | None) -> Markup:
+    """Return the view, of the target `only` or of all."""
     if not dags:
         return notice(
             f"No DAG with a form for single trials is known to Airflow. The shipped one is single_trial; a DAG of your "
@@ -39,7 +68,7 @@ def targets_view(store: ResultsStore | None, dags: Sequence[StartingDag], only: 
         )
     found: list[Markup] = []
     for dag in dags:
-        panels = [_panel(store, dag, target) for target in dag.targets if only in (None, target.name)]
+        panels = [_panel(known, dag, target) for target in dag.targets if only in (None, target.name)]
         if panels:
             found.append(section(f"Targets of DAG {dag.dag_id}", [_how(dag), element("div", panels, class_="panels")]))
     return html(found) if found else notice(f"There is no target {only} that you may see.")
@@ -53,18 +82,18 @@ def _how(dag: StartingDag) -> Markup:
     return element("p", [f"A trial is one run of this DAG, under your name.{paused} ", opened], class_="quiet")
 
 
-def _panel(store: ResultsStore | None, dag: StartingDag, target: OfferedTarget) -> Markup:
+def _panel(known: Stored, dag: StartingDag, target: OfferedTarget) -> Markup:
     where = ", ".join(filter(None, (target.cloud.upper(), target.region, f"{target.autoscaler} makes the nodes")))
     gpus = f"GPU: {', '.join(target.gpus)}" if target.gpus else "GPU: as the node autoscaler chooses"
-    steps = store.preparations(target.name) if store is not None else []
     return element(
         "article",
         [
             element("h3", target.name),
             element("p", f"{where}. {gpus}. Cluster {target.cluster}, namespace {target.namespace}."),
             element("p", f"Variants: {', '.join(target.variants)}. Workloads: {', '.join(target.workloads)}."),
-            _prepared(target, steps),
-            _lease(store, target),
+            _prepared(target, known.preparations.get(target.name, ())),
+            _lease(known, target),
+            _machines(known.costs.get(target.name)),
             *([_form(dag, target)] if dag.may_start else []),
             element("p", link("Its trials", "results", target=target.name), class_="quiet"),
         ],
@@ -73,15 +102,46 @@ def _panel(store: ResultsStore | None, dag: StartingDag, target: OfferedTarget) 
     )
 
 
-def _lease(store: ResultsStore | None, target: OfferedTarget) -> Markup:
-    """Say which trial of this store uses the cluster. The Lease itself is in the cluster, which is not asked here."""
-    running = [one for one in store.progress.running() if one.cluster == target.cluster] if store is not None else []
-    held = [one for one in running if one.step not in ("lock", "prepared")]
-    waiting = len(running) - len(held)
-    queue = f"; {waiting} more wait for it" if waiting else ""
-    if not held:
-        return element("p", f"No trial of this store is running on it{queue}.", class_="quiet")
-    return element("p", [f"Its cluster is held by DAG run {held[0].run_id}{queue}. ", link("Now", "now")])
+def _lease(known: Stored, target: OfferedTarget) -> Markup:
+    """Say who holds the Lease of the cluster, as the trials of this store tell it: who runs on it holds it, and who
+    waits for it was told who does. The cluster itself is not asked.
+    """
+    here = [one for one in known.running if one.cluster == target.cluster]
+    held = next((one for one in here if one.step not in _WAITING), None)
+    waiting = [one for one in here if one.step in _WAITING]
+    queue = f" {len(waiting)} more {'waits' if len(waiting) == 1 else 'wait'} for it." if waiting else ""
+    if held is not None:
+        since = f", since {held.opened_at:%Y-%m-%d %H:%M} in its clock."
+        if held.dag_id not in known.readable:
+            return element("p", f"Its cluster is held by a trial of a DAG that you may not read{since}{queue}")
+        who = f"trial {held.trial_id} of DAG run {held.dag_id}/{held.run_id}"
+        return element("p", [f"Its cluster is held by {who}{since}{queue} ", link("Now", "now")])
+    told = next(
+        (one.blocker for one in waiting if one.step == "lock" and one.blocker and one.dag_id in known.readable), None
+    )
+    if told is not None:
+        return element(
+            "p", [f"Its cluster is held, as a trial that waits for it was told: {told} ", link("Now", "now")]
+        )
+    return element("p", f"No trial of this store is running on it.{queue}", class_="quiet")
+
+
+def _machines(cost: Mapping[str, Any] | None) -> Markup:
+    """Say what the machines of a target cost, by one of its newest trials."""
+    nodes = objects(cost, "nodes")
+    if not nodes:
+        return element("p", "What its machines cost is not known: no trial on it has a cost yet.", class_="quiet")
+    hours = [number(node.get("hour")) for node in nodes]
+    each = ", ".join(
+        f"{node.get('instance_type') or 'a machine'} {'not known' if hour is None else cell(hour, 'price_usd')}"
+        for node, hour in zip(nodes, hours, strict=True)
+    )
+    known = [hour for hour in hours if hour is not None]
+    total = (
+        f"{'' if len(known) == len(hours) else 'at least '}{cell(sum(known), 'price_usd')}" if known else "not known"
+    )
+    unit = mapping(cost).get("currency")
+    return element("p", f"The machines of one of its newest trials, {unit} an hour: {each}; together {total}.")
 
 
 def _prepared(target: OfferedTarget, steps: Sequence[Preparation]) -> Markup:
