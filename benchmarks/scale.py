@@ -4,6 +4,9 @@ The waits are real triggers with the real recorder, their results store is SQLit
 servers in another process (`proof.concurrency`). Each number of waits is measured with the machine's other core idle
 and busy. `--per-cluster` waits share a cluster, as single operators of one namespace do; trials have a cluster each.
 
+`--one-dies` kills one of two triggerers while all waits are recorded; the other one takes its waits over, as Airflow's
+triggerers do, and one JSON line says what came of them.
+
 `neighbour_ms_p99`: how late a trigger of another provider in the same process is woken. `without_a_core`: the share of
 the time in which the triggerer wanted a core and had none; it is the machine's, not the waits'.
 """
@@ -23,6 +26,7 @@ from typing import Any, Final
 
 from proof.concurrency import Child, kept, quantile, self_signed
 from proof.concurrency_clusters import Plan
+from proof.concurrency_triggerer import trial_id
 
 WAITS: Final = (50, 100, 200, 400, 1000)
 # The measurement before this benchmark: 1,000 events a second among 200 waits.
@@ -30,6 +34,8 @@ EVENTS_PER_WAIT_S: Final = 5.0
 MOST_EVENTS_S: Final = 1000.0
 MOST_PER_TRIGGERER: Final = 400
 SAMPLE_S: Final = 1.0
+# Every recorder has stored its first lines by then (`recording.lines.FLUSH_S`).
+RECORDED_S: Final = 8.0
 COLUMNS: Final = (
     "waits", "triggerers", "per_cluster", "other_core", "events_per_s", "cores", "mb_per_wait", "connections_per_wait",
     "files", "lag_ms_p50", "lag_ms_p99", "neighbour_ms_p99", "events_lost", "without_a_core", "load",
@@ -48,26 +54,91 @@ def main() -> int:
         action="store_true",
         help="with [llm_provisioning] tune_garbage_collector and small_tls_buffers",
     )
+    parser.add_argument("--one-dies", action="store_true", help="two triggerers, of which one is killed")
     options = parser.parse_args()
+    if options.one_dies:
+        for waits in map(int, options.waits.split(",")):
+            print(json.dumps(taken_over(_plan(waits, options, interrupted=True), tuned=options.tuned)), flush=True)
+        return 0
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
     for waits in map(int, options.waits.split(",")):
         for other in options.other_core.split(","):
-            plan = Plan(
-                trials=waits,
-                per_cluster=options.per_cluster,
-                events_per_s=min(MOST_EVENTS_S, waits * EVENTS_PER_WAIT_S),
-                recording_s=options.seconds,
-                seed=1,
-            )
             with _busy(other == "busy"):
-                found = measured(plan, tuned=options.tuned) | {"other_core": other}
+                found = measured(_plan(waits, options), tuned=options.tuned) | {"other_core": other}
             print(f"| {' | '.join(str(found[name]) for name in COLUMNS)} |", flush=True)
     return 0
+
+
+def _plan(waits: int, options: argparse.Namespace, *, interrupted: bool = False) -> Plan:
+    return Plan(
+        trials=waits,
+        per_cluster=options.per_cluster,
+        events_per_s=min(MOST_EVENTS_S, waits * EVENTS_PER_WAIT_S),
+        recording_s=options.seconds,
+        seed=1,
+        interrupted=interrupted,
+    )
 
 
 def measured(plan: Plan, *, tuned: bool) -> dict[str, Any]:
     """Run the waits of a plan, on as many triggerers as they need, and return the row."""
     parts = -(-plan.trials // MOST_PER_TRIGGERER)
+    with _triggerers(plan, parts, tuned=tuned) as (clusters, triggerers, store):
+        figures, sent = _recorded(plan, clusters, triggerers)
+        for triggerer in triggerers:
+            figures["neighbour_ms_p99"] = max(
+                triggerer.step("ended")["neighbour_ms_p99"], figures.get("neighbour_ms_p99", 0.0)
+            )
+        return {**figures, "events_lost": kept(store, sent)["events_lost"]}
+
+
+def taken_over(plan: Plan, *, tuned: bool) -> dict[str, Any]:
+    """Kill one of two triggerers while all waits are recorded, and return what came of the waits.
+
+    `resumed`: trials whose recording was continued. The trials become ready when all are watched again; what is sent
+    from then on counts for `events_lost`. `taken_over_s`: from the death until then. Airflow's own time to notice a
+    death (`[triggerer] triggerer_health_check_threshold`, 30 s) comes on top.
+    """
+    with _triggerers(plan, 2, tuned=tuned) as (clusters, (other, dies), store):
+        alone_mb = other.memory_mb()
+        clusters.step("interruptible")
+        time.sleep(RECORDED_S)
+        own_mb = other.memory_mb()
+        dies.kill()
+        other.tell("1")
+        again = clusters.step("watched_again")
+        if not again["watched"]:
+            raise RuntimeError(f"not all of {plan.trials} waits were taken over in time")
+        all_mb = other.memory_mb()
+        figures, sent = _recorded(plan, clusters, [other])
+        outcomes = other.step("ended")["outcomes"]
+        return {
+            "waits": plan.trials,
+            "ready": outcomes.count("ready"),
+            "resumed": _resumed(store, plan.trials),
+            "taken_over_s": round(again["after_s"], 1),
+            "mb_before": round(own_mb - alone_mb, 1),
+            "mb_after": round(all_mb - alone_mb, 1),
+            **{name: figures[name] for name in ("lag_ms_p50", "lag_ms_p99", "without_a_core", "load")},
+            "events_lost": kept(store, sent)["events_lost"],
+        }
+
+
+def _resumed(path: Path, trials: int) -> int:
+    from airflow_llm_provisioning.core.trace import decode_trace
+    from airflow_llm_provisioning.gateways.store.results import ResultsStore
+
+    store = ResultsStore.open(f"sqlite:///{path}")
+    try:
+        lines = [decode_trace(store.trace(trial_id(number))).lines for number in range(trials)]
+    finally:
+        store.close()
+    return sum(sum(line.get("type") == "HEADER" for line in told) > 1 for told in lines)
+
+
+@contextmanager
+def _triggerers(plan: Plan, parts: int, *, tuned: bool) -> Iterator[tuple[Child, list[Child], Path]]:
+    """Start the clusters and the triggerers, each with its part of the waits; yield them and the store's file."""
     with tempfile.TemporaryDirectory(prefix="llm-provisioning-scale-") as folder, ExitStack() as running:
         store, certificate = Path(folder, "results.db"), Path(folder, "api.pem")
         certificate.write_bytes(self_signed())
@@ -87,12 +158,7 @@ def measured(plan: Plan, *, tuned: bool) -> dict[str, Any]:
             words = [url, arguments[0], str(certificate), str(part), str(parts)]
             triggerers.append(running.enter_context(Child("proof.concurrency_triggerer", words, environment)))
             triggerers[-1].step("warm")
-        figures, sent = _recorded(plan, clusters, triggerers)
-        for triggerer in triggerers:
-            figures["neighbour_ms_p99"] = max(
-                triggerer.step("ended")["neighbour_ms_p99"], figures.get("neighbour_ms_p99", 0.0)
-            )
-        return {**figures, "events_lost": kept(store, sent)["events_lost"]}
+        yield clusters, triggerers, store
 
 
 def _recorded(plan: Plan, clusters: Child, triggerers: Sequence[Child]) -> tuple[dict[str, Any], Any]:

@@ -231,6 +231,17 @@ class Child:
             self._process.wait()
         self._reader.join()
 
+    def tell(self, line: str) -> None:
+        """Write a line to its standard input."""
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
+    def kill(self) -> None:
+        """End it as SIGKILL does."""
+        self._process.kill()
+        self._process.wait()
+
     def step(self, name: str) -> dict[str, Any]:
         """Wait for the next step and return its data."""
         with self._more:

@@ -34,6 +34,8 @@ _NUMBER: Final = re.compile(r"llm-(\d{4})")
 # Watches of a recorder outside the namespace `default`: rayclusters, pods, services, endpointslices, both events there
 # and in `default`, nodes (node claims are absent here), which recorders of one process share; and its own RayService.
 WATCHES: Final = 9
+# Of the watches, when one of two triggerers has died.
+LEFT_AFTER_A_DEATH: Final = 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,8 @@ class Plan:
     """The load: `trials` are recorded at once, and send `events_per_s` together for `recording_s`. Each cluster has
     `per_cluster` of them.
 
-    One more cluster, the last, has one trial that becomes ready at once, for a warm-up.
+    One more cluster, the last, has one trial that becomes ready at once, for a warm-up. `interrupted`: before the load
+    some watches end and all are opened again, while objects change.
     """
 
     trials: int
@@ -49,6 +52,7 @@ class Plan:
     recording_s: float
     seed: int
     per_cluster: int = 1
+    interrupted: bool = False
 
     def cluster_of(self, trial: int) -> int:
         """Return the number of a trial's cluster; the warm-up's trial has the number `trials`."""
@@ -60,6 +64,7 @@ class Watch:
     """One open watch; `wake` is set when there are new versions. `only`: the one object that is watched, if any."""
 
     path: str
+    transport: asyncio.BaseTransport | None
     only: str | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -99,6 +104,10 @@ class Cluster:
         self.watches: set[Watch] = set()
         self.version = 100
         self.objects: dict[str, dict[str, dict[str, Any]]] = {path: {} for path in paths()}
+
+    def watched(self) -> int:
+        """Return how many watches have a client."""
+        return sum(watch.transport is not None and not watch.transport.is_closing() for watch in self.watches)
 
     def send(self, resource: str, item: dict[str, Any]) -> None:
         """Store an object under a new version and send it to its watches."""
@@ -155,7 +164,7 @@ class Clusters:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         only = re.search(r"metadata\.name=(\S+)", request.query.get("fieldSelector", ""))
-        watch = Watch(path, only.group(1) if only else None)
+        watch = Watch(path, request.transport, only.group(1) if only else None)
         cluster.watches.add(watch)
         try:
             await self._stream(response, cluster, watch, request.query)
@@ -218,6 +227,14 @@ class Clusters:
         for _, number in due_ready:
             self.all[number].become_ready()
 
+    async def change(self) -> None:
+        """Let objects change at the load's rate until this is cancelled. No trial becomes ready."""
+        begun, told, turns = time.monotonic(), 0, self._turns(self.all[:-1])
+        while True:
+            while told < (time.monotonic() - begun) * self.plan.events_per_s:
+                told += next(turns)
+            await asyncio.sleep(TICK_S)
+
     def _turns(self, recorded: list[Deployment]) -> Iterator[int]:
         """Let one cluster after the other send its next change; yield the number of its watch events."""
         while True:
@@ -227,17 +244,36 @@ class Clusters:
                     trial.send(resource, item)
                 yield len(trial.sent) - before
 
-    async def wait_for_watches(self) -> bool:
-        """Wait until every recorded cluster has all its watches; return False if that does not happen."""
-        own = [
-            min(self.plan.per_cluster, self.plan.trials - first * self.plan.per_cluster)
-            for first in range(len(self.servers) - 1)
-        ]
+    def watched_share(self) -> float:
+        """Return the share of the recorded clusters' watches that are open."""
+        per, trials = self.plan.per_cluster, self.plan.trials
+        wanted = [WATCHES + min(per, trials - first * per) for first in range(len(self.servers) - 1)]
+        there = [min(one.watched(), number) for one, number in zip(self.servers, wanted, strict=False)]
+        return sum(there) / sum(wanted)
+
+    async def wait_for_watches(self, at_most: float = 1.0) -> bool:
+        """Wait until every recorded cluster has all its watches, or (`at_most` below 1) until only such a share of them
+        is open; return False if that does not happen.
+        """
         for _ in range(6000):
-            if all(len(one.watches) >= WATCHES + trials for one, trials in zip(self.servers, own, strict=False)):
+            share = self.watched_share()
+            if share == 1.0 if at_most == 1.0 else share <= at_most:
                 return True
             await asyncio.sleep(0.02)
         return False
+
+    async def interruption(self) -> None:
+        """Wait until some watches have ended and all are open again; what was sent before is not counted."""
+        changing = asyncio.ensure_future(self.change())
+        report_step("interruptible")
+        # Single watches end at any time.
+        await self.wait_for_watches(at_most=LEFT_AFTER_A_DEATH)
+        begun = time.monotonic()
+        again = await self.wait_for_watches()
+        changing.cancel()
+        for one in self.all:
+            one.sent.clear()
+        report_step("watched_again", watched=again, after_s=time.monotonic() - begun)
 
 
 def report_step(step: str, **detail: Any) -> None:
@@ -275,6 +311,8 @@ async def serve(plan: Plan, certificate: str) -> None:
 
 async def _run_steps(clusters: Clusters) -> None:
     watched = await clusters.wait_for_watches()
+    if clusters.plan.interrupted:
+        await clusters.interruption()
     report_step("load_begins", watched=watched)
     begun = time.monotonic()
     await clusters.load()

@@ -2,13 +2,16 @@
 
 Runs as `python -m proof.concurrency_triggerer URL PLAN CERTIFICATE [PART PARTS]`. First one wait on the last cluster,
 so that everything is imported; then its part of the plan's waits at once. It prints a JSON line for each step. It
-measures nothing: the parent process measures it. AIRFLOW_CONN_RESULTS is the connection of the store.
+measures nothing: the parent process measures it. AIRFLOW_CONN_RESULTS is the connection of the store. A number on its
+standard input is a further part of the plan: it takes over these waits, as another triggerer does for one that died.
 """
 
 import asyncio
 import json
 import os
 import sys
+import threading
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,14 +89,29 @@ async def run(url: str, plan: Plan, certificate: Path, part: int, parts: int) ->
     report_step("warm")
     # The parent process reads its figures now.
     await asyncio.sleep(0.5)
-    # Whole clusters, so that each watch is open in one process.
-    mine = [number for number in range(plan.trials) if plan.cluster_of(number) % parts == part]
+    tasks: list[asyncio.Task[dict[str, Any]]] = []
+
+    def begin(number_of_part: int) -> None:
+        # Whole clusters, so that each watch is open in one process.
+        mine = [number for number in range(plan.trials) if plan.cluster_of(number) % parts == number_of_part]
+        tasks.extend(asyncio.create_task(waited(conn_ids[plan.cluster_of(number)], number)) for number in mine)
+
     neighbour = asyncio.create_task(late_ms())
-    ends = await asyncio.gather(*(waited(conn_ids[plan.cluster_of(number)], number) for number in mine))
+    begin(part)
+    loop = asyncio.get_running_loop()
+    threading.Thread(target=_listen, args=(loop, begin), daemon=True).start()
+    while pending := [task for task in tasks if not task.done()]:
+        await asyncio.wait(pending, timeout=0.5)
     neighbour.cancel()
     late = sorted(await neighbour)
+    ends = [task.result() for task in tasks]
     outcomes = [end.get("outcome") or end.get("error") for end in ends]
     report_step("ended", outcomes=outcomes, neighbour_ms_p99=round(late[int(0.99 * (len(late) - 1))], 1))
+
+
+def _listen(loop: asyncio.AbstractEventLoop, begin: Callable[[int], None]) -> None:
+    for line in sys.stdin:
+        loop.call_soon_threadsafe(begin, int(line))
 
 
 async def late_ms() -> list[float]:
