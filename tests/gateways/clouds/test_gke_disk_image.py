@@ -173,6 +173,19 @@ def test_a_builder_that_fails_says_where_and_leaves_nothing(
     assert not [e for e in google.ledger.open_entries() if e.kind in ("instance", "disk", "disk_image")]
 
 
+@pytest.mark.parametrize("location", [REGION, f"{REGION}-b"])
+def test_the_builder_is_in_the_clusters_zone(google: GoogleProject, location: str) -> None:
+    """The location where that is a zone, else the first zone of the cluster; its boot disk holds the image twice."""
+    google.world.clusters["main"].region = location
+    request = wanted(google)
+    cloud = google.cloud(location=location)
+    follow(cloud, cloud.start("snapshot_image", request), until=lambda _: bool(google.stand_in.compute.instances))
+    ((zone, _), builder) = next(iter(google.stand_in.compute.instances.items()))
+    assert zone == (f"{REGION}-a" if location == REGION else location)
+    boot = int(builder["disks"][0]["initializeParams"]["diskSizeGb"])
+    assert boot * 1024**3 > 3.2 * request["size_bytes"]
+
+
 def test_a_refused_machine_is_told_in_googles_words(google: GoogleProject) -> None:
     """The operation's error, and what to do."""
     google.stand_in.faults["compute.instances.insert"] = {
@@ -258,6 +271,15 @@ def test_a_list_without_compute_engine_is_no_list(google: GoogleProject) -> None
     method = "compute.instances.aggregatedList"
     google.stand_in.faults[method] = {"kind": "http", "code": "PERMISSION_DENIED", "message": "no", "times": 0}
     with pytest.raises(CloudError, match="list the instances"):
+        google.cloud().list_owned()
+
+
+def test_a_zone_that_could_not_be_listed_raises(google: GoogleProject) -> None:
+    """Google names it beside the list; one of another region is none of this place."""
+    google.stand_in.compute.unreachable = ["zones/europe-west1-b"]
+    assert google.cloud().list_owned() == []
+    google.stand_in.compute.unreachable = [f"zones/{REGION}-b"]
+    with pytest.raises(CloudError, match=f"{REGION}-b"):
         google.cloud().list_owned()
 
 

@@ -3,13 +3,14 @@
 compute v1 as its discovery document says. A delete is accepted long before the object is gone, so a caller looks again.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
 from google.api_core import exceptions as google
 
 from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, OWNER
+from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.base import Owned
 from airflow_llm_provisioning.gateways.clouds.gke.clients import READ, WRITE
 from airflow_llm_provisioning.gateways.clouds.gke.errors import UnreadableAnswerError, google_errors
@@ -74,10 +75,8 @@ class Compute:
         found: list[Owned] = []
         for kind, listing in (("instance", clients.instances), ("disk", clients.disks)):
             with google_errors(f"list the {kind}s of project {project}"):
-                for scope, scoped in listing.aggregated_list(request=request, **READ):
-                    zone = scope.removeprefix("zones/")
-                    if zone.rpartition("-")[0] == self._project.region:
-                        found += [self._owned(kind, item, zone) for item in getattr(scoped, f"{kind}s")]
+                for page in listing.aggregated_list(request=request, **READ).pages:
+                    found += self._listed_zones(kind, page)
         with google_errors(f"list the images of project {project}"):
             for item in clients.disk_images.list(request=request, **READ):
                 # An image has no region of its own; ours are stored in that of the nodes.
@@ -85,6 +84,19 @@ class Compute:
                     found.append(self._owned("disk_image", item, None))
         # A disk of an instance that is there goes after it.
         return [owned for owned in found if GOOGLE_TAGS.is_ours(owned.tags)]
+
+    def _listed_zones(self, kind: str, page: Any) -> Iterator[Owned]:
+        # Google may leave out zones and say so beside the list.
+        missing = [place for place in page.unreachables if self._project.region in place]
+        if missing:
+            raise CloudError(
+                f"Google could not list the {kind}s of {', '.join(missing)}: a list of what is ours would be "
+                "incomplete; try again later."
+            )
+        for scope, scoped in page.items.items():
+            zone = scope.removeprefix("zones/")
+            if zone.rpartition("-")[0] == self._project.region:
+                yield from (self._owned(kind, item, zone) for item in getattr(scoped, f"{kind}s"))
 
     def set_labels(self, kind: str, name: str, zone: str | None, found: Any, labels: Mapping[str, str]) -> bool:
         """Put these labels on a disk or an image, beside those that it had when it was `found`. False: its labels were

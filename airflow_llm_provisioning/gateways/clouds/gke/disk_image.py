@@ -70,6 +70,14 @@ def disk_gib(size_bytes: int | None, wanted_gib: int | None) -> int:
     return max(MIN_GIB, -(-int(size_bytes * UNPACKED_PER_COMPRESSED) // 1024**3))
 
 
+def boot_gib(size_bytes: int | None, volume_gib: int) -> int:
+    """Return the size of the builder's own disk: containerd keeps the image there compressed and unpacked, beside the
+    system.
+    """
+    compressed = -(-int(size_bytes) // 1024**3) if size_bytes else -(-volume_gib // 3)
+    return volume_gib + compressed + 10
+
+
 class DiskImagePreparation(Verb):
     """The verb `snapshot_image`: request {image, digest, size_bytes|None, cluster|None, zone|None, volume_gib|None,
     machine_type|None, service_account|None, network|None, subnetwork|None, public_ip|None, target, keep_days} -> result
@@ -157,7 +165,9 @@ class DiskImagePreparation(Verb):
         if progress["reused"]:
             return Outcome(made, True, 0.0, "an earlier disk image of the same content is used", seconds=0.0)
         machine = str(request.get("machine_type") or MACHINE)
-        price, basis = disk_image_price(self._project.region, machine, seconds, progress["volume_gib"])
+        volume = progress["volume_gib"]
+        disks_gib = volume + boot_gib(request.get("size_bytes"), volume)
+        price, basis = disk_image_price(self._project.region, machine, seconds, disks_gib)
         return Outcome(made, False, price, basis)
 
     # --- what must become so
@@ -249,7 +259,7 @@ class DiskImagePreparation(Verb):
         zone, name = progress["zone"], progress["disk_name"]
         boot = {
             "source_image": BASE_IMAGE,
-            "disk_size_gb": progress["volume_gib"],
+            "disk_size_gb": boot_gib(request.get("size_bytes"), progress["volume_gib"]),
             "disk_type": f"zones/{zone}/diskTypes/{DISK_TYPE}",
             "labels": self._labels(operation, "instance"),
         }

@@ -40,16 +40,15 @@ def build_price(machine: str, worked_s: float | None, reused: bool) -> tuple[flo
     return round(minutes * PRICE_USD_MIN[machine], 4), basis
 
 
-def disk_image_price(region: str, machine: str, seconds: float, volume_gib: int) -> tuple[float | None, str]:
+def disk_image_price(region: str, machine: str, seconds: float, disks_gib: int) -> tuple[float | None, str]:
     """Return (USD or None, basis) of a builder and its disks; keeping the image is named but not counted."""
     found = _LIST.price("gke", "node", machine, region)
     if found is None:
         return None, f"no list price of {machine} in {region} is known here"
     hours = seconds / 3600
-    # The boot disk is as large as the other one: the image is unpacked there first.
-    price = hours * found.amount + hours / HOURS_A_MONTH * 2 * volume_gib * DISK_GIB_MONTH_USD
+    price = hours * found.amount + hours / HOURS_A_MONTH * disks_gib * DISK_GIB_MONTH_USD
     basis = (
-        f"{hours:.2f} h of {machine} at {found.amount} USD and its two balanced disks of {volume_gib} GiB (list price, "
+        f"{hours:.2f} h of {machine} at {found.amount} USD and {disks_gib} GiB of balanced disks (list price, "
         f"{region}); keeping the disk image costs up to {IMAGE_GIB_MONTH_USD} USD per stored GiB and month on top"
     )
     return round(price, 4), basis

@@ -22,6 +22,10 @@ _READS: Final = frozenset(
 _GIB: Final = 1024**3
 # As in kubelet.toml: what a compressed layer takes on a disk.
 UNPACKED_RATIO: Final = 2.15
+# Debian with containerd; assumed, 2 to 5 GB.
+SYSTEM_BYTES: Final = 3_000_000_000
+# The size of a Debian boot disk where none is asked for (Compute Engine, operating system details).
+DEBIAN_GIB: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ class Builder:
             return Ran(f"{failed}pull {reference} (line 0)")
         await self._clock.sleep(image.compressed_bytes / self._durations_s["build_pull_bytes_s"])
         unpacked = image.compressed_bytes * UNPACKED_RATIO
+        if SYSTEM_BYTES + image.compressed_bytes + unpacked > _boot_gib(instance) * _GIB:
+            return Ran(f"{failed}pull {reference} (line 0)")
         if unpacked > int(disk["sizeGb"]) * _GIB:
             return Ran(f"{failed}copy the layers (line 0)")
         await self._clock.sleep(unpacked / self._durations_s["builder_copy_bytes_s"])
@@ -78,3 +84,9 @@ class Builder:
     def _may_read(self, instance: Mapping[str, Any]) -> bool:
         account = next((found.get("email", "") for found in instance.get("serviceAccounts", ())), "")
         return account in ("", "default") or bool(self._world.roles_of(account) & _READS)
+
+
+def _boot_gib(instance: Mapping[str, Any]) -> int:
+    """Return the size of an instance's boot disk."""
+    asked = [disk.get("initializeParams") or {} for disk in instance.get("disks", ()) if disk.get("boot")]
+    return int(asked[0].get("diskSizeGb", DEBIAN_GIB)) if asked else DEBIAN_GIB

@@ -43,6 +43,8 @@ class ComputeEngine:
         self.images: dict[str, dict[str, Any]] = {}
         self.serial: dict[tuple[str, str], str] = {}
         self.contents: dict[tuple[str, str], set[str]] = {}
+        self.unreachable: list[str] = []
+        """Zones (`zones/us-central1-b`) that a list over all of them leaves out."""
         self.operations = Operations(clock, "operation-")
 
     def handlers(self) -> dict[str, Handler]:
@@ -267,7 +269,7 @@ class ComputeEngine:
         for (zone, _), item in known.items():
             if _matches(item, call):
                 found.setdefault(f"zones/{zone}", {kind: []})[kind].append(_told(item))
-        return {"items": found}
+        return {"items": found, **({"unreachables": self.unreachable} if self.unreachable else {})}
 
     async def _operation(self, call: Call) -> dict[str, Any]:
         return self._operation_body(self.operations.get(call.path["operation"]), call.path.get("zone"))
