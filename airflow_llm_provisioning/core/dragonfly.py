@@ -57,15 +57,17 @@ def dragonfly_objects(
     ]
 
 
-def waiting_container(wait_s: int) -> dict[str, Any]:
-    """Return an init container that ends when the node's peer listens, or after `wait_s`, in which case the pull goes
-    to the registry. On a new node the peer's own image is pulled at the same time, and without this the serving image's
-    pull begins first (the peers are a DaemonSet, which has no say in other pods' start).
+def waiting_container(wait_s: int, *, fails: bool = False) -> dict[str, Any]:
+    """Return an init container that ends when the node's peer listens, or after `wait_s`: then it `fails`, or the pull
+    goes to the registry.
+
+    On a new node the peer's own image is pulled at the same time, and without this the serving image's pull begins
+    first (the peers are a DaemonSet, which has no say in other pods' start).
     """
     look = f'nc -z -w 2 "$NODE_IP" {PROXY_PORT}'
     loop = (
         f'waited=0; until {look}; do if [ "$waited" -ge {wait_s} ]; then echo "no peer on $NODE_IP after $waited s"; '
-        'exit 0; fi; sleep 1; waited=$((waited + 1)); done; echo "peer on $NODE_IP after $waited s"'
+        f'exit {int(fails)}; fi; sleep 1; waited=$((waited + 1)); done; echo "peer on $NODE_IP after $waited s"'
     )
     return {
         "name": "wait-for-peer",
@@ -96,7 +98,8 @@ def pulling_job(manifest: Mapping[str, Any], image: str, wait_s: int) -> dict[st
     pod = {
         **{key: spec[key] for key in _PLACE if key in spec},
         "restartPolicy": "Never",
-        "initContainers": [waiting_container(wait_s)],
+        # Peers that the cluster does not admit would be found out by the trials only.
+        "initContainers": [waiting_container(wait_s, fails=True)],
         "containers": [container],
     }
     kept = {key: dict(metadata[key]) for key in ("labels", "annotations") if metadata.get(key)}

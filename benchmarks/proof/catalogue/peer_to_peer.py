@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.dragonfly import PEER, ROLE, SCHEDULER, SEED
+from airflow_llm_provisioning.core.dragonfly import ROLE, SCHEDULER, SEED
 from airflow_llm_provisioning.core.workload import ScalingSetup
 from llm_provisioning_simulator.instant_trial import Stage
 from proof.catalogue.entry import NoOp
@@ -53,9 +53,15 @@ def _no_replicas(item: Manifest) -> None:
     item["spec"]["replicas"] = 0
 
 
-def _on_other_nodes(item: Manifest) -> None:
-    """Let the peers run on nodes with a label that the trial's nodes do not have."""
-    item["spec"]["template"]["spec"]["nodeSelector"] = {"dragonfly": "enabled"}
+def on_other_nodes(on: Stage) -> None:
+    """Let the peers run, after they were prepared, on nodes with a label that the trial's nodes do not have."""
+
+    def change(item: Manifest) -> None:
+        item["spec"]["template"]["spec"]["nodeSelector"] = {"dragonfly": "enabled"}
+
+    store = on.cluster.store
+    for item in store.list("daemonsets", "default"):
+        store.mutate("daemonsets", item["metadata"]["name"], "default", change, manager="kubectl")
 
 
 def _other_registry(content: dict[str, Any]) -> None:
@@ -111,7 +117,7 @@ PEERS: Final = (
     _peers("the seed peer was filled with another image", objects=_another_image),
     _peers("there is no seed peer", "aks", objects=of_role(SEED, _no_replicas)),
     _peers("the scheduler was scaled to nothing after it was prepared", after_preparation=world(scheduler_gone)),
-    _peers("the trial's nodes get no peer", objects=of_role(PEER, _on_other_nodes)),
+    _peers("the trial's nodes get no peer", after_preparation=world(on_other_nodes)),
     _peers("the mirror is of another registry", "aks", objects=configured("dfinit.yaml", _other_registry)),
     _peers("the peers lead no layer through the network", objects=configured("peer.yaml", _no_rules)),
     _peers(

@@ -16,7 +16,7 @@ from llm_provisioning_simulator.peers import Peer, PeerNetwork
 from llm_provisioning_simulator.profiles import Profile
 from llm_provisioning_simulator.runtime import ContainerContext
 
-_WAITS: Final = re.compile(r'nc -z -w \d+ "\$NODE_IP" (\d+).*?-ge (\d+) ')
+_WAITS: Final = re.compile(r'nc -z -w \d+ "\$NODE_IP" (\d+).*?-ge (\d+) .*?exit (\d)')
 _LAYER: Final = "https://host/v2/name/blobs/sha256:0"
 
 
@@ -36,8 +36,7 @@ class DragonflyPods:
     async def run_init(self, ctx: ContainerContext, logs: PodLogs) -> int:
         """Run dfinit, or the wait for a peer, to its end."""
         if (waited := _waits(ctx)) is not None:
-            await self._wait(ctx, logs, *waited)
-            return 0
+            return await self._wait(ctx, logs, *waited)
         runtime = mapping(mapping(self._file(ctx, "dfinit.yaml").get("containerRuntime")).get("containerd"))
         if not runtime.get("configPath"):
             return 1
@@ -91,15 +90,16 @@ class DragonflyPods:
         self._network.peers.pop(pod["metadata"]["uid"], None)
         self._network.schedulers.discard(pod["metadata"]["uid"])
 
-    async def _wait(self, ctx: ContainerContext, logs: PodLogs, port: int, limit_s: int) -> None:
+    async def _wait(self, ctx: ContainerContext, logs: PodLogs, port: int, limit_s: int, failure: int) -> int:
         name, waited = ctx.container["name"], 0
         while self._network.listening(ctx.node.name) is None or port != 4001:
             if waited >= limit_s:
                 logs.output(f"no peer on {ctx.node.name} after {waited} s", name)
-                return
+                return failure
             await self._clock.sleep(1.0)
             waited += 1
         logs.output(f"peer on {ctx.node.name} after {waited} s", name)
+        return 0
 
     def _file(self, ctx: ContainerContext, name: str) -> Mapping[str, Any]:
         """Return a configuration file of a container; empty where it mounts none."""
@@ -126,8 +126,8 @@ def _program(ctx: ContainerContext) -> str:
     return rest.partition(":")[0] if found and not ctx.container.get("command") else ""
 
 
-def _waits(ctx: ContainerContext) -> tuple[int, int] | None:
-    """Return port and limit of a script that waits for a peer, or None."""
+def _waits(ctx: ContainerContext) -> tuple[int, int, int] | None:
+    """Return port, limit and exit code at the limit of a script that waits for a peer, or None."""
     script = " ".join(str(part) for part in ctx.container.get("command") or ())
     found = _WAITS.search(script)
-    return (int(found[1]), int(found[2])) if found else None
+    return (int(found[1]), int(found[2]), int(found[3])) if found else None

@@ -180,7 +180,9 @@ def test_a_users_own_manifest_waits_in_every_pod_and_fills_the_seed_peer_with_it
     assert not any(c.get("securityContext") for c in peers["spec"]["template"]["spec"]["initContainers"])
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert (container["image"], container["imagePullPolicy"]) == ("ours:r-1", "Always")
-    assert job["spec"]["template"]["spec"]["initContainers"][0]["name"] == "wait-for-peer"
+    (wait,) = job["spec"]["template"]["spec"]["initContainers"]
+    assert (wait["name"], "exit 1" in wait["command"][2]) == ("wait-for-peer", True)
+    assert "exit 0" in pod_template(planned, ray_groups(planned)[0])["spec"]["initContainers"][0]["command"][2]
 
 
 def test_nodes_whose_runtime_cannot_be_led_to_a_peer_are_refused() -> None:
