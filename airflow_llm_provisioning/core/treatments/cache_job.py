@@ -20,6 +20,7 @@ SIZE: Final = "10Gi"
 LIMIT_S: Final = 3000
 # What of the Ray container makes the engine what it is.
 _OF_CONTAINER: Final = ("env", "envFrom", "resources", "volumeMounts", "securityContext", "imagePullPolicy")
+_SHARED: Final = "/dev/shm"  # noqa: S108 - where Ray and NCCL look for it
 _GI: Final = {"Gi": 1, "Ti": 1024}
 
 
@@ -89,14 +90,18 @@ def _job(manifest: Mapping[str, Any], claim: str, archive: str, root: str) -> di
         "command": ["python", "-c", FILL],
         "args": [json.dumps(_one_replica(serve_config(manifest))), archive, root],
     }
-    container["volumeMounts"] = [*container["volumeMounts"], {"name": mounts[where], "mountPath": where}]
+    shared = _shared_memory(container)
+    container["volumeMounts"] += [{"name": mounts[where], "mountPath": where}, *(mount for _, mount in shared)]
     writable = {"name": mounts[where], "persistentVolumeClaim": {"claimName": claim}}
     pod = {
         **{key: value for key, value in spec.items() if key not in ("initContainers", "containers", "volumes")},
         "restartPolicy": "Never",
         "initContainers": [item for item in spec["initContainers"] if item is not unpacks],
         "containers": [container],
-        "volumes": [writable if item["name"] == mounts[where] else item for item in spec["volumes"]],
+        "volumes": [
+            *(writable if item["name"] == mounts[where] else item for item in spec["volumes"]),
+            *(volume for volume, _ in shared),
+        ],
     }
     # A node autoscaler may look at labels and annotations of a pod.
     kept = {key: dict(metadata[key]) for key in ("labels", "annotations") if metadata.get(key)}
@@ -106,6 +111,18 @@ def _job(manifest: Mapping[str, Any], claim: str, archive: str, root: str) -> di
         "template": {"metadata": kept, "spec": {key: value for key, value in pod.items() if value != []}},
     }
     return {"apiVersion": "batch/v1", "kind": "Job", "spec": of_job}
+
+
+def _shared_memory(container: Mapping[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Return volume and mount of shared memory, as KubeRay gives it to its pods (1.7, common/pod.go); none where the
+    user has one.
+    """
+    if any(mapping(mount).get("mountPath") == _SHARED for mount in items(container.get("volumeMounts"))):
+        return []
+    asked = mapping(container.get("resources"))
+    size = mapping(asked.get("requests")).get("memory") or mapping(asked.get("limits")).get("memory")
+    medium: dict[str, Any] = {"medium": "Memory", **({"sizeLimit": size} if size else {})}
+    return [({"name": "shared-mem", "emptyDir": medium}, {"name": "shared-mem", "mountPath": _SHARED})]
 
 
 def _one_replica(value: Any) -> Any:

@@ -7,9 +7,11 @@ interface (`PUT` and `DELETE /api/serve/applications/`, ray 2.9 to 2.60: what Ku
 from typing import Final
 
 # Starts the very applications until the engine finds its graphs: torch 2.10 cannot load what it saved at its first
-# start and saves it again (pytorch PR 173556). An engine that never finds its own graphs will find them nowhere.
+# start and saves it again (pytorch PR 173556). An engine that never finds its own graphs will find them nowhere. The
+# dashboard boots after `ray start` has returned, and the next engine needs the GPU's memory, which the last one frees
+# when its processes have ended.
 FILL: Final = r"""
-import hashlib, importlib.metadata, json, os, pathlib, re, subprocess, sys, tarfile, time, urllib.request
+import hashlib, importlib.metadata, json, os, pathlib, re, subprocess, sys, tarfile, time, urllib.error, urllib.request
 config, archive, root = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
 URL, LOGS = "http://127.0.0.1:8265/api/serve/applications/", pathlib.Path("/tmp/ray/session_latest/logs")
 FOUND = re.compile("Directly load (?:the compiled graph|AOT compilation)")
@@ -18,10 +20,29 @@ ANEW = re.compile("Compiling a graph for|saved AOT compiled function to|Cannot l
 os.environ.pop("RAY_LOG_TO_STDERR", None)
 def ask(method, body=None):
     sent = urllib.request.Request(URL, body, {"Content-Type": "application/json"}, method=method)
-    with urllib.request.urlopen(sent, timeout=120) as answer:
-        return answer.read()
+    for left in reversed(range(90)):
+        try:
+            with urllib.request.urlopen(sent, timeout=120) as answer:
+                return answer.read()
+        except urllib.error.HTTPError as error:
+            if error.code < 500 or not left:
+                sys.exit("Serve answered %s with %s: %s" % (method, error.code, error.read()[:500]))
+        except OSError:
+            if not left:
+                raise
+        time.sleep(2)
+def engines():
+    found = set()
+    for place in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = place.read_bytes()
+        except OSError:
+            continue
+        if re.search(b"ray::ServeReplica|VLLM::|RayWorkerWrapper|multiprocessing.spawn", words):
+            found.add(place.parent.name)
+    return found
 def start():
-    before = set(LOGS.glob("worker-*"))
+    before, others = set(LOGS.glob("worker-*")), engines()
     ask("PUT", config.encode())
     while True:
         told = json.loads(ask("GET"))["applications"]
@@ -34,6 +55,10 @@ def start():
     new = sorted(set(LOGS.glob("worker-*")) - before)
     lines = [line for file in new for line in file.read_text(errors="replace").splitlines()]
     ask("DELETE")
+    for _ in range(60):
+        if not engines() - others:
+            break
+        time.sleep(2)
     return lines
 subprocess.run(["ray", "start", "--head", "--dashboard-host=127.0.0.1", "--disable-usage-stats"], check=True)
 for starts in range(1, 5):

@@ -44,7 +44,8 @@ def test_the_job_is_the_workers_pod_with_the_claim_writable() -> None:
     (container,) = spec["containers"]
     assert container["image"] == "{image}"
     assert (container["resources"], container["env"]) == (worker["resources"], worker["env"])
-    assert {mount["mountPath"] for mount in container["volumeMounts"]} == {ROOT, MOUNT}
+    assert {mount["mountPath"] for mount in container["volumeMounts"]} == {ROOT, MOUNT, "/dev/shm"}  # noqa: S108
+    assert {"medium": "Memory", "sizeLimit": "20Gi"} in [item.get("emptyDir") for item in spec["volumes"]]
     (source,) = [item["persistentVolumeClaim"] for item in spec["volumes"] if "persistentVolumeClaim" in item]
     assert source == {"claimName": claim["metadata"]["name"]}
     assert "initContainers" not in spec
@@ -74,11 +75,17 @@ class Serve(BaseHTTPRequestHandler):
     logs: Path
     found_at: int
     starts = 0
+    refused = 0
+    status = 503
     sent: bytes = b""
 
     def do_PUT(self) -> None:
-        """Start the engine."""
+        """Start the engine; refuse the first requests, as a dashboard that boots does."""
         kind = type(self)
+        if kind.refused < 2:
+            kind.refused += 1
+            self._answer(b"not now", kind.status)
+            return
         kind.starts += 1
         kind.sent = self.rfile.read(int(self.headers["Content-Length"]))
         graphs = self.root / "torch_compile_cache" / HASH / "rank_0_0"
@@ -101,8 +108,8 @@ class Serve(BaseHTTPRequestHandler):
     def log_message(self, *args: Any) -> None:
         """Say nothing."""
 
-    def _answer(self, body: bytes) -> None:
-        self.send_response(200)
+    def _answer(self, body: bytes, status: int = 200) -> None:
+        self.send_response(status)
         self.end_headers()
         self.wfile.write(body)
 
@@ -127,6 +134,7 @@ def filled(tmp_path: Path, port: int) -> subprocess.CompletedProcess[str]:
     command.write_text("#!/bin/sh\nexit 0\n")
     command.chmod(0o755)
     program = FILL.replace("127.0.0.1:8265", f"127.0.0.1:{port}").replace(LOGS, str(tmp_path / "logs"))
+    program = program.replace("time.sleep(2)", "time.sleep(0.01)")
     args = ['{"applications": []}', str(tmp_path / "volume" / KEY / "cache.tar"), str(tmp_path / "root")]
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     return subprocess.run([sys.executable, "-c", program, *args], capture_output=True, text=True, env=env, check=False)  # noqa: S603 - our own program
@@ -166,6 +174,15 @@ def test_an_engine_that_never_finds_its_graphs_ends_the_job(tmp_path: Path, serv
     assert ran.returncode != 0
     assert "did not find its own compiled graphs in 4 starts: INFO Compiling a graph for dynamic shape" in ran.stderr
     assert not (tmp_path / "volume").exists()
+
+
+def test_a_configuration_that_serve_refuses_ends_the_job(tmp_path: Path, served: tuple[type[Serve], int]) -> None:
+    """With Serve's own words, and at once."""
+    kind, port = served
+    kind.status = 400
+    ran = filled(tmp_path, port)
+    assert "Serve answered PUT with 400: b'not now'" in ran.stderr
+    assert (ran.returncode, kind.refused) == (1, 1)
 
 
 def test_an_archive_that_is_not_there_is_told_and_keeps_no_pod_from_starting(tmp_path: Path) -> None:
