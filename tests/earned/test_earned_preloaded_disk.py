@@ -11,7 +11,11 @@ from proof.workloads import SERVED_2025
 from treatment_recordings import Recording
 
 NAME = "preloaded_disk"
-LEFT_OUT = [item for item in PRELOADED_DISKS if item.claim == NAME and item.truth == "not applied"]
+STEPS = ("holds no layers", "built again", "made before", "off on the pools", "streaming API")
+# The other entries of the catalogue are disks that were prepared for something else.
+LEFT_OUT = [
+    item for item in PRELOADED_DISKS if item.truth == "not applied" and any(step in item.name for step in STEPS)
+]
 
 
 @pytest.fixture(scope="module")

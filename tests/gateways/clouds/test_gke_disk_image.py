@@ -126,10 +126,7 @@ def test_an_image_of_the_same_content_is_used_again_and_kept_longer(google: Goog
     assert (until - google.clock.now()).days > 60
 
 
-@pytest.mark.parametrize(
-    "moment",
-    ["disks.insert", "instances.insert", "instances.getSerialPortOutput", "instances.delete", "images.insert"],
-)
+@pytest.mark.parametrize("moment", ["instances.insert", "instances.delete", "images.insert"])
 def test_a_process_that_begins_anew_goes_on_with_what_there_is(google: GoogleProject, moment: str) -> None:
     """Killed at any step, the first operation is polled again by another process: one builder, one image."""
     first = google.cloud().start("snapshot_image", wanted(google))
@@ -159,7 +156,6 @@ def test_two_targets_at_once_share_one_builder(google: GoogleProject) -> None:
     [
         ({"public_ip": False}, "could not install containerd"),
         ({"service_account": "builder@x.iam.gserviceaccount.com"}, "could not pull"),
-        ({"digest": "sha256:" + "0" * 64}, "could not pull"),
     ],
 )
 def test_a_builder_that_fails_says_where_and_leaves_nothing(
@@ -296,3 +292,5 @@ def test_a_new_pool_has_the_disk_and_streaming(google: GoogleProject) -> None:
     assert delivered(google, made_pool).kind == "pull"
     with pytest.raises(ConfigurationError, match="needs image streaming"):
         google.cloud().start("set_up_node_pool", {**request, "pool": {**pool, "name": "plain", "streaming": False}})
+    with pytest.raises(ConfigurationError, match="has no image: prepare one first"):
+        google.cloud().start("set_up_node_pool", {**request, "pool": {**pool, "name": "empty", "disk_image": ""}})
