@@ -202,7 +202,7 @@ def test_a_buffers_objects_know_the_manifest_and_the_built_image() -> None:
     prepare: Any = tasks["prepare_capacity_buffer"]
     assert prepare.image.operator is tasks["build_image"]
     assert prepare.upstream_task_ids >= {tasks["set_up_nodes"].task_id}
-    head, worker = [item["spec"]["template"] for item in prepare.objects if item["kind"] == "Deployment"]
+    head, worker = [item["spec"]["template"] for item in prepare.objects.given if item["kind"] == "Deployment"]
     assert {container["image"] for pod in (head, worker) for container in pod["spec"]["containers"]} == {"{image}"}
     assert "nvidia.com/gpu" in worker["spec"]["containers"][0]["resources"]["limits"]
     assert worker["metadata"]["labels"]["elotl-luna"] == "true"
@@ -230,6 +230,20 @@ def test_several_images_are_built_side_by_side_unless_nodes_hold_one() -> None:
         pytest.raises(ConfigurationError, match=r"need 2 different images.*give each image a target of its own"),
     ):
         preparation(checked(replace(experiment(eks("x", "improved")), workloads=both)))
+
+
+@pytest.mark.parametrize("treatment", ["capacity_buffer", "peer_to_peer"])
+def test_objects_that_hold_one_image_want_a_target_for_each(treatment: str) -> None:
+    """A second preparation would remove the objects of the first, and its trials would not be what they say."""
+    both = (builtin_workload(), builtin_workload("phi3-current", "phi3-current"))
+    told = {"treatments": {"peer_to_peer": {"scheduler_tag": "v2.5.0"}}}
+    target = replace(eks("x", "kept"), options=told)
+    one = Experiment("nightly", (target,), variants={"kept": (treatment,)})
+    with dag():
+        preparation(checked(one))
+    refused = rf"want prepare_{treatment} need 2 different images.*give each image a target of its own"
+    with dag(), pytest.raises(ConfigurationError, match=refused):
+        preparation(checked(replace(one, workloads=both)))
 
 
 class _Announce(BaseTreatment):

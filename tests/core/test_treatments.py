@@ -33,6 +33,7 @@ from airflow_llm_provisioning.core.variants import BUILTIN_VARIANTS
 from airflow_llm_provisioning.core.verdicts import Verdict
 from airflow_llm_provisioning.core.workload import Workload, builtin_workload
 from airflow_llm_provisioning.exceptions import ConfigurationError
+from airflow_llm_provisioning.operators import PrepareObjects
 
 SERVED = [builtin_workload(name, name) for name in ("phi3-2025", "phi3-current")]
 DIGEST, OTHER_DIGEST = "sha256:" + "1" * 64, "sha256:" + "2" * 64
@@ -271,7 +272,7 @@ def test_variants_that_need_different_nodes_want_two_targets(variants: tuple[str
 def test_every_treatment_keeps_its_contract(treatment: Treatment) -> None:
     """Nodes are changed once and for all, a manifest is never changed in place, every step's operator can be made."""
     cloud = next(iter(sorted(treatment.clouds)), "eks")
-    nodes = NodeProfile("t", cloud, "luna", "1.34")
+    nodes = NodeProfile("t", cloud, "luna", "1.34", gpu_skus=("A10",) if cloud == "aks" else ("L4",))
     once = treated_nodes(nodes, [treatment])
     assert treated_nodes(once, [treatment]) == once
     assert Target("t", "c", "k", nodes, ("v",)).treated(once).nodes_content == nodes.content
@@ -286,6 +287,8 @@ def test_every_treatment_keeps_its_contract(treatment: Treatment) -> None:
         operator = getattr(import_module(module), name)
         context = StepContext(target, SERVED[0].recipe, {"image": IMAGE, "digest": DIGEST})
         assert operator(task_id=step.name, **step.arguments(context)).task_id == step.name
+        # A second preparation of objects on the target would replace the first one's.
+        assert operator is not PrepareObjects or not step.per_image
 
 
 def test_fast_download_is_applied_where_an_old_hub_honours_it() -> None:

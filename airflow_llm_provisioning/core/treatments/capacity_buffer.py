@@ -82,6 +82,8 @@ class CapacityBuffer(BaseTreatment):
             "airflow_llm_provisioning.operators:PrepareObjects",
             _arguments,
             before_nodes=False,
+            per_image=False,
+            one_image=True,
         ),
     )
 

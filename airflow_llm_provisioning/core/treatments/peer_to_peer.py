@@ -81,7 +81,16 @@ class PeerToPeer(BaseTreatment):
     name = NAME
     order = 35
     looks_at: tuple[str, ...] = ("daemonsets",)
-    steps = (Step(VERB, "airflow_llm_provisioning.operators:PrepareObjects", _arguments, before_nodes=False),)
+    steps = (
+        Step(
+            VERB,
+            "airflow_llm_provisioning.operators:PrepareObjects",
+            _arguments,
+            before_nodes=False,
+            per_image=False,
+            one_image=True,
+        ),
+    )
 
     def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
         """Return why these nodes cannot be led to a peer, or would not ask it."""

@@ -40,7 +40,9 @@ def wanted_objects(
 
 def _of_variant(target: Target, treatments: Sequence[Treatment], workload: Workload) -> Iterator[WantedObject]:
     plan = plan_deployment(workload, treatments, target=target)
-    context = StepContext(target, plan.recipe, {"image": plan.recipe.base_reference}, manifest=lambda: plan.manifest)
+    image = {"image": plan.recipe.base_reference}
+    served = {"manifest": lambda: plan.manifest, "manifests": lambda: (plan.manifest,)}
+    context = StepContext(target, plan.recipe, image, **served)
     for step in steps_of(treatments):
         if step.operator == _PREPARE_OBJECTS:
             for obj in items(step.arguments(context).get("objects")):
