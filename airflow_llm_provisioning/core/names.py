@@ -16,6 +16,8 @@ from typing import Any, Final
 MAX_RAYSERVICE_NAME: Final = 47
 
 # The Airflow connection of the results store; where it is not defined, a SQLite file in AIRFLOW_HOME is the store.
+# XCom of the reaper's tasks: what is ours in a place.
+OWNED_LIST: Final = "llm_owned"
 DEFAULT_STORE: Final = "llm_provisioning_results"
 
 OWNER: Final = "airflow-llm-provisioning"

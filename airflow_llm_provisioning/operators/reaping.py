@@ -2,16 +2,21 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import Context
 
 from airflow_llm_provisioning.compat import BaseOperator
-from airflow_llm_provisioning.core.names import DEFAULT_STORE
+from airflow_llm_provisioning.core.names import DEFAULT_STORE, OWNED_LIST
 from airflow_llm_provisioning.exceptions import NotDeletedError
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.core.experiment import Experiment
+
+
+# Things of a place that an XCom lists; there are some ten.
+MOST_LISTED: Final = 500
 
 
 class ListPlaces(BaseOperator):
@@ -43,7 +48,7 @@ class ReapPlace(BaseOperator):
 
     Returns {clean, sentence, deleted, left, unrecorded, unknown, closed, problems}. Fails, after that was logged,
     unless the place is clean: something is left with its reason, or a part of it could not be listed. The next run
-    goes on.
+    goes on. In any case the XCom `llm_owned` keeps {place, at, items}: all that is ours there, for the page.
 
     :param place: one of those that `ListPlaces` returns.
     :param wait_s: real seconds for which deletions are waited for, with pauses that grow.
@@ -74,6 +79,10 @@ class ReapPlace(BaseOperator):
 
         url = store_url(self.results_conn_id)
         done = asyncio.run(reap((), url, places=[dict(self.place)], wait_s=self.wait_s, log=self.log.info))
+        # Also of a place that is not clean, whose task fails: the page shows the newest list of each place.
+        items = [item.as_dict() for item in done.survey.items[:MOST_LISTED]]
+        seen = {"place": self.place["name"], "at": datetime.now(UTC).isoformat(), "items": items}
+        context["ti"].xcom_push(key=OWNED_LIST, value=redacted_value(seen))
         told: dict[str, Any] = redacted_value(done.as_dict())
         for name in ("left", "unrecorded", "unknown"):
             for item in told[name]:

@@ -1,10 +1,12 @@
 """What Airflow's own database says of this package's DAGs. Only the API server may read it."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.fields import items, mapping
+from airflow_llm_provisioning.core.fields import items, mapping, text
+from airflow_llm_provisioning.core.names import OWNED_LIST
 from airflow_llm_provisioning.core.offer import OFFER, OfferedTarget, offered_targets
 from airflow_llm_provisioning.core.page_links import trial_link
 from airflow_llm_provisioning.operators.links import TrialLink
@@ -12,6 +14,8 @@ from airflow_llm_provisioning.ui.access import may, may_start, readable_dags
 
 # The tag of the DAGs that the page looks at.
 TAG: Final = "llm-provisioning"
+# Newest lists of the reaper that are read: it looks at each place once a night.
+MOST_LISTS: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +92,28 @@ def tasks_of_trial(dag_id: str, run_id: str, trial_id: str) -> list[TaskOfTrial]
     with create_session() as session:
         rows = session.execute(query).all()
     return [TaskOfTrial(task_id, index) for task_id, index, value in rows if str(value).strip('"').endswith(end)]
+
+
+def owned_lists(dag_ids: Collection[str]) -> list[dict[str, Any]]:
+    """Return the newest {place, at, items} of every place that the reaper's tasks of these DAGs looked at
+    (`operators.reaping.ReapPlace`), the place with the oldest look first.
+    """
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    query = (
+        select(XComModel.value)
+        .where(XComModel.key == OWNED_LIST, XComModel.dag_id.in_(sorted(dag_ids)))
+        .order_by(XComModel.timestamp.desc())
+        .limit(MOST_LISTS)
+    )
+    with create_session() as session:
+        values = [json.loads(value) if isinstance(value, str) else value for value in session.scalars(query)]
+    newest: dict[str, dict[str, Any]] = {}
+    for value in map(mapping, values):
+        newest.setdefault(text(value.get("place")), dict(value))
+    return sorted(newest.values(), key=lambda found: text(found.get("at")))
 
 
 def _offers(dag_ids: list[str]) -> Iterator[tuple[str, list[OfferedTarget]]]:

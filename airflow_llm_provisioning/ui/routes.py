@@ -20,7 +20,7 @@ from airflow_llm_provisioning.decisions.acknowledge import acknowledge
 from airflow_llm_provisioning.gateways.store import ResultsStore
 from airflow_llm_provisioning.gateways.store.selection import Selection, TrialKey
 from airflow_llm_provisioning.ui.access import User, may, readable_dags, require_change, require_same_origin
-from airflow_llm_provisioning.ui.airflow_dags import starting_dags, tagged_dags, tasks_of_trial
+from airflow_llm_provisioning.ui.airflow_dags import owned_lists, starting_dags, tagged_dags, tasks_of_trial
 from airflow_llm_provisioning.ui.app import asset
 from airflow_llm_provisioning.ui.layout import document
 from airflow_llm_provisioning.ui.store import read, read_if_there, write
@@ -163,7 +163,7 @@ def show_owned(user: User) -> HTMLResponse:
         hidden = known - readable_dags(user, known)
         if hidden or not known:
             raise HTTPException(403, "This list is of all DAGs of this package, and you may not read all of them.")
-        return owned.owned_view(store)
+        return owned.owned_view(store, owned_lists(known))
 
     return HTMLResponse(document("Owned", read_if_there(view), active="owned", lead=owned.LEAD))
 

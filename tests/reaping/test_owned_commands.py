@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from cluster_in_background import TOKEN, BackgroundCluster, simulated_target
-from operator_harness import run
+from operator_harness import context, run
 from reaping_harness import abandoned_trial, end_entries
 
 from airflow_llm_provisioning import cli
@@ -124,8 +124,12 @@ def test_the_dags_tasks_reap_place_by_place(
     simulated.fault("operator_silent", True)
     places: list[dict[str, Any]] = run(ListPlaces(task_id="p", experiment=Experiment("nightly", (simulated_target(),))))
     assert [place["name"] for place in places] == ["cluster:demo/default", "cluster:demo"]
+    failing = context()
     with pytest.raises(NotDeletedError, match=r"cluster:demo/default: Not clean: 0 deleted.*1 not gone"):
-        run(ReapPlace(task_id="r", place=places[0], wait_s=0.5))
+        run(ReapPlace(task_id="r", place=places[0], wait_s=0.5), failing)
+    # The page shows it though the task failed.
+    seen = failing["ti"].pushed["llm_owned"]
+    assert (seen["place"], "RayService" in {item["kind"] for item in seen["items"]}) == (places[0]["name"], True)
     simulated.fault("operator_silent", False)
     done = [run(ReapPlace(task_id="r", place=place, wait_s=60)) for place in places]
     assert [item["clean"] for item in done] == [True, True]

@@ -1,19 +1,23 @@
-"""*Owned*: what the ledger says is ours and not gone, with its age and expiry.
+"""*Owned*: what the ledger says is ours and not gone, with its age and expiry; below it what the reaper saw last.
 
 Clusters and clouds are not asked while a page is drawn: that takes minutes, needs their credentials in the API server,
 and a place that does not answer would hold the page. The ledger is written before every create, so it misses nothing
-that this package made; what it cannot know is told beside it, with the command that asks every place.
+that this package made. What it cannot know, prices too, is in the list that the reaper's tasks leave in Airflow.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.fields import number, objects
+from airflow_llm_provisioning.core.instants import parse_instant
 from airflow_llm_provisioning.core.names import LABEL_TARGET, LABEL_TRIAL
+from airflow_llm_provisioning.core.owned import State
 from airflow_llm_provisioning.gateways.store import ResultsStore
 from airflow_llm_provisioning.gateways.store.ledger import Entry
 from airflow_llm_provisioning.report.markup import Markup, element, html, table
-from airflow_llm_provisioning.ui.layout import notice
+from airflow_llm_provisioning.report.text_table import cell
+from airflow_llm_provisioning.ui.layout import notice, section
 
 LEAD: Final = "What was created in clusters and clouds for trials and preparations, and is not recorded as gone."
 MOST_SHOWN: Final = 500
@@ -32,9 +36,24 @@ _COLUMNS: Final = {
     "identity": "identity",
 }
 
+_SEEN: Final = {
+    "state": "state",
+    "kind": "kind",
+    "name": "name",
+    "of": "of trial or target",
+    "age": "age",
+    "expires": "expires",
+    "price": "an hour (USD)",
+    "why": "why",
+}
 
-def owned_view(store: ResultsStore | None, now: datetime | None = None) -> Markup:
-    """Return the view. `store`: None where there is no results store yet, so nothing was created."""
+
+def owned_view(
+    store: ResultsStore | None, lists: Sequence[Mapping[str, Any]] = (), now: datetime | None = None
+) -> Markup:
+    """Return the view. `store`: None where there is no results store yet, so nothing was created. `lists`: what the
+    reaper saw last, {place, at, items} for each place.
+    """
     entries = store.ledger.open_entries() if store is not None else []
     at = now or datetime.now(UTC)
     asked = element(
@@ -47,14 +66,45 @@ def owned_view(store: ResultsStore | None, now: datetime | None = None) -> Marku
         class_="quiet",
     )
     if not entries:
-        return html([notice("Nothing: every entry of the ledger is closed."), asked])
+        return html([notice("Nothing: every entry of the ledger is closed."), *_lists(lists), asked])
     expired = sum(entry.expires_at < at for entry in entries)
     alarm = [_expired(expired)] if expired else []
     rows = [_row(entry, at) for entry in _ordered(entries)[:MOST_SHOWN]]
     more = [element("p", f"And {len(entries) - MOST_SHOWN} more.")] if len(entries) > MOST_SHOWN else []
-    return html(
-        [*alarm, element("p", f"{len(entries)} open entries."), table(_COLUMNS, rows, "Expired first"), *more, asked]
-    )
+    counted = element("p", f"{len(entries)} open entries.")
+    return html([*alarm, counted, table(_COLUMNS, rows, "Expired first"), *more, *_lists(lists), asked])
+
+
+def _lists(lists: Sequence[Mapping[str, Any]]) -> list[Markup]:
+    """Return what the reaper saw in clusters and clouds when it looked last, or that it has not."""
+    if not lists:
+        told = "No run of the DAG reap has listed clusters and clouds yet, or Airflow has forgotten it."
+        return [section("In clusters and clouds", element("p", told, class_="quiet"), id="seen")]
+    tables = [
+        table(
+            _SEEN, [_seen(item) for item in objects(found, "items")], f"{found.get('place')}, seen {_at(found, 'at')}"
+        )
+        for found in lists
+    ]
+    return [section("In clusters and clouds, as the reaper saw it last", tables, id="seen")]
+
+
+def _seen(item: Mapping[str, Any]) -> dict[str, Any]:
+    age_s, price = number(item.get("age_s")), number(item.get("price_hour_usd"))
+    state = str(item.get("state"))
+    kind = "wait" if state == State.IN_USE else "bad"
+    return {
+        **{key: item.get(key) for key in ("kind", "name", "of", "why")},
+        "state": element("span", state, class_=f"badge status {kind}"),
+        "age": None if age_s is None else _span(age_s),
+        "expires": _at(item, "expires_at"),
+        "price": "not known" if price is None else cell(price, "price_usd"),
+    }
+
+
+def _at(item: Mapping[str, Any], key: str) -> str:
+    at = parse_instant(item.get(key))
+    return "" if at is None else f"{at:%Y-%m-%d %H:%M}"
 
 
 def _expired(count: int) -> Markup:
