@@ -4,10 +4,16 @@ import random
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from airflow_llm_provisioning.core.dragonfly import waiting_container
+from llm_provisioning_simulator.app.dragonfly import DragonflyPods
+from llm_provisioning_simulator.app.logs import PodLogs
 from llm_provisioning_simulator.infra.delivery import peer_pull_s, pull_s
+from llm_provisioning_simulator.kube.store import ObjectStore
 from llm_provisioning_simulator.peers import Peer, PeerNetwork, layer_digests
 from llm_provisioning_simulator.profiles import NOISE, Profile, load_profile
-from llm_provisioning_simulator.world import Image, NodeSpec
+from llm_provisioning_simulator.runtime import ContainerContext
+from llm_provisioning_simulator.virtual_time import VirtualClock, run_at_once
+from llm_provisioning_simulator.world import Delivery, Image, NodeSpec
 
 IMAGE = Image(
     "docker.io/rayproject/ray-ml:1", "sha256:" + "a" * 64, (2**30,) * 10, {}, {}, None, datetime(2026, 1, 1, tzinfo=UTC)
@@ -90,3 +96,20 @@ def test_a_peer_that_logs_to_files_says_nothing() -> None:
     a_peer(said, say=None).log("x.rs:1", "told")
     assert said == [" INFO x.rs:1: told"]
     assert len(set(layer_digests(IMAGE))) == len(IMAGE.layer_bytes)
+
+
+async def _waited(fails: bool, network: PeerNetwork) -> tuple[int, list[str]]:
+    clock = VirtualClock.of_this_loop()
+    container = waiting_container(3, fails=fails)
+    ctx = ContainerContext({"metadata": {"uid": "u"}, "spec": {}}, container, node("gke"), IMAGE, Delivery("pull"))
+    logs = PodLogs(clock, main="ray")
+    code = await DragonflyPods(ObjectStore(clock), clock, profile("gke"), network).run_init(ctx, logs)
+    return code, [told for _, told in logs.containers["wait-for-peer"]]
+
+
+def test_a_wait_for_a_peer_ends_with_it_or_as_it_was_told() -> None:
+    """The Job that fills the seed peer fails then; a trial's pods go on to the registry."""
+    with_peer = PeerNetwork(peers={"u": a_peer([])})
+    assert run_at_once(_waited(True, with_peer)) == (0, ["peer on n after 0 s"])
+    assert run_at_once(_waited(True, PeerNetwork())) == (1, ["no peer on n after 3 s"])
+    assert run_at_once(_waited(False, PeerNetwork())) == (0, ["no peer on n after 3 s"])
