@@ -65,7 +65,7 @@ def test_a_script_that_fails_names_its_stage(tmp_path: Path) -> None:
 
 
 def test_the_end_of_the_script_is_read_from_the_serial_port() -> None:
-    """Whatever the port puts before it."""
+    """The port puts a prefix before each line."""
     line = "[  61.2] google_metadata_script_runner[700]: startup-script: "
     assert outcome(f"{line}LLM-DISK filled sha256:ab\n{line}done") == (True, "sha256:ab")
     assert outcome(f"{line}LLM-DISK failed: pull x@sha256:ab (line 30)") == (False, "pull x@sha256:ab (line 30)")
