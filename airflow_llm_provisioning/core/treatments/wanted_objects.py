@@ -41,8 +41,8 @@ def wanted_objects(
 def _of_variant(target: Target, treatments: Sequence[Treatment], workload: Workload) -> Iterator[WantedObject]:
     plan = plan_deployment(workload, treatments, target=target)
     image = {"image": plan.recipe.base_reference}
-    served = {"manifest": lambda: plan.manifest, "manifests": lambda: (plan.manifest,)}
-    context = StepContext(target, plan.recipe, image, **served)
+    served = plan.manifest
+    context = StepContext(target, plan.recipe, image, manifest=lambda: served, manifests=lambda: (served,))
     for step in steps_of(treatments):
         if step.operator == _PREPARE_OBJECTS:
             for obj in items(step.arguments(context).get("objects")):
