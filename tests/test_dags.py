@@ -37,6 +37,7 @@ from airflow_llm_provisioning.dag_factory import (
     trials,
 )
 from airflow_llm_provisioning.exceptions import ConfigurationError
+from airflow_llm_provisioning.operators.confidential import given
 
 DAGS = Path(__file__).resolve().parents[1] / "airflow_llm_provisioning" / "example_dags"
 SHIPPED = {
@@ -206,6 +207,24 @@ def test_a_buffers_objects_know_the_manifest_and_the_built_image() -> None:
     assert {container["image"] for pod in (head, worker) for container in pod["spec"]["containers"]} == {"{image}"}
     assert "nvidia.com/gpu" in worker["spec"]["containers"][0]["resources"]["limits"]
     assert worker["metadata"]["labels"]["elotl-luna"] == "true"
+
+
+def test_a_step_is_given_the_manifests_of_the_variants_that_want_it() -> None:
+    """A baseline beside it has the same image, and unpacks no cache: the Job is for the other one. What is of one image
+    is refused where the variants that want it have two.
+    """
+    told = {"treatments": {"compile_cache": {"storage_class": "efs-sc"}}}
+    target = replace(eks("cached", "baseline", "cached"), options=told)
+    workload = builtin_workload("phi3-current", "phi3-current")
+    variants: dict[str, tuple[str, ...]] = {"baseline": (), "cached": ("compile_cache",)}
+    with dag() as made:
+        preparation(checked(Experiment("nightly", (target,), (workload,), variants=variants)))
+    (prepare,) = [task for task in made.tasks if task.task_id.endswith("prepare_compile_cache")]
+    assert [item["kind"] for item in given(prepare.objects)] == ["PersistentVolumeClaim", "Job"]
+    two = replace(target, variants=("cached", "baked"))
+    variants["baked"] = ("bake_packages", "compile_cache")
+    with dag(), pytest.raises(ConfigurationError, match="prepare_compile_cache need 2 different images"):
+        preparation(checked(Experiment("nightly", (two,), (workload,), variants=variants)))
 
 
 def test_preparation_needs_the_clouds_connection() -> None:
