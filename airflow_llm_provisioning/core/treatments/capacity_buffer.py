@@ -33,7 +33,7 @@ LABEL: Final = "llm-provisioning/buffer"
 GROUP_LABEL: Final = "llm-provisioning/placeholder-of"
 _NODE: Final = ("node_request", "node_boot", "node_setup", "gpu_setup")
 _EVICTED_S: Final = Between(
-    0.0, 3.0, "assumed: a placeholder has no grace period, so it ends within a kubelet's second or two"
+    0.0, 1.0, "a pod without a grace period is removed at once; the scheduler's first backoff is 1 s (its default)"
 )
 _THERE_S: Final = Between(
     0.0, 2.0, "the kubelet finds an image that is on the disk (Pulled: already present on machine)"
