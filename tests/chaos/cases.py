@@ -20,6 +20,8 @@ from airflow_llm_provisioning.core.result import TrialResult
 
 TIMEOUT_S: Final = 240.0
 FINISHED: Final = ("success", "failed")
+# Virtual seconds of an engine's start in a trial to which nothing happens.
+UNDISTURBED_S: Final = 2.0
 Say = Callable[[str], None]
 
 
@@ -91,6 +93,15 @@ class ChaosRun:
             store.close()
 
 
+def quicken_the_next_slot(run: ChaosRun, cluster: str) -> None:
+    """When the disturbed trial's wait is over, let the engines of the cluster's next trial start at once."""
+    over = (*FINISHED, "upstream_failed")
+    until(
+        lambda: run.task("chaos_night", cluster, 0, "wait")["state"] in over, 2 * TIMEOUT_S, f"{cluster}'s wait is over"
+    )
+    run.clusters[cluster].start_engines_in(UNDISTURBED_S)
+
+
 def kill_worker_before_the_reply(run: ChaosRun, arrived: Callable[[], bool]) -> None:
     """Kill the worker when its create request has reached the API server and before the reply."""
     until(arrived, TIMEOUT_S, "the create arrived")
@@ -119,6 +130,8 @@ def mark_wait_then_kill_triggerer(run: ChaosRun) -> None:
     """Mark a wait failed, then kill its triggerer: a wait must not end while its triggerer is away."""
     mark_wait_failed(run)
     kill_triggerer(run)
+    for cluster in ("user", "triggerer"):
+        quicken_the_next_slot(run, cluster)
 
 
 def kill_closing(run: ChaosRun, deleted: Callable[[], bool]) -> None:

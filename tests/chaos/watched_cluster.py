@@ -65,6 +65,12 @@ class WatchedCluster:
         """Return the nodes that did not exist at the beginning."""
         return sorted(set(self.cluster.names("nodes")) - self._nodes_before)
 
+    def start_engines_in(self, compile_s: float) -> None:
+        """Let engines that start from now on need so many virtual seconds: nothing more happens to their trials."""
+        profile = self.cluster.simulated.profile
+        changed = profile.with_values(compile_s=compile_s).quantities
+        self.cluster.call(lambda: object.__setattr__(profile, "quantities", changed))
+
     def hold(self, request: str) -> Callable[[], bool]:
         """Leave the next such request (`delete:leases`) without an answer; return a function that reports whether it
         arrived.
