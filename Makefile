@@ -105,6 +105,7 @@ compat:
 scale:
 	@$(INSTALL) --dev
 	@$(BIN)/python benchmarks/scale.py
+	@$(BIN)/python benchmarks/scale.py --waits 400 --one-dies
 
 measurement:
 	@$(INSTALL) --dev
