@@ -17,25 +17,19 @@ async def begin_warming(
 
     Returns the arguments of `triggers.pod_run.PodRunWait`.
     """
-    from airflow_llm_provisioning.connections import open_cluster, open_store
+    from airflow_llm_provisioning.connections import open_cluster
 
     target = Target.from_dict(target_data)
     async with open_cluster(target.cluster_reference()) as cluster:
         started_at = cluster.clock()
         pod = warming_pod(target, image, started_at + EXPIRES_AFTER_LIMIT)
         name = pod["metadata"]["name"]
-        store = open_store(results_conn_id)
-        try:
-            entry = store.ledger.intend(
-                "pod",
-                name,
-                f"cluster:{target.cluster}/{target.namespace}",
-                pod["metadata"]["labels"],
-                started_at + EXPIRES_AFTER_LIMIT,
-            )
-        finally:
-            store.close()
-        found = await cluster.get("pods", name, target.namespace) or await cluster.create(pod)
+        entry = _intend(target, pod, started_at + EXPIRES_AFTER_LIMIT, results_conn_id)
+        found = await cluster.get("pods", name, target.namespace)
+        if found is None:
+            found = await cluster.create(pod)
+            # A process that took this one for dead may have warmed the image meanwhile and closed the entry.
+            entry = _intend(target, pod, started_at + EXPIRES_AFTER_LIMIT, results_conn_id)
     return {
         "cluster": target.cluster_reference(),
         "namespace": target.namespace,
@@ -45,6 +39,19 @@ async def begin_warming(
         "started_at": started_at.isoformat(),
         "timeout_s": timeout_s,
     }
+
+
+def _intend(target: Target, pod: Mapping[str, Any], expires_at: datetime, results_conn_id: str) -> str:
+    """Write the pod's intent and return its entry, which is the open one if there is one."""
+    from airflow_llm_provisioning.connections import open_store
+
+    store = open_store(results_conn_id)
+    try:
+        metadata = pod["metadata"]
+        place = f"cluster:{target.cluster}/{target.namespace}"
+        return store.ledger.intend("pod", metadata["name"], place, metadata["labels"], expires_at)
+    finally:
+        store.close()
 
 
 def warming_pod(target: Target, image: Mapping[str, Any], expires_at: datetime) -> dict[str, Any]:

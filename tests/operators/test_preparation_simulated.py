@@ -1,5 +1,6 @@
 """Nodes set up and caches warmed through the Kubernetes API of a simulated cluster."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,13 @@ from cluster_in_background import BackgroundCluster, simulated_target
 from operator_harness import context, run
 
 from airflow_llm_provisioning.connections import open_store
+from airflow_llm_provisioning.core.names import DEFAULT_STORE
 from airflow_llm_provisioning.exceptions import CloudError, ClusterError, ConfigurationError, NotDeletedError
+from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.operators import SetUpNodes, WarmImageCache
 from airflow_llm_provisioning.preparation.operations import succeeded
+from airflow_llm_provisioning.preparation.warm import begin_warming
 
 IMAGE = {"image": "rayproject/ray-ml:2.33.0.914af0-py311", "digest": None}
 
@@ -100,6 +104,25 @@ def test_an_image_that_cannot_be_pulled_is_an_error_and_leaves_no_pod(
         run(operator, context())
     assert simulated.objects("pods", "default") == []
     assert store.ledger.open_entries() == []
+
+
+def test_a_warming_pod_that_is_created_late_has_an_open_entry(
+    simulated: BackgroundCluster, store: ResultsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that was taken for dead before its create goes on. Its successor has closed the entry meanwhile."""
+    create = Cluster.create
+
+    async def late(self: Cluster, manifest: dict[str, Any]) -> dict[str, Any]:
+        (entry,) = store.ledger.open_entries()
+        store.ledger.gone(entry.entry_id)
+        return await create(self, manifest)
+
+    monkeypatch.setattr(Cluster, "create", late)
+    begun = asyncio.run(begin_warming(simulated_target().as_dict(), IMAGE, 600.0, DEFAULT_STORE))
+    assert begun["name"] in simulated.names("pods")
+    assert [(entry.entry_id, entry.name) for entry in store.ledger.open_entries()] == [
+        (begun["ledger_entry"], begun["name"])
+    ]
 
 
 def test_a_warming_pod_that_stays_fails_the_task(simulated: BackgroundCluster, store: ResultsStore) -> None:
