@@ -83,10 +83,11 @@ class Night:
 
     def _kill_one(self, victim: str) -> None:
         airflow = self._run.airflow
+        workers = airflow.workers() if victim == "worker" else []
+        if victim == "worker" and not workers:
+            # The scheduler has just begun: another process dies in its place.
+            victim = self._rng.choice([name for name in VICTIMS if name != "worker"])
         if victim == "worker":
-            workers = airflow.workers()
-            if not workers:
-                return
             with suppress(ProcessLookupError):
                 os.kill(self._rng.choice(workers), signal.SIGKILL)
         else:
