@@ -17,6 +17,7 @@ from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
 from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.recorder import Outcome, record
+from airflow_llm_provisioning.gateways.recording.scope import EVENTS
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.images import seed_public_images
 from llm_provisioning_simulator.infra.cluster import SimulatedCluster
@@ -73,6 +74,10 @@ async def recorded(cluster: Cluster, subject: dict[str, str], lines: list[Any]) 
 
 
 def versions(lines: list[Any], *resources: str) -> list[tuple[str, str, str]]:
+    """Return the versions of resources in a trace. An event that came by the newer API first is one of `events`: both
+    show the same stored object, and the trace holds each version once.
+    """
+    lines = [{**one, "resource": "events"} if one["resource"] in EVENTS else one for one in lines]
     return [
         (one["resource"], one["object"]["metadata"]["name"], one["object"]["metadata"]["resourceVersion"])
         for one in lines

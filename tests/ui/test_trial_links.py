@@ -1,6 +1,7 @@
 """From a trial to the logs of its tasks: the tasks whose extra link leads to it, as Airflow keeps the links."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,8 +26,8 @@ SEEN = (("cluster:a", "old", "open"), ("cluster:b", "node", "wait"), ("cluster:a
 
 
 @pytest.fixture(scope="module")
-def a_run(single_trial: None) -> str:
-    """Give a DAG run with links in its tasks' XComs."""
+def a_run(single_trial: None) -> Iterator[str]:
+    """Give a DAG run with links and lists in its tasks' XComs; other tests do not see it."""
     from airflow.models.dagrun import DagRun
     from airflow.models.serialized_dag import SerializedDagModel
     from airflow.models.xcom import XComModel
@@ -55,7 +56,10 @@ def a_run(single_trial: None) -> str:
             told = {"key": "llm_owned", "value": json.dumps(listed), "dag_id": "single_trial", "run_id": run_id}
             when = {"timestamp": datetime(2026, 11, 30, at, tzinfo=UTC)}
             session.add(XComModel(dag_run_id=made.id, task_id=task_id, map_index=-1, **told, **when))
-    return run_id
+    yield run_id
+    with create_session() as session:
+        session.query(XComModel).filter(XComModel.run_id == run_id).delete()
+        session.query(DagRun).filter(DagRun.run_id == run_id).delete()
 
 
 def test_the_tasks_of_a_trial_are_those_that_lead_to_it(a_run: str) -> None:

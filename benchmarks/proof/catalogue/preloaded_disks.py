@@ -67,7 +67,7 @@ PRELOADED_DISKS: Final = (
     _disk("only the GPU's pool has the disk", pools(lambda name: name.endswith("-cpu"), disk_image="")),
     _disk("image streaming is off on the pools", pools(streaming=False)),
     _disk(
-        "the streaming API is off",
+        "the streaming API is off for a disk",
         world(lambda on: setattr(on.world, "gke_streaming_api_enabled", False)),
         setup=ScalingSetup.DYNAMIC,
     ),
