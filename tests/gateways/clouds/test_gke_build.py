@@ -276,7 +276,9 @@ def test_request_without_recipe_and_unknown_verb_are_named(google: GoogleProject
     """What is missing, and what there is instead."""
     with pytest.raises(ConfigurationError, match="build_image on GKE cannot work: `recipe` is missing"):
         google.cloud().start("build_image", {})
-    with pytest.raises(ConfigurationError, match="it knows build_image, snapshot_image, enable_streaming, set_up_node_pool"):
+    with pytest.raises(
+        ConfigurationError, match="it knows build_image, snapshot_image, enable_streaming, set_up_node_pool"
+    ):
         google.cloud().start("bake_bread", {})
 
 
