@@ -14,7 +14,6 @@ at every start: no cache holds them.
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -34,6 +33,7 @@ from airflow_llm_provisioning.core.treatments.cache_job import KEY_FILE, SIZE, c
 from airflow_llm_provisioning.core.treatments.cache_programs import UNPACK
 from airflow_llm_provisioning.core.treatments.cache_refusals import refuse
 from airflow_llm_provisioning.core.treatments.releases import installs_older
+from airflow_llm_provisioning.core.treatments.shared_claims import claim_problems
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of
 from airflow_llm_provisioning.core.workload import Workload
 from airflow_llm_provisioning.exceptions import ManifestError
@@ -47,8 +47,6 @@ INIT: Final = "llm-compile-cache"
 COPY: Final = "llm-compile-cache"
 SOURCE: Final = "llm-compile-cache-source"
 SINCE: Final = (0, 8)
-MODES: Final = ("ReadWriteMany", "ReadOnlyMany")
-_QUANTITY: Final = re.compile(r"[1-9][0-9]{0,5}(Gi|Ti)")
 _CAPTURED: Final = "CUDA graphs were captured anew: no cache holds them."
 
 
@@ -84,7 +82,7 @@ class CompileCache(BaseTreatment):
 
     def requires_of(self, target: Target, workload: Workload) -> tuple[str, ...]:
         """Return what the target does not say of its shared storage, or says otherwise."""
-        return tuple(_problems(target))
+        return tuple(claim_problems(self.name, target, SIZE))
 
     def on_cluster(self, found: Found, *, declared: bool) -> tuple[str, ...]:
         """Say that the cluster has no storage class at all, so that no driver would make a volume."""
@@ -163,19 +161,6 @@ def _several_gpus(profile: NodeProfile) -> Iterator[str]:
     if len(profile.gpu_skus) > 1 and not profile.gpu_instance_type:
         named = ", ".join(profile.gpu_skus)
         yield f"{NAME} is for one kind of GPU, and these nodes may have {named}: name one of them in `gpu_skus`."
-
-
-def _problems(target: Target) -> Iterator[str]:
-    told, where = target.told_of(NAME), f"options.treatments.{NAME}"
-    if not told.get("storage_class") and not told.get("claim"):
-        yield (
-            f"{NAME} needs {where}.storage_class on target {target.name!r}: a class of a shared file system; or "
-            f"{where}.claim, a claim that exists."
-        )
-    if (mode := text(told.get("access_mode")) or MODES[0]) not in MODES:
-        yield f"{NAME}: {where}.access_mode is {mode}, and one node cannot share it: use {' or '.join(MODES)}."
-    if not _QUANTITY.fullmatch(text(told.get("size")) or SIZE):
-        yield f"{NAME}: {where}.size is no size like 10Gi or 1Ti on target {target.name!r}."
 
 
 def _prepared(view: TraceView, claim: str) -> list[Verdict]:

@@ -7,7 +7,6 @@ what lies on the volume back, and prints bytes and a digest of the weight files.
 is the very claim that was prepared, filled with the pinned revision and bytes.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -29,6 +28,7 @@ from airflow_llm_provisioning.core.target import NodeProfile, Target
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.trace.objects import History, containers
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan, Found, Step, StepContext
+from airflow_llm_provisioning.core.treatments.shared_claims import QUANTITY, claim_problems
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of
 from airflow_llm_provisioning.core.weight_loading import downloads, engine_configs, load_rate
 from airflow_llm_provisioning.core.weight_sources import weight_path_of
@@ -39,8 +39,6 @@ NAME: Final = "shared_weights"
 VERB: Final = f"prepare_{NAME}"
 MOUNT: Final = "/mnt/llm-shared-weights"
 VOLUME: Final = "llm-shared-weights"
-MODES: Final = ("ReadWriteMany", "ReadOnlyMany")
-_QUANTITY: Final = re.compile(r"[1-9][0-9]{0,5}(Gi|Ti)")
 # Of the head's pod: where the Job may run and how it gets its image.
 _PLACE: Final = ("nodeSelector", "affinity", "tolerations", "serviceAccountName", "imagePullSecrets")
 # Downloads are resumed and files that are there are kept (huggingface_hub, snapshot_download with local_dir).
@@ -106,7 +104,7 @@ class SharedWeights(BaseTreatment):
 
     def requires_of(self, target: Target, workload: Workload) -> tuple[str, ...]:
         """Return what the target does not say of its shared storage, or says otherwise."""
-        return tuple(_problems(target))
+        return tuple(claim_problems(self.name, target, _SIZE))
 
     def on_cluster(self, found: Found, *, declared: bool) -> tuple[str, ...]:
         """Say that the cluster has no storage class at all, so that no driver would make a volume."""
@@ -256,21 +254,8 @@ def _job(manifest: Mapping[str, Any], claim: str, model: str, revision: str, fol
     return {"apiVersion": "batch/v1", "kind": "Job", "spec": {"backoffLimit": 2, "template": of_pod}}
 
 
-def _problems(target: Target) -> Iterator[str]:
-    told, where = target.told_of(NAME), f"options.treatments.{NAME}"
-    if not told.get("storage_class") and not told.get("claim"):
-        yield (
-            f"{NAME} needs {where}.storage_class on target {target.name!r}: a class of a shared file system; or "
-            f"{where}.claim, a claim that exists."
-        )
-    if (mode := text(told.get("access_mode")) or MODES[0]) not in MODES:
-        yield f"{NAME}: {where}.access_mode is {mode}, and one node cannot share it: use {' or '.join(MODES)}."
-    if not _QUANTITY.fullmatch(text(told.get("size")) or _SIZE):
-        yield f"{NAME}: {where}.size is no size like 100Gi or 2Ti on target {target.name!r}."
-
-
 def _gib(size: str) -> int:
-    return int(size[:-2]) * (1024 if size.endswith("Ti") else 1) if _QUANTITY.fullmatch(size) else 0
+    return int(size[:-2]) * (1024 if size.endswith("Ti") else 1) if QUANTITY.fullmatch(size) else 0
 
 
 def _read_elsewhere(view: TraceView) -> Iterator[str]:
