@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final
 
 import yaml
@@ -28,6 +29,8 @@ FLOAT_TAG: Final = "tag:yaml.org,2002:float"
 _SHORT: Final = 12
 # YAML 1.1 wants a point in every float; the parser behind kubectl and KubeRay (go-yaml) does not.
 _EXPONENT: Final = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+")
+# A string that is not closed ends with the text, so that a search over any text is linear.
+_STRING_OR_SEPARATOR: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{,]', re.DOTALL)
 _RESOLVER: Final[Any] = yaml.resolver.Resolver()
 _NO_KEY: Final = object()
 
@@ -50,7 +53,7 @@ def compose(text: str, where: str) -> list[Any]:
     Raises ManifestError, beginning with `where`, for what is no YAML and for what exceeds a limit.
     """
     _check_size(text, where)
-    if text.lstrip()[:1] in ("{", "["):
+    if text.lstrip()[:1] in ("{", "[") and _few_values(text):
         try:
             return [_json(text)]
         except RecursionError:
@@ -73,6 +76,12 @@ def _check_size(text: str, where: str) -> None:
         raise ManifestError(f"{where} holds characters that are no Unicode text; allowed is UTF-8.") from None
     if size > MAX_TEXT_BYTES:
         raise ManifestError(f"{where} has {size:,} bytes; allowed are {MAX_TEXT_BYTES:,}.")
+
+
+def _few_values(text: str) -> bool:
+    """Say whether JSON text is within the limit, before anything is built of it. What is not ends early as YAML."""
+    separators = (match for match in _STRING_OR_SEPARATOR.finditer(text) if match[0][0] != '"')
+    return next(islice(separators, MAX_NODES, None), None) is None
 
 
 def _json(text: str) -> Any:
@@ -139,6 +148,7 @@ class _Composer:
         elif isinstance(event, yaml.AliasEvent):
             self._alias(str(event.anchor))
         elif isinstance(event, yaml.DocumentStartEvent):
+            self._count(1)
             self._anchors = {}
 
     def _open(self, event: Any) -> None:

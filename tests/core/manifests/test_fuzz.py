@@ -232,6 +232,9 @@ def cyclic() -> dict[str, Any]:
         (lambda: f"kind: RayService\na: &a [{'x, ' * 3000}]\nb: [{'*a, ' * 90}]", "more than 200,000 values"),
         (lambda: "kind: RayService\nx: [" + "1, " * 300_000 + "]", "more than 200,000 values"),
         (lambda: '{"kind": "RayService", "x": [' + "1, " * 300_000 + "1]}", "more than 200,000 values"),
+        (lambda: '{"kind": "RayService", "x": [' + '{"a": 1}, ' * 450_000 + "1]}", "more than 200,000 values"),
+        (lambda: '{"kind": "RayService", "x": [' + '"", ' * 1_200_000 + "1]}", "more than 200,000 values"),
+        (lambda: "---\n" * 1_200_000, "more than 200,000 values"),
         (lambda: "a: " + "x" * 5_000_000, "has 5,000,003 bytes; allowed are 5,000,000"),
         (lambda: b"\xff" * 5_000_001, "has 5,000,001 bytes; allowed are 5,000,000"),
         (lambda: {"kind": "RayService", "a": ["x" * 1_000_000] * 6}, "more than 5,000,000 characters"),
@@ -259,6 +262,17 @@ def test_a_bomb_in_serves_configuration_is_refused_too(text: str) -> None:
     started = time.process_time()
     with pytest.raises(ManifestError, match=r"spec.serveConfigV2 (holds|stands|is)"):
         check_ray_service(manifest)
+    assert time.process_time() - started < LIMIT_S
+
+
+def test_what_stands_inside_a_json_string_is_no_separator() -> None:
+    """300,000 commas, brackets and escaped quotes are one value; a text that does not end is refused in time."""
+    inside = ',[{\\"' * 300_000
+    parsed = parse_documents(f'{{"kind": "RayService", "a": "{inside}"}}', where=WHERE).ray_service
+    assert parsed["a"] == inside.replace("\\", "")
+    started = time.process_time()
+    with pytest.raises(ManifestError, match="is no YAML"):
+        parse_documents(f'{{"kind": "RayService", "a": "{inside}', where=WHERE)
     assert time.process_time() - started < LIMIT_S
 
 
