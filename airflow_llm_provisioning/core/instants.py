@@ -7,6 +7,7 @@ clock wrote a stamp.
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import number
@@ -38,7 +39,13 @@ class Stamp:
 
 def parse_stamp(value: Any) -> Stamp | None:
     """Parse RFC 3339 text (any number of fraction digits; no zone means UTC). None for anything else."""
-    match = _RFC3339.fullmatch(value.strip()) if isinstance(value, str) else None
+    return _parsed(value) if isinstance(value, str) else None
+
+
+# An object repeats its stamps in every version.
+@lru_cache(maxsize=4096)
+def _parsed(value: str) -> Stamp | None:
+    match = _RFC3339.fullmatch(value.strip())
     if match is None:
         return None
     day, clock, fraction, zone = match.groups()
@@ -69,7 +76,8 @@ def from_epoch_s(value: Any) -> Stamp | None:
 
 def format_instant(at: datetime) -> str:
     """Return an instant as RFC 3339 UTC with microseconds; the length is constant."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # A third of strftime's time.
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def microseconds(span: timedelta) -> int:

@@ -4,6 +4,8 @@ import gzip
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -110,3 +112,30 @@ def test_either_event_api_alone_tells_the_same(path: Path) -> None:
     older, newer = views["events"], views["events.events.k8s.io"]
     for key in older.keys() & newer.keys():
         assert build_event([older[key]]) == build_event([newer[key]])
+
+
+def test_what_is_remembered_of_a_specification_hides_the_next_secret_too() -> None:
+    """Versions with the same specification share one copy without secrets; another value in it is another one."""
+
+    def pod(value: str, *, kept: str = "a") -> dict[str, Any]:
+        env = [{"name": "PLAIN", "value": value}, {"name": "HF_HUB_ENABLE_HF_TRANSFER", "value": kept}]
+        return {"metadata": {"uid": "1"}, "spec": {"containers": [{"env": env}], "nodeName": value[:1]}}
+
+    first, again = redact("pods", pod("x-canary")), redact("pods", pod("x-canary"))
+    assert first["spec"] is again["spec"]
+    others = [redact("pods", pod(f"y-canary-{number}", kept=str(number)))["spec"] for number in range(3)]
+    assert "canary" not in json.dumps([first, *others])
+    assert [spec["containers"][0]["env"][1]["value"] for spec in others] == ["0", "1", "2"]
+    assert [spec["nodeName"] for spec in others] == ["y"] * 3
+
+
+def test_a_specification_that_is_no_plain_json_is_redacted_as_well() -> None:
+    """A read-only mapping, one that is nested too deep for a digest, and one that is too large to be remembered."""
+    env = {"env": [{"name": "TOKEN", "value": "canary"}]}
+    deep: Any = env
+    for _ in range(3000):
+        deep = [deep]
+    large = {**env, "text": ["word"] * 20_000}
+    for spec in (MappingProxyType(env), deep, large):
+        assert "canary" not in str(redact("pods", {"spec": spec}))
+    assert redact("pods", {"spec": large})["spec"]["text"] == large["text"]

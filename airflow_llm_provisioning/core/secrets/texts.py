@@ -86,8 +86,7 @@ def is_variable(name: str) -> bool:
 def without_secrets(text: str, hide: Hide = hidden, *, command: bool = False) -> str:
     """Return a text without secrets. `command`: it is a command line, so every `NAME=value` is a variable of it."""
     text = without_shapes(text, hide)
-    lowered = text.lower()
-    hinted = any(hint in lowered for hint in _HINTS)
+    hinted = _is_hinted(text.lower())
     if hinted:
         text = _replaced(_LISTED, text, hide, _listed)
         text = _replaced(_EXPORT, text, hide, _exported)
@@ -96,6 +95,14 @@ def without_secrets(text: str, hide: Hide = hidden, *, command: bool = False) ->
     if hinted or (command and "=" in text):
         text = _replaced(_ASSIGNED, text, hide, _variable if command else _assigned)
     return text
+
+
+def _is_hinted(lowered: str) -> bool:
+    # A loop takes half the time of any() with a generator.
+    for hint in _HINTS:  # noqa: SIM110
+        if hint in lowered:
+            return True
+    return False
 
 
 Find = Callable[[str, "re.Match[str]"], tuple[int, int] | None]

@@ -4,6 +4,7 @@ One walk for everything that is written: recordings, exports, manifests and diff
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -21,6 +22,9 @@ from airflow_llm_provisioning.core.secrets.texts import (
 
 MAX_DEPTH: Final = 100
 _CACHED_CHARACTERS: Final = 256
+# A shorter name holds no credential of a known format.
+_LONG_NAME: Final = 16
+_STAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z", re.ASCII)
 _JSON_CHARACTERS: Final = 1_000_000
 _SECRET_KINDS: Final = frozenset({"Secret", "ConfigMap"})
 _SECRET_FIELDS: Final = frozenset({"data", "stringData", "binaryData"})
@@ -42,10 +46,11 @@ class Redactor:
 
     def __init__(self, hide: Hide = hidden) -> None:
         self._hide = hide
+        self._remembers = hide is hidden
 
     def text(self, text: str, *, command: bool = False) -> str:
         """Return a text without secrets. JSON in a text is read as JSON."""
-        if len(text) <= _CACHED_CHARACTERS and self._hide is hidden:
+        if self._remembers and len(text) <= _CACHED_CHARACTERS:
             return _short_text(text, command)
         if text[:1] in ("{", "[") and len(text) <= _JSON_CHARACTERS:
             told = self.json_text(text)
@@ -76,6 +81,9 @@ class Redactor:
 
     def _string(self, value: str, key: str) -> str:
         kind = named(key) if key else Named.PLAIN
+        # Almost every version has stamps that no other one has; they would push the rest out of what is remembered.
+        if kind is Named.PLAIN and (len(value) <= 3 or (value[4:5] == "-" and _STAMP.fullmatch(value))):
+            return value
         if kind is Named.SECRET or (kind is Named.COUNTED and not is_number(value)):
             return value if is_kept(value) else self._hide(value)
         return self.text(value, command=kind is Named.COMMAND) if len(value) > 3 else value
@@ -102,12 +110,12 @@ class Redactor:
             return self._all(value, depth, numbers=kind is Named.SECRET)
         hidden_fields = self._hidden_fields(value)
         made = {
-            self._name(name): self._all(item, depth, numbers=True)
-            if name in hidden_fields
-            else self.field(name, item, depth)
+            name: self._all(item, depth, numbers=True) if name in hidden_fields else self.field(name, item, depth)
             for name, item in value.items()
         }
-        if made.keys() != value.keys():
+        names = [self._name(name) for name in made if type(name) is str and len(name) >= _LONG_NAME]
+        if names and not made.keys() >= set(names):
+            made = {self._name(name): item for name, item in made.items()}
             # What is left of a name that was a secret itself can say that the value is one.
             made |= {name: self.field(name, made[name], depth) for name in made.keys() - value.keys()}
         return made
@@ -192,7 +200,7 @@ class Redactor:
         return self._hide(str(value)) if numbers and value is not None and not isinstance(value, bool) else value
 
     def _name(self, name: Any) -> Any:
-        return name if not isinstance(name, str) or len(name) < 16 else self.text(name)
+        return name if not isinstance(name, str) or len(name) < _LONG_NAME else self.text(name)
 
     def json_text(self, text: str) -> str | None:
         """Return a text that is JSON without secrets; None for a text that is none."""
@@ -202,6 +210,9 @@ class Redactor:
             return None
         kept = self.value(told)
         return text if kept == told else json.dumps(kept, ensure_ascii=False)
+
+
+_PLAIN: Final = Redactor()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -215,7 +226,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 @lru_cache(maxsize=8192)
 def _short_text(text: str, command: bool) -> str:
     if text[:1] in ("{", "["):
-        told = Redactor().json_text(text)
+        told = _PLAIN.json_text(text)
         if told is not None:
             return told
     return without_secrets(text, command=command)
@@ -223,9 +234,9 @@ def _short_text(text: str, command: bool) -> str:
 
 def redacted_text(text: str) -> str:
     """Return a text that may be written: a log line, a message, a reason."""
-    return Redactor().text(text)
+    return _PLAIN.text(text)
 
 
 def redacted_value(value: Any) -> Any:
     """Return a copy of JSON that may be written."""
-    return Redactor().value(value)
+    return _PLAIN.value(value)

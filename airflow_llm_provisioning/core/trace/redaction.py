@@ -5,8 +5,10 @@ are replaced by the one redactor (`core.secrets`). The data of Secrets and Confi
 of an object in its own annotations. managedFields keep manager, operation and time.
 """
 
+import marshal
 from collections.abc import Mapping
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, mapping, objects
@@ -46,7 +48,28 @@ class _TraceRedactor(Redactor):
             return REDACTED
         if name == "serveConfigV2" and isinstance(value, str):
             return _serve_config(value)
+        if name == "spec" and depth == 1:
+            return self._spec(value)
         return self.value(value, name, depth)
+
+    def _spec(self, value: Any) -> Any:
+        """Return an object's `spec`. Every version repeats it, and it is most of the object, so it is remembered by its
+        digest: the digest holds no secret, and what is remembered has none left.
+        """
+        try:
+            # Version 2 is the last one whose bytes do not depend on which values are the same object.
+            told = marshal.dumps(value, 2)
+        except ValueError:
+            return self.value(value, "spec", 1)
+        if len(told) > _SPEC_BYTES:
+            return self.value(value, "spec", 1)
+        digest = blake2b(told, digest_size=16).digest()
+        kept = _SPECS.get(digest)
+        if kept is None:
+            if len(_SPECS) >= _SPECS_AT_MOST:
+                _SPECS.pop(next(iter(_SPECS)))
+            kept = _SPECS[digest] = self.value(value, "spec", 1)
+        return kept
 
     def _mapping(self, value: Mapping[str, Any], key: str, depth: int) -> Any:
         dropped = [name for name in value if name in _BULK or (type(name) is str and "last-applied" in name)]
@@ -55,6 +78,10 @@ class _TraceRedactor(Redactor):
         return super()._mapping(value, key, depth)
 
 
+# Specifications without secrets by the digest of what they were, of all recordings of the process.
+_SPECS: Final[dict[bytes, Any]] = {}
+_SPECS_AT_MOST: Final = 1024
+_SPEC_BYTES: Final = 64 * 1024
 _TRACE: Final = _TraceRedactor()
 
 
