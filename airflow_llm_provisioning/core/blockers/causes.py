@@ -5,6 +5,7 @@ and only the advice is missing.
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 _REGISTRIES: Final = (
@@ -88,6 +89,8 @@ _ADVICE: Final = tuple(
 )
 
 
+# A wait judges every second, and mostly the same sentences.
+@lru_cache(maxsize=512)
 def advice_for(sentence: str) -> str:
     """Return what to do about a sentence; empty where that is not known."""
     return next((advice for pattern, advice in _ADVICE if pattern.search(sentence)), "")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
@@ -48,6 +49,7 @@ def last_line(log: str) -> str:
     return next((line for line in lines if any(map(str.isalpha, line)) and not _NOISE.match(line)), "")
 
 
+@lru_cache(maxsize=512)
 def points_elsewhere(sentence: str) -> bool:
     """Return whether a sentence says only that the cause is in another process."""
     return bool(_POINTS_ELSEWHERE.search(sentence))
