@@ -13,7 +13,6 @@ PACKAGE = ROOT / "airflow_llm_provisioning"
 # Each exists under this name in Airflow 3.1.8, 3.2.2 and 3.3.2: `make compat` imports them there.
 EVERYWHERE = {
     "airflow.configuration": {"conf"},
-    "airflow.providers.cncf.kubernetes.hooks.kubernetes": {"AsyncKubernetesHook"},
     "airflow.providers.common.compat.connection": {"get_async_connection"},
     "airflow.sdk": {
         *("Asset", "AssetAlias", "BaseHook", "BaseNotifier", "BaseOperator", "BaseOperatorLink", "Context", "DAG"),

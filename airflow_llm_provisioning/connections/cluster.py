@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from airflow_llm_provisioning.connections.cloud import opened_cloud
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
     from airflow_llm_provisioning.gateways.kubernetes import Cluster, Credentials
     from airflow_llm_provisioning.gateways.kubernetes.clock import ClusterClock
+
+# Of a `kubernetes` connection.
+_ONE_OF: Final = ("kube_config_path", "kube_config", "in_cluster")
 
 
 def open_cluster(reference: Mapping[str, Any]) -> "Cluster":
@@ -33,10 +36,10 @@ def open_cluster(reference: Mapping[str, Any]) -> "Cluster":
     name = str(reference.get("cluster_name") or conn_id)
 
     async def connect() -> "Credentials":
-        conn_type = await _connection_type(conn_id)
-        if conn_type == "kubernetes":
-            return await _kubernetes_credentials(conn_id)
-        return await _cloud_credentials(conn_type, reference)
+        connection = await _connection(conn_id)
+        if connection.conn_type == "kubernetes":
+            return await _kubernetes_credentials(conn_id, connection.extra_dejson)
+        return await _cloud_credentials(str(connection.conn_type), reference)
 
     # The namespace is the caller's; everything else says which server is reached as whom.
     shared_as = json.dumps({key: value for key, value in reference.items() if key != "namespace"}, sort_keys=True)
@@ -53,55 +56,80 @@ async def cluster_clock(reference: Mapping[str, Any] | None) -> "ClusterClock":
         return ClusterClock.declared(cluster.version())
 
 
-async def _connection_type(conn_id: str) -> str:
+async def _connection(conn_id: str) -> Any:
     from airflow.providers.common.compat.connection import get_async_connection
 
     from airflow_llm_provisioning.compat import AirflowNotFoundException, AirflowRuntimeError
 
     await asyncio.to_thread(see_stored_connections)
     try:
-        connection = await get_async_connection(conn_id)
+        return await get_async_connection(conn_id)
     except (AirflowNotFoundException, AirflowRuntimeError) as error:
         searched = await asyncio.to_thread(searched_places, conn_id)
         raise ConnectionConfigError(
             f"Airflow connection {conn_id!r} is not defined: create it (type kubernetes, aws, google_cloud_platform or "
             f"azure) under Admin, Connections, or name another.{searched}"
         ) from error
-    return str(connection.conn_type)
 
 
-async def _kubernetes_credentials(conn_id: str) -> "Credentials":
-    from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook
+async def _kubernetes_credentials(conn_id: str, extras: Mapping[str, Any]) -> "Credentials":
+    from kubernetes_asyncio.client import ApiClient, Configuration
     from kubernetes_asyncio.config import ConfigException
     from yaml import YAMLError
 
-    from airflow_llm_provisioning.compat import AirflowException
     from airflow_llm_provisioning.gateways.kubernetes import Credentials
 
-    class Hook(AsyncKubernetesHook):
-        """Counts an empty field as not given, as the synchronous hook does.
-
-        Airflow's form stores an empty text for a field that was left empty (apache/airflow 20626), and the asynchronous
-        hook takes it for a value (apache-airflow-providers-cncf-kubernetes 10.25).
-        """
-
-        async def get_conn_extras(self) -> dict[str, Any]:
-            return {name: value for name, value in (await super().get_conn_extras()).items() if value not in ("", None)}
-
-    hook = Hook(conn_id=conn_id)
+    configuration = Configuration()
+    given = _given(extras)
     try:
-        async with hook.get_conn() as client:
-            configuration = client.configuration
-        extras = await hook.get_conn_extras()
-    except (AirflowException, ConfigException, OSError, ValueError) as error:
+        await _load(configuration, given)
+        # It reads the certificates.
+        await ApiClient(configuration).close()
+    except (ConfigException, OSError, ValueError) as error:
         raise _no_cluster(conn_id, str(error)) from error
     except (AssertionError, AttributeError, LookupError, TypeError, YAMLError, RecursionError) as error:
         # The client takes a kubeconfig's shape for granted. What it says may repeat the text, so it is not shown.
         raise _no_cluster(conn_id, "its kubeconfig is not understood") from error
     _check_server(conn_id, str(configuration.host))
-    if extras.get("disable_verify_ssl") or extras.get("extra__kubernetes__disable_verify_ssl"):
+    if given.get("disable_verify_ssl"):
         configuration.verify_ssl = False
     return Credentials(configuration)
+
+
+def _given(extras: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a connection that have a value, by their names without the prefix of older forms.
+
+    Airflow's form stores an empty text for a field that was left empty (apache/airflow 20626).
+    """
+    filled = {name: value for name, value in extras.items() if value not in ("", None)}
+    prefix = "extra__kubernetes__"
+    return {name.removeprefix(prefix): value for name, value in filled.items() if name.startswith(prefix)} | {
+        name: value for name, value in filled.items() if not name.startswith(prefix)
+    }
+
+
+async def _load(configuration: Any, given: Mapping[str, Any]) -> None:
+    """Set server and credentials, by the fields that Airflow's hook knows and in its order.
+
+    The hook (apache-airflow-providers-cncf-kubernetes 10.25, `AsyncKubernetesHook._load_config`) is not used: its
+    module imports the synchronous client of Kubernetes too, half a second of processor time in every task, and it
+    writes a kubeconfig that is in the connection to a file.
+    """
+    import yaml
+    from kubernetes_asyncio import config
+
+    if sum(bool(given.get(name)) for name in _ONE_OF) > 1:
+        raise ValueError(f"{', '.join(_ONE_OF)} exclude each other")
+    chosen = {"context": given.get("cluster_context"), "client_configuration": configuration}
+    if given.get("in_cluster"):
+        config.load_incluster_config(client_configuration=configuration)
+    elif "kube_config_path" in given:
+        await config.load_kube_config(config_file=given["kube_config_path"], **chosen)
+    elif "kube_config" in given:
+        told = given["kube_config"]
+        await config.load_kube_config_from_dict(told if isinstance(told, dict) else yaml.safe_load(told), **chosen)
+    else:
+        await config.load_kube_config(**chosen)
 
 
 def _no_cluster(conn_id: str, why: str) -> ConnectionConfigError:
