@@ -75,6 +75,14 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "llm_provisioning_results",
                         "default": "llm_provisioning_results",
                     },
+                    "preload": {
+                        "description": "Let a process that forks tasks import once what this provider's tasks import: "
+                        "the scheduler with LocalExecutor, a Celery worker, the DAG processor.",
+                        "version_added": "0.2.0",
+                        "type": "boolean",
+                        "example": "True",
+                        "default": "False",
+                    },
                     "tune_garbage_collector": {
                         "description": "Let waits make full garbage collections of the triggerer's process rare. For "
                         "a triggerer that runs hundreds of them and no other provider's triggers.",

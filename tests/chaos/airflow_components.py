@@ -18,6 +18,7 @@ from typing import Any, Final, Self
 
 from databases import free_port
 from process_tree import command_line, descendants, kill_tree, parent, processes
+from stack import CHEAP_PROCESSES
 
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
@@ -224,6 +225,7 @@ def _settings(home: Path, port: int) -> dict[str, str]:
         "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONWARNINGS": "ignore",
         "NO_PROXY": "127.0.0.1",
+        **CHEAP_PROCESSES,
     }
 
 
