@@ -24,9 +24,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from proof.concurrency import Child, kept, quantile, self_signed
+from proof.concurrency import Child, kept, quantile
 from proof.concurrency_clusters import Plan
 from proof.concurrency_triggerer import trial_id
+from proof.self_signed import self_signed
 
 WAITS: Final = (50, 100, 200, 400, 1000)
 # The measurement before this benchmark: 1,000 events a second among 200 waits.
@@ -141,7 +142,7 @@ def _triggerers(plan: Plan, parts: int, *, tuned: bool) -> Iterator[tuple[Child,
     """Start the clusters and the triggerers, each with its part of the waits; yield them and the store's file."""
     with tempfile.TemporaryDirectory(prefix="llm-provisioning-scale-") as folder, ExitStack() as running:
         store, certificate = Path(folder, "results.db"), Path(folder, "api.pem")
-        certificate.write_bytes(self_signed())
+        certificate.write_bytes(self_signed("scale"))
         arguments = [json.dumps(asdict(plan)), str(certificate)]
         clusters = running.enter_context(Child("proof.concurrency_clusters", arguments, {}))
         url = clusters.step("serving")["url"]

@@ -25,20 +25,14 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
 from proof import Size
 from proof.concurrency_clusters import Plan
 from proof.concurrency_triggerer import trial_id
+from proof.self_signed import self_signed
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 # With fewer trials than this, a smaller number for comparison proves nothing.
@@ -74,7 +68,7 @@ def measured(plan: Plan) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="llm-provisioning-proof-") as folder:
         store = Path(folder, "results.db")
         certificate = Path(folder, "api.pem")
-        certificate.write_bytes(self_signed())
+        certificate.write_bytes(self_signed("concurrency"))
         with Child("proof.concurrency_clusters", [json.dumps(asdict(plan)), str(certificate)], {}) as clusters:
             url = clusters.step("serving")["url"]
             environment = {
@@ -87,28 +81,6 @@ def measured(plan: Plan) -> dict[str, Any]:
             with Child("proof.concurrency_triggerer", arguments, environment) as triggerer:
                 figures, told = _watched(plan, clusters, triggerer)
         return {**figures, **kept(store, told["sent"])}
-
-
-def self_signed() -> bytes:
-    """Return key and certificate of a server on 127.0.0.1; the certificate is self-signed."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "concurrency")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return secret + certificate.public_bytes(pem)
 
 
 def _watched(plan: Plan, clusters: "Child", triggerer: "Child") -> tuple[dict[str, Any], dict[str, Any]]:

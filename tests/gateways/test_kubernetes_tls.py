@@ -2,16 +2,11 @@
 
 import ssl
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from proof.self_signed import self_signed
 
 from airflow_llm_provisioning.exceptions import ClusterUnreachableError
 from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
@@ -19,34 +14,17 @@ from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.kubernetes.credentials import from_access
 
 
-def self_signed(folder: Path, name: str) -> Path:
+def written(folder: Path, name: str) -> Path:
     """Write key and certificate of a server on 127.0.0.1 into one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    plain = serialization.NoEncryption()
-    text = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
     file = folder / f"{name}.pem"
-    file.write_bytes(text + certificate.public_bytes(serialization.Encoding.PEM))
+    file.write_bytes(self_signed(name))
     return file
 
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[tuple[str, Path]]:
     """Serve /version over TLS."""
-    file = self_signed(tmp_path, "api")
+    file = written(tmp_path, "api")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(file)
 
@@ -72,7 +50,7 @@ async def test_the_clusters_own_authority_is_trusted(server: tuple[str, Path]) -
 async def test_another_authority_is_not(server: tuple[str, Path], tmp_path: Path) -> None:
     """A server with a certificate of another authority gets no token: the connection fails, in one sentence."""
     url, _ = server
-    other = self_signed(tmp_path, "other").read_text()
+    other = written(tmp_path, "other").read_text()
     connect = from_access(lambda: ClusterAccess(url, ca_pem=other, token="secret"))
     with pytest.raises(ClusterUnreachableError, match="certificate verify failed"):
         async with Cluster(connect, retry_s=0.1):

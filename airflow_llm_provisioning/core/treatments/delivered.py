@@ -11,8 +11,10 @@ from airflow_llm_provisioning.core.image_arrival import (
     image_arrival,
 )
 from airflow_llm_provisioning.core.prepared_pulls import pulled_before
+from airflow_llm_provisioning.core.target import NodeProfile
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.trace.objects import History
+from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
 from airflow_llm_provisioning.core.treatments.effect_ranges import (
     installs_at_start,
     ray_first_touch,
@@ -23,6 +25,37 @@ from airflow_llm_provisioning.core.workload import Workload
 
 # The group of alternatives: each cloud has its own.
 IMAGE_DELIVERY: Final = "image_delivery"
+
+
+class DeliveredImage(BaseTreatment):
+    """An image that is served from the target's own registry and reaches the nodes without a whole pull.
+
+    `feature`: what the nodes need for it. `arrives_s`: seconds until such an image is there, with their source.
+    """
+
+    order = 30
+    feature: str
+    arrives_s: Between
+
+    def change(self, plan: DeploymentPlan, workload: Workload) -> DeploymentPlan:
+        """Serve from the target's registry."""
+        return plan.in_own_registry()
+
+    def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
+        """Return why the workload's image cannot be put into the target's registry."""
+        return needs_one_image(self.name, workload)
+
+    def nodes(self, profile: NodeProfile) -> NodeProfile:
+        """Give the nodes what the delivery needs."""
+        return profile.with_feature(self.feature)
+
+    def effect(self, facts: EffectFacts) -> Effect | None:
+        """Return that nothing is pulled in full, and that what is touched is read over the network."""
+        return delivery_effect(facts, self.arrives_s)
+
+    def undeclared(self, view: TraceView) -> str | None:
+        """Return what says that an image came without a pull, or None."""
+        return arrived_unpulled(view)
 
 
 def needs_one_image(name: str, workload: Workload) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ Which disk a node has is told by a label that GKE alone can set, `gke-secondary-
 
 from typing import Final
 
-from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts
+from airflow_llm_provisioning.core.effects import Between
 from airflow_llm_provisioning.core.fields import dig, mapping, text
 from airflow_llm_provisioning.core.image_arrival import (
     FULL_PULL_BYTES_S,
@@ -26,11 +26,10 @@ from airflow_llm_provisioning.core.planned import PlannedFacts
 from airflow_llm_provisioning.core.target import NodeProfile, Target
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.trace.objects import History
-from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
 from airflow_llm_provisioning.core.treatments.delivered import (
     IMAGE_DELIVERY,
+    DeliveredImage,
     arrivals,
-    delivery_effect,
     needs_one_image,
 )
 from airflow_llm_provisioning.core.treatments.steps import BUILD_IMAGE, SNAPSHOT_IMAGE, STREAM_POOLS
@@ -41,23 +40,23 @@ LABEL: Final = "cloud.google.com.node-restriction.kubernetes.io/gke-secondary-bo
 MODE: Final = "CONTAINER_IMAGE_CACHE"
 # 1.28.3-gke.1067000, on clusters of the Standard mode (the page above).
 _SINCE_MINOR: Final = 28
-_ARRIVES_S: Final = Between(
-    1.0,
-    6.0,
-    "assumed: the manifest is fetched and the layers are mounted, as with Image Streaming; GKE's blog names pulls up "
-    "to 29 times faster at 16 GB",
-)
 
 
-class PreloadedDisk(BaseTreatment):
+class PreloadedDisk(DeliveredImage):
     """The layers of the image are on a disk of the node before the kubelet asks for them."""
 
     name = "preloaded_disk"
     alternative_to = IMAGE_DELIVERY
-    order = 30
     clouds = frozenset({"gke"})
     steps = (BUILD_IMAGE, SNAPSHOT_IMAGE, STREAM_POOLS)
     keeps_warm: tuple[str, ...] = ("image_cache",)
+    feature = name
+    arrives_s = Between(
+        1.0,
+        6.0,
+        "assumed: the manifest is fetched and the layers are mounted, as with Image Streaming; GKE's blog names pulls "
+        "up to 29 times faster at 16 GB",
+    )
 
     def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
         """Return why the disk would not be seen to be used, or no single image can be prepared."""
@@ -70,18 +69,6 @@ class PreloadedDisk(BaseTreatment):
     def requires_of(self, target: Target, workload: Workload) -> tuple[str, ...]:
         """Return why the target's nodes cannot get such a disk, and which options cannot work."""
         return tuple(_target_problems(target))
-
-    def change(self, plan: DeploymentPlan, workload: Workload) -> DeploymentPlan:
-        """Serve from Artifact Registry: the kubelet reads the image's manifest there."""
-        return plan.in_own_registry()
-
-    def nodes(self, profile: NodeProfile) -> NodeProfile:
-        """Let the pools have the disk."""
-        return profile.with_feature(self.name)
-
-    def effect(self, facts: EffectFacts) -> Effect | None:
-        """Return that nothing is pulled in full, and that what is touched is read over the network."""
-        return delivery_effect(facts, _ARRIVES_S)
 
     def verify(self, view: TraceView) -> Verdict:
         """Say whether the nodes of the head and of every engine worker have the disk that was prepared, it holds the
