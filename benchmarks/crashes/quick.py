@@ -13,7 +13,7 @@ from unittest import mock
 
 import requests.sessions
 import yaml
-from botocore import loaders
+from botocore import session as botocore_session
 from botocore.client import ClientCreator
 from botocore.hooks import EventAliaser
 from moto import backends
@@ -50,7 +50,7 @@ def quick_world() -> Iterator[None]:
 
 
 def _kept() -> Iterator[tuple[Any, str, Any]]:
-    yield loaders, "create_loader", functools.cache(loaders.create_loader)
+    yield botocore_session, "create_loader", functools.cache(botocore_session.create_loader)
     for owner, name in (
         (ClientCreator, "_load_service_model"),
         (ClientCreator, "_create_client_class"),
