@@ -5,7 +5,7 @@ cost is what is paid each day without any deployment: snapshots, images, registr
 name as `idle` (nodes kept warm). A preparation counts by the days for which what it made is kept.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
@@ -84,17 +84,12 @@ def _idle(
 ) -> tuple[float, list[str]]:
     """Return what a target costs a day without a deployment, and what of it has no known price."""
     newest = {item.verb: item.result for item in own}
-    sizes = {
-        ("snapshot", "standard"): number((newest.get("snapshot_image") or {}).get("volume_gib")),
-        ("image", "private" if cloud == "eks" else "standard"): _image_gib(newest.get("build_image")),
-    }
     total, missing = 0.0, []
-    for (what, name), gib in sizes.items():
-        price = book.price(cloud, what, name, region) if gib else None
-        total += (gib or 0.0) * price.amount / DAYS_A_MONTH if price else 0.0
-        # Azure's registries have a price a day, with the images in it.
-        if gib and price is None and (cloud, what) != ("aks", "image"):
-            missing.append(f"a {what}'s price on {cloud} in {region or 'an unknown region'}")
+    for what, name, gib in _kept(newest, cloud):
+        price = book.price(cloud, what, name, region)
+        total += gib * price.amount / DAYS_A_MONTH if gib is not None and price else 0.0
+        missing += [] if gib is not None else [f"the size of the {what} on {cloud}"]
+        missing += [] if price else [f"a {what}'s price on {cloud} in {region or 'an unknown region'}"]
     if cloud == "aks" and newest.keys() & {"build_image", "enable_streaming"}:
         registry = book.price(cloud, "registry", "Premium", region)
         total += registry.amount if registry else 0.0
@@ -106,6 +101,15 @@ def _idle(
         missing += [] if a_day is not None and amount is not None else [f"the price of {what} {name} on {cloud}"]
     kept = book.price(cloud, "idle", target, region)
     return total + (kept.amount if kept else 0.0), missing
+
+
+def _kept(newest: Mapping[str, Mapping[str, Any]], cloud: str) -> Iterator[tuple[str, str, float | None]]:
+    """Yield (what, its name in the price book, GiB or None) of what steps left in the cloud's storage."""
+    if "snapshot_image" in newest:
+        yield "snapshot", "standard", number(newest["snapshot_image"].get("volume_gib"))
+    # Azure's registries have a price a day, with the images in it.
+    if "build_image" in newest and cloud != "aks":
+        yield "image", "private" if cloud == "eks" else "standard", _image_gib(newest["build_image"])
 
 
 def _why(made: Preparation) -> str:

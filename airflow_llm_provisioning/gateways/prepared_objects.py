@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_llm_provisioning.core.fields import dig, objects, text
+from airflow_llm_provisioning.core.fields import dig, number, objects, text
 from airflow_llm_provisioning.core.ownership import labels_of
 from airflow_llm_provisioning.core.prepared_objects import VERB, as_it_is, pod_selector
 from airflow_llm_provisioning.core.prepared_pulls import pulls_on, with_earlier_pulls
@@ -40,8 +40,7 @@ async def nodes_of_pods(cluster: Cluster, pods: Sequence[Mapping[str, Any]]) -> 
     images came onto it (`core.prepared_pulls.pulls_on`), as far as the cluster still has the events. A DaemonSet's pods
     hold none: they are on the nodes that are there for others.
     """
-    held = [pod for pod in pods if not any(one.get("kind") == "DaemonSet" for one in _owners(pod))]
-    named = sorted({text(dig(pod, "spec", "nodeName")) for pod in held} - {""})
+    named = _held(pods)
     events = await _events(cluster, pods) if named else []
     found = [node for name in named if (node := await cluster.get("nodes", name)) is not None]
     return [
@@ -55,6 +54,26 @@ async def nodes_of_pods(cluster: Cluster, pods: Sequence[Mapping[str, Any]]) -> 
         }
         for node in found
     ]
+
+
+def unseen_nodes(pods: Sequence[Mapping[str, Any]], seen: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of nodes that pods held and that were not `seen` (`nodes_of_pods`): they are gone."""
+    return sorted(set(_held(pods)) - {text(node["name"]) for node in seen})
+
+
+def lost_pods(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many pods of a Job are gone, with what they said and their nodes: those that its status counts, or the
+    one that it needed at least.
+    """
+    own = [pod for pod in pods if any(one.get("uid") == dig(job, "metadata", "uid") for one in _owners(pod))]
+    counted = [number(dig(job, "status", key)) or 0.0 for key in ("succeeded", "failed")]
+    return max(0, max(1, int(sum(counted))) - len(own))
+
+
+def _held(pods: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the nodes that pods hold."""
+    held = [pod for pod in pods if not any(one.get("kind") == "DaemonSet" for one in _owners(pod))]
+    return sorted({text(dig(pod, "spec", "nodeName")) for pod in held} - {""})
 
 
 async def _events(cluster: Cluster, pods: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -83,7 +83,7 @@ def finish_objects(
 
     `nodes`: [{name, uid, created_at, instance_type, region}] on which its pods run. `idle`: what it costs while no
     trial runs. The price is that of the nodes on which its pods ran, for as long as it took, and of a node that came
-    for a Job until it was gone; None where they were gone before they could be looked at.
+    for a Job until it was gone; None where any of them was gone before it could be looked at.
     """
     target = Target.from_dict(target_data)
     if removed := event.get("removed"):
@@ -210,11 +210,14 @@ def _told_before(
 
 
 def _idle(wanted: PreparedObjects, nodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return what it costs while no trial runs; a node without a name is each of those that hold its pods."""
+    """Return what it costs while no trial runs; a node without a name is each of those that hold its pods. Where none
+    of them was seen, there is one of an unknown type.
+    """
     found: list[dict[str, Any]] = []
     for item in wanted.idle:
         if item.get("what") in ("node", "spot_node") and not item.get("name"):
-            found += [{**item, "name": node.get("instance_type"), "amount": 1} for node in nodes]
+            types = [node.get("instance_type") for node in nodes] or [None]
+            found += [{**item, "name": name, "amount": 1} for name in types]
         else:
             found.append(dict(item))
     return found
@@ -228,6 +231,9 @@ def _price(target: Target, event: Mapping[str, Any]) -> dict[str, Any]:
         return {"price_usd": 0.0, "price_basis": "found again"}
     if not event["job_nodes"] and any(item["kind"] == "Job" for item in event["objects"]):
         return {"price_usd": None, "price_basis": "not known: the nodes of its Jobs were gone"}
+    if event["unseen"]:
+        gone = f"not known: {', '.join(event['unseen'])} {'was' if len(event['unseen']) == 1 else 'were'} gone"
+        return {"price_usd": None, "price_basis": f"{gone} before it could be looked at"}
     if not held:
         return {"price_usd": 0.0, "price_basis": "Kubernetes objects only"}
     prices = cloud_named(target.cloud).node_prices

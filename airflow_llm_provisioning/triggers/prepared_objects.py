@@ -75,9 +75,10 @@ class ObjectsReadyWait(Wait):
         self._result: dict[str, Any] = {}
 
     async def outcome(self) -> dict[str, Any]:
-        """Return {objects, ready, nodes, job_nodes, facts, seconds, reused, removed, ended_at}; an outage of the API
-        server is outlasted. `job_nodes`: on which Jobs ran, each with `held_s`, how long it was paid for them.
-        `removed`: those of `earlier` that were seen to be gone.
+        """Return {objects, ready, nodes, job_nodes, unseen, facts, seconds, reused, removed, ended_at}; an outage of
+        the API server is outlasted. `job_nodes`: on which Jobs ran, each with `held_s`, how long it was paid for them.
+        `unseen`: what was paid for too and was gone before it could be looked at, in words. `removed`: those of
+        `earlier` that were seen to be gone.
         """
         from airflow_llm_provisioning.connections import open_cluster
         from airflow_llm_provisioning.gateways.kubernetes.outage import through_outages
@@ -204,7 +205,7 @@ class ObjectsReadyWait(Wait):
         return [item for item in self.earlier if item["uid"] not in there]
 
     async def _made(self, cluster: "Cluster", pods: Sequence[Mapping[str, Any]], waited_s: float) -> dict[str, Any]:
-        from airflow_llm_provisioning.gateways.prepared_objects import nodes_of_pods
+        from airflow_llm_provisioning.gateways.prepared_objects import nodes_of_pods, unseen_nodes
 
         of_jobs = [pod for pod in pods if _owner_kind(pod) == "Job"]
         lasting = [pod for pod in pods if _owner_kind(pod) != "Job"]
@@ -212,15 +213,29 @@ class ObjectsReadyWait(Wait):
         facts: dict[str, Any] = {}
         for found in logs:
             facts |= facts_of(found)
+        nodes, job_nodes = await nodes_of_pods(cluster, lasting), await nodes_of_pods(cluster, of_jobs)
+        gone = [f"node {name}" for name in unseen_nodes(pods, [*nodes, *job_nodes])]
         return {
             "objects": self.objects,
             "ready": self.ready,
-            "nodes": await nodes_of_pods(cluster, lasting),
-            "job_nodes": await nodes_of_pods(cluster, of_jobs),
+            "nodes": nodes,
+            "job_nodes": job_nodes,
+            "unseen": [*gone, *await self._lost_pods(cluster, of_jobs)],
             "facts": facts,
             "seconds": round(waited_s, 3),
             "reused": self.reused,
         }
+
+    async def _lost_pods(self, cluster: "Cluster", pods: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Return for each Job whose pods are not all there how many are gone: their nodes are not known."""
+        from airflow_llm_provisioning.gateways.prepared_objects import identity, lost_pods
+
+        told = []
+        for item in (item for item in self.objects if item["kind"] == "Job"):
+            job = await cluster.find(identity(item)) or {"metadata": {"uid": item["uid"]}}
+            if lost := lost_pods(job, pods):
+                told.append(f"{lost} {'pod' if lost == 1 else 'pods'} of Job {item['name']}")
+        return told
 
     async def _last_words(self, cluster: "Cluster") -> str:
         """Return the end of a failed Job's log, without secrets; empty if there is none or it may not be read."""

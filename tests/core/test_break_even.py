@@ -121,6 +121,7 @@ def test_an_arm_that_saves_time_and_costs_money_has_seconds_per_unit() -> None:
             "not known: the price of build_image",
         ),
         ([0.5, 1.5, 0.5, 1.5, 0.9], (), "the interval of what is saved holds zero"),
+        ([0.5] * 5, (a_preparation("eks-fast", **{**BUILD, "result": {}}),), "not known: the size of the image on eks"),
     ],
 )
 def test_what_is_not_known_has_no_break_even_and_says_why(fast: list[float | None], prepared: Any, why: str) -> None:

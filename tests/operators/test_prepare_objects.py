@@ -10,12 +10,15 @@ from cluster_in_background import BackgroundCluster, simulated_target
 from operator_harness import run
 
 from airflow_llm_provisioning.connections import open_cluster, open_store
+from airflow_llm_provisioning.core.names import DEFAULT_STORE
+from airflow_llm_provisioning.core.prepared_objects import PreparedObjects
 from airflow_llm_provisioning.exceptions import ClusterError, ConflictError
 from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS
 from airflow_llm_provisioning.gateways.prepared_objects import prepared_now
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.operators import PrepareObjects
-from airflow_llm_provisioning.preparation.objects import _price
+from airflow_llm_provisioning.preparation.objects import _price, begin_objects
+from airflow_llm_provisioning.triggers.prepared_objects import ObjectsReadyWait
 
 NOTE = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"at": "{name}"}}
 POOL = {"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 80}]}}
@@ -192,7 +195,7 @@ def test_the_preparation_ends_when_its_jobs_nodes_are_gone(simulated: Background
 def held_price(hours: int) -> float:
     """Return the price of a preparation whose Job's node ran this long; it was ready after a minute."""
     node = {"region": "us-west-2", "instance_type": "m5.large", "held_s": 3600.0 * hours}
-    event = {"reused": False, "objects": [], "nodes": [], "seconds": 60.0, "job_nodes": [node]}
+    event = {"reused": False, "objects": [], "nodes": [], "seconds": 60.0, "job_nodes": [node], "unseen": []}
     return float(_price(simulated_target(), event)["price_usd"])
 
 
@@ -206,7 +209,32 @@ def held_price(hours: int) -> float:
 )
 def test_a_price_that_is_not_known_is_not_free(kinds: list[str], nodes: list[Any], known: bool) -> None:
     """A Job's node that is gone, and a node of a type without a price, are no preparation for nothing."""
-    event = {"reused": False, "job_nodes": [], "nodes": nodes, "seconds": 60.0}
+    event = {"reused": False, "job_nodes": [], "nodes": nodes, "seconds": 60.0, "unseen": []}
     found = _price(simulated_target(), event | {"objects": [{"kind": kind} for kind in kinds]})
     assert (found["price_usd"] == 0.0) is known
     assert (found["price_usd"] is None) is not known
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("lost", ["pods", "nodes"])
+def test_the_price_is_not_known_without_one_of_several_jobs(simulated: BackgroundCluster, lost: str) -> None:
+    """Two Jobs ran, and the node of one is gone, or its pod: the other's price is not the price of both."""
+    target, second = simulated_target(), a_job()
+    second["spec"]["template"]["spec"]["containers"][0]["args"][2] = "/elsewhere"
+    wanted = PreparedObjects(treatment="kept_warm", objects=(a_job(), second), ready={})
+    began = asyncio.run(begin_objects(target.as_dict(), wanted, 36000.0, DEFAULT_STORE))
+    simulated.until(lambda: sum(map(is_complete, simulated.objects("jobs"))) == 2)
+    pod = simulated.objects("pods")[0]
+    job = next(owner["name"] for owner in pod["metadata"]["ownerReferences"])
+    name, namespace = (pod["metadata"]["name"], target.namespace) if lost == "pods" else (pod["spec"]["nodeName"], None)
+    simulated.call(lambda: simulated.simulated.store.delete(lost, name, namespace))
+    event = asyncio.run(ObjectsReadyWait(**{**began, "nodes_gone_s": 0.0}).outcome())
+    assert any(told in (f"1 pod of Job {job}", f"node {name}") for told in event["unseen"])
+    found = _price(target, event)
+    assert found["price_usd"] is None
+    assert "before it could be looked at" in found["price_basis"]
+
+
+def is_complete(job: dict[str, Any]) -> bool:
+    """Return whether a Job has ended well."""
+    return bool((job.get("status") or {}).get("succeeded"))

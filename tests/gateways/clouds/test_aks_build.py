@@ -9,6 +9,7 @@ from aks_stand import BUILD, HOST, RECIPE, azure
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.core.workload import ImageRecipe
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
+from llm_provisioning_simulator.clouds.aks import tasks
 from llm_provisioning_simulator.clouds.aks.tasks import Registry, Run
 
 pytestmark = pytest.mark.aks
@@ -34,6 +35,20 @@ async def test_a_build_leaves_the_recipes_image_in_the_registry_and_says_what_it
         assert result["price_usd"] == pytest.approx(build_s * 2 * 0.0001, abs=0.0001)
         assert "list price" in result["price_basis"]
         assert result["log_url"].endswith("/ca1.log"), "no signature may be kept"
+
+
+async def test_a_run_without_its_instants_has_no_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it was charged for is not known, and that is not nothing."""
+
+    class Untimed(tasks.Run):
+        finished_at = property(lambda _: None, lambda _, __: None)
+
+    monkeypatch.setattr(tasks, "Run", Untimed)
+    async with azure() as stand:
+        result = await stand.built()
+        assert (result["price_usd"], result["phases"]) == (None, {})
+        assert "is not known" in result["price_basis"]
+        assert result["seconds"] > 0
 
 
 async def test_the_intent_is_written_before_anything_is_uploaded_or_scheduled() -> None:

@@ -147,7 +147,9 @@ class BuildImage(Verb):
         phases = progress["phases"]
         if progress["run_id"] is None:
             return Outcome(made, True, 0.0, _PRICE_REUSED, seconds=0.0, phases=phases)
-        price = round(phases.get("build", 0.0) * CPU_CORES * USD_PER_CORE_SECOND, 4)
+        if "build" not in phases:
+            return Outcome(made, False, None, _PRICE_UNKNOWN, phases=phases)
+        price = round(phases["build"] * CPU_CORES * USD_PER_CORE_SECOND, 4)
         return Outcome(made, False, price, _PRICE_BASIS, seconds=sum(phases.values()), phases=phases)
 
     def _run(self, operation: Operation) -> Look:
@@ -292,6 +294,7 @@ _PRICE_BASIS: Final = (
     f"ACR Tasks list price: {USD_PER_CORE_SECOND} USD a second and core, {CPU_CORES} cores, while the run ran; "
     "free grant not deducted, the registry's daily price not included"
 )
+_PRICE_UNKNOWN: Final = "the run does not say when it began and ended, so what it is charged for is not known"
 _PRICE_REUSED: Final = "the image existed: nothing was built"
 
 
