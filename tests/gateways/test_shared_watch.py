@@ -1,6 +1,7 @@
 """Waits of one process that need the same watch have one connection for it, and miss nothing by that."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -101,9 +102,12 @@ async def test_a_late_wait_gets_what_came_between_its_list_and_now(api: FakeApi)
         await first.stop()
 
 
-async def test_a_wait_from_before_the_history_has_its_own_watch(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the history lacks is asked of the server: nothing is skipped."""
-    monkeypatch.setattr(shared_watch, "HISTORY", 1)
+@pytest.mark.parametrize(("limit", "value"), [("HISTORY", 1), ("HISTORY_BYTES", 1)])
+async def test_a_wait_from_before_the_history_has_its_own_watch(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    """What the history lacks, for its events or its bytes, is asked of the server: nothing is skipped."""
+    monkeypatch.setattr(shared_watch, limit, value)
     async with cluster(api) as opened:
         (first,) = await watching(api, opened)
         listed = await list_version(opened)
@@ -116,6 +120,21 @@ async def test_a_wait_from_before_the_history_has_its_own_watch(api: FakeApi, mo
             if len(seen) == 3:
                 break
         assert (seen, watches(api)) == (["second", "third", "fourth"], 2)
+        await first.stop()
+
+
+async def test_the_history_holds_lines_and_no_objects(api: FakeApi) -> None:
+    """Parsed objects of hundreds of watches would be most of a triggerer's memory, and cost every collection time."""
+    async with cluster(api) as opened:
+        (first,) = await watching(api, opened)
+        for number in range(4):
+            await api.put("pods", f"more-{number}")
+        await first.until(5)
+        (shared,) = opened._transport.session("test").watches.values()
+        assert [json.loads(line)["object"]["metadata"]["name"] for _, line in shared.history] == [
+            f"more-{number}" for number in range(4)
+        ]
+        assert shared._history_bytes == sum(len(line) for _, line in shared.history) > 0
         await first.stop()
 
 

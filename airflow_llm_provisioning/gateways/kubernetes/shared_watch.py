@@ -15,10 +15,12 @@ from typing import Final
 
 from airflow_llm_provisioning.exceptions import ClusterUnreachableError
 from airflow_llm_provisioning.gateways.kubernetes.session import Session
-from airflow_llm_provisioning.gateways.kubernetes.watch import WatchEvent
+from airflow_llm_provisioning.gateways.kubernetes.watch import WatchEvent, event_of
 
-# A wait lists and joins within moments; so many events may come in between.
+# A wait lists and joins within moments; so many events may come in between, and so many bytes of them are kept: as they
+# came, because a parsed object needs ten times as much, and every garbage collection would visit it.
 HISTORY: Final = 100
+HISTORY_BYTES: Final = 64 * 1024
 # A wait that is this far behind has stopped reading; it continues with a watch of its own.
 BEHIND: Final = 2000
 
@@ -57,7 +59,8 @@ class _SharedWatch:
     def __init__(self, version: int) -> None:
         self.complete_after = version
         self.readers: set[_Reader] = set()
-        self.history: deque[tuple[int, WatchEvent]] = deque()
+        self.history: deque[tuple[int, bytes]] = deque()
+        self._history_bytes = 0
         self.opened = False
         self.task: asyncio.Task[None] | None = None
 
@@ -83,8 +86,9 @@ class _SharedWatch:
 
     def join(self, reader: _Reader) -> None:
         """Give a reader what it missed, and everything from now on."""
-        for version, event in self.history:
-            reader.take(event, version)
+        for version, line in self.history:
+            if version > reader.after:
+                reader.take(event_of(line), version)
         self.readers.add(reader)
         if self.opened:
             reader.on_open()
@@ -94,9 +98,11 @@ class _SharedWatch:
         for reader in tuple(self.readers):
             reader.take(event, version)
         if version is not None:
-            self.history.append((version, event))
-        if len(self.history) > HISTORY:
-            self.complete_after = self.history.popleft()[0]
+            self.history.append((version, event.line))
+            self._history_bytes += len(event.line)
+        while len(self.history) > HISTORY or self._history_bytes > HISTORY_BYTES:
+            self.complete_after, line = self.history.popleft()
+            self._history_bytes -= len(line)
 
 
 async def shared_watch(

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import aiohttp
+import msgspec
 
 from airflow_llm_provisioning.exceptions import ClusterUnreachableError
 from airflow_llm_provisioning.gateways.kubernetes.errors import error_for
@@ -13,14 +14,16 @@ from airflow_llm_provisioning.gateways.kubernetes.transport import Call, Transpo
 
 # The server should have ended the watch by then; such a watch is dead even if TCP reports a connection.
 SILENCE_S: Final = 10.0
+_DECODER: Final = msgspec.json.Decoder()
 
 
 @dataclass(frozen=True, slots=True)
 class WatchEvent:
-    """One line of a watch. `type`: ADDED, MODIFIED, DELETED or BOOKMARK."""
+    """One line of a watch. `type`: ADDED, MODIFIED, DELETED or BOOKMARK. `line`: as it came, for `event_of`."""
 
     type: str
     object: dict[str, Any]
+    line: bytes = field(default=b"", compare=False, repr=False)
 
 
 async def watch(
@@ -55,8 +58,18 @@ async def watch(
 
 
 def _event(line: bytes, call: Call) -> WatchEvent:
-    event = json.loads(line)
-    if event["type"] == "ERROR":
-        status = event["object"]
+    event = event_of(line)
+    if event.type == "ERROR":
+        status = event.object
         raise error_for(int(status.get("code") or 500), json.dumps(status).encode(), call.attempt)
-    return WatchEvent(event["type"], event["object"])
+    return event
+
+
+def event_of(line: bytes) -> WatchEvent:
+    """Return the event of a line of a watch. Raises ValueError for a line that is no JSON."""
+    try:
+        event = _DECODER.decode(line)
+    except (msgspec.MsgspecError, UnicodeError):
+        # It refuses half of a surrogate pair, which a log line that was cut can have.
+        event = json.loads(line)
+    return WatchEvent(event["type"], event["object"], line)
