@@ -40,12 +40,14 @@ Admission = Callable[[dict[str, Any]], dict[str, Any]]
 # The experiments of the opened trials, by target: apply renders from them again.
 EXPERIMENTS: dict[str, Experiment] = {}
 
-# Virtual seconds a second. Nothing is measured while a target is prepared or its nodes go away; a pull in full lasts
-# minutes and can be told from a mount at any speed; a mount of some seconds only where a busy machine's hiccup of a
-# tenth of a second stays far below the 25 s that a full pull of this image cannot beat.
+# Virtual seconds a second. Nothing is measured while a trial's nodes go away. While a target is prepared, a busy machine
+# that stands still for a second must not use up the 900 s that a builder has to go away. A pull in full lasts minutes
+# and can be told from a mount at any speed; a mount of some seconds only where a hiccup of a fifth of a second stays
+# below the 25 s that a full pull of this image cannot beat.
 UNMEASURED = 800.0
+PREPARING = 500.0
 ROUGH = 400.0
-EXACT = 120.0
+EXACT = 80.0
 SHIPPED = (
     Path(__file__).resolve().parents[2] / "airflow_llm_provisioning" / "example_dags" / "experiments" / "simulated.yaml"
 )
@@ -77,7 +79,7 @@ class Laboratory:
         variants: Mapping[str, tuple[str, ...]] = BUILTIN_VARIANTS,
     ) -> dict[str, Any]:
         """Run the preparation's own tasks for a target; see `prepared`."""
-        self.call(lambda: self.clock.shift(UNMEASURED))
+        self.call(lambda: self.clock.shift(PREPARING))
         served = self.experiment.workloads if workload is None else (workload,)
         return prepared(target, without, Experiment("earned", (target,), served, dict(variants)))
 
