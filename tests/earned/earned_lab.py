@@ -40,7 +40,7 @@ Admission = Callable[[dict[str, Any]], dict[str, Any]]
 # The experiments of the opened trials, by target: apply renders from them again.
 EXPERIMENTS: dict[str, Experiment] = {}
 
-# Virtual seconds a second. Nothing is measured while a trial's nodes go away. While a target is prepared, a busy machine
+# Virtual seconds a second. Nothing is measured while a trial's nodes go away. While a target is prepared, a machine
 # that stands still for a second must not use up the 900 s that a builder has to go away. A pull in full lasts minutes
 # and can be told from a mount at any speed; a mount of some seconds only where a hiccup of a fifth of a second stays
 # below the 25 s that a full pull of this image cannot beat.
