@@ -27,7 +27,7 @@ WITH_EXPERIMENTS = [
     *("README.md", "docs/experiments.md", "docs/eks.md", "docs/gke.md", "docs/aks.md"),
     *(f"docs/treatments/{name}.md" for name in ("capacity_buffer", "image_volume", "peer_to_peer", "shared_weights")),
     *(f"docs/treatments/{name}.md" for name in ("soci_parallel_pull", "preloaded_disk", "weights_stream")),
-    "docs/treatments/compile_cache.md",
+    *("docs/treatments/compile_cache.md", "docs/treatments/capacity_buffer_object.md"),
 ]
 A_TARGET = """
 name: shown

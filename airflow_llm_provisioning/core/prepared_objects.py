@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.buffer_status import KIND, buffer_waits
 from airflow_llm_provisioning.core.fields import dig, items, mapping, number, text
 from airflow_llm_provisioning.core.names import LABEL_CONTENT, LABEL_EXPIRES, fingerprint, label_value, preparation_tags
 from airflow_llm_provisioning.exceptions import ConfigurationError
@@ -24,6 +25,10 @@ VERB: Final = "prepare_"
 EVIDENCE: Final = "llm-provisioning/evidence"
 # What a Job's container prints, followed by one JSON object, to tell what it made.
 FACTS_MARK: Final = "LLM-PREPARED "
+# Annotation of a DaemonSet: on how many nodes it must run, `least-most`; without it on all that are there, be it none.
+NODES: Final = "llm-provisioning/nodes"
+# Label of a DaemonSet's pod whose node counts as prepared once the pod is ready.
+MARKS_NODE: Final = "llm-provisioning/marks-node"
 NAME: Final = "{name}"
 IMAGE: Final = "{image}"
 _TEMPLATES: Final = (("spec", "template"), ("spec", "jobTemplate", "spec", "template"))
@@ -124,17 +129,32 @@ def not_ready(obj: Mapping[str, Any], ready: Mapping[str, str]) -> str | None:
     if kind in ready:
         return _condition(obj, ready[kind])
     status, spec = mapping(obj.get("status")), mapping(obj.get("spec"))
+    if kind == KIND:
+        return buffer_waits(obj)
     if kind in ("Deployment", "DaemonSet", "StatefulSet"):
         if (number(status.get("observedGeneration")) or 0) < (number(dig(obj, "metadata", "generation")) or 0):
             return "its controller has not seen it yet"
         wanted = status.get("desiredNumberScheduled", 0) if kind == "DaemonSet" else spec.get("replicas", 1)
         have = status.get(_READY_COUNT[kind]) or 0
-        return None if have >= wanted else f"{have} of {wanted} pods are ready"
+        waits = None if have >= wanted else f"{have} of {wanted} pods are ready"
+        return _nodes_missing(obj, wanted) or waits if kind == "DaemonSet" else waits
     if kind == "Job":
         return None if _true(obj, "Complete") else f"{status.get('succeeded') or 0} of its pods succeeded"
     if kind == "PersistentVolumeClaim":
         phase = text(status.get("phase"))
         return None if phase == "Bound" else f"it is {phase or 'not bound'}"
+    return None
+
+
+def _nodes_missing(obj: Mapping[str, Any], nodes: int) -> str | None:
+    """Return how many nodes a DaemonSet lacks, or which number is left of earlier ones; None where it names none."""
+    least, _, most = text(dig(obj, "metadata", "annotations", NODES)).partition("-")
+    if not (least.isdigit() and most.isdigit()):
+        return None
+    if nodes < int(least):
+        return f"{nodes} nodes are there for it, and {least} are to be kept"
+    if nodes > int(most):
+        return f"{nodes} nodes are there for it, and {most} are kept: the others, left of earlier trials, are not gone"
     return None
 
 

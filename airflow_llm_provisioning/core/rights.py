@@ -60,13 +60,18 @@ KARPENTER_LOOKED_AT: Final = (Rule("cluster", "apiextensions.k8s.io", "customres
 OWNED: Final = (
     *(Rule("namespace", "ray.io", name, ("get", "list")) for name in ("rayservices", "rayclusters")),
     *(Rule("namespace", "", name, ("get", "list")) for name in ("pods", "services")),
-    *(Rule("namespace", "", name, ("list",)) for name in ("secrets", "configmaps", "persistentvolumeclaims")),
+    *(
+        Rule("namespace", "", name, ("list",))
+        for name in ("secrets", "configmaps", "persistentvolumeclaims", "podtemplates")
+    ),
     *(Rule("namespace", "apps", name, ("list",)) for name in ("daemonsets", "deployments")),
     Rule("namespace", "batch", "jobs", ("list",)),
     Rule("namespace", "coordination.k8s.io", "leases", ("get", "list")),
     Rule("cluster", "", "nodes", ("get", "list")),
     Rule("cluster", "scheduling.k8s.io", "priorityclasses", ("list",)),
 )
+# Where the cluster serves CapacityBuffers.
+BUFFERS_OWNED: Final = (Rule("namespace", "autoscaling.x-k8s.io", "capacitybuffers", ("list",)),)
 KARPENTER_OWNED: Final = (
     *(Rule("cluster", "karpenter.sh", name, ("list",)) for name in ("nodeclaims", "nodepools")),
     Rule("cluster", "karpenter.k8s.aws", "ec2nodeclasses", ("list",)),
@@ -88,7 +93,11 @@ _OBJECT: Final = ("get", "patch", "delete")
 PREPARED: Final = (
     *(Rule("namespace", "apps", name, _OBJECT) for name in ("daemonsets", "deployments")),
     Rule("namespace", "batch", "jobs", _OBJECT),
-    *(Rule("namespace", "", name, _OBJECT) for name in ("configmaps", "persistentvolumeclaims", "services")),
+    *(
+        Rule("namespace", "", name, _OBJECT)
+        for name in ("configmaps", "persistentvolumeclaims", "services", "podtemplates")
+    ),
+    Rule("namespace", "autoscaling.x-k8s.io", "capacitybuffers", _OBJECT),
     # Created: the pods beside a RayService (`core.companions`).
     Rule("namespace", "", "pods", ("list", "create")),
     Rule("namespace", "", "pods/log", ("get",)),

@@ -24,7 +24,10 @@ from airflow_llm_provisioning.gateways.kubernetes.resources import RESOURCES, re
 from airflow_llm_provisioning.gateways.remains import surroundings_of
 
 # Few of them in a namespace: they are listed as they are. Of the others there may be thousands.
-_LISTED: Final = ("rayservices", "rayclusters", "leases", "daemonsets", "deployments", "jobs", "persistentvolumeclaims")
+_LISTED: Final = (
+    *("rayservices", "rayclusters", "leases", "capacitybuffers", "podtemplates"),
+    *("daemonsets", "deployments", "jobs", "persistentvolumeclaims"),
+)
 _SELECTED: Final = ("pods", "services", "secrets", "configmaps")
 _OF_CLUSTER: Final = ("nodepools", "ec2nodeclasses", "aksnodeclasses", "nodeclaims", "nodes", "priorityclasses")
 _SELECTORS: Final = (f"{LABEL_MANAGED_BY}={OWNER}", LABEL_TRIAL)

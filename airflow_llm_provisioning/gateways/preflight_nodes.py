@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 from airflow_llm_provisioning.core.experiment import Target
 from airflow_llm_provisioning.core.manifests import place
 from airflow_llm_provisioning.core.node_fit import Demand, demands, misfit, quantity
+from airflow_llm_provisioning.core.treatments.kept_nodes import stays_after_trials
 from airflow_llm_provisioning.core.workload import Workload
 from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS, nodes_gone_s
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
@@ -24,7 +25,7 @@ async def check_nodes(
     cluster: Cluster, target: Target, *, workloads: Sequence[Workload]
 ) -> AsyncIterator[tuple[Level, str]]:
     """Yield what keeps the workloads of a target off its nodes, and whether its starts are warm."""
-    if not nodes_gone_s(target):
+    if not nodes_gone_s(target) and not stays_after_trials(target.nodes):
         yield "note", _WARM
     served = [workload for workload in workloads if target.serves(workload.name)]
     if not served:

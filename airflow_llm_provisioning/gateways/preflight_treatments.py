@@ -77,7 +77,9 @@ async def _listed(
     """Return the objects of a resource in all namespaces, listed once; None where the cluster does not have it."""
     if resource not in known:
         try:
-            known[resource] = (await cluster.list(resource))[0]
+            found, version = await cluster.list(resource)
+            # An optional resource that is not served is an empty list without a version.
+            known[resource] = None if version is None else found
         except NotFoundError:
             known[resource] = None
     return known[resource]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, number, objects, text
 from airflow_llm_provisioning.core.ownership import labels_of
-from airflow_llm_provisioning.core.prepared_objects import VERB, as_it_is, pod_selector
+from airflow_llm_provisioning.core.prepared_objects import MARKS_NODE, VERB, as_it_is, pod_selector
 from airflow_llm_provisioning.core.prepared_pulls import pulls_on, with_earlier_pulls
 from airflow_llm_provisioning.exceptions import ForbiddenError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
@@ -38,7 +38,7 @@ async def _now(cluster: Cluster, treatment: str, result: Mapping[str, Any]) -> d
 async def nodes_of_pods(cluster: Cluster, pods: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the nodes that pods hold: [{name, uid, created_at, instance_type, region, pulls}]. `pulls`: how the pods'
     images came onto it (`core.prepared_pulls.pulls_on`), as far as the cluster still has the events. A DaemonSet's pods
-    hold none: they are on the nodes that are there for others.
+    hold none: they are on the nodes that are there for others. A ready one with the label MARKS_NODE marks its node.
     """
     named = _held(pods)
     events = await _events(cluster, pods) if named else []
@@ -72,7 +72,7 @@ def lost_pods(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> int:
 
 def _held(pods: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the names of the nodes that pods hold."""
-    held = [pod for pod in pods if not any(one.get("kind") == "DaemonSet" for one in _owners(pod))]
+    held = [pod for pod in pods if _marks(pod) or not any(one.get("kind") == "DaemonSet" for one in _owners(pod))]
     return sorted({text(dig(pod, "spec", "nodeName")) for pod in held} - {""})
 
 
@@ -83,6 +83,12 @@ async def _events(cluster: Cluster, pods: Sequence[Mapping[str, Any]]) -> list[M
         return [event for name in namespaces for event in (await cluster.list("events", name))[0]]
     except ForbiddenError:
         return []
+
+
+def _marks(pod: Mapping[str, Any]) -> bool:
+    conditions = objects(pod, "status", "conditions")
+    ready = any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+    return ready and labels_of(pod).get(MARKS_NODE) == "true"
 
 
 def _owners(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:

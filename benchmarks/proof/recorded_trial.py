@@ -66,7 +66,8 @@ class Scenario:
     the profile's values without noise. `values`: numbers of the profile set otherwise. `limit_s`: the trial's time
     limit. `budget`: what it may cost. `afterwards`: done with the last trial while its deployment still exists.
     `objects`: changes what a treatment prepares in the cluster; `companion`: changes what is created beside the
-    RayService, None leaves it out. `variants`: besides those of the proofs.
+    RayService, None leaves it out. `variants`: besides those of the proofs. `gates`:
+    feature gates of the cluster and its node autoscaler that are on beside the defaults.
     """
 
     target: Target
@@ -89,6 +90,7 @@ class Scenario:
     objects: Callable[[list[Manifest]], Sequence[Manifest]] = list
     companion: Callable[[Manifest], Manifest | None] = dict
     variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    gates: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ async def _run(scenario: Scenario) -> list[Finished]:
     if not scenario.noise:
         profile = profile.with_values(**{NOISE: 0.0})
     finished: list[Finished] = []
-    async with stage(target, profile, seed=scenario.seed) as on, InProcessCluster(on.cluster) as cluster:
+    staged = stage(target, profile, seed=scenario.seed, gates=scenario.gates)
+    async with staged as on, InProcessCluster(on.cluster) as cluster:
         trials = experiment.plan(scenario.seed, dag_id="proof", run_id="proof")
         _, plan = plan_of(experiment, trials[0])
         prepared = prepare(on.world, on.description, target, plan, on.clock.now())

@@ -13,6 +13,7 @@ from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.core.treatments import impossible, resolved, vain
 from airflow_llm_provisioning.core.workload import ScalingSetup, Workload
+from proof.catalogue.buffer_objects import GATES as BUFFER_GATES
 from proof.catalogue.ray_start_trim import operator_set_to
 from proof.recorded_trial import Scenario, run
 from proof.targets import KINDS, target
@@ -21,6 +22,8 @@ from proof.workloads import SERVED_2025, SERVED_CURRENT
 
 # What the user does for a variant beside its preparation.
 BY_HAND: Final = {"ray_start_trim": operator_set_to("false")}
+# What is switched on in the cluster for a variant.
+GATES: Final = {"capacity_buffer_object": BUFFER_GATES}
 # Treatments outside the built-in variants: variant, and where it runs.
 TREATED: Final = (
     ("parallel_pull", "eks", "luna"),
@@ -45,6 +48,8 @@ TREATED: Final = (
     ("capacity_buffer", "eks", "karpenter"),
     ("capacity_buffer", "gke", "native"),
     ("capacity_buffer", "aks", "native"),
+    ("capacity_buffer_object", "eks", "karpenter"),
+    ("capacity_buffer_object", "gke", "native"),
     ("ray_start_trim", "eks", "luna"),
     ("ray_start_trim", "gke", "native"),
     ("ray_start_trim", "aks", "karpenter"),
@@ -93,7 +98,8 @@ def scenarios(number: int, seed: int) -> Iterator[Scenario]:
     """Yield this many scenarios: all cells, then all cells again with other noise."""
     drawn = ((cell, seed * 1_000_003 + turn) for turn in count() for cell in cells())
     for (where, setup, variant, served), noise in islice(drawn, number):
-        drawn_one = Scenario(target=where, declared=served, setup=setup, variant=variant, seed=noise)
+        gates = GATES.get(variant, frozenset())
+        drawn_one = Scenario(target=where, declared=served, setup=setup, variant=variant, seed=noise, gates=gates)
         yield replace(drawn_one, after_preparation=BY_HAND[variant]) if variant in BY_HAND else drawn_one
 
 

@@ -103,11 +103,15 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(target: Target, profile: Profile, *, seed: int = 1) -> AsyncIterator[Stage]:
-    """Run the cluster of a target inside a loop of virtual time. `seed` decides all its noise."""
+async def stage(
+    target: Target, profile: Profile, *, seed: int = 1, gates: frozenset[str] = frozenset()
+) -> AsyncIterator[Stage]:
+    """Run the cluster of a target inside a loop of virtual time. `seed` decides all its noise; `gates`: feature gates
+    that are on beside the defaults.
+    """
     clock, world = VirtualClock.of_this_loop(), World()
     seed_public_images(world)
-    described = described_cluster(target.cloud, target)
+    described = replace(described_cluster(target.cloud, target), feature_gates=gates)
     world.clusters[target.cluster] = described
     cluster = SimulatedCluster(described, world, clock, profile=profile, seed=seed)
     await cluster.start_controllers()

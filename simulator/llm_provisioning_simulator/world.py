@@ -113,7 +113,17 @@ class CloudCluster:
     pools: dict[str, NodePool] = field(default_factory=dict)
     server: str | None = None
     feature_gates: frozenset[str] = frozenset()
-    """Gates that were switched on in API server and kubelets beside the defaults of its version."""
+    """Gates that were switched on in API server, kubelets and node autoscaler beside the defaults of its version."""
+
+    @property
+    def keeps_buffers(self) -> bool:
+        """Whether its autoscaler knows CapacityBuffers: GKE's since 1.35.2-gke.1842000, others where it is switched on
+        (Karpenter's gate CapacityBuffer, the cluster autoscaler's two flags); Luna's does not.
+        """
+        if self.autoscaler == "luna":
+            return False
+        of_gke = self.cloud == "gke" and self.autoscaler == "native"
+        return self.has_gate("CapacityBuffer", default_since=35) if of_gke else "CapacityBuffer" in self.feature_gates
 
     def has_gate(self, gate: str, *, default_since: int) -> bool:
         """Return whether a gate is on; by default since 1.`default_since`."""

@@ -142,10 +142,11 @@ def test_preflight_asks_for_the_rights_that_treatments_need(simulated: Backgroun
 def test_a_kind_that_the_cluster_does_not_serve_is_an_error(
     simulated: BackgroundCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its definition is to be installed first."""
+    """Its definition is to be installed first. An optional one that is not served is no empty list."""
     wanted = [WantedObject("example.com/v1", "Cache", ("get",))]
     monkeypatch.setattr(preflight_treatments, "wanted_objects", lambda *_: wanted)
-    told = look_for_treatments("bake_packages")
+    told = look_for_treatments("bake_packages", "capacity_buffer_object")
+    assert "does not serve CapacityBuffer (autoscaling.x-k8s.io/v1beta1)" in told
     assert "kind Cache of example.com/v1" in told
     assert "Install its CRD first" in told
 

@@ -110,8 +110,8 @@ def test_what_is_stuck_is_told_with_exactly_the_rights_of_the_table(
     simulated.fault("operator_silent", False)
     assert reaped(results_db).clean
     assert simulated.names("rayservices") == []
-    karpenter = {"nodepools", "nodeclaims", "ec2nodeclasses", "aksnodeclasses"}
-    assert {access for access in roles.refused if access.resource not in karpenter} == set()
+    not_served = {"nodepools", "nodeclaims", "ec2nodeclasses", "aksnodeclasses", "capacitybuffers"}
+    assert {access for access in roles.refused if access.resource not in not_served} == set()
     never_here = {("delete", "rayclusters"), ("delete", "pods"), ("delete", "leases")}
     # A get explains what is left; here it was the RayService alone.
     explaining = {("get", "rayclusters"), ("get", "pods"), ("get", "services")}

@@ -31,6 +31,7 @@ from airflow_llm_provisioning.core.treatments.early_node_proof import (
     came_early,
     placeholder_of,
 )
+from airflow_llm_provisioning.core.treatments.kept_nodes import buffer_of
 from airflow_llm_provisioning.core.treatments.placeholders import placeholder, priority_class
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of
 from airflow_llm_provisioning.core.workload import Workload
@@ -78,10 +79,8 @@ class EarlyNode(BaseTreatment):
         """Return why there is nothing to be early for: a workload without dynamic starts, or the nodes of a buffer,
         which are there before.
         """
-        if profile.has("capacity_buffer"):
-            told = (
-                f"{self.name} and capacity_buffer exclude each other: the buffer's node is there before the submission"
-            )
+        if buffer := buffer_of(profile):
+            told = f"{self.name} and {buffer} exclude each other: the buffer's node is there before the submission"
             return (f"{told}. Leave one of them out.",)
         if ScalingSetup.DYNAMIC in workload.offered_setups:
             return ()

@@ -34,6 +34,7 @@ from airflow_llm_provisioning.core.trace import AgentLog, TraceView
 from airflow_llm_provisioning.core.trace.objects import History
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan, Found, Step, StepContext
 from airflow_llm_provisioning.core.treatments.delivered import arrivals
+from airflow_llm_provisioning.core.treatments.kept_nodes import FORMS
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of
 from airflow_llm_provisioning.core.workload import Workload
 from airflow_llm_provisioning.exceptions import ManifestError
@@ -295,7 +296,7 @@ _EXCLUDED: Final[Mapping[str, str]] = {
     "image_snapshot": "bottlerocket_snapshot",
     "image_streaming": "the streaming of images",
     "soci_parallel_pull": "soci_parallel_pull",
-    "capacity_buffer": "capacity_buffer",
+    **{form: form for form in FORMS},
     "preloaded_disk": "preloaded_disk",
 }
 

@@ -33,10 +33,11 @@ def priority_class(name: str) -> dict[str, Any]:
 
 
 def placeholder(
-    manifest: Mapping[str, Any], group: RayGroup, *, priority_class_name: str, labels: Mapping[str, str]
+    manifest: Mapping[str, Any], group: RayGroup, *, priority_class_name: str | None, labels: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the template of a placeholder for the pods of one group: {metadata, spec}. It runs nothing but `sleep`; in
-    an image without it the container does not stay up, and the node and the image are there all the same.
+    an image without it the container does not stay up, and the node and the image are there all the same. Without a
+    class it is for an autoscaler alone.
     """
     template = pod_template(manifest, group)
     metadata, spec = mapping(template.get("metadata")), mapping(template.get("spec"))
@@ -51,7 +52,7 @@ def placeholder(
         },
         "spec": {
             **{key: spec[key] for key in _PLACE if key in spec},
-            "priorityClassName": priority_class_name,
+            **({"priorityClassName": priority_class_name} if priority_class_name else {}),
             # It has nothing to save: the scheduler waits for no grace.
             "terminationGracePeriodSeconds": 0,
             "automountServiceAccountToken": False,

@@ -20,6 +20,7 @@ from airflow_llm_provisioning.core.treatments.bake_packages import BakePackages
 from airflow_llm_provisioning.core.treatments.base import Treatment
 from airflow_llm_provisioning.core.treatments.bottlerocket_snapshot import BottlerocketSnapshot
 from airflow_llm_provisioning.core.treatments.capacity_buffer import CapacityBuffer
+from airflow_llm_provisioning.core.treatments.capacity_buffer_object import CapacityBufferObject
 from airflow_llm_provisioning.core.treatments.compile_cache import CompileCache
 from airflow_llm_provisioning.core.treatments.direct_loader import DirectLoader
 from airflow_llm_provisioning.core.treatments.early_node import EarlyNode
@@ -46,6 +47,7 @@ OWN: Final[tuple[Treatment, ...]] = (
     PreloadedDisk(),
     EarlyNode(),
     CapacityBuffer(),
+    CapacityBufferObject(),
     RayStartTrim(),
     OptimizationLevel(0),
     OptimizationLevel(1),

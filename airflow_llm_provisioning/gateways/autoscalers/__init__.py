@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.core.treatments.kept_nodes import stays_after_trials
 from airflow_llm_provisioning.core.trial import NODES_GONE_S
 from airflow_llm_provisioning.gateways.autoscalers import luna
 from airflow_llm_provisioning.gateways.autoscalers.base import NodeAutoscaler
@@ -15,9 +16,13 @@ AUTOSCALERS: dict[str, NodeAutoscaler] = {"luna": Luna(), "karpenter": Karpenter
 
 
 def nodes_gone_s(target: Target) -> float:
-    """Return how long a target's nodes are waited for after a delete, in the cluster's clock; 0: not at all."""
+    """Return how long a target's nodes are waited for after a delete, in the cluster's clock; 0: not at all. Where a
+    buffer may take them back, what is too much is waited for when the next trial opens.
+    """
     if target.nodes_gone_s is not None:
         return target.nodes_gone_s
+    if stays_after_trials(target.nodes):
+        return 0.0
     return NODES_GONE_S if AUTOSCALERS[target.nodes.autoscaler].removes_nodes(target.nodes) else 0.0
 
 

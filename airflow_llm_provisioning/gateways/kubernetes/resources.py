@@ -65,6 +65,9 @@ RESOURCES: Final[Mapping[str, Resource]] = MappingProxyType(
         "customresourcedefinitions": Resource(
             "customresourcedefinitions", "apiextensions.k8s.io/v1", "CustomResourceDefinition", namespaced=False
         ),
+        "podtemplates": Resource("podtemplates", "v1", "PodTemplate"),
+        # kubernetes/autoscaler, cluster-autoscaler/apis/capacitybuffer.
+        "capacitybuffers": Resource("capacitybuffers", "autoscaling.x-k8s.io/v1beta1", "CapacityBuffer", optional=True),
         # Karpenter 1.x (karpenter.sh/docs, "NodeClaims", "NodePools"); on AWS also EC2NodeClass.
         "nodeclaims": Resource("nodeclaims", "karpenter.sh/v1", "NodeClaim", namespaced=False, optional=True),
         "nodepools": Resource("nodepools", "karpenter.sh/v1", "NodePool", namespaced=False, optional=True),

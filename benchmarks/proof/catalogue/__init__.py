@@ -11,6 +11,7 @@ its row has this verdict and cannot enter a comparison.
 
 from typing import Final
 
+from proof.catalogue.buffer_objects import BUFFER_OBJECTS
 from proof.catalogue.capacity_buffers import CAPACITY_BUFFERS, LEFTOVER
 from proof.catalogue.compile_cache import COMPILE_CACHES
 from proof.catalogue.deliveries import DELIVERIES
@@ -39,6 +40,7 @@ CATALOGUE: Final = (
     *EARLY_NODES,
     *CAPACITY_BUFFERS,
     LEFTOVER,
+    *BUFFER_OBJECTS,
     *RAY_START_TRIM,
     *OPTIMIZATION_LEVELS,
     *DIRECT_LOADERS,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.treatments.capacity_buffer import GROUP_LABEL
+from airflow_llm_provisioning.core.treatments.kept_nodes import GROUP_LABEL
 from airflow_llm_provisioning.core.workload import ScalingSetup
 from llm_provisioning_simulator.instant_trial import Stage
 from proof.catalogue.entry import NoOp

@@ -27,7 +27,7 @@ from llm_provisioning_simulator.infra.scheduler import Scheduler
 from llm_provisioning_simulator.infra.system import install
 from llm_provisioning_simulator.infra.tasks import TaskGroup
 from llm_provisioning_simulator.infra.workloads import WorkloadControllers
-from llm_provisioning_simulator.kube.resources import KARPENTER, KARPENTER_AWS, KARPENTER_AZURE
+from llm_provisioning_simulator.kube.resources import AUTOSCALING, KARPENTER, KARPENTER_AWS, KARPENTER_AZURE
 from llm_provisioning_simulator.kube.server import KubeServer
 from llm_provisioning_simulator.kube.store import ObjectStore
 from llm_provisioning_simulator.profiles import Profile
@@ -125,10 +125,12 @@ class SimulatedCluster:
 
 
 def _absent_groups(cluster: CloudCluster) -> frozenset[str]:
-    """Return the API groups this cluster does not serve: Karpenter's where it is not installed."""
-    every = frozenset({KARPENTER, KARPENTER_AWS, KARPENTER_AZURE})
+    """Return the API groups this cluster does not serve: Karpenter's where it is not installed, and CapacityBuffers
+    where no autoscaler keeps them.
+    """
+    every = frozenset({KARPENTER, KARPENTER_AWS, KARPENTER_AZURE, AUTOSCALING})
     present = _KARPENTER_GROUPS.get(cluster.cloud, frozenset()) if cluster.autoscaler == "karpenter" else frozenset()
-    return every - present
+    return every - present - ({AUTOSCALING} if cluster.keeps_buffers else frozenset())
 
 
 def _model_in(world: World, reference: str) -> HubModel | None:

@@ -4,7 +4,7 @@ The system node takes no workload: its taint is the one AKS puts on system pools
 trial needs a new node.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from llm_provisioning_simulator.infra.autoscalers import luna
@@ -18,6 +18,8 @@ from llm_provisioning_simulator.infra.workloads import NO_PODS
 KUBERAY_IMAGE: Final = "quay.io/kuberay/operator:v1.7.0"
 SYSTEM_TAINT: Final[Mapping[str, str]] = {"key": "CriticalAddonsOnly", "value": "true", "effect": "NoSchedule"}
 
+# Alpha gates of Karpenter that are simulated (karpenter.sh, "Settings").
+_KARPENTER_GATES: Final = ("CapacityBuffer", "StaticCapacity")
 _SYSTEMS: Final[dict[str, OperatingSystem]] = {"eks": "al2023", "gke": "cos", "aks": "ubuntu"}
 _SIZES: Final = {"eks": "m5.xlarge", "gke": "e2-standard-4", "aks": "Standard_D4s_v5"}
 
@@ -35,7 +37,9 @@ def install(ctx: ClusterContext, fleet: NodeFleet) -> Machine:
         config = {"metadata": {"name": luna.CONFIG_MAP}, "data": {}}
         ctx.store.create("configmaps", config, namespace=luna.NAMESPACE, manager="helm")
     elif ctx.cluster.autoscaler == "karpenter":
-        _deploy(ctx, "kube-system", "karpenter", "public.ecr.aws/karpenter/controller:1.14.1")
+        gates = ",".join(f"{gate}={str(gate in ctx.cluster.feature_gates).lower()}" for gate in _KARPENTER_GATES)
+        env = [{"name": "FEATURE_GATES", "value": gates}]
+        _deploy(ctx, "kube-system", "karpenter", "public.ecr.aws/karpenter/controller:1.15.0", env=env)
     return machine
 
 
@@ -46,7 +50,9 @@ def _system_node(ctx: ClusterContext, fleet: NodeFleet) -> Machine:
     return fleet.join_at_once(spec, size, _SYSTEMS[cloud])
 
 
-def _deploy(ctx: ClusterContext, namespace: str, name: str, image: str) -> None:
+def _deploy(
+    ctx: ClusterContext, namespace: str, name: str, image: str, *, env: Sequence[Mapping[str, str]] = ()
+) -> None:
     """Create a deployment of one running replica, as `helm install` leaves it."""
     store = ctx.store
     if store.peek("namespaces", namespace) is None:
@@ -56,6 +62,8 @@ def _deploy(ctx: ClusterContext, namespace: str, name: str, image: str) -> None:
         "metadata": {"labels": dict(labels)},
         "spec": {"containers": [{"name": name, "image": image, "imagePullPolicy": "IfNotPresent"}]},
     }
+    if env:
+        template["spec"]["containers"][0]["env"] = [dict(item) for item in env]
     available = {"type": "Available", "status": "True", "reason": "MinimumReplicasAvailable", "message": ""}
     deployment = {
         "metadata": {"name": name, "labels": dict(labels), "annotations": {NO_PODS: "true"}},

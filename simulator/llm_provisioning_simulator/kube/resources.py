@@ -58,6 +58,7 @@ def _custom(plural: str, kind: str, group: str, version: str = "v1", **more: Any
 
 
 RAY: Final = "ray.io"
+AUTOSCALING: Final = "autoscaling.x-k8s.io"
 KARPENTER: Final = "karpenter.sh"
 KARPENTER_AWS: Final = "karpenter.k8s.aws"
 KARPENTER_AZURE: Final = "karpenter.azure.com"
@@ -83,6 +84,7 @@ RESOURCES: Final[tuple[Resource, ...]] = (
         counts_generation=True,
         subresources=("log", "proxy"),
     ),
+    Resource("podtemplates", "PodTemplate"),
     Resource("resourcequotas", "ResourceQuota", short=("quota",), status=True),
     Resource("secrets", "Secret"),
     Resource("serviceaccounts", "ServiceAccount", short=("sa",)),
@@ -140,6 +142,7 @@ RESOURCES: Final[tuple[Resource, ...]] = (
     _custom("rayclusters", "RayCluster", RAY, categories=("all",)),
     _custom("rayjobs", "RayJob", RAY, categories=("all",)),
     _custom("rayservices", "RayService", RAY, categories=("all",)),
+    _custom("capacitybuffers", "CapacityBuffer", AUTOSCALING, "v1beta1", short=("cb",)),
     _custom("nodeclaims", "NodeClaim", KARPENTER, namespaced=False, categories=("karpenter",)),
     _custom("nodepools", "NodePool", KARPENTER, namespaced=False, categories=("karpenter",)),
     _custom(

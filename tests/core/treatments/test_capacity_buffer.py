@@ -15,7 +15,7 @@ from airflow_llm_provisioning.core.manifests.groups import ray_groups
 from airflow_llm_provisioning.core.prepared_objects import PreparedObjects
 from airflow_llm_provisioning.core.target import NodeProfile
 from airflow_llm_provisioning.core.treatments import StepContext, treatment
-from airflow_llm_provisioning.core.treatments.capacity_buffer import GROUP_LABEL, LABEL
+from airflow_llm_provisioning.core.treatments.kept_nodes import GROUP_LABEL, LABEL
 from airflow_llm_provisioning.core.workload import Workload
 from airflow_llm_provisioning.preparation.objects import with_image_of
 

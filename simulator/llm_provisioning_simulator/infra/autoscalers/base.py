@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Final
 
+from llm_provisioning_simulator.infra.autoscalers.buffers import VIRTUAL, Buffers
 from llm_provisioning_simulator.infra.demand import allocatable_of, missing, pod_demand
 from llm_provisioning_simulator.infra.deviceplugin import owned_by_daemonset
 from llm_provisioning_simulator.infra.machines import ClusterContext, Machine
@@ -38,6 +39,7 @@ class NodeAutoscaler(ABC):
         self.promises: dict[str, str] = {}
         """Pod (uid) -> the machine promised to it."""
         self._idle_since: dict[str, datetime] = {}
+        self._buffers = Buffers(ctx)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -86,17 +88,19 @@ class NodeAutoscaler(ABC):
 
     def drop_old_promises(self) -> None:
         """Forget promises to pods that no longer wait, and of machines that are gone."""
-        waiting = {pod["metadata"]["uid"] for pod in pending_pods(self.ctx)}
+        waiting = {pod["metadata"]["uid"] for pod in (*pending_pods(self.ctx), *self._buffers.waiting)}
         machines = self.fleet.machines
         self.promises = {pod: name for pod, name in self.promises.items() if pod in waiting and name in machines}
 
     def tell(self, involved: Object, reason: str, message: str, type_: str = "Normal", *, component: str) -> None:
-        """Write an event as a client-go recorder does."""
+        """Write an event as a client-go recorder does; of virtual pods there are none."""
+        if involved.get("kind") == VIRTUAL:
+            return
         self.ctx.store.record_event(involved, reason, message, component=component, style="kubelet", type_=type_)
 
     def _free_machine(self, pod: Object) -> str | None:
         """Return a machine that stays, is idle and not promised, and on which a pod can run."""
-        taken = set(self.promises.values()) | occupied(self.ctx)
+        taken = set(self.promises.values()) | occupied(self.ctx) | self._buffers.nodes
         for machine in self.fleet.machines.values():
             if machine.state != "leaving" and machine.name not in taken and could_run(self.ctx, pod, machine):
                 return machine.name
@@ -106,15 +110,25 @@ class NodeAutoscaler(ABC):
         look_every_s = self.ctx.profile.value(self.idle_look_s)
         while True:
             await self.ctx.clock.sleep(look_every_s)
+            self._fill_buffers()
             for machine in self._idle_machines():
                 idle_s = (self.ctx.clock.now() - self._idle_since[machine.name]).total_seconds()
                 if idle_s >= self.idle_limit_s(machine):
                     self.removing(machine)
                     self.tasks.start(self.remove(machine))
 
+    def _fill_buffers(self) -> None:
+        """Promise machines to virtual pods that fit nowhere."""
+        self._buffers.look()
+        if self._buffers.waiting:
+            self.drop_old_promises()
+        for pod in self._buffers.waiting:
+            self.promise(pod)
+
     def _idle_machines(self) -> list[Machine]:
         """Return the machines that hold nothing and that no waiting pod could use, and note since when."""
-        busy, wanted = occupied(self.ctx), pending_pods(self.ctx)
+        busy, wanted = occupied(self.ctx) | self._buffers.nodes, pending_pods(self.ctx)
+        wanted += self._buffers.waiting
         idle = []
         for machine in list(self.fleet.machines.values()):
             if not self.may_remove(machine) or machine.state == "leaving":
