@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from kube_fake_api import FakeApi, fake_api
-from test_recorder import deploy
+from recorder_builders import deploy
 
 from airflow_llm_provisioning.core.prepared_objects import EVIDENCE, LABEL_PREPARES
 from airflow_llm_provisioning.core.trace import TraceView

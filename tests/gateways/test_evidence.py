@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from kube_fake_api import FakeApi, fake_api
-from test_recorder import SUBJECT, deploy, make_ready
+from recorder_builders import SUBJECT, deploy, make_ready
 
 from airflow_llm_provisioning.core.trace import decode_line, header_line
 from airflow_llm_provisioning.gateways import recorder

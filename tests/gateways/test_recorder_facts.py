@@ -7,20 +7,22 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from kube_fake_api import FakeApi, Fault, fake_api
-from test_recorder import CHAT, Recording, _often, completion, deploy, make_ready, serve
+from kube_fake_api import FakeApi, Fault
+from recorder_builders import CHAT, Recording, completion, deploy, make_ready, often, serve, served
 
 from airflow_llm_provisioning.core.timing import analysis
 from airflow_llm_provisioning.gateways import recorder
 
-__all__ = ["_often"]
-
 
 @pytest.fixture
 async def api() -> AsyncIterator[FakeApi]:
-    async with fake_api() as server:
-        server.absent = {"nodeclaims"}
+    async with served() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    often(monkeypatch)
 
 
 def ago(seconds: float) -> datetime:
