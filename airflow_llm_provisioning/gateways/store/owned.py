@@ -14,7 +14,8 @@ from airflow_llm_provisioning.gateways.store import tables
 from airflow_llm_provisioning.gateways.store.database import first_line, read_from
 from airflow_llm_provisioning.gateways.store.ledger import Entry
 from airflow_llm_provisioning.gateways.store.reading import open_for_reading
-from airflow_llm_provisioning.gateways.store.results import ResultsStore, SqlLedger
+from airflow_llm_provisioning.gateways.store.results import ResultsStore
+from airflow_llm_provisioning.gateways.store.sql_ledger import SqlLedger
 
 # A SQLite file that is written while it is read is read again.
 _TRIES: Final = 3

@@ -7,38 +7,30 @@ Its own database, never Airflow's. How it is opened and written stands in `datab
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select
 
 from airflow_llm_provisioning.core.level_notes import LevelNote, NoteKind
 from airflow_llm_provisioning.core.nights import Cell
 from airflow_llm_provisioning.core.result import (
-    MilestoneResult,
-    PhaseResult,
     Preparation,
     TrialResult,
     TrialStatus,
 )
-from airflow_llm_provisioning.core.secrets import redacted_text, redacted_value
-from airflow_llm_provisioning.core.trial import Trial
-from airflow_llm_provisioning.exceptions import StoreError
+from airflow_llm_provisioning.core.secrets import redacted_text
 from airflow_llm_provisioning.gateways.store import tables
-from airflow_llm_provisioning.gateways.store.column_types import Name, fit_text
-from airflow_llm_provisioning.gateways.store.database import first_line, open_engine, read_from, write_to, writing
-from airflow_llm_provisioning.gateways.store.ledger import Entry
+from airflow_llm_provisioning.gateways.store.database import open_engine, read_from, write_to
 from airflow_llm_provisioning.gateways.store.level_notes import SqlLevelNotes
 from airflow_llm_provisioning.gateways.store.progress import SqlProgress
 from airflow_llm_provisioning.gateways.store.queries import Queries
 from airflow_llm_provisioning.gateways.store.reading import open_for_reading
+from airflow_llm_provisioning.gateways.store.rows import milestone_rows, phase_rows, trial_of, trial_row
 from airflow_llm_provisioning.gateways.store.shared import add_missing, shared_rows
+from airflow_llm_provisioning.gateways.store.sql_ledger import SqlLedger
 from airflow_llm_provisioning.gateways.store.traces import SqlTraces, insert_analysis
 
 Clock = Callable[[], datetime]
-
-# The fields of a result that are columns as they are; the others belong to its trial or have tables of their own.
-_OWN: Final = tuple(field.name for field in fields(TrialResult) if field.name not in ("trial", "phases", "milestones"))
 
 
 def _utc_now() -> datetime:
@@ -70,7 +62,7 @@ class ResultsStore:
         return cls(engine, closed=closed)
 
     @property
-    def ledger(self) -> "SqlLedger":
+    def ledger(self) -> SqlLedger:
         """The ledger that lives beside the results."""
         return SqlLedger(self._engine, self._clock)
 
@@ -125,10 +117,10 @@ class ResultsStore:
         ended = [result.trial_id for result in results if result.status is not TrialStatus.NOT_DELETED]
         SqlProgress.end(connection, ended)
         connection.execute(
-            insert(tables.trials), [_row(result, each.keys) for result, each in zip(results, shared, strict=True)]
+            insert(tables.trials), [trial_row(result, each.keys) for result, each in zip(results, shared, strict=True)]
         )
-        _insert_all(connection, tables.phases, (row for result in results for row in _phase_rows(result)))
-        _insert_all(connection, tables.milestones, (row for result in results for row in _milestone_rows(result)))
+        _insert_all(connection, tables.phases, (row for result in results for row in phase_rows(result)))
+        _insert_all(connection, tables.milestones, (row for result in results for row in milestone_rows(result)))
 
     def trial(self, trial_id: str) -> TrialResult | None:
         """Return a trial by id."""
@@ -154,7 +146,7 @@ class ResultsStore:
             keys = [row["trial_id"] for row in rows]
             stages = _grouped(connection, tables.phases, keys, "position")
             stones = _grouped(connection, tables.milestones, keys, "earliest_at")
-        return [_trial(row, stages.get(row["trial_id"], []), stones.get(row["trial_id"], [])) for row in rows]
+        return [trial_of(row, stages.get(row["trial_id"], []), stones.get(row["trial_id"], [])) for row in rows]
 
     def append_trace(self, trial_id: str, data: bytes) -> None:
         """Append one compressed chunk to a trial's trace."""
@@ -246,89 +238,6 @@ class ResultsStore:
             return list(connection.scalars(query.order_by(table.c.comparison_id)))
 
 
-class SqlLedger:
-    """The ledger in the results database (see gateways/store/ledger.py for what is promised)."""
-
-    def __init__(self, engine: Engine, clock: Clock) -> None:
-        self._engine = engine
-        self._clock = clock
-
-    def intend(self, kind: str, name: str, place: str, tags: Mapping[str, str], expires_at: datetime) -> str:
-        """Record an intent; an open entry of the same thing is returned, by any writer, with the later expiry."""
-        key = f"{place}|{kind}|{name}"
-        now = self._clock()
-        try:
-            with writing(self._engine) as connection:
-                made = connection.execute(
-                    insert(tables.ledger),
-                    {
-                        "place": place,
-                        "kind": kind,
-                        "name": name,
-                        "state": "intended",
-                        "identity": None,
-                        "tags": dict(tags),
-                        "intended_at": now,
-                        "expires_at": expires_at,
-                        "changed_at": now,
-                        "open_key": key,
-                    },
-                )
-                return str(made.inserted_primary_key[0])  # type: ignore[index] # one row, so there is one
-        except IntegrityError:
-            found = self._kept(key, expires_at)
-            return found or self.intend(kind, name, place, tags, expires_at)
-        except SQLAlchemyError as error:
-            raise StoreError(
-                f"The intent to create {kind} {name} could not be written, so nothing was created: {first_line(error)}."
-            ) from error
-
-    def _kept(self, key: str, expires_at: datetime) -> str | None:
-        """Return the open entry of this key, kept at least until then; None where it was closed meanwhile."""
-        columns = tables.ledger.c
-        with writing(self._engine) as connection:
-            connection.execute(
-                update(tables.ledger)
-                .where(columns.open_key == key, columns.expires_at < expires_at)
-                .values(expires_at=expires_at, changed_at=self._clock())
-            )
-            found = connection.scalar(select(columns.entry_id).where(columns.open_key == key))
-        return None if found is None else str(found)
-
-    def created(self, entry_id: str, identity: str) -> None:
-        """Record what was created."""
-        self._change(entry_id, state="created", identity=identity)
-
-    def gone(self, entry_id: str) -> None:
-        """Record that it is gone."""
-        self._change(entry_id, state="gone", open_key=None)
-
-    def open_entries(self, place: str | None = None) -> list[Entry]:
-        """Return what is not gone, oldest first."""
-        query = select(tables.ledger).where(tables.ledger.c.state != "gone").order_by(tables.ledger.c.entry_id)
-        if place is not None:
-            query = query.where(tables.ledger.c.place == place)
-        with self._engine.connect() as connection:
-            return [
-                Entry(
-                    entry_id=str(row["entry_id"]),
-                    **{field.name: row[field.name] for field in fields(Entry) if field.name != "entry_id"},
-                )
-                for row in connection.execute(query).mappings()
-            ]
-
-    def _change(self, entry_id: str, **values: Any) -> None:
-        try:
-            with writing(self._engine) as connection:
-                connection.execute(
-                    update(tables.ledger)
-                    .where(tables.ledger.c.entry_id == int(entry_id))
-                    .values(changed_at=self._clock(), **values)
-                )
-        except SQLAlchemyError as error:
-            raise StoreError(f"Ledger entry {entry_id} could not be changed: {first_line(error)}.") from error
-
-
 def _insert_all(connection: Connection, table: Any, rows: Iterator[dict[str, Any]]) -> None:
     listed = list(rows)
     if listed:
@@ -343,75 +252,3 @@ def _grouped(connection: Connection, table: Any, keys: Sequence[str], order: str
         for row in connection.execute(query).mappings():
             groups.setdefault(row["trial_id"], []).append(row)
     return groups
-
-
-def _phase_rows(result: TrialResult) -> Iterator[dict[str, Any]]:
-    key = result.trial_id
-    for position, phase in enumerate(result.phases):
-        yield {
-            "trial_id": key,
-            "position": position,
-            "name": phase.name,
-            "duration_s": phase.duration_s,
-            "low_s": phase.low_s,
-            "high_s": phase.high_s,
-        }
-
-
-def _milestone_rows(result: TrialResult) -> Iterator[dict[str, Any]]:
-    key = result.trial_id
-    for stone in result.milestones:
-        yield {
-            "trial_id": key,
-            "name": stone.name,
-            "earliest_at": stone.earliest_at,
-            "latest_at": stone.latest_at,
-            "source": stone.source,
-        }
-
-
-def _row(result: TrialResult, shared: Mapping[str, str | None]) -> dict[str, Any]:
-    """Return a trial's values by column. Columns that queries need repeat what `trial` holds. `shared`: the keys of
-    what it has in common with others.
-    """
-    trial, arm = result.trial, result.trial.arm
-    told = result.summary()
-    told |= {**shared, "exclusion": result.exclusion}
-    row = {column.name: _copied(column, told.get(column.name)) for column in tables.trials.columns}
-    row |= {name: getattr(result, name) for name in _OWN}
-    return row | {
-        "status": str(result.status),
-        "reason": None if result.reason is None else redacted_text(result.reason),
-        "treatments": list(arm.treatments),
-        "flags": redacted_value(list(result.flags)),
-        "verdicts": redacted_value([dict(verdict) for verdict in result.verdicts]),
-        "environment": dict(result.environment),
-        "capacity": None if result.capacity is None else redacted_value(dict(result.capacity)),
-        "trial": trial.stored(),
-    }
-
-
-def _copied(column: Column[Any], value: Any) -> Any:
-    """Return what a column repeats of a trial: a name as far as it fits, since the whole one is in `trial`."""
-    if isinstance(column.type, Name) and value is not None and not column.primary_key:
-        return fit_text(value)[: tables.NAME_LENGTH]
-    return value
-
-
-def _trial(row: Any, stages: Sequence[Any], stones: Sequence[Any]) -> TrialResult:
-    values = {name: row[name] for name in _OWN} | {"status": TrialStatus(row["status"])}
-    return TrialResult(
-        **values,
-        trial=Trial.from_dict(row["trial"]),
-        phases=tuple(PhaseResult(s["name"], s["duration_s"], s["low_s"], s["high_s"]) for s in stages),
-        # Sorted here: databases order equal instants, and names, each in their own way.
-        milestones=tuple(sorted((_milestone(stone) for stone in stones), key=_milestone_order)),
-    )
-
-
-def _milestone(row: Any) -> MilestoneResult:
-    return MilestoneResult(row["name"], row["earliest_at"], row["latest_at"], row["source"])
-
-
-def _milestone_order(stone: MilestoneResult) -> tuple[datetime, datetime, str]:
-    return (stone.earliest_at, stone.latest_at, stone.name)
