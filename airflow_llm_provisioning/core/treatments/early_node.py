@@ -6,7 +6,7 @@ its place by priority. Nothing runs before the submission, so nothing costs whil
 experiment's authors look forward to, a direct line from Ray's autoscaler to node allocation, with plain Kubernetes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts, beside
@@ -127,7 +127,7 @@ class EarlyNode(BaseTreatment):
             return Verdict(self.name, "no", ("The workers were asked for at the submission: it was no dynamic start.",))
         waited = [pod for pod in view.companions if LABEL in pod.labels]
         if not waited:
-            return Verdict(self.name, "no", ("No placeholder pod came with the RayService.",))
+            return self._none_seen(workers)
         parts, left = [], list(waited)
         for pod in workers:
             asking = placeholder_of(view, pod, left)
@@ -164,6 +164,14 @@ class EarlyNode(BaseTreatment):
             return Verdict(self.name, early.value, early.evidence)
         ended = tuple(f"Pod {asking.name}: {event.message}" for event in view.events_of(asking, "Preempted")[:1])
         return Verdict(self.name, "yes", (*early.evidence, *ended, *image_arrival(view, worker).evidence))
+
+    def _none_seen(self, workers: Sequence[History]) -> Verdict:
+        """A placeholder is there until its worker comes, so a recording that began later says nothing about it."""
+        there = next((pod for pod in workers if pod.versions[0].kind == "LISTED"), None)
+        if there is None:
+            return self._no("No placeholder pod came with the RayService.")
+        told = f"No placeholder pod was seen, and pod {there.name} was there when the recording began."
+        return Verdict(self.name, "unknown", (told,))
 
     def _no(self, sentence: str) -> Verdict:
         return Verdict(self.name, "no", (sentence,))

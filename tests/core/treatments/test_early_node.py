@@ -41,6 +41,13 @@ def without_placeholder(line: Line) -> Line | None:
     return None if is_placeholder(line) else line
 
 
+def begun_late(line: Line) -> Line | None:
+    """Begin the recording when the worker is there and its placeholder is gone."""
+    if line["resource"] == "pods" and line["type"] == "ADDED":
+        line["type"] = "LISTED"
+    return without_placeholder(line)
+
+
 def without_nodes(line: Line) -> Line | None:
     return None if line["resource"] == "nodes" else line
 
@@ -134,6 +141,13 @@ def test_a_worker_that_takes_the_node_as_it_comes_proves_it_too() -> None:
     assert worker is not None
     assert found.view().node_name_of(waited) != found.view().node_name_of(worker)
     assert (found.row.start, found.row.applied) == ("cold", "applied")
+
+
+def test_a_recording_that_began_when_the_worker_was_there_is_unknown(proving: Recording) -> None:
+    """The placeholder may have made room before: on a busy machine the triggerer began a quarter of an hour late."""
+    found = proving.verdict(NAME, begun_late)
+    assert found.value == "unknown"
+    assert "was there when the recording began" in told(found)
 
 
 def test_a_recording_without_the_workers_node_is_unknown(proving: Recording) -> None:
