@@ -19,7 +19,7 @@ from stack import (
     say,
     simulator,
 )
-from treated import write_treated
+from treated import set_operators, write_treated
 
 from airflow_llm_provisioning.core.result import TrialResult
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
@@ -60,6 +60,8 @@ def main() -> int:
         ) as simulator_environment,
         airflow(home, simulator_environment, clouds=options.clouds) as running,
     ):
+        for told in set_operators(experiment, simulator_environment):
+            say(told)
         say(f"Airflow is up at {running.url} after {time.monotonic() - began:.0f} s")
         run_id = running.trigger(DAG)
         state = follow(running, run_id, home)

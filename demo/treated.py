@@ -4,6 +4,8 @@ Each arm has a target of its own, because a cluster's nodes are prepared for one
 shipped workload cannot have runs with the current one, which then has a baseline too.
 """
 
+import json
+import urllib.request
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from stack import EXPERIMENT
 
 from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.core.treatments import impossible, known_treatments, treated_nodes
+from airflow_llm_provisioning.core.treatments.ray_start_trim import SWITCH, RayStartTrim
 from airflow_llm_provisioning.core.workload import Workload, builtin_workload
 from airflow_llm_provisioning.dag_factory import load_experiment
 
@@ -21,6 +24,7 @@ ALL: Final = "all"
 CURRENT: Final = "phi3-current"
 # What the shipped variants have alone already.
 SHIPPED: Final = frozenset({"fast_download"})
+OPERATOR: Final = "/apis/apps/v1/namespaces/kuberay-operator/deployments/kuberay-operator"
 _SCHEMES: Final = {"eks": "s3", "gke": "gs", "aks": "az"}
 Document = dict[str, Any]
 
@@ -47,6 +51,34 @@ def write_treated(path: Path, clouds: Sequence[str], wanted: Sequence[str]) -> I
     for cloud in sorted(names.keys() - set(clouds)):
         yield f"No arm for {', '.join(sorted(names[cloud]))} on {cloud}, which is not among the clouds of this run."
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+
+
+def set_operators(experiment: Path, connections: Mapping[str, str]) -> Iterator[str]:
+    """Set the operator's switch on the clusters of `ray_start_trim`, as their owner does with Helm; yield what was
+    done.
+
+    Args:
+        experiment: The experiment's file.
+        connections: Airflow's environment variables for the simulated clusters.
+    """
+    written = load_experiment(experiment)
+    for target in written.targets:
+        if any(RayStartTrim.name in written.variants.get(variant, ()) for variant in target.variants):
+            _switch_off_injection(json.loads(connections[f"AIRFLOW_CONN_{target.conn_id.upper()}"]))
+            yield f"{target.name}: {SWITCH}=false is set on the KubeRay operator."
+
+
+def _switch_off_injection(connection: Mapping[str, Any]) -> None:
+    config = yaml.safe_load(connection["extra"]["kube_config"])
+    address = f"{config['clusters'][0]['cluster']['server']}{OPERATOR}"
+    headers = {"Authorization": f"Bearer {config['users'][0]['user']['token']}", "Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=30) as reply:  # noqa: S310
+        deployment = json.load(reply)
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    container["env"] = [*container.get("env", ()), {"name": SWITCH, "value": "false"}]
+    body = json.dumps(deployment).encode()
+    changed = urllib.request.Request(address, method="PUT", data=body, headers=headers)  # noqa: S310
+    urllib.request.urlopen(changed, timeout=30).close()  # noqa: S310
 
 
 def _by_cloud(wanted: Sequence[str], clouds: Sequence[str]) -> dict[str, frozenset[str]]:

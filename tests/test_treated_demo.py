@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from treated import write_treated
+from cluster_in_background import ClusterThread, kubernetes_connection
+from treated import set_operators, write_treated
 
 from airflow_llm_provisioning.core.treatments import known_treatments
 from airflow_llm_provisioning.dag_factory import load_experiment
@@ -43,6 +44,26 @@ def test_an_arm_on_one_cloud_only(tmp_path: Path) -> None:
     told = list(write_treated(path, ["gke"], ["capacity_buffer@eks"]))
     assert told == ["No arm for capacity_buffer on eks, which is not among the clouds of this run."]
     assert [target.name for target in load_experiment(path).targets] == ["gke-plain", "gke-fast"]
+
+
+def test_a_cluster_of_a_trimmed_start_has_the_operators_switch(tmp_path: Path) -> None:
+    """Without it the arm measures nothing: every trial of it would be `not applied`."""
+    path = tmp_path / "experiment.yaml"
+    list(write_treated(path, ["eks"], ["ray_start_trim"]))
+    with ClusterThread(cloud="eks") as cluster:
+        connection = kubernetes_connection(cluster.url)
+        told = list(set_operators(path, {"AIRFLOW_CONN_SIMULATED_EKS_RAY_START_TRIM": connection}))
+        (operator,) = cluster.objects("deployments", "kuberay-operator")
+    assert told == ["eks-ray-start-trim: ENABLE_INIT_CONTAINER_INJECTION=false is set on the KubeRay operator."]
+    (container,) = operator["spec"]["template"]["spec"]["containers"]
+    assert container["env"] == [{"name": "ENABLE_INIT_CONTAINER_INJECTION", "value": "false"}]
+
+
+def test_a_run_without_a_trimmed_start_asks_no_cluster(tmp_path: Path) -> None:
+    """There is nothing to set, and no connection is read."""
+    path = tmp_path / "experiment.yaml"
+    list(write_treated(path, ["eks"], ["capacity_buffer@eks"]))
+    assert list(set_operators(path, {})) == []
 
 
 @pytest.mark.parametrize("wanted", ["capcity_buffer", "capcity_buffer@eks", "all ,none"])
