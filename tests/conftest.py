@@ -1,6 +1,7 @@
 """Fixtures for every test: where the recordings are, and an Airflow of their own."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -25,6 +26,15 @@ os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 # How long an example takes says what else this machine does, not whether the claim holds.
 settings.register_profile("busy-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy-machine")
+
+
+def pytest_collection_finish() -> None:
+    """Make full garbage collections rare: Airflow, the SDKs and the tests are objects that are never freed, and each
+    collection would look at all of them. A trial in virtual time makes many small objects and few cycles.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture(scope="session")
