@@ -12,7 +12,10 @@ from typing import Any
 from aiohttp import web
 
 from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
+from airflow_llm_provisioning.gateways.kubernetes.resources import EVENTS_V1
+from llm_provisioning_simulator.kube.events import core_event, events_view
 
+View = Callable[[dict[str, Any]], dict[str, Any]]
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _OBJECT = re.compile(
     r"^/apis?/(?P<api>v1|[^/]+/[^/]+)(?:/namespaces/(?P<ns>[^/]+))?/(?P<plural>[a-z]+)(?:/(?P<name>[^/]+))?$"
@@ -64,7 +67,9 @@ class FakeApi:
         return lambda: ClusterAccess(self.url, token=token)
 
     async def put(self, plural: str, name: str, namespace: str | None = "default", **content: Any) -> dict[str, Any]:
-        """Create or change an object as another owner would."""
+        """Create or change an object as another owner would. An event is shown by both event APIs, as real servers do."""
+        if plural == EVENTS_V1:
+            plural, content = "events", {**core_event(content), "metadata": content.get("metadata", {})}
         key = (plural, namespace or "", name)
         old = self.objects.get(key)
         self._number += 1
@@ -87,6 +92,8 @@ class FakeApi:
 
     async def replay(self, kind: str, plural: str, item: dict[str, Any]) -> None:
         """Play one line of a recording: the object as it was, its version and all."""
+        if plural == EVENTS_V1:
+            plural, item = "events", core_event(item)
         metadata = item["metadata"]
         key = (plural, metadata.get("namespace") or "", metadata["name"])
         self._number += 1
@@ -150,12 +157,14 @@ class FakeApi:
         match = _OBJECT.match(request.path)
         if match is None or match["plural"] in self.absent:
             return _status(404, "the server could not find the requested resource")
-        plural = "events.events.k8s.io" if match["api"].startswith("events.") else match["plural"]
+        shown = events_view if match["api"].startswith("events.") else _as_stored
         if match["name"] is None:
-            return await self._collection(request, plural, match["ns"])
-        return await self._one(request, (plural, match["ns"] or "", match["name"]))
+            return await self._collection(request, match["plural"], match["ns"], shown)
+        return await self._one(request, (match["plural"], match["ns"] or "", match["name"]))
 
-    async def _collection(self, request: web.Request, plural: str, namespace: str | None) -> web.StreamResponse:
+    async def _collection(
+        self, request: web.Request, plural: str, namespace: str | None, shown: View
+    ) -> web.StreamResponse:
         if request.method == "POST":
             body = await request.json()
             self.bodies.append(body)
@@ -164,9 +173,11 @@ class FakeApi:
                 return _status(409, f'{plural} "{name}" already exists')
             return web.json_response(await self.put(plural, namespace=namespace, **_content(body)), status=201)
         if request.query.get("watch"):
-            return await self._watch(request, plural, namespace)
+            return await self._watch(request, plural, namespace, shown)
         items = [
-            item for (kind, ns, _), item in sorted(self.objects.items()) if kind == plural and namespace in (ns, None)
+            shown(item)
+            for (kind, ns, _), item in sorted(self.objects.items())
+            if kind == plural and namespace in (ns, None)
         ]
         start, limit = int(request.query.get("continue", 0)), int(request.query.get("limit", 0)) or len(items)
         metadata = {"resourceVersion": str(self._number)}
@@ -196,7 +207,7 @@ class FakeApi:
         changed = {**old, **body}
         return web.json_response(await self.put(plural, namespace=namespace or None, **_content(changed, name)))
 
-    async def _watch(self, request: web.Request, plural: str, namespace: str | None) -> web.StreamResponse:
+    async def _watch(self, request: web.Request, plural: str, namespace: str | None, shown: View) -> web.StreamResponse:
         version, epoch = int(request.query["resourceVersion"]), self._epoch
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
@@ -207,7 +218,7 @@ class FakeApi:
         while self._epoch == epoch and asyncio.get_running_loop().time() < ends_at:
             for number, kind, what, item in list(self._history):
                 if number > version and what == plural and namespace in (item["metadata"].get("namespace"), None):
-                    await _line(response, kind, item)
+                    await _line(response, kind, shown(item))
                     version = number
             await self._wait()
         return response
@@ -237,6 +248,10 @@ async def fake_api() -> AsyncIterator[FakeApi]:
         yield api
     finally:
         await api.stop()
+
+
+def _as_stored(item: dict[str, Any]) -> dict[str, Any]:
+    return item
 
 
 def _content(body: dict[str, Any], name: str | None = None) -> dict[str, Any]:

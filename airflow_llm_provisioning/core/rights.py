@@ -36,14 +36,12 @@ TRIAL: Final = (
     Rule("namespace", "", "services", _WATCHED),
     Rule("namespace", "discovery.k8s.io", "endpointslices", _WATCHED),
     Rule("namespace", "", "events", _WATCHED),
-    Rule("namespace", "events.k8s.io", "events", _WATCHED),
     # Ray's state and the first completion: a GET and a POST through the API server's proxy.
     Rule("namespace", "", "services/proxy", ("get", "create")),
     Rule("namespace", "", "pods/log", ("get",)),
     # The lock.
     Rule("namespace", "coordination.k8s.io", "leases", ("get", "create", "update", "delete")),
     Rule("node events", "", "events", _WATCHED),
-    Rule("node events", "events.k8s.io", "events", _WATCHED),
     Rule("cluster", "", "nodes", ("get", *_WATCHED)),
 )
 # Karpenter says in its claims which instance was asked for, and when.

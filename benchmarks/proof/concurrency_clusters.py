@@ -31,9 +31,9 @@ from proof.concurrency_objects import KINDS, NAMESPACE, ObjectSequence, endpoint
 HOLD_S: Final = 55.0
 TICK_S: Final = 0.01
 _NUMBER: Final = re.compile(r"llm-(\d{4})")
-# Watches of a recorder outside the namespace `default`: rayclusters, pods, services, endpointslices, both events there
-# and in `default`, nodes (node claims are absent here), which recorders of one process share; and its own RayService.
-WATCHES: Final = 9
+# Watches of a recorder outside the namespace `default`: rayclusters, pods, services, endpointslices, events there and
+# in `default`, nodes (node claims are absent here), which recorders of one process share; and its own RayService.
+WATCHES: Final = 7
 # Of the watches, when one of two triggerers has died.
 LEFT_AFTER_A_DEATH: Final = 0.75
 

@@ -55,16 +55,14 @@ KINDS: Final = {
     "endpointslices": Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices"),
     "nodes": Kind("v1", "Node", "nodes", namespaced=False),
     "events": Kind("v1", "Event", "events"),
-    "events.events.k8s.io": Kind("events.k8s.io/v1", "Event", "events"),
 }
-# Relative frequency of the changes in a deployment of the recordings; an event in both APIs is one change.
+# Relative frequency of the changes in a deployment of the recordings.
 _WEIGHTS: Final = {"event": 60, "pods": 24, "rayservices": 6, "rayclusters": 6, "nodes": 8, "services": 3}
 
 
 def paths() -> list[str]:
     """Return the path of every collection that is watched."""
-    found = [kind.path(NAMESPACE) for kind in KINDS.values()]
-    return found + [KINDS[events].path("default") for events in ("events", "events.events.k8s.io")]
+    return [*(kind.path(NAMESPACE) for kind in KINDS.values()), KINDS["events"].path("default")]
 
 
 def name_of(number: int) -> str:
@@ -96,7 +94,7 @@ class ObjectSequence:
         yield "services", self._service()
 
     def next_versions(self, chance: random.Random) -> Iterator[tuple[str, Object]]:
-        """Yield the versions of the next change, one or two."""
+        """Yield the versions of the next change."""
         self._step += 1
         role = chance.choice(("head", "worker"))
         match chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]:
@@ -193,13 +191,8 @@ class ObjectSequence:
         now = stamp(datetime.now(UTC))
         source = {"component": "kubelet", "host": f"node-{self._number}-{role}"}
         yield "events", _object(
-            "events", dict(metadata), involvedObject=about, reason="Unhealthy", message=text, source=source,
+            "events", metadata, involvedObject=about, reason="Unhealthy", message=text, source=source,
             firstTimestamp=now, lastTimestamp=now, count=1, type="Warning", eventTime=None,
-        )  # fmt: skip
-        yield "events.events.k8s.io", _object(
-            "events.events.k8s.io", dict(metadata), regarding=about, reason="Unhealthy", note=text,
-            deprecatedSource=source, deprecatedFirstTimestamp=now, deprecatedLastTimestamp=now, deprecatedCount=1,
-            type="Warning", eventTime=None,
         )  # fmt: skip
 
 

@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 ESSENTIAL: Final = frozenset({"rayservices", "endpointslices"})
 # Events of nodes and node claims, which have no namespace, are stored in this namespace.
 CLUSTER_EVENTS_NAMESPACE: Final = "default"
+# Two views of the same stored objects, of which each tells as much as the other (kubernetes, pkg/registry/core/rest:
+# one storage for both groups). The second is watched only where the first may not be: a watch costs a connection.
+EVENT_APIS: Final = ("events", "events.events.k8s.io")
 # At the limit: how long the last look may take.
 LAST_LOOK_S: Final = 30.0
 
@@ -109,29 +112,47 @@ class SubjectWatch:
             self._watch("services", namespace),
             self._watch("nodes"),
             self._watch("nodeclaims"),
-            *(self._watch(events, namespace) for events in sorted(EVENTS)),
+            self._watch_events(namespace),
             poll_serve(self._cluster, namespace, self.scope, self._add_answer),
             self._lines.keep_flushing(log.warning),
         ]
         if namespace != CLUSTER_EVENTS_NAMESPACE:
-            watchers += [self._watch(events, CLUSTER_EVENTS_NAMESPACE) for events in sorted(EVENTS)]
+            watchers.append(self._watch_events(CLUSTER_EVENTS_NAMESPACE))
         return watchers
 
     async def _watch(
         self, resource: str, namespace: str | None = None, *, labels: str | None = None, fields: str | None = None
     ) -> None:
-        known, listener = self._previous.known(resource, namespace), Listener(self._gap, self._back)
         try:
-            async for seen in follow(
-                self._cluster, resource, namespace, labels, fields, known=known, listener=listener
-            ):
-                self.take(resource, seen)
-                del seen
+            await self._follow(resource, namespace, labels, fields)
         except (ForbiddenError, NotFoundError) as error:
             if resource in ESSENTIAL:
                 raise
-            log.warning("The trace will not contain %s: %s", resource, error)
-            self._lines.add(mark_line(self._cluster.clock(), "not_recorded", what=resource, why=str(error)))
+            self._not_recorded(resource, error)
+
+    async def _watch_events(self, namespace: str) -> None:
+        refused = []
+        for events in EVENT_APIS:
+            try:
+                await self._follow(events, namespace)
+            except (ForbiddenError, NotFoundError) as error:
+                refused.append((events, error))
+            else:
+                return
+        for events, why in refused:
+            self._not_recorded(events, why)
+
+    async def _follow(
+        self, resource: str, namespace: str | None, labels: str | None = None, fields: str | None = None
+    ) -> None:
+        known, listener = self._previous.known(resource, namespace), Listener(self._gap, self._back)
+        async for seen in follow(self._cluster, resource, namespace, labels, fields, known=known, listener=listener):
+            self.take(resource, seen)
+            del seen
+
+    def _not_recorded(self, resource: str, why: Exception) -> None:
+        log.warning("The trace will not contain %s: %s", resource, why)
+        self._lines.add(mark_line(self._cluster.clock(), "not_recorded", what=resource, why=str(why)))
 
     def take(self, resource: str, seen: ObservedVersion) -> None:
         """Take a version of an object: if it belongs to the trial, it is a line and news."""
