@@ -67,7 +67,7 @@ class FakeApi:
         return lambda: ClusterAccess(self.url, token=token)
 
     async def put(self, plural: str, name: str, namespace: str | None = "default", **content: Any) -> dict[str, Any]:
-        """Create or change an object as another owner would. An event is shown by both event APIs, as real servers do."""
+        """Create or change an object as another owner would. Both event APIs show an event."""
         if plural == EVENTS_V1:
             plural, content = "events", {**core_event(content), "metadata": content.get("metadata", {})}
         key = (plural, namespace or "", name)
