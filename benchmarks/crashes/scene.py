@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,10 +76,10 @@ def _in_order(dag: DAG) -> tuple[BaseOperator, ...]:
     return tuple(sort())
 
 
-async def play(scene: Scene, loop: Machine, *, goes_on: Callable[[], bool] = lambda: True) -> tuple[DagRun, ...]:
+async def play(scene: Scene, loop: Machine, *, goes_on: Callable[[DagRun], Awaitable[bool]]) -> tuple[DagRun, ...]:
     """Prepare, with a second run where the first failed, then run the trial as Airflow would.
 
-    `goes_on`: asked between the two DAGs.
+    `goes_on`: asked between the two DAGs, with the run of the first.
     """
     for number in range(1, 4):
         before = DagRun(loop, "prepare", f"run-{number}")
@@ -88,7 +88,7 @@ async def play(scene: Scene, loop: Machine, *, goes_on: Callable[[], bool] = lam
                 break
         else:
             break
-    if not goes_on():
+    if not await goes_on(before):
         return (before,)
     nightly = DagRun(loop, "nightly", scene.planned.slot.run_id)
     opened, applied, waited, closed = scene.trial

@@ -16,8 +16,9 @@ from typing import Any, Final, NoReturn
 
 from crashes.machine import Machine, run
 from crashes.points import FAULTS, INJECTOR, Call
+from crashes.runs import DagRun
 from crashes.scene import Scene, connected, play, reaped, scene, simulated
-from crashes.truth import DEFECTS, Judgement, Played, Watcher, inventory, judge, made, plant, recorded
+from crashes.truth import DEFECTS, Judgement, Played, Watcher, inventory, judge, made, plant, recorded, state_of
 from crashes.wires import wired
 
 # A child that needs more processor time than this has stopped making progress.
@@ -25,6 +26,8 @@ _HUNG_CPU_S: Final = 120.0
 # What a cloud was asked for ends in this time; a twin that was left alone may go on for longer.
 _SETTLED_S: Final = 240.0
 _TWIN_SETTLED_S: Final = 900.0
+# Of the pairs that have come back to the recording's state: so many go on to the end all the same.
+_GO_ON: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Found:
 
     points: int = 0
     pairs: int = 0
+    ended_early: int = 0
+    """Pairs after which a DAG left the state of the recording, so that what follows was not played."""
     calls: int = 0
     defects: Counter[str] = field(default_factory=Counter)
     told: list[dict[str, Any]] = field(default_factory=list)
@@ -60,6 +65,7 @@ class Found:
             self.pairs += 1
         else:
             self.points += 1
+        self.ended_early += bool(told.get("ended_early"))
         if told.get("overrun_s") is not None:
             self.overrun_s = max(self.overrun_s or 0.0, told["overrun_s"])
         self.defects.update({name: 1 for name, sentences in told["found"].items() if sentences})
@@ -117,7 +123,7 @@ def sweep(cloud: str, plan: Plan) -> Found:
     found = Found()
     this = scene(cloud, budget=plan.budget)
     # The first play loads every module and tells what a good one leaves.
-    good = _Good.of(_played(cloud, this)[0])
+    good, _ = _played(cloud, this)
     calls = INJECTOR.number
     _forget()
     chosen = _pairs(plan, calls)
@@ -149,19 +155,21 @@ def sweep(cloud: str, plan: Plan) -> Found:
 
 @dataclass(frozen=True)
 class _Good:
-    """What a play without a fault leaves: things by kind, and names in the ledger."""
+    """What a play without a fault leaves: things by kind, and its state after the preparation and at the end."""
 
     things: Counter[str]
-    entries: int
-
-    @classmethod
-    def of(cls, played: Played) -> "_Good":
-        return cls(made(played), len(played.entries))
+    prepared: str
+    ended: str
 
 
 def _tell(writing: int, judgement: Judgement) -> NoReturn:
     """End a child with its verdict."""
-    told = {"suffered": INJECTOR.suffered, "found": judgement.found, "overrun_s": judgement.overrun_s}
+    told = {
+        "suffered": INJECTOR.suffered,
+        "found": judgement.found,
+        "overrun_s": judgement.overrun_s,
+        "ended_early": INJECTOR.whole and judgement.ended_early,
+    }
     text = json.dumps(told, default=str).encode()
     while text:
         text = text[os.write(writing, text) :]
@@ -232,10 +240,10 @@ def _pairs(plan: Plan, calls: int) -> dict[int, list[tuple[str, int, str]]]:
 
 def _played(
     cloud: str, this: Scene, good: _Good | None = None, exploring: _Exploring | None = None
-) -> tuple[Played, Judgement]:
-    """Play a scene on a machine of its own and judge it."""
+) -> tuple[_Good, Judgement]:
+    """Play a scene on a machine of its own and judge it; return what it left too."""
 
-    async def work(loop: Machine) -> tuple[Played, Judgement]:
+    async def work(loop: Machine) -> tuple[_Good, Judgement]:
         if exploring is not None:
             exploring.machine = loop
         with wired(loop), simulated(this) as simulator:
@@ -244,24 +252,48 @@ def _played(
             before = inventory(simulator, cloud)
             watcher = Watcher()
             watching = [task for cluster in simulator.clusters.values() for task in watcher.watch(cluster)]
+            prepared = ""
+
+            async def goes_on(run: DagRun) -> bool:
+                nonlocal prepared
+                if INJECTOR.suffered and not INJECTOR.whole:
+                    # What a preparation leaves is judged by itself, so a single fault in it needs no trial.
+                    return False
+                entries = await loop.run_in_executor(None, recorded)
+                prepared = state_of(inventory(simulator, cloud), entries, run.results)
+                return good is None or not _is_back(prepared, good.prepared) or _has_twin()
+
             with connected(simulator.environment(), _store_file()):
-                # What a preparation leaves is judged by itself, so a single fault in it needs no trial.
-                runs = await play(this, loop, goes_on=lambda: INJECTOR.whole or not INJECTOR.suffered)
-                twins = any(fault.startswith("twin ") for fault in INJECTOR.suffered)
-                await simulator.clock.sleep(_TWIN_SETTLED_S if twins else _SETTLED_S)
+                runs = await play(this, loop, goes_on=goes_on)
+                await simulator.clock.sleep(_TWIN_SETTLED_S if _has_twin() else _SETTLED_S)
                 after = inventory(simulator, cloud)
                 entries = await loop.run_in_executor(None, recorded)
                 played = Played(this, before, after, runs, watcher, entries, None, after)
+                left = _Good(made(played), prepared, state_of(after, entries, {}))
                 # In a state that the reaper has met before it does what it did before.
-                if not INJECTOR.suffered or good is None or _Good.of(played) != good or INJECTOR.whole:
+                if good is None or not _is_back(left.ended, good.ended):
                     said = await reaped(this, loop)
                     played = replace(played, reaped=said, at_last=inventory(simulator, cloud))
-                told = await loop.run_in_executor(None, judge, played, good.things if good else made(played))
+                told = await loop.run_in_executor(None, judge, played, (good or left).things)
+                told.ended_early = played.reaped is None
             for task in watching:
                 task.cancel()
-            return played, told
+            return left, told
 
     return run(work)
+
+
+def _has_twin() -> bool:
+    return any(fault.startswith("twin ") for fault in INJECTOR.suffered)
+
+
+def _is_back(state: str, good: str) -> bool:
+    """Return whether a play that has suffered all its faults is in the recording's state, so that what follows is what
+    the recording does. Some pairs go on all the same, to show that it is so.
+    """
+    if not INJECTOR.suffered or INJECTOR.pending or state != good:
+        return False
+    return not INJECTOR.whole or INJECTOR.rng.random() >= _GO_ON
 
 
 _STORES: Final = iter(range(10**9))
@@ -285,6 +317,7 @@ def line(found: Mapping[str, Found], seconds: float) -> dict[str, Any]:
         "points": {cloud: one.points for cloud, one in found.items()},
         "clouds": len(found),
         "pairs": sum(one.pairs for one in found.values()),
+        "ended_early": sum(one.ended_early for one in found.values()),
         **{name: defects[name] for name in DEFECTS},
         "budget_overrun_s_max": max(
             (one.overrun_s for one in found.values() if one.overrun_s is not None), default=None

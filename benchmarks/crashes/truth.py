@@ -6,8 +6,9 @@ It reads the simulator's memory, never an API, and knows by a listing before the
 import asyncio
 import gzip
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -35,6 +36,10 @@ DEFECTS: Final = (
 CANARY: Final = MADE_UP_SECRET
 _IN_CLUSTER: Final = ("rayservices", "rayclusters", "pods", "services", "leases", "configmaps", "secrets", "nodes")
 _FOREIGN: Final = "somebody-else"
+# UUIDs and hex ids, random parts of names (Kubernetes' five), numbers.
+_GENERATED: Final = re.compile(
+    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8,}|(?<=-)[bcdfghjklmnpqrstvwxz2456789]{5}(?![a-z])|\d+"
+)
 # Stamps of Kubernetes are whole seconds.
 _STAMP_S: Final = 1.001
 
@@ -201,6 +206,8 @@ class Judgement:
 
     found: dict[str, list[str]] = field(default_factory=lambda: {name: [] for name in DEFECTS})
     overrun_s: float | None = None
+    ended_early: bool = False
+    """Whether the reaper was not run, because it would have met what it met before."""
 
     def tell(self, defect: str, sentence: str) -> None:
         """Note a defect."""
@@ -231,6 +238,14 @@ class Played:
 def made(played: Played) -> Counter[str]:
     """Return how many things of each kind a play left."""
     return Counter(kind for kind, _ in played.after.keys() - played.before.keys())
+
+
+def state_of(things: Things, entries: Iterable[str], results: Mapping[str, Any]) -> str:
+    """Return a state as text in which two plays are equal that differ in instants, counts of seconds and generated ids
+    only. `entries`: names in the ledger; `results`: what the tasks returned.
+    """
+    told = json.dumps([sorted(map(str, things.items())), sorted(entries), results], sort_keys=True, default=str)
+    return _GENERATED.sub("*", told)
 
 
 def judge(played: Played, good: Mapping[str, int]) -> Judgement:
