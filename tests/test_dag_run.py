@@ -5,12 +5,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_llm_provisioning.core.prepared_objects import PreparedObjects
 from airflow_llm_provisioning.core.result import TrialResult
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
@@ -57,6 +59,26 @@ with DAG("own", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
 EXAMPLE = HERE.parent / "airflow_llm_provisioning" / "example_dags" / "experiments" / "own_manifest.yaml"
 
 
+NOTE: dict[str, Any] = {"apiVersion": "v1", "kind": "ConfigMap"}
+# The shipped DAG, with an experiment of its own.
+REAP = HERE.parent / "airflow_llm_provisioning" / "example_dags" / "reap.py"
+REAPED = """
+name: reaped
+workloads: {phi3-2025: {profile: phi3-2025}}
+targets:
+  - name: reaped
+    cluster: demo
+    conn_id: sim
+    variants: [baseline]
+    nodes:
+      cloud: eks
+      autoscaler: luna
+      kubernetes_minor: "1.34"
+      gpu_skus: [L4]
+      options: {api_server: "https://demo.simulated", cluster_certificate: Q0E=}
+"""
+
+
 class AirflowProcess:
     """An Airflow in one process, with the DAGs of these tests, and the results store that they share."""
 
@@ -66,11 +88,14 @@ class AirflowProcess:
         example = f"__import__('pathlib').Path({str(EXAMPLE)!r})"
         for name, text in (("night", NIGHT), ("hand", BY_HAND), ("own", OWN.replace("EXAMPLE", example))):
             (folder / f"{name}.py").write_text(text)
+        (folder / "reap.py").write_text(REAP.read_text())
+        (home / "reaped.yaml").write_text(REAPED)
         self._store, self._said = home / "llm_provisioning" / "results.db", home / "said.txt"
         env = {
             **os.environ,
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(folder),
+            "AIRFLOW__LLM_PROVISIONING__EXPERIMENT_FILE": str(home / "reaped.yaml"),
             "PYTHONPATH": str(HERE),
             # No server listens there: the profile's pinned model serves.
             "HF_ENDPOINT": "http://127.0.0.1:9",
@@ -85,11 +110,22 @@ class AirflowProcess:
                 text=True,
             )
 
-    def run(self, dag_id: str, **conf: Any) -> tuple[dict[str, Any], ResultsStore, list[TrialResult]]:
-        """Return what came of a DAG run, the results store, and the rows of the run's trials."""
+    def intend(self, objects: Mapping[str, tuple[Mapping[str, Any], datetime]]) -> None:
+        """Write the ledger's intents of ConfigMaps: name -> (manifest, when it expires)."""
+        store = ResultsStore.open(f"sqlite:///{self._store}")
+        for name, (item, until) in objects.items():
+            store.ledger.intend("configmap", name, "cluster:demo/default", item["metadata"]["labels"], until)
+        store.close()
+
+    def run(
+        self, dag_id: str, there: Mapping[str, Any] | None = None, **conf: Any
+    ) -> tuple[dict[str, Any], ResultsStore, list[TrialResult]]:
+        """Return what came of a DAG run, the results store, and the rows of the run's trials. `there`: objects that the
+        cluster has before, by resource.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"dag_id": dag_id, "conf": conf}) + "\n")
+        self.process.stdin.write(json.dumps({"dag_id": dag_id, "conf": conf, "there": there or {}}) + "\n")
         self.process.stdin.flush()
         answer = next((line for line in self.process.stdout if line.startswith("RESULT ")), None)
         assert answer is not None, self._said.read_text()[-3000:]
@@ -169,4 +205,34 @@ def test_a_users_manifest_is_measured_beside_a_built_in_workload(airflow: Airflo
     assert '"mountPath":"/scratch"' in trace
     table = store.comparison(rows[0].trial.slot.run_id)
     assert [row["n"] for row in table] == [1, 1, 1, 1]
+    store.close()
+
+
+def test_the_reaper_deletes_what_expired_and_nothing_else(airflow: AirflowProcess) -> None:
+    """The shipped DAG `reap`: its task lists the places, one mapped task each deletes, and the list that it keeps says
+    what was deleted. What was not expired and what is another owner's are there afterwards.
+    """
+    dates = [datetime(year, 1, 1, tzinfo=UTC) for year in (2026, 2999)]
+    expired, kept = (
+        PreparedObjects(treatment="kept_warm", objects=({**NOTE, "data": {"at": str(at)}},), ready={}).placed(
+            "reaped", "default", at
+        )[0]
+        for at in dates
+    )
+    airflow.intend({item["metadata"]["name"]: (item, at) for item, at in zip((expired, kept), dates, strict=True)})
+    theirs = {**NOTE, "metadata": {"name": "theirs", "namespace": "default"}}
+    found, store, _ = airflow.run("reap", {"configmaps": [expired, kept, theirs]})
+    assert (found["state"], found["states"]) == ("success", {"places": "success", "reap_place": "success"})
+    (_, places), *told = found["results"]
+    assert [place["name"] for place in places] == ["cluster:demo/default", "cluster:demo"]
+    assert [(name, told["clean"], len(told["deleted"])) for name, told in told] == [
+        ("reap_place", True, 1),
+        ("reap_place", True, 0),
+    ]
+    (gone,) = told[0][1]["deleted"]
+    assert (gone["kind"], gone["name"]) == ("ConfigMap", expired["metadata"]["name"])
+    assert {kept["metadata"]["name"], "theirs"} <= set(found["kept"]["configmaps"])
+    assert expired["metadata"]["name"] not in found["kept"]["configmaps"]
+    assert {entry.name for entry in store.ledger.open_entries()} >= {kept["metadata"]["name"]}
+    assert expired["metadata"]["name"] not in {entry.name for entry in store.ledger.open_entries()}
     store.close()
