@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from airflow_llm_provisioning.core.names import LABEL_EXPIRES, LABEL_TARGET, rea
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.base import Owned
 from airflow_llm_provisioning.gateways.clouds.gke.cloud import GkeCloud
+from airflow_llm_provisioning.gateways.clouds.gke.owned import _image
 from llm_provisioning_simulator.world import Image
 
 pytestmark = pytest.mark.gke
@@ -54,6 +56,15 @@ def settle(cloud: GkeCloud) -> list[Owned]:
             with contextlib.suppress(CloudError):
                 cloud.delete_owned(owned)
     return left
+
+
+def test_an_image_is_as_large_as_the_registry_says(google: GoogleProject) -> None:
+    """Its price is that of so many GiB; a version without a size in its metadata has none, and is not free."""
+    finish(google.cloud(), "build_image", BUILD)
+    (image,) = [owned for owned in google.cloud().list_owned() if owned.kind == "image"]
+    (made,) = [image for image in google.world.images.values() if image.reference.startswith(HOST)]
+    assert image.priced == ("image", "standard", made.compressed_bytes / 2**30)
+    assert _image(SimpleNamespace(name="v", create_time=None, metadata=None), {}).priced is None
 
 
 def test_everything_of_ours_is_found_and_deleted_from_labels_alone(google: GoogleProject) -> None:

@@ -200,7 +200,12 @@ class ArtifactRegistry:
 
     def _version_body(self, call: Call, package: str, image: Image) -> dict[str, Any]:
         name = f"{self._name(call)}/packages/{_escaped(package)}/versions/{image.digest}"
-        return {"name": name, "createTime": stamp(image.pushed_at), "annotations": self.annotations.get(name, {})}
+        return {
+            "name": name,
+            "createTime": stamp(image.pushed_at),
+            "annotations": self.annotations.get(name, {}),
+            "metadata": {"imageSizeBytes": str(image.compressed_bytes), "mediaType": MEDIA_TYPE},
+        }
 
     async def _version(self, call: Call) -> dict[str, Any]:
         package = call.path["packagesId"]
