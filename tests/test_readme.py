@@ -28,6 +28,7 @@ WITH_EXPERIMENTS = [
     *(f"docs/treatments/{name}.md" for name in ("capacity_buffer", "image_volume", "peer_to_peer", "shared_weights")),
     *(f"docs/treatments/{name}.md" for name in ("soci_parallel_pull", "preloaded_disk", "weights_stream")),
     *("docs/treatments/compile_cache.md", "docs/treatments/capacity_buffer_object.md"),
+    "docs/treatments/capacity_buffer_static.md",
 ]
 A_TARGET = """
 name: shown

@@ -101,6 +101,7 @@ PREPARED: Final = (
     Rule("namespace", "", "pods/log", ("get",)),
     Rule("cluster", "", "nodes", ("get",)),
     Rule("cluster", "scheduling.k8s.io", "priorityclasses", _OBJECT),
+    Rule("cluster", "karpenter.sh", "nodepools", _OBJECT),
 )
 
 

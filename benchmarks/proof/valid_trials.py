@@ -13,6 +13,7 @@ from airflow_llm_provisioning.core.result import TrialResult, TrialStatus
 from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.core.treatments import impossible, resolved, vain
 from airflow_llm_provisioning.core.workload import ScalingSetup, Workload
+from proof.catalogue import buffer_static
 from proof.catalogue.buffer_objects import GATES as BUFFER_GATES
 from proof.catalogue.ray_start_trim import operator_set_to
 from proof.recorded_trial import Scenario, run
@@ -23,7 +24,7 @@ from proof.workloads import SERVED_2025, SERVED_CURRENT
 # What the user does for a variant beside its preparation.
 BY_HAND: Final = {"ray_start_trim": operator_set_to("false")}
 # What is switched on in the cluster for a variant.
-GATES: Final = {"capacity_buffer_object": BUFFER_GATES}
+GATES: Final = {"capacity_buffer_object": BUFFER_GATES, "capacity_buffer_static": buffer_static.GATES}
 # Treatments outside the built-in variants: variant, and where it runs.
 TREATED: Final = (
     ("parallel_pull", "eks", "luna"),
@@ -82,6 +83,7 @@ def cells() -> tuple[Cell, ...]:
     targets = [target(cloud, kind, autoscaler) for kind in ("plain", "fast") for cloud, autoscaler in KINDS]
     targets.append(target("eks", "fast", volume_initialization_rate_mib_s=300))
     targets += [target(cloud, variant, autoscaler) for variant, cloud, autoscaler in TREATED]
+    targets.append(buffer_static.TARGET)
     targets += [target(cloud, "image_volume", kubernetes_minor="1.35") for cloud in ("eks", "gke", "aks")]
     every = [
         (where, setup, variant, served)

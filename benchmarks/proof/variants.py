@@ -23,6 +23,7 @@ VARIANTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "fast_baked": ("fast_download", "bake_packages"),
         "capacity_buffer": ("fast_download", "bake_packages", "capacity_buffer"),
         "capacity_buffer_object": ("fast_download", "bake_packages", "capacity_buffer_object"),
+        "capacity_buffer_static": ("fast_download", "bake_packages", "capacity_buffer_static"),
         "buffered_parallel": ("bake_packages", "soci_parallel_pull", "capacity_buffer"),
         "buffered_streamed": ("bake_packages", "image_delivery", "capacity_buffer"),
         "streamed_early": ("fast_download", "bake_packages", "image_delivery", "early_node"),

@@ -21,6 +21,7 @@ from airflow_llm_provisioning.core.treatments.base import Treatment
 from airflow_llm_provisioning.core.treatments.bottlerocket_snapshot import BottlerocketSnapshot
 from airflow_llm_provisioning.core.treatments.capacity_buffer import CapacityBuffer
 from airflow_llm_provisioning.core.treatments.capacity_buffer_object import CapacityBufferObject
+from airflow_llm_provisioning.core.treatments.capacity_buffer_static import CapacityBufferStatic
 from airflow_llm_provisioning.core.treatments.compile_cache import CompileCache
 from airflow_llm_provisioning.core.treatments.direct_loader import DirectLoader
 from airflow_llm_provisioning.core.treatments.early_node import EarlyNode
@@ -48,6 +49,7 @@ OWN: Final[tuple[Treatment, ...]] = (
     EarlyNode(),
     CapacityBuffer(),
     CapacityBufferObject(),
+    CapacityBufferStatic(),
     RayStartTrim(),
     OptimizationLevel(0),
     OptimizationLevel(1),

@@ -12,6 +12,7 @@ its row has this verdict and cannot enter a comparison.
 from typing import Final
 
 from proof.catalogue.buffer_objects import BUFFER_OBJECTS
+from proof.catalogue.buffer_static import BUFFER_STATIC
 from proof.catalogue.capacity_buffers import CAPACITY_BUFFERS, LEFTOVER
 from proof.catalogue.compile_cache import COMPILE_CACHES
 from proof.catalogue.deliveries import DELIVERIES
@@ -41,6 +42,7 @@ CATALOGUE: Final = (
     *CAPACITY_BUFFERS,
     LEFTOVER,
     *BUFFER_OBJECTS,
+    *BUFFER_STATIC,
     *RAY_START_TRIM,
     *OPTIMIZATION_LEVELS,
     *DIRECT_LOADERS,

@@ -1,4 +1,4 @@
-"""CapacityBuffers in a simulated cluster: what its autoscaler says of them, and the room that it keeps."""
+"""Nodes that simulated autoscalers keep: for CapacityBuffers, with what they say of them, and of static pools."""
 
 from typing import Any
 
@@ -38,3 +38,22 @@ async def test_a_buffer_keeps_a_node_until_it_is_deleted(small_cluster: Build) -
     assert not any("scale-up" in message for _, message in cluster.events())
     cluster.store.delete("capacitybuffers", "spare", "default")
     await cluster.until(lambda: len(cluster.fleet.machines) == 1)
+
+
+async def test_a_static_pool_keeps_its_number_and_serves_no_pod(small_cluster: Build) -> None:
+    """Its nodes come without a pod and stay empty; a pod that fits on none of them gets no node of the pool."""
+    cluster = await small_cluster("eks", "karpenter")
+    cluster.store.create("ec2nodeclasses", {"metadata": {"name": "c"}, "spec": {}}, manager="test")
+    size = {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": ["m5.xlarge"]}
+    template = {"spec": {"nodeClassRef": {"kind": "EC2NodeClass", "name": "c"}, "requirements": [size]}}
+    pool = {"metadata": {"name": "static"}, "spec": {"replicas": 2, "template": template}}
+    cluster.store.create("nodepools", pool, manager="test")
+    await cluster.clock.sleep(600)
+    assert len(cluster.fleet.machines) == 1
+    cluster.cloud.feature_gates = frozenset({"StaticCapacity"})
+    await cluster.until(lambda: len(cluster.store.list("nodes")) == 3)
+    cluster.apply(a_pod("eks", "worker"))
+    await cluster.clock.sleep(1800)
+    assert len(cluster.fleet.machines) == 3
+    cluster.store.mutate("nodepools", "static", None, lambda item: item["spec"].update(replicas=1), manager="test")
+    await cluster.until(lambda: len(cluster.fleet.machines) == 2)

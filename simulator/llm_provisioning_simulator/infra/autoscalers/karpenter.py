@@ -46,6 +46,8 @@ class Karpenter(base.PodAutoscaler):
     def add_machine(self, pod: Object) -> str | None:
         """Make a NodeClaim of the first pool that fits a pod, and its machine."""
         for pool in self.ctx.store.list("nodepools"):
+            if _is_static(pool):
+                continue
             size, node_class = self._size_for(pool, pod), self._class_of(pool)
             if size is not None and node_class is not None:
                 return self._claim(pod, pool, node_class, size)
@@ -54,8 +56,35 @@ class Karpenter(base.PodAutoscaler):
         return None
 
     def may_remove(self, machine: Machine) -> bool:
-        """Only machines with a NodeClaim."""
-        return machine.name in self._claims
+        """Only machines with a NodeClaim, and not those of a static pool (v1 NodePool, spec.replicas)."""
+        pool = self.ctx.store.peek("nodepools", machine.spec.labels.get(POOL_LABEL, ""))
+        return machine.name in self._claims and not _is_static(pool or {})
+
+    def _fill_buffers(self) -> None:
+        """Keep the nodes of static pools too."""
+        super()._fill_buffers()
+        if "StaticCapacity" in self.ctx.cluster.feature_gates:
+            for pool in filter(_is_static, self.ctx.store.list("nodepools")):
+                self._keep(pool)
+
+    def _keep(self, pool: Object) -> None:
+        """Make or end machines until a static pool has its number, empty ones first (pkg/controllers/static)."""
+        wanted, name = int(pool["spec"]["replicas"]), pool["metadata"]["name"]
+        machines = [
+            machine
+            for machine in self.fleet.machines.values()
+            if machine.spec.labels.get(POOL_LABEL) == name and machine.state != "leaving"
+        ]
+        busy = base.occupied(self.ctx)
+        for machine in sorted(machines, key=lambda item: item.name in busy)[: max(0, len(machines) - wanted)]:
+            self.removing(machine)
+            self.tasks.start(self.remove(machine))
+        rules, node_class = pool["spec"]["template"]["spec"].get("requirements") or (), self._class_of(pool)
+        sizes = [size for size in self.ctx.profile.instance_types if admits(rules, size)]
+        for _ in range(wanted - len(machines) if sizes and node_class else 0):
+            size = min(sizes, key=lambda item: (item.cpu, item.memory_gib))
+            if self._claim(None, pool, node_class or {}, size) is None:
+                break
 
     def idle_limit_s(self, machine: Machine) -> float:
         """Return how long the machine's pool leaves it empty (spec.disruption.consolidateAfter)."""
@@ -87,12 +116,15 @@ class Karpenter(base.PodAutoscaler):
         resource = _CLASSES.get(reference["kind"])
         return self.ctx.store.get(resource, reference["name"]) if resource else None
 
-    def _claim(self, pod: Object, pool: Object, node_class: Object, size: InstanceType) -> str | None:
-        """Make a NodeClaim and its machine; a refused one is deleted again, as Karpenter does."""
+    def _claim(self, pod: Object | None, pool: Object, node_class: Object, size: InstanceType) -> str | None:
+        """Make a NodeClaim and its machine; a refused one is deleted again, as Karpenter does. `pod`: that it is made
+        for, None for a static pool's.
+        """
         ctx = self.ctx
         made = ctx.store.create("nodeclaims", _new_claim(pool, pod, stamp(ctx.clock.now())), manager=_MANAGER)
         claim = made["metadata"]["name"]
-        self._event(pod, "Nominated", f"Pod should schedule on: nodeclaim/{claim}")
+        if pod is not None:
+            self._event(pod, "Nominated", f"Pod should schedule on: nodeclaim/{claim}")
         spec, system = node_spec(ctx, pool, node_class, size)
         try:
             machine = self.fleet.launch(spec, size, system, self._listener(claim, spec), startup_taints=(UNREGISTERED,))
@@ -168,9 +200,13 @@ class Karpenter(base.PodAutoscaler):
         self.tell(involved, reason, message, type_, component="karpenter")
 
 
-def _new_claim(pool: Object, pod: Object, at: str) -> Object:
+def _is_static(pool: Object) -> bool:
+    return (pool.get("spec") or {}).get("replicas") is not None
+
+
+def _new_claim(pool: Object, pod: Object | None, at: str) -> Object:
     template = pool["spec"]["template"]
-    demand = pod_demand(pod)
+    demand = {} if pod is None else pod_demand(pod)
     requests = {name: f"{amount:g}" for name, amount in demand.items()}
     conditions = [
         {
