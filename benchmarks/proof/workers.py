@@ -2,12 +2,18 @@
 
 import gc
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from multiprocessing import get_context
+from typing import Any
 
 
-def workers(processes: int) -> ProcessPoolExecutor:
-    """Return a pool of fresh processes."""
+def workers(processes: int) -> Executor:
+    """Return a pool of fresh processes; for one, this process, because a fresh one imports for as long as two trials
+    take.
+    """
+    if processes == 1:
+        return _ThisProcess()
     return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_collect_less)
 
 
@@ -15,6 +21,16 @@ def report(told: str) -> None:
     """Say how far a proof has come."""
     sys.stderr.write(told + "\n")
     sys.stderr.flush()
+
+
+class _ThisProcess(Executor):
+    """Runs a call when it is submitted."""
+
+    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Return the call's finished future."""
+        done: Future[Any] = Future()
+        done.set_result(call(*args, **kwargs))
+        return done
 
 
 def _collect_less() -> None:
