@@ -1,6 +1,6 @@
 """Nodes that are always there: Karpenter's static capacity, the form of a buffer that counts nodes and not pods.
 
-A NodePool with `spec.replicas` keeps that many nodes, whatever pods ask for, and serves no pending pods; so the
+A NodePool with `spec.replicas` keeps that many nodes without regard to pods, and serves no pending pods; so the
 target's own pools stay beside it. It does not know what the pods ask for, so the instance types must be named. No pod
 of ours is on its nodes, so a DaemonSet pulls the image (`core.treatments.prepull`). The nodes stay between trials.
 Sources: kubernetes-sigs/karpenter, pkg/apis/v1/nodepool.go (`replicas`: only `limits.nodes`, no weight, never switched
