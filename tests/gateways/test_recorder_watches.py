@@ -1,4 +1,4 @@
-"""The recorder over real HTTP: everything that belongs to a trial is recorded, once, whatever the server does."""
+"""The recorder over real HTTP: everything that belongs to a trial is recorded, once, also from a server with faults."""
 
 import asyncio
 from collections.abc import AsyncIterator
