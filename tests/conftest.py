@@ -65,10 +65,11 @@ def results_db(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator["BackgroundCluster"]:
+def simulated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator["BackgroundCluster"]:
     """Run a simulated EKS cluster with Luna on a thread, reached by the connection `sim`."""
-    from cluster_in_background import ClusterThread, kubernetes_connection
+    from cluster_in_background import SPEED, ClusterThread, kubernetes_connection
 
-    with ClusterThread() as cluster:
+    slower = request.node.get_closest_marker("simulated_speed")
+    with ClusterThread(speed=slower.args[0] if slower else SPEED) as cluster:
         monkeypatch.setenv("AIRFLOW_CONN_SIM", kubernetes_connection(cluster.url))
         yield cluster

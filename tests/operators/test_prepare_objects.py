@@ -175,6 +175,8 @@ def a_job() -> dict[str, Any]:
     return {"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"metadata": metadata, "spec": spec}}}
 
 
+# An empty node goes after five minutes, half a second at the usual speed.
+@pytest.mark.simulated_speed(150.0)
 def test_the_preparation_ends_when_its_jobs_nodes_are_gone(simulated: BackgroundCluster, store: ResultsStore) -> None:
     """A trial that met such a node would not start cold; the node is paid for until then. Its pod goes with it, and
     what it told is found again all the same.
@@ -216,6 +218,7 @@ def test_a_price_that_is_not_known_is_not_free(kinds: list[str], nodes: list[Any
 
 
 @pytest.mark.usefixtures("store")
+@pytest.mark.simulated_speed(150.0)
 @pytest.mark.parametrize("lost", ["pods", "nodes"])
 def test_the_price_is_not_known_without_one_of_several_jobs(simulated: BackgroundCluster, lost: str) -> None:
     """Two Jobs ran, and the node of one is gone, or its pod: the other's price is not the price of both."""
