@@ -48,10 +48,13 @@ def recipe(text: str) -> None:
 
 def kubernetes(text: str) -> None:
     """Read a kubernetes connection; nothing is asked over the network."""
-    from airflow_llm_provisioning.connections.cluster import _kubernetes_credentials
+    from airflow_llm_provisioning.connections.cluster import _connection, _kubernetes_credentials
+
+    async def credentials() -> None:
+        await _kubernetes_credentials("fuzz", (await _connection("fuzz")).extra_dejson)
 
     os.environ["AIRFLOW_CONN_FUZZ"] = json.dumps({"conn_type": "kubernetes", "extra": json.loads(text)})
-    asyncio.run(_kubernetes_credentials("fuzz"))
+    asyncio.run(credentials())
 
 
 def database(text: str) -> None:

@@ -23,13 +23,20 @@ def a_cost(amount: float | None, **values: Any) -> dict[str, Any]:
     return cost | {"nodes": [node], "unknown": []} | values
 
 
-def shown(slow: float | None, fast: float | None, factor: float = 0.5, price_usd: float | None = 3.0) -> str:
+def shown(
+    slow: float | None,
+    fast: float | None,
+    factor: float = 0.5,
+    price_usd: float | None = 3.0,
+    result: dict[str, Any] | None = None,
+) -> str:
     trials = [
         a_trial(f"{variant}-{n}", variant=variant, factor=stretched, cost=a_cost(amount), target=target)
         for variant, stretched, amount, target in (("baseline", 1.0, slow, "plain"), ("improved", factor, fast, "fast"))
         for n in range(5)
     ]
-    made = [a_preparation("fast", price_usd=price_usd, seconds=600.0)]
+    image = {"image": "registry/serving:r-abc", "size_bytes": 2**30}
+    made = [a_preparation("fast", price_usd=price_usd, seconds=600.0, result=result or image)]
     return words(cost_section(cost_rows(trials, {t.trial_id: t.cost or {} for t in trials}, made, list_prices())))
 
 
@@ -49,6 +56,11 @@ def test_what_does_not_pay_says_why() -> None:
     assert "never pays for itself" in shown(1.0, 2.0)
     assert "what a deployment costs is not known of both arms" in shown(1.0, None)
     assert "price not known" in shown(1.0, 0.5, price_usd=None)
+
+
+def test_an_image_of_unknown_size_costs_an_unknown_amount_a_day() -> None:
+    """It was left out of the idle cost, as if it were kept for nothing."""
+    assert "not known: the size of the image on eks" in shown(1.0, 0.5, result={"image": "registry/serving:r-abc"})
 
 
 def test_without_any_price_there_is_a_sentence_and_no_table() -> None:
