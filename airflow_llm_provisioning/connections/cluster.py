@@ -72,13 +72,15 @@ async def _connection(conn_id: str) -> Any:
         ) from error
 
 
-async def _kubernetes_credentials(conn_id: str, extras: Mapping[str, Any]) -> "Credentials":
+async def _kubernetes_credentials(conn_id: str, extras: Any) -> "Credentials":
     from kubernetes_asyncio.client import ApiClient, Configuration
     from kubernetes_asyncio.config import ConfigException
     from yaml import YAMLError
 
     from airflow_llm_provisioning.gateways.kubernetes import Credentials
 
+    if not isinstance(extras, Mapping):
+        raise _no_cluster(conn_id, "its extra fields are no mapping")
     configuration = Configuration()
     given = _given(extras)
     try:
