@@ -135,7 +135,9 @@ async def _load(configuration: Any, given: Mapping[str, Any]) -> None:
 
 
 def _no_cluster(conn_id: str, why: str) -> ConnectionConfigError:
-    told = redacted_text(why).rstrip(".")
+    # The client repeats the names that stand in a kubeconfig, control characters too.
+    printable = "".join(letter if letter.isprintable() else " " for letter in redacted_text(why))
+    told = " ".join(printable.split()).rstrip(".")
     return ConnectionConfigError(
         f"Airflow connection {conn_id!r} does not lead to a cluster: {told}. Give exactly one of "
         "kube_config_path, kube_config and in_cluster in it, and check that the file exists."

@@ -90,6 +90,11 @@ async def test_a_kubeconfig_file_opens_its_cluster(
     ("fields", "words"),
     [
         ({"conn_type": "kubernetes", "extra": {"kube_config_path": "/no/such/file"}}, "kube_config_path"),
+        ({"conn_type": "kubernetes", "extra": [1]}, "its extra fields are no mapping"),
+        (
+            {"conn_type": "kubernetes", "extra": {"kube_config": {"current-context": "a\0b\nc", "contexts": []}}},
+            "Expected object with name a b c in kube-config/contexts list",
+        ),
         ({"conn_type": "http", "host": "x"}, r"has the type 'http': a cluster is reached by kubernetes, aws"),
         ({"conn_type": "aws"}, "say which cluster of it, by `cluster_name`"),
     ],
@@ -101,9 +106,10 @@ async def test_a_connection_that_cannot_work_is_one_sentence(
     reference = connection(monkeypatch, "k3", **fields)
     if fields["conn_type"] == "http":
         reference["cluster_name"] = "x"
-    with pytest.raises(ConnectionConfigError, match=words):
+    with pytest.raises(ConnectionConfigError, match=words) as raised:
         async with open_cluster(reference):
             pass
+    assert str(raised.value).isprintable()
 
 
 async def test_an_absent_connection_is_named() -> None:
