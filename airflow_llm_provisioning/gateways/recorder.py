@@ -94,7 +94,6 @@ async def record(
     recording = _Recording(cluster, subject, lines, completion, previous, progress, watch)
     recording.keeps_trace, recording.evidence_s = keeps_trace, evidence_s
     recording.on_told = on_told
-    recording.meter = meter
     try:
         outcome = await recording.run(deadline_at)
         recording.tell()
@@ -125,7 +124,6 @@ class _Recording:
         self._watch = watch
         self._began_at = cluster.clock()
         self.keeps_trace, self.evidence_s = True, EVIDENCE_S
-        self.meter: Meter | None = None
         self._probe: CompletionProbe | None = None
         self.on_told: Callable[[Snapshot], None] = lambda _: None
 
@@ -182,7 +180,8 @@ class _Recording:
 
     async def _used_up(self) -> str:
         """Return why the trial's budget is used up, as soon as it is; never without a budget."""
-        while self.meter is None or (told := self.meter.over(self._cluster.clock())) is None:
+        meter = self._watch.meter
+        while meter is None or (told := meter.over(self._cluster.clock())) is None:
             await self._cluster.sleep(POLL_S)
         return told
 

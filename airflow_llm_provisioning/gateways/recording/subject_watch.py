@@ -57,7 +57,7 @@ class SubjectWatch:
         self._lines = lines
         self._previous = previous
         self._progress = progress
-        self._meter = meter
+        self.meter = meter
 
     def restore(self) -> None:
         """Restore the state of the previous recording: the owned objects and the progress of the deployment."""
@@ -68,8 +68,8 @@ class SubjectWatch:
             if item.get("type") in ("LISTED", "ADDED", "MODIFIED", "DELETED"):
                 self.scope.add_owned(item["resource"], item["object"])
             self._progress.take(item, received_at)
-            if self._meter is not None:
-                self._meter.feed(item)
+            if self.meter is not None:
+                self.meter.feed(item)
         if self._previous.lines:
             last = self._previous.lines[-1]["received_at"]
             self._lines.add(mark_line(self._cluster.clock(), "recording_resumed", last_received_at=last))
@@ -165,8 +165,8 @@ class SubjectWatch:
             kept = self._lines.add_seen(admitted, version)
             if kept is not None:
                 self._progress.take(kept, version.received_at)
-                if self._meter is not None:
-                    self._meter.feed(kept)
+                if self.meter is not None:
+                    self.meter.feed(kept)
             # Only what is the trial's own: a shared watch brings the objects of every other deployment too.
             self.news.set()
 
