@@ -139,3 +139,11 @@ def test_a_specification_that_is_no_plain_json_is_redacted_as_well() -> None:
     for spec in (MappingProxyType(env), deep, large):
         assert "canary" not in str(redact("pods", {"spec": spec}))
     assert redact("pods", {"spec": large})["spec"]["text"] == large["text"]
+
+
+@pytest.mark.parametrize("neighbour", [{}, {"<redacted>": 1}, {"<redacted>": 1, "other": 2}])
+def test_a_name_that_is_a_secret_goes_beside_every_neighbour(neighbour: dict[str, int]) -> None:
+    """What is left of it may be a name that stands there already."""
+    name = "hf_" + "A" * 30
+    for told in ({name: 1, **neighbour}, {**neighbour, name: 1}):
+        assert name not in json.dumps(redact("rayservices", {"status": told}))

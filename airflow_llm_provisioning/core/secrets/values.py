@@ -113,8 +113,8 @@ class Redactor:
             name: self._all(item, depth, numbers=True) if name in hidden_fields else self.field(name, item, depth)
             for name, item in value.items()
         }
-        names = [self._name(name) for name in made if type(name) is str and len(name) >= _LONG_NAME]
-        if names and not made.keys() >= set(names):
+        # One by one: what is left of a name can be the name of a neighbour.
+        if any(isinstance(name, str) and len(name) >= _LONG_NAME and self._name(name) != name for name in made):
             made = {self._name(name): item for name, item in made.items()}
             # What is left of a name that was a secret itself can say that the value is one.
             made |= {name: self.field(name, made[name], depth) for name in made.keys() - value.keys()}
