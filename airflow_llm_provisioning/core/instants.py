@@ -19,6 +19,8 @@ _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?\s*(Z|z|[+-]\d\d:?\d\d)?", flags=re.ASCII
 )
 _FINEST_DIGITS: Final = 6
+# A longer text is no stamp, or one in many blanks, and is not remembered.
+_STAMP_CHARACTERS: Final = 64
 # Go writes year 1 for "never". Instants outside these limits do not belong to a deployment.
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
@@ -39,7 +41,9 @@ class Stamp:
 
 def parse_stamp(value: Any) -> Stamp | None:
     """Parse RFC 3339 text (any number of fraction digits; no zone means UTC). None for anything else."""
-    return _parsed(value) if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return None
+    return _parsed(value) if len(value) <= _STAMP_CHARACTERS else _parsed.__wrapped__(value)
 
 
 # An object repeats its stamps in every version.

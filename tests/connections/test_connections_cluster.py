@@ -147,3 +147,32 @@ async def test_an_empty_field_counts_as_not_given(
     extra = {"kube_config": json.dumps(kube_config(server["url"])), **empty}
     async with open_cluster(connection(monkeypatch, "k9", conn_type="kubernetes", extra=extra)) as cluster:
         assert cluster.version()["gitVersion"] == "v1.34.0"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: {"kube_config": json.loads(text)},
+        lambda text: {"extra__kubernetes__kube_config": text},
+        lambda text: {"kube_config": text.replace('"current-context": "c"', '"current-context": "gone"'),
+                      "cluster_context": "c"},
+        lambda text: {"kube_config": text, "extra__kubernetes__kube_config": "not this one"},
+    ],
+    ids=["as a mapping", "with the prefix of older forms", "by its context", "the newer name first"],
+)  # fmt: skip
+async def test_the_fields_are_those_of_the_official_hook(
+    server: dict[str, Any], monkeypatch: pytest.MonkeyPatch, change: Any
+) -> None:
+    """The connection's form and its fields are the official provider's."""
+    extra = change(json.dumps(kube_config(server["url"])))
+    async with open_cluster(connection(monkeypatch, "k10", conn_type="kubernetes", extra=extra)) as cluster:
+        assert cluster.version()["gitVersion"] == "v1.34.0"
+    assert server["authorization"] == "Bearer secret"
+
+
+async def test_two_ways_to_a_cluster_exclude_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which of them was meant is not guessed."""
+    reference = connection(monkeypatch, "k11", conn_type="kubernetes", extra={"in_cluster": True, "kube_config": "{}"})
+    with pytest.raises(ConnectionConfigError, match="exclude each other"):
+        async with open_cluster(reference):
+            pass

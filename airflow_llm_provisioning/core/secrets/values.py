@@ -114,7 +114,7 @@ class Redactor:
             for name, item in value.items()
         }
         # One by one: what is left of a name can be the name of a neighbour.
-        if any(isinstance(name, str) and len(name) >= _LONG_NAME and self._name(name) != name for name in made):
+        if any(self._name(name) != name for name in made):
             made = {self._name(name): item for name, item in made.items()}
             # What is left of a name that was a secret itself can say that the value is one.
             made |= {name: self.field(name, made[name], depth) for name in made.keys() - value.keys()}

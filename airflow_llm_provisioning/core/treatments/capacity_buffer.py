@@ -15,8 +15,8 @@ from airflow_llm_provisioning.core.manifests.groups import RayGroup, engine_grou
 from airflow_llm_provisioning.core.names import label_value
 from airflow_llm_provisioning.core.prepared_objects import IMAGE, NAME
 from airflow_llm_provisioning.core.trace import TraceView
-from airflow_llm_provisioning.core.treatments.base import Step, StepContext
-from airflow_llm_provisioning.core.treatments.kept_nodes import GROUP_LABEL, LABEL, PLACEHOLDERS, KeptNodes
+from airflow_llm_provisioning.core.treatments.base import StepContext
+from airflow_llm_provisioning.core.treatments.kept_nodes import GROUP_LABEL, LABEL, PLACEHOLDERS, KeptNodes, prepared_by
 from airflow_llm_provisioning.core.treatments.placeholders import placeholder, priority_class
 
 _EVICTED_S: Final = Between(
@@ -69,16 +69,7 @@ class CapacityBuffer(KeptNodes):
 
     name = PLACEHOLDERS
     marked_by = "placeholder"
-    steps = (
-        Step(
-            "prepare_capacity_buffer",
-            "airflow_llm_provisioning.operators:PrepareObjects",
-            _arguments,
-            before_nodes=False,
-            per_image=False,
-            one_image=True,
-        ),
-    )
+    steps = prepared_by(PLACEHOLDERS, _arguments)
 
     def _changes(self) -> list[PhaseChange]:
         return [*super()._changes(), becomes("scheduling", _EVICTED_S)]

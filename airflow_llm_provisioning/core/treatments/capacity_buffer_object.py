@@ -15,10 +15,16 @@ from airflow_llm_provisioning.core.manifests import images, with_image
 from airflow_llm_provisioning.core.manifests.groups import RayGroup
 from airflow_llm_provisioning.core.prepared_objects import IMAGE, NAME
 from airflow_llm_provisioning.core.target import NodeProfile, Target
-from airflow_llm_provisioning.core.treatments.base import Found, Step, StepContext
+from airflow_llm_provisioning.core.treatments.base import Found, StepContext
 from airflow_llm_provisioning.core.treatments.capacity_buffer import buffered_groups, pods_of
 from airflow_llm_provisioning.core.treatments.karpenter_gates import gate_is_off
-from airflow_llm_provisioning.core.treatments.kept_nodes import OBJECT, KeptNodes, nodes_problems, told_nodes
+from airflow_llm_provisioning.core.treatments.kept_nodes import (
+    OBJECT,
+    KeptNodes,
+    nodes_problems,
+    prepared_by,
+    told_nodes,
+)
 from airflow_llm_provisioning.core.treatments.placeholders import placeholder
 from airflow_llm_provisioning.core.treatments.prepull import prepulls
 from airflow_llm_provisioning.core.workload import Workload
@@ -61,16 +67,7 @@ class CapacityBufferObject(KeptNodes):
 
     name = OBJECT
     looks_at: tuple[str, ...] = (_RESOURCE, "deployments")
-    steps = (
-        Step(
-            f"prepare_{OBJECT}",
-            "airflow_llm_provisioning.operators:PrepareObjects",
-            _arguments,
-            before_nodes=False,
-            per_image=False,
-            one_image=True,
-        ),
-    )
+    steps = prepared_by(OBJECT, _arguments)
 
     def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
         """Return that Luna knows no such object, and what excludes it."""

@@ -16,10 +16,10 @@ from airflow_llm_provisioning.core.manifests.groups import RayGroup, accelerator
 from airflow_llm_provisioning.core.names import LABEL_TARGET, label_value
 from airflow_llm_provisioning.core.prepared_objects import IMAGE, NAME
 from airflow_llm_provisioning.core.target import NodeProfile
-from airflow_llm_provisioning.core.treatments.base import Found, Step, StepContext
+from airflow_llm_provisioning.core.treatments.base import Found, StepContext
 from airflow_llm_provisioning.core.treatments.capacity_buffer import buffered_groups, pods_of
 from airflow_llm_provisioning.core.treatments.karpenter_gates import gate_is_off
-from airflow_llm_provisioning.core.treatments.kept_nodes import STATIC, KeptNodes
+from airflow_llm_provisioning.core.treatments.kept_nodes import STATIC, KeptNodes, prepared_by
 from airflow_llm_provisioning.core.treatments.prepull import prepulls
 from airflow_llm_provisioning.core.workload import Workload
 
@@ -81,16 +81,7 @@ class CapacityBufferStatic(KeptNodes):
     name = STATIC
     clouds = frozenset({"eks"})
     looks_at: tuple[str, ...] = ("deployments",)
-    steps = (
-        Step(
-            f"prepare_{STATIC}",
-            "airflow_llm_provisioning.operators:PrepareObjects",
-            _arguments,
-            before_nodes=False,
-            per_image=False,
-            one_image=True,
-        ),
-    )
+    steps = prepared_by(STATIC, _arguments)
 
     def requires(self, profile: NodeProfile, workload: Workload) -> tuple[str, ...]:
         """Return what the nodes lack for static pools, and what excludes them."""

@@ -2,7 +2,7 @@
 they are the ones that were prepared.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts, PhaseChange, becomes, gone
@@ -12,7 +12,7 @@ from airflow_llm_provisioning.core.planned import PlannedFacts
 from airflow_llm_provisioning.core.target import NodeProfile, Target
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.trace.objects import History
-from airflow_llm_provisioning.core.treatments.base import BaseTreatment
+from airflow_llm_provisioning.core.treatments.base import BaseTreatment, Step, StepContext
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of
 from airflow_llm_provisioning.core.workload import Workload
 
@@ -29,6 +29,13 @@ _NODE: Final = ("node_request", "node_boot", "node_setup", "gpu_setup")
 _THERE_S: Final = Between(
     0.0, 2.0, "the kubelet finds an image that is on the disk (Pulled: already present on machine)"
 )
+
+
+def prepared_by(treatment: str, arguments: Callable[[StepContext], Mapping[str, Any]]) -> tuple[Step, ...]:
+    """Return the preparation of a form: its objects, once for the target, on nodes that are set up."""
+    operator = "airflow_llm_provisioning.operators:PrepareObjects"
+    name = f"prepare_{treatment}"
+    return (Step(name, operator, arguments, before_nodes=False, per_image=False, one_image=True),)
 
 
 def buffer_of(profile: NodeProfile) -> str | None:
