@@ -14,14 +14,14 @@ import math
 import random
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product, repeat
 from statistics import median
 from typing import Any, Final
 
 from proof.recorded_trial import Scenario, run
 from proof.targets import FAST, KINDS, PLAIN, target
-from proof.valid_trials import BY_HAND, TREATED
+from proof.valid_trials import BY_HAND, GATES, TREATED
 from proof.variants import VARIANTS
 from proof.workers import report, workers
 from proof.workloads import SERVED_2025, SERVED_CURRENT
@@ -86,8 +86,10 @@ class World:
             variant=variant,
             seed=self.seed * 101 + turn,
             values=self.values(),
-            **({"after_preparation": BY_HAND[variant]} if variant in BY_HAND else {}),
+            gates=GATES.get(variant, frozenset()),
         )
+        if variant in BY_HAND:
+            scenario = replace(scenario, after_preparation=BY_HAND[variant])
         return run(scenario)[-1].row
 
 

@@ -2,28 +2,29 @@
 
 Two uncertainties meet in the interval. What is known of a mechanism is a range: every draw takes one place in it, the
 same for all phases that depend on the same source. What differs from run to run is seen in the user's own trials: the
-totals of the frame's trials, each put together with the changed spans, spread, and the spread of so few counts by
-Student's distribution. Nothing is fitted.
+totals of the frame's trials, each put together with the changed spans, spread (`spread`), and the spread of so few
+counts by Student's distribution. Nothing is fitted.
 """
 
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean, variance
 from typing import Final
 
 from airflow_llm_provisioning.core.effects import Between
 from airflow_llm_provisioning.core.statistics import MIN_FOR_INTERVAL
 from airflow_llm_provisioning.core.treatments import Treatment
 from airflow_llm_provisioning.core.what_if.sources import PhaseSource, Sources, sources
+from airflow_llm_provisioning.core.what_if.spread import run_to_run, shuffled
 from airflow_llm_provisioning.core.what_if.starts import Early, MeasuredStart
 
 CONFIDENCE: Final = 0.90
 _DRAWS: Final = 400
+# Draws whose trials' spans are mixed.
+_MIXED: Final = 100
 _SEED: Final = 20260101
-# Phases from here on tell how much a phase differs from run to run; shorter ones are mostly poll intervals.
-_LONG_S: Final = 10.0
 # safetensors from the page cache to one GPU: Llama-2-13B, 26 GB in 12 s, and Llama-2-7B, 13.5 GB in 7.4 s, are the fast
 # end; a slow host copies 0.5 GB/s. It parts a download from a load that the log did not tell apart.
 _LOAD_BYTES_S: Final = Between(0.5e9, 2.1e9, "weights go from the page cache to the GPU at 0.5 to 2.1 GB/s")
@@ -75,17 +76,23 @@ def predict(arms: Sequence[Sequence[MeasuredStart]], wanted: Sequence[Treatment]
     """
     found = sources([starts for starts in arms if starts], wanted)
     rng = random.Random(_SEED)
-    noise = _run_to_run(found.frame)
     n = len(found.frame)
-    parts, computed = [_parts(found, at) for at in range(n)], _computed(found)
-    middles, totals = [], []
-    for _ in range(_DRAWS):
-        places = _Places(rng)
-        drawn = [_total(found, at, parts[at], places) for at in range(n)]
-        middles.append(fmean(drawn))
-        if n >= MIN_FOR_INTERVAL:
-            spread = _spread(drawn, computed, places, noise)
-            totals.append(fmean(drawn) + spread * math.sqrt(1 + 1 / n) * _student(n - 1, rng))
+    parts = [_parts(found, at) for at in range(n)]
+    worlds = [_Places(rng) for _ in range(_DRAWS)]
+    put_together = [[_spans(found, at, parts[at], places) for at in range(n)] for places in worlds]
+    early = [[_early(found, each, places) for each in parts] for places in worlds]
+    drawn = [_totals(found, *of) for of in zip(put_together, early, strict=True)]
+    middles = [fmean(each) for each in drawn]
+    totals = []
+    if n >= MIN_FOR_INTERVAL:
+        noise, computed = run_to_run(found.frame), _computed(found)
+        # Three totals may agree by chance where their phases do not: what the phases say is a second count.
+        mixed = (_totals(found, shuffled(of, rng), early[at]) for at, of in enumerate(put_together[:_MIXED]))
+        apart = fmean(variance(each) for each in mixed)
+        for places, each in zip(worlds, drawn, strict=True):
+            squares = sum(_computed_s(source, seconds, places) ** 2 for source, seconds in computed)
+            spread = math.sqrt(max(variance(each), apart) + noise**2 * squares)
+            totals.append(fmean(each) + spread * math.sqrt(1 + 1 / n) * _student(n - 1, rng))
     tail = (1 - CONFIDENCE) / 2
     return Prediction(
         treatments=tuple(item.name for item in wanted),
@@ -145,16 +152,20 @@ def _parts(found: Sources, at: int) -> list[_Part]:
     return parts
 
 
-def _total(found: Sources, at: int, parts: Sequence[_Part], places: _Places) -> float:
-    """Return the total of the frame's trial `at` with every phase from its source."""
-    frame = found.frame[at]
-    spans = dict.fromkeys(frame.spans, 0.0)
+def _totals(found: Sources, spans: Sequence[Mapping[str, float]], early: Sequence[Early | None]) -> list[float]:
+    """Return the totals of the frame's trials with these spans."""
+    return [start.total_of(of, its) for start, of, its in zip(found.frame, spans, early, strict=True)]
+
+
+def _spans(found: Sources, at: int, parts: Sequence[_Part], places: _Places) -> dict[str, float]:
+    """Return the spans of the frame's trial `at` with every phase from its source."""
+    spans = dict.fromkeys(found.frame[at].spans, 0.0)
     for part in parts:
         if part.span is None:
             spans[part.place] += _computed_s(part.source, 0.0, places)
         else:
             spans[part.place] += _span_seconds(found, part.start, part.span, places)
-    return frame.total_of(spans, _early(found, parts, places))
+    return spans
 
 
 def _early(found: Sources, parts: Sequence[_Part], places: _Places) -> Early | None:
@@ -208,32 +219,10 @@ def _share(start: MeasuredStart, names: tuple[str, ...], phase: str, seconds: fl
     return seconds * each[phase] / (sum(each.values()) or 1.0)
 
 
-def _spread(
-    drawn: Sequence[float], computed: Sequence[tuple[PhaseSource, float]], places: _Places, noise: float
-) -> float:
-    """Return the standard deviation of a total from run to run: of the frame's trials, and of computed phases, which
-    differ from run to run like measured ones.
-    """
-    squares = sum(_computed_s(source, seconds, places) ** 2 for source, seconds in computed)
-    return math.sqrt(stdev(drawn) ** 2 + noise**2 * squares)
-
-
 def _computed(found: Sources) -> list[tuple[PhaseSource, float]]:
     """Return every computed phase, with its seconds where it is taken from."""
     changed = [source for source in found.phases.values() if source.changes]
     return [(source, _means(source.starts).get(source.phase, 0.0)) for source in changed]
-
-
-def _run_to_run(starts: Sequence[MeasuredStart]) -> float:
-    """Return the relative standard deviation of a long phase from run to run, pooled over the phases of an arm."""
-    if len(starts) < MIN_FOR_INTERVAL:
-        return 0.0
-    relative = []
-    for milestone in starts[0].spans:
-        each = [start.spans.get(milestone, 0.0) for start in starts]
-        if min(each) >= _LONG_S:
-            relative.append((stdev(each) / fmean(each)) ** 2)
-    return math.sqrt(fmean(relative)) if relative else 0.0
 
 
 def _student(freedom: int, rng: random.Random) -> float:
@@ -288,6 +277,6 @@ def _rests_on(found: Sources, n: int) -> Iterator[str]:
     if donors:
         yield f"phases of {', '.join(donors)} would take the same in this variant"
     if n >= MIN_FOR_INTERVAL:
-        yield f"totals differ from run to run as those of {n} trials did"
+        yield f"totals differ from run to run as those of {n} trials, or their phases, did"
     else:
         yield f"{n} of at least {MIN_FOR_INTERVAL} trials do not tell how totals differ from run to run: no interval"

@@ -55,6 +55,26 @@ def test_two_trials_have_no_interval() -> None:
     assert any("no interval" in text for text in found.assumptions)
 
 
+def test_totals_that_agree_by_chance_do_not_narrow_the_interval() -> None:
+    """A download of 54, 60 and 66 s met an engine of 25, 19 and 13 s: the totals are equal. Either phase differs by
+    6 s, so totals differ by 8.5 s; Student's distribution with two degrees of freedom makes 28.6 s each way of it.
+    """
+    starts = []
+    for at in range(3):
+        spans = {"weights_downloaded": 54.0 + 6 * at, "load_started": 25.0 - 6 * at}
+        start = measured_start(a_deployment(f"one-{at}", spans))
+        assert start is not None
+        starts.append(start)
+    assert len({round(start.total_s, 6) for start in starts}) == 1
+    found = predict([starts], [])
+    assert found.low_s is not None
+    assert found.high_s is not None
+    assert found.high_s - found.low_s == pytest.approx(2 * 28.6, rel=0.2)
+    steady = [start for at in range(3) if (start := measured_start(a_deployment(f"same-{at}"))) is not None]
+    same = predict([steady], [])
+    assert same.high_s == same.low_s == pytest.approx(same.middle_s)
+
+
 def test_measured_phases_come_before_mechanisms() -> None:
     """`shorter` was measured together with another treatment at 3 s: that is what it takes, not 5 to 10."""
     both = an_arm(("fast_download", "shorter"), {"load_started": 3, "weights_downloaded": 20})
