@@ -46,7 +46,7 @@ def add_gate(commands: Any) -> None:
 def _gate(parsed: argparse.Namespace) -> int:
     from airflow_llm_provisioning.core.gate import Gate, Outcome
     from airflow_llm_provisioning.core.gate_limit import judged, limit_from
-    from airflow_llm_provisioning.decisions.judged_runs import trials_for
+    from airflow_llm_provisioning.gateways.store.gate_runs import trials_for
 
     try:
         limit = limit_from(vars(parsed))

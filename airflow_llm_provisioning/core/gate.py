@@ -49,27 +49,13 @@ def within_limit(arm: ArmTrials, most_s: float) -> Gate:
         return Gate(Outcome.NOT_JUDGED, f"The limit of {most_s:g} s is no limit: give seconds above 0.")
     if (nothing := _nothing(arm, "the arm")) is not None:
         return nothing
-    totals = sorted(arm.totals)
-    bounds = _median_bounds(totals)
+    outcome, bounds = verdict_within(arm.totals, most_s)
     if bounds is None:
-        return Gate(Outcome.UNDECIDED, f"{_counted(arm)}, and a claim needs {MIN_FOR_95}: run more.")
+        return Gate(outcome, f"{_counted(arm)}, and a claim needs {MIN_FOR_95}: run more.")
     low, high = bounds
-    outcome = _against(bounds, most_s)
     told = f"the median of {_counted(arm)} lies between {low:.1f} and {high:.1f} s, the limit is {most_s:g} s"
     more = "; run more trials" if outcome is Outcome.UNDECIDED else ""
     return Gate(outcome, f"{outcome.capitalize()}: {told}{more}.", low, high)
-
-
-def settled(totals: Sequence[float], left: int, most_s: float) -> Outcome | None:
-    """Return `passes` or `slower` if up to `left` further trials cannot change it, however fast or slow they are and
-    however many of them count; None while they can.
-    """
-    found: set[Outcome] = set()
-    for counting in range(left + 1):
-        for extreme in (0.0, math.inf):
-            bounds = _median_bounds(sorted([*totals, *[extreme] * counting]))
-            found.add(Outcome.UNDECIDED if bounds is None else _against(bounds, most_s))
-    return found.pop() if len(found) == 1 and Outcome.UNDECIDED not in found else None
 
 
 def no_slower_than(arm: ArmTrials, reference: ArmTrials, most_slower_pct: float) -> Gate:
@@ -83,19 +69,37 @@ def no_slower_than(arm: ArmTrials, reference: ArmTrials, most_slower_pct: float)
     for found, what in ((arm, "the arm"), (reference, "the reference")):
         if (nothing := _nothing(found, what)) is not None:
             return nothing
-    saved = reduction_in_blocks([(reference.totals, arm.totals)], confidence=1 - 2 * WRONG)
-    enough = min(len(arm.totals), len(reference.totals)) >= MIN_FOR_95
-    if saved is None or saved.low_pct is None or saved.high_pct is None or not enough:
+    outcome, slower = verdict_against(arm.totals, reference.totals, most_slower_pct)
+    if slower is None:
         told = f"{_counted(arm)} against {_counted(reference)} of the reference, and a claim needs {MIN_FOR_95} of each"
-        return Gate(Outcome.UNDECIDED, f"Undecided: {told}; run more.")
-    low, high = -saved.high_pct, -saved.low_pct
+        return Gate(outcome, f"Undecided: {told}; run more.")
+    middle, low, high = slower
     apart = "" if _runs(arm.pooled) & _runs(reference.pooled) else " (of two runs, without what their nights add)"
-    told = f"{-saved.reduction_pct:+.1f} % ({low:+.1f} to {high:+.1f}){apart}, allowed is {most_slower_pct:+g} %"
-    if high <= most_slower_pct:
-        return Gate(Outcome.PASSES, f"Passes: {told}.", low, high)
-    if low > most_slower_pct:
-        return Gate(Outcome.SLOWER, f"Slower: {told}.", low, high)
-    return Gate(Outcome.UNDECIDED, f"Undecided: {told}; run more trials.", low, high)
+    told = f"{middle:+.1f} % ({low:+.1f} to {high:+.1f}){apart}, allowed is {most_slower_pct:+g} %"
+    more = "; run more trials" if outcome is Outcome.UNDECIDED else ""
+    return Gate(outcome, f"{outcome.capitalize()}: {told}{more}.", low, high)
+
+
+def verdict_within(totals: Sequence[float], most_s: float) -> tuple[Outcome, tuple[float, float] | None]:
+    """Return what times say of a limit of their median, and between which seconds it lies; None of too few times. Both
+    bounds grow with every single time.
+    """
+    bounds = _median_bounds(sorted(totals))
+    return (Outcome.UNDECIDED, None) if bounds is None else (_against(bounds, most_s), bounds)
+
+
+def verdict_against(
+    totals: Sequence[float], reference: Sequence[float], most_slower_pct: float
+) -> tuple[Outcome, tuple[float, float, float] | None]:
+    """Return what times say against a reference's, and (middle, low, high) in per cent slower; None of too few times.
+    All three grow with every single time of `totals`.
+    """
+    saved = reduction_in_blocks([(reference, totals)], confidence=1 - 2 * WRONG)
+    enough = min(len(totals), len(reference)) >= MIN_FOR_95
+    if saved is None or saved.low_pct is None or saved.high_pct is None or not enough:
+        return Outcome.UNDECIDED, None
+    low, high = -saved.high_pct, -saved.low_pct
+    return _against((low, high), most_slower_pct), (-saved.reduction_pct, low, high)
 
 
 def _against(bounds: tuple[float, float], most: float) -> Outcome:

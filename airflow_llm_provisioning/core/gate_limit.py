@@ -85,52 +85,83 @@ def judged(
     trials: Iterable[Measured], limit: GateLimit, *, run_id: str | None = None, dag_id: str | None = None
 ) -> Gate:
     """Judge an arm of a run. `trials`: of all runs that are asked for; `run_id`: None for the newest."""
-    runs = _by_run(one for one in trials if dag_id in (None, one.run[0]))
-    if not runs:
-        return _not("The results store has no trials that could be judged.")
-    own = _run(runs, run_id) if run_id is not None else max(runs, key=lambda key: _opened(runs[key]))
-    if isinstance(own, str):
-        return _not(own)
-    arm = _one(runs[own], own, limit.arm)
-    if isinstance(arm, str):
-        return _not(arm)
-    serving = _serving(runs[own], arm, limit)
+    case = case_of(trials, limit, run_id=run_id, dag_id=dag_id)
+    if isinstance(case, str):
+        return _not(case)
+    serving = _serving(case, limit)
     if limit.max_seconds is None and limit.against is None:
         return serving or _not(f"The gate of {limit.arm!r} has no limit.")
-    timed = _timed(runs, own, arm, limit)
+    timed = _timed(case, limit)
     return timed if serving is None else both(timed, serving)
 
 
-def _serving(trials: Iterable[Measured], arm: ArmTrials, limit: GateLimit) -> Gate | None:
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a gate looks at. `runs`: of these, `own` is judged. `reference`: the same arm of another run, or why there
+    is none; None where no other run is asked for. `baseline`: of the arm's stratum in its own run.
+    """
+
+    runs: Mapping[RunKey, Sequence[Measured]]
+    own: RunKey
+    arm: ArmTrials
+    reference: ArmTrials | str | None
+    baseline: ArmTrials | None
+
+
+def case_of(
+    trials: Iterable[Measured], limit: GateLimit, *, run_id: str | None = None, dag_id: str | None = None
+) -> Case | str:
+    """Return what a gate looks at, or a sentence that says why it cannot be judged. Arguments as in `judged`."""
+    runs = _by_run(one for one in trials if dag_id in (None, one.run[0]))
+    if not runs:
+        return "The results store has no trials that could be judged."
+    own = _run(runs, run_id) if run_id is not None else max(runs, key=lambda key: _opened(runs[key]))
+    if isinstance(own, str):
+        return own
+    arm = _one(runs[own], own, limit.arm)
+    if isinstance(arm, str):
+        return arm
+    stratum = arm.arm.stratum.key
+    baselines = (found for found in grouped(runs[own]) if found.arm.is_baseline and found.arm.stratum.key == stratum)
+    reference = None if limit.max_seconds is not None else _reference(runs, own, limit)
+    return Case(runs, own, arm, reference, next(baselines, None))
+
+
+def _serving(case: Case, limit: GateLimit) -> Gate | None:
     """Judge the serving speed, where it is limited, against the baseline of the same run and stratum."""
     if limit.max_serving_slower_pct is None:
         return None
-    stratum = arm.arm.stratum.key
-    baselines = (found for found in grouped(trials) if found.arm.is_baseline and found.arm.stratum.key == stratum)
-    return serving_gate(arm, next(baselines, None), limit.max_serving_slower_pct)
+    return serving_gate(case.arm, case.baseline, limit.max_serving_slower_pct)
 
 
-def _timed(runs: Mapping[RunKey, Sequence[Measured]], own: RunKey, arm: ArmTrials, limit: GateLimit) -> Gate:
+def _timed(case: Case, limit: GateLimit) -> Gate:
     if limit.max_seconds is not None:
-        return within_limit(arm, limit.max_seconds)
+        return within_limit(case.arm, limit.max_seconds)
+    if not isinstance(case.reference, ArmTrials):
+        return _not(str(case.reference))
+    return no_slower_than(case.arm, case.reference, limit.max_slower_pct)
+
+
+def _reference(runs: Mapping[RunKey, Sequence[Measured]], own: RunKey, limit: GateLimit) -> ArmTrials | str | None:
+    if limit.against is None:
+        return None
     if limit.against == PREVIOUS:
-        return _against_previous(runs, own, arm, limit)
-    other = _run(runs, limit.against or "")
+        return _previous(runs, own, limit.arm)
+    other = _run(runs, limit.against)
     if isinstance(other, str):
-        return _not(other)
+        return other
     if other == own:
-        return _not(f"DAG run {own[1]!r} cannot be its own reference: name another one.")
-    reference = _one(runs[other], other, limit.arm)
-    return _not(reference) if isinstance(reference, str) else no_slower_than(arm, reference, limit.max_slower_pct)
+        return f"DAG run {own[1]!r} cannot be its own reference: name another one."
+    return _one(runs[other], other, limit.arm)
 
 
-def _against_previous(runs: Mapping[RunKey, Sequence[Measured]], own: RunKey, arm: ArmTrials, limit: GateLimit) -> Gate:
+def _previous(runs: Mapping[RunKey, Sequence[Measured]], own: RunKey, name: str) -> ArmTrials | str:
     earlier = [key for key in runs if key[0] == own[0] and _opened(runs[key]) < _opened(runs[own])]
     for key in sorted(earlier, key=lambda key: _opened(runs[key]), reverse=True):
-        reference = _one(runs[key], key, limit.arm)
+        reference = _one(runs[key], key, name)
         if not isinstance(reference, str) and reference.totals:
-            return no_slower_than(arm, reference, limit.max_slower_pct)
-    return _not(f"No earlier run of DAG {own[0]!r} has a trial of {limit.arm!r} that counts, so there is no reference.")
+            return reference
+    return f"No earlier run of DAG {own[0]!r} has a trial of {name!r} that counts, so there is no reference."
 
 
 def _not(sentence: str) -> Gate:

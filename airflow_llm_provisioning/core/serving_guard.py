@@ -9,7 +9,7 @@ from typing import Any
 from airflow_llm_provisioning.core.comparison import ArmTrials, compare
 from airflow_llm_provisioning.core.gate import Gate, Outcome
 from airflow_llm_provisioning.core.measured import Measured
-from airflow_llm_provisioning.core.serving_speed import slower
+from airflow_llm_provisioning.core.serving_speed import ServingSpeed, slower
 
 
 def serves_slower(trials: Iterable[Measured]) -> list[str]:
@@ -48,15 +48,21 @@ def serving_gate(arm: ArmTrials, baseline: ArmTrials | None, most_slower_pct: fl
     if own is None or other is None:
         missing = " and ".join(name for name, speed in (("the arm", own), ("its baseline", other)) if speed is None)
         return Gate(Outcome.UNDECIDED, f"Undecided: the serving speed of {missing} was not measured.")
-    share_pct = 100 * (1 - own.tokens_s / other.tokens_s)
-    if share_pct > most_slower_pct:
-        outcome = Outcome.SLOWER if slower(own, other) else Outcome.UNDECIDED
-    else:
-        # As in `slower`: bounds that reach down to half of what is allowed do not show that it is kept.
-        kept = own.low > 0.5 * (1 - most_slower_pct / 100) * other.tokens_s
-        outcome = Outcome.PASSES if kept else Outcome.UNDECIDED
+    outcome, share_pct = serving_verdict(own, other, most_slower_pct)
     told = f"it serves {own}, {max(share_pct, 0.0):.0f} % slower than its baseline's {other}"
     return Gate(outcome, f"{outcome.capitalize()}: {told}; allowed is {most_slower_pct:g} %.")
+
+
+def serving_verdict(own: ServingSpeed, other: ServingSpeed, most_slower_pct: float) -> tuple[Outcome, float]:
+    """Return what two speeds say, and by how many per cent the first is slower. A faster `own`, or a slower `other`,
+    never takes a pass away.
+    """
+    share_pct = 100 * (1 - own.tokens_s / other.tokens_s)
+    if share_pct > most_slower_pct:
+        return Outcome.SLOWER if slower(own, other) else Outcome.UNDECIDED, share_pct
+    # As in `slower`: bounds that reach down to half of what is allowed do not show that it is kept.
+    kept = own.low > 0.5 * (1 - most_slower_pct / 100) * other.tokens_s
+    return Outcome.PASSES if kept else Outcome.UNDECIDED, share_pct
 
 
 def both(first: Gate, second: Gate) -> Gate:

@@ -103,7 +103,11 @@ def serving_speed(answers: Iterable[TimedAnswer]) -> ServingSpeed | None:
 
 def pooled_speed(speeds: Sequence[Mapping[str, Any]]) -> ServingSpeed | None:
     """Return the speed of several trials: the medians of estimate and bounds; None without any."""
-    known = [ServingSpeed.from_dict(one) for one in speeds]
+    return median_speed([ServingSpeed.from_dict(one) for one in speeds])
+
+
+def median_speed(known: Sequence[ServingSpeed]) -> ServingSpeed | None:
+    """Return the medians of estimate and bounds; None without any speed."""
     if not known:
         return None
     highs = [one.high for one in known]

@@ -64,7 +64,7 @@ def _gate(
 ) -> tuple[str, Gate]:
     """Judge one arm of this run; another run may be the reference, of this DAG only."""
     from airflow_llm_provisioning.connections import open_store
-    from airflow_llm_provisioning.decisions.judged_runs import trials_for
+    from airflow_llm_provisioning.gateways.store.gate_runs import trials_for
 
     name = str(asked.get("arm") or "a gate")
     try:

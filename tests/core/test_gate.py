@@ -6,7 +6,7 @@ import pytest
 from trial_builders import a_result
 
 from airflow_llm_provisioning.core.comparison import ArmTrials, grouped
-from airflow_llm_provisioning.core.gate import LOST_TO_CAPACITY, Gate, Outcome, no_slower_than, settled, within_limit
+from airflow_llm_provisioning.core.gate import LOST_TO_CAPACITY, Gate, Outcome, no_slower_than, within_limit
 from airflow_llm_provisioning.core.gate_limit import GateLimit, judged
 
 
@@ -93,21 +93,3 @@ def test_an_empty_run_id_is_not_the_newest_run() -> None:
     """A variable of a pipeline that was not set."""
     assert of_runs("one:a", run_id="").outcome is Outcome.NOT_JUDGED
     assert of_runs("one:a").outcome is Outcome.PASSES
-
-
-@pytest.mark.parametrize(
-    ("fast", "slow", "left", "verdict"),
-    [
-        (8, 0, 0, Outcome.PASSES),
-        (8, 0, 1, Outcome.PASSES),
-        (8, 0, 2, None),
-        (0, 8, 1, Outcome.SLOWER),
-        (0, 8, 2, None),
-        (15, 0, 5, Outcome.PASSES),
-        (4, 0, 0, None),
-        (10, 10, 0, None),
-    ],
-)
-def test_a_verdict_is_settled_when_no_rest_changes_it(fast: int, slow: int, left: int, verdict: Outcome | None) -> None:
-    """Of nine trials one may be slow, of ten two may not; and the rest may not count at all."""
-    assert settled([90.0] * fast + [110.0] * slow, left, 100.0) is verdict

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from airflow_llm_provisioning.core.workload import ScalingSetup
 from airflow_llm_provisioning.exceptions import ProvisioningError, TrialFailedError
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.operators import JudgeRun, OpenTrial
-from airflow_llm_provisioning.trials.enough import enough, settled_gate
+from airflow_llm_provisioning.trials.enough import enough, settled_gates
 
 RULE = StoppingRule(5, 20, 5.0)
 EXPERIMENT = Experiment(
@@ -144,7 +145,36 @@ def test_a_gate_that_is_settled_stops_its_arm(count: int, limit: float, told: st
     gates = tuple(GateLimit(f"plain/phi3-2025/static/{name}", limit) for name in ("fast_download", "baseline"))
     gated = replace(EXPERIMENT, gates=gates)
     known = rows("fast_download", [1000.0 + at for at in range(count)])
-    found = settled_gate(planned("fast_download")[count], gated, known)
+    found = settled_gates(planned("fast_download")[count], gated, known, lambda _: known)
     assert found is None if told is None else found is not None and told in found
-    assert settled_gate(planned("baseline")[0], gated, known) is None
-    assert settled_gate(planned("fast_download")[count], EXPERIMENT, known) is None
+    assert settled_gates(planned("baseline")[0], gated, known, lambda _: known) is None
+    assert settled_gates(planned("fast_download")[count], EXPERIMENT, known, lambda _: known) is None
+
+
+def test_a_settled_gate_against_the_previous_run_skips_the_slot(store: ResultsStore) -> None:
+    """The reference is read from the store: twenty trials of the night before."""
+    gated = replace(EXPERIMENT, gates=(GateLimit("plain/phi3-2025/static/fast_download", against="previous"),))
+    night = timedelta(days=1)
+    for row in rows("fast_download", [1000.0 + at for at in range(18)]):
+        earlier = replace(row.trial, slot=replace(row.trial.slot, run_id="run-0"))
+        store.save_trial(replace(row, trial=earlier, opened_at=row.opened_at - night, closed_at=row.closed_at - night))
+        store.save_trial(row)
+    task = OpenTrial(task_id="o", planned=planned("fast_download")[19].as_dict(), experiment=gated)
+    with pytest.raises(AirflowSkipException, match="its gate says passes, which the 2 trials that are left cannot"):
+        run(task, context(run_id="run-1"))
+
+
+def test_what_is_left_of_an_arm_counts_every_cell_of_it() -> None:
+    """Two targets of equal nodes are one arm: twenty trials of one of them leave the other's twenty. A second attempt
+    of a slot is no further slot.
+    """
+    limit = GateLimit("plain/phi3-2025/static/fast_download", 2000.0)
+    twin = replace(EXPERIMENT.targets[0], name="twin", cluster="other")
+    two = replace(EXPERIMENT, targets=(*EXPERIMENT.targets, twin), gates=(limit,))
+    known = rows("fast_download", [1000.0 + at for at in range(19)])
+    again = replace(known[0], trial=known[0].trial.attempted(1))
+    assert settled_gates(planned("fast_download")[19], two, known, lambda _: known) is None
+    one = replace(EXPERIMENT, gates=(limit,))
+    told = settled_gates(planned("fast_download")[19], one, [*known, again], lambda _: known)
+    assert told is not None
+    assert "which the 1 trials that are left" in told
