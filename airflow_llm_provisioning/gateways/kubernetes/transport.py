@@ -1,6 +1,6 @@
 """Raw requests by kubernetes_asyncio's client: renews credentials, maps refusals to errors, retries safe requests.
 
-Only this module uses the client. It knows paths and bytes, no resources and no trials.
+Only this module and `wire` use the client. It knows paths and bytes, no resources and no trials.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from airflow_llm_provisioning.exceptions import ClusterError, ClusterUnreachable
 from airflow_llm_provisioning.gateways.kubernetes.credentials import Connect
 from airflow_llm_provisioning.gateways.kubernetes.errors import TRANSIENT, Attempt, error_for, status_of
 from airflow_llm_provisioning.gateways.kubernetes.session import Session, close_session, open_session
+from airflow_llm_provisioning.gateways.kubernetes.wire import send
 
 FIRST_PAUSE_S: Final = 0.2
 MAX_PAUSE_S: Final = 5.0
@@ -68,8 +69,13 @@ class Transport:
         self._retry_s = retry_s
         self._shared_as = shared_as
         self._session: Session | None = None
-        self.ahead_s: float | None = None
+        # The last reply's `Date`, and when it was read; most of them are never asked for.
+        self._dated: tuple[str, datetime] | None = None
+
+    @property
+    def ahead_s(self) -> float | None:
         """How far the server's clock is ahead of ours, to a second, by its last reply; None before one said so."""
+        return _ahead(*self._dated) if self._dated else None
 
     async def __aenter__(self) -> Self:
         self._session = await open_session(self._connect, self._shared_as)
@@ -155,7 +161,8 @@ class Transport:
 
     async def _try(self, call: Call) -> Reply:
         response = await self._open(call, aiohttp.ClientTimeout(total=call.timeout_s, sock_connect=10))
-        self.ahead_s = _ahead(response.headers.get("Date"), self.ahead_s)
+        if date := response.headers.get("Date"):
+            self._dated = date, datetime.now(UTC)
         body = await _body(response, call, self.name)
         return Reply(response.status, response.headers, body)
 
@@ -164,27 +171,26 @@ class Transport:
         if session.is_due():
             await session.renew()
         try:
-            response: aiohttp.ClientResponse = await session.client.call_api(
-                call.path,
+            return await send(
+                session.client,
                 call.method,
-                query_params=list(call.query),
-                header_params={"Accept": call.accept, "Content-Type": call.content_type},
+                call.path,
+                query=call.query,
+                accept=call.accept,
+                content_type=call.content_type,
                 body=call.body,
-                auth_settings=["BearerToken"],
-                _preload_content=False,
-                _request_timeout=timeout,
+                timeout=timeout,
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _unreachable(call, self.name, error) from error
-        return response
 
 
-def _ahead(date: str | None, known: float | None) -> float | None:
-    """Return how far a reply's `Date` (RFC 9110, 6.6.1, whole seconds) is ahead of our clock; `known` without one."""
+def _ahead(date: str, read_at: datetime) -> float | None:
+    """Return how far a `Date` (RFC 9110, 6.6.1, whole seconds) was ahead of our clock; None if it is no date."""
     try:
-        return (parsedate_to_datetime(date or "") - datetime.now(UTC)).total_seconds()
+        return (parsedate_to_datetime(date) - read_at).total_seconds()
     except (TypeError, ValueError):
-        return known
+        return None
 
 
 async def _body(response: aiohttp.ClientResponse, call: Call, server: str) -> bytes:

@@ -1,17 +1,16 @@
-"""State of Ray and Serve, read by the API server's service proxy: polled during the start, read at the end.
+"""State of Ray and Serve, read by the API server's service proxy at the end of a recording.
 
 Every request may fail (the head is not running, or does not know the path). The data are then missing and the trace
 contains the reason. A failure here never ends a recording.
 """
 
-import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, objects, text
-from airflow_llm_provisioning.core.instants import format_instant
 from airflow_llm_provisioning.core.trace import Line, line, mark_line
 from airflow_llm_provisioning.core.trace.placement import has_accelerator
 from airflow_llm_provisioning.exceptions import ClusterError
@@ -21,10 +20,6 @@ from airflow_llm_provisioning.gateways.recording.scope import Scope
 Emit = Callable[[Line], object]
 
 SERVE_PATH: Final = "/api/serve/applications/"
-POLL_CLUSTER_S: Final = 1.0
-# However fast a simulated clock is, a poll costs real milliseconds.
-POLL_REAL_S: Final = 0.1
-POLL_TIMEOUT_S: Final = 5.0
 CALL_TIMEOUT_S: Final = 10.0
 LOG_LINES: Final = 2000
 MAX_LOG_BYTES: Final = 256 * 1024
@@ -34,34 +29,12 @@ MORE_LOGS: Final = 48
 # In the name of the log of a worker process that Ray started and no job has used.
 _NO_JOB: Final = "-ffffffff-"
 # Changes at every poll and contains nothing about a start (Ray 2.60, serve/_private/controller_health_metrics_tracker).
-_VOLATILE: Final = "controller_health_metrics"
+VOLATILE: Final = "controller_health_metrics"
 _STATE: Final = {
     "ray-version": "/api/version",
     "ray-nodes": "/api/v0/nodes?detail=1",
     "ray-runtime-envs": "/api/v0/runtime_envs?detail=1",
 }
-
-
-async def poll_serve(cluster: Cluster, namespace: str, scope: Scope, emit: Emit) -> None:
-    """Poll Serve's applications without end; emit an answer when it differs from the previous one."""
-    last: tuple[str, int, Any] | None = None
-    unchanged_until: str | None = None
-    pause_s = max(POLL_REAL_S, cluster.real_seconds(POLL_CLUSTER_S))
-    while True:
-        service, asked_at = scope.head_service, cluster.clock()
-        answer = await _ask(cluster, service, namespace, SERVE_PATH, POLL_TIMEOUT_S) if service else None
-        if service and answer:
-            status, body = answer
-            if isinstance(body, dict):
-                body.pop(_VOLATILE, None)
-            if last != (service, status, body):
-                comparable = unchanged_until is not None and last is not None and last[0] == service
-                extra = {"unchanged_until": unchanged_until} if comparable else {}
-                emit(_answer(cluster, "serve-rest", status, body, service=service, path=SERVE_PATH, **extra))
-                last = service, status, body
-            # The answer was true at some time after the request.
-            unchanged_until = format_instant(asked_at)
-        await asyncio.sleep(pause_s)
 
 
 async def collect(cluster: Cluster, namespace: str, scope: Scope, emit: Emit) -> None:
@@ -110,9 +83,7 @@ class _Reader:
         status, body = answer
         if isinstance(body, str):
             body = body[-MAX_LOG_BYTES:]
-        if isinstance(body, dict):
-            body.pop(_VOLATILE, None)
-        self._emit(_answer(self._cluster, resource, status, body, service=self.service, path=path, **extra))
+        self._emit(answer_line(self._cluster, resource, status, body, service=self.service, path=path, **extra))
         return body if status == 200 else None
 
     def allow_more_logs(self) -> None:
@@ -159,20 +130,27 @@ def _replicas(serve: Any) -> Iterable[Mapping[str, Any]]:
 
 
 async def _ask(cluster: Cluster, service: str, namespace: str, path: str, timeout_s: float) -> tuple[int, Any] | None:
-    """Return status and body (JSON, else text), or None without a reply."""
+    """Return status and body, or None without a reply."""
     try:
         status, headers, body = await cluster.proxy(
             service, "dashboard", path, namespace=namespace, timeout_s=timeout_s
         )
     except ClusterError:
         return None
+    return status, body_of(headers, body)
+
+
+def body_of(headers: Mapping[str, str], body: bytes) -> Any:
+    """Return the body of a reply: JSON without what changes at every poll, else text."""
     if "json" in headers.get("Content-Type", ""):
-        try:
-            return status, json.loads(body)
-        except ValueError:
-            pass
-    return status, body.decode("utf-8", "replace")
+        with suppress(ValueError):
+            told = json.loads(body)
+            if isinstance(told, dict):
+                told.pop(VOLATILE, None)
+            return told
+    return body.decode("utf-8", "replace")
 
 
-def _answer(cluster: Cluster, resource: str, status: int, body: Any, **extra: Any) -> Line:
+def answer_line(cluster: Cluster, resource: str, status: int, body: Any, **extra: Any) -> Line:
+    """Return an answer, received now, as a line."""
     return line(cluster.clock(), None, resource, body, status_code=status, **extra)

@@ -20,8 +20,8 @@ from airflow_llm_provisioning.gateways.kubernetes.follow import Listener, Observ
 from airflow_llm_provisioning.gateways.recording.lines import Lines
 from airflow_llm_provisioning.gateways.recording.previous_recording import PreviousRecording
 from airflow_llm_provisioning.gateways.recording.progress import Progress
-from airflow_llm_provisioning.gateways.recording.ray_api import poll_serve
 from airflow_llm_provisioning.gateways.recording.scope import EVENTS, Scope
+from airflow_llm_provisioning.gateways.recording.serve_poll import poll_serve
 
 log = logging.getLogger(__name__)
 
