@@ -54,6 +54,7 @@ def kubernetes(text: str) -> None:
         await _kubernetes_credentials("fuzz", (await _connection("fuzz")).extra_dejson)
 
     os.environ["AIRFLOW_CONN_FUZZ"] = json.dumps({"conn_type": "kubernetes", "extra": json.loads(text)})
+    _forget_masked()
     asyncio.run(credentials())
 
 
@@ -62,8 +63,17 @@ def database(text: str) -> None:
     fields = json.loads(text)
     from airflow_llm_provisioning.connections import store_url
 
+    _forget_masked()
     os.environ["AIRFLOW_CONN_FUZZ"] = json.dumps({**fields, "conn_type": "sqlite"} if isinstance(fields, dict) else {})
     store_url("fuzz")
+
+
+def _forget_masked() -> None:
+    # Airflow keeps every secret that a process ever read in one pattern and compiles it anew for each: after hundreds of
+    # connections that would be what is measured.
+    from airflow.sdk._shared.secrets_masker import reset_secrets_masker
+
+    reset_secrets_masker()
 
 
 def texts(text: str) -> None:
