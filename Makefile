@@ -85,9 +85,7 @@ chaos:
 crash-points:
 	@$(INSTALL) --dev
 	@mkdir -p build
-	@$(BIN)/python benchmarks/crash_points.py --seed $(SEED) --details build/crash-points.json
-	@$(BIN)/python benchmarks/crash_points.py --seed $(SEED) --pairs $(PAIRS) --details build/crash-pairs.json
-	@$(BIN)/python benchmarks/crash_points.py --seed $(SEED) --budget --only "wait: " --details build/crash-budget.json
+	@$(BIN)/python benchmarks/crash_points.py --whole --seed $(SEED) --pairs $(PAIRS) --details build/crash-points.json
 
 stack-chaos:
 	@$(INSTALL) --dev

@@ -1,13 +1,19 @@
 """Every call to the outside fails in every way, on three simulated clouds: one JSON line says what went wrong.
 
-`--limit` and `--share` draw a seeded sample. `--details` writes every defect with the calls that led to it.
+`--whole` tries single faults, then pairs, then the waits of trials with a budget. `--limit` and `--share` draw a seeded
+sample. `--details` writes every defect with the calls that led to it.
 """
 
 import argparse
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from crashes.sweep import Plan
 
 
 def main() -> int:
@@ -22,12 +28,15 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--only", default="", help="points whose name contains this text")
     parser.add_argument("--budget", action="store_true", help="the trial has a budget, and its wait is ended by it")
+    parser.add_argument(
+        "--whole", action="store_true", help="single faults, then --pairs, then the waits with a budget"
+    )
     parser.add_argument("--details", type=Path)
     asked = parser.parse_args()
     _settings()
     # The settings of Airflow and of the simulated world are read at import.
     from crashes.quick import quick_world
-    from crashes.sweep import Plan, clocked, line, say, sweep
+    from crashes.sweep import Found, Plan, clocked, line, say, sweep
 
     clouds = asked.clouds.split(",")
     plan = Plan(
@@ -40,16 +49,24 @@ def main() -> int:
         asked.only,
         asked.budget,
     )
-    began, found = clocked(), {}
+    began, found = clocked(), {cloud: Found() for cloud in clouds}
     with quick_world():
-        for cloud in clouds:
-            found[cloud] = sweep(cloud, plan)
-            say(f"{cloud}: {found[cloud].points} points, {found[cloud].pairs} pairs, {dict(found[cloud].defects)}")
+        for part in _parts(plan) if asked.whole else [plan]:
+            for cloud in clouds:
+                one = sweep(cloud, part)
+                found[cloud].join(one)
+                say(f"{cloud}: {one.points} points, {one.pairs} pairs, {dict(one.defects)}")
     if asked.details is not None:
         asked.details.write_text(json.dumps({cloud: one.told for cloud, one in found.items()}, indent=1))
     told = line(found, clocked() - began)
     print(json.dumps(told))
     return int(any(one.defects for one in found.values()))
+
+
+def _parts(plan: "Plan") -> "list[Plan]":
+    """Return what a whole sweep does one after the other."""
+    budget = replace(plan, pairs=0, budget=True, only="wait: ")
+    return [replace(plan, pairs=0), *([plan] if plan.pairs else []), budget]
 
 
 def _settings() -> None:

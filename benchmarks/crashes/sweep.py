@@ -75,6 +75,17 @@ class Found:
         elif (self.points + self.pairs) % 100 == 0:
             say(f"{self.points} points, {self.pairs} pairs")
 
+    def join(self, other: "Found") -> None:
+        """Add what another sweep of the same cloud found."""
+        self.points += other.points
+        self.pairs += other.pairs
+        self.ended_early += other.ended_early
+        self.calls = max(self.calls, other.calls)
+        self.defects.update(other.defects)
+        self.told += other.told
+        overruns = [one for one in (self.overrun_s, other.overrun_s) if one is not None]
+        self.overrun_s = max(overruns, default=None)
+
 
 class Forks:
     """The children, a few at a time; what they tell comes through one pipe each."""
@@ -147,6 +158,8 @@ def sweep(cloud: str, plan: Plan) -> Found:
     INJECTOR.explore = None
     forks.wait()
     found.calls = INJECTOR.number
+    if judgement.overrun_s is not None:
+        found.overrun_s = max(found.overrun_s or 0.0, judgement.overrun_s)
     if any(told.values()):
         found.add({"suffered": ["nothing"], "found": told, "overrun_s": judgement.overrun_s})
     _forget()
