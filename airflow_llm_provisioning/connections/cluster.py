@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from airflow_llm_provisioning.connections.cloud import opened_cloud
 from airflow_llm_provisioning.connections.stored import searched_places, see_stored_connections
-from airflow_llm_provisioning.core.secrets import redacted_text
+from airflow_llm_provisioning.core.one_line import one_line
 from airflow_llm_provisioning.exceptions import ConnectionConfigError
 
 if TYPE_CHECKING:
@@ -135,9 +135,8 @@ async def _load(configuration: Any, given: Mapping[str, Any]) -> None:
 
 
 def _no_cluster(conn_id: str, why: str) -> ConnectionConfigError:
-    # The client repeats the names that stand in a kubeconfig, control characters too.
-    printable = "".join(letter if letter.isprintable() else " " for letter in redacted_text(why))
-    told = " ".join(printable.split()).rstrip(".")
+    # The client repeats the names that stand in a kubeconfig.
+    told = one_line(why).rstrip(".")
     return ConnectionConfigError(
         f"Airflow connection {conn_id!r} does not lead to a cluster: {told}. Give exactly one of "
         "kube_config_path, kube_config and in_cluster in it, and check that the file exists."

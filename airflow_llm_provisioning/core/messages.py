@@ -11,11 +11,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import mapping, number
-from airflow_llm_provisioning.core.secrets import redacted_text
+from airflow_llm_provisioning.core.one_line import one_line
 
 # Chats cut longer texts (Slack: 40,000 characters, and reads badly before that).
 MOST_LINES: Final = 20
-MOST_CHARACTERS: Final = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +55,9 @@ def message_of(
     lines = [error] if error else list(read(result))
     if not lines:
         return None
-    told = [_short(line) for line in lines[:MOST_LINES]]
+    told = [one_line(str(line)) for line in lines[:MOST_LINES]]
     more = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
-    return Message(f"{title}: {_short(where)}", (*told, *more), tuple(links))
+    return Message(f"{title}: {one_line(str(where))}", (*told, *more), tuple(links))
 
 
 def _alarm(result: Any) -> Iterable[str]:
@@ -117,8 +116,3 @@ KINDS: Final[Mapping[str, tuple[str, Callable[[Any], Iterable[str]]]]] = Mapping
 
 def _rows(value: Any) -> list[Mapping[str, Any]]:
     return [row for row in value if isinstance(row, Mapping)] if isinstance(value, (list, tuple)) else []
-
-
-def _short(text: str) -> str:
-    one_line = " ".join(redacted_text(str(text)).split())
-    return one_line if len(one_line) <= MOST_CHARACTERS else f"{one_line[:MOST_CHARACTERS]} ..."

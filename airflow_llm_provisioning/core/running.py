@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from airflow_llm_provisioning.core.one_line import one_line
 from airflow_llm_provisioning.core.progress.spans import Expected
-from airflow_llm_provisioning.core.secrets import redacted_text
 from airflow_llm_provisioning.core.trial import Trial
 
 Step = Literal["lock", "prepared", "open", "wait", "delete", "not_deleted"]
@@ -93,5 +93,4 @@ def news(step: Step, phase: str, blocker: str | None, elapsed_s: float | None, *
 
 def short(sentence: str) -> str:
     """Return a sentence without secrets, in one line, at most `BLOCKER_CHARACTERS` long."""
-    one_line = " ".join(redacted_text(sentence).split())
-    return one_line if len(one_line) <= BLOCKER_CHARACTERS else f"{one_line[: BLOCKER_CHARACTERS - 4]} ..."
+    return one_line(sentence, BLOCKER_CHARACTERS)

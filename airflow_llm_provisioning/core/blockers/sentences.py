@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
-_ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
+from airflow_llm_provisioning.core import one_line
+
 # The level and the time before each line of a traceback: vLLM's `(EngineCore_DP0 pid=274) ERROR 11-29 15:00:00
 # [core.py:712] ` and Serve's `ERROR 2026-05-04 12:00:00,123 llm_LLM abc -- `.
 _PREFIX: Final = re.compile(
@@ -34,8 +35,7 @@ MOST_READ: Final = 100_000
 
 def plain(message: str, most: int = MOST) -> str:
     """Return a message on one line, without colour codes, of at most `most` characters."""
-    one_line = " ".join(_ANSI.sub("", message).split())
-    return one_line if len(one_line) <= most else f"{one_line[: most - 4]} ..."
+    return one_line.plain(message, most)
 
 
 def first_line(message: str) -> str:
@@ -57,7 +57,7 @@ def points_elsewhere(sentence: str) -> bool:
 
 def failure_of(message: str) -> str:
     """Return what failed, from a message of Serve: its first line and its exception, else its beginning and its end."""
-    lines = [line.strip()[:_MOST_OF_A_LINE] for line in _ANSI.sub("", message).splitlines() if line.strip()]
+    lines = [line.strip()[:_MOST_OF_A_LINE] for line in one_line.ANSI.sub("", message).splitlines() if line.strip()]
     found = list(_exceptions(lines))
     if not found:
         whole = plain(" ".join(lines), MOST_READ)
@@ -69,7 +69,7 @@ def failure_of(message: str) -> str:
 
 def root_error_of(log: str) -> str:
     """Return the last exception of a log that names a cause itself, else its last ERROR line; empty without one."""
-    lines = [line[:_MOST_OF_A_LINE] for line in _ANSI.sub("", log).splitlines()]
+    lines = [line[:_MOST_OF_A_LINE] for line in one_line.ANSI.sub("", log).splitlines()]
     bare = [_PREFIX.sub("", line, count=1).strip() for line in lines]
     found = [one for one in _exceptions(bare) if not points_elsewhere(one)]
     if found:

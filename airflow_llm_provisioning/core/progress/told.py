@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from airflow_llm_provisioning.core.blockers.blocker import Blocker
+from airflow_llm_provisioning.core.one_line import plain
 from airflow_llm_provisioning.core.progress import spans
 from airflow_llm_provisioning.core.progress.seen import Current, News, SeenProgress
 from airflow_llm_provisioning.core.progress.spans import SPANS, Expected
@@ -17,7 +18,7 @@ from airflow_llm_provisioning.core.trace.format import Line
 # A blocker that passes sooner is part of every start: a scheduler's first refusal before the autoscaler has looked.
 WORTH_TELLING: Final = timedelta(seconds=20)
 AT_LEAST_EVERY: Final = timedelta(seconds=60)
-_MOST_CHARACTERS: Final = 300
+_MOST: Final = 300
 _GB: Final = 1_000_000_000
 
 
@@ -112,7 +113,9 @@ class LiveProgress:
         doing = "; ".join(self._doing(one, now) for one in current) or "waiting"
         said = next((one.said for one in current if one.said), "")
         blocked = f" Blocked: {self._blocked.told(now)}" if self._blocked else ""
-        return f"{self._of_total()}{doing}.{f' {_short(said)}' if said and not blocked else ''}{blocked}"
+        return (
+            f"{self._of_total()}{doing}.{f' {plain(said, _MOST)}' if said and not blocked else ''}{blocked}"
+        )
 
     def _of_total(self) -> str:
         if self._expected.total_s is None:
@@ -139,8 +142,3 @@ def clock(seconds: float) -> str:
     whole = max(0, round(seconds))
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
-
-
-def _short(sentence: str) -> str:
-    one_line = " ".join(sentence.split())
-    return one_line if len(one_line) <= _MOST_CHARACTERS else f"{one_line[:_MOST_CHARACTERS]} ..."

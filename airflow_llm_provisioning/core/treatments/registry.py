@@ -14,6 +14,7 @@ from typing import Final
 
 from airflow_llm_provisioning.core.manifests.tree import shown
 from airflow_llm_provisioning.core.names import nearest
+from airflow_llm_provisioning.core.one_line import one_line
 from airflow_llm_provisioning.core.plug_ins import forget_plug_ins, plug_ins
 from airflow_llm_provisioning.core.treatments.aks_artifact_streaming import AksArtifactStreaming
 from airflow_llm_provisioning.core.treatments.bake_packages import BakePackages
@@ -124,7 +125,9 @@ def _loaded(entry: EntryPoint) -> Treatment | str:
         loaded = entry.load()
         item: Treatment = loaded() if isinstance(loaded, type) else loaded
     except Exception as error:  # noqa: BLE001 - code of others; its failure is told where the treatment is used
-        return f"{_origin(entry)} could not be imported: {type(error).__name__}: {_one_line(error)}."
+        return (
+            f"{_origin(entry)} could not be imported: {type(error).__name__}: {one_line(str(error), 300).rstrip('.')}."
+        )
     missing = [name for name in _CONTRACT if not hasattr(item, name)]
     if missing:
         return f"{_origin(entry)} is no treatment: it lacks {', '.join(missing)}."
@@ -139,10 +142,6 @@ def _loaded(entry: EntryPoint) -> Treatment | str:
 def _ambiguous(entries: Iterable[EntryPoint]) -> str:
     origins = " and ".join(sorted(_origin(entry) for entry in entries))
     return f"several installed distributions name one, {origins}: remove all but one."
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300].rstrip(".")
 
 
 def _origin(entry: EntryPoint) -> str:

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.secrets import redacted_text
+from airflow_llm_provisioning.core.one_line import one_line
 from airflow_llm_provisioning.exceptions import ClusterError, ClusterUnreachableError, ConflictError, ForbiddenError
 
 
@@ -53,7 +53,7 @@ def status_of(body: bytes) -> dict[str, Any]:
 def error_for(code: int, body: bytes, attempt: Attempt) -> ClusterError:
     """Return the exception for a refusal."""
     status = status_of(body)
-    message = redacted_text(" ".join(str(status.get("message") or f"HTTP {code}").split())[:600])
+    message = one_line(str(status.get("message") or f"HTTP {code}"))
     if code == 403:
         return _forbidden(message, attempt)
     if code == 401:
