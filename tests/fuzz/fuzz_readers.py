@@ -69,8 +69,8 @@ def database(text: str) -> None:
 
 
 def _forget_masked() -> None:
-    # Airflow keeps every secret that a process ever read in one pattern and compiles it anew for each: after hundreds of
-    # connections that would be what is measured.
+    # Airflow keeps every secret that a process ever read in one pattern and compiles it anew for each: after hundreds
+    # of connections that would be what is measured.
     from airflow.sdk._shared.secrets_masker import reset_secrets_masker
 
     reset_secrets_masker()

@@ -113,9 +113,7 @@ class LiveProgress:
         doing = "; ".join(self._doing(one, now) for one in current) or "waiting"
         said = next((one.said for one in current if one.said), "")
         blocked = f" Blocked: {self._blocked.told(now)}" if self._blocked else ""
-        return (
-            f"{self._of_total()}{doing}.{f' {plain(said, _MOST)}' if said and not blocked else ''}{blocked}"
-        )
+        return f"{self._of_total()}{doing}.{f' {plain(said, _MOST)}' if said and not blocked else ''}{blocked}"
 
     def _of_total(self) -> str:
         if self._expected.total_s is None:
