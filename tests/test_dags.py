@@ -210,8 +210,8 @@ def test_a_buffers_objects_know_the_manifest_and_the_built_image() -> None:
 
 
 def test_a_step_is_given_the_manifests_of_the_variants_that_want_it() -> None:
-    """A baseline beside it has the same image, and unpacks no cache: the Job is for the other one. What is of one image
-    is refused where the variants that want it have two.
+    """A baseline beside it has the same image, and unpacks no cache: the Job is for the other one. Variants with two
+    images have a Job of each, in the one task that waits for the build.
     """
     told = {"treatments": {"compile_cache": {"storage_class": "efs-sc"}}}
     target = replace(eks("cached", "baseline", "cached"), options=told)
@@ -221,10 +221,18 @@ def test_a_step_is_given_the_manifests_of_the_variants_that_want_it() -> None:
         preparation(checked(Experiment("nightly", (target,), (workload,), variants=variants)))
     (prepare,) = [task for task in made.tasks if task.task_id.endswith("prepare_compile_cache")]
     assert [item["kind"] for item in given(prepare.objects)] == ["PersistentVolumeClaim", "Job"]
-    two = replace(target, variants=("cached", "baked"))
+    newer = replace(workload.with_image("docker.io/rayproject/ray-llm:2.57.0-py312-cu130"), name="newer")
+    two = replace(target, variants=("baked", "cached"))
     variants["baked"] = ("bake_packages", "compile_cache")
-    with dag(), pytest.raises(ConfigurationError, match="prepare_compile_cache need 2 different images"):
-        preparation(checked(Experiment("nightly", (two,), (workload,), variants=variants)))
+    with dag() as made:
+        preparation(checked(Experiment("nightly", (two,), (workload, newer), variants=variants)))
+    tasks = {task.task_id.rpartition(".")[2]: task for task in made.tasks}
+    both: Any = tasks["prepare_compile_cache"]
+    jobs = [item["spec"]["template"]["spec"] for item in given(both.objects) if item["kind"] == "Job"]
+    assert [job["containers"][0]["image"] for job in jobs] == ["{image}", "{image-1}"]
+    builds = {task.task_id for name, task in tasks.items() if name.startswith("build_image")}
+    assert {image.operator.task_id for image in both.image} == builds
+    assert both.upstream_task_ids >= builds
 
 
 def test_preparation_needs_the_clouds_connection() -> None:

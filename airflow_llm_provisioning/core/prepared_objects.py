@@ -30,6 +30,7 @@ NODES: Final = "llm-provisioning/nodes"
 # Label of a DaemonSet's pod whose node counts as prepared once the pod is ready.
 MARKS_NODE: Final = "llm-provisioning/marks-node"
 NAME: Final = "{name}"
+# What stands for the reference of a built image; of several, for the first one (`image_mark`).
 IMAGE: Final = "{image}"
 _TEMPLATES: Final = (("spec", "template"), ("spec", "jobTemplate", "spec", "template"))
 _CLUSTER_SCOPED: Final = frozenset(
@@ -114,6 +115,11 @@ class PreparedObjects:
 
 
 _NEEDED: Final = ("apiVersion", "kind")
+
+
+def image_mark(number: int) -> str:
+    """Return what stands in objects for the image of this number, counted from 0."""
+    return IMAGE if number == 0 else f"{{image-{number}}}"
 
 
 def pod_selector(content: str, treatment: str) -> str:

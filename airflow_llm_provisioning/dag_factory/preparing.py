@@ -110,7 +110,7 @@ def _tasks(step: Step, target: Target, images: Sequence[_Image], known: Mapping[
                     image.result,
                     partial(_pools, target),
                     partial(_placed, target, image.manifest),
-                    partial(_all_placed, target, image.wanting.get(step.name, ())),
+                    partial(_served, step, target, images),
                 )
             ),
             **known,
@@ -156,8 +156,10 @@ def _placed(target: Target, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
     return place(manifest, head=marks["head"], workers=marks["worker"])
 
 
-def _all_placed(target: Target, manifests: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
-    return tuple(_placed(target, manifest) for manifest in manifests)
+def _served(step: Step, target: Target, images: Sequence[_Image]) -> tuple[tuple[Any, Mapping[str, Any]], ...]:
+    """Return image and RayService of every variant that wants a step."""
+    wanting = ((image, manifest) for image in images for manifest in image.wanting.get(step.name, ()))
+    return tuple((image.result, _placed(target, manifest)) for image, manifest in wanting)
 
 
 def _set_up_nodes(target: Target, prepared: Any, results_conn_id: str) -> SetUpNodes:

@@ -29,7 +29,8 @@ class PrepareObjects(ConfidentialFields, WaitingOperator):
     :param target: the target, as a dict. :param treatment: the treatment that wants them; the preparation's verb is
         `prepare_<treatment>`. :param objects: manifests, as `core.prepared_objects.PreparedObjects` takes them;
         Airflow stores them without secrets.
-    :param image: result of the build whose reference stands for `{image}` in the objects.
+    :param image: result of the build whose reference stands for `{image}` in the objects; or a list, of which the
+        second stands for `{image-1}`, and so on.
     :param ready: kind -> condition that must be true, for kinds of other controllers. :param idle: [{what, name,
         amount}]: what it costs while no trial runs.
     """
@@ -47,7 +48,7 @@ class PrepareObjects(ConfidentialFields, WaitingOperator):
         target: Mapping[str, Any],
         treatment: str,
         objects: Sequence[Mapping[str, Any]],
-        image: Mapping[str, Any] | None = None,
+        image: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         ready: Mapping[str, str] | None = None,
         idle: Sequence[Mapping[str, Any]] = (),
         timeout_s: float = 3600,

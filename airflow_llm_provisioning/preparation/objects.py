@@ -12,10 +12,10 @@ from airflow_llm_provisioning.core.names import LABEL_CONTENT, LABEL_MANAGED_BY,
 from airflow_llm_provisioning.core.operation import KEEP_DAYS
 from airflow_llm_provisioning.core.ownership import labels_of
 from airflow_llm_provisioning.core.prepared_objects import (
-    IMAGE,
     LABEL_PREPARES,
     PreparedObjects,
     filled,
+    image_mark,
     pod_selector,
 )
 from airflow_llm_provisioning.core.target import Target
@@ -116,12 +116,16 @@ def _record_removed(target: Target, removed: Sequence[Mapping[str, Any]], result
         store.close()
 
 
-def with_image_of(objects: Sequence[Mapping[str, Any]], image: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """Return the objects with the reference of a built image for `{image}`. `image`: the build's result {image, ...};
-    None where the objects name none.
+def with_image_of(
+    objects: Sequence[Mapping[str, Any]], image: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+) -> list[dict[str, Any]]:
+    """Return the objects with the references of built images for their marks (`image_mark`). `image`: the build's
+    result {image, ...}, or several in the order of their marks; None where the objects name none.
     """
     found: list[dict[str, Any]] = [dict(item) for item in objects]
-    return filled(found, IMAGE, str(image["image"])) if image else found
+    for number, built in enumerate([image] if isinstance(image, Mapping) else image or ()):
+        found = filled(found, image_mark(number), str(built["image"]))
+    return found
 
 
 def start(target: Mapping[str, Any], wanted: PreparedObjects, timeout_s: float, results_conn_id: str) -> dict[str, Any]:

@@ -62,7 +62,8 @@ class StepContext:
     `image`: reference to the result of the image's build ({image, digest, size_bytes, ...}); where it is not built,
     {image} as the manifest names it. `recipe`: what is built, or the plain image. `pools`: returns the names of the
     node pools that `SetUpNodes` makes for the target. `manifest`: returns the RayService that is served with the image
-    (of several workloads the first), placed on the target's nodes; its image may not be built yet.
+    (of several workloads the first), placed on the target's nodes; its image may not be built yet. `served`: returns
+    (image, RayService) of every variant that wants the step, `image` of the same form as above.
     """
 
     target: Target
@@ -70,7 +71,7 @@ class StepContext:
     image: Any = field(default_factory=dict)
     pools: Callable[[], tuple[str, ...]] = tuple
     manifest: Callable[[], Mapping[str, Any]] = dict
-    manifests: Callable[[], tuple[Mapping[str, Any], ...]] = tuple
+    served: Callable[[], tuple[tuple[Any, Mapping[str, Any]], ...]] = tuple
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,12 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import items, mapping, text
-from airflow_llm_provisioning.core.manifests import engine_groups, images, pod_template, ray_container
+from airflow_llm_provisioning.core.manifests import RayGroup, engine_groups, images, pod_template, ray_container
+from airflow_llm_provisioning.core.manifests.groups import accelerators
 from airflow_llm_provisioning.core.manifests.serve_config import serve_config
 from airflow_llm_provisioning.core.manifests.tree import copied
-from airflow_llm_provisioning.core.prepared_objects import IMAGE
+from airflow_llm_provisioning.core.names import fingerprint
+from airflow_llm_provisioning.core.prepared_objects import image_mark
 from airflow_llm_provisioning.core.treatments.base import StepContext
 from airflow_llm_provisioning.core.treatments.cache_programs import FILL
 
@@ -22,36 +24,69 @@ LIMIT_S: Final = 3000
 _OF_CONTAINER: Final = ("env", "envFrom", "resources", "volumeMounts", "securityContext", "imagePullPolicy")
 _SHARED: Final = "/dev/shm"  # noqa: S108 - where Ray and NCCL look for it
 _GI: Final = {"Gi": 1, "Ti": 1024}
+# Beginnings of the variables that are in a cache's key, or choose what is compiled (vLLM envs.compile_factors; torch).
+_VARIABLES: Final = ("VLLM_", "TORCH", "PYTORCH_", "TRITON_", "CUDA_", "NVIDIA_")
+# What of a group's pod says on which GPU it runs.
+_PLACED_BY: Final = ("nodeSelector", "affinity", "runtimeClassName")
+
+
+def archive_key(manifest: Mapping[str, Any], group: RayGroup, recipe: str) -> str:
+    """Return the name of the archive for the engines of a group: of the applications, the image's recipe, and what of
+    the group may give the engine another GPU or configuration.
+    """
+    template = mapping(pod_template(manifest, group))
+    spec, ray = mapping(template.get("spec")), ray_container(manifest, group)
+    variables = [item for item in map(mapping, items(ray.get("env"))) if text(item.get("name")).startswith(_VARIABLES)]
+    return fingerprint(
+        {
+            "applications": serve_config(manifest).get("applications"),
+            "recipe": recipe,
+            "image": text(ray.get("image")) if len(images(manifest)) > 1 else "",
+            "gpus": accelerators(ray),
+            "variables": sorted(map(dict, variables), key=lambda item: str(item["name"])),
+            # Luna is told the kind of GPU by annotations of the pod.
+            "placed": [mapping(template.get("metadata")).get("annotations"), *map(spec.get, _PLACED_BY)],
+        },
+        8,
+    )
 
 
 def cache_objects(context: StepContext) -> Mapping[str, Any]:
-    """Return the arguments of `PrepareObjects`: a claim and a Job for each engine configuration of the target."""
+    """Return the arguments of `PrepareObjects`: a claim and a Job for each image, kind of GPU and engine configuration
+    of the target.
+    """
     told = context.target.told_of(NAME)
     objects: list[dict[str, Any]] = []
+    built: list[Any] = []
     claims: dict[str, str] = {}
-    served = context.manifests() or (context.manifest(),)
-    for manifest in served:
-        for claim, archive, root in _wanted(manifest):
+    for image, manifest in context.served() or ((context.image, context.manifest()),):
+        of_one = len(images(manifest)) == 1
+        for group, claim, archive, root in _wanted(manifest):
             if archive in claims:
                 continue
             if not told.get("claim") and claim not in claims.values():
                 objects.append(_claim(claim, told))
             claims[archive] = claim
-            objects.append(_job(manifest, claim, archive, root))
+            # A build's result is not known yet, so it may not be compared by what it says.
+            built += [image] if of_one and not any(image is known for known in built) else []
+            number = next((at for at, known in enumerate(built) if known is image), 0)
+            named = image_mark(number) if of_one else text(ray_container(manifest, group).get("image"))
+            objects.append(_job(manifest, group, claim, archive, root, named))
     size = text(told.get("size")) or SIZE
     amount = int(size[:-2]) * _GI[size[-2:]] if size[:-2].isdigit() and size[-2:] in _GI else 0
+    disks = max(1, sum(item["kind"] == "PersistentVolumeClaim" for item in objects))
     return {
         "target": context.target.as_dict(),
         "treatment": NAME,
         "objects": objects,
-        "image": context.image if any(len(images(manifest)) == 1 for manifest in served) else None,
-        "idle": [{"what": "disk", "name": text(told.get("storage_class")), "amount": amount}],
+        "image": built[0] if len(built) == 1 else built or None,
+        "idle": [{"what": "disk", "name": text(told.get("storage_class")), "amount": amount * disks}],
     }
 
 
-def _wanted(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield claim, archive and root of the cache that a RayService unpacks: its init container says them."""
-    for group in engine_groups(manifest)[:1]:
+def _wanted(manifest: Mapping[str, Any]) -> Iterator[tuple[RayGroup, str, str, str]]:
+    """Yield group, claim, archive and root of each cache that a RayService unpacks: its init containers say them."""
+    for group in engine_groups(manifest):
         spec = mapping(pod_template(manifest, group).get("spec"))
         volumes: dict[str, Mapping[str, Any]] = {
             text(mapping(item).get("name")): mapping(item) for item in items(spec.get("volumes"))
@@ -62,7 +97,7 @@ def _wanted(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
                 for mount in map(mapping, items(init.get("volumeMounts"))):
                     source = mapping(volumes.get(text(mount.get("name")), {}).get("persistentVolumeClaim"))
                     if source and args[0].startswith(f"{mount.get('mountPath')}/"):
-                        yield text(source.get("claimName")), args[0], args[1]
+                        yield group, text(source.get("claimName")), args[0], args[1]
 
 
 def _claim(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,9 +109,10 @@ def _claim(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
 
 
-def _job(manifest: Mapping[str, Any], claim: str, archive: str, root: str) -> dict[str, Any]:
-    """Return the Job: the worker's pod with the archive's claim writable, and our program instead of Ray's worker."""
-    group = engine_groups(manifest)[0]
+def _job(
+    manifest: Mapping[str, Any], group: RayGroup, claim: str, archive: str, root: str, image: str
+) -> dict[str, Any]:
+    """Return the Job: a worker's pod with the archive's claim writable, and our program instead of Ray's worker."""
     template: dict[str, Any] = copied(pod_template(manifest, group))
     spec, metadata = template["spec"], mapping(template.get("metadata"))
     ray = ray_container(manifest, group)
@@ -86,7 +122,7 @@ def _job(manifest: Mapping[str, Any], claim: str, archive: str, root: str) -> di
     container = {
         **{key: copied(ray[key]) for key in _OF_CONTAINER if ray.get(key)},
         "name": "fill",
-        "image": IMAGE if len(images(manifest)) == 1 else text(ray.get("image")),
+        "image": image,
         "command": ["python", "-c", FILL],
         "args": [json.dumps(_one_replica(serve_config(manifest))), archive, root],
     }

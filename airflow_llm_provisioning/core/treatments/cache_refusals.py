@@ -82,7 +82,7 @@ def _compilation(engine: EngineArgs) -> Mapping[str, Any]:
 def _too_large(manifest: Mapping[str, Any]) -> Iterator[str]:
     """Yield that the engines do not fit into one pod, in which the Job starts them."""
     wanted = sum(_gpus(engine) for engine in engine_args(manifest))
-    for group in engine_groups(manifest)[:1]:
+    for group in engine_groups(manifest):
         have = sum(accelerators(ray_container(manifest, group)).values())
         if have and wanted > have:
             yield (

@@ -22,14 +22,12 @@ from airflow_llm_provisioning.core.compiled_graphs import compiles_nothing, grap
 from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts, adds, seconds_for, times
 from airflow_llm_provisioning.core.fields import dig, items, mapping, number, text
 from airflow_llm_provisioning.core.manifests import engine_groups, with_env, with_init_container, with_volume
-from airflow_llm_provisioning.core.manifests.serve_config import serve_config
-from airflow_llm_provisioning.core.names import fingerprint
 from airflow_llm_provisioning.core.planned import PlannedFacts
 from airflow_llm_provisioning.core.target import NodeProfile, Target
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.trace.objects import History, container_statuses
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan, Found, Step
-from airflow_llm_provisioning.core.treatments.cache_job import KEY_FILE, SIZE, cache_objects
+from airflow_llm_provisioning.core.treatments.cache_job import KEY_FILE, SIZE, archive_key, cache_objects
 from airflow_llm_provisioning.core.treatments.cache_programs import UNPACK
 from airflow_llm_provisioning.core.treatments.cache_refusals import refuse
 from airflow_llm_provisioning.core.treatments.releases import installs_older
@@ -65,7 +63,6 @@ class CompileCache(BaseTreatment):
             cache_objects,
             before_nodes=False,
             per_image=False,
-            one_image=True,
         ),
     )
 
@@ -96,15 +93,15 @@ class CompileCache(BaseTreatment):
         """
         refuse(plan.manifest)
         told = plan.target.told_of(self.name) if plan.target else {}
-        config = serve_config(plan.manifest)
-        key = fingerprint({"applications": config.get("applications"), "recipe": plan.recipe.content}, 8)
-        claim = text(told.get("claim")) or f"{INIT}-{key}"
         groups = engine_groups(plan.manifest)
-        copy = {"name": COPY, "emptyDir": {}}
-        source = {"name": SOURCE, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
         manifest = with_env(plan.manifest, {"VLLM_CACHE_ROOT": ROOT}, groups)
-        manifest = with_volume(manifest, groups, copy, {"name": COPY, "mountPath": ROOT})
-        return plan.with_manifest(with_init_container(manifest, groups, _unpacking(key), source))
+        manifest = with_volume(manifest, groups, {"name": COPY, "emptyDir": {}}, {"name": COPY, "mountPath": ROOT})
+        for group in groups:
+            key = archive_key(plan.manifest, group, plan.recipe.content)
+            claim = text(told.get("claim")) or f"{INIT}-{key}"
+            source = {"name": SOURCE, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+            manifest = with_init_container(manifest, (group,), _unpacking(key), source)
+        return plan.with_manifest(manifest)
 
     def verify(self, view: TraceView) -> Verdict:
         """Say whether every pod of the engine unpacked the prepared cache, and every engine found its graphs in it and

@@ -42,7 +42,7 @@ def _of_variant(target: Target, treatments: Sequence[Treatment], workload: Workl
     plan = plan_deployment(workload, treatments, target=target)
     image = {"image": plan.recipe.base_reference}
     served = plan.manifest
-    context = StepContext(target, plan.recipe, image, manifest=lambda: served, manifests=lambda: (served,))
+    context = StepContext(target, plan.recipe, image, manifest=lambda: served, served=lambda: ((image, served),))
     for step in steps_of(treatments):
         if step.operator == _PREPARE_OBJECTS:
             for obj in items(step.arguments(context).get("objects")):

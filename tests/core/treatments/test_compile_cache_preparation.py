@@ -8,6 +8,8 @@ import sys
 import tarfile
 import threading
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,13 @@ from typing import Any
 import pytest
 from test_compile_cache import CURRENT, a_target, planned, unpacking
 
-from airflow_llm_provisioning.core.manifests import ray_container, worker_groups
+from airflow_llm_provisioning.core.manifests import RayGroup, pod_template, ray_container, with_env, worker_groups
 from airflow_llm_provisioning.core.prepared_objects import PreparedObjects, facts_of
 from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.core.treatments import StepContext, treatment
 from airflow_llm_provisioning.core.treatments.cache_programs import FILL, UNPACK
 from airflow_llm_provisioning.core.treatments.compile_cache import MOUNT, ROOT
+from airflow_llm_provisioning.preparation.objects import with_image_of
 
 HASH, KEY = "7a48b06768", "ab12cd34"
 LOGS = "/tmp/ray/session_latest/logs"  # noqa: S108 - where Ray has them
@@ -28,7 +31,9 @@ LOGS = "/tmp/ray/session_latest/logs"  # noqa: S108 - where Ray has them
 
 def objects_of(*manifests: Mapping[str, Any], target: Target | None = None) -> tuple[Mapping[str, Any], ...]:
     (step,) = treatment("compile_cache").steps
-    context = StepContext(target or a_target(), CURRENT.recipe, {"image": "i"}, manifests=lambda: manifests)
+    image = {"image": "i"}
+    served = tuple((image, manifest) for manifest in manifests)
+    context = StepContext(target or a_target(), CURRENT.recipe, image, served=lambda: served)
     return PreparedObjects.from_dict({**step.arguments(context), "ready": {}}).objects
 
 
@@ -64,6 +69,54 @@ def test_every_engine_of_a_target_gets_its_archive_once() -> None:
     assert kinds == ["PersistentVolumeClaim", "Job", "PersistentVolumeClaim", "Job"]
     mine = a_target(claim="mine", storage_class=None)
     assert [item["kind"] for item in objects_of(planned(mine), target=mine)] == ["Job"]
+
+
+def test_every_kind_of_gpu_and_every_variable_of_the_engine_has_an_archive_of_its_own() -> None:
+    """Two worker groups on two kinds of GPU: a Job for each runs where its group runs. A variable of vLLM's is part of
+    a cache's key, one of the hub is not; an engine that fits into no pod of a group is refused with the group's place.
+    """
+    mine = deepcopy(dict(CURRENT.manifest))
+    workers = mine["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    workers.append({**deepcopy(workers[0]), "groupName": "more"})
+    for group, kind in zip(workers, ("nvidia-l4", "nvidia-a100-80gb"), strict=True):
+        group["template"]["spec"]["nodeSelector"] = {"cloud.google.com/gke-accelerator": kind}
+    served = planned(workload=replace(CURRENT, manifest=mine))
+    archives = [unpacking_of(served, group)["args"][0] for group in worker_groups(served)]
+    assert len(set(archives)) == 2
+    jobs = [item for item in objects_of(served) if item["kind"] == "Job"]
+    told = [(job["spec"]["template"]["spec"]["nodeSelector"], _archive(job)) for job in jobs]
+    assert told == [
+        (group["template"]["spec"]["nodeSelector"], archive) for group, archive in zip(workers, archives, strict=True)
+    ]
+    changed = [with_env(CURRENT.manifest, {name: "1"}) for name in ("VLLM_USE_FLASHINFER_SAMPLER", "HF_HUB_OFFLINE")]
+    first, vllm, hub = (
+        unpacking(planned(workload=replace(CURRENT, manifest=item))) for item in (CURRENT.manifest, *changed)
+    )
+    assert first["args"] == hub["args"] != vllm["args"]
+
+
+def test_every_image_of_a_target_has_its_archive() -> None:
+    """Each Job runs the image whose engine will read its archive; what is kept is paid for as often as it is there."""
+    (step,) = treatment("compile_cache").steps
+    built, plain = {"image": "built"}, {"image": "plain"}
+    newer = CURRENT.with_image("docker.io/rayproject/ray-llm:2.57.0-py312-cu130")
+    served = ((built, planned(workload=newer)), (plain, planned()))
+    arguments = step.arguments(StepContext(a_target(), CURRENT.recipe, built, served=lambda: served))
+    objects = with_image_of(arguments["objects"], arguments["image"])
+    jobs = [item["spec"]["template"]["spec"] for item in objects if item["kind"] == "Job"]
+    assert [job["containers"][0]["image"] for job in jobs] == ["built", "plain"]
+    assert len({_archive({"spec": {"template": {"spec": job}}}) for job in jobs}) == 2
+    assert arguments["idle"] == [{"what": "disk", "name": "efs-sc", "amount": 20}]
+
+
+def unpacking_of(manifest: Mapping[str, Any], group: RayGroup) -> Mapping[str, Any]:
+    (init,) = pod_template(manifest, group)["spec"]["initContainers"]
+    return dict(init)
+
+
+def _archive(job: Mapping[str, Any]) -> str:
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    return str(container["args"][1])
 
 
 class Serve(BaseHTTPRequestHandler):
