@@ -9,6 +9,7 @@ from typing import Final
 from airflow_llm_provisioning.core.secrets import redacted_text
 
 MOST: Final = 600
+_CUT: Final = " ... "
 # Colours and other commands to a terminal (ECMA-48, 5.4: control sequences).
 ANSI: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
@@ -19,9 +20,16 @@ def one_line(text: str, most: int = MOST) -> str:
 
 
 def plain(text: str, most: int = MOST) -> str:
-    """Return a text on one line, without colour codes and control characters, of at most `most` characters."""
+    """Return a text on one line, without colour codes and control characters, of at most `most` characters.
+
+    Of a longer one the middle is left out: what was tried is said first, and the cause last, as in `failed to pull
+    IMAGE: failed to resolve reference IMAGE: 401 Unauthorized`.
+    """
     shown = ANSI.sub("", text)
     if not shown.isprintable():
         shown = "".join(letter if letter.isprintable() else " " for letter in shown)
     line = " ".join(shown.split())
-    return line if len(line) <= most else f"{line[: most - 4].rstrip()} ..."
+    if len(line) <= most:
+        return line
+    half = (most - len(_CUT)) // 2
+    return f"{line[:half].rstrip()}{_CUT}{line[-half:].lstrip()}"

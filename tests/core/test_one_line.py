@@ -12,7 +12,7 @@ from airflow_llm_provisioning.core.one_line import one_line, plain
         ("\x1b[31mred\x1b[0m and \x1b[2Jgone", "red and gone"),
         ("a\0b\u2028c\x7f", "a b c"),
         ("", ""),
-        ("x" * 700, f"{'x' * 596} ..."),
+        ("a" * 400 + "b" * 400, f"{'a' * 297} ... {'b' * 297}"),
     ],
 )
 def test_plain(text: str, shown: str) -> None:

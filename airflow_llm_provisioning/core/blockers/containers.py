@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.blockers.images import IMAGE_REASONS, has_cause, image_kind
-from airflow_llm_provisioning.core.blockers.sentences import plain
+from airflow_llm_provisioning.core.blockers.sentences import plain, without_names
 from airflow_llm_provisioning.core.fields import dig, mapping, number, text
 
 _CREATING: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
@@ -68,7 +68,8 @@ class Container:
             self._family, self._since, self._message = family, at, ""
         message = text(waiting.get("message"))
         self._back_off = message if self.waiting_reason == _BACK_OFF else ""
-        if (family == "image" and has_cause(message)) or (family == "refused" and self.waiting_reason != _BACK_OFF):
+        told = has_cause(message) if family == "image" else self.waiting_reason != _BACK_OFF
+        if family and told:
             self._message = message
 
     def found(self, now: datetime, cause: str = "") -> Found | None:
@@ -80,7 +81,7 @@ class Container:
         if self._family == "refused" and self._since:
             message = self._message or text(self._end.get("message"))
             reason = self.waiting_reason if self.waiting_reason != _BACK_OFF else text(self._end.get("reason"))
-            kind = "container_delayed" if _BUSY.search(message) else "container_refused"
+            kind = "container_delayed" if _BUSY.search(without_names(message)) else "container_refused"
             return kind, reason or "RunContainerError", plain(message), self._since
         return self._ended(now) or self._other()
 
@@ -109,7 +110,7 @@ class Container:
     def _other(self) -> Found | None:
         if self._family != "other" or self._since is None:
             return None
-        return "container_delayed", self.waiting_reason, "", self._since
+        return "container_delayed", self.waiting_reason, plain(self._message), self._since
 
     def _count_ends(self, status: Mapping[str, Any], at: datetime) -> None:
         end = mapping(dig(status, "state", "terminated")) or mapping(dig(status, "lastState", "terminated"))

@@ -1,13 +1,16 @@
 """Keeps the last event of each reason by object, merged from both event APIs."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from airflow_llm_provisioning.core.blockers.sentences import plain
 from airflow_llm_provisioning.core.fields import dig, mapping, number, text
 from airflow_llm_provisioning.core.instants import parse_stamp
+
+_VOLUME: Final = re.compile(r'^\w+Volume\.\w+ failed for volume ("[^"]*").*$', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +31,21 @@ class Told:
 
 
 class Events:
-    """The last events by kind and name of their object, then by component and reason."""
+    """The last events by kind and name of their object, then by component, reason, and what they are about: one event
+    tells which volume failed and why, and another one of the same reason sums up.
+    """
 
     def __init__(self) -> None:
-        self._of: dict[tuple[str, str], dict[tuple[str, str], Told]] = {}
+        self._of: dict[tuple[str, str], dict[tuple[str, str, str], Told]] = {}
 
     def feed(self, obj: Mapping[str, Any], received_at: datetime) -> Told | None:
         """Process a version of an event and return it; None if it is not the newest of its reason."""
         about = mapping(obj.get("involvedObject") or obj.get("regarding"))
         reason, component = text(obj.get("reason")), _component(obj)
         kept = self._of.setdefault((text(about.get("kind")), text(about.get("name"))), {})
-        before = kept.get((component, reason))
+        message = plain(text(obj.get("message") or obj.get("note")))
+        key = component, reason, _VOLUME.sub(r"\1", message) if _VOLUME.match(message) else ""
+        before = kept.get(key)
         at = _happened_at(obj) or received_at
         if before is not None and at < before.at:
             return None
@@ -47,14 +54,14 @@ class Events:
             text(about.get("kind")),
             text(about.get("name")),
             reason,
-            plain(text(obj.get("message") or obj.get("note"))),
+            message,
             component,
             obj.get("type") == "Warning",
             at,
             before.first_at if before else received_at,
             max(count, before.count if before else 1),
         )
-        kept[component, reason] = told
+        kept[key] = told
         return told
 
     def of(self, kind: str, name: str, since: datetime | None = None) -> list[Told]:

@@ -19,12 +19,21 @@ _GIVEN_UP: Final = frozenset({INITIALIZING_TIMEOUT, "ValidationFailed"})
 _INVALID: Final = re.compile(r"^Invalid|ValidationFailed$")
 _NOT_CREATED: Final = re.compile(r"^FailedToCreate|^FailedCreate$|NotFound$")
 _QUOTA: Final = re.compile(r"exceeded quota|quota exceeded", re.IGNORECASE)
-# Answers of admission that every further try gets too; a webhook that does not answer may come back.
-_REFUSED: Final = re.compile(r"forbidden|denied|is invalid|violates|must be|not found|unknown field", re.IGNORECASE)
+# Answers of admission that every further try gets too; a webhook that does not answer may come back. What a policy says
+# after that may contain any word.
+_DENIED: Final = re.compile(r"denied (?:the )?request|namespace \S+ because it is being terminated", re.IGNORECASE)
+_REFUSED: Final = re.compile(
+    r"forbidden|denied|is invalid|violates|must be|not found|does not exist|unknown field", re.IGNORECASE
+)
 _MAY_PASS: Final = re.compile(
     r"failed calling webhook|connection refused|timeout|timed out|deadline|being terminated|object has been modified",
     re.IGNORECASE,
 )
+# Serve's answers to a configuration that it cannot read (Ray's dashboard, modules/serve; KubeRay's UpdateDeployments),
+# and a text that is no YAML.
+_BAD_CONFIGURATION: Final = re.compile(r"UpdateDeployments fail: 4(?:00|22)\b|error converting YAML|^yaml: |: yaml: ")
+# What keeps a RayCluster from its pods, where no event tells: the condition since KubeRay 1.2, the field before.
+_FAILURE: Final = "ReplicaFailure"
 
 _SILENT: Final = "no status yet: check that the KubeRay operator runs and watches this namespace"
 
@@ -36,6 +45,8 @@ class Operator:
         self._obj: Mapping[str, Any] = {}
         self._since: dict[str, datetime] = {}
         self._seen_at: datetime | None = None
+        # RayCluster -> what its status says of pods that cannot be created, since when.
+        self._failing: dict[str, tuple[str, str, datetime]] = {}
 
     def feed(self, obj: Mapping[str, Any], at: datetime) -> None:
         """Process a version of the RayService."""
@@ -46,6 +57,20 @@ class Operator:
             self._since["generation"] = at
         self._obj, self._seen_at = obj, self._seen_at or at
 
+    def feed_cluster(self, obj: Mapping[str, Any], at: datetime) -> None:
+        """Process a version of a RayCluster."""
+        name = text(dig(obj, "metadata", "name"))
+        told = condition(obj, _FAILURE)
+        reason, message = text(told.get("reason")), text(told.get("message"))
+        if told.get("status") != "True":
+            failed = dig(obj, "status", "state") == "failed"
+            reason, message = "failed", text(dig(obj, "status", "reason")) if failed else ""
+        if message:
+            before = self._failing.get(name)
+            self._failing[name] = reason, message, before[2] if before else at
+        else:
+            self._failing.pop(name, None)
+
     def blockers(self, events: Events, clusters: Iterable[str], *, pods: Mapping[str, bool]) -> Iterator[Blocker]:
         """Yield what the operator reports. `pods`: `head` and `worker` -> whether such a pod exists."""
         ready = condition(self._obj, "Ready")
@@ -55,7 +80,8 @@ class Operator:
         name = text(dig(self._obj, "metadata", "name"))
         yield from self._about_service(events.of("RayService", name, self._since.get("generation")), pods)
         for cluster in clusters:
-            yield from self._about_cluster(events.of("RayCluster", cluster), cluster, pods)
+            found = list(self._about_cluster(events.of("RayCluster", cluster), cluster, pods))
+            yield from found or self._failing_of(cluster, pods)
 
     def waiting(self, clusters: Iterable[str]) -> Iterator[Blocker]:
         """Yield what is waited for where no pod exists."""
@@ -81,7 +107,7 @@ class Operator:
                 return  # a later success: what failed before is over
             if _INVALID.search(one.reason):
                 yield self._blocker("operator_refused", self._title, one.reason, one.message, one.first_at)
-            elif one.reason.startswith("Failed") and not any(pods.values()):
+            elif _BAD_CONFIGURATION.search(one.message) or (one.reason.startswith("Failed") and not any(pods.values())):
                 yield self._not_created(self._title, one)
             elif one.reason.startswith("Failed"):
                 yield self._blocker("operator_retries", self._title, one.reason, one.message, one.first_at)
@@ -97,13 +123,16 @@ class Operator:
                 yield self._not_created(about, one)
 
     def _not_created(self, about: str, told: Told) -> Blocker:
-        kind = "operator_retries"
-        if _QUOTA.search(told.message):
-            kind = "quota"
-        elif _REFUSED.search(told.message) and not _MAY_PASS.search(told.message):
-            kind = "pod_refused"
         times = f" ({told.count} times)" if told.count > 1 else ""
-        return self._blocker(kind, about, f"{told.reason}{times}", told.message, told.first_at)
+        return self._blocker(_kind(told.message), about, f"{told.reason}{times}", told.message, told.first_at)
+
+    def _failing_of(self, cluster: str, pods: Mapping[str, bool]) -> Iterator[Blocker]:
+        """Yield what a RayCluster's status says: events are gone after an hour, and may not be readable."""
+        if cluster in self._failing:
+            reason, message, since = self._failing[cluster]
+            role = "worker" if "Worker" in reason or "-worker-" in message else "head"
+            if not pods.get(role, False):
+                yield self._blocker(_kind(message), f"RayCluster {cluster}", reason, plain(message), since)
 
     @property
     def _title(self) -> str:
@@ -112,8 +141,22 @@ class Operator:
 
     def _blocker(self, kind: str, about: str, reason: str, sentence: str, since: datetime) -> Blocker:
         return Blocker(
-            kind=kind, about=about, reason=reason, sentence=sentence, since=since, advice=advice_for(sentence)
+            kind=kind,
+            about=about,
+            reason=reason,
+            sentence=sentence,
+            since=since,
+            advice=advice_for(sentence, "admission"),
         )
+
+
+def _kind(message: str) -> str:
+    """Return the kind of blocker that a refused creation is."""
+    if _QUOTA.search(message):
+        return "quota"
+    if _DENIED.search(message) or _BAD_CONFIGURATION.search(message):
+        return "pod_refused"
+    return "pod_refused" if _REFUSED.search(message) and not _MAY_PASS.search(message) else "operator_retries"
 
 
 def _role(reason: str) -> str:
@@ -124,4 +167,4 @@ def _role(reason: str) -> str:
 def _created_later(failed: Told, told: list[Told]) -> bool:
     """Return whether the same thing was created after it had failed."""
     created = failed.reason.replace("FailedToCreate", "Created")
-    return any(one.reason == created and one.at >= failed.at for one in told)
+    return created != failed.reason and any(one.reason == created and one.at >= failed.at for one in told)

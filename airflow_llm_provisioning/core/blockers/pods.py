@@ -21,7 +21,7 @@ from airflow_llm_provisioning.core.trace.objects import condition
 # What no new node changes (kube-scheduler, volumebinding and dynamicresources).
 _NO_NODE_HELPS: Final = re.compile(
     r"(?:persistentvolumeclaim|resourceclaim|deviceclass)\w* \"?[^\"]*\"? ?(?:not found|is being deleted)"
-    r"|nonexistent persistentvolumeclaim",
+    r"|non-?existent persistentvolume",
     re.IGNORECASE,
 )
 _MISSING: Final = re.compile(
@@ -33,11 +33,18 @@ _MISSING: Final = re.compile(
 _BEFORE_START: Final = frozenset(
     {"FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox", "NetworkNotReady"}
 )
+# The kubelet's next steps, after the volumes and the sandbox.
+_AFTER_VOLUMES: Final = frozenset({"Pulling", "Pulled", "Created", "Started"})
+# It sums up what other events of that reason say in detail (kubelet, volumemanager).
+_SUMMARY: Final = re.compile(r"^Unable to attach or mount volumes")
+# A detail that was not repeated for so long is over: the kubelet tries at least every 2 min 2 s.
+_REPEATED_WITHIN: Final = timedelta(minutes=5)
 # All other events of a pod without a node are of node autoscalers: cluster-autoscaler, GKE, Karpenter, Luna.
 _SCHEDULERS_OWN: Final = frozenset({"FailedScheduling", "Scheduled", "Preempted"})
 # A pod that ended like this says nothing about the next one.
 _LOST_NODE: Final = frozenset({"Preempted", "Preempting", "NodeLost", "NodeShutdown", "Terminated", "Shutdown"})
 _KILLS: Final = re.compile(r"Liveness|Startup")
+_USUAL_SCHEDULER: Final = "default-scheduler"
 _SKEW: Final = timedelta(seconds=2)
 _PROBE_RECENT: Final = timedelta(minutes=2)
 
@@ -137,7 +144,7 @@ class Pod:
     def _failed(self) -> Blocker:
         reason, sentence = self.failure
         return self._blocker(
-            "pod_failed", "", reason, sentence, self._since["failed"], advice_for(f"{reason} {sentence}")
+            "pod_failed", "", reason, sentence, self._since["failed"], advice_for(f"{reason} {sentence}", "container")
         )
 
     def _unscheduled(self, told: list[Told], claims: list[list[Told]], now: datetime, *, refused: bool) -> Blocker:
@@ -145,10 +152,10 @@ class Pod:
         event = next((one for one in told if one.reason == "FailedScheduling" and _of_scheduler(one)), None)
         reason = event.reason if event else text(scheduled.get("reason")) or "NotScheduled"
         sentence = plain(text(scheduled.get("message"))) or (event.message if event else "")
-        sentence = sentence or "no scheduler has reported about it yet"
+        sentence = sentence or self._unseen_by_schedulers
         since = self._since.get("unscheduled", now)
         if _NO_NODE_HELPS.search(sentence):
-            return self._blocker("object_missing", "", reason, sentence, since, advice_for(sentence))
+            return self._blocker("object_missing", "", reason, sentence, since, advice_for(sentence, "node"))
         longest = self._refusals.longest(now)
         if longest and longest != sentence:
             sentence = f"{sentence.rstrip('.')}. For most of the time: {longest}"
@@ -159,7 +166,8 @@ class Pod:
             who = f"{one.kind} {one.name}" if one.kind != "Pod" else who
             sentence = f"{sentence.rstrip('.')}. {who}, {one.reason}: {one.message}"
         kind = "unschedulable" if scheduled or event else "waiting"
-        return self._blocker("capacity" if refused else kind, "", reason, sentence, since, advice_for(sentence))
+        advice = advice_for(sentence, "node")
+        return self._blocker("capacity" if refused else kind, "", reason, sentence, since, advice)
 
     def _not_ready(self, told: list[Told], now: datetime, *, alone: bool) -> Iterator[Blocker]:
         found = [one for container in self._containers.values() if (one := self._of_container(container, told, now))]
@@ -177,7 +185,7 @@ class Pod:
         kind, reason, sentence, since = found
         if kind in ("crash_loop", "crashed"):
             return self._of_end(container, found, told)
-        advice = advice_for(f"{reason} {sentence}")
+        advice = advice_for(f"{reason} {sentence}", "image" if kind.startswith("image") else "container")
         if kind.startswith("image"):
             about = f"Pod {self._title} cannot pull {container.image} for {container.name}"
             return Blocker(
@@ -191,7 +199,8 @@ class Pod:
         kind, reason, sentence, since = found
         if container.exit_code in (137, 143) and "OOM" not in reason:
             sentence = "; ".join([sentence, *_probes_that_killed(told)])
-        return self._blocker(kind, container.name, reason, sentence, since, advice_for(f"{reason} {sentence}"))
+        advice = advice_for(f"{reason} {sentence}", "container")
+        return self._blocker(kind, container.name, reason, sentence, since, advice)
 
     def _as_passing(self, one: Blocker) -> Blocker:
         """A worker may crash until the head answers, but its memory does not depend on the head."""
@@ -202,17 +211,22 @@ class Pod:
     def _before_start(self, told: list[Told]) -> list[Blocker]:
         if any(one.running or one.end_reason for one in self._containers.values()):
             return []
-        for one in told:
-            if one.reason in _BEFORE_START:
-                kind = "object_missing" if _MISSING.search(one.message) else "volume"
-                return [self._blocker(kind, "", one.reason, one.message, one.first_at, advice_for(one.message))]
+        started = next((one.at for one in told if one.reason in _AFTER_VOLUMES), None)
+        failed = [one for one in told if one.reason in _BEFORE_START and (started is None or one.at > started)]
+        recent = [one for one in failed if failed[0].at - one.at < _REPEATED_WITHIN]
+        for one in sorted(recent, key=lambda one: bool(_SUMMARY.match(one.message))):
+            kind = "object_missing" if _MISSING.search(one.message) else "volume"
+            advice = advice_for(one.message, "container")
+            return [self._blocker(kind, "", one.reason, one.message, one.first_at, advice)]
         return []
 
     def _liveness(self, told: list[Told], now: datetime) -> list[Blocker]:
         for one in told:
             if one.reason == "Unhealthy" and _KILLS.match(one.message) and now - one.at < _PROBE_RECENT:
                 sentence = "; ".join(_probes_that_killed(told))
-                return [self._blocker("liveness", "", one.reason, sentence, one.first_at, advice_for(sentence))]
+                return [
+                    self._blocker("liveness", "", one.reason, sentence, one.first_at, advice_for(sentence, "container"))
+                ]
         return []
 
     def _starting(self, told: list[Told], now: datetime) -> Iterator[Blocker]:
@@ -243,6 +257,13 @@ class Pod:
             self._since.setdefault(what, at)
         else:
             self._since.pop(what, None)
+
+    @property
+    def _unseen_by_schedulers(self) -> str:
+        own = text(dig(self.obj, "spec", "schedulerName")) or _USUAL_SCHEDULER
+        if own == _USUAL_SCHEDULER:
+            return "no scheduler has reported about it yet"
+        return f"its scheduler {own!r} has not reported about it yet: check that it runs"
 
     @property
     def _title(self) -> str:

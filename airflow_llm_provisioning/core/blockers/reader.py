@@ -104,14 +104,14 @@ class Blockers:
     def engine_error(self) -> tuple[str, str, str] | None:
         """Return the last error in a log: whose it is, the sentence and an advice (or empty); None without one."""
         found = self._engine.last_error()
-        return (*found, advice_for(found[1])) if found else None
+        return (*found, advice_for(found[1], "engine")) if found else None
 
     def _object(self, resource: str, kind: str, obj: Mapping[str, Any], at: datetime) -> None:
         match resource:
             case "rayservices":
                 self._rayservice(obj, kind, at)
             case "rayclusters":
-                self._raycluster(obj)
+                self._raycluster(obj, at)
             case "pods":
                 self._pod(obj, kind, at)
             case "services":
@@ -143,13 +143,14 @@ class Blockers:
             self._serve_of(cluster).feed_status(status.get("applicationStatuses"), at)
         self._current = tuple(named[:1]) or self._current
 
-    def _raycluster(self, obj: Mapping[str, Any]) -> None:
+    def _raycluster(self, obj: Mapping[str, Any], at: datetime) -> None:
         owners = {text(mapping(ref).get("uid")) for ref in items(dig(obj, "metadata", "ownerReferences"))}
         name, uid = text(dig(obj, "metadata", "name")), text(dig(obj, "metadata", "uid"))
         if name in self._clusters or (self._uid and self._uid in owners):
             self._clusters[name] = uid or None
             self._heads |= dict.fromkeys(head_services(obj), name)
             self._current = self._current or (name,)
+            self._operator.feed_cluster(obj, at)
 
     def _pod(self, obj: Mapping[str, Any], kind: str, at: datetime) -> None:
         uid = text(dig(obj, "metadata", "uid")) or text(dig(obj, "metadata", "name"))
@@ -204,7 +205,7 @@ class Blockers:
                 reason=reason,
                 sentence=f"{len(ended)} pods ended like this, one after the other: {sentence}",
                 since=since,
-                advice=advice_for(f"{reason} {sentence}"),
+                advice=advice_for(f"{reason} {sentence}", "container"),
                 pod=name,
             )
 
@@ -217,5 +218,5 @@ class Blockers:
                 reason=one.reason,
                 sentence=plain(one.sentence),
                 since=one.first_at,
-                advice=advice_for(f"{one.reason} {one.sentence}"),
+                advice=advice_for(f"{one.reason} {one.sentence}", "node"),
             )

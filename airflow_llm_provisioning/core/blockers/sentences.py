@@ -18,6 +18,9 @@ _EXCEPTION: Final = re.compile(
     # What another process said stands in full behind it, and ends with its own exception.
     r"(?!Traceback \(most recent call last\))\S"
 )
+# pip, and others, say what failed behind `ERROR:`.
+_TOOLS_ERROR: Final = re.compile(r"^(?:ERROR|error|fatal): \S")
+_BARE: Final = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)$")
 _ERROR_LINE: Final = re.compile(r"^(?:\([^()]*pid=\d+[^()]*\)\s*)*(?:ERROR|CRITICAL|FATAL)[ :]+[\d-]{5,10}[ T]")
 # Exceptions that only say that another process has failed: vLLM V1's front end, Ray's actors and tasks.
 _POINTS_ELSEWHERE: Final = re.compile(
@@ -27,6 +30,14 @@ _POINTS_ELSEWHERE: Final = re.compile(
     re.IGNORECASE,
 )
 _NOISE: Final = re.compile(r"^(?:File \"|Traceback|During handling|The above exception|\^+$|~*\^+~*$|\(?\w*pid=)")
+# Quoted; an address; a digest; a reference of an image, with a slash or as name:tag. Possessive, so that a long text
+# without a name is read once.
+_NAMES: Final = re.compile(
+    r""""[^"\n]{1,500}"|\bhttps?://\S++|\bsha256:[0-9a-f]{4,64}"""
+    r"""|(?<![\w./:-])[\w.-]++(?::\d{1,5}(?=/))?+(?:(?:/[\w.@-]++)++(?::[\w.-]++)?+|:\w[\w.-]*+)"""
+)
+# Lines that continue an exception's message: Ray's comparison of two versions has the most.
+_CONTINUES: Final = 6
 MOST: Final = 500
 # The patterns look at each line several times; a line of a megabyte must not stop the triggerer.
 _MOST_OF_A_LINE: Final = 2000
@@ -36,6 +47,14 @@ MOST_READ: Final = 100_000
 def plain(message: str, most: int = MOST) -> str:
     """Return a message on one line, without colour codes, of at most `most` characters."""
     return one_line.plain(message, most)
+
+
+@lru_cache(maxsize=512)
+def without_names(message: str) -> str:
+    """Return a message without the names in it: quoted texts, addresses, image references and digests. They may
+    contain every word (`ray-timeout:1`) and number (the account 714290001234) by which an answer is told.
+    """
+    return _NAMES.sub("_", message[:MOST_READ])
 
 
 def first_line(message: str) -> str:
@@ -59,6 +78,10 @@ def failure_of(message: str) -> str:
     """Return what failed, from a message of Serve: its first line and its exception, else its beginning and its end."""
     lines = [line.strip()[:_MOST_OF_A_LINE] for line in one_line.ANSI.sub("", message).splitlines() if line.strip()]
     found = list(_exceptions(lines))
+    told = [line for line in lines if _TOOLS_ERROR.match(line)]
+    if found and told and "SubprocessCalledProcessError" in found[-1]:
+        # Ray tells the command that failed; what failed in it is in its output (pip, uv, conda).
+        return plain(f"{plain(lines[0], 200)} ... {plain(' '.join(told[-2:]), 280)}")
     if not found:
         whole = plain(" ".join(lines), MOST_READ)
         return whole if len(whole) <= MOST else f"{whole[: MOST // 2]} ... {whole[-MOST // 2 :]}"
@@ -80,11 +103,15 @@ def root_error_of(log: str) -> str:
 
 
 def _exceptions(lines: list[str]) -> Iterator[str]:
-    """Yield the exceptions at line starts, each with the two lines after it that continue its message."""
+    """Yield the exceptions at line starts, each with the lines after it that continue its message; of one without a
+    message, as a failed assertion, the line of code before it.
+    """
     for number, line in enumerate(lines):
-        if _EXCEPTION.match(line):
+        if number and _BARE.match(line.strip()) and lines[number - 1].strip().startswith(("assert", "raise")):
+            yield f"{line.strip()}: {lines[number - 1].strip()}"
+        elif _EXCEPTION.match(line):
             more: list[str] = []
-            for after in lines[number + 1 : number + 3]:
+            for after in lines[number + 1 : number + 1 + _CONTINUES]:
                 if not after or _NOISE.match(after) or _EXCEPTION.match(after):
                     break
                 more.append(after)

@@ -99,7 +99,7 @@ def _failed(name: str, application: _Application, since: datetime) -> Blocker:
         reason=_FAILED,
         sentence=sentence,
         since=since,
-        advice=advice_for(sentence),
+        advice=advice_for(sentence, "engine"),
     )
 
 
@@ -129,5 +129,5 @@ def _deployment(name: str, deployment: str, status: str, message: str, since: da
         reason=status,
         sentence=sentence,
         since=since,
-        advice="" if points_elsewhere(sentence) else advice_for(sentence),
+        advice="" if points_elsewhere(sentence) else advice_for(sentence, "engine"),
     )
