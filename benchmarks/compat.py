@@ -22,6 +22,7 @@ CHECKS: Final = {
     "operators": ("tests/operators/test_ray_service.py", "tests/operators/test_experiment_operators.py"),
     "triggers": ("tests/triggers/test_waits.py", "tests/triggers/test_pod_run.py"),
     "DAGs": ("tests/test_dags.py", "tests/test_provider_info.py"),
+    "preload": ("tests/test_preload.py",),
     "page": (
         *("tests/ui/test_plugin.py", "tests/ui/test_access.py", "tests/ui/test_targets_view.py"),
         *("tests/ui/test_now_view.py", "tests/ui/test_results_view.py", "tests/ui/test_history_view.py"),
@@ -106,7 +107,7 @@ def tried(row: Row, python: str, wheels: list[str], home: Path) -> str:
 
 def install(row: Row, wheels: list[str], environment: Path) -> list[str]:
     """Return the command that fills an environment."""
-    command = [UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(environment / "bin" / "python")]
+    command = [UV, "pip", "install", "--quiet", "--python", str(environment / "bin" / "python")]
     if row.until is not None:
         # The simulator's AWS stand-in is no part of an installation beside Airflow.
         newest = ("moto", "py-partiql-parser")

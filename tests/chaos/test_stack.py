@@ -1,7 +1,7 @@
 """Trials on the distributed set-up of `make stack`: Celery workers, Postgres, Redis, two schedulers and triggerers.
 
-The checks run one trial with one of each. `make stack-chaos` runs one trial for each process that can die, and kills it
-while the trial is recorded.
+The checks run one trial with one of each, and beside it the shipped DAG `reap`. `make stack-chaos` runs one trial for
+each process that can die, and kills it while the trial is recorded.
 """
 
 import json
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from cluster_in_background import kubernetes_connection
 from databases import initdb, redis_program
 from distributed import PROCESSES, Stack
 from process_tree import descendants
+from reaped import Reaped, ReapedBesideATrial, dags_folder
+from reaped import settings as reaped_settings
 from stack import Airflow
 from watched_cluster import WatchedCluster
 
@@ -35,6 +38,8 @@ FINISHED = ("success", "failed")
 # The engine needs so many virtual seconds: a wait that is killed in the middle must still be waiting afterwards.
 COMPILE_S = 150.0 if EVERYTHING else 2.0
 DISTURBANCES = ("nothing", "worker", "triggerer", "scheduler", "redis", "postgres") if EVERYTHING else ("nothing",)
+# Processes of a worker that run tasks.
+CONCURRENCY = 3
 ONE_OF_EACH = frozenset(name for name in PROCESSES if name.endswith("-2"))
 
 pytestmark = [
@@ -58,6 +63,7 @@ class StackRun:
     traces: dict[str, list[bytes]] = field(default_factory=dict)
     tasks: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     open_entries: list[str] = field(default_factory=list)
+    reaped: Reaped | None = None
 
     def store(self) -> ResultsStore:
         """Open the results store, in Postgres."""
@@ -93,7 +99,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackRun]:
     with ended_by_sigterm(), WatchedCluster("stack", "eks", compile_s=COMPILE_S) as cluster:
         settings = {
             "AIRFLOW_CONN_CHAOS_STACK": kubernetes_connection(cluster.cluster.url),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "dags"),
+            **reaped_settings(dags_folder(home)),
             # No server listens there, so the model's pinned revision is used.
             "HF_ENDPOINT": "http://127.0.0.1:9",
             "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": str(NOTICED_S),
@@ -105,7 +111,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackRun]:
         left_out = frozenset() if EVERYTHING else ONE_OF_EACH
         with Stack(home, settings=settings, left_out=left_out) as stack:
             found = StackRun(stack, cluster)
-            for disturbance in DISTURBANCES:
+            store = found.store()
+            reap = ReapedBesideATrial(cluster, stack.airflow(), store)
+            _run_trial(found, "nothing", beside=reap.unpaused)
+            found.reaped = reap.result(store)
+            store.close()
+            for disturbance in DISTURBANCES[1:]:
                 _run_trial(found, disturbance)
             store = found.store()
             found.open_entries = [entry.name for entry in store.ledger.open_entries()]
@@ -113,9 +124,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackRun]:
             yield found
 
 
-def _run_trial(run: StackRun, disturbance: str) -> None:
+def _run_trial(run: StackRun, disturbance: str, *, beside: Callable[[], None] = lambda: None) -> None:
+    """Run one trial to its end. `beside`: what is begun while the trial waits."""
     run_id = run.stack.airflow().trigger(DAG)
     until(lambda: run.wait_task(run_id)["state"] in ("deferred", *FINISHED), TIMEOUT_S, "the wait is deferred")
+    beside()
     began = time.monotonic()
     if disturbance != "nothing":
         assert run.wait_task(run_id)["state"] == "deferred"
@@ -214,7 +227,53 @@ def test_a_trace_is_of_one_trial(run: StackRun, disturbance: str) -> None:
 
 
 def test_nothing_is_left(run: StackRun) -> None:
-    """No object, lock or node of any trial, one RayService each, and no open entry in the ledger."""
+    """No object, lock or node of any trial, one RayService each, and no open entry in the ledger but that of the
+    prepared object that has not expired.
+    """
+    assert run.reaped is not None
     assert run.cluster.left() == []
     assert sorted(run.cluster.of_each_trial().values()) == [1] * len(DISTURBANCES)
-    assert run.open_entries == []
+    assert run.open_entries == [run.reaped.kept]
+
+
+def test_the_reaper_runs_every_ten_minutes_once_a_user_unpaused_it(run: StackRun) -> None:
+    """Airflow has it paused, although it starts other DAGs unpaused, and does not run it. Unpaused, the scheduler runs
+    it, and again ten minutes later.
+    """
+    reaped = run.reaped
+    assert reaped is not None
+    assert (reaped.before["is_paused"], reaped.early) == (True, 0)
+    assert (reaped.run["run_type"], reaped.run["state"]) == ("scheduled", "success")
+    this, following = (
+        datetime.fromisoformat(at) for at in (reaped.run["run_after"], reaped.after["next_dagrun_run_after"])
+    )
+    assert following - this == timedelta(minutes=10)
+
+
+def test_the_reaper_deletes_what_expired_beside_a_trial_and_nothing_else(run: StackRun) -> None:
+    """One mapped task for each place, labelled by it. What has not expired, what is another owner's and the trial that
+    runs meanwhile stay.
+    """
+    reaped = run.reaped
+    assert reaped is not None
+    tasks = [(task["task_id"], task["rendered_map_index"], task["state"]) for task in reaped.tasks]
+    assert sorted(tasks, key=str) == [
+        ("places", None, "success"),
+        ("reap_place", "cluster:stack", "success"),
+        ("reap_place", "cluster:stack/default", "success"),
+    ]
+    assert [(item["kind"], item["name"]) for item in reaped.deleted] == [("ConfigMap", reaped.expired)]
+    assert {reaped.kept, reaped.foreign} <= set(reaped.config_maps)
+    assert reaped.expired not in reaped.config_maps
+    assert reaped.kept in reaped.open_entries
+    assert reaped.expired not in reaped.open_entries
+
+
+def test_a_celery_worker_forks_tasks_that_have_their_imports(run: StackRun) -> None:
+    """Every process of the worker's pool has what `[llm_provisioning] preload` imports, before it runs a task."""
+    pool = descendants(run.stack.pid("worker-1"))[1:]
+    assert len(pool) >= CONCURRENCY
+    without = [pid for pid in pool if "/msgspec/_core" not in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")]
+    assert without == []
+    log = (run.stack.home / "worker-1.log").read_text(encoding="utf-8", errors="replace")
+    assert "is not preloaded" not in log
