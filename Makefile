@@ -66,7 +66,7 @@ test:
 	    echo "--- $$check"; $(BIN)/$$check || failed="$$failed, $$check"; \
 	done; \
 	echo "--- pytest"; \
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --durations 15 --durations-min 1 || failed="$$failed, pytest"; \
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 15 --durations-min 1 || failed="$$failed, pytest"; \
 	[ -z "$$failed" ] || { echo "Failed: $${failed#, }" >&2; exit 1; }
 
 # A broken internal link, anchor or picture fails the build. External links are not fetched.

@@ -59,6 +59,7 @@ def main() -> int:
     parser.add_argument("--python", default=",".join(PYTHONS))
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "compat")
     options = parser.parse_args()
+    options.folder = options.folder.resolve()
     options.folder.mkdir(parents=True, exist_ok=True)
     wheels = built(options.folder / "wheels")
     rows = [row for row in ROWS if row.name in options.airflow.split(",")]
@@ -97,12 +98,17 @@ def tried(row: Row, python: str, wheels: list[str], home: Path) -> str:
         subprocess.run([UV, "venv", "--quiet", "--python", interpreter, str(environment)], check=True, stdout=output)
         installed = subprocess.run(install(row, wheels, environment), stdout=output, stderr=output, check=False)
     if installed.returncode:
-        return f"not installable ({log.relative_to(ROOT)})"
+        return f"not installable ({shown(log)})"
     for what, files in CHECKS.items():
         if not passed(environment, files, home, what):
-            return f"{what} failed ({(home / what).relative_to(ROOT)}.log)"
+            return f"{what} failed ({shown(home / what)}.log)"
     shutil.rmtree(environment)
     return "ok"
+
+
+def shown(path: Path) -> str:
+    """Return a path as it is reached from the checkout, or whole."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def install(row: Row, wheels: list[str], environment: Path) -> list[str]:

@@ -28,6 +28,25 @@ settings.register_profile("busy-machine", deadline=None, suppress_health_check=[
 settings.load_profile("busy-machine")
 
 
+# Modules of whole trials in real time. One that began last would run alone at the end, on one of two processes; two
+# that wait for an Airflow side by side would leave a core idle.
+LONGEST_FIRST = (
+    "test_recovery",
+    "test_dag_run",
+    "test_noops_proof",
+    "test_decisions_figures",
+    "test_in_airflow",
+    "test_in_a_browser",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest modules; all others stay in random order. For xdist's `--no-loadscope-reorder`."""
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
 def pytest_collection_finish() -> None:
     """Make full garbage collections rare: Airflow, the SDKs and the tests are objects that are never freed, and each
     collection would look at all of them. A trial in virtual time makes many small objects and few cycles.
