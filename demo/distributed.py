@@ -78,6 +78,8 @@ def environment(home: Path, ports: Mapping[str, int]) -> dict[str, str]:
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(ports["api"]),
         "AIRFLOW__API__WORKERS": "1",
+        # Its default is every interface.
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_HOST": "127.0.0.1",
         "MALLOC_ARENA_MAX": "2",
         "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONWARNINGS": "ignore",

@@ -38,6 +38,8 @@ FINISHED = ("success", "failed")
 # The engine needs so many virtual seconds: a wait that is killed in the middle must still be waiting afterwards.
 COMPILE_S = 150.0 if EVERYTHING else 2.0
 DISTURBANCES = ("nothing", "worker", "triggerer", "scheduler", "redis", "postgres") if EVERYTHING else ("nothing",)
+# The state of a listening socket, and 127.0.0.1, in /proc/net/tcp.
+LISTENS, LOOPBACK = "0A", "0100007F"
 # Processes of a worker that run tasks.
 CONCURRENCY = 3
 ONE_OF_EACH = frozenset(name for name in PROCESSES if name.endswith("-2"))
@@ -170,14 +172,18 @@ def _kill_triggerer(run: StackRun, _run_id: str) -> None:
 def _watches(run: StackRun, name: str) -> bool:
     """Return whether a process of the stack has a connection to the cluster."""
     port = int(run.cluster.cluster.url.rpartition(":")[2])
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    sockets = {f"socket:[{row[9]}]" for row in rows if int(row[2].rpartition(":")[2], 16) == port}
+    return any(int(row[2].rpartition(":")[2], 16) == port for row in _sockets(run.stack.pid(name)))
+
+
+def _sockets(process: int) -> list[list[str]]:
+    """Return the lines of /proc/net/tcp and tcp6, as words, that belong to a process and what it started."""
     held = set()
-    for pid in descendants(run.stack.pid(name)):
+    for pid in descendants(process):
         for entry in Path(f"/proc/{pid}/fd").glob("*"):
             with suppress(OSError):
                 held.add(str(entry.readlink()))
-    return bool(sockets & held)
+    lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    return [words for words in map(str.split, lines) if f"socket:[{words[9]}]" in held]
 
 
 def _kill_and_start(*names: str) -> Callable[[StackRun, str], None]:
@@ -267,6 +273,13 @@ def test_the_reaper_deletes_what_expired_beside_a_trial_and_nothing_else(run: St
     assert reaped.expired not in reaped.config_maps
     assert reaped.kept in reaped.open_entries
     assert reaped.expired not in reaped.open_entries
+
+
+def test_everything_listens_on_this_machine_alone(run: StackRun) -> None:
+    """Postgres, Redis, the api-server and each health check: their addresses are 127.0.0.1."""
+    listening = [row for row in _sockets(os.getpid()) if row[3] == LISTENS]
+    assert len(listening) >= len(("postgres", "redis", "api-server", "health of scheduler-1"))
+    assert {row[1].partition(":")[0] for row in listening} == {LOOPBACK}
 
 
 def test_a_celery_worker_forks_tasks_that_have_their_imports(run: StackRun) -> None:
