@@ -26,6 +26,8 @@ if TYPE_CHECKING or AIRFLOW >= (3, 2):
 
     # `retry_exponential_backoff`: each delay is twice the last one.
     DOUBLING: Any = 2.0
+    # The module that parses DAG files, which is imported for its own sake.
+    DAG_BAG: Final = "airflow.dag_processing.dagbag"
 else:
     from airflow.configuration import conf
     from airflow.exceptions import (
@@ -38,6 +40,7 @@ else:
     from airflow.sdk.exceptions import AirflowRuntimeError
 
     DOUBLING = True
+    DAG_BAG = "airflow.models.dagbag"
 
 if TYPE_CHECKING or AIRFLOW >= (3, 3):
     from airflow.sdk import BaseOperator, BaseSensorOperator, RetryDecision, RetryPolicy

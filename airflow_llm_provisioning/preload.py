@@ -18,7 +18,6 @@ from airflow.configuration import conf
 # What parses a DAG file and runs a task, and the client of Kubernetes, most of what a task imports.
 LIBRARIES: Final = (
     "aiohttp",
-    "airflow.dag_processing.dagbag",
     "airflow.providers.common.compat.connection",
     "airflow.providers.common.sql.hooks.sql",
     "airflow.sdk.execution_time.supervisor",
@@ -60,7 +59,10 @@ def preload() -> None:
 
 
 def _names() -> list[str]:
-    names = list(LIBRARIES)
+    # Not imported by this module: it is loaded in each of Airflow's processes.
+    from airflow_llm_provisioning.compat import DAG_BAG
+
+    names = [*LIBRARIES, DAG_BAG]
     for package in PACKAGES:
         path = f"{__package__}.{package}"
         modules = iter_modules(import_module(path).__path__)
