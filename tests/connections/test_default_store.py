@@ -1,10 +1,13 @@
 """Where results are kept when no connection says so, and where that is refused."""
 
+from collections.abc import Callable
+
 import pytest
 
 from airflow_llm_provisioning.connections import default_store_file, store_url
 from airflow_llm_provisioning.exceptions import ConnectionConfigError, StoreError
 from airflow_llm_provisioning.gateways.store.database import open_engine
+from airflow_llm_provisioning.gateways.store.reading import open_for_reading, stored_schema
 
 
 @pytest.mark.parametrize("executor", ["LocalExecutor", "airflow.executors.local_executor.LocalExecutor:here"])
@@ -32,7 +35,13 @@ def test_tasks_on_other_machines_need_a_database(monkeypatch: pytest.MonkeyPatch
         store_url()
 
 
-def test_another_kind_of_database_is_refused() -> None:
-    """MySQL was never tried: it is refused before anything is written."""
-    with pytest.raises(StoreError, match="is on mysql, which is not supported"):
-        open_engine("mysql://somebody:secret@127.0.0.1:1/results")
+@pytest.mark.parametrize("opened", [open_engine, open_for_reading, stored_schema])
+@pytest.mark.parametrize("kind", ["mysql", "mariadb+pymysql"])
+def test_another_kind_of_database_is_refused(opened: Callable[[str], object], kind: str) -> None:
+    """MySQL was never tried: it is refused before anything is written, also to a command that only reads. It need not
+    have a driver.
+    """
+    named = kind.partition("+")[0]
+    with pytest.raises(StoreError, match=f"is on {named}, which is not supported") as refused:
+        opened(f"{kind}://somebody:made-up-secret@127.0.0.1:1/results")
+    assert "made-up-secret" not in str(refused.value)

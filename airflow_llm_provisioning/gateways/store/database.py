@@ -30,11 +30,6 @@ _POSTGRES_LOCK: Final = 0x6C6C6D70
 def open_engine(url: str) -> Engine:
     """Return an engine for the database at a SQLAlchemy URL, its schema created or upgraded. Raises StoreError."""
     parsed, shown = store_address(url)
-    if parsed.get_backend_name() not in SUPPORTED:
-        raise StoreError(
-            f"The results store {shown} is on {parsed.get_backend_name()}, which is not supported: the store was never "
-            "tried there. Use a PostgreSQL database, or a SQLite file on one machine."
-        )
     try:
         engine = _engine(parsed)
         _bring_up_to_date(engine)
@@ -56,7 +51,8 @@ def _bring_up_to_date(engine: Engine) -> None:
 
 
 def store_address(url: str) -> tuple[URL, str]:
-    """Return a store's URL, and how it is shown: without its password. Raises StoreError.
+    """Return a store's URL, and how it is shown: without its password. Raises StoreError, also for a kind of database
+    that is not supported.
 
     `postgres://` is libpq's other name of the scheme `postgresql://`, which is the only one SQLAlchemy knows
     (docs.sqlalchemy.org, changelog 1.4.0b1). A Postgres URL without a driver gets the one that is installed.
@@ -69,7 +65,13 @@ def store_address(url: str) -> tuple[URL, str]:
     if parsed.drivername in ("postgres", "postgresql"):
         driver = next((name for name in ("psycopg", "psycopg2") if find_spec(name)), None)
         parsed = parsed.set(drivername=f"postgresql+{driver}" if driver else "postgresql")
-    return parsed, redacted_text(parsed.render_as_string(hide_password=True))
+    shown = redacted_text(parsed.render_as_string(hide_password=True))
+    if parsed.get_backend_name() not in SUPPORTED:
+        raise StoreError(
+            f"The results store {shown} is on {parsed.get_backend_name()}, which is not supported: the store was never "
+            "tried there. Use a PostgreSQL database, or a SQLite file on one machine."
+        )
+    return parsed, shown
 
 
 @contextmanager
