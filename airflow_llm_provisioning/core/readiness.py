@@ -61,6 +61,9 @@ class Readiness:
         self._endpoints_of: dict[str, tuple[ReadyEndpoints, datetime | None]] = {}
         self._was_ready = False
         self._asked_at: datetime | None = None
+        # When time alone can end the wait, as far as the lines say that were there when it was asked last.
+        self._ends_at: datetime | None = None
+        self._fed = False
 
     @property
     def waiting_for(self) -> str | None:
@@ -73,6 +76,7 @@ class Readiness:
         if received_at is None or self.state != "pending":
             return self.state
         self.blockers.feed(line)
+        self._fed = True
         obj, kind = mapping(line.get("object")), line.get("type")
         match line.get("resource"):
             case "rayservices":
@@ -90,23 +94,37 @@ class Readiness:
     def tick(self, now: datetime) -> State:
         """Return the state at `now`: a blocker that stands longer than its grace period fails the deployment."""
         if self.state == "pending" and self._is_due(now):
-            ending = self.blockers.ending(now, self._graces)
+            ending, self._ends_at = self.blockers.judged(now, self._graces)
             # Before the operator has seen the applied generation, its status and its pods are of an older one.
             unseen = self._served.waiting_for is not None and not self._served.cluster
             if ending is not None and (not unseen or ending.kind == "operator_refused"):
                 self._fail(self.blockers.told_as_end(ending, now))
         return self.state
 
+    def due_at(self, now: datetime) -> datetime | None:
+        """Return when `tick` has to be called although no further line comes; None: never."""
+        if self.state != "pending":
+            return None
+        if self._asked_at is None or self._asked_at > now:
+            return now
+        if not self._fed and self._ends_at is None:
+            return None
+        again_at = self._asked_at + _ASK_EVERY
+        return again_at if self._fed or self._ends_at is None else max(again_at, self._ends_at)
+
     def _is_due(self, now: datetime) -> bool:
-        """Return whether to ask again: not for each of a hundred lines a second, because graces are longer."""
-        if self._asked_at is not None and timedelta() <= now - self._asked_at < _ASK_EVERY:
+        """Return whether to ask again: not for each of a hundred lines a second, because graces are longer, and not
+        while neither a line nor the time can have changed the answer.
+        """
+        due_at = self.due_at(now)
+        if due_at is None or now < due_at:
             return False
-        self._asked_at = now
+        self._asked_at, self._fed = now, False
         return True
 
     def go_on(self) -> None:
         """Continue after `endpoint_ready`: only a failure of the whole deployment counts from now on."""
-        self.state, self.reason, self._was_ready = "pending", None, True
+        self.state, self.reason, self._was_ready, self._fed = "pending", None, True, True
         self._graces = {kind: grace for kind, grace in self._graces.items() if kind in _AFTER_READY}
 
     def _rayservice(self, obj: Mapping[str, Any], kind: Any) -> None:

@@ -176,6 +176,7 @@ class _Recording:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+        self._progress.tick(self._cluster.clock())
         return Outcome("timed_out", self._unfinished(probe), self._progress.ready)
 
     async def _used_up(self) -> str:
@@ -237,16 +238,22 @@ class _Recording:
         return max(known, default=None)
 
     async def _until(self, holds: Callable[[], bool]) -> None:
-        """Return when the condition holds. It is checked after every line and every second, because failures need a
-        grace period.
+        """Return when the condition holds. It is checked after every line that can change it, and when time alone can:
+        at the end of a grace period, and when a line about the deployment is due.
         """
         while not holds():
             self._watch.news.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
+                async with asyncio.timeout(self._pause_s()):
                     await self._watch.news.wait()
             self._progress.tick(self._cluster.clock())
             self.tell()
+
+    def _pause_s(self) -> float | None:
+        """Return how many real seconds may pass until the next look, however fast a simulated clock is; None: any."""
+        now = self._cluster.clock()
+        look_at = self._progress.next_look_at(now)
+        return None if look_at is None else max(TICK_S, self._cluster.real_seconds((look_at - now).total_seconds()))
 
     def _unfinished(self, probe: CompletionProbe | None) -> str:
         if self._progress.ready_at is None or probe is None:

@@ -103,6 +103,13 @@ def grace_periods(own: Mapping[str, Any] | None = None) -> dict[str, float | Non
     return graces
 
 
+def comes_with_time(graces: Mapping[str, float | None]) -> bool:
+    """Return whether a grace period is of a kind whose blockers come and go by time alone, without a line: a probe that
+    failed a while ago, a refusal that is old. Those that cannot pass by themselves begin and end with a line only.
+    """
+    return any(grace is not None and GRACE_S[kind] is None for kind, grace in graces.items())
+
+
 def in_order(blockers: Iterable[Blocker]) -> tuple[Blocker, ...]:
     """Return blockers with those first that cannot pass by themselves, then by kind, age and object."""
     return tuple(sorted(blockers, key=lambda one: (one.passes, _ORDER[one.kind], one.since, one.about)))

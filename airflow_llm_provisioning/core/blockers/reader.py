@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.blockers.blocker import Blocker, in_order
+from airflow_llm_provisioning.core.blockers.blocker import Blocker, comes_with_time, in_order
 from airflow_llm_provisioning.core.blockers.causes import advice_for
 from airflow_llm_provisioning.core.blockers.engine import EngineLogs
 from airflow_llm_provisioning.core.blockers.events import Events
@@ -82,11 +82,17 @@ class Blockers:
 
     def ending(self, now: datetime, graces: Mapping[str, float | None]) -> Blocker | None:
         """Return the blocker because of which the wait ends at `now`, or None. `graces`: see `grace_periods`."""
-        for one in self.at(now):
-            ends_at = one.ends_at(graces)
-            if ends_at is not None and now >= ends_at:
-                return one
-        return None
+        return self.judged(now, graces)[0]
+
+    def judged(self, now: datetime, graces: Mapping[str, float | None]) -> tuple[Blocker | None, datetime | None]:
+        """Return the blocker because of which the wait ends at `now`, or None, and when time alone can change that: no
+        later than then it has to be asked again, also without a further line; None: never.
+        """
+        ends = [(one, ends_at) for one in self.at(now) if (ends_at := one.ends_at(graces)) is not None]
+        ending = next((one for one, ends_at in ends if now >= ends_at), None)
+        if comes_with_time(graces):
+            return ending, now
+        return ending, min((ends_at for _, ends_at in ends if ends_at > now), default=None)
 
     def told_as_end(self, ending: Blocker, now: datetime) -> str:
         """Return the reason of an end: the blocker that ends the wait, what is behind it, and who shares its fate."""

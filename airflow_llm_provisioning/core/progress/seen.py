@@ -72,6 +72,11 @@ class SeenProgress:
         self._nodes: dict[str, bool] = {}
         self._has_workers = False
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there are news that were not taken."""
+        return bool(self._news)
+
     def take_news(self) -> list[News]:
         """Return the news in the order in which they happened, and forget them."""
         news, self._news = self._news, []

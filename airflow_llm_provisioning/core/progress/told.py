@@ -48,6 +48,16 @@ class LiveProgress:
         """Process one line of the recording."""
         self.seen.take(line, received_at)
 
+    @property
+    def has_news(self) -> bool:
+        """Whether something has happened that was not told yet."""
+        return self.seen.has_news
+
+    @property
+    def due_at(self) -> datetime | None:
+        """When a line is due even if nothing happens; None before the first question."""
+        return self._told_at + AT_LEAST_EVERY if self._told_at else None
+
     def endpoint_ready(self, at: datetime) -> None:
         """Take the end of the total, which `core.readiness` decides."""
         self.seen.reach(ENDPOINT_READY, at, at, "endpoint ready")

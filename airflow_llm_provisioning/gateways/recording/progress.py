@@ -41,6 +41,7 @@ class Progress:
         self._asked_at: datetime | None = None
         self._blocker: Blocker | None = None
         self._instant = ReadyInstant(since)
+        self._planned_at: datetime | None = None
         self.ready: Instant | None = None
 
     @property
@@ -64,6 +65,21 @@ class Progress:
     def blocker(self) -> Blocker | None:
         """What blocks the deployment most of all now; None if nothing does."""
         return next(iter(self._judge.blockers.at(self._now)), None) if self._now else None
+
+    def next_look_at(self, now: datetime) -> datetime | None:
+        """Plan the next `tick`, and return when it must be at the latest if no line comes; None: never."""
+        looks = [self._judge.due_at(now)]
+        if self.live is not None:
+            looks += [self._asked_at + _ASK_EVERY if self._asked_at else now, self.live.due_at]
+        self._planned_at = min((at for at in looks if at is not None), default=None)
+        return self._planned_at
+
+    def needs_a_look(self, now: datetime) -> bool:
+        """Return whether the lines taken since the last look cannot wait for the planned one."""
+        if self.ready is not None or self.failure is not None or (self.live is not None and self.live.has_news):
+            return True
+        due_at = self._judge.due_at(now)
+        return due_at is not None and (self._planned_at is None or due_at < self._planned_at)
 
     def news(self) -> list[str]:
         """Return the lines about the deployment that are due now (`core.progress`)."""

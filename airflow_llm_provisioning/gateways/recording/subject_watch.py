@@ -37,8 +37,8 @@ LAST_LOOK_S: Final = 30.0
 
 
 class SubjectWatch:
-    """The watches of one recording. `subject`: {namespace, name, uid} of its RayService. `news` is set whenever
-    something of the trial's own was taken. `meter`: of the trial's budget, or None.
+    """The watches of one recording. `subject`: {namespace, name, uid} of its RayService. `news` is set when
+    something was taken that the wait has to look at now. `meter`: of the trial's budget, or None.
     """
 
     def __init__(
@@ -167,8 +167,7 @@ class SubjectWatch:
                 self._progress.take(kept, version.received_at)
                 if self.meter is not None:
                     self.meter.feed(kept)
-            # Only what is the trial's own: a shared watch brings the objects of every other deployment too.
-            self.news.set()
+                self._ring()
 
     def _vanished(self, resource: str, seen: ObservedVersion) -> None:
         if resource in EVENTS:
@@ -177,11 +176,16 @@ class SubjectWatch:
         self._lines.add(mark_line(seen.received_at, "vanished", resource=resource, **metadata))
         if metadata["uid"] == self._subject["uid"]:
             self._progress.take(trace.line(seen.received_at, "DELETED", resource, seen.object), seen.received_at)
-            self.news.set()
+            self._ring()
 
     def _add_answer(self, item: Line) -> None:
         self._progress.take(self._lines.add(item), self._cluster.clock())
-        self.news.set()
+        self._ring()
+
+    def _ring(self) -> None:
+        """Wake the wait, unless what was taken changes nothing before the wait looks by itself."""
+        if self._progress.needs_a_look(self._cluster.clock()):
+            self.news.set()
 
     def add_mark(self, item: Line) -> None:
         """Add a mark about the endpoint's answers."""
