@@ -6,7 +6,6 @@ proxy, to all servers at once. A stalling server is probed for longer than one a
 
 import asyncio
 import sys
-from collections.abc import Mapping
 from random import Random
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ from llm_provisioning_simulator.app.costs import Costs
 from llm_provisioning_simulator.app.openai import MISBEHAVIOURS, SOME_REPLICAS, WELL_BEHAVED, OpenAiServer
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.faults import Faults
-from llm_provisioning_simulator.kube.backend import Answer
+from llm_provisioning_simulator.kube.backend import Answer, PodRequest
 from llm_provisioning_simulator.kube.server import KubeServer
 from llm_provisioning_simulator.kube.store import ObjectStore
 from llm_provisioning_simulator.profiles import load_profile
@@ -93,18 +92,9 @@ class _OnePod:
         self._server = OpenAiServer(MODEL, clock, Costs(load_profile("eks", "luna"), Random(seed)))
         self._faults = faults
 
-    async def request(
-        self,
-        pod: dict[str, Any],
-        port: int,
-        method: str,
-        path: str,
-        query: str,
-        headers: Mapping[str, str],
-        body: bytes,
-    ) -> Answer:
+    async def request(self, asked: PodRequest) -> Answer:
         """Answer like the server that the fault names."""
-        return await self._server.request(method, path, body, self._faults.completion or None)
+        return await self._server.request(asked.method, asked.path, asked.body, self._faults.completion or None)
 
     def logs(self, pod: dict[str, Any], container: str) -> list[Any]:
         """Return no logs; they are not read here."""

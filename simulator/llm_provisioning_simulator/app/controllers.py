@@ -1,23 +1,20 @@
 """What runs on top of a simulated Kubernetes cluster: the KubeRay operator and the processes in Ray's pods."""
 
 import random
-from collections.abc import Callable, Coroutine, Mapping
-from types import MappingProxyType
+from collections.abc import Coroutine
 from typing import Any
 
 from llm_provisioning_simulator.app.costs import Costs
 from llm_provisioning_simulator.app.kuberay import RayServiceController
 from llm_provisioning_simulator.app.limits import unsimulated
+from llm_provisioning_simulator.app.outside import Outside
 from llm_provisioning_simulator.app.raycluster import RayClusterController
 from llm_provisioning_simulator.app.runtime import RayRuntime
 from llm_provisioning_simulator.app.webhooks import pod_gate
-from llm_provisioning_simulator.buckets import Bucket
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.faults import Faults
-from llm_provisioning_simulator.hub import MODELS, HubModel
 from llm_provisioning_simulator.infra.tasks import TaskGroup
 from llm_provisioning_simulator.kube.store import ObjectStore
-from llm_provisioning_simulator.peers import PeerNetwork
 from llm_provisioning_simulator.profiles import Profile
 
 
@@ -35,25 +32,12 @@ class ApplicationLayer:
         *,
         seed: int = 0,
         faults: Faults | None = None,
-        models: Mapping[str, HubModel] = MODELS,
-        buckets: Mapping[str, Bucket] = MappingProxyType({}),
-        image_models: Callable[[str], HubModel | None] = lambda _: None,
-        peers: PeerNetwork | None = None,
+        outside: Outside | None = None,
     ) -> None:
         faults = faults or Faults()
         store.limits["rayservices"] = unsimulated
         store.gates["pods"] = pod_gate(faults)
-        self.runtime = RayRuntime(
-            store,
-            clock,
-            profile,
-            seed=seed,
-            faults=faults,
-            models=models,
-            buckets=buckets,
-            image_models=image_models,
-            peers=peers,
-        )
+        self.runtime = RayRuntime(store, clock, profile, seed=seed, faults=faults, outside=outside)
         costs = Costs(profile, random.Random(f"{seed}/operator"))
         self._controllers = (
             RayServiceController(store, clock, costs, faults, self.runtime),

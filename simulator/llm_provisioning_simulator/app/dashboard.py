@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 from llm_provisioning_simulator.app.ray import RayCluster, RayNode, resources_total
 from llm_provisioning_simulator.app.serve import ServeController
 from llm_provisioning_simulator.app.serve_rest import serve_details
+from llm_provisioning_simulator.kube.backend import PodRequest
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -17,14 +18,13 @@ SERVE_PATH: Final = "/api/serve/applications/"
 _API_VERSION: Final = "4"
 
 
-async def dashboard(
-    cluster: RayCluster, controller: ServeController, method: str, path: str, query: str, body: bytes
-) -> Answer:
+async def dashboard(cluster: RayCluster, controller: ServeController, request: PodRequest) -> Answer:
     """Answer one request to the dashboard."""
-    asked = {key: values[-1] for key, values in parse_qs(query, keep_blank_values=True).items()}
+    path = request.path
+    asked = {key: values[-1] for key, values in parse_qs(request.query, keep_blank_values=True).items()}
     if path == SERVE_PATH:
-        return await _serve(cluster, controller, method, body)
-    if method != "GET":
+        return await _serve(cluster, controller, request.method, request.body)
+    if request.method != "GET":
         return _text(405, "405: Method Not Allowed")
     if path == "/api/v0/logs/file":
         return _log_file(cluster, asked)

@@ -6,9 +6,8 @@ container simply runs. It must not know how pods come to be or how images reach 
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any, Final
 
 from llm_provisioning_simulator.app.autoscaler import CONTAINER as AUTOSCALER
@@ -18,12 +17,13 @@ from llm_provisioning_simulator.app.costs import Costs, FirstTouch
 from llm_provisioning_simulator.app.dashboard import dashboard
 from llm_provisioning_simulator.app.dragonfly import DragonflyPods
 from llm_provisioning_simulator.app.logs import PodLogs
-from llm_provisioning_simulator.app.openai import OpenAiServer
+from llm_provisioning_simulator.app.outside import Outside
 from llm_provisioning_simulator.app.probes import DASHBOARD_PORT, SERVE_PORT, probe_failure
 from llm_provisioning_simulator.app.programs import Programs
 from llm_provisioning_simulator.app.ray import RayCluster, RayNode
 from llm_provisioning_simulator.app.replica import ReplicaStart
 from llm_provisioning_simulator.app.serve import ServeController
+from llm_provisioning_simulator.app.serve_port import ServePort, proxy_healthy
 from llm_provisioning_simulator.app.startup import (
     UNREACHED,
     FailedStart,
@@ -32,17 +32,13 @@ from llm_provisioning_simulator.app.startup import (
     waits_for_port,
 )
 from llm_provisioning_simulator.app.volumes import VolumeCaches
-from llm_provisioning_simulator.buckets import Bucket
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.faults import Faults
-from llm_provisioning_simulator.hub import MODELS, HubModel
 from llm_provisioning_simulator.infra.tasks import TaskGroup
+from llm_provisioning_simulator.kube.backend import Answer, PodRequest
 from llm_provisioning_simulator.kube.store import ObjectStore
-from llm_provisioning_simulator.peers import PeerNetwork
 from llm_provisioning_simulator.profiles import Profile
 from llm_provisioning_simulator.runtime import ContainerContext, Exit, ProbeKind
-
-Answer = tuple[int, dict[str, str], "bytes | AsyncIterator[bytes]"]
 
 _IMPORT_FAULT: Final = "ModuleNotFoundError: No module named 'this_module_does_not_exist_llm'"
 _CRASH: Final = "RuntimeError: the constructor was made to fail"
@@ -70,9 +66,7 @@ class _RayClusterObject:
 
 
 class RayRuntime:
-    """All Ray clusters of one Kubernetes cluster. `models`: what the hub has, by model id; `code`: what the addresses
-    of applications' code lead to.
-    """
+    """All Ray clusters of one Kubernetes cluster. `code`: what the addresses of applications' code lead to."""
 
     def __init__(
         self,
@@ -82,26 +76,21 @@ class RayRuntime:
         *,
         seed: int = 0,
         faults: Faults | None = None,
-        models: Mapping[str, HubModel] = MODELS,
-        buckets: Mapping[str, Bucket] = MappingProxyType({}),
-        image_models: Callable[[str], HubModel | None] = lambda _: None,
-        peers: PeerNetwork | None = None,
+        outside: Outside | None = None,
     ) -> None:
-        self._dragonfly = DragonflyPods(store, clock, profile, peers or PeerNetwork())
+        self._outside = outside or Outside()
+        self._dragonfly = DragonflyPods(store, clock, profile, self._outside.peers)
         self._store = store
         self._clock = clock
         self._profile = profile
         self._seed = seed
         self._faults = faults or Faults()
-        self._models = models
-        self._buckets = buckets
-        self._image_models = image_models
         self._touch = FirstTouch(clock)
         self.volumes = VolumeCaches()
         self.code = CodeHost()
         self._clusters: dict[tuple[str, str], RayCluster] = {}
         self._serve: dict[tuple[str, str], ServeController] = {}
-        self._engines: dict[str, OpenAiServer] = {}
+        self._serve_port = ServePort(clock, profile, self._faults, self.code, lambda: self._costs("openai"))
         self._logs: dict[str, PodLogs] = {}
         self._tasks: dict[tuple[str, str], TaskGroup] = {}
         """pod uid and container -> what runs in it."""
@@ -166,7 +155,7 @@ class RayRuntime:
         return ending
 
     def _programs(self, costs: str) -> Programs:
-        return Programs(self._clock, self._costs(costs), self._models, self.volumes, self._ray_of_one_pod)
+        return Programs(self._clock, self._costs(costs), self._outside.models, self.volumes, self._ray_of_one_pod)
 
     def _ray_of_one_pod(self, ctx: ContainerContext) -> tuple[RayNode, ReplicaStart]:
         """Return the head of a Ray cluster that has no other pod, and what starts replicas on it."""
@@ -189,7 +178,7 @@ class RayRuntime:
         if node is None or container != node.ctx.container["name"]:
             return self._dragonfly.probe(pod, container)
         node.agent_silent = self._faults.agent_silent
-        healthy = self.head_proxy_healthy(pod) if node.head else self._worker_proxy_healthy(pod, node)
+        healthy = proxy_healthy(self._serve.get(_key(pod)), node)
         return probe_failure(node, node.ctx.container, kind, proxy_healthy=healthy)
 
     def pod_stopped(self, pod: dict[str, Any]) -> None:
@@ -249,28 +238,16 @@ class RayRuntime:
 
     # -- ProxyBackend ----------------------------------------------------------------------------------------------
 
-    async def request(
-        self,
-        pod: dict[str, Any],
-        port: int,
-        method: str,
-        path: str,
-        query: str,
-        headers: Mapping[str, str],
-        body: bytes,
-    ) -> Answer:
+    async def request(self, asked: PodRequest) -> Answer:
         """Answer a proxied request; ConnectionRefusedError where nothing listens."""
-        node = self._find(pod)
-        if node is None or not node.running:
-            raise ConnectionRefusedError(f"nothing listens on port {port} of pod {pod['metadata']['name']}")
-        cluster = self._cluster(pod)
-        if port == DASHBOARD_PORT and node.head:
-            controller = self._controller(pod, cluster, node)
-            status, answered, content = await dashboard(cluster, controller, method, path, query, body)
-            return status, answered, content
-        if port == SERVE_PORT and (node.proxy or {}).get("status") == "HEALTHY":
-            return await self._proxied(pod, node, method, path, body)
-        raise ConnectionRefusedError(f"nothing listens on port {port} of pod {pod['metadata']['name']}")
+        pod, node = asked.pod, self._find(asked.pod)
+        if node is not None and node.running:
+            cluster = self._cluster(pod)
+            if asked.port == DASHBOARD_PORT and node.head:
+                return await dashboard(cluster, self._controller(pod, cluster, node), asked)
+            if asked.port == SERVE_PORT and (node.proxy or {}).get("status") == "HEALTHY":
+                return await self._serve_port.answer(self._serve.get(_key(pod)), node, asked)
+        raise ConnectionRefusedError(f"nothing listens on port {asked.port} of pod {pod['metadata']['name']}")
 
     def logs(self, pod: dict[str, Any], container: str) -> list[tuple[datetime, str]]:
         """Return a container's output so far."""
@@ -295,48 +272,10 @@ class RayRuntime:
 
     def head_proxy_healthy(self, head: dict[str, Any]) -> bool:
         """Whether `/-/healthz` on the head's port 8000 says success: its route table holds an application."""
-        node, controller = self._find(head), self._serve.get(_key(head))
-        listening = node is not None and node.running and (node.proxy or {}).get("status") == "HEALTHY"
-        return bool(listening and controller is not None and controller.has_routes())
+        node = self._find(head)
+        return node is not None and proxy_healthy(self._serve.get(_key(head)), node)
 
     # -- inside ----------------------------------------------------------------------------------------------------
-
-    async def _proxied(self, pod: dict[str, Any], node: RayNode, method: str, path: str, body: bytes) -> Answer:
-        controller = self._serve.get(_key(pod))
-        routed = controller is not None and controller.has_routes()
-        text = {"Content-Type": "text/plain; charset=utf-8"}
-        if path == "/-/healthz":
-            healthy = routed and (node.head or self._worker_proxy_healthy(pod, node))
-            return (200, text, b"success") if healthy else (503, text, b"Route table is not populated yet.")
-        if controller is None or not routed:
-            return 404, text, f"Path '{path}' not found. Ping http://.../-/routes for available routes.".encode()
-        if path == "/-/routes":
-            routes = ", ".join(f'"{s.application.route_prefix}": "{n}"' for n, s in controller.applications.items())
-            return 200, {"Content-Type": "application/json"}, f"{{{routes}}}".encode()
-        while not controller.running():
-            # Serve's proxy holds a request until a replica can take it.
-            await self._clock.sleep(0.5)
-        return await self._answer(controller, method, path, body)
-
-    async def _answer(self, controller: ServeController, method: str, path: str, body: bytes) -> Answer:
-        state = next(iter(controller.applications.values()))
-        engine = state.application.engine
-        if engine is None:
-            document = b'{"application": "running"}' if method == "GET" else b'{"detail": "Not Found"}'
-            return (200 if method == "GET" else 404), {"Content-Type": "application/json"}, document
-        server = self._engines.get(engine.served)
-        if server is None:
-            server = self._engines[engine.served] = OpenAiServer(engine.served, self._clock, self._costs("openai"))
-        started = self.code.engine(state.application.runtime_env.working_dir, engine)
-        ratio = {"NONE": "eager_step_ratio", "PIECEWISE": "piecewise_step_ratio"}.get(started.graphs)
-        server.step_ratio = self._profile.value(ratio) if ratio else 1.0
-        return await server.request(method, path, body, self._faults.completion or None)
-
-    def _worker_proxy_healthy(self, pod: dict[str, Any], node: RayNode) -> bool:
-        controller = self._serve.get(_key(pod))
-        if controller is None or (node.proxy or {}).get("status") != "HEALTHY":
-            return False
-        return any(replica.node is node for replica in controller.running())
 
     def _cluster(self, pod: dict[str, Any]) -> RayCluster:
         key = _key(pod)
@@ -356,9 +295,9 @@ class RayRuntime:
     def _starter(self, cluster: RayCluster) -> ReplicaStart:
         return ReplicaStart(
             cluster,
-            self._models,
-            buckets=self._buckets,
-            image_models=self._image_models,
+            self._outside.models,
+            buckets=self._outside.buckets,
+            image_models=self._outside.image_models,
             hub_rate=lambda: self._faults.slow_hub,
             crash=lambda: _CRASH if self._faults.replica_crash else None,
             engine_fault=lambda: self._faults.engine_error,

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 from llm_provisioning_simulator.app.controllers import ApplicationLayer
+from llm_provisioning_simulator.app.outside import Outside
 from llm_provisioning_simulator.clock import SimClock
 from llm_provisioning_simulator.faults import Faults
 from llm_provisioning_simulator.hub_models import HubModel
@@ -71,10 +72,7 @@ class SimulatedCluster:
             profile,
             seed=seed,
             faults=self.faults,
-            models=world.models,
-            buckets=world.buckets,
-            image_models=partial(_model_in, world),
-            peers=ctx.peers,
+            outside=Outside(world.models, world.buckets, partial(_model_in, world), ctx.peers),
         )
         self._autoscaler: NodeAutoscaler = _AUTOSCALERS[cloud_cluster.autoscaler](ctx, self.fleet)
         self._kubelets = Kubelets(ctx, self.fleet.machines, self.application.runtime)

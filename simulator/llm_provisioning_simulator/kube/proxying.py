@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from typing import Any, Final
 
-from llm_provisioning_simulator.kube.backend import Answer, ProxyBackend
+from llm_provisioning_simulator.kube.backend import Answer, PodRequest, ProxyBackend
 from llm_provisioning_simulator.kube.calls import Call
 from llm_provisioning_simulator.kube.statuses import bad_request, not_found, unavailable
 from llm_provisioning_simulator.kube.store import ObjectStore
@@ -44,7 +44,7 @@ async def proxy(call: Call, store: ObjectStore, backend: ProxyBackend | None) ->
         if backend is None:
             raise ConnectionRefusedError
         return await backend.request(
-            pod, number, call.method, call.place.rest or "/", call.query_string, headers, call.body
+            PodRequest(pod, number, call.place.rest or "/", call.method, call.query_string, headers, call.body)
         )
     except ConnectionRefusedError as error:
         message = f"error trying to reach service: dial tcp {address}: connect: connection refused"

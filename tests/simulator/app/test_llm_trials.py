@@ -12,6 +12,7 @@ from trial_rig import TrialRig, an_image, in_virtual_time, tiny_profile
 from airflow_llm_provisioning.core.builtin_profiles import PHI3_2025, PHI3_CURRENT, BuiltinProfile
 from airflow_llm_provisioning.core.manifests import Placement
 from airflow_llm_provisioning.core.workload import ScalingSetup
+from llm_provisioning_simulator.kube.backend import PodRequest
 from llm_provisioning_simulator.world import Delivery, Image
 
 REFERENCE = "registry/serving:r-1"
@@ -284,17 +285,17 @@ async def test_the_endpoint_answers_with_the_model_through_both_proxies() -> Non
         cluster.apply(a_manifest())
         await cluster.until(lambda: (cluster.service().get("status") or {}).get("numServeEndpoints") == 2, 3000)
         body = json.dumps({"model": PHI3_2025.served_name, "messages": [{"role": "user", "content": "hi"}]}).encode()
+
+        def completion(node_type: str) -> PodRequest:
+            return PodRequest(cluster.pod(node_type), 8000, "/v1/chat/completions", "POST", body=body)
+
         for node_type in ("head", "worker"):
-            status, _, answer = await cluster.runtime.request(
-                cluster.pod(node_type), 8000, "POST", "/v1/chat/completions", "", {}, body
-            )
+            status, _, answer = await cluster.runtime.request(completion(node_type))
             assert status == 200
             assert isinstance(answer, bytes)
             assert json.loads(answer)["model"] == PHI3_2025.served_name
         cluster.faults.switch("completion", "html_error")
-        _, _, answer = await cluster.runtime.request(
-            cluster.pod("head"), 8000, "POST", "/v1/chat/completions", "", {}, body
-        )
+        _, _, answer = await cluster.runtime.request(completion("head"))
         assert isinstance(answer, bytes)
         assert answer.startswith(b"<html>")
         assert await cluster.get("/-/healthz", port=8000) == (200, b"success")
@@ -314,7 +315,7 @@ async def test_nothing_listens_before_ray_runs_or_after_the_end() -> None:
         cluster.store.delete("rayservices", "llm-model-serve", "serving")
         await cluster.until(lambda: not cluster.store.peek_all("pods", "serving"), 120)
         with pytest.raises(ConnectionRefusedError):
-            await cluster.runtime.request(head, 8265, "GET", "/api/version", "", {}, b"")
+            await cluster.runtime.request(PodRequest(head, 8265, "/api/version"))
 
 
 @in_virtual_time

@@ -19,6 +19,7 @@ from llm_provisioning_simulator.infra.kubelet import Kubelets
 from llm_provisioning_simulator.infra.machines import ClusterContext, LocalImage
 from llm_provisioning_simulator.infra.nodes import NodeFleet
 from llm_provisioning_simulator.infra.scheduler import Scheduler
+from llm_provisioning_simulator.kube.backend import PodRequest
 from llm_provisioning_simulator.kube.store import ObjectStore
 from llm_provisioning_simulator.profiles import Profile, load_profile
 from llm_provisioning_simulator.virtual_time import VirtualClock, run_at_once
@@ -163,7 +164,7 @@ class TrialRig:
 
     async def get(self, path: str, node_type: str = "head", port: int = 8265, query: str = "") -> tuple[int, bytes]:
         """GET from a pod as the API server's proxy does."""
-        status, _, body = await self.runtime.request(self.pod(node_type), port, "GET", path, query, {}, b"")
+        status, _, body = await self.runtime.request(PodRequest(self.pod(node_type), port, path, query=query))
         return status, body if isinstance(body, bytes) else b"".join([chunk async for chunk in body])
 
     async def _record(self) -> None:

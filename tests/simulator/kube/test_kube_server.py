@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from llm_provisioning_simulator.clock import SimClock
-from llm_provisioning_simulator.kube.backend import Answer
+from llm_provisioning_simulator.kube.backend import Answer, PodRequest
 from llm_provisioning_simulator.kube.server import KubeServer
 from llm_provisioning_simulator.kube.store import ObjectStore
 
@@ -280,22 +280,14 @@ class Processes:
     def __init__(self) -> None:
         self.lines = [(datetime(2026, 11, 22, 8, 0, second, 5, tzinfo=UTC), f"line {second}") for second in range(3)]
 
-    async def request(
-        self,
-        pod: dict[str, Any],
-        port: int,
-        method: str,
-        path: str,
-        query: str,
-        headers: Mapping[str, str],
-        body: bytes,
-    ) -> Answer:
-        if port != 8265:
+    async def request(self, asked: PodRequest) -> Answer:
+        if asked.port != 8265:
             raise ConnectionRefusedError
-        if path == "/stream":
+        if asked.path == "/stream":
             return 200, {"Content-Type": "text/plain"}, self._pieces()
-        asked = {"pod": pod["metadata"]["name"], "method": method, "path": path, "query": query, "body": body.decode()}
-        return 202, {"Content-Type": "application/json"}, json.dumps(asked).encode()
+        told = {name: getattr(asked, name) for name in ("method", "path", "query")}
+        told |= {"pod": asked.pod["metadata"]["name"], "body": asked.body.decode()}
+        return 202, {"Content-Type": "application/json"}, json.dumps(told).encode()
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         for piece in (b"a", b"b"):

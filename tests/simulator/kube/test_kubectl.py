@@ -4,14 +4,14 @@ import asyncio
 import json
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llm_provisioning_simulator.kube.backend import Answer
+from llm_provisioning_simulator.kube.backend import Answer, PodRequest
 from llm_provisioning_simulator.kube.server import KubeServer
 
 pytestmark = [
@@ -49,17 +49,8 @@ class Logs:
     def __init__(self) -> None:
         self.lines = [(datetime(2026, 11, 22, 8, 0, second, tzinfo=UTC), f"line {second}") for second in range(3)]
 
-    async def request(
-        self,
-        pod: dict[str, Any],
-        port: int,
-        method: str,
-        path: str,
-        query: str,
-        headers: Mapping[str, str],
-        body: bytes,
-    ) -> Answer:
-        return 200, {"Content-Type": "application/json"}, json.dumps({"path": path}).encode()
+    async def request(self, asked: PodRequest) -> Answer:
+        return 200, {"Content-Type": "application/json"}, json.dumps({"path": asked.path}).encode()
 
     def logs(self, pod: dict[str, Any], container: str) -> list[tuple[datetime, str]]:
         return list(self.lines)
