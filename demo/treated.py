@@ -147,4 +147,5 @@ def _target(plain: Mapping[str, Any], treatment: str, workload: str) -> Document
 def _told_of(cloud: str, region: str) -> Document:
     """Return what a target says of its treatments: the bucket, which the simulator fills as its owner would."""
     source = f"{_SCHEMES[cloud]}://simulated-weights/phi-3-mini"
-    return {"weights_stream": {"source": source, "region": region}}
+    account = {"account": "simulatedweights"} if cloud == "aks" else {}
+    return {"weights_stream": {"source": source, "region": region, **account}}

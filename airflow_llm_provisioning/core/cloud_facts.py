@@ -11,7 +11,7 @@ from airflow_llm_provisioning.core.prepared_pulls import prepared_events, pulled
 from airflow_llm_provisioning.core.trace import TraceView, decode_trace
 from airflow_llm_provisioning.core.trace.objects import History
 from airflow_llm_provisioning.core.trial import Prepared, Trial
-from airflow_llm_provisioning.core.weight_sources import bucket_of
+from airflow_llm_provisioning.core.weight_sources import account_of, bucket_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class TrialFacts:
     `image_pull_secrets`: names that its pods brought, None where no pod was seen. `pulls`: [{node, size_bytes,
     pull_s}]. `pulled_at`: when the first pull began. `events`: [{reason, node, message}] about streaming: those of the
     nodes (GKE) and of the pods on them (AKS). On prepared nodes, what the prepared pods pulled counts too.
-    `weights_source`: the bucket that the engine reads, None for none.
+    `weights_source`: the bucket that the engine reads, None for none; `weights_account`: its storage account on Azure.
     """
 
     image: str
@@ -37,6 +37,7 @@ class TrialFacts:
     pulled_at: datetime | None
     events: tuple[Mapping[str, Any], ...]
     weights_source: str | None = None
+    weights_account: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -74,6 +75,7 @@ def trial_facts(trial: Trial, nodes: Sequence[Mapping[str, Any]], chunks: Sequen
         ),
         pulled_at=min(pulled) if pulled else None,
         weights_source=bucket_of(view),
+        weights_account=account_of(view),
         events=(
             *(
                 {"reason": event.reason, "node": event.involved_name, "message": event.message}

@@ -17,6 +17,8 @@ _MADE_UP: Final = "dummy"
 _FORMAT_KEYS: Final = frozenset({"load_format", "load-format"})
 _SOURCE_KEYS: Final = frozenset({"model", "model_source", "model-source"})
 _BUCKETS: Final = ("s3://", "gs://", "az://")
+# An `az://` address names a container; its storage account is in the environment (vLLM's page of the streamer).
+ACCOUNT: Final = "AZURE_STORAGE_ACCOUNT_NAME"
 # A commit or another content hash as a part of an address.
 _HASH = re.compile(r"(?=.*\d)[0-9a-f]{7,64}", flags=re.IGNORECASE)
 _ARCHIVES: Final = (".tar.gz", ".tgz", ".zip", ".jar", ".whl")
@@ -38,6 +40,15 @@ def not_from_the_hub(view: TraceView) -> str | None:
 def bucket_of(view: TraceView) -> str | None:
     """Return the address of the bucket that an engine reads its weights from (`s3://`, `gs://`, `az://`), or None."""
     return next((source for source in _sources(view) if source.lower().startswith(_BUCKETS)), None)
+
+
+def account_of(view: TraceView) -> str | None:
+    """Return the storage account of an `az://` address: of an application's environment, which Ray puts over the
+    container's, else of an engine's pod; None where none is named.
+    """
+    over = [dig(application, "runtime_env", "env_vars", ACCOUNT) for application in view.applications]
+    named = [*over, *(view.env_of(pod).get(ACCOUNT) for pod in view.engine_pods)]
+    return next((text(name) for name in named if text(name)), None)
 
 
 def weight_path_of(view: TraceView) -> str | None:

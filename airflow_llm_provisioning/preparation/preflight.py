@@ -4,7 +4,7 @@ An answer from outside is not waited for long: what did not come in time is said
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 STORE_LIMIT_S: Final = 20.0
 HUB_LIMIT_S: Final = 10.0
 REGISTRY_LIMIT_S: Final = 10.0
+CLOUD_LIMIT_S: Final = 20.0
 
 
 async def check_experiment(
@@ -65,6 +66,8 @@ async def _check(
     from airflow_llm_provisioning.gateways.preflight import Finding, check_target
 
     findings = [Finding(target.name, "error", told) for told in [await asyncio.to_thread(_cloud, target)] if told]
+    if not findings:
+        findings += [Finding(target.name, level, told) for level, told in await _asked(target, treatments)]
     try:
         async with open_cluster(target.cluster_reference()) as cluster:
             return findings + await check_target(cluster, target, workloads, treatments)
@@ -84,6 +87,35 @@ def _cloud(target: Target) -> str | None:
     except ProvisioningError as error:
         return str(error)
     return None
+
+
+async def _asked(target: Target, treatments: Mapping[str, Sequence[Treatment]]) -> "list[tuple[Level, str]]":
+    """Ask the cloud what a target's treatments want to know of it: what it denies is an error."""
+    from airflow_llm_provisioning.connections import opened_cloud
+
+    named = {item.name: item for items in treatments.values() for item in items}
+    told = {name: ask(target) for name, item in named.items() if (ask := getattr(item, "asks_cloud", None))}
+    asks = [(name, claim, facts) for name, claims in told.items() for claim, facts in claims.items()]
+    reference = target.cloud_reference()
+    if reference is None or not asks:
+        return []
+
+    def answers() -> "Iterator[tuple[Level, str]]":
+        with opened_cloud(reference) as cloud:
+            for name, claim, facts in asks:
+                (evidence,) = cloud.verify([claim], facts)
+                if evidence.holds is False:
+                    yield "error", f"{name}: {evidence.detail}"
+                elif evidence.holds is None:
+                    yield "note", f"not checked: {claim} of {name}. {evidence.detail}"
+
+    unasked = f"not checked: what {', '.join(dict.fromkeys(name for name, *_ in asks))} asks of the cloud."
+    try:
+        return await within(CLOUD_LIMIT_S, lambda: list(answers()))
+    except TimeoutError:
+        return [("note", f"{unasked} (It did not answer within {CLOUD_LIMIT_S:g} s.)")]
+    except ProvisioningError as error:
+        return [("note", f"{unasked} ({error})")]
 
 
 async def _store(conn_id: str | None) -> "tuple[Level, str] | None":

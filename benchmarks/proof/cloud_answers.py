@@ -168,7 +168,20 @@ def _azure(
 ) -> list[Evidence]:
     from airflow_llm_provisioning.gateways.clouds.aks.evidence import StreamingEvidence
 
-    account: Any = SimpleNamespace(data_plane=lambda server: _Registry(world, server, now))
+    accounts = [
+        SimpleNamespace(name=bucket.account, location=bucket.region, primary_location=bucket.region)
+        for bucket in world.buckets.values()
+        if bucket.account
+    ]
+    account: Any = SimpleNamespace(
+        data_plane=lambda server: _Registry(world, server, now),
+        storage=SimpleNamespace(storage_accounts=SimpleNamespace(list=lambda: accounts)),
+        containers=SimpleNamespace(
+            managed_clusters=SimpleNamespace(get=lambda _group, _name: SimpleNamespace(location=cluster.region))
+        ),
+        resource_group="proof",
+        subscription_id="proof",
+    )
     asked = StreamingEvidence(account)
     asked._pools = _AgentPools(cluster)  # type: ignore[assignment]  # noqa: SLF001 - its client is ARM's
     return [asked.answer(claim, facts) for claim in claims]

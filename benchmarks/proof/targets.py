@@ -50,6 +50,7 @@ def target(cloud: str, kind: str = "plain", autoscaler: str = "luna", **nodes: A
     untreated = NodeProfile(**{**made, **profile, **nodes})
     region = _REGIONS[cloud]
     bucket = {"source": f"{_SCHEMES[cloud]}://proof-weights/phi-3-mini", "region": region}
+    bucket |= {"account": "proofweights"} if cloud == "aks" else {}
     found = Target(
         name=name,
         cluster=name,

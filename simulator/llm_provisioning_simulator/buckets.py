@@ -10,11 +10,14 @@ from llm_provisioning_simulator.hub_models import HubModel
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """One bucket. `address`: scheme and name (`s3://weights`); `models`: folder below it -> the files there."""
+    """One bucket. `address`: scheme and name (`s3://weights`); `models`: folder below it -> the files there; `account`:
+    Azure's storage account that a container is in.
+    """
 
     address: str
     region: str
     models: Mapping[str, HubModel] = field(default_factory=dict)
+    account: str = ""
 
 
 def artifact_of(
@@ -52,7 +55,8 @@ def fill_bucket(
     scheme, _, rest = source.partition("://")
     name, _, folder = rest.strip("/").partition("/")
     address = f"{scheme.lower()}://{name}"
-    buckets[address] = Bucket(address, str(told.get("region") or ""), {folder: model})
+    account = str(told.get("account") or "")
+    buckets[address] = Bucket(address, str(told.get("region") or ""), {folder: model}, account)
 
 
 def find_stored(buckets: Mapping[str, Bucket], source: str) -> Stored | None:

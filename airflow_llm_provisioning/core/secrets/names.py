@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Final
 
 # huggingface_hub constants.py (0.2x to 2.x) reads these variables; the verdicts on the download treatment need their
-# values.
+# values. The name of a storage account is a part of every address of its files; which region it is in is asked.
 KEPT_ENV: Final = frozenset(
     {
         "HF_HUB_ENABLE_HF_TRANSFER",
@@ -20,6 +20,7 @@ KEPT_ENV: Final = frozenset(
         "HF_HUB_DISABLE_XET",
         "HF_HUB_DISABLE_PROGRESS_BARS",
         "INSTANTTENSOR_BACKEND",
+        "AZURE_STORAGE_ACCOUNT_NAME",
     }
 )
 

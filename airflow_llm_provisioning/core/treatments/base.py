@@ -215,6 +215,12 @@ class BaseTreatment:
         """
         return ()
 
+    def asks_cloud(self, target: Target) -> Mapping[str, Mapping[str, object]]:
+        """Return what preflight asks the target's cloud before money is spent: claim -> what the cloud is told of it,
+        as `Cloud.verify` takes both. A claim that does not hold refuses the target. The contract does not require it.
+        """
+        return {}
+
     def vain_in(self, setup: ScalingSetup) -> str | None:
         """Return None: it can help in every set-up. A sentence (without a full stop) says why it can change nothing in
         this one: no trial of it is planned there. The contract does not require it.

@@ -12,13 +12,17 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts, becomes, gone, seconds_for
-from airflow_llm_provisioning.core.fields import dig, text
+from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 from airflow_llm_provisioning.core.manifests import (
     engine_args,
+    ray_container,
+    ray_groups,
     with_added_pip,
     with_engine_args,
+    with_env,
     with_weights_from,
 )
+from airflow_llm_provisioning.core.manifests.serve_config import applications, serve_config
 from airflow_llm_provisioning.core.planned import PlannedFacts
 from airflow_llm_provisioning.core.target import NodeProfile, Target
 from airflow_llm_provisioning.core.trace import TraceView
@@ -26,7 +30,7 @@ from airflow_llm_provisioning.core.treatments.base import BaseTreatment, Deploym
 from airflow_llm_provisioning.core.treatments.direct_loader import configured_with, too_old, unreadable
 from airflow_llm_provisioning.core.verdicts import Verdict, cloud_says
 from airflow_llm_provisioning.core.weight_loading import Streamed, downloads, streams
-from airflow_llm_provisioning.core.weight_sources import bucket_of
+from airflow_llm_provisioning.core.weight_sources import ACCOUNT, bucket_of
 from airflow_llm_provisioning.core.workload import Workload
 from airflow_llm_provisioning.exceptions import ManifestError
 
@@ -35,6 +39,9 @@ CLAIM: Final = "weights_bucket_region"
 # The buckets that the nodes of each cloud are near to.
 SCHEMES: Final[Mapping[str, str]] = {"eks": "s3", "gke": "gs", "aks": "az"}
 _SINCE: Final = (0, 7)
+_AZURE: Final = "az"
+# Storage accounts: 3 to 24 lower-case letters and digits (Azure, "Storage account overview").
+_ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
 _SOURCE: Final = re.compile(r"(s3|gs|az)://[a-z0-9][a-z0-9._/-]{1,1000}", flags=re.IGNORECASE)
 # The slowest published stream moved 183 MB/s (51.7 GiB in 303 s).
 SLOWEST_BYTES_S: Final = 0.18e9
@@ -64,7 +71,13 @@ class WeightsStream(BaseTreatment):
 
     def requires_of(self, target: Target, workload: Workload) -> tuple[str, ...]:
         """Return why this target's bucket cannot be used: none is named, of another cloud, or in another region."""
-        return tuple(_bucket_problems(target, self.name))
+        return (*_bucket_problems(target, self.name), *_account_problems(target, workload, self.name))
+
+    def asks_cloud(self, target: Target) -> Mapping[str, Mapping[str, object]]:
+        """Return that preflight asks where the bucket is: what the target says of it may be wrong."""
+        told = target.told_of(self.name)
+        asked = {"weights_source": told.get("source"), "weights_account": told.get("account")}
+        return {CLAIM: {**asked, "cluster": target.cluster_name or target.cluster}}
 
     def change(self, plan: DeploymentPlan, workload: Workload) -> DeploymentPlan:
         """Name loader and bucket to every engine. Without a target, the loader alone."""
@@ -76,6 +89,9 @@ class WeightsStream(BaseTreatment):
         source = plan.target.told_of(self.name).get("source") if plan.target else None
         if source and workload.model:
             manifest = with_weights_from(manifest, workload.model.model_id, str(source))
+        account = plan.target.told_of(self.name).get("account") if plan.target else None
+        if account:
+            manifest = with_env(manifest, {ACCOUNT: str(account)})
         return plan.with_manifest(manifest)
 
     def verify(self, view: TraceView) -> Verdict:
@@ -136,6 +152,27 @@ def _bucket_problems(target: Target, name: str) -> Iterator[str]:
             f"{name}: the bucket {source} is in {region} and the nodes are in {target.region}: copy it, because a "
             "stream from another region is slow and is paid for."
         )
+
+
+def _account_problems(target: Target, workload: Workload, name: str) -> Iterator[str]:
+    """Yield what is wrong with the storage account of an `az://` address, which names a container only."""
+    told, where = target.told_of(name), f"options.treatments.{name}.account"
+    source, account = text(told.get("source")), text(told.get("account"))
+    if source.partition("://")[0].lower() != _AZURE:
+        if account:
+            yield f"{name}: {where} on target {target.name!r} is for az:// sources, and the source is {source}."
+    elif account and not _ACCOUNT.fullmatch(account):
+        yield f"{name}: {where} on target {target.name!r} is no storage account's name: 3 to 24 of a to z, 0 to 9."
+    elif not account and not _names_account(workload):
+        yield f"{name} needs {where} on target {target.name!r}: {source} names a container, not its storage account."
+
+
+def _names_account(workload: Workload) -> bool:
+    """Return whether the user's manifest names the storage account itself."""
+    manifest = workload.manifest
+    given = [item for group in ray_groups(manifest) for item in items(ray_container(manifest, group).get("env"))]
+    over = [dig(application, "runtime_env", "env_vars") for _, application in applications(serve_config(manifest))]
+    return any(mapping(item).get("name") == ACCOUNT for item in given) or any(ACCOUNT in mapping(env) for env in over)
 
 
 def _ray_drops_it(workload: Workload) -> Iterator[str]:

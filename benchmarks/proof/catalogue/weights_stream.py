@@ -71,6 +71,11 @@ STREAMS: Final = (
     ),
     _stream("Ray copies the bucket to the disk, because no streaming format is named", manifest=with_loader("auto")),
     _stream("the bucket is in another region", after_preparation=bucket(region="ap-southeast-2")),
+    _stream(
+        "the storage account of Azure is in another region",
+        after_preparation=bucket(region="westeurope"),
+        target=target("aks", "weights_stream"),
+    ),
     _stream("the bucket holds another checkpoint", after_preparation=world(other_model)),
     _stream(
         "the bucket of another cloud holds another checkpoint",

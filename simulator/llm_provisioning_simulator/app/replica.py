@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.weight_sources import ACCOUNT
 from llm_provisioning_simulator.app.application import Application, Deployment, Engine
 from llm_provisioning_simulator.app.code import CodeHost
 from llm_provisioning_simulator.app.compiling import CompileCache, look_up
@@ -177,7 +178,7 @@ class ReplicaStart:
         """Return the engine's model as the hub gives it out to this replica."""
         if engine.in_bucket:
             stored = find_stored(self.buckets, engine.model)
-            if stored is None:
+            if stored is None or stored.bucket.account != _variables(node, replica).get(ACCOUNT, ""):
                 raise ReplicaError(f"RuntimeError: Cannot find any safetensors model weights with `{engine.model}`")
             return stored.model
         if engine.in_folder:

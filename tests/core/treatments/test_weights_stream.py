@@ -9,14 +9,14 @@ from weight_traces import MODEL, config_line, line, loaded_lines, v1, view_of
 
 from airflow_llm_provisioning.core.builtin_profiles import PHI3, PHI3_CURRENT
 from airflow_llm_provisioning.core.experiment import Experiment
-from airflow_llm_provisioning.core.manifests import engine_args, serve_config
+from airflow_llm_provisioning.core.manifests import engine_args, ray_container, ray_groups, serve_config, with_env
 from airflow_llm_provisioning.core.target import NodeProfile, Target
 from airflow_llm_provisioning.core.timing.causal_order import causal_order_of
 from airflow_llm_provisioning.core.timing.engine_logs import read_logs
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments import plan_deployment, treatment
 from airflow_llm_provisioning.core.workload import WeightStreaming, Workload, builtin_workload
-from airflow_llm_provisioning.exceptions import ConfigurationError
+from airflow_llm_provisioning.exceptions import ConfigurationError, ManifestError
 
 STREAM = treatment("weights_stream")
 CURRENT = builtin_workload("phi3-current", "phi3-current")
@@ -31,6 +31,10 @@ def a_target(cloud: str = "eks", region: str | None = "us-west-2", **told: Any) 
     nodes = NodeProfile("t", cloud, "luna", "1.34")
     options = {"treatments": {"weights_stream": {key: value for key, value in bucket.items() if value}}}
     return Target("t", "c", "k", nodes, ("streamed",), region=region, cloud_conn_id="cloud", options=options)
+
+
+def azure(**told: Any) -> Target:
+    return a_target("aks", source="az://weights/phi", **told)
 
 
 def streamed(size: str = "7.1 GiB", seconds: float = 11.01, process: str = "(EngineCore pid=412)") -> str:
@@ -63,6 +67,20 @@ def test_a_users_own_application_is_led_there_too() -> None:
     assert args["model-loader-extra-config"] == '{"concurrency": 32}'
 
 
+def test_a_container_of_azure_is_told_with_its_storage_account() -> None:
+    """In every Ray container, because the head reads the model's files too; an account that the user's own manifest
+    names needs no second place, and another one is refused.
+    """
+    manifest = plan_deployment(CURRENT, [STREAM], target=azure(account="mine")).manifest
+    wanted = {"name": "AZURE_STORAGE_ACCOUNT_NAME", "value": "mine"}
+    assert all(wanted in ray_container(manifest, group)["env"] for group in ray_groups(manifest))
+    mine = replace(CURRENT, manifest=with_env(CURRENT.manifest, {wanted["name"]: "mine"}))
+    assert STREAM.requires_of(azure(), mine) == ()
+    with pytest.raises(ManifestError, match="'AZURE_STORAGE_ACCOUNT_NAME' cannot be set"):
+        plan_deployment(mine, [STREAM], target=azure(account="another"))
+    assert "AZURE_STORAGE_ACCOUNT_NAME" not in str(plan_deployment(CURRENT, [STREAM], target=a_target()).manifest)
+
+
 def test_what_a_target_says_of_treatments_is_not_for_its_cloud() -> None:
     """The reference that opens the cloud has no `treatments`."""
     assert "treatments" not in (a_target().cloud_reference() or {})
@@ -82,6 +100,10 @@ def test_what_a_target_says_of_treatments_is_not_for_its_cloud() -> None:
         (a_target(region="eu-west-1"), "is in us-west-2 and the nodes are in eu-west-1: copy it"),
         (a_target("generic"), None),
         (a_target(), None),
+        (azure(), "needs options.treatments.weights_stream.account on target 't': az://weights/phi"),
+        (azure(account="No Account"), "account on target 't' is no storage account's name"),
+        (azure(account="mine"), None),
+        (a_target(account="mine"), "account on target 't' is for az:// sources, and the source is s3://weights/phi"),
     ],
 )
 def test_a_bucket_that_cannot_be_used_is_refused_with_the_experiment(target: Target, words: str | None) -> None:

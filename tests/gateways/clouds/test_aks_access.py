@@ -11,6 +11,7 @@ from azure.core.credentials import AccessToken
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.aks.arm import LocalCredential
 from airflow_llm_provisioning.gateways.clouds.base import Evidence
+from llm_provisioning_simulator.buckets import Bucket
 from llm_provisioning_simulator.world import streaming_artifact
 
 pytestmark = pytest.mark.aks
@@ -22,6 +23,32 @@ async def test_a_cluster_with_local_accounts_is_reached_by_the_token_in_its_kube
         access = await asyncio.to_thread(stand.cloud().cluster_access, "c1")
         assert (access.server, access.token, access.expires_at) == ("http://127.0.0.1:9", "stand-in-c1", None)
         assert "stand-in-c1" not in repr(access)
+
+
+@pytest.mark.parametrize(
+    ("region", "source", "account", "holds"),
+    [
+        ("eastus", "az://weights/phi", "proofweights", True),
+        ("westeurope", "az://weights/phi", "ProofWeights", False),
+        ("eastus", "az://weights/phi", "another", None),
+        ("eastus", "az://weights/phi", None, None),
+        ("eastus", "s3://weights/phi", "proofweights", None),
+        ("eastus", None, None, None),
+    ],
+)
+async def test_azure_says_where_the_weights_are(
+    region: str, source: str | None, account: str | None, holds: bool | None
+) -> None:
+    """The cluster's region, another one; an account that the subscription does not have, none that is named, a bucket
+    of another cloud and no bucket are unknown.
+    """
+    async with azure() as stand:
+        stand.world.buckets["az://weights"] = Bucket("az://weights", region, account="proofweights")
+        facts = {"weights_source": source, "weights_account": account, "cluster": "c1"}
+        (found,) = await asyncio.to_thread(stand.cloud().verify, ["weights_bucket_region"], facts)
+        assert found.holds is holds, found.detail
+        if holds is False:
+            assert found.detail == "Storage account ProofWeights is in westeurope, the cluster is in eastus."
 
 
 async def test_an_entra_cluster_is_reached_without_kubelogin() -> None:

@@ -163,7 +163,7 @@ def test_s3_says_where_the_weights_are(stand: Stand, region: str, source: str | 
     where = {"CreateBucketConfiguration": {"LocationConstraint": region}}
     s3 = stand.session().client("s3", endpoint_url=stand.url, region_name=region)
     s3.create_bucket(Bucket="weights", **where)
-    facts = {"provider_ids": [node(stand)], "weights_source": source}
+    facts = {"weights_source": source}  # no node: preflight asks before there is one
     (found,) = stand.cloud().verify(["weights_bucket_region"], facts)
     assert found.holds is holds
     assert found.detail

@@ -33,6 +33,7 @@ from azure.mgmt.containerregistrytasks import ContainerRegistryTasksMgmtClient
 from azure.mgmt.containerservice import ContainerServiceClient
 from azure.mgmt.core.tools import get_arm_endpoints
 from azure.mgmt.resource.features import FeatureClient
+from azure.mgmt.storage import StorageManagementClient
 
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.aks.registry import RegistryClient
@@ -242,6 +243,11 @@ class AzureAccount:
         """Preview features of the subscription."""
         return self._client(FeatureClient)
 
+    @cached_property
+    def storage(self) -> Any:
+        """Storage accounts as ARM objects."""
+        return self._client(StorageManagementClient)
+
     def data_plane(self, login_server: str) -> RegistryClient:
         """Return the client of one registry's own API (`<name>.azurecr.io`)."""
         if login_server not in self._registries:
@@ -256,7 +262,7 @@ class AzureAccount:
 
     def close(self) -> None:
         """Close every connection that was opened."""
-        for name in ("containers", "registries", "tasks", "features"):
+        for name in ("containers", "registries", "tasks", "features", "storage"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
         for client in self._registries.values():

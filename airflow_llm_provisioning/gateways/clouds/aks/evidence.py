@@ -8,6 +8,7 @@ necessary, each must be known, and then the pull's bytes over its seconds decide
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.image_arrival import (
@@ -21,6 +22,7 @@ from airflow_llm_provisioning.core.image_reference import ImageReference
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.aks.arm import AzureAccount, azure_errors
 from airflow_llm_provisioning.gateways.clouds.aks.pools import Pools, streams
+from airflow_llm_provisioning.gateways.clouds.aks.storage import bucket_region
 from airflow_llm_provisioning.gateways.clouds.base import Evidence
 
 POOL_LABEL: Final = "kubernetes.azure.com/agentpool"
@@ -29,11 +31,12 @@ KARPENTER_LABEL: Final = "karpenter.sh/nodepool"
 
 
 class StreamingEvidence:
-    """Answers the claims `image_by_tag`, `image_converted`, `converted_before_pull`, `pool_streams`, `image_streamed`.
+    """Answers the claims `image_by_tag`, `image_converted`, `converted_before_pull`, `pool_streams`, `image_streamed`,
+    `weights_bucket_region`.
 
     Facts it reads, each optional: `image` (as in the pod), `digest`, `cluster`, `pools` (names), `nodes` (names or
     {name, labels}), `pulls` ([{node, size_bytes, pull_s}]), `pulled_at` (first pull, ISO 8601), `image_pull_secrets`
-    (names in the pod), `events` ([{reason, node, message}] of nodes and pods).
+    (names in the pod), `events` ([{reason, node, message}] of nodes and pods), `weights_source`, `weights_account`.
     """
 
     def __init__(self, account: AzureAccount) -> None:
@@ -48,6 +51,7 @@ class StreamingEvidence:
             "converted_before_pull": self._before_pull,
             "pool_streams": self._pool_streams,
             "image_streamed": self._streamed,
+            "weights_bucket_region": partial(bucket_region, self._account),
         }
         if claim not in asked:
             return Evidence(claim, None, "AKS cannot speak about this.", "aks")

@@ -34,7 +34,7 @@ def instance_ids(provider_ids: Iterable[str]) -> list[str]:
 
 def _answer(aws: Aws, claim: str, facts: Mapping[str, Any]) -> Answer:
     ids = instance_ids(facts.get("provider_ids") or ())
-    if not ids:
+    if not ids and claim not in _WITHOUT_NODES:
         return None, "The trial's nodes name no EC2 instance.", "Node.spec.providerID"
     try:
         return _ANSWERS[claim](aws, ids, facts)
@@ -169,6 +169,8 @@ def _bucket_region(aws: Aws, _ids: Sequence[str], facts: Mapping[str, Any]) -> A
     return found == aws.region, f"Bucket {name} is in {found}, the nodes are in {aws.region}.", source
 
 
+# Claims that have nothing to do with a node; preflight asks them before there is one.
+_WITHOUT_NODES: Final = ("weights_bucket_region",)
 _ANSWERS: Final[Mapping[str, Callable[[Aws, Sequence[str], Mapping[str, Any]], Answer]]] = {
     "snapshot_mounted": _snapshot_mounted,
     "volume_initialization_rate": _rate,

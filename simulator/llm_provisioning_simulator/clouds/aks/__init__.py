@@ -22,6 +22,7 @@ from llm_provisioning_simulator.clouds.aks.http import (
     endpoint,
 )
 from llm_provisioning_simulator.clouds.aks.roles import RoleAssignments
+from llm_provisioning_simulator.clouds.aks.storage import StorageAccounts
 from llm_provisioning_simulator.clouds.aks.tasks import RegistriesAndTasks, Registry
 from llm_provisioning_simulator.clouds.operations import CallFaults
 from llm_provisioning_simulator.loopback import Loopback
@@ -93,6 +94,7 @@ class AksStandIn:
         self.clusters = ManagedClusters(shared, nodes_of=nodes_of)
         self.tasks = RegistriesAndTasks(shared, registries=self.registries)
         self.roles = RoleAssignments(world)
+        self.storage = StorageAccounts(world)
         self.data_plane = DataPlane(shared, registries=self.registries)
         self._loopback = Loopback()
         self._url = ""
@@ -101,6 +103,7 @@ class AksStandIn:
         """Listen on 127.0.0.1 and return {"arm": url, "acr": url}: one address, registries told apart by Host."""
         app = web.Application(client_max_size=64 * 1024**2)
         managed = [*self.clusters.routes(), *self.tasks.routes(), *self.roles.routes(), *self._feature_routes()]
+        managed += self.storage.routes()
         for method, path, name, handler in managed:
             app.router.add_route(method, path, self._endpoint(name, self._resource_manager(handler)))
         for method, path, name, handler in [*self.tasks.blob_routes(), *self.data_plane.storage_routes()]:
