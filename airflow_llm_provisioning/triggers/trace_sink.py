@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_llm_provisioning.triggers import trace_writer
+
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
@@ -27,7 +29,7 @@ class TraceSink:
         """Add encoded lines as one chunk."""
         if self._store is not None:
             # Packing takes milliseconds and must not delay the events of other waits.
-            await _in_thread(self._append, self._store, lines)
+            await trace_writer.append(self._store, self._trial_id, lines, _in_thread)
 
     async def stored(self) -> Sequence[Mapping[str, Any]]:
         """Return the lines that an earlier process stored of this trace; empty if they are not readable as a trace."""
@@ -35,11 +37,6 @@ class TraceSink:
         if self._store is not None:
             found = await _in_thread(self._stored, self._store)
         return found
-
-    def _append(self, store: "ResultsStore", lines: Sequence[bytes]) -> None:
-        from airflow_llm_provisioning.core.trace import pack_lines
-
-        store.append_trace(self._trial_id, pack_lines(lines))
 
     def _stored(self, store: "ResultsStore") -> Sequence[Mapping[str, Any]]:
         from airflow_llm_provisioning.core.trace import decode_trace

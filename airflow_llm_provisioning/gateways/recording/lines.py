@@ -6,6 +6,7 @@ A line is encoded when it arrives, so waiting lines are small and their size is 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from math import ceil
 from types import MappingProxyType
 from typing import Any, Final
 from zlib import crc32
@@ -16,6 +17,8 @@ from airflow_llm_provisioning.exceptions import StoreError
 from airflow_llm_provisioning.gateways.kubernetes.follow import ObservedVersion
 
 FLUSH_S: Final = 3.0
+# Recordings flush at common instants, so many for each pause: a sink that writes several traces at once is then cheap.
+INSTANTS: Final = 12
 # How long, and at which interval, the last lines are offered to a store that refuses them.
 LAST_FLUSH_S: Final = 20.0
 LAST_PAUSE_S: Final = 1.0
@@ -62,7 +65,7 @@ class Lines:
             self._seen.is_new(item["resource"], item.get("type"), item["object"])
         for item in opening:
             self._put("", encode_line(without_secrets(item)))
-        # Many recordings begin together; different intervals keep their chunks from reaching the store together.
+        # Many recordings begin together; different intervals keep all their chunks from being packed at one instant.
         apart = crc32(b"".join(data for _, data in self._waiting)) / 2**32
         self._pause_s = FLUSH_S * (0.8 + 0.4 * apart)
 
@@ -109,7 +112,7 @@ class Lines:
     async def keep_flushing(self, log: Callable[[str, Any], None]) -> None:
         """Flush every few seconds without end; an outage of the store delays the lines and loses none."""
         while True:
-            await asyncio.sleep(self._pause_s)
+            await asyncio.sleep(self._until_flush_s())
             try:
                 await self.flush()
             except Exception as error:  # noqa: BLE001 - the recording must continue after every error of the sink
@@ -129,6 +132,10 @@ class Lines:
                         f"{str(error) or 'no answer'}. Check the results store; only the lines stored before remain."
                     ) from error
             await asyncio.sleep(LAST_PAUSE_S)
+
+    def _until_flush_s(self) -> float:
+        now, step_s = asyncio.get_running_loop().time(), FLUSH_S / INSTANTS
+        return ceil((now + self._pause_s) / step_s) * step_s - now
 
     def _put(self, received_at: str, data: bytes) -> None:
         self._size += len(data)

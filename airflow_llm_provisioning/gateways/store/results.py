@@ -152,6 +152,10 @@ class ResultsStore:
         """Append one compressed chunk to a trial's trace."""
         self.traces.append(trial_id, data)
 
+    def append_traces(self, chunks: Sequence[tuple[str, bytes]]) -> None:
+        """Append (trial id, compressed chunk) to the traces of several trials, all or none of them."""
+        self.traces.append_all(chunks)
+
     def trace(self, trial_id: str) -> list[bytes]:
         """Return the chunks of a trial's trace in order; empty where none was recorded."""
         return self.traces.chunks(trial_id)

@@ -5,7 +5,8 @@ table, report or comparison counts it.
 """
 
 import gzip
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -57,7 +58,12 @@ class SqlTraces:
     def append(self, trial_id: str, data: bytes) -> None:
         """Append one compressed chunk to a trial's trace."""
         with write_to(self._engine, f"trace of {trial_id}") as connection:
-            _append(connection, trial_id, [data], self._clock())
+            _append(connection, [(trial_id, data)], self._clock())
+
+    def append_all(self, chunks: Sequence[tuple[str, bytes]]) -> None:
+        """Append compressed chunks of several trials' traces, all or none of them."""
+        with write_to(self._engine, f"traces of {len(chunks)} trials") as connection:
+            _append(connection, chunks, self._clock())
 
     def chunks(self, trial_id: str) -> list[bytes]:
         """Return the chunks of a trace in order; empty if there is none."""
@@ -91,7 +97,7 @@ class SqlTraces:
             row = {field: getattr(found, field) for field in table.columns.keys()}  # noqa: SIM118 - its column names
             connection.execute(insert(table), row)
             parts = [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
-            _append(connection, found.trial_id, parts, found.imported_at)
+            _append(connection, [(found.trial_id, part) for part in parts], found.imported_at)
             if analysis is not None:
                 insert_analysis(connection, found.trial_id, analysis.version, analysis.text, found.imported_at)
         return True
@@ -129,13 +135,14 @@ def insert_analysis(connection: Connection, trial_id: str, version: str | None, 
         connection.execute(insert(table), row)
 
 
-def _append(connection: Connection, trial_id: str, parts: list[bytes], at: datetime) -> None:
+def _append(connection: Connection, parts: Sequence[tuple[str, bytes]], at: datetime) -> None:
     chunks = tables.traces
-    last = connection.scalar(select(func.max(chunks.c.position)).where(chunks.c.trial_id == trial_id))
-    first = 0 if last is None else last + 1
-    rows = [
-        {"trial_id": trial_id, "position": first + number, "written_at": at, "data": part}
-        for number, part in enumerate(parts)
-    ]
+    wanted = {trial_id for trial_id, _ in parts}
+    last = select(chunks.c.trial_id, func.max(chunks.c.position)).group_by(chunks.c.trial_id)
+    places = Counter({key: place + 1 for key, place in connection.execute(last.where(chunks.c.trial_id.in_(wanted)))})
+    rows = []
+    for trial_id, part in parts:
+        rows.append({"trial_id": trial_id, "position": places[trial_id], "written_at": at, "data": part})
+        places[trial_id] += 1
     if rows:
         connection.execute(insert(chunks), rows)
