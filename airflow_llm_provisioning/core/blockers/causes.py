@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 Place = Literal["image", "container", "node", "admission", "engine"]
-"""Who speaks: a registry or the container runtime about an image; a kubelet about a container; scheduler, autoscaler
+"""Who says it: a registry or the container runtime about an image; a kubelet about a container; scheduler, autoscaler
 and cloud about a node; the API server about an object that KubeRay creates; Ray Serve or the engine.
 """
 
@@ -171,6 +171,10 @@ _ADMISSION: Final = (
 _HUB: Final = r"(?:huggingface|hf\.co|HfHub)"
 _LICENCE: Final = "Accept the licence of the model on the hub, and give the pods a token with access."
 _ENGINES: Final = (
+    (
+        r"ray\.exceptions\.OutOfMemoryError|node running low on memory|killed due to memory pressure",
+        "Raise the memory of that pod in the manifest: Ray ended a process because the memory of its node was used up.",
+    ),
     (
         r"RepositoryNotFound|Repository Not Found|not a valid model identifier|Invalid repository ID|HFValidationError",
         "Check the name of the model. A private or gated model also needs a token in the pods.",

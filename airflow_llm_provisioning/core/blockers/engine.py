@@ -8,7 +8,8 @@ and again, the kubelet tells the exit code; the cause is at the end of the log o
 import re
 from typing import Final
 
-from airflow_llm_provisioning.core.blockers.sentences import last_line, root_error_of
+from airflow_llm_provisioning.core.blockers.sentences import follows, last_line
+from airflow_llm_provisioning.core.blockers.tracebacks import root_error_of
 
 # In the order in which they are believed: a worker's own output, then Serve's file of the replica, then containers.
 _FILES: Final = ("worker-", "serve/replica_")
@@ -42,7 +43,7 @@ class EngineLogs:
 
     def last_error(self) -> tuple[str, str] | None:
         """Return whose error it is, in words, and the error that tells most, or None."""
-        found = sorted(self._errors.items(), key=lambda item: (_rank(item[0][0]), item[0]))
+        found = sorted(self._errors.items(), key=lambda item: (follows(item[1]), _rank(item[0][0]), item[0]))
         if found:
             return f"The engine's own last error ({found[0][0][0]})", found[0][1]
         for container, words in sorted(self._last_words.items()):

@@ -62,7 +62,8 @@ class Operator:
         name = text(dig(obj, "metadata", "name"))
         told = condition(obj, _FAILURE)
         reason, message = text(told.get("reason")), text(told.get("message"))
-        if told.get("status") != "True":
+        # A pod that cannot be deleted is no pod that is missing.
+        if told.get("status") != "True" or not reason.startswith("FailedCreate"):
             failed = dig(obj, "status", "state") == "failed"
             reason, message = "failed", text(dig(obj, "status", "reason")) if failed else ""
         if message:

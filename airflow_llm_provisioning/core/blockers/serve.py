@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.blockers.blocker import Blocker
 from airflow_llm_provisioning.core.blockers.causes import advice_for
-from airflow_llm_provisioning.core.blockers.sentences import failure_of, plain, points_elsewhere
+from airflow_llm_provisioning.core.blockers.sentences import plain, points_elsewhere
+from airflow_llm_provisioning.core.blockers.tracebacks import failure_of
 from airflow_llm_provisioning.core.fields import dig, mapping, objects, text
 
 _FAILED: Final = "DEPLOY_FAILED"

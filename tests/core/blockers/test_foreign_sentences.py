@@ -9,7 +9,8 @@ import pytest
 from blocker_lines import HOUR_S, WORKER, at, blocked, event, judged, line, pod, ready_head, running, service, waiting
 
 from airflow_llm_provisioning.core.blockers.causes import advice_for
-from airflow_llm_provisioning.core.blockers.sentences import failure_of, plain, root_error_of, without_names
+from airflow_llm_provisioning.core.blockers.sentences import plain, without_names
+from airflow_llm_provisioning.core.blockers.tracebacks import failure_of, root_error_of
 
 ECR = "714290001234.dkr.ecr.us-west-2.amazonaws.com/ray:1"
 TAG = "registry.example.com:5000/ray:500"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from blocker_lines import HOUR_S, WORKER, at, blocked, ended, judged, line, pod, ready_head, running, service
 
-from airflow_llm_provisioning.core.blockers.sentences import failure_of, root_error_of
+from airflow_llm_provisioning.core.blockers.tracebacks import failure_of, root_error_of
 from airflow_llm_provisioning.gateways.recording.progress import Progress
 
 # Ray 2.49 and vLLM 0.10, from public reports: ray 59265, vllm 17979.
