@@ -15,6 +15,7 @@ from airflow_llm_provisioning.core.treatments import known_treatments
 BASE = Combination("eks", "karpenter", "static", "phi3-current", ())
 # What each treatment of a made-up cloud saves, in seconds.
 SAVES = {"bake_packages": 80.0, "soci_parallel_pull": 180.0, "fast_download": -10.0, "direct_loader": 6.0}
+SLOWER = "optimization_level_0"
 
 
 class Here(Executor):
@@ -31,6 +32,7 @@ def made_up(one: Combination, *, warm: bool = False) -> dict[str, Any]:
     """A trial whose treatments add up; bottlerocket_snapshot is fast and never verified."""
     doubted = "bottlerocket_snapshot" in one.names
     total = 470.0 - sum(SAVES.get(name, 0.0) for name in one.names) - (400.0 if doubted else 0.0)
+    total += (20.0 if one.autoscaler == "luna" else 0.0) - (30.0 if SLOWER in one.names else 0.0)
     return {
         **one._asdict(),
         "names": list(one.names),
@@ -45,6 +47,7 @@ def made_up(one: Combination, *, warm: bool = False) -> dict[str, Any]:
         "keeps_warm": [],
         "prepared": ["build"] if "bake_packages" in one.names else [],
         "usd_hour": {"head": 0.1, "worker": 0.9},
+        "tokens_s": 40.0 if SLOWER in one.names else 50.0,
     }
 
 
@@ -52,7 +55,7 @@ def made_up(one: Combination, *, warm: bool = False) -> dict[str, Any]:
 def searched(monkeypatch: pytest.MonkeyPatch) -> tuple[Book, dict[str, Any]]:
     monkeypatch.setattr("searched.trials.trial", made_up)
     monkeypatch.setattr(record, "trial", made_up)
-    monkeypatch.setattr(record, "treatments_on", lambda cloud: (*SAVES, "bottlerocket_snapshot"))
+    monkeypatch.setattr(record, "treatments_on", lambda cloud: (*SAVES, SLOWER, "bottlerocket_snapshot"))
     book = Book(Here())
     return book, best_of_cloud(book, "eks", workload="phi3-current", budget=60)
 
@@ -66,6 +69,34 @@ def test_the_search_leaves_out_what_slows_and_what_is_not_verified(searched: tup
     assert all(gain["verdict"] == "yes" for gain in found["gains"])
     assert ["bottlerocket_snapshot"] in [item["names"] for item in found["did_not_count"]]
     assert found["runner_up"]["total_s"] > found["best"]["total_s"]
+
+
+def test_a_service_that_is_slower_is_no_record(searched: tuple[Book, dict[str, Any]]) -> None:
+    """It is told beside the best, with its speed; the other node autoscaler was tried too."""
+    book, found = searched
+    assert SLOWER not in found["best"]["names"]
+    assert found["any_speed"]["names"] == sorted([*found["best"]["names"], SLOWER])
+    text = "\n".join(record_lines([found]))
+    assert "at any speed: 174 s with" in text
+    assert "serves 40.0 tokens/s" in text
+    assert {one.autoscaler for one in book.known} == {"karpenter", "luna"}
+
+
+def test_a_treatment_gets_the_target_that_it_needs() -> None:
+    """An option of the nodes, a version, a gate: it is not left out, and is held against a baseline on that target."""
+    for name, form in (
+        ("peer_to_peer", "ami_alias al2023"),
+        ("image_volume", "Kubernetes 1.35"),
+        ("capacity_buffer_object", "gate CapacityBuffer"),
+        ("capacity_buffer_static", "gate StaticCapacity"),
+    ):
+        one = BASE.of([name])
+        assert one.form == (form,)
+        assert refusal(one) is None, name
+        assert (one.bare().names, one.bare().form) == ((), (form,))
+    assert BASE.of(["bake_packages"]).form == ()
+    # Bottlerocket's snapshot on a node of another system.
+    assert refusal(BASE.of(["peer_to_peer", "bottlerocket_snapshot"])) is not None
 
 
 def test_the_cheapest_needs_the_least_preparation_within_a_tenth(searched: tuple[Book, dict[str, Any]]) -> None:

@@ -102,6 +102,8 @@ PREPARED: Final = (
     Rule("cluster", "", "nodes", ("get",)),
     Rule("cluster", "scheduling.k8s.io", "priorityclasses", _OBJECT),
     Rule("cluster", "karpenter.sh", "nodepools", _OBJECT),
+    # Whether a claim's class is there, and its driver.
+    *(Rule("cluster", "storage.k8s.io", name, ("list",)) for name in ("storageclasses", "csidrivers")),
 )
 
 

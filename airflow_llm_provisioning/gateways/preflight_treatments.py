@@ -34,6 +34,8 @@ async def check_treatments(
                 told["note", f"not checked: whether {cluster.name} has what {item.name} needs. ({error})"] = None
             continue
         told |= dict.fromkeys(("error", sentence) for sentence in item.on_cluster(found, declared=is_declared))
+        if is_declared and (of_target := getattr(item, "on_cluster_of", None)):
+            told |= dict.fromkeys(("error", sentence) for sentence in of_target(target, found))
     for finding in told:
         yield finding
 

@@ -14,13 +14,21 @@ from searched.trials import Book, Combination
 FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "treatments"
 DATA: Final = FOLDER / "which-pays.json"
 PAGE: Final = FOLDER / "which-pays.md"
+# What a treatment needs that no step of a preparation makes, because it is the user's.
+BY_USER: Final = {
+    "weights_stream": "a bucket that you fill",
+    "image_volume": "an artifact that you push",
+    "ray_start_trim": "a switch of KubeRay's operator",
+}
 # Polling hides what is smaller.
 _NOTHING_S: Final = 2.0
 _HEAD: Final = (
-    "*Alone* is what a treatment saves against the baseline of the same cloud, workload and node autoscaler. *In",
-    "the best* is what the best combination found loses without it, or, of one that keeps nodes warm, what the best",
-    "gains with it. A figure is printed only where the trial was ready, cold except for what was declared, and",
-    "every treatment verified. The clouds' own figures will differ: read the order and the reason, then measure.",
+    "*Alone* is what a treatment saves against the baseline of the same cloud, workload and target; *target*",
+    "names what differs from the section's: its node autoscaler, an option of its nodes, a gate. *In the best* is",
+    "what the best combination found loses without it, or, of one that keeps nodes warm, what the best gains with",
+    "it. The best serves as fast as the baseline, unless its section says otherwise. A figure is printed only",
+    "where the trial was ready, cold except for what was declared, and every treatment verified. The clouds' own",
+    "figures will differ: read the order and the reason, then measure.",
 )
 Row = dict[str, Any]
 
@@ -40,26 +48,32 @@ def _rows_of(book: Book, record: Mapping[str, Any]) -> Iterator[Row]:
     for name, item in known_treatments().items():
         if item.clouds and base.cloud not in item.clouds:
             continue
-        alone = book.known.get(base.of([name]))
-        counts = alone is not None and alone["counts"]
-        refused = book.refused.get(base.of([name]))
-        saved = round(record["baseline_s"] - alone["total_s"], 1) if alone and counts else None
-        in_best = gains.get(name)
+        one = _where(book, base, name)
+        alone, plain = book.known.get(one), book.known.get(one.bare())
+        saved = round(plain["total_s"] - alone["total_s"], 1) if alone and plain and alone["counts"] else None
         yield {
             "treatment": name,
             "cloud": base.cloud,
             "workload": base.workload,
             "setup": base.setup,
-            "autoscaler": base.autoscaler,
-            "baseline_s": record["baseline_s"],
+            "autoscaler": one.autoscaler,
+            "form": list(one.form),
+            "baseline_s": plain["total_s"] if plain else None,
             "alone_s": saved,
-            "in_best_s": in_best,
+            "in_best_s": gains.get(name),
             "in_best": name in record["best"]["names"],
-            "why": refused or (alone["why"] if alone else "not run within the budget"),
+            "why": book.refused.get(one) or (alone["why"] if alone else "not run within the budget"),
             "keeps_warm": list(item.keeps_warm),
             "prepared": [step.name for step in item.steps],
             "usd_hour": None if alone is None else _hour(alone.get("usd_hour")),
         }
+
+
+def _where(book: Book, base: Combination, name: str) -> Combination:
+    """Return a treatment alone where it was run: on the record's node autoscaler first."""
+    alone = base.of([name])
+    elsewhere = (one for one in book.known if one == alone._replace(autoscaler=one.autoscaler, form=one.form))
+    return alone if alone in book.known else next(elsewhere, alone)
 
 
 def _hour(rates: Mapping[str, float | None] | None) -> float | None:
@@ -79,7 +93,8 @@ def when(row: Mapping[str, Any]) -> str:
     if row["alone_s"] is None or row["alone_s"] < _NOTHING_S:
         return "with the others of the best combination"
     if row["in_best"] or row["in_best_s"] is None:
-        return "at every deployment, once prepared" if row["prepared"] else "at every deployment"
+        prepared = row["prepared"] or row.get("treatment") in BY_USER
+        return "at every deployment, once prepared" if prepared else "at every deployment"
     return "at every deployment"
 
 
@@ -105,16 +120,23 @@ def _page(data: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         best = record["best"]
         yield (
-            f"Nodes by {group[0]['autoscaler']}. Baseline {group[0]['baseline_s']:.0f} s; best found "
-            f"{best['total_s']:.0f} s with {_names(best['names'])}."
+            f"Nodes by {record['autoscaler']}. Baseline {record['baseline_s']:.0f} s; best found "
+            f"{best['total_s']:.0f} s with {_names(best['names'])}.{_any_speed(record)}{_warm(record)}"
         )
+        if best.get("floor"):
+            yield f"{best['floor'].rstrip('.')}: {best.get('floor_gap')}."
         yield ""
-        yield "| treatment | alone | in the best | prepared | kept warm | pays |"
-        yield "|---|---|---|---|---|---|"
+        yield "| treatment | target | alone | in the best | prepared | kept warm | pays |"
+        yield "|---|---|---|---|---|---|---|"
         for row in sorted(group, key=_order):
             cells = (
-                *(f"`{row['treatment']}`", _saved(row["alone_s"]), _saved(row["in_best_s"])),
-                *(", ".join(row["prepared"]) or "nothing", ", ".join(row["keeps_warm"]) or "nothing", when(row)),
+                *(f"`{row['treatment']}`", _differs(row, record["autoscaler"])),
+                *(_saved(row["alone_s"]), _saved(row["in_best_s"])),
+                *(
+                    ", ".join(row["prepared"]) or BY_USER.get(row["treatment"], "nothing"),
+                    ", ".join(row["keeps_warm"]) or "nothing",
+                    when(row),
+                ),
             )
             yield f"| {' | '.join(_cell(text) for text in cells)} |"
 
@@ -132,6 +154,27 @@ def _order(row: Row) -> tuple[float, str]:
 
 def _saved(seconds: float | None) -> str:
     return "no figure" if seconds is None else f"{seconds:.0f} s"
+
+
+def _differs(row: Mapping[str, Any], autoscaler: str) -> str:
+    other = () if row["autoscaler"] == autoscaler else (f"nodes by {row['autoscaler']}",)
+    return ", ".join((*other, *row.get("form", ()))) or "the same"
+
+
+def _any_speed(record: Mapping[str, Any]) -> str:
+    """Return the fastest start whose service is slower, in a sentence."""
+    if "any_speed" not in record:
+        return " Found before what serves slower was left out of the best."
+    found = record["any_speed"]
+    if found["names"] == record["best"]["names"]:
+        return ""
+    speed = found.get("tokens_s")
+    served = "" if speed is None else f" ({speed:.1f} tokens/s, the baseline {record['baseline_tokens_s']:.1f})"
+    return f" At any speed of serving{served}: {found['total_s']:.0f} s with {_names(found['names'])}."
+
+
+def _warm(record: Mapping[str, Any]) -> str:
+    return "" if record["warm_s"] is None else f" Again on the same nodes: {record['warm_s']:.0f} s."
 
 
 def _names(names: Sequence[str]) -> str:

@@ -19,35 +19,48 @@ CHEAPEST_WITHIN_PCT: Final = 10.0
 CLOUDS: Final = ("eks", "gke", "aks")
 # Polling hides differences below this.
 _GAIN_S: Final = 1.0
+# By how much a service may be slower than the baseline's and still count as fast as it.
+_SLOWER_PCT: Final = 2.0
 
 
 def best_of_cloud(book: Book, cloud: str, *, workload: str, setup: str = "static", budget: int) -> Told:
-    """Return the record of a cloud: {best, runner_up, cheapest, gains, warm_s, tried, ...}, as plain data.
+    """Return the record of a cloud: {best, any_speed, runner_up, cheapest, gains, warm_s, tried, ...}, as plain data.
 
-    A treatment that keeps nodes warm has no part in the best, which is a start with new nodes; `with_kept_nodes` has
-    the best with one of them. `gains`: for each treatment of the best what its absence costs, with its verdict.
-    `cheapest`: of all trials that count and take at most CHEAPEST_WITHIN_PCT longer than the best.
+    The search begins on the node autoscaler with the fastest baseline, and goes on from its best on each other one,
+    with what exists there only. `best` serves as fast as the baseline; `any_speed` is the fastest of all. A treatment
+    that keeps nodes warm has no part in either, which are starts with new nodes; `with_kept_nodes` has the best with
+    one of them. `gains`: for each treatment of the best what its absence costs, with its verdict. `cheapest`: of all
+    trials that count and take at most CHEAPEST_WITHIN_PCT longer than the best.
     """
     book.budget = budget
     bases = [Combination(cloud, autoscaler, setup, workload, ()) for of, autoscaler in KINDS if of == cloud]
     began = book.run(bases)
-    fastest = min((one for one in began if one["counts"]), key=_seconds, default=None)
-    if fastest is None:
+    plain = min((one for one in began if one["counts"]), key=_seconds, default=None)
+    if plain is None:
         return {"cloud": cloud, "best": None, "why": "; ".join(one["why"] for one in began)}
-    base = next(one for one in bases if one.autoscaler == fastest["autoscaler"])
-    keepers = [name for name in treatments_on(cloud) if "node" in known_treatments()[name].keeps_warm]
-    found = _search(book, base, [name for name in treatments_on(cloud) if name not in keepers])
-    tried = [told for one, told in book.known.items() if one.of(()) == base]
-    counting = sorted((told for told in tried if told["counts"]), key=_seconds)
-    # What saves less than polling hides is left out.
-    best = min((one for one in counting if _seconds(one) < _seconds(counting[0]) + _GAIN_S), key=_size)
+    known = known_treatments()
+    keepers = [name for name in treatments_on(cloud) if "node" in known[name].keeps_warm]
+    names = [name for name in treatments_on(cloud) if name not in keepers]
+    bases.sort(key=lambda one: one.autoscaler != plain["autoscaler"])
+    limit = _speed_limit(plain)
+    found = _search(book, bases[0], names, limit)
+    for other in bases[1:]:
+        at, _ = _fastest(book, bases[:1], limit)
+        left = {name for name in names if not book.refuses(other.of([name]))}
+        found = _climb(book, other.of(left & set(at.names)), sorted(left), limit)
+    base, best = _fastest(book, bases, limit)
+    base = base.of(())
+    _, any_speed = _fastest(book, bases, 0.0, also=_levels(book, base, best))
+    tried = [told for one, told in book.known.items() if one.of(()) in bases]
+    counting = sorted((told for told in tried if told["counts"] and _speed(told) >= limit), key=_seconds)
     near = [told for told in counting if told["total_s"] <= best["total_s"] * (1 + CHEAPEST_WITHIN_PCT / 100)]
     warm = trial(base.of(best["names"]), warm=True)
     gains = list(_gains(book, base, best))
-    book.run([base.of([name]) for name in keepers])
+    _alone(book, bases, treatments_on(cloud))
     kept = [
         {**told, "gain_s": round(best["total_s"] - told["total_s"], 1) if told["counts"] else None}
-        for told in book.run([base.of([*best["names"], name]) for name in keepers])
+        for name in keepers
+        for told in _with_keeper(book, base, best, name)
     ]
     return {
         "cloud": cloud,
@@ -55,9 +68,10 @@ def best_of_cloud(book: Book, cloud: str, *, workload: str, setup: str = "static
         "workload": workload,
         "setup": setup,
         "autoscaler": base.autoscaler,
-        "baseline_s": fastest["total_s"],
-        "baseline_tokens_s": fastest.get("tokens_s"),
+        "baseline_s": book.known[base]["total_s"],
+        "baseline_tokens_s": book.known[base].get("tokens_s"),
         "best": best,
+        "any_speed": any_speed,
         "runner_up": next((one for one in counting if _seconds(one) >= _seconds(best) + _GAIN_S), None),
         "cheapest": min(near, key=_price),
         "gains": gains,
@@ -73,26 +87,88 @@ def best_of_cloud(book: Book, cloud: str, *, workload: str, setup: str = "static
     }
 
 
-def _search(book: Book, base: Combination, names: Sequence[str]) -> str:
+def _speed(told: Told) -> float:
+    """Return how fast a trial's service is; where it was not measured, as fast as any."""
+    speed: float | None = told.get("tokens_s")
+    return float("inf") if speed is None else speed
+
+
+def _speed_limit(plain: Told) -> float:
+    return (plain.get("tokens_s") or 0.0) * (1 - _SLOWER_PCT / 100)
+
+
+def _fastest(
+    book: Book, bases: Sequence[Combination], limit: float, also: Sequence[Told] = ()
+) -> tuple[Combination, Told]:
+    """Return the fastest trial that counts and serves fast enough, with the fewest treatments: what saves less than
+    polling hides is left out.
+    """
+    no_keeper = [told for one, told in book.known.items() if one.of(()) in bases and "node" not in told["keeps_warm"]]
+    counting = [told for told in (*no_keeper, *also) if told["counts"] and _speed(told) >= limit]
+    first = min(map(_seconds, counting))
+    best = min((told for told in counting if _seconds(told) < first + _GAIN_S), key=_size)
+    base = next(one for one in bases if one.autoscaler == best["autoscaler"])
+    return base.of(best["names"]), best
+
+
+def _levels(book: Book, base: Combination, best: Told) -> list[Told]:
+    """Return the best with each level that serves slower, without what the level leaves nothing to do."""
+    names = set(best["names"])
+    levels = [name for name in treatments_on(base.cloud) if name.startswith("optimization_level_")]
+    return book.run([base.of({*kept, level}) for level in levels for kept in (names, names - {"compile_cache"})])
+
+
+def _alone(book: Book, bases: Sequence[Combination], names: Sequence[str]) -> None:
+    """Run every treatment alone on the first node autoscaler where it is possible, and the baseline on that target."""
+    book.budget = None
+    for name in names:
+        one = next((at for base in bases if not book.refuses(at := base.of([name]))), None)
+        if one is not None:
+            book.run([one.bare(), one])
+
+
+def _with_keeper(book: Book, base: Combination, best: Told, keeper: str) -> list[Told]:
+    """Return the best on nodes that are kept warm; where the nodes leave a treatment nothing to do that could be seen,
+    without that one.
+    """
+    found = book.run([base.of([*best["names"], keeper])])
+    if found and not found[0]["counts"]:
+        seen = [name for name in best["names"] if found[0].get("verdicts", {}).get(name) == "yes"]
+        again = book.run([base.of([*seen, keeper])])
+        found = again if again and again[0]["counts"] else found
+    return found
+
+
+def _search(book: Book, base: Combination, names: Sequence[str], limit: float) -> str:
     """Run the search; return how it ended."""
     alone = book.run([base.of([name]) for name in names])
     ranked = sorted((told for told in alone if told["counts"]), key=_seconds)
     current, told = base, book.known[base]
     # One after the other, the most helpful first: what leaves another one nothing to do is seen to be not applied.
-    for name in (one["names"][0] for one in ranked):
+    for name in (one["names"][0] for one in ranked if _speed(one) >= limit):
         found = _first(book.run([base.of([*current.names, name])]))
         if found is not None and found["counts"] and _seconds(found) < _seconds(told) - _GAIN_S:
             current, told = base.of(found["names"]), found
+    return _climb(book, current, names, limit)
+
+
+def _climb(book: Book, current: Combination, names: Sequence[str], limit: float) -> str:
+    """Change single treatments while that helps; return how it ended."""
+    told = _first(book.run([current]))
+    if told is None or not told["counts"]:
+        current = current.bare().of(())
+        told = book.known[current]
     while True:
         if book.budget is not None and book.budget <= 0:
             return "the budget of trials was spent"
         others = [current.of(set(current.names) - {name}) for name in current.names]
         others += [current.of({*current.names, name}) for name in names if name not in current.names]
         others += [current.of({*current.names, new} - {old}) for old, new in _swaps(current.names, names)]
-        better = min((one for one in book.run(others) if one["counts"]), key=_seconds, default=None)
+        fit = (one for one in book.run(others) if one["counts"] and _speed(one) >= limit)
+        better = min(fit, key=_seconds, default=None)
         if better is None or _seconds(better) > _seconds(told) - _GAIN_S:
             return "no single change makes it faster"
-        current, told = base.of(better["names"]), better
+        current, told = current.of(better["names"]), better
 
 
 def _swaps(inside: Sequence[str], names: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -163,6 +239,11 @@ def record_lines(found: Sequence[dict[str, Any]]) -> Iterator[str]:
         for gain in one["gains"]:
             told = f"{gain['gain_s']:+.1f} s" if gain["gain_s"] is not None else gain["why"]
             yield f"  without {gain['treatment']}: {told} (applied: {gain['verdict']})"
+        any_speed = one["any_speed"]
+        if any_speed["names"] != best["names"]:
+            slower = any_speed.get("tokens_s")
+            shown = "" if slower is None else f", which serves {slower:.1f} tokens/s"
+            yield f"  at any speed: {any_speed['total_s']:.0f} s with {_list(any_speed['names'])}{shown}"
         for other in one["with_kept_nodes"]:
             told = f"{other['total_s']:.0f} s" if other["counts"] else f"does not count: {other['why']}"
             yield f"  with nodes kept warm by {_list([n for n in other['names'] if n not in best['names']])}: {told}"

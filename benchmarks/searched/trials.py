@@ -30,6 +30,7 @@ from airflow_llm_provisioning.exceptions import ProvisioningError
 from llm_provisioning_simulator.instant_trial import Stage
 from llm_provisioning_simulator.prepared import Prepared
 from llm_provisioning_simulator.profiles import load_profile
+from searched.forms import FORMS, form_of
 
 WORKLOADS: Final = {"phi3-2025": SERVED_2025, "phi3-current": SERVED_CURRENT}
 VARIANT: Final = "searched"
@@ -39,17 +40,23 @@ Told = dict[str, Any]
 
 
 class Combination(NamedTuple):
-    """Treatments in a stratum. `names`: sorted."""
+    """Treatments in a stratum. `names`: sorted; `form`: what of the target they need (`forms`), or is given anyway."""
 
     cloud: str
     autoscaler: str
     setup: str
     workload: str
     names: tuple[str, ...]
+    form: tuple[str, ...] = ()
 
     def of(self, names: Iterable[str]) -> "Combination":
-        """Return other treatments in the same stratum."""
-        return self._replace(names=tuple(sorted(set(names))))
+        """Return other treatments in the same stratum, on the target that they need."""
+        chosen = tuple(sorted(set(names)))
+        return self._replace(names=chosen, form=form_of(self.cloud, self.autoscaler, chosen))
+
+    def bare(self) -> "Combination":
+        """Return the baseline on the same target."""
+        return self._replace(names=())
 
 
 @dataclass(slots=True)
@@ -63,7 +70,7 @@ class Book:
 
     def run(self, asked: Sequence[Combination]) -> list[Told]:
         """Return the trials of combinations, without those that are refused or beyond the budget."""
-        missing = [one for one in dict.fromkeys(asked) if one not in self.known and not self._refuses(one)]
+        missing = [one for one in dict.fromkeys(asked) if one not in self.known and not self.refuses(one)]
         if self.budget is not None:
             missing = missing[: self.budget]
             self.budget -= len(missing)
@@ -71,7 +78,8 @@ class Book:
             self.known[one] = told
         return [self.known[one] for one in dict.fromkeys(asked) if one in self.known]
 
-    def _refuses(self, one: Combination) -> bool:
+    def refuses(self, one: Combination) -> bool:
+        """Return whether the treatments refuse a combination; `refused` has the reason."""
         if one not in self.refused and (reason := refusal(one)) is not None:
             self.refused[one] = reason
         return one in self.refused
@@ -121,13 +129,19 @@ def scenario(one: Combination, *, warm: bool = False) -> Scenario:
         earlier=1 if warm else 0,
         pause_s=_WARM_PAUSE_S,
         after_preparation=_prepared(one.names),
+        gates=frozenset[str]().union(*(FORMS[name].gates for name in one.form)),
     )
 
 
 def _target(one: Combination) -> Target:
     plain = target(one.cloud, "plain", one.autoscaler)
-    where = replace(plain, name=f"{one.cloud}-{one.autoscaler}-{VARIANT}", variants=(VARIANT,))
-    return where.treated(treated_nodes(plain.nodes, resolved(one.names, one.cloud)))
+    for form in (FORMS[name] for name in one.form):
+        nodes = replace(plain.nodes, **form.fields, options={**plain.nodes.options, **form.options})
+        plain = replace(plain, nodes=nodes)
+    name = f"{one.cloud}-{one.autoscaler}-{VARIANT}"
+    # A target's nodes have its name, as those of an experiment's file do.
+    where = replace(plain, name=name, variants=(VARIANT,), nodes=replace(plain.nodes, name=name))
+    return where.treated(treated_nodes(where.nodes, resolved(one.names, one.cloud)))
 
 
 def _prepared(names: Sequence[str]) -> Callable[[Stage, Prepared], Prepared | None]:

@@ -215,6 +215,12 @@ class BaseTreatment:
         """
         return ()
 
+    def on_cluster_of(self, target: Target, found: "Found") -> tuple[str, ...]:
+        """Return in sentences what the cluster lacks of what the target names for it (a class, a driver). `found`: as
+        of `on_cluster`. Asked only where a variant declares it; the contract does not require it.
+        """
+        return ()
+
     def asks_cloud(self, target: Target) -> Mapping[str, Mapping[str, object]]:
         """Return what preflight asks the target's cloud before money is spent: claim -> what the cloud is told of it,
         as `Cloud.verify` takes both. A claim that does not hold refuses the target. The contract does not require it.

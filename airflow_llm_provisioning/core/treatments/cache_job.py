@@ -11,9 +11,9 @@ from airflow_llm_provisioning.core.manifests.groups import accelerators
 from airflow_llm_provisioning.core.manifests.serve_config import serve_config
 from airflow_llm_provisioning.core.manifests.tree import copied
 from airflow_llm_provisioning.core.names import fingerprint
-from airflow_llm_provisioning.core.prepared_objects import image_mark
 from airflow_llm_provisioning.core.treatments.base import StepContext
 from airflow_llm_provisioning.core.treatments.cache_programs import FILL
+from airflow_llm_provisioning.core.treatments.shared_claims import ServedImages
 
 NAME: Final = "compile_cache"
 KEY_FILE: Final = "cache.tar"
@@ -57,20 +57,16 @@ def cache_objects(context: StepContext) -> Mapping[str, Any]:
     """
     told = context.target.told_of(NAME)
     objects: list[dict[str, Any]] = []
-    built: list[Any] = []
+    served = ServedImages()
     claims: dict[str, str] = {}
     for image, manifest in context.served() or ((context.image, context.manifest()),):
-        of_one = len(images(manifest)) == 1
         for group, claim, archive, root in _wanted(manifest):
             if archive in claims:
                 continue
             if not told.get("claim") and claim not in claims.values():
                 objects.append(_claim(claim, told))
             claims[archive] = claim
-            # A build's result is not known yet, so it may not be compared by what it says.
-            built += [image] if of_one and not any(image is known for known in built) else []
-            number = next((at for at, known in enumerate(built) if known is image), 0)
-            named = image_mark(number) if of_one else text(ray_container(manifest, group).get("image"))
+            named = served.named(image, manifest, text(ray_container(manifest, group).get("image")))
             objects.append(_job(manifest, group, claim, archive, root, named))
     size = text(told.get("size")) or SIZE
     amount = int(size[:-2]) * _GI[size[-2:]] if size[:-2].isdigit() and size[-2:] in _GI else 0
@@ -79,7 +75,7 @@ def cache_objects(context: StepContext) -> Mapping[str, Any]:
         "target": context.target.as_dict(),
         "treatment": NAME,
         "objects": objects,
-        "image": built[0] if len(built) == 1 else built or None,
+        "image": served.given(),
         "idle": [{"what": "disk", "name": text(told.get("storage_class")), "amount": amount * disks}],
     }
 

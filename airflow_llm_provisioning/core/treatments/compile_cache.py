@@ -31,7 +31,7 @@ from airflow_llm_provisioning.core.treatments.cache_job import KEY_FILE, SIZE, a
 from airflow_llm_provisioning.core.treatments.cache_programs import UNPACK
 from airflow_llm_provisioning.core.treatments.cache_refusals import refuse
 from airflow_llm_provisioning.core.treatments.releases import installs_older
-from airflow_llm_provisioning.core.treatments.shared_claims import claim_problems
+from airflow_llm_provisioning.core.treatments.shared_claims import claim_problems, class_problems
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of
 from airflow_llm_provisioning.core.workload import Workload
 from airflow_llm_provisioning.exceptions import ManifestError
@@ -55,7 +55,7 @@ class CompileCache(BaseTreatment):
     # After everything that changes the engine's configuration or its image.
     order = 90
     keeps_warm: tuple[str, ...] = ("compile_cache",)
-    looks_at: tuple[str, ...] = ("storageclasses",)
+    looks_at: tuple[str, ...] = ("storageclasses", "csidrivers")
     steps = (
         Step(
             VERB,
@@ -86,6 +86,10 @@ class CompileCache(BaseTreatment):
         if declared and not found.get("storageclasses"):
             return (f"{self.name}: the cluster has no StorageClass: install the CSI driver of a shared file system.",)
         return ()
+
+    def on_cluster_of(self, target: Target, found: Found) -> tuple[str, ...]:
+        """Say that the class which the target names is not there, or its driver."""
+        return tuple(class_problems(self.name, target, found))
 
     def change(self, plan: DeploymentPlan, workload: Workload) -> DeploymentPlan:
         """Unpack the cache in every pod of the engine and lead the engine to it. Raises ManifestError for what keeps an

@@ -1,14 +1,56 @@
 """What a target must say of a claim that many nodes mount, for every treatment that keeps something on one."""
 
 import re
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
-from airflow_llm_provisioning.core.fields import text
+from airflow_llm_provisioning.core.fields import dig, text
+from airflow_llm_provisioning.core.manifests import images
+from airflow_llm_provisioning.core.prepared_objects import image_mark
 from airflow_llm_provisioning.core.target import Target
+from airflow_llm_provisioning.core.treatments.base import Found
 
 MODES: Final = ("ReadWriteMany", "ReadOnlyMany")
 QUANTITY: Final = re.compile(r"[1-9][0-9]{0,5}(Gi|Ti)")
+# How CSI drivers are named (efs.csi.aws.com, filestore.csi.storage.gke.io, file.csi.azure.com); other provisioners have
+# no CSIDriver object.
+_CSI: Final = re.compile(r"(^|\.)csi\.")
+
+
+class ServedImages:
+    """The images that Jobs of one preparation run, of which a build's result is not known yet."""
+
+    def __init__(self) -> None:
+        self._known: list[Any] = []
+
+    def named(self, image: Any, manifest: Mapping[str, Any], own: str) -> str:
+        """Return what a Job's container names: a mark for the image that a RayService is served with, or `own` where
+        its groups have several. `image`: the build's result, which is told apart by identity only.
+        """
+        if len(images(manifest)) != 1:
+            return own
+        if not any(image is known for known in self._known):
+            self._known.append(image)
+        return image_mark(next(at for at, known in enumerate(self._known) if known is image))
+
+    def given(self) -> Any:
+        """Return the argument `image` of `PrepareObjects`."""
+        return self._known[0] if len(self._known) == 1 else self._known or None
+
+
+def class_problems(name: str, target: Target, found: Found) -> Iterator[str]:
+    """Yield that the storage class which a target names is not on its cluster, or that its driver is not."""
+    told, classes, drivers = target.told_of(name), found.get("storageclasses"), found.get("csidrivers")
+    wanted = text(told.get("storage_class"))
+    if not wanted or told.get("claim") or not classes:
+        return
+    by_name = {text(dig(item, "metadata", "name")): text(item.get("provisioner")) for item in classes}
+    driver = by_name.get(wanted)
+    installed = None if drivers is None else {text(dig(item, "metadata", "name")) for item in drivers}
+    if driver is None:
+        yield f"{name}: the cluster has no StorageClass {wanted!r}; it has {', '.join(sorted(by_name))}."
+    elif installed is not None and _CSI.search(driver) and driver not in installed:
+        yield f"{name}: StorageClass {wanted!r} is of the CSI driver {driver}, which the cluster does not have."
 
 
 def claim_problems(name: str, target: Target, size: str) -> Iterator[str]:

@@ -23,12 +23,16 @@ from airflow_llm_provisioning.core.manifests import (
 )
 from airflow_llm_provisioning.core.names import fingerprint
 from airflow_llm_provisioning.core.planned import PlannedFacts
-from airflow_llm_provisioning.core.prepared_objects import IMAGE
 from airflow_llm_provisioning.core.target import NodeProfile, Target
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.trace.objects import History, containers
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan, Found, Step, StepContext
-from airflow_llm_provisioning.core.treatments.shared_claims import QUANTITY, claim_problems
+from airflow_llm_provisioning.core.treatments.shared_claims import (
+    QUANTITY,
+    ServedImages,
+    claim_problems,
+    class_problems,
+)
 from airflow_llm_provisioning.core.verdicts import Verdict, all_of
 from airflow_llm_provisioning.core.weight_loading import downloads, engine_configs, load_rate
 from airflow_llm_provisioning.core.weight_sources import weight_path_of
@@ -61,21 +65,27 @@ print("LLM-PREPARED " + json.dumps({**told, "digest": "sha256:" + digest.hexdige
 
 
 def _arguments(context: StepContext) -> Mapping[str, Any]:
-    manifest, told = context.manifest(), context.target.told_of(NAME)
+    told, served = context.target.told_of(NAME), ServedImages()
     objects: list[dict[str, Any]] = []
-    named = images(manifest)
-    for model, revision, folder in _models(manifest):
-        claim = claim_name(told, model, revision)
-        if not told.get("claim"):
-            objects.append(_claim(claim, told))
-        objects.append(_job(manifest, claim, model, revision, folder, IMAGE if len(named) == 1 else named[0]))
+    folders: set[str] = set()
+    for image, manifest in context.served() or ((context.image, context.manifest()),):
+        for model, revision, folder in _models(manifest):
+            if folder in folders:
+                continue
+            folders.add(folder)
+            claim = claim_name(told, model, revision)
+            if not told.get("claim"):
+                objects.append(_claim(claim, told))
+            named = served.named(image, manifest, images(manifest)[0])
+            objects.append(_job(manifest, claim, model, revision, folder, named))
     size = text(told.get("size")) or _SIZE
+    disks = max(1, sum(item["kind"] == "PersistentVolumeClaim" for item in objects))
     return {
         "target": context.target.as_dict(),
         "treatment": NAME,
         "objects": objects,
-        "image": context.image if len(named) == 1 else None,
-        "idle": [{"what": "disk", "name": text(told.get("storage_class")), "amount": _gib(size)}],
+        "image": served.given(),
+        "idle": [{"what": "disk", "name": text(told.get("storage_class")), "amount": _gib(size) * disks}],
     }
 
 
@@ -85,7 +95,7 @@ class SharedWeights(BaseTreatment):
     name = NAME
     order = 10
     keeps_warm: tuple[str, ...] = ("weights",)
-    looks_at: tuple[str, ...] = ("storageclasses",)
+    looks_at: tuple[str, ...] = ("storageclasses", "csidrivers")
     steps = (
         Step(
             VERB, "airflow_llm_provisioning.operators:PrepareObjects", _arguments, before_nodes=False, per_image=False
@@ -111,6 +121,10 @@ class SharedWeights(BaseTreatment):
         if declared and not found.get("storageclasses"):
             return (f"{self.name}: the cluster has no StorageClass: install the CSI driver of a shared file system.",)
         return ()
+
+    def on_cluster_of(self, target: Target, found: Found) -> tuple[str, ...]:
+        """Say that the class which the target names is not there, or its driver."""
+        return tuple(class_problems(self.name, target, found))
 
     def change(self, plan: DeploymentPlan, workload: Workload) -> DeploymentPlan:
         """Mount the claim in every Ray container and lead the engine to the model on it."""

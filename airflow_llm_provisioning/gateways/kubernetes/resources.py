@@ -62,6 +62,7 @@ RESOURCES: Final[Mapping[str, Resource]] = MappingProxyType(
         "jobs": Resource("jobs", "batch/v1", "Job"),
         "priorityclasses": Resource("priorityclasses", "scheduling.k8s.io/v1", "PriorityClass", namespaced=False),
         "storageclasses": Resource("storageclasses", "storage.k8s.io/v1", "StorageClass", namespaced=False),
+        "csidrivers": Resource("csidrivers", "storage.k8s.io/v1", "CSIDriver", namespaced=False),
         "customresourcedefinitions": Resource(
             "customresourcedefinitions", "apiextensions.k8s.io/v1", "CustomResourceDefinition", namespaced=False
         ),

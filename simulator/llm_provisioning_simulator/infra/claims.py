@@ -27,8 +27,9 @@ _UNBOUND: Final = "pod has unbound immediate PersistentVolumeClaims"
 
 
 def install_classes(store: ObjectStore, cloud: str) -> None:
-    """Make the storage class of the cloud's shared file system, as its CSI driver's installation does."""
+    """Make driver and storage class of the cloud's shared file system, as the driver's installation does."""
     for name, driver in _SHARED.get(cloud, {}).items():
+        store.create("csidrivers", {"metadata": {"name": driver}}, manager="helm")
         store.create("storageclasses", {"metadata": {"name": name}, "provisioner": driver}, manager="helm")
 
 

@@ -138,6 +138,7 @@ RESOURCES: Final[tuple[Resource, ...]] = (
     Resource("roles", "Role", "rbac.authorization.k8s.io"),
     Resource("priorityclasses", "PriorityClass", "scheduling.k8s.io", namespaced=False, short=("pc",)),
     Resource("csinodes", "CSINode", "storage.k8s.io", namespaced=False),
+    Resource("csidrivers", "CSIDriver", "storage.k8s.io", namespaced=False),
     Resource("storageclasses", "StorageClass", "storage.k8s.io", namespaced=False, short=("sc",)),
     _custom("rayclusters", "RayCluster", RAY, categories=("all",)),
     _custom("rayjobs", "RayJob", RAY, categories=("all",)),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from weight_traces import MODEL, PHI3_BYTES, REVISION, config_line, loaded_lines, v1, view_of
 
+from airflow_llm_provisioning.core.builtin_profiles import PHI3
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.manifests import engine_args, pod_template, ray_container, ray_groups
 from airflow_llm_provisioning.core.prepared_objects import PreparedObjects, facts_of
@@ -22,6 +23,7 @@ from airflow_llm_provisioning.core.treatments import StepContext, plan_deploymen
 from airflow_llm_provisioning.core.treatments.shared_weights import FILL, MOUNT, VOLUME
 from airflow_llm_provisioning.core.workload import builtin_workload
 from airflow_llm_provisioning.exceptions import ConfigurationError
+from airflow_llm_provisioning.preparation.objects import with_image_of
 
 SHARED = treatment("shared_weights")
 CURRENT = builtin_workload("phi3-current", "phi3-current")
@@ -106,6 +108,25 @@ def test_the_manifest_of_a_variant_beside_it_gives_the_same_preparation() -> Non
     assert told[0]["objects"] == told[1]["objects"]
 
 
+def test_every_model_of_a_target_is_put_on_a_volume() -> None:
+    """Two workloads on one target: a claim and a Job for each model, in the image that each is served with."""
+    (step,) = SHARED.steps
+    model = replace(PHI3, model_id="microsoft/another", revision="b" * 40)
+    other = builtin_workload("other", "phi3-current").with_model(model)
+    second = plan_deployment(other, [SHARED], target=a_target()).manifest
+    images = {"image": "first"}, {"image": "second"}
+    served = ((images[0], planned()), (images[1], second), (images[0], planned()))
+    arguments = step.arguments(StepContext(a_target(), CURRENT.recipe, served=lambda: served))
+    objects = with_image_of(arguments["objects"], arguments["image"])
+    assert [item["kind"] for item in objects] == ["PersistentVolumeClaim", "Job"] * 2
+    (first,), (last,) = (item["spec"]["template"]["spec"]["containers"] for item in objects if item["kind"] == "Job")
+    assert [(job["image"], job["args"][0]) for job in (first, last)] == [
+        ("first", MODEL),
+        ("second", "microsoft/another"),
+    ]
+    assert arguments["idle"][0]["amount"] == 200
+
+
 def test_a_claim_that_exists_is_only_filled() -> None:
     """Static volumes of Mountpoint for S3 or Cloud Storage FUSE are the user's own."""
     (job,) = objects_of(a_target(claim="mine", storage_class=None))
@@ -156,6 +177,14 @@ def test_a_target_that_cannot_share_is_refused(target: Target, words: str | None
 
 def test_a_cluster_without_any_storage_class_is_refused() -> None:
     """By preflight, for variants that declare the treatment."""
+    found = {"storageclasses": [{"metadata": {"name": "efs-sc"}, "provisioner": "efs.csi.aws.com"}], "csidrivers": []}
+    assert "driver efs.csi.aws.com, which the cluster does not have" in SHARED.on_cluster_of(a_target(), found)[0]
+    there = {**found, "csidrivers": [{"metadata": {"name": "efs.csi.aws.com"}}]}
+    assert (
+        SHARED.on_cluster_of(a_target(), there) == SHARED.on_cluster_of(a_target(), {**found, "csidrivers": None}) == ()
+    )
+    (told,) = SHARED.on_cluster_of(a_target(storage_class="fast"), there)
+    assert "has no StorageClass 'fast'; it has efs-sc." in told
     assert "has no StorageClass" in SHARED.on_cluster({"storageclasses": []}, declared=True)[0]
     assert SHARED.on_cluster({"storageclasses": [{}]}, declared=True) == ()
     assert SHARED.on_cluster({"storageclasses": None}, declared=False) == ()
