@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import timedelta
 
 import pytest
 from kube_fake_api import FakeApi, fake_api
@@ -11,6 +12,7 @@ from test_kubernetes_follow import Follower
 
 from airflow_llm_provisioning.gateways.kubernetes import Cluster, shared_watch
 from airflow_llm_provisioning.gateways.kubernetes.credentials import from_access
+from airflow_llm_provisioning.gateways.kubernetes.follow import follow
 
 
 @pytest.fixture
@@ -167,3 +169,23 @@ async def test_the_last_wait_closes_the_watch_and_the_session(api: FakeApi) -> N
         assert session.watches == {}
     assert session.users == 0
     assert session.client.rest_client.pool_manager.closed
+
+
+async def test_a_version_was_received_when_its_line_was_read(api: FakeApi) -> None:
+    """A wait that comes to a version later, because others are due, has it with the instant of the reading."""
+    async with cluster(api) as opened:
+        read = follow(opened, "pods", "default")
+        assert (await anext(read)).object["metadata"]["name"] == "first"
+        second = asyncio.ensure_future(anext(read))
+        async with asyncio.timeout(30):
+            while not watches(api):  # noqa: ASYNC110 - the server has no event for it
+                await asyncio.sleep(0.01)
+        await api.put("pods", "second")
+        await second
+        await api.put("pods", "third")
+        await asyncio.sleep(1.0)
+        asked_at = opened.clock()
+        third = await anext(read)
+        assert third.object["metadata"]["name"] == "third"
+        assert third.received_at < asked_at - timedelta(seconds=0.3)
+        await read.aclose()

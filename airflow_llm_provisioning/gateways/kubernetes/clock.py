@@ -38,7 +38,11 @@ class ClusterClock:
 
     def now(self) -> datetime:
         """Return the cluster's time."""
-        return self.epoch_at + timedelta(seconds=(time.time() - self.wall_epoch) * self.speed)
+        return self.at(time.time())
+
+    def at(self, wall: float) -> datetime:
+        """Return the cluster's time at a real time (`time.time()`)."""
+        return self.epoch_at + timedelta(seconds=(wall - self.wall_epoch) * self.speed)
 
     def real_seconds(self, cluster_seconds: float) -> float:
         """Return how many real seconds to sleep for that much cluster time."""

@@ -74,6 +74,10 @@ class Cluster(ObjectApi):
         """Return the cluster's time: UTC, or the time that a simulated cluster declares."""
         return self._clock.now()
 
+    def clock_at(self, wall: float) -> datetime:
+        """Return the cluster's time at a real time (`time.time()`)."""
+        return self._clock.at(wall)
+
     def ahead_s(self) -> float:
         """Return how far the API server's clock is ahead of ours; 0 for a simulated cluster, whose clock is shared."""
         return 0.0 if is_simulated(self.origin()) else self._transport.ahead_s or 0.0

@@ -149,7 +149,7 @@ class _FollowState:
             self._resource, *self._selected, resource_version=self.resource_version, on_open=self._connected
         )
         async for event in watching:
-            seen_at = self._cluster.clock()
+            seen_at = self._cluster.clock_at(event.read_at)
             self._active_at = _now()
             if self._is_new(event):
                 yield ObservedVersion(self._kind(event), event.object, seen_at)

@@ -1,6 +1,7 @@
 """One watch of a resource, until the server ends it. `follow` continues after that."""
 
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -19,11 +20,14 @@ _DECODER: Final = msgspec.json.Decoder()
 
 @dataclass(frozen=True, slots=True)
 class WatchEvent:
-    """One line of a watch. `type`: ADDED, MODIFIED, DELETED or BOOKMARK. `line`: as it came, for `event_of`."""
+    """One line of a watch. `type`: ADDED, MODIFIED, DELETED or BOOKMARK. `line`: as it came, for `event_of`. `read_at`:
+    when it was read (real seconds, `time.time()`); its readers may be behind.
+    """
 
     type: str
     object: dict[str, Any]
     line: bytes = field(default=b"", compare=False, repr=False)
+    read_at: float = field(default_factory=time.time, compare=False, repr=False)
 
 
 async def watch(

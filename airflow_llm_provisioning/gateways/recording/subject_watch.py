@@ -22,6 +22,7 @@ from airflow_llm_provisioning.gateways.recording.previous_recording import Previ
 from airflow_llm_provisioning.gateways.recording.progress import Progress
 from airflow_llm_provisioning.gateways.recording.scope import EVENTS, Scope
 from airflow_llm_provisioning.gateways.recording.serve_poll import poll_serve
+from airflow_llm_provisioning.gateways.recording.turns import turns
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +147,10 @@ class SubjectWatch:
         self, resource: str, namespace: str | None, labels: str | None = None, fields: str | None = None
     ) -> None:
         known, listener = self._previous.known(resource, namespace), Listener(self._gap, self._back)
+        waits = None if resource in ESSENTIAL else turns()
         async for seen in follow(self._cluster, resource, namespace, labels, fields, known=known, listener=listener):
+            if waits is not None:
+                await waits.turn()
             self.take(resource, seen)
             del seen
 

@@ -1,0 +1,59 @@
+"""Work that can wait takes a bounded part of each iteration of the event loop, in the order in which it came."""
+
+import asyncio
+
+from airflow_llm_provisioning.gateways.recording.turns import WORK_S, Turns, turns
+
+
+async def test_what_can_wait_is_spread_over_iterations() -> None:
+    """Of 50 pieces of work that are due at once, other work of the loop gets in between after a few, and none is late
+    for a newer one.
+    """
+    now, did = 0.0, []
+    waits = Turns(lambda: now)
+
+    async def work(number: int) -> None:
+        nonlocal now
+        await waits.turn()
+        now += WORK_S / 4
+        did.append(str(number))
+
+    async def other() -> None:
+        while len(did) < 60:
+            did.append("other")
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(50):
+            group.create_task(work(number))
+        group.create_task(other())
+    runs = " ".join(did).split("other")
+    assert max(len(run.split()) for run in runs) <= 8
+    assert [one for one in did if one != "other"] == [str(number) for number in range(50)]
+
+
+async def test_work_that_comes_alone_does_not_wait() -> None:
+    """Each iteration has its own time, so what was done before does not count."""
+    now = 0.0
+    waits = Turns(lambda: now)
+    for _ in range(5):
+        await waits.turn()
+        now += 10 * WORK_S
+        await asyncio.sleep(0)
+    iterations = 0
+
+    async def count() -> None:
+        nonlocal iterations
+        while True:
+            iterations += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    await waits.turn()
+    assert iterations == 0
+    counting.cancel()
+
+
+async def test_recordings_of_a_loop_share_the_turns() -> None:
+    """Otherwise hundreds of them would have hundreds of times the bound."""
+    assert turns() is turns()
