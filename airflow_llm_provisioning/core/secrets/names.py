@@ -73,7 +73,7 @@ _ABOUT: Final = word_set(
     "expiration at ttl version namespace namespaces class provider manager store source sources volume format "
     "header headers env policy selector lifetime budget service controller request requests audience index "
     "rotation cache status state error errors message reason operator driver annotations labels field fields "
-    "object objects parallelism classification throughput latency"
+    "object objects parallelism classification throughput latency stdin"
 )
 # A last word that says nothing of its own: `redisPassword.value`, `client-key-data`, `api_key_v2`.
 _EMPTY: Final = word_set(

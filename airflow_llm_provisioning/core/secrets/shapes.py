@@ -68,6 +68,20 @@ SHAPES: Final = (
     Shape("a password in a URL", ("://",), r"(?<=://)[^\s/?#\"'\\<>]+(?=@)"),
     # curl's and httpie's options of a user with a password.
     Shape("a user on a command line", (" -u ", "--user "), r"(?:(?<= -u )|(?<=--user ))[^\s:\"'<]+:[^\s\"'<]+"),
+    # Passwords of logins: docker, podman, helm and crane; sshpass; kubectl create secret; .netrc.
+    Shape(
+        "a password of a login",
+        ("docker login", "podman login", "nerdctl login", "registry login", "auth login", "sshpass"),
+        r"(?<= -p )[^\s\"'<]+",
+    ),
+    Shape(
+        "a password that is piped",
+        ("--password-stdin",),
+        r"(?:(?<=echo )|(?<=echo -n )|(?<=echo [\"'])|(?<=printf )|(?<=printf [\"']))[^\s|\"'<]+"
+        r"(?=[\"']?\s{0,4}\|[^|;\n]{0,200}--password-stdin)",
+    ),
+    Shape("a literal of a Secret", ("--from-literal",), r"(?<=--from-literal[= ])[^\s\"'<=]+=[^\s\"'<]+"),
+    Shape("a password in .netrc", ("netrc", "machine "), r"(?<= login )(?!<)\S+\s+password\s+(?!<)[^\s\"'\\]+"),
     Shape("a secret on a command line", ("--",), r"--(?i:[\w-]*(?:token|password|secret|api-key))=[^\s\"'\\<]+"),
 )
 _COMPILED: Final = tuple((shape, re.compile(shape.pattern, re.ASCII)) for shape in SHAPES)

@@ -17,7 +17,7 @@ Hide = Callable[[str], str]
 
 _HINTS: Final = (
     "key", "token", "pass", "pwd", "secret", "cred", "auth", "cookie", "bearer", "jwt", "env", "declare", "headers",
-    "export", "pw=", "pw:", "sig=", "code=", "sas=", "_pat", "header", "value", "docker",
+    "export", "pw=", "pw:", "sig=", "signature=", "code=", "sas=", "_pat", "header", "value", "docker",
 )  # fmt: skip
 # Possessive, and only at the beginning of a word: a long word is read once.
 _ASSIGNED: Final = re.compile(
@@ -25,23 +25,33 @@ _ASSIGNED: Final = re.compile(
 )
 _OPTION: Final = re.compile(r"(?<![\w.\-])(?P<name>--?[A-Za-z][\w.\-]*+)(?P<sep>[ \t]++|[\"'][, ][ \t]*+)(?=[^\s\-])")
 _LISTED: Final = re.compile(
-    r"(?<![\w.\-])name\\*[\"']?\s{0,4}[:=]\s{0,4}\\*[\"']?(?P<name>[\w.\-]+)\\*[\"']?\s{0,4},\s{0,4}\\*[\"']?value"
+    r"(?<![\w.\-])name\\*[\"']?\s{0,4}[:=]\s{0,4}\\*[\"']?(?P<name>[\w.\-]+)\\*[\"']?"
+    # In YAML the value stands in the next line.
+    r"(?:\s{0,4},\s{0,4}|[ \t]{0,8}\n[ \t]{0,80})\\*[\"']?value"
     r"(?P<sep>\\*[\"']?\s{0,4}[:=]\s{0,4})",
     re.IGNORECASE,
 )
 _EXPORT: Final = re.compile(
-    r"(?<![\w.\-])(?:export|setenv|(?:declare|typeset)[ \t]+-x)[ \t]+(?P<name>[A-Za-z_]\w*+)(?P<sep>[= ][ \t]{0,8})"
+    r"(?<![\w.\-])(?:export|setenv|(?:declare|typeset)[ \t]+-x|set[ \t]+-[gUx]{1,3}|ENV|ARG|configure[ \t]+set)[ \t]+"
+    r"(?P<name>[A-Za-z_]\w*+)(?P<sep>[= ][ \t]{0,8})"
 )
+# Python and PHP: os.environ.setdefault("NAME", "value"), putenv("NAME", "value").
+_CALLED: Final = re.compile(
+    r"(?<![\w\-])(?:environ\.setdefault|(?:os\.)?putenv)\(\s{0,4}[\"'](?P<name>\w+)[\"'](?P<sep>\s{0,4},\s{0,4})"
+)
+_ELEMENT: Final = re.compile(r"<(?P<name>[A-Za-z][\w.\-]*+)(?P<sep>>)(?=[^\s<])")
 # In a sentence a name may have a space. Not `secret key`: that is the key inside a Secret, which explains a failure.
 _SPACED: Final = re.compile(
     r"(?<![\w.\-])(?P<name>(?:api|access|account|auth) (?:key|token))"
-    r"(?P<sep>(?: provided| is)?[ \t]{0,4}[:=][ \t]{0,4})",
+    r"(?P<sep>[\"']?(?: provided| is)?[ \t]{0,4}[:=][ \t]{0,4})",
     re.IGNORECASE,
 )
 _VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
 _QUOTE: Final = re.compile(r"(?:[A-Za-z_][\w.]{0,40}\()?[brfu]{0,2}(\\*[\"'])")
 _SCHEME: Final = re.compile(r"(?:bearer|basic|token|digest|negotiate|aws4-hmac-sha256)[ \t]+", re.IGNORECASE)
 _BLOCK: Final = re.compile(r"[|>][+-]?[ \t]*\n[ \t]+(?P<body>[^\n]*(?:\n[ \t]+[^\n]*)*)")
+# The lines of a YAML mapping below its key. A list of variables has names of its own.
+_NESTED: Final = re.compile(r"\n(?P<body>(?P<margin>[ \t]+)[A-Za-z_\"'][^\n]*(?:\n(?P=margin)[^\n]*)*)")
 _BARE: Final = re.compile(r"[^\s\"'`<>;|]+")
 _SHELL: Final = re.compile(r"[^\s\"'`<>;|&]+")
 _REST: Final = re.compile(r"[^\n\"'`<>\\]+")
@@ -90,6 +100,8 @@ def without_secrets(text: str, hide: Hide = hidden, *, command: bool = False) ->
     if hinted:
         text = _replaced(_LISTED, text, hide, _listed)
         text = _replaced(_EXPORT, text, hide, _exported)
+        text = _replaced(_CALLED, text, hide, _exported)
+        text = _replaced(_ELEMENT, text, hide, _option) if "</" in text else text
         text = _replaced(_OPTION, text, hide, _option)
         text = _replaced(_SPACED, text, hide, _spaced)
     if hinted or (command and "=" in text):
@@ -128,7 +140,10 @@ def _assigned(text: str, match: "re.Match[str]") -> tuple[int, int] | None:
         return _bare(_QUERY, text, match.end()) if in_query(name) and "=" in match["sep"] else None
     kind = named(name)
     if kind is Named.ENVIRONMENT:
-        return _bracket(text, match.end()) if text[match.end() : match.end() + 1] == "{" else None
+        if text[match.end() : match.end() + 1] == "{":
+            return _bracket(text, match.end())
+        nested = _NESTED.match(text, match.end()) if match["sep"].strip() == ":" else None
+        return nested.span("body") if nested else None
     if kind not in (Named.SECRET, Named.COUNTED):
         return None
     span = _value(text, match.end(), name, prose=":" in match["sep"] and "=" not in match["sep"])

@@ -28,6 +28,7 @@ _STAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z", re.
 _JSON_CHARACTERS: Final = 1_000_000
 _SECRET_KINDS: Final = frozenset({"Secret", "ConfigMap"})
 _SECRET_FIELDS: Final = frozenset({"data", "stringData", "binaryData"})
+_USER_OPTIONS: Final = ("-u", "--user", "--proxy-user")
 _VALUE: Final = frozenset({"value"})
 _NO_FIELDS: Final[frozenset[str]] = frozenset()
 # Fields of references to a Secret, and of the volumes that show one (Kubernetes, SecretKeySelector,
@@ -145,7 +146,7 @@ class Redactor:
     def _items(self, value: Sequence[Any], key: str, depth: int) -> list[Any]:
         """Return the items of a list; what follows an option that is named like a secret is one."""
         made: list[Any] = []
-        option = Named.PLAIN
+        option, of_user = Named.PLAIN, False
         for item in value:
             if not isinstance(item, str):
                 option = Named.PLAIN
@@ -153,10 +154,14 @@ class Redactor:
             elif item[:1] == "-" and len(item) > 1:
                 option = Named.PLAIN if "=" in item or " " in item else named(item.strip("-"))
                 made.append(self.value(item, key, depth))
-            elif option is Named.SECRET or (option is Named.COUNTED and not is_number(item)):
+            elif (
+                option is Named.SECRET or (option is Named.COUNTED and not is_number(item)) or (of_user and ":" in item)
+            ):
                 made.append(item if is_kept(item) else self._hide(item))
             else:
                 made.append(self.value(item, key, depth))
+            # curl's and httpie's user with a password.
+            of_user = item in _USER_OPTIONS
         return made
 
     def _entry(self, entry: Any, depth: int) -> Any:

@@ -1,0 +1,62 @@
+"""Commands, scripts and configurations by which a secret is handed on without an `=` or `:` before it."""
+
+import json
+
+import pytest
+
+from airflow_llm_provisioning.core.secrets import redacted_text, redacted_value, shapes_in
+
+CANARY = "made-up-7"
+TEXTS = {
+    "docker": "docker login -u me -p made-up-7 r.example",
+    "helm": "helm registry login r.example -u me -p 'made-up-7'".replace("'", ""),
+    "sshpass": "sshpass -p made-up-7 ssh x",
+    "piped": "echo made-up-7 | docker login --username me --password-stdin r.example",
+    "piped in quotes": "printf 'made-up-7' | docker login --password-stdin r.example",
+    "literal": "kubectl create secret generic x --from-literal=HF=made-up-7",
+    "aws": "aws configure set aws_secret_access_key made-up-7",
+    "netrc": "printf 'machine x login y password made-up-7' > ~/.netrc",
+    "fish": "set -gx HF_TOKEN made-up-7",
+    "Dockerfile": "ENV HF_TOKEN made-up-7",
+    "Python": "os.environ.setdefault('HF_TOKEN', 'made-up-7')",
+    "XML": "<password>made-up-7</password>",
+    "YAML list": "env:\n- name: HF_TOKEN\n  value: made-up-7\n",
+    "YAML mapping": "runtime_env:\n  env_vars:\n    HF: made-up-7\n    B: made-up-7\n  pip: []\n",
+    "signed URL": "https://storage.googleapis.com/b/k?GoogleAccessId=a&Signature=made-up-7",
+    "quoted name": "'api key': 'made-up-7'",
+}
+
+
+@pytest.mark.parametrize("what", TEXTS)
+def test_no_command_keeps_it(what: str) -> None:
+    """As a text, as an argument and as an annotation; a second pass changes nothing."""
+    kept = redacted_text(f"before {TEXTS[what]}\nafter")
+    assert CANARY not in kept
+    assert kept.startswith("before ")
+    assert kept.endswith("after")
+    assert redacted_text(kept) == kept
+    for place in ({"args": ["bash", "-c", TEXTS[what]]}, {"metadata": {"annotations": {"note": TEXTS[what]}}}):
+        assert CANARY not in json.dumps(redacted_value(place))
+
+
+def test_a_user_with_a_password_as_two_arguments() -> None:
+    """A probe that calls curl is a list, not a line; another program's `-u` without a colon stays."""
+    told = {"exec": {"command": ["curl", "-u", "me:made-up-7", "http://x", "-u", "me"]}}
+    assert redacted_value(told) == {"exec": {"command": ["curl", "-u", "<redacted>", "http://x", "-u", "me"]}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ray start --head --port 6379 -p 1",
+        "the machine is ready and its login works",
+        "docker login --password-stdin r.example",
+        "env:\n- name: A\n  valueFrom: {secretKeyRef: {name: s, key: k}}",
+        "ENVIRONMENT settings are fine",
+        "<b>made</b>",
+    ],
+)
+def test_what_hands_on_no_secret_stays(text: str) -> None:
+    """Words that stand in these commands stand elsewhere too."""
+    assert redacted_text(text) == text
+    assert shapes_in(text) == []
