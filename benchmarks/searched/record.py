@@ -250,7 +250,8 @@ def record_lines(found: Sequence[dict[str, Any]]) -> Iterator[str]:
         for word in ("runner_up", "cheapest"):
             other = one[word]
             if other is not None:
-                yield f"  {word.replace('_', '-')}: {other['total_s']:.0f} s with {_list(other['names'])}"
+                where = "" if other["autoscaler"] == one["autoscaler"] else f", nodes by {other['autoscaler']}"
+                yield f"  {word.replace('_', '-')}: {other['total_s']:.0f} s with {_list(other['names'])}{where}"
         yield f"  {one['tried']} combinations tried, {one['search_ended']}; {len(one['did_not_count'])} did not count"
 
 
