@@ -20,6 +20,7 @@ from airflow_names import DagSerialization
 from cluster_in_background import simulated_target
 
 from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.core.fallbacks import fallback_targets
 from airflow_llm_provisioning.core.manifests import with_env
 from airflow_llm_provisioning.core.target import Target
 from airflow_llm_provisioning.core.treatments import BaseTreatment, Step
@@ -128,6 +129,18 @@ def test_slots_are_unrolled_per_cluster() -> None:
         for before, after in pairwise(slots):
             assert f"{after}.open" in made.get_task(f"{before}.close").downstream_task_ids
         assert made.get_task(f"{slots[0]}.open").upstream_task_ids == {"plan"}
+
+
+def test_fallback_slots_follow_their_slot() -> None:
+    """As many as the target with most fallbacks has; the next trial of the cluster waits for them."""
+    first = eks("a", "baseline")
+    drawn = experiment(first, *fallback_targets(first, ["us-east-1b", "us-east-1c"]))
+    with dag() as made:
+        _, judge = trials(drawn)
+    places = ["trial_00", "trial_00_fallback_1", "trial_00_fallback_2", "trial_01"]
+    for before, after in pairwise(f"{first.cluster}.{place}" for place in places):
+        assert f"{after}.open" in made.get_task(f"{before}.close").downstream_task_ids
+    assert judge.expected == drawn.planned_trials() == 3 * sum(drawn.slots().values())
 
 
 def test_a_trial_is_setup_work_and_teardown() -> None:

@@ -23,6 +23,7 @@ def add_plan(commands: Any) -> None:
 
 def _plan(parsed: argparse.Namespace) -> int:
     from airflow_llm_provisioning.core.budget import Amount
+    from airflow_llm_provisioning.core.fallbacks import told
     from airflow_llm_provisioning.dag_factory import load_experiment
     from airflow_llm_provisioning.report.tables import terminal_width, written
     from airflow_llm_provisioning.trials.price import cell_prices, check_plan, prices_of_experiment
@@ -31,6 +32,7 @@ def _plan(parsed: argparse.Namespace) -> int:
     cells = cell_prices(experiment, timeout_s=parsed.time_limit)
     currency = prices_of_experiment(experiment).currency
     rows, whole = [], Amount(0.0, 0.0)
+    with_fallbacks = any(experiment.fallback_slots().values())
     for one in cells:
         whole += one.together
         cell = one.cell
@@ -41,6 +43,8 @@ def _plan(parsed: argparse.Namespace) -> int:
             "variant": cell.variant,
             "trials": one.trials,
         }
+        if with_fallbacks:
+            row["only_after"] = experiment.target(cell.target).fallback_of or ""
         if parsed.price:
             row |= {
                 "currency": currency,
@@ -52,12 +56,13 @@ def _plan(parsed: argparse.Namespace) -> int:
             }
         rows.append(row)
     sys.stdout.write(written(rows, parsed.format, terminal_width()))
+    if parsed.format == "table":
+        sys.stdout.writelines(f"{sentence}\n" for sentence in told(experiment.targets))
     if not parsed.price:
         return ExitCode.DONE
     if parsed.format == "table":
         money = "not known" if whole.money is None else f"{whole.money:.2f} {currency}"
-        told = {"trials": sum(one.trials for one in cells), "at_most": money, "gpu_hours": whole.gpu_hours}
-        sys.stdout.write(f"The run costs at most {told['at_most']} and {told['gpu_hours']:.1f} GPU hours.\n")
+        sys.stdout.write(f"The run costs at most {money} and {whole.gpu_hours:.1f} GPU hours.\n")
     sys.stdout.flush()
     check_plan(experiment, timeout_s=parsed.time_limit)
     return ExitCode.DONE

@@ -45,7 +45,8 @@ class Stratum:
     change. `workload_content`: fingerprint of what is served before any treatment. `workload` is its name in the
     experiment file, for people only. None: not recorded (rows of version 0.1, or no such thing, as a model of which
     nothing was said). Rows of version 0.1 recorded neither region nor autoscaler nor nodes. Their `nodes` names their
-    experiment, so they are pooled inside it and never with other rows.
+    experiment, so they are pooled inside it and never with other rows. `fallback`: the target's name where its trials
+    run only after another place had no capacity (`nodes` then tells it from equal nodes); for people only.
     """
 
     origin: str
@@ -58,6 +59,7 @@ class Stratum:
     model_id: str | None = None
     model_revision: str | None = None
     workload: str = field(default="", compare=False)
+    fallback: str = field(default="", compare=False)
 
     @property
     def key(self) -> str:
@@ -83,15 +85,17 @@ class Stratum:
         """
         old = self.old_experiment
         parts = (self.cloud, self.autoscaler, self.region, self.setup, self.workload or "?")
-        return " / ".join(part for part in (*parts, old and f"version 0.1, experiment {old}") if part)
+        apart = self.fallback and f"fallback {self.fallback}"
+        return " / ".join(part for part in (*parts, apart, old and f"version 0.1, experiment {old}") if part)
 
     def differences(self, other: "Stratum") -> tuple[str, ...]:
         """Return the names of the fields in which two strata differ."""
         return tuple(f.name for f in fields(self) if f.compare and getattr(self, f.name) != getattr(other, f.name))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        """Return it as JSON. Most have no `fallback`, and do not say it."""
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        return found if self.fallback else {key: value for key, value in found.items() if key != "fallback"}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Stratum":
@@ -268,7 +272,8 @@ def _minor(version: Any) -> str | None:
 
 def _nodes(stratum: Stratum) -> str:
     old = stratum.old_experiment
-    return f"version 0.1, experiment {old}" if old is not None else _named("node profile", stratum.nodes)
+    told = f"version 0.1, experiment {old}" if old is not None else _named("node profile", stratum.nodes)
+    return f"fallback {stratum.fallback} ({told})" if stratum.fallback else told
 
 
 def _content(stratum: Stratum) -> str:

@@ -153,6 +153,7 @@ def identifying_columns(arm: Arm) -> dict[str, Any]:
         "region": stratum.region,
         "autoscaler": stratum.autoscaler,
         "nodes": stratum.nodes,
+        "fallback": stratum.fallback,
         "model_id": stratum.model_id,
         "model_revision": stratum.model_revision,
         "workload_content": stratum.workload_content,

@@ -15,6 +15,7 @@ from typing import Any, Final
 from airflow_llm_provisioning.core.arm import BASELINE, Arm, Stratum
 from airflow_llm_provisioning.core.budget import Budget
 from airflow_llm_provisioning.core.expected import ExpectedChange
+from airflow_llm_provisioning.core.fallbacks import in_order
 from airflow_llm_provisioning.core.gate_limit import GateLimit
 from airflow_llm_provisioning.core.manifests.tree import kind_of, shown
 from airflow_llm_provisioning.core.names import nearest
@@ -140,7 +141,7 @@ class Experiment:
                 f"choose of {', '.join(sorted({target.cloud for target in self.targets}))}."
             )
         targets = tuple(target for target in self.targets if target.cloud in wanted)
-        cells = {cell.key for cell in replace(self, targets=targets, gates=(), expected_changes=()).cells()}
+        cells = {cell.key for cell in replace(self, targets=targets, gates=(), expected_changes=()).all_cells()}
         gates = tuple(gate for gate in self.gates if gate.arm in cells)
         expected = tuple(change for change in self.expected_changes if change.arm is None or change.arm in cells)
         return replace(self, targets=targets, gates=gates, expected_changes=expected)
@@ -184,14 +185,29 @@ class Experiment:
         )
 
     def cells(self) -> Iterator[PlannedCell]:
-        """Yield every cell, in the order of targets, workloads, set-ups and variants."""
+        """Yield every cell, in the order of targets, workloads, set-ups and variants. Those of fallbacks are not among
+        them, unless the fallback stands alone.
+        """
+        names = {target.name for target in self.targets}
         for target in self.targets:
+            if target.fallback_of in names:
+                continue
             for workload in self.workloads_on(target):
                 for setup in self.setups:
                     if setup in workload.offered_setups:
                         for variant in target.variants:
                             if not self._vain(target, variant, setup):
                                 yield PlannedCell(target.name, workload.name, setup, variant)
+
+    def fallbacks(self, cell: PlannedCell) -> tuple[PlannedCell, ...]:
+        """Return where a trial of a cell is tried after it got no capacity, in order."""
+        return tuple(replace(cell, target=target.name) for target in in_order(self.targets, cell.target))
+
+    def all_cells(self) -> Iterator[PlannedCell]:
+        """Yield every cell, each with its fallbacks behind it."""
+        for cell in self.cells():
+            yield cell
+            yield from self.fallbacks(cell)
 
     def left_out(self) -> tuple[str, ...]:
         """Return which variants have no trials in a set-up, because a treatment can change nothing there."""
@@ -215,6 +231,18 @@ class Experiment:
             counts[clusters[cell.target]] = counts.get(clusters[cell.target], 0) + self.replicates
         return counts
 
+    def fallback_slots(self) -> dict[str, int]:
+        """Return how many fallback slots follow each slot of a cluster."""
+        counts = dict.fromkeys(self.slots(), 0)
+        for cell in self.cells():
+            cluster = self.target(cell.target).cluster
+            counts[cluster] = max(counts[cluster], len(self.fallbacks(cell)))
+        return counts
+
+    def planned_trials(self) -> int:
+        """Return how many trials a run has, with those in fallbacks, of which most are not needed."""
+        return self.replicates * sum(1 for _ in self.all_cells())
+
     def arm(self, cell: PlannedCell) -> Arm:
         """Return the arm of a cell; its origin is `unknown` until the cluster was asked."""
         target, workload = self.target(cell.target), self.workload(cell.workload)
@@ -230,15 +258,18 @@ class Experiment:
             model_id=model.model_id if model else None,
             model_revision=model.revision if model else None,
             workload=workload.name,
+            fallback=target.name if target.fallback_of else "",
         )
         treatments = self.treatments(cell.variant, target.cloud)
         return Arm(stratum, cell.variant, tuple(item.name for item in treatments))
 
     def plan(self, seed: int, *, dag_id: str, run_id: str) -> list[Trial]:
-        """Draw which trial runs in which slot of which cluster. The same seed draws the same plan."""
+        """Draw which trial runs in which slot of which cluster. The same seed draws the same plan. Behind a trial stand
+        those in its fallbacks, with its slot's number.
+        """
         rng = random.Random(seed)
         cells = list(self.cells())
-        arms = {cell: self.arm(cell) for cell in cells}
+        arms = {cell: self.arm(cell) for cell in self.all_cells()}
         models = {workload.name: workload.model for workload in self.workloads}
         next_slot: dict[str, int] = {}
         planned: list[Trial] = []
@@ -259,7 +290,10 @@ class Experiment:
                     seed=seed,
                 )
                 served = Served(workload=cell.workload, model=models[cell.workload])
-                planned.append(Trial(slot=slot, arm=arms[cell], target=cell.target, served=served))
+                for at, place in enumerate((cell, *self.fallbacks(cell))):
+                    planned.append(
+                        Trial(slot=replace(slot, fallback=at), arm=arms[place], target=place.target, served=served)
+                    )
         return planned
 
     def _impossible(self, target: Target) -> Iterator[str]:
@@ -383,10 +417,16 @@ def _treatment_problems(name: str) -> Iterator[str]:
 
 
 def _gate_problems(experiment: Experiment) -> Iterator[str]:
-    cells = [cell.key for cell in experiment.cells()] if experiment.gates or experiment.expected_changes else []
-    yield from _unknown("gates", (gate.arm for gate in experiment.gates), cells)
+    if not (experiment.gates or experiment.expected_changes):
+        return
+    cells, all_cells = ([cell.key for cell in found] for found in (experiment.cells(), experiment.all_cells()))
+    for gate in experiment.gates:
+        if gate.arm in all_cells and gate.arm not in cells:
+            yield f"gates: {gate.arm} is a fallback, of which most runs have no trial: name its first target."
+        else:
+            yield from _unknown("gates", (gate.arm,), cells)
     arms = (change.arm for change in experiment.expected_changes if change.arm is not None)
-    yield from _unknown("expected_changes", arms, cells)
+    yield from _unknown("expected_changes", arms, all_cells)
 
 
 def _unknown(key: str, names: Iterable[str], known: Collection[str]) -> Iterator[str]:

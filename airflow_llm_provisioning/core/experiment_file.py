@@ -26,6 +26,7 @@ from airflow_llm_provisioning.core.experiment_schema import (
     WorkloadSection,
 )
 from airflow_llm_provisioning.core.factorial import Design, DesignKind
+from airflow_llm_provisioning.core.fallbacks import fallback_targets
 from airflow_llm_provisioning.core.gate_limit import limit_from
 from airflow_llm_provisioning.core.manifests import check_ray_service, parse_documents
 from airflow_llm_provisioning.core.manifests.tree import shown
@@ -67,7 +68,7 @@ def read_experiment(data: object, *, where: str, read_text: ReadText) -> Experim
         told = f"an experiment is a mapping with `name` and `targets`; found {found_text(data)}."
         raise ConfigurationError(f"{where}: {told}")
     section = _section(data, where)
-    targets = tuple(_target(target, where) for target in section.targets)
+    targets = tuple(made for target in section.targets for made in _targets(target, where))
     workloads = _workloads(section, where, read_text)
     variants = dict(BUILTIN_VARIANTS) if section.variants is None else _variants(section.variants)
     notes: tuple[str, ...] = ()
@@ -187,8 +188,19 @@ def _grace_s(section: ExperimentFile, where: str) -> dict[str, float | None]:
     return dict(section.grace_s)
 
 
+def _targets(section: TargetSection, where: str) -> tuple[Target, ...]:
+    """Return a target, and its fallbacks behind it."""
+    first = _target(section, where)
+    listed = [one if isinstance(one, str) else one.model_dump(exclude_unset=True) for one in section.fallbacks]
+    try:
+        return (first, *fallback_targets(first, listed))
+    except ConfigurationError as error:
+        refuse(where, [f"targets.{section.name}.fallbacks: {error}"])
+        raise
+
+
 def _target(section: TargetSection, where: str) -> Target:
-    told = section.model_dump(exclude={"nodes", "variants", "workloads"})
+    told = section.model_dump(exclude={"nodes", "variants", "workloads", "fallbacks"})
     try:
         nodes = with_role_options(section.nodes.model_dump())
     except ConfigurationError as error:

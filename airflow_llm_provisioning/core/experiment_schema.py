@@ -18,11 +18,14 @@ from airflow_llm_provisioning.core.workload import DEFAULT_PROFILE
 MAX_ENTRIES: Final = 1000
 MAX_WORKLOADS: Final = 100
 MAX_TREATMENTS: Final = 50
+# Each is tried for as long as a trial waits for capacity.
+MAX_FALLBACKS: Final = 5
 EXPERIMENT_NAME: Final = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 
 NAME: Final = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 
 Name = Annotated[str, Field(pattern=NAME)]
+Zone = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
 
 class Section(BaseModel):
@@ -136,7 +139,30 @@ class NodesSection(Section):
         description="autoscaler: native. Tolerations per role: {head: [..], workers: [..]}. "
         "That of GPU nodes is added by itself.",
     )
+    zone: Zone | None = Field(default=None, description="Its nodes are in this zone only. Default: any. Not with Luna.")
     options: dict[str, Any] = Field(default={}, description="What only this cloud or node autoscaler knows.")
+
+
+class FallbackNodesSection(Section):
+    """What is different about the nodes of a fallback; `options` are added to the target's."""
+
+    gpu_skus: list[str] = []
+    gpu_instance_type: str | None = None
+    cpu_instance_type: str | None = None
+    data_volume_gib: int = Field(default=80, ge=1, le=65536)
+    snapshot_id: str | None = None
+    volume_initialization_rate_mib_s: int | None = Field(default=None, ge=1)
+    node_selector: dict[str, Any] | None = None
+    tolerations: dict[str, Any] | list[Any] | None = None
+    zone: Zone | None = None
+    options: dict[str, Any] = {}
+
+
+class FallbackSection(Section):
+    """A place where a trial is tried that got no capacity before: the target `TARGET-NAME`, on the same cluster."""
+
+    name: Name
+    nodes: FallbackNodesSection
 
 
 class TargetSection(Section):
@@ -162,6 +188,11 @@ class TargetSection(Section):
     )
     options: dict[str, Any] = {}
     nodes: NodesSection
+    fallbacks: list[Zone | FallbackSection] = Field(
+        default=[],
+        max_length=MAX_FALLBACKS,
+        description="Where a trial without capacity is tried in turn, as a stratum of its own: zones, or other nodes.",
+    )
 
 
 class StopEarlySection(Section):

@@ -6,7 +6,7 @@ own, *not judged*, with a sentence. It is never a pass.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.comparison import ArmTrials, grouped
@@ -92,7 +92,8 @@ def judged(
     if limit.max_seconds is None and limit.against is None:
         return serving or _not(f"The gate of {limit.arm!r} has no limit.")
     timed = _timed(case, limit)
-    return timed if serving is None else both(timed, serving)
+    found = timed if serving is None else both(timed, serving)
+    return replace(found, sentence=" ".join([found.sentence, *_elsewhere(case)]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,20 @@ def case_of(
     baselines = (found for found in grouped(runs[own]) if found.arm.is_baseline and found.arm.stratum.key == stratum)
     reference = None if limit.max_seconds is not None else _reference(runs, own, limit)
     return Case(runs, own, arm, reference, next(baselines, None))
+
+
+def _elsewhere(case: Case) -> list[str]:
+    """Return a sentence where trials of the arm fell back to other places in this run: they are not judged with it."""
+    targets, own = {trial.target for trial in case.arm.trials}, case.arm.arm
+    told = []
+    for found in grouped(case.runs[case.own]):
+        stratum = found.arm.stratum
+        if stratum.fallback.startswith(tuple(f"{target}-" for target in targets)) and (
+            (stratum.setup, stratum.workload, found.arm.variant)
+            == (own.stratum.setup, own.stratum.workload, own.variant)
+        ):
+            told.append(f"{len(found.trials)} tried again on {stratum.fallback} are another arm.")
+    return told
 
 
 def _serving(case: Case, limit: GateLimit) -> Gate | None:

@@ -40,7 +40,8 @@ class NodeProfile:
     `gpu_skus`: what the worker may run on. `options`: what only one cloud or node autoscaler knows
     (`node_service_account`, `role`, `driver_version`, ...), by name. `features`: what treatments switched on
     (`image_snapshot`, `image_streaming`, ...); an experiment file never sets it. `snapshot_id` and
-    `volume_initialization_rate_mib_s` belong to the feature `image_snapshot` (EKS).
+    `volume_initialization_rate_mib_s` belong to the feature `image_snapshot` (EKS). `zone`: the only one in which its
+    nodes may be, as their label `topology.kubernetes.io/zone` names it; None: any.
     """
 
     name: str
@@ -55,6 +56,7 @@ class NodeProfile:
     volume_initialization_rate_mib_s: int | None = None
     features: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    zone: str | None = None
 
     def has(self, feature: str) -> bool:
         """Return whether a treatment switched a feature on."""
@@ -74,6 +76,9 @@ class NodeProfile:
         options = {key: value for key, value in self.options.items() if key not in IDENTITY_OPTIONS}
         left_out = {"name", "features", "snapshot_id", "volume_initialization_rate_mib_s", "options"}
         told = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
+        if self.zone is None:
+            # Rows that were written before there was a zone keep their fingerprint.
+            del told["zone"]
         return fingerprint({**told, "options": options})
 
 
@@ -86,7 +91,8 @@ class Target:
     verification. `region`, `registry`: where images are built to. `workloads`: names of the workloads that run here;
     empty: all of the experiment. `nodes`: with what the treatments of its variants change; `nodes_content`:
     fingerprint of the profile without that. `nodes_gone_s`: how long its nodes are waited for after a trial, in the
-    cluster's clock; 0: not at all; None: as its node autoscaler needs.
+    cluster's clock; 0: not at all; None: as its node autoscaler needs. `fallback_of`: the target whose trials come here
+    after they got no capacity, and only these (`core.fallbacks`); None: its trials are planned for themselves.
     """
 
     name: str
@@ -103,6 +109,7 @@ class Target:
     options: Mapping[str, Any] = field(default_factory=dict)
     nodes_content: str | None = None
     nodes_gone_s: float | None = None
+    fallback_of: str | None = None
 
     @property
     def cloud(self) -> str:

@@ -32,8 +32,9 @@ def run_prefix(experiment: str, dag_id: str, run_id: str) -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
     """Where a trial stands in its DAG run. `number` counts from 0 per cluster; `attempt` counts re-runs of the slot;
-    `seed` drew the order. `fixed_id`: the trial's name where it does not follow from the slot, as in a row that other
-    code wrote into a store of version 0.1.
+    `seed` drew the order. `fallback`: in which of its target's fallbacks it runs, 0: in the target itself. `fixed_id`:
+    the trial's name where it does not follow from the slot, as in a row that other code wrote into a store of version
+    0.1.
     """
 
     experiment: str
@@ -45,11 +46,23 @@ class Slot:
     seed: int
     attempt: int = 1
     fixed_id: str | None = None
+    fallback: int = 0
 
     @property
     def slot_id(self) -> str:
         """The slot's name: the same slot of the same DAG run always has the same."""
-        return f"{run_prefix(self.experiment, self.dag_id, self.run_id)}{self.cluster}-{self.number:02d}"
+        fallback = f"-f{self.fallback}" if self.fallback else ""
+        return f"{run_prefix(self.experiment, self.dag_id, self.run_id)}{self.cluster}-{self.number:02d}{fallback}"
+
+    @property
+    def first_id(self) -> str:
+        """What all attempts of a slot share, whatever they are called."""
+        return replace(self, attempt=1, fixed_id=None).slot_id
+
+    @property
+    def place_before(self) -> Self:
+        """The slot in which the trial was tried before it fell back to this one."""
+        return replace(self, fallback=self.fallback - 1, attempt=1, fixed_id=None)
 
     @property
     def trial_id(self) -> str:
@@ -244,7 +257,7 @@ class Trial:
         """Return it as JSON, for XCom."""
         return {
             "trial_id": self.trial_id,
-            "slot": asdict(self.slot),
+            "slot": {key: value for key, value in asdict(self.slot).items() if key != "fallback" or value},
             "arm": self.arm.as_dict(),
             "target": self.target,
             "served": self.served.as_dict(),

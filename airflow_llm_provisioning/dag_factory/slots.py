@@ -7,6 +7,7 @@ runs): a random order fixed at parse time would repeat every night or change the
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import product
 from typing import Any, Final
 
 from airflow.sdk import BaseOperator, TaskGroup, chain
@@ -68,7 +69,7 @@ def trials(
     judge = JudgeRun(
         task_id="judge",
         experiment=experiment.name,
-        expected=sum(experiment.slots().values()),
+        expected=experiment.planned_trials(),
         gates=[gate.as_dict() for gate in experiment.gates],
         results_conn_id=results_conn_id,
         trigger_rule="all_done",
@@ -179,10 +180,10 @@ def _slots(
 ) -> None:
     previous: CloseTrial | None = None
     with TaskGroup(group_key(cluster)):
-        for slot in range(slots):
-            with TaskGroup(f"trial_{slot:02d}"):
+        for slot, fallback in product(range(slots), range(experiment.fallback_slots()[cluster] + 1)):
+            with TaskGroup(f"trial_{slot:02d}" + (f"_fallback_{fallback}" if fallback else "")):
                 opened, closed = trial_slot(
-                    output(plan)[slot_key(cluster, slot)],
+                    output(plan)[slot_key(cluster, slot, fallback)],
                     experiment,
                     time_limit_s=time_limit_s,
                     results_conn_id=results_conn_id,

@@ -92,7 +92,7 @@ def _trials(
     finally:
         store.close()
     # A slot that was cleared and ran again has several rows, oldest first: its last one counts.
-    last = {(row.trial.slot.cluster, row.trial.slot.number): row for row in trials}
+    last = {row.trial.slot.first_id: row for row in trials}
     ended = {row.trial_id: row for row in last.values() if row.status is not TrialStatus.SUCCEEDED}
     refused = [key for key, row in ended.items() if row.status is TrialStatus.NO_CAPACITY]
     told = {key: f"{key}: {row.status}, {row.reason}" for key, row in ended.items()}

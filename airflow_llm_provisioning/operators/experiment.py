@@ -1,6 +1,6 @@
 """An experiment's first and last tasks: look, draw the plan, compare the variants, judge the run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context
@@ -13,6 +13,7 @@ from airflow_llm_provisioning.operators.links import RunLink
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.core.experiment import Experiment
+    from airflow_llm_provisioning.core.trial import Trial
 
 ONLY_TRIAL = "trial"
 
@@ -50,6 +51,7 @@ class PlanTrials(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Draw, and hand every slot its trial."""
+        from airflow_llm_provisioning.core.fallbacks import told
         from airflow_llm_provisioning.trials.plan import draw_plan
         from airflow_llm_provisioning.trials.price import check_plan
 
@@ -57,14 +59,19 @@ class PlanTrials(BaseOperator):
         experiment = self.experiment.narrowed(**self.only) if self.only else self.experiment
         for note in (*experiment.design_notes, *experiment.left_out()):
             self.log.warning("%s", note)
+        for note in told(experiment.targets):
+            self.log.info("%s", note)
         seed = int(self.seed) if self.seed not in (None, "", "None") else None
         check_plan(experiment)
         plan = draw_plan(experiment, dag_id=ti.dag_id, run_id=ti.run_id, seed=seed, overrides=self.model, log=self.log)
         for trial in plan.trials:
             slot = trial.slot
-            key = ONLY_TRIAL if self.only else slot_key(slot.cluster, slot.number)
+            key = ONLY_TRIAL if self.only else slot_key(slot.cluster, slot.number, slot.fallback)
             ti.xcom_push(key=key, value=trial.as_dict())
             self.log.info("%s slot %d: %s, replicate %d", slot.cluster, slot.number, trial.arm.label, slot.replicate)
+        for key in _unused(experiment, plan.trials) if not self.only else ():
+            # A task that pulls a key that is not there fails.
+            ti.xcom_push(key=key, value={})
         return {"seed": plan.seed, "trials": len(plan.trials)}
 
 
@@ -211,6 +218,16 @@ class Preflight(BaseOperator):
         return [{"target": item.target, "level": item.level, "sentence": item.sentence} for item in findings]
 
 
-def slot_key(cluster: str, slot: int) -> str:
-    """Return the XCom key under which a slot's trial is found."""
-    return f"{cluster}-{slot:02d}"
+def slot_key(cluster: str, slot: int, fallback: int = 0) -> str:
+    """Return the XCom key under which the trial of a slot, or of one of its fallbacks, is found."""
+    return f"{cluster}-{slot:02d}" + (f"-f{fallback}" if fallback else "")
+
+
+def _unused(experiment: "Experiment", trials: Iterable["Trial"]) -> Iterator[str]:
+    """Yield the keys of fallback slots that have no trial, because the trial drawn before them has fewer fallbacks."""
+    planned = {slot_key(trial.slot.cluster, trial.slot.number, trial.slot.fallback) for trial in trials}
+    for cluster, fallbacks in experiment.fallback_slots().items():
+        keys = (
+            slot_key(cluster, slot, at + 1) for slot in range(experiment.slots()[cluster]) for at in range(fallbacks)
+        )
+        yield from (key for key in keys if key not in planned)

@@ -84,8 +84,12 @@ class OpenTrial(WaitingOperator):
             # It runs after a failed trial too, so a plan that failed must be told apart here.
             raise AirflowSkipException("No trial is planned for this slot: look at what the plan task said.")
         from airflow_llm_provisioning.trials.enough import not_needed
+        from airflow_llm_provisioning.trials.fallback import not_fallen_back
 
-        if reason := not_needed(self._planned(), self.experiment, results_conn_id=self.results_conn_id):
+        planned = self._planned()
+        if reason := not_fallen_back(planned, results_conn_id=self.results_conn_id):
+            raise AirflowSkipException(reason)
+        if reason := not_needed(planned, self.experiment, results_conn_id=self.results_conn_id):
             raise AirflowSkipException(reason)
         return self._open(context, {})
 

@@ -38,7 +38,7 @@ def not_needed(planned: Trial, experiment: Experiment, *, results_conn_id: str) 
             # The slot ran once and was cleared: its user wants it again.
             return None
         where = {"run_id": slot.run_id, "dag_id": slot.dag_id, "experiment": slot.experiment}
-        reason = enough(planned.arm, [experiment.arm(cell) for cell in experiment.cells()], rows, rule)
+        reason = enough(planned.arm, [experiment.arm(cell) for cell in experiment.all_cells()], rows, rule)
         reason = reason or settled_gates(planned, experiment, rows, lambda limit: trials_for(store, limit, **where))
         if reason is not None:
             store.note_outcome(slot.slot_id, "open", NOT_NEEDED, reason)

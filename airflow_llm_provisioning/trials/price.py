@@ -43,8 +43,10 @@ def prices_of_experiment(experiment: Experiment) -> PriceBook:
 
 
 def cell_prices(experiment: Experiment, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> list[CellPrice]:
-    """Return what the trials of every cell cost at most, in the order of the cells."""
-    return [_of_cell(experiment, cell, timeout_s) for cell in experiment.cells()]
+    """Return what the trials of every cell cost at most, in the order of the cells. At most every trial is tried in
+    every fallback.
+    """
+    return [_of_cell(experiment, cell, timeout_s) for cell in experiment.all_cells()]
 
 
 def check_plan(experiment: Experiment, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:

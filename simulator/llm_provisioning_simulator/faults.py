@@ -37,6 +37,8 @@ class Faults:
     """The cloud gives no instance: its quota is used up."""
     no_stock: str = ""
     """The cloud has no machine (`infra.stock.WORDS`: `stock_out`, `spot`); empty: it has."""
+    no_stock_in: list[str] = field(default_factory=list)
+    """The zones in which `no_stock` is so; none: everywhere."""
     machines_left: int = 0
     """While the cloud has no machine, it still gives so many: the capacity is partial."""
     node_never_joins: bool = False

@@ -6,12 +6,14 @@ need is asked of that cloud (`gateways/clouds/nodes.py`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol
 
 from airflow_llm_provisioning.core import role_marks
 from airflow_llm_provisioning.core.experiment import NodeProfile
 from airflow_llm_provisioning.core.manifests import Placement
+
+ZONE_LABEL: Final = "topology.kubernetes.io/zone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,13 @@ class NodeAutoscaler(Protocol):
         {"deployment": "<namespace>/<name>"} or {"crd": "<name>"}, or {} where nothing does.
         """
         ...
+
+
+def in_zone(profile: NodeProfile, marks: Placement) -> Placement:
+    """Return a pod's marks with the profile's zone, where it has one (Kubernetes' well-known label)."""
+    if profile.zone is None:
+        return marks
+    return replace(marks, node_selector={**marks.node_selector, ZONE_LABEL: profile.zone})
 
 
 def no_marks(title: str, profile: NodeProfile) -> list[str]:

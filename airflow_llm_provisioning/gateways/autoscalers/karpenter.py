@@ -12,7 +12,7 @@ from airflow_llm_provisioning.core.manifests import Placement
 from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, LABEL_TARGET, OWNER, label_value
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.gateways.autoscalers import patches
-from airflow_llm_provisioning.gateways.autoscalers.base import NodeSetup, no_marks, not_offered
+from airflow_llm_provisioning.gateways.autoscalers.base import ZONE_LABEL, NodeSetup, in_zone, no_marks, not_offered
 from airflow_llm_provisioning.gateways.clouds.nodes import KarpenterNodes
 from airflow_llm_provisioning.gateways.clouds.registry import cloud_named, each_cloud
 
@@ -52,7 +52,7 @@ class Karpenter:
 
     def placement(self, profile: NodeProfile, group: str) -> Placement:
         """Return the selector of this target's nodes; the GPU pool's taint keeps the head off it."""
-        return Placement(node_selector=_labels(profile))
+        return in_zone(profile, Placement(node_selector=_labels(profile)))
 
     def node_selector(self, profile: NodeProfile) -> str:
         """Return the label that this target's pools give their nodes."""
@@ -84,6 +84,8 @@ def _requirements(profile: NodeProfile, nodes: KarpenterNodes, *, gpu: bool) -> 
         _in("kubernetes.io/arch", ["amd64"]),
         _in("karpenter.sh/capacity-type", [str(profile.options.get("capacity_type", "on-demand"))]),
     ]
+    if profile.zone is not None:
+        requirements.append(_in(ZONE_LABEL, [profile.zone]))
     instance_type = profile.gpu_instance_type if gpu else profile.cpu_instance_type
     if instance_type:
         return [*requirements, _in("node.kubernetes.io/instance-type", [instance_type])]

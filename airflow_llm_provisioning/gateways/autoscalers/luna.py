@@ -21,6 +21,8 @@ from airflow_llm_provisioning.gateways.clouds.registry import cloud_named, each_
 NAMESPACE: Final = "elotl"
 CONFIG_MAP: Final = "elotl-luna"
 DEPLOYMENTS: Final = ("elotl-luna-manager", "elotl-luna-webhook")
+# Its documentation (Configuration, v1.5) names no way to choose a zone for a pod.
+_NO_ZONE: Final = "Luna is not told in which zone it makes a node: leave `zone` out, or use other nodes as a fallback."
 _FILES: Final = {"aws.blockDeviceMappings": "block-device-mappings.json", "aws.userData": "user-data.toml"}
 
 
@@ -34,7 +36,8 @@ class Luna:
         nodes = cloud_named(profile.cloud).nodes.luna
         if nodes is None:
             return [_not_offered(profile)]
-        return [*nodes.problems(profile), *no_marks("Luna", profile), *patches.problems(profile, ("ConfigMap",))]
+        zone = [_NO_ZONE] if profile.zone is not None else []
+        return [*zone, *nodes.problems(profile), *no_marks("Luna", profile), *patches.problems(profile, ("ConfigMap",))]
 
     def setup(self, profile: NodeProfile) -> NodeSetup:
         """Return the ConfigMap, the deployments that must start again to read it, and the same as Helm values."""

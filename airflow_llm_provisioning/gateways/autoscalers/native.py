@@ -11,7 +11,7 @@ from airflow_llm_provisioning.core import role_marks
 from airflow_llm_provisioning.core.experiment import NodeProfile
 from airflow_llm_provisioning.core.manifests import Placement
 from airflow_llm_provisioning.gateways.autoscalers import patches
-from airflow_llm_provisioning.gateways.autoscalers.base import NodeSetup
+from airflow_llm_provisioning.gateways.autoscalers.base import NodeSetup, in_zone
 from airflow_llm_provisioning.gateways.clouds.registry import cloud_named
 
 
@@ -38,8 +38,8 @@ class Native:
         own = cloud_named(profile.cloud).nodes.native.placement(profile, group)
         named = role_marks.role_marks(profile.options, group)
         if role_marks.SELECTOR in profile.options:
-            return named or Placement()
-        return replace(own, tolerations=[*own.tolerations, *named.tolerations]) if named else own
+            return in_zone(profile, named or Placement())
+        return in_zone(profile, replace(own, tolerations=[*own.tolerations, *named.tolerations]) if named else own)
 
     def removes_nodes(self, profile: NodeProfile) -> bool:
         """Return whether the cloud removes empty nodes, as far as it knows."""

@@ -47,6 +47,8 @@ def _pool(profile: NodeProfile, name: Callable[[str, str], str], *, gpu: bool, s
         "streaming": streaming,
         "disk_gib": profile.data_volume_gib,
     }
+    if profile.zone is not None:
+        pool["zones"] = [profile.zone]
     if gpu:
         pool |= {"gpu_sku": profile.gpu_skus[0] if profile.gpu_skus else None, "gpu_count": 1}
     return pool | {option: profile.options[option] for option in _PASSED_ON if profile.options.get(option)}

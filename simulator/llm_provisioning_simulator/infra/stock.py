@@ -43,7 +43,8 @@ CHOICES["no_stock"] = frozenset(WORDS) - {QUOTA}
 
 def refused(faults: Faults, spec: NodeSpec) -> str | None:
     """Return why the cloud refuses a machine, or None where it makes it."""
-    reason = QUOTA if faults.quota_refused else faults.no_stock
+    elsewhere = bool(faults.no_stock_in) and spec.zone not in faults.no_stock_in
+    reason = QUOTA if faults.quota_refused else "" if elsewhere else faults.no_stock
     if not reason or (reason != QUOTA and faults.use_up("machines_left")):
         return None
     number = spec.zone.rpartition("-")[2]

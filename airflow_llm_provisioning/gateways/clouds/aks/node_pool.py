@@ -173,6 +173,9 @@ def _describe(pool: Mapping[str, Any], tags: Mapping[str, str]) -> Any:
     )
     if pool.get("disk_gib"):
         properties.os_disk_size_gb = int(pool["disk_gib"])
+    if pool.get("zones"):
+        # A node's zone label is `REGION-NUMBER`; the API takes the number (AKS: "Use availability zones").
+        properties.availability_zones = [str(zone).rpartition("-")[2] for zone in pool["zones"]]
     if pool.get("streaming"):
         properties.artifact_streaming_profile = AgentPoolArtifactStreamingProfile(enabled=True)
     return AgentPool(properties=properties)

@@ -23,7 +23,14 @@ from llm_provisioning_simulator.world import NodeSpec, digest_of
 
 Object = dict[str, Any]
 
-ZONES: Final = {"eks": "{region}a", "gke": "{region}-a", "aks": "{region}-1"}
+# The zones of a region, the first of which has the nodes that ask for none. Three of each, an assumption: regions have
+# two to six.
+ZONES: Final = {
+    "eks": ("{region}a", "{region}b", "{region}c"),
+    "gke": ("{region}-a", "{region}-b", "{region}-c"),
+    "aks": ("{region}-1", "{region}-2", "{region}-3"),
+}
+ZONE_LABEL: Final = "topology.kubernetes.io/zone"
 
 
 class NodeAutoscaler(ABC):
@@ -180,7 +187,8 @@ class PodAutoscaler(NodeAutoscaler):
 
 def could_run(ctx: ClusterContext, pod: Object, machine: Machine) -> bool:
     """Tell whether a pod may and can run on an empty machine once its GPU is advertised."""
-    labels = {"node.kubernetes.io/instance-type": machine.spec.instance_type, **machine.spec.labels}
+    own = {"node.kubernetes.io/instance-type": machine.spec.instance_type, ZONE_LABEL: machine.spec.zone}
+    labels = {**own, **machine.spec.labels}
     if not (tolerates(pod, machine.spec.taints) and selects(pod, labels)):
         return False
     return not missing(pod_demand(pod), allocatable_of(machine.size, ctx.profile))
@@ -223,23 +231,37 @@ def occupied(ctx: ClusterContext) -> set[str]:
     }
 
 
-def zone_of(ctx: ClusterContext) -> str:
-    """Return the zone in which this cluster's nodes are made."""
-    return ZONES[ctx.cluster.cloud].format(region=ctx.cluster.region)
+def zone_of(ctx: ClusterContext, *wishes: Mapping[str, Any] | None) -> str:
+    """Return the zone in which a node is made: the first that one of these label selectors names, else the cluster's
+    first one.
+    """
+    named = (str(wish[ZONE_LABEL]) for wish in wishes if wish and wish.get(ZONE_LABEL))
+    return next(named, ZONES[ctx.cluster.cloud][0].format(region=ctx.cluster.region))
 
 
-def new_identity(ctx: ClusterContext, pool: str) -> tuple[str, str]:
+def wished(pod: Object | None) -> Mapping[str, Any]:
+    """Return a pod's node selector; of no pod it is empty."""
+    return ((pod or {}).get("spec") or {}).get("nodeSelector") or {}
+
+
+def has_zone(ctx: ClusterContext, pod: Object) -> bool:
+    """Tell whether the zone that a pod selects is one of the cluster's region."""
+    zone = wished(pod).get(ZONE_LABEL)
+    return zone is None or zone in [one.format(region=ctx.cluster.region) for one in ZONES[ctx.cluster.cloud]]
+
+
+def new_identity(ctx: ClusterContext, pool: str, zone: str) -> tuple[str, str]:
     """Return the name and provider id of a new node, as its cloud makes them."""
     token = digest_of(ctx.cluster.name, pool, ctx.rng.random())[7:]
     cluster, cloud = ctx.cluster, ctx.cluster.cloud
     if cloud == "eks":
         octets = [int(token[index : index + 2], 16) for index in (0, 2, 4)]
         name = f"ip-10-{octets[0]}-{octets[1]}-{octets[2]}.{cluster.region}.compute.internal"
-        return name, f"aws:///{zone_of(ctx)}/i-0{token[:16]}"
+        return name, f"aws:///{zone}/i-0{token[:16]}"
     if cloud == "gke":
         # A node's name is also a label, of at most 63 characters: GKE shortens both parts.
         name = f"gke-{cluster.name[:22].rstrip('-')}-{pool[:22].rstrip('-')}-{token[:8]}-{token[8:12]}"
-        return name, f"gce://simulated/{zone_of(ctx)}/{name}"
+        return name, f"gce://simulated/{zone}/{name}"
     name = f"aks-{pool}-{int(token[:8], 16) % 10**8:08d}-vmss{token[8:14]}"
     group = f"/subscriptions/simulated/resourceGroups/mc_{cluster.name}/providers/Microsoft.Compute"
     return name, f"azure://{group}/virtualMachineScaleSets/aks-{pool}-vmss/virtualMachines/{token[:6]}"
@@ -253,20 +275,22 @@ def new_node(
     labels: Mapping[str, str],
     taints: tuple[Mapping[str, str], ...] = (),
     gpu: Mapping[str, int] | None = None,
+    zone: str | None = None,
     **delivery: Any,
 ) -> NodeSpec:
     """Return a new node of this cluster. `pool` is a part of its name; `delivery`: NodeSpec's fields on images.
 
-    `gpu`: SKU -> count; without it what the machine size has.
+    `gpu`: SKU -> count; without it what the machine size has. `zone`: None for the cluster's first.
     """
-    name, provider_id = new_identity(ctx, pool)
+    zone = zone or zone_of(ctx)
+    name, provider_id = new_identity(ctx, pool, zone)
     cluster = ctx.cluster
     return NodeSpec(
         cluster=cluster.name,
         name=name,
         cloud=cluster.cloud,
         region=cluster.region,
-        zone=zone_of(ctx),
+        zone=zone,
         instance_type=size.name,
         gpu=dict(gpu) if gpu is not None else {size.gpu: size.gpus} if size.gpu else {},
         labels=dict(labels),

@@ -106,7 +106,9 @@ class Karpenter(base.PodAutoscaler):
 
     def _size_for(self, pool: Object, pod: Object) -> InstanceType | None:
         template = pool["spec"]["template"]
-        labels = template_labels(pool)
+        labels = {base.ZONE_LABEL: base.zone_of(self.ctx, base.wished(pod)), **template_labels(pool)}
+        if not base.has_zone(self.ctx, pod):
+            return None
         if not tolerates(pod, template["spec"].get("taints") or ()) or not selects(pod, labels):
             return None
         return base.smallest(self.ctx, pod, lambda size: admits(template["spec"].get("requirements") or (), size))
@@ -125,7 +127,7 @@ class Karpenter(base.PodAutoscaler):
         claim = made["metadata"]["name"]
         if pod is not None:
             self._event(pod, "Nominated", f"Pod should schedule on: nodeclaim/{claim}")
-        spec, system = node_spec(ctx, pool, node_class, size)
+        spec, system = node_spec(ctx, pool, node_class, size, pod)
         try:
             machine = self.fleet.launch(spec, size, system, self._listener(claim, spec), startup_taints=(UNREGISTERED,))
         except LaunchRefusedError as error:

@@ -15,13 +15,14 @@ POOL_LABEL: Final = "karpenter.sh/nodepool"
 
 
 def node_spec(
-    ctx: ClusterContext, pool: Object, node_class: Object, size: InstanceType
+    ctx: ClusterContext, pool: Object, node_class: Object, size: InstanceType, pod: Object | None = None
 ) -> tuple[NodeSpec, OperatingSystem]:
-    """Return the node a pool and its class describe at this moment."""
+    """Return the node a pool and its class describe at this moment; `pod`: that it is made for."""
     system, delivery = _images(ctx.cluster.cloud, node_class["spec"])
     labels = {**template_labels(pool), "node.kubernetes.io/instance-type": size.name}
     taints = tuple(pool["spec"]["template"]["spec"].get("taints") or ())
-    return base.new_node(ctx, "karpenter", size, labels=labels, taints=taints, **delivery), system
+    zone = base.zone_of(ctx, base.wished(pod), labels)
+    return base.new_node(ctx, "karpenter", size, labels=labels, taints=taints, zone=zone, **delivery), system
 
 
 def _images(cloud: str, spec: Object) -> tuple[OperatingSystem, dict[str, Any]]:

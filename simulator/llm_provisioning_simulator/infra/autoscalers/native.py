@@ -112,7 +112,8 @@ class NativeAutoscaler(base.NodeAutoscaler):
                 return "in backoff after failed scale-up"
         if not tolerates(pod, pool.taints):
             return "node(s) had untolerated taint(s)"
-        if not selects(pod, self._labels(pool)):
+        labels = {**self._labels(pool), base.ZONE_LABEL: base.zone_of(self.ctx, base.wished(pod))}
+        if not (base.has_zone(self.ctx, pod) and selects(pod, labels)):
             return "node(s) didn't match Pod's node affinity/selector"
         if missing(pod_demand(pod), allocatable_of(self._instance_type(pool), self.ctx.profile)):
             return "Insufficient resources"
@@ -123,7 +124,7 @@ class NativeAutoscaler(base.NodeAutoscaler):
         ctx = self.ctx
         try:
             machine = self.fleet.launch(
-                self._spec(pool),
+                self._spec(pool, base.zone_of(ctx, base.wished(pod))),
                 self._instance_type(pool),
                 _SYSTEMS[ctx.cluster.cloud],
                 driver_installed=pool.driver_installed,
@@ -134,7 +135,7 @@ class NativeAutoscaler(base.NodeAutoscaler):
             status = {"kind": "ConfigMap", "name": "cluster-autoscaler-status", "namespace": "kube-system"}
             self._event(status, "FailedToScaleUpGroup", text, "Warning")
             if pod is not None and ctx.cluster.cloud == "gke":
-                self._event(pod, "FailedScaleUp", _of_gke(self.ctx, str(error)), "Warning")
+                self._event(pod, "FailedScaleUp", _of_gke(base.zone_of(ctx, base.wished(pod)), str(error)), "Warning")
             return None
         self._pool_of[machine.name] = pool.name
         return machine
@@ -173,7 +174,7 @@ class NativeAutoscaler(base.NodeAutoscaler):
     def _labels(self, pool: NodePool) -> dict[str, str]:
         return {**pool.labels, provider_label(self.ctx.cluster.cloud): pool.name, **_disk_label(pool)}
 
-    def _spec(self, pool: NodePool) -> NodeSpec:
+    def _spec(self, pool: NodePool, zone: str) -> NodeSpec:
         return base.new_node(
             self.ctx,
             pool.name,
@@ -181,6 +182,7 @@ class NativeAutoscaler(base.NodeAutoscaler):
             labels=self._labels(pool),
             taints=pool.taints,
             gpu=pool.gpu,
+            zone=zone,
             streaming=_streams(self.ctx.cluster.cloud, pool),
             service_account=pool.service_account,
             disk_image=pool.disk_image,
@@ -201,10 +203,9 @@ def _disk_label(pool: NodePool) -> dict[str, str]:
     return {key: f"CONTAINER_IMAGE_CACHE.{project}"}
 
 
-def _of_gke(ctx: ClusterContext, why: str) -> str:
+def _of_gke(zone: str, why: str) -> str:
     """Return what GKE says on the pod: GKE's page "Troubleshoot cluster autoscaler not scaling up"."""
     what = "GCE quota exceeded" if "QUOTA" in why else "GCE out of resources"
-    zone = base.zone_of(ctx)
     return (
         f"Node scale up in zones {zone} associated with this pod failed: {what}. Pod is at risk of not being scheduled."
     )
