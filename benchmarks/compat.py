@@ -138,8 +138,10 @@ def joined(words: list[str]) -> str:
 
 def passed(environment: Path, files: tuple[str, ...], home: Path, what: str) -> bool:
     """Run tests with the installed wheel; their output is in `what`.log."""
-    # -P and another folder: the checkout's package must not stand in for the wheel.
+    # -P and another folder: the checkout's package must not stand in for the wheel. A new environment is compiled while
+    # the first trial runs.
     command = [str(environment / "bin" / "python"), "-P", "-m", "pytest", "--quiet", "-W", "default", "-x"]
+    command += ["--timeout", "900"]
     command += ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), *(str(ROOT / file) for file in files)]
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "PYTHON"))}
     with (home / f"{what}.log").open("wb") as output:
