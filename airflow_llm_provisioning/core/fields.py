@@ -13,7 +13,7 @@ _NOTHING: Final[Mapping[str, Any]] = {}
 def mapping(value: Any) -> Mapping[str, Any]:
     """Return `value` if it is a mapping, else an empty one."""
     # A dict first: the check with an abstract class costs ten times as much.
-    return value if isinstance(value, (dict, Mapping)) else _NOTHING
+    return value if value is not None and isinstance(value, (dict, Mapping)) else _NOTHING
 
 
 def items(value: Any) -> Sequence[Any]:
@@ -40,7 +40,8 @@ def number(value: Any) -> float | None:
 def dig(value: Any, *path: str) -> Any:
     """Return the value at `path` in nested mappings, or None."""
     for key in path:
-        if not isinstance(value, (dict, Mapping)):
+        # What is absent is asked for as often as what is there.
+        if value is None or not isinstance(value, (dict, Mapping)):
             return None
         value = value.get(key)
     return value

@@ -42,8 +42,17 @@ _OPEN_HEADERS: Final = word_set(
 )
 
 
+# Names of fields in which nothing is hidden: every object repeats the same few hundred.
+_HARMLESS: Final[set[str]] = set()
+_REMEMBERED_NAMES: Final = 4096
+
+
 class Redactor:
-    """Replaces secrets in values and texts. `hide`: what stands in place of a secret."""
+    """Replaces secrets in values and texts. `hide`: what stands in place of a secret. `own_fields`: the names of the
+    fields with texts that `field` treats in another way than by name and value.
+    """
+
+    own_fields: frozenset[str] = _NO_FIELDS
 
     def __init__(self, hide: Hide = hidden) -> None:
         self._hide = hide
@@ -109,13 +118,9 @@ class Redactor:
             return {name: self._header(name, item, depth) for name, item in value.items()}
         if kind is Named.OPAQUE or (kind in (Named.SECRET, Named.COUNTED) and not _REFERENCE.issuperset(value)):
             return self._all(value, depth, numbers=kind is Named.SECRET)
-        hidden_fields = self._hidden_fields(value)
-        made = {
-            name: self._all(item, depth, numbers=True) if name in hidden_fields else self.field(name, item, depth)
-            for name, item in value.items()
-        }
+        made = self._fields(value, depth)
         # One by one: what is left of a name can be the name of a neighbour.
-        if any(self._name(name) != name for name in made):
+        if not _HARMLESS.issuperset(made) and self._changes_a_name(made):
             made = {self._name(name): item for name, item in made.items()}
             # What is left of a name that was a secret itself can say that the value is one.
             made |= {name: self.field(name, made[name], depth) for name in made.keys() - value.keys()}
@@ -203,6 +208,29 @@ class Redactor:
         if isinstance(value, (list, tuple)):
             return [self._all(item, depth + 1, numbers=numbers) for item in value]
         return self._hide(str(value)) if numbers and value is not None and not isinstance(value, bool) else value
+
+    def _fields(self, value: Mapping[str, Any], depth: int) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        hidden_fields, own_fields = self._hidden_fields(value), self.own_fields
+        for name, item in value.items():
+            if name in hidden_fields:
+                made[name] = self._all(item, depth, numbers=True)
+            elif item is None or item is True or item is False:
+                made[name] = item
+            elif type(item) is str and name not in own_fields:
+                # What `field` would do, without its two further calls: most fields are texts.
+                made[name] = self._string(item, name)
+            else:
+                made[name] = self.field(name, item, depth)
+        return made
+
+    def _changes_a_name(self, made: Mapping[Any, Any]) -> bool:
+        for name in made:
+            if self._name(name) != name:
+                return True
+        if self._remembers and len(_HARMLESS) < _REMEMBERED_NAMES:
+            _HARMLESS.update(name for name in made if type(name) is str and len(name) <= _CACHED_CHARACTERS)
+        return False
 
     def _name(self, name: Any) -> Any:
         return name if not isinstance(name, str) or len(name) < _LONG_NAME else self.text(name)

@@ -40,6 +40,8 @@ def redact(resource: str, obj: Any) -> Any:
 class _TraceRedactor(Redactor):
     """The redactor with what only recorded objects have."""
 
+    own_fields = _SERIALISED_ENV | {"serveConfigV2", "spec"}
+
     def field(self, name: str, value: Any, depth: int) -> Any:
         """Return the value of a key as it is stored."""
         if name == "managedFields" and isinstance(value, (list, tuple)):
