@@ -14,8 +14,9 @@ from airflow_llm_provisioning.core.ownership import (
     owner_of,
 )
 from airflow_llm_provisioning.core.trial import Trial
-from airflow_llm_provisioning.exceptions import ClusterUnreachableError, ConflictError
+from airflow_llm_provisioning.exceptions import ClusterUnreachableError, ConflictError, LockHeldError
 from airflow_llm_provisioning.trials.entry import check_lock
+from airflow_llm_provisioning.trials.late import take_back
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.kubernetes import Cluster
@@ -44,7 +45,18 @@ async def apply_of_trial(
         told_at = {"applied_at": None if reattached else applied_at, "replied_at": cluster.clock()}
         for companion in placed(companions, found):
             await create_companion(cluster, companion)
+        if not reattached:
+            await _still_open(cluster, trial)
     return _applied(cluster_reference, found, told_at, reattached=reattached)
+
+
+async def _still_open(cluster: "Cluster", trial: Trial) -> None:
+    """Take back what was just created if the trial gave its lock back, or lost it, since this task has looked."""
+    try:
+        await check_lock(cluster, trial)
+    except LockHeldError as error:
+        await take_back(cluster, trial)
+        raise LockHeldError(f"{error} The RayService that this task has just created is deleted again.") from error
 
 
 async def create_companion(cluster: "Cluster", companion: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from airflow_llm_provisioning.core.running import news
 from airflow_llm_provisioning.core.trial import Access, Opened, Trial
 from airflow_llm_provisioning.exceptions import ConflictError, ProvisioningError, StoreError, TraceError
 from airflow_llm_provisioning.trials.delete import Deletion, Remember, WaitLimits, check_gone, delete_ray_service
+from airflow_llm_provisioning.trials.late import take_back
 from airflow_llm_provisioning.trials.outcome import row_text
 from airflow_llm_provisioning.trials.stored import with_store
 
@@ -126,13 +127,13 @@ async def write_row(trial: Trial, closing: Closing, log: Any) -> TrialResult:
             log.warning("The row of trial %s is tried again in %g s: %s", trial.trial_id, pause_s, error)
         await asyncio.sleep(pause_s)
     log.info("%s", row_text(row))
-    await _unlock_again(trial, log)
+    await _look_again(trial, log)
     return row
 
 
-async def _unlock_again(trial: Trial, log: Any) -> None:
-    """Release the lock if a process that opens this trial late has taken it between the release and the row: it looks
-    for the row after it has taken the lock.
+async def _look_again(trial: Trial, log: Any) -> None:
+    """Undo what a process that was taken for dead has done between the release and the row: it looks for the row after
+    it has taken the lock, and for the lock after it has created the RayService.
     """
     from airflow_llm_provisioning.connections import open_cluster
 
@@ -144,8 +145,15 @@ async def _unlock_again(trial: Trial, log: Any) -> None:
     try:
         async with open_cluster(access.cluster) as cluster:
             await cluster.release_lock(trial.slot.lock_holder, namespace=opened.namespace, trial=own)
+            if await take_back(cluster, trial):
+                log.warning(
+                    "RayService %s was created after trial %s was closed, by a task that was taken for dead. It is "
+                    "deleted again.",
+                    opened.rayservice,
+                    trial.trial_id,
+                )
     except ProvisioningError as error:
-        log.warning("Whether the lock of trial %s is free was not seen; it ends by itself. %s", trial.trial_id, error)
+        log.warning("Trial %s is closed, and what came after was not seen; it expires. %s", trial.trial_id, error)
 
 
 def _unwritten(trial: Trial, why: StoreError) -> str:

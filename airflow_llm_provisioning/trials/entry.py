@@ -6,6 +6,7 @@ Airflow can run a single task again, without the tasks before and after it (apac
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_llm_provisioning.core.names import LABEL_TRIAL
 from airflow_llm_provisioning.core.ownership import owned_by_another_run, owner_of
 from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.exceptions import ConflictError, TrialClosedError
@@ -41,7 +42,8 @@ async def check_lock(cluster: "Cluster", trial: Trial) -> None:
     """Raise LockHeldError if another trial holds the cluster by now: this one waited for longer than its lock."""
     if trial.opened is None:
         return
-    await cluster.check_lock(trial.slot.lock_holder, namespace=trial.opened.namespace)
+    own = trial.opened.labels.get(LABEL_TRIAL)
+    await cluster.check_lock(trial.slot.lock_holder, namespace=trial.opened.namespace, trial=own)
 
 
 async def check_owner(rayservice: Mapping[str, Any], *, run: str, limit_s: float) -> None:

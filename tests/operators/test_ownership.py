@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cluster_in_background import BackgroundCluster
 from operator_harness import apply as apply_trial
-from operator_harness import close_trial, context, open_trial, run
+from operator_harness import close_trial, context, experiment, open_trial, run
 from operator_harness import wait as wait_trial
 from test_ray_service import manifest
 
@@ -18,6 +18,7 @@ from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.exceptions import ConflictError, LockHeldError, TrialClosedError
 from airflow_llm_provisioning.gateways.store.results import ResultsStore
 from airflow_llm_provisioning.operators import ApplyRayService, DeleteRayService
+from airflow_llm_provisioning.trials import apply as applying
 from airflow_llm_provisioning.trials import close as closing
 from airflow_llm_provisioning.trials import open as opening
 
@@ -134,6 +135,76 @@ def test_a_lock_that_was_taken_before_the_row_is_released_after_it(
     monkeypatch.setattr(closing, "_judged", late)
     close_trial(trial.as_dict())
     assert [one for one in simulated.objects("leases") if one["metadata"]["namespace"] == "default"] == []
+
+
+def applied_late(trial: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go on as a task does that has looked for the trial's row and lock long ago."""
+    real, looked = applying.check_lock, iter((True,))
+
+    async def check_lock(*arguments: Any) -> None:
+        if not next(looked, False):
+            await real(*arguments)
+
+    operator = ApplyRayService(task_id="apply", trial=trial, experiment=experiment())
+    with monkeypatch.context() as late:
+        late.setattr(applying, "check_lock", check_lock)
+        asyncio.run(operator._of_trial(trial))
+
+
+@pytest.mark.usefixtures("results_db")
+def test_a_rayservice_that_is_created_after_the_close_is_taken_back(
+    simulated: BackgroundCluster, store: ResultsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker was taken for dead just before it created it; the ledger says what was created until it is gone."""
+    trial = open_trial()
+    apply_trial(trial)
+    close_trial(trial)
+    row = store.trials()
+    with pytest.raises(LockHeldError, match="RayService that this task has just created is deleted again"):
+        applied_late(trial, monkeypatch)
+    assert deleted_or_gone(simulated)
+    assert [(entry.kind, entry.name) for entry in store.ledger.open_entries()] == [
+        ("rayservice", trial["opened"]["rayservice"])
+    ]
+    assert store.trials() == row
+
+
+@pytest.mark.usefixtures("results_db")
+def test_a_rayservice_that_is_created_before_the_lock_is_free_is_taken_back_after_it(
+    simulated: BackgroundCluster, store: ResultsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The late task created it after the close had seen all gone, and found the lock still held."""
+    trial, real = open_trial(), closing.remains_of_trial
+    lives = iter((True,))
+
+    async def late(*arguments: Any) -> Any:
+        left = await real(*arguments)
+        if next(lives, False):
+            await asyncio.to_thread(applied_late, trial, monkeypatch)
+        return left
+
+    monkeypatch.setattr(closing, "remains_of_trial", late)
+    close_trial(trial)
+    assert deleted_or_gone(simulated)
+    assert len(store.ledger.open_entries()) == 1
+
+
+@pytest.mark.usefixtures("results_db")
+def test_a_task_of_an_earlier_trial_of_the_same_run_applies_nothing(
+    simulated: BackgroundCluster, store: ResultsStore
+) -> None:
+    """The lock's holder is the DAG run; for which of its trials it was taken is told too."""
+    first = open_trial(slot=0)
+    close_trial(first)
+    second = open_trial(slot=1)
+    operator = ApplyRayService(task_id="apply", trial=first, experiment=experiment())
+    with pytest.raises(LockHeldError, match=f"now held for trial '{second['opened']['labels'][LABEL_TRIAL]}'"):
+        asyncio.run(operator._of_trial(first))
+    assert simulated.names("rayservices") == []
+
+
+def deleted_or_gone(simulated: BackgroundCluster) -> bool:
+    return all(found["metadata"].get("deletionTimestamp") for found in simulated.objects("rayservices"))
 
 
 def test_a_second_dag_run_is_refused_and_named_the_owner(simulated: BackgroundCluster) -> None:

@@ -230,9 +230,11 @@ class Cluster(ObjectApi):
         """Renew the trial lock; return its expiry. Raises LockHeldError if another holder has it."""
         return await lock.renew(self, holder, namespace=namespace, name=name, duration_s=duration_s)
 
-    async def check_lock(self, holder: str, *, namespace: str, name: str = lock.LOCK_NAME) -> None:
-        """Raise LockHeldError if `holder` does not hold the trial lock (any more)."""
-        await lock.check(self, holder, namespace=namespace, name=name)
+    async def check_lock(
+        self, holder: str, *, namespace: str, name: str = lock.LOCK_NAME, trial: str | None = None
+    ) -> None:
+        """Raise LockHeldError if `holder` does not hold the lock (any more), or for another trial than `trial`."""
+        await lock.check(self, holder, namespace=namespace, name=name, trial=trial)
 
     async def release_lock(
         self, holder: str, *, namespace: str, name: str = lock.LOCK_NAME, trial: str | None = None

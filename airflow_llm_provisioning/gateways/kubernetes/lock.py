@@ -65,14 +65,20 @@ async def _take(
     return now + timedelta(seconds=duration_s)
 
 
-async def check(cluster: "Cluster", holder: str, *, namespace: str, name: str) -> None:
-    """Raise LockHeldError if `holder` does not hold the lock (any more)."""
+async def check(cluster: "Cluster", holder: str, *, namespace: str, name: str, trial: str | None = None) -> None:
+    """Raise LockHeldError if `holder` does not hold the lock (any more), or holds it for another trial than `trial`."""
     lease = await cluster.get("leases", name, namespace)
     owner = ((lease or {}).get("spec") or {}).get("holderIdentity")
     if owner != holder:
         raise LockHeldError(
             f"Lock {namespace}/{name} is no longer held by {holder!r}: found {owner or 'no holder'!r}. "
             "It expired and was taken over or released, so another trial may use the cluster."
+        )
+    held_for = taken_for(lease) if lease else None
+    if trial is not None and held_for not in (None, trial):
+        raise LockHeldError(
+            f"Lock {namespace}/{name} is no longer held for trial {trial!r} by {holder!r}: it is now held for trial "
+            f"{held_for!r}."
         )
 
 

@@ -1,0 +1,35 @@
+"""What a process creates after its trial was closed: one that Airflow took for dead, and that went on.
+
+It looks for the trial's lock after it has created the RayService; the close looks for the RayService after it has
+given the lock back. So one of them sees the other, and takes back what was created.
+"""
+
+from typing import TYPE_CHECKING
+
+from airflow_llm_provisioning.core.names import LABEL_TRIAL
+from airflow_llm_provisioning.core.ownership import labels_of
+from airflow_llm_provisioning.core.trial import Trial
+
+if TYPE_CHECKING:
+    from airflow_llm_provisioning.gateways.kubernetes import Cluster
+
+
+async def take_back(cluster: "Cluster", trial: Trial) -> bool:
+    """Delete a closed trial's RayService; False if there is none. The ledger's entry, which the close has closed, is
+    opened anew before: the reaper closes it once the RayService is seen to be gone.
+    """
+    from airflow_llm_provisioning.connections import open_store
+
+    opened, access = trial.opened, trial.access
+    if opened is None or access is None:
+        return False
+    name, namespace, own = opened.rayservice, opened.namespace, opened.labels.get(LABEL_TRIAL)
+    found = await cluster.get("rayservices", name, namespace)
+    if found is None or own is None or labels_of(found).get(LABEL_TRIAL) != own:
+        return False
+    store = open_store(access.results_conn_id)
+    try:
+        store.ledger.intend("rayservice", name, opened.place, opened.labels, trial.expires_at(opened.at))
+    finally:
+        store.close()
+    return bool(await cluster.delete("rayservices", name, namespace, uid=found["metadata"]["uid"]))
