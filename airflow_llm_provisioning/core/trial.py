@@ -56,7 +56,7 @@ class Slot:
 
     @property
     def first_id(self) -> str:
-        """What all attempts of a slot share, whatever they are called."""
+        """The name that all attempts of a slot share, also those that other code named."""
         return replace(self, attempt=1, fixed_id=None).slot_id
 
     @property

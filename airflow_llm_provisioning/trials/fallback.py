@@ -8,8 +8,8 @@ def not_fallen_back(planned: Trial, *, results_conn_id: str) -> str | None:
     """Return why a planned trial in a fallback is not needed, and note it in the store; None where it is, and for a
     trial in its first place.
 
-    The newest attempt in the place before decides. Whatever else it ended as is a result of its own, and is not tried
-    again elsewhere.
+    The newest attempt in the place before decides. Any other end is a result of its own, and is not tried again
+    elsewhere.
     """
     from airflow_llm_provisioning.connections import open_store
 

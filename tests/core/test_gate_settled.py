@@ -143,7 +143,7 @@ def trials(variant: str, drawn: list[Any], first: int = 0) -> list[Any]:
 def test_no_continuation_changes_what_is_settled(
     known: list[Any], copies: int, rest: list[Any], baseline: list[Any], more: list[Any], limit: GateLimit
 ) -> None:
-    """Whatever the rest is, and at every point of it, the judgement is the settled one; so one may stop there."""
+    """With any rest, and at every point of it, the judgement is the settled one; so one may stop there."""
     begun = [*YESTERDAY, *trials("improved", known * copies), *trials("baseline", baseline * 4)]
     verdict = settled(begun, limit, run=RUN, left=len(rest), baseline_left=len(more))
     if verdict is None:
