@@ -37,12 +37,7 @@ def selected_targets(parsed: argparse.Namespace) -> "list[Target]":
     if parsed.experiment:
         experiments = [load_experiment(path) for path in parsed.experiment]
     else:
-        try:
-            experiments = [configured_experiment()]
-        except TypeError:
-            raise ConfigurationError(
-                "No experiment is named: give its file, or set [llm_provisioning] experiment_file."
-            ) from None
+        experiments = [configured_experiment()]
     targets = [target for experiment in experiments for target in experiment.targets]
     clusters = {target.cluster for target in targets}
     if unknown := sorted(set(parsed.gone_cluster) - clusters):

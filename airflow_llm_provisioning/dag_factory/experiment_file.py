@@ -10,11 +10,13 @@ from airflow_llm_provisioning.exceptions import ConfigurationError
 
 def configured_experiment(*defaults: Path) -> Experiment:
     """Return the experiment of Airflow's `[llm_provisioning] experiment_file`, or that of the given files together,
-    under the first one's name.
+    under the first one's name. Raises ConfigurationError where neither is named.
     """
     configured = conf.get("llm_provisioning", "experiment_file", fallback="")
     if configured:
         return load_experiment(Path(configured))
+    if not defaults:
+        raise ConfigurationError("No experiment is named: give its file, or set [llm_provisioning] experiment_file.")
     return joined(*(load_experiment(path) for path in defaults))
 
 

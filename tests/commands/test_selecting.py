@@ -157,3 +157,19 @@ def test_a_report_of_many_trials_counts_all_and_shows_the_newest(
     assert "5 of 5" in page
     assert "trial-nightly-4-eks" in page
     assert "trial-nightly-0-eks" not in page
+
+
+@pytest.mark.parametrize("command", [["owned"], ["reap"], ["reap", "--yes"]])
+def test_a_command_without_an_experiment_says_where_to_name_one(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a file nor the configuration names one: a sentence, no traceback."""
+    monkeypatch.delenv("AIRFLOW__LLM_PROVISIONING__EXPERIMENT_FILE", raising=False)
+    assert main(command) == 2
+    assert "give its file, or set [llm_provisioning] experiment_file." in capsys.readouterr().err
+
+
+def test_a_folder_is_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The sentence does not say that a thing is missing which is there."""
+    assert main(["results", "--store", str(tmp_path)]) == 2
+    assert f"{tmp_path} is no file" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 The kinds of values are those of KubeRay's CRD and of the Kubernetes pod; a wrong kind is refused by the API server.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -30,6 +31,11 @@ _CONTAINER_KINDS: Final[Mapping[tuple[str, ...], str]] = {
     ("resources", "requests"): _MAPPING,
     ("resources", "limits"): _MAPPING,
 }
+# The schema of a quantity in KubeRay's CRD; the API server's validation refuses a negative one.
+_QUANTITY: Final = re.compile(
+    r"\+?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})"
+    r"(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?(?:[0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9}))?"
+)
 
 
 def group_problems(group: Any, path: Path) -> Iterator[str]:
@@ -86,6 +92,12 @@ def _amount_problems(name: str, amount: Any, path: Path) -> Iterator[str]:
         yield f"{path_text(path)} is {kind_of(amount)} and must be a quantity"
     elif is_accelerator(name) and not (str(amount).isascii() and str(amount).isdigit() and len(str(amount)) <= 18):
         yield f"{path_text(path)} is {shown(amount)} and must be a whole number"
+    elif not _is_quantity(amount):
+        yield f"{path_text(path)} is {shown(amount)} and must be a quantity such as 20Gi, 500m or 8"
+
+
+def _is_quantity(amount: str | float) -> bool:
+    return _QUANTITY.fullmatch(amount) is not None if isinstance(amount, str) else amount >= 0
 
 
 def _kind_problems(parent: Mapping[str, Any], path: Path, kinds: Mapping[tuple[str, ...], str]) -> Iterator[str]:

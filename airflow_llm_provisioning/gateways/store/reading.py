@@ -70,8 +70,9 @@ def _existing(parsed: URL, shown: str) -> Path:
     path = Path((parsed.database or "").removeprefix("file:").split("?", 1)[0])
     if path.is_file():
         return path
+    found = f"{path} is no file" if path.exists() else f"no file {path}"
     raise MissingStoreError(
-        f"The results store {shown} does not exist: no file {path}. Name another with --store or --store-conn; the "
+        f"The results store {shown} does not exist: {found}. Name another with --store or --store-conn; the "
         "first trial, preparation or import creates a store."
     )
 

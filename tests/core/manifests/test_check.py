@@ -128,3 +128,20 @@ def test_what_kuberay_takes_passes(change: Callable[[dict[str, Any]], Any]) -> N
     manifest = small()
     change(manifest)
     check_ray_service(manifest)
+
+
+@pytest.mark.parametrize("amount", ["20GB", "20 Gi", "-1Gi", "1.5.2", "Gi", "", -1, "1e", "\N{ARABIC-INDIC DIGIT ONE}"])
+def test_an_amount_that_is_no_quantity_is_refused(amount: Any) -> None:
+    """KubeRay's schema refuses it too, but only on the cluster; `GB` is the common one."""
+    manifest = small()
+    container(manifest)["resources"] = {"limits": {"memory": amount}}
+    with pytest.raises(ManifestError, match=rf"{POD}.containers\[0\].resources.limits.memory .*a quantity such as"):
+        check_ray_service(manifest)
+
+
+@pytest.mark.parametrize("amount", ["20Gi", "1.5Gi", ".5", "500m", "2e10", "1E", "100k", "+1", "5.", 8, 0.5, 0, "1e-3"])
+def test_a_quantity_in_any_form_passes(amount: Any) -> None:
+    """Binary and decimal suffixes, exponents, fractions, numbers."""
+    manifest = small()
+    container(manifest)["resources"] = {"requests": {"memory": amount}}
+    check_ray_service(manifest)
