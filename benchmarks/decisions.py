@@ -1,6 +1,6 @@
 """Print, as one JSON line, the figures behind the claims about decisions (docs/decisions.md); progress goes to stderr.
 
-python benchmarks/decisions.py [--short] [--seed N] [--trials N] [--calibrate]
+python benchmarks/decisions.py [--short] [--seed N] [--trials N] [--effect-sets N] [--calibrate]
 
 A figure that nothing computes yet is null.
 """
@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--calibrate", action="store_true", help="only print false alarms by bound")
     parser.add_argument("--trials", type=int, help="in the store (default: a million, 9 GB; with --short few)")
+    parser.add_argument("--effect-sets", type=int, default=20, help="whole factorial plans with the simulator's noise")
     asked = parser.parse_args()
     if asked.calibrate:
         print(json.dumps(nights.calibration(100 if asked.short else 1000, asked.seed)))
@@ -35,7 +36,7 @@ def main() -> int:
     found |= gates.figures(500 if asked.short else 5000, asked.seed)
     found |= costs.figures(0 if asked.short else 3, asked.seed)
     # The simulator's own effects take minutes; shortened, a test of their own has them without noise.
-    found |= effects.synthetic(30, asked.seed) if asked.short else effects.figures(20, asked.seed)
+    found |= effects.synthetic(30, asked.seed) if asked.short else effects.figures(asked.effect_sets, asked.seed)
     found |= stores.figures(asked.trials or (stores.SHORT if asked.short else stores.WHOLE))
     print(json.dumps({key: found.get(key) for key in KEYS} | found | {"seed": asked.seed}))
     return 0

@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from decided.effects import largest_by_noise
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -32,3 +35,9 @@ def test_the_figures_are_within_their_goals() -> None:
     assert (found["store_trials"], found["store_1m_table_s"], found["store_1m_mb"]) == (720, None, None)
     assert found["ingest_per_s"] > 0
     assert found["store_mb"] < 200
+
+
+def test_noise_alone_explains_more_of_the_largest_of_many_errors() -> None:
+    """Of one effect as much as its interval; of 72 independent ones 1.7 times as much."""
+    assert largest_by_noise(1.8, 1) == pytest.approx(1.8)
+    assert largest_by_noise(1.8, 72) == pytest.approx(3.11, abs=0.02)

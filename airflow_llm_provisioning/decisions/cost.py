@@ -44,6 +44,8 @@ def cost_of_run(
 def cost_text(row: dict[str, Any]) -> str:
     """Return a row in a sentence, for a log."""
     who = f"{row['cloud']} {row['setup']} {row['variant']}"
+    # Rows of an older store have no such column.
+    who += f" on the fallback {row['fallback']}" if row.get("fallback") else ""
     if row["cost"] is None:
         return f"{who}: what a deployment costs is not known"
     unit = row["currency"]

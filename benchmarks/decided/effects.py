@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import NormalDist
 
 from airflow_llm_provisioning.core.arm import Arm, Stratum
 from airflow_llm_provisioning.core.factorial import Design, DesignKind
@@ -76,11 +77,13 @@ class Plan:
 
 def figures(sets: int, seed: int) -> dict[str, object]:
     """Return how far the estimated effects are from the mechanism's, over three clouds and both workloads, and whether
-    the need of the baked image is told where the mechanism has it, and only there.
+    the need of the baked image is told where the mechanism has it, and only there. `effects_half_width_points`: of the
+    widest 95 % interval of a single effect; `effects_noise_points`: how far so many sets may be off by noise alone.
     """
     plans = [Plan.of(cloud, workload) for cloud in ("eks", "gke", "aks") for workload in ("phi3-2025", "phi3-current")]
     errors: list[float] = []
     covered: list[bool] = []
+    widths: list[float] = []
     right = 0
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         for plan in plans:
@@ -96,15 +99,26 @@ def figures(sets: int, seed: int) -> dict[str, object]:
                 errors.append(100 * abs(shift.middle - wanted) / truth.baseline_s)
                 if shift.low is not None and shift.high is not None:
                     covered.append(shift.low <= wanted <= shift.high)
+                    widths.append(100 * (shift.high - shift.low) / 2 / truth.baseline_s)
             told = any(sentence.startswith(NEEDS) for sentence in found.sentences)
             right += told == (plan.workload == "phi3-current")
             print(f"{plan.target.cloud} {plan.workload}: {found.sentences}", file=sys.stderr)
     return {
         "effects_error_points": round(max(errors), 2),
+        "effects_half_width_points": round(max(widths), 2),
+        "effects_noise_points": round(largest_by_noise(max(widths), len(widths)), 2),
         "effects_covered_ratio": round(sum(covered) / len(covered), 3),
         "effects_sets": sets,
         "need_found_ratio": round(right / len(plans), 3),
     } | synthetic(20 * sets, seed)
+
+
+def largest_by_noise(half_width: float, effects: int) -> float:
+    """Return what the largest error of so many effects stays below in 95 % of the runs where nothing but noise moves
+    them. `half_width`: of a 95 % interval of one (Bonferroni; effects that share sets are less apart than that).
+    """
+    normal = NormalDist()
+    return half_width * normal.inv_cdf(1 - 0.025 / effects) / normal.inv_cdf(0.975)
 
 
 def synthetic(repeats: int, seed: int) -> dict[str, object]:

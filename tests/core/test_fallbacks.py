@@ -6,13 +6,16 @@ import pytest
 from trial_builders import a_result
 
 from airflow_llm_provisioning.core.arm import Stratum
+from airflow_llm_provisioning.core.break_even import cost_rows
 from airflow_llm_provisioning.core.comparison import compare
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.experiment_file import read_experiment
 from airflow_llm_provisioning.core.fallbacks import told
 from airflow_llm_provisioning.core.gate_limit import GateLimit, judged
+from airflow_llm_provisioning.core.prices import PriceBook
 from airflow_llm_provisioning.core.result import TrialStatus
 from airflow_llm_provisioning.core.trial import Slot, Trial
+from airflow_llm_provisioning.decisions.cost import cost_text
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.report.families import by_family
 
@@ -163,3 +166,11 @@ def test_a_gate_judges_the_first_place_and_tells_of_the_others() -> None:
     found = judged(results(), GateLimit("plain/phi3-2025/static/baseline", 900.0))
     assert found.outcome == "no capacity"
     assert found.sentence.endswith("6 tried again on plain-us-west-2b are another arm.")
+
+
+def test_what_a_fallback_costs_is_told_under_its_name() -> None:
+    """The line of a log has no heading."""
+    rows = cost_rows(results(), {}, [], PriceBook())
+    told_costs = [cost_text(row) for row in rows]
+    assert sum("baseline on the fallback plain-us-west-2b: " in line for line in told_costs) == 1
+    assert len(told_costs) == 3
