@@ -43,6 +43,11 @@ _REPEATED_WITHIN: Final = timedelta(minutes=5)
 _SCHEDULERS_OWN: Final = frozenset({"FailedScheduling", "Scheduled", "Preempted"})
 # A pod that ended like this says nothing about the next one.
 _LOST_NODE: Final = frozenset({"Preempted", "Preempting", "NodeLost", "NodeShutdown", "Terminated", "Shutdown"})
+# Why another component took a pod away (condition DisruptionTarget, Kubernetes 1.26: concepts, "Pod disruption
+# conditions"). The kubelet's own, TerminationByKubelet, stands for a full node too and is told by the pod's reason.
+_TAKEN: Final = frozenset(
+    {"PreemptionByScheduler", "DeletionByTaintManager", "EvictionByEvictionAPI", "DeletionByPodGC"}
+)
 _KILLS: Final = re.compile(r"Liveness|Startup")
 _USUAL_SCHEDULER: Final = "default-scheduler"
 _SKEW: Final = timedelta(seconds=2)
@@ -113,6 +118,9 @@ class Pod:
         """Why its phase is `Failed`: reason and sentence of the pod, else of a container; empty if it is not."""
         if self.phase != "Failed":
             return "", ""
+        taken = condition(self.obj, "DisruptionTarget")
+        if taken.get("status") == "True" and taken.get("reason") in _TAKEN:
+            return text(taken["reason"]), plain(text(taken.get("message")))
         ended = next((one for one in self._containers.values() if one.end_reason), None)
         reason = text(dig(self.obj, "status", "reason")) or (ended.end_reason if ended else "") or "Failed"
         message = plain(text(dig(self.obj, "status", "message")))
@@ -123,7 +131,7 @@ class Pod:
     @property
     def may_repeat(self) -> bool:
         """Whether another pod is likely to fail like this one."""
-        return self.failure[0] not in _LOST_NODE
+        return self.failure[0] not in _LOST_NODE | _TAKEN
 
     def blockers(
         self, events: Events, now: datetime, *, alone: bool, refusals: Refusals | None = None

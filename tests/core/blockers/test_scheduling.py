@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from blocker_lines import HOUR_S, WORKER, blocked, event, judged, pod, ready_head, running, service, stamp
+from blocker_lines import HOUR_S, WORKER, blocked, ended, event, judged, pod, ready_head, running, service, stamp
 
 TAINT = "0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 node(s) had untolerated taint {sku: gpu}."
 CLAIM = '0/6 nodes are available: persistentvolumeclaim "models-pvc" not found. preemption: not helpful.'
@@ -152,6 +152,23 @@ def test_lost_nodes_never_end_the_wait() -> None:
     lost = [failed_pod(20 * number, number, "Terminated", "Pod was terminated in response to imminent node shutdown.")
             for number in range(1, 6)]  # fmt: skip
     assert judged(service(), ready_head(), *lost, until_s=HOUR_S).state == "pending"
+
+
+@pytest.mark.parametrize(
+    "reason", ["PreemptionByScheduler", "DeletionByTaintManager", "EvictionByEvictionAPI", "DeletionByPodGC"]
+)
+def test_pods_that_were_taken_away_never_end_the_wait(reason: str) -> None:
+    """A drain, a taint or a pod of higher priority ends containers with 143; only the pod's condition says why."""
+    told = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "it had to go"}
+    taken = [
+        pod(20 * number, ended("Error", 143), name=f"w-{number}", phase="Failed", conditions=[told])
+        for number in range(1, 6)
+    ]
+    found = judged(service(), ready_head(), *taken, until_s=HOUR_S)
+    assert found.state == "pending"
+    assert {(one.reason, one.sentence) for one in blocked(service(), ready_head(), *taken)} == {
+        (reason, "it had to go")
+    }
 
 
 def test_an_earlier_pod_of_the_same_name_leaves_no_event_behind() -> None:
