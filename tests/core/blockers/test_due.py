@@ -58,7 +58,7 @@ class Eager(Readiness):
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(2, 60), st.sampled_from(STEPS)), min_size=1, max_size=6), GRACES)
 def test_no_end_is_earlier_or_later_than_with_a_look_every_second(steps: list[Any], graces: Any) -> None:
-    """Whatever happens at whatever second, with any grace periods: the same state at every second, the same reason."""
+    """With any events at any seconds and any grace periods: the same state at every second, and the same reason."""
     second, due = 0, {0: service(0)}
     for pause, step in steps:
         second += pause
