@@ -87,7 +87,7 @@ def test_a_treatment_gets_the_target_that_it_needs() -> None:
     for name, form in (
         ("peer_to_peer", "ami_alias al2023"),
         ("image_volume", "Kubernetes 1.35"),
-        ("capacity_buffer_object", "gate CapacityBuffer"),
+        ("capacity_buffer_object", "CapacityBuffers"),
         ("capacity_buffer_static", "gate StaticCapacity"),
     ):
         one = BASE.of([name])

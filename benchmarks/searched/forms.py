@@ -25,7 +25,7 @@ class Form:
 FORMS: Final[Mapping[str, Form]] = {
     "ami_alias al2023": Form(options={"ami_alias": "al2023@latest"}),
     "Kubernetes 1.35": Form({"kubernetes_minor": "1.35"}),
-    "gate CapacityBuffer": Form(gates=buffer_objects.GATES),
+    "CapacityBuffers": Form(gates=buffer_objects.GATES),
     # A static pool names its types.
     "gate StaticCapacity": Form(
         {"gpu_instance_type": "g6.4xlarge", "cpu_instance_type": "m5.xlarge"}, gates=buffer_static.GATES
@@ -35,7 +35,7 @@ FORMS: Final[Mapping[str, Form]] = {
 _NEEDS: Final[Mapping[str, tuple[str, tuple[str, str] | None]]] = {
     "peer_to_peer": ("ami_alias al2023", ("eks", "karpenter")),
     "image_volume": ("Kubernetes 1.35", None),
-    "capacity_buffer_object": ("gate CapacityBuffer", ("eks", "karpenter")),
+    "capacity_buffer_object": ("CapacityBuffers", None),
     "capacity_buffer_static": ("gate StaticCapacity", ("eks", "karpenter")),
 }
 

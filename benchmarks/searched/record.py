@@ -128,15 +128,12 @@ def _alone(book: Book, bases: Sequence[Combination], names: Sequence[str]) -> No
 
 
 def _with_keeper(book: Book, base: Combination, best: Told, keeper: str) -> list[Told]:
-    """Return the best on nodes that are kept warm; where the nodes leave a treatment nothing to do that could be seen,
-    without that one.
+    """Return the fastest of the best on nodes that are kept warm, with all or all but one of its treatments: what
+    brings an image to a new node may do nothing there, or read it again.
     """
-    found = book.run([base.of([*best["names"], keeper])])
-    if found and not found[0]["counts"]:
-        seen = [name for name in best["names"] if found[0].get("verdicts", {}).get(name) == "yes"]
-        again = book.run([base.of([*seen, keeper])])
-        found = again if again and again[0]["counts"] else found
-    return found
+    names = set(best["names"])
+    found = book.run([base.of({*kept, keeper}) for kept in (names, *(names - {name} for name in best["names"]))])
+    return sorted((told for told in found if told["counts"]), key=_seconds)[:1] or found[:1]
 
 
 def _search(book: Book, base: Combination, names: Sequence[str], limit: float) -> str:
@@ -163,7 +160,7 @@ def _climb(book: Book, current: Combination, names: Sequence[str], limit: float)
             return "the budget of trials was spent"
         others = [current.of(set(current.names) - {name}) for name in current.names]
         others += [current.of({*current.names, name}) for name in names if name not in current.names]
-        others += [current.of({*current.names, new} - {old}) for old, new in _swaps(current.names, names)]
+        others += [current.of({*current.names, new} - {old}) for old, new in _swaps(book, current, names)]
         fit = (one for one in book.run(others) if one["counts"] and _speed(one) >= limit)
         better = min(fit, key=_seconds, default=None)
         if better is None or _seconds(better) > _seconds(told) - _GAIN_S:
@@ -171,14 +168,13 @@ def _climb(book: Book, current: Combination, names: Sequence[str], limit: float)
         current, told = current.of(better["names"]), better
 
 
-def _swaps(inside: Sequence[str], names: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _swaps(book: Book, current: Combination, names: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield (old, new) where a treatment that is left out excludes one that is in: alternatives of one mechanism."""
-    known = known_treatments()
-    for old in inside:
-        for new in names:
-            same = known[old].group is not None and known[old].group == known[new].group
-            if new not in inside and same:
-                yield old, new
+    for new in names:
+        if new not in current.names and book.refuses(current.of({*current.names, new})):
+            for old in current.names:
+                if not book.refuses(current.of({*current.names, new} - {old})):
+                    yield old, new
 
 
 def _gains(book: Book, base: Combination, best: Told) -> Iterator[Told]:

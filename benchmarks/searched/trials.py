@@ -102,7 +102,7 @@ def refusal(one: Combination) -> str | None:
             return " ".join(sentences)
         if sentences := vain(chosen, ScalingSetup(one.setup)):
             return f"{'; '.join(sentences)}."
-        plan_deployment(served, chosen, ScalingSetup(one.setup))
+        plan_deployment(served, chosen, ScalingSetup(one.setup), where)
     except ProvisioningError as error:
         return str(error)
     return None
