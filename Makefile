@@ -37,7 +37,7 @@ help:
 	@echo "make scale        what many waits cost a triggerer (docs/scale.md); a quarter of an hour"
 	@echo "make measurement  every figure that the measurement is trusted for (docs/measurement.md); some 15 minutes"
 	@echo "make decisions    how far intervals hold what they claim, and a store of a million trials (docs/decisions.md); 9 GB of disk"
-	@echo "make treatments   no-ops, false alarms, what-if, the fastest cold start per cloud, calibration (docs/treatments.md); an hour"
+	@echo "make treatments   no-ops, false alarms, what-if, the fastest cold start per cloud, calibration (docs/treatments.md); half an hour"
 	@echo "make store-bench  size, ingestion, time and memory of stores of 10^3 to 10^6 trials, SQLite and PostgreSQL; 20 GB of disk"
 	@echo "make constraints  resolve constraints.txt anew"
 	@echo "make clean        remove build/ and the caches; the environment $(VENV) stays"
