@@ -44,6 +44,8 @@ PROCESSES: Final[Mapping[str, tuple[str, ...]]] = {
     "worker-1": ("celery", "worker", "--skip-serve-logs", "--concurrency=3", "--celery-hostname=worker-1@%h"),
     "worker-2": ("celery", "worker", "--skip-serve-logs", "--concurrency=3", "--celery-hostname=worker-2@%h"),
 }
+# Each has a folder of its own, so that nothing that one keeps in a file can be what another one needs.
+ON_MACHINES_OF_THEIR_OWN: Final = ("worker-", "triggerer-")
 
 
 def compose() -> dict[str, Any]:
@@ -75,6 +77,8 @@ def environment(home: Path, ports: Mapping[str, int]) -> dict[str, str]:
         found[key] = text
     return found | {
         "AIRFLOW_HOME": str(home / "airflow"),
+        # The pages read the logs of tasks and triggers here: nothing serves them from another folder.
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "airflow" / "logs"),
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(ports["api"]),
         "AIRFLOW__API__WORKERS": "1",
@@ -259,6 +263,8 @@ class Stack:
 
     def _run(self, name: str, command: list[str]) -> None:
         apart = {"AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(free_port())}
+        if name.startswith(ON_MACHINES_OF_THEIR_OWN):
+            apart["AIRFLOW_HOME"] = str(self.home / name)
         with (self.home / f"{name}.log").open("ab") as output:
             self._running[name] = subprocess.Popen(
                 command,

@@ -20,7 +20,7 @@ import pytest
 from airflow_components import NOTICED_S, ended_by_sigterm, until
 from cluster_in_background import kubernetes_connection
 from databases import initdb, redis_program
-from distributed import PROCESSES, Stack
+from distributed import ON_MACHINES_OF_THEIR_OWN, PROCESSES, Stack
 from process_tree import descendants
 from reaped import Reaped, ReapedBesideATrial, dags_folder
 from reaped import settings as reaped_settings
@@ -273,6 +273,14 @@ def test_the_reaper_deletes_what_expired_beside_a_trial_and_nothing_else(run: St
     assert reaped.expired not in reaped.config_maps
     assert reaped.kept in reaped.open_entries
     assert reaped.expired not in reaped.open_entries
+
+
+def test_a_trial_keeps_no_file_on_its_workers(run: StackRun) -> None:
+    """Workers and triggerers have a folder each, as on machines of their own: only Airflow's settings are in it."""
+    ran = [name for name in run.stack.names() if name.startswith(ON_MACHINES_OF_THEIR_OWN)]
+    assert len(ran) >= len(ON_MACHINES_OF_THEIR_OWN)
+    files = {path.name for name in ran for path in (run.stack.home / name).rglob("*") if path.is_file()}
+    assert files == {"airflow.cfg"}
 
 
 def test_everything_listens_on_this_machine_alone(run: StackRun) -> None:
