@@ -1,4 +1,4 @@
-"""The shipped DAG `reap` under a scheduler: what is there for it, who unpauses it, and what came of its run."""
+"""The shipped DAG `reap` under a scheduler: what is there for it, who unpauses it, and what came of its runs."""
 
 import shutil
 import time
@@ -40,9 +40,20 @@ def settings(folder: Path) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
+class ReapRun:
+    """One run, and the ConfigMaps and open entries of the ledger after it. `deleted`: what its tasks told."""
+
+    run: Mapping[str, Any]
+    tasks: list[dict[str, Any]]
+    deleted: list[dict[str, Any]]
+    config_maps: list[str]
+    open_entries: list[str]
+
+
+@dataclass(frozen=True)
 class Reaped:
-    """What was seen. `before`, `after`: the DAG before it was unpaused and when its run was over; `early`: its runs
-    before.
+    """What was seen. `before`, `after`: the DAG before it was unpaused and when its first run was over; `early`: its
+    runs before. `beside`: the run that began while a trial ran; `later`: one that a user started after the trial.
     """
 
     expired: str
@@ -51,11 +62,8 @@ class Reaped:
     before: Mapping[str, Any]
     early: int
     after: Mapping[str, Any]
-    run: Mapping[str, Any]
-    tasks: list[dict[str, Any]]
-    deleted: list[dict[str, Any]]
-    config_maps: list[str]
-    open_entries: list[str]
+    beside: ReapRun
+    later: ReapRun
 
 
 class ReapedBesideATrial:
@@ -75,18 +83,13 @@ class ReapedBesideATrial:
         self._airflow.call("PATCH", REAP, {"is_paused": False})
 
     def result(self, store: ResultsStore) -> Reaped:
-        """Wait until its run is over, pause it again, and return what came of it."""
-        until(lambda: self._runs() and self._runs()[0]["state"] in ("success", "failed"), LIMIT_S, "reap has ended")
+        """Wait until its run is over, start another one, pause it again, and return what came of both."""
+        (scheduled,) = self._ended(1)
         after = self._airflow.call("GET", f"{REAP}/details")
+        beside = self._seen(scheduled, store)
+        self._airflow.trigger("reap")
+        (manual,) = [run for run in self._ended(2) if run["dag_run_id"] != scheduled["dag_run_id"]]
         self._airflow.call("PATCH", REAP, {"is_paused": True})
-        (run,) = self._runs()
-        path = f"{REAP}/dagRuns/{run['dag_run_id']}/taskInstances"
-        tasks = self._airflow.call("GET", path)["task_instances"]
-        told = [
-            self._airflow.call("GET", f"{path}/reap_place/xcomEntries/return_value?map_index={task['map_index']}")
-            for task in tasks
-            if task["map_index"] >= 0 and task["state"] == "success"
-        ]
         return Reaped(
             expired=self._names["expired"],
             kept=self._names["kept"],
@@ -94,12 +97,33 @@ class ReapedBesideATrial:
             before=self._before,
             early=self._early,
             after=after,
+            beside=beside,
+            later=self._seen(manual, store),
+        )
+
+    def _seen(self, run: Mapping[str, Any], store: ResultsStore) -> ReapRun:
+        path = f"{REAP}/dagRuns/{run['dag_run_id']}/taskInstances"
+        tasks = self._airflow.call("GET", path)["task_instances"]
+        told = [
+            self._airflow.call("GET", f"{path}/reap_place/xcomEntries/return_value?map_index={task['map_index']}")
+            for task in tasks
+            if task["map_index"] >= 0 and task["state"] == "success"
+        ]
+        return ReapRun(
             run=run,
             tasks=tasks,
             deleted=[item for answer in told for item in answer["value"]["deleted"]],
             config_maps=self._cluster.cluster.names("configmaps"),
             open_entries=[entry.name for entry in store.ledger.open_entries()],
         )
+
+    def _ended(self, count: int) -> list[dict[str, Any]]:
+        def ended() -> bool:
+            runs = self._runs()
+            return len(runs) == count and all(run["state"] in ("success", "failed") for run in runs)
+
+        until(ended, LIMIT_S, f"{count} runs of reap have ended")
+        return self._runs()
 
     def _known(self) -> bool:
         try:

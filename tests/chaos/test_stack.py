@@ -249,30 +249,34 @@ def test_the_reaper_runs_every_ten_minutes_once_a_user_unpaused_it(run: StackRun
     reaped = run.reaped
     assert reaped is not None
     assert (reaped.before["is_paused"], reaped.early) == (True, 0)
-    assert (reaped.run["run_type"], reaped.run["state"]) == ("scheduled", "success")
+    run_of_it = reaped.beside.run
+    assert (run_of_it["run_type"], run_of_it["state"]) == ("scheduled", "success")
     this, following = (
-        datetime.fromisoformat(at) for at in (reaped.run["run_after"], reaped.after["next_dagrun_run_after"])
+        datetime.fromisoformat(at) for at in (run_of_it["run_after"], reaped.after["next_dagrun_run_after"])
     )
     assert following - this == timedelta(minutes=10)
 
 
-def test_the_reaper_deletes_what_expired_beside_a_trial_and_nothing_else(run: StackRun) -> None:
-    """One mapped task for each place, labelled by it. What has not expired, what is another owner's and the trial that
-    runs meanwhile stay.
+def test_the_reaper_deletes_what_expired_once_no_trial_runs_and_nothing_else(run: StackRun) -> None:
+    """One mapped task for each place, labelled by it. Beside a trial it leaves what the trial's place has; later it
+    deletes what expired, and what has not expired and what is another owner's stay.
     """
     reaped = run.reaped
     assert reaped is not None
-    tasks = [(task["task_id"], task["rendered_map_index"], task["state"]) for task in reaped.tasks]
-    assert sorted(tasks, key=str) == [
-        ("places", None, "success"),
-        ("reap_place", "cluster:stack", "success"),
-        ("reap_place", "cluster:stack/default", "success"),
+    for seen in (reaped.beside, reaped.later):
+        tasks = [(task["task_id"], task["rendered_map_index"], task["state"]) for task in seen.tasks]
+        assert sorted(tasks, key=str) == [
+            ("places", None, "success"),
+            ("reap_place", "cluster:stack", "success"),
+            ("reap_place", "cluster:stack/default", "success"),
+        ]
+        assert {reaped.kept, reaped.foreign} <= set(seen.config_maps)
+        assert reaped.kept in seen.open_entries
+    assert [(item["kind"], item["name"]) for item in reaped.beside.deleted + reaped.later.deleted] == [
+        ("ConfigMap", reaped.expired)
     ]
-    assert [(item["kind"], item["name"]) for item in reaped.deleted] == [("ConfigMap", reaped.expired)]
-    assert {reaped.kept, reaped.foreign} <= set(reaped.config_maps)
-    assert reaped.expired not in reaped.config_maps
-    assert reaped.kept in reaped.open_entries
-    assert reaped.expired not in reaped.open_entries
+    assert reaped.expired not in reaped.later.config_maps
+    assert reaped.expired not in reaped.later.open_entries
 
 
 def test_a_trial_keeps_no_file_on_its_workers(run: StackRun) -> None:
