@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from airflow_llm_provisioning.connections.cloud import opened_cloud
 from airflow_llm_provisioning.connections.stored import searched_places, see_stored_connections
 from airflow_llm_provisioning.core.one_line import one_line
-from airflow_llm_provisioning.exceptions import ConnectionConfigError
+from airflow_llm_provisioning.exceptions import ConnectionConfigError, ManifestError
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.clouds.base import ClusterAccess
@@ -75,7 +75,6 @@ async def _connection(conn_id: str) -> Any:
 async def _kubernetes_credentials(conn_id: str, extras: Any) -> "Credentials":
     from kubernetes_asyncio.client import ApiClient, Configuration
     from kubernetes_asyncio.config import ConfigException
-    from yaml import YAMLError
 
     from airflow_llm_provisioning.gateways.kubernetes import Credentials
 
@@ -87,9 +86,9 @@ async def _kubernetes_credentials(conn_id: str, extras: Any) -> "Credentials":
         await _load(configuration, given)
         # It reads the certificates.
         await ApiClient(configuration).close()
-    except (ConfigException, OSError, ValueError) as error:
+    except (ConfigException, ManifestError, OSError, ValueError) as error:
         raise _no_cluster(conn_id, str(error)) from error
-    except (AssertionError, AttributeError, LookupError, TypeError, YAMLError, RecursionError) as error:
+    except (AssertionError, AttributeError, LookupError, TypeError, RecursionError) as error:
         # The client takes a kubeconfig's shape for granted. What it says may repeat the text, so it is not shown.
         raise _no_cluster(conn_id, "its kubeconfig is not understood") from error
     _check_server(conn_id, str(configuration.host))
@@ -117,8 +116,9 @@ async def _load(configuration: Any, given: Mapping[str, Any]) -> None:
     module imports the synchronous client of Kubernetes too, half a second of processor time in every task, and it
     writes a kubeconfig that is in the connection to a file.
     """
-    import yaml
     from kubernetes_asyncio import config
+
+    from airflow_llm_provisioning.core.yaml_text import load_with_dates
 
     if sum(bool(given.get(name)) for name in _ONE_OF) > 1:
         raise ValueError(f"{', '.join(_ONE_OF)} exclude each other")
@@ -129,7 +129,8 @@ async def _load(configuration: Any, given: Mapping[str, Any]) -> None:
         await config.load_kube_config(config_file=given["kube_config_path"], **chosen)
     elif "kube_config" in given:
         told = given["kube_config"]
-        await config.load_kube_config_from_dict(told if isinstance(told, dict) else yaml.safe_load(told), **chosen)
+        read = told if isinstance(told, dict) else load_with_dates(told, where="its kubeconfig")
+        await config.load_kube_config_from_dict(read, **chosen)
     else:
         await config.load_kube_config(**chosen)
 

@@ -35,6 +35,10 @@ SECRETS = {
     "a signed URL": "https://s3.example/x?" + "X-Amz-Signature=" + "0" * 40,
     "a bearer token": "Authorization: " + "Bearer " + "f" * 20,
     "basic credentials": "Authorization: " + "Basic " + "dXNlcjpwYXNzd29yZA==",
+    "a password of a login": "docker login -u jane -p " + "very-private",
+    "a password that is piped": "echo " + "very-private" + " | docker login --password-stdin x.example",
+    "a literal of a Secret": "kubectl create secret generic x --from-literal=" + "key=very-private",
+    "a password in .netrc": "machine x.example login " + "jane password very-private",
     "a secret on a command line": "--api-key=" + "very-private-value",
     "a password in a URL": "postgres://user:" + "secret@db.example/x",
 }

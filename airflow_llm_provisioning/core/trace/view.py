@@ -9,8 +9,6 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-import yaml
-
 from airflow_llm_provisioning.core.fields import dig, items, mapping, number, objects, text
 from airflow_llm_provisioning.core.manifest import serve_service
 from airflow_llm_provisioning.core.manifests.groups import setup_of
@@ -28,6 +26,7 @@ from airflow_llm_provisioning.core.trace.objects import (
 )
 from airflow_llm_provisioning.core.trace.ownership import cluster_selected, head_services, is_serve_service
 from airflow_llm_provisioning.core.trace.placement import EnginePlacement, engine_placement
+from airflow_llm_provisioning.core.yaml_text import load_with_dates
 from airflow_llm_provisioning.exceptions import ManifestError
 
 
@@ -266,8 +265,8 @@ class TraceView(TraceIndex):
         """Serve's configuration as submitted; empty if it cannot be read."""
         try:
             spec = dig(self.rayservice.first if self.rayservice else None, "spec", "serveConfigV2")
-            return mapping(yaml.safe_load(text(spec)))
-        except (yaml.YAMLError, ValueError, RecursionError):
+            return mapping(load_with_dates(text(spec), where="serveConfigV2"))
+        except ManifestError:
             return {}
 
     @cached_property
