@@ -36,7 +36,7 @@ def parse_documents(source: Mapping[str, Any] | str | bytes, *, where: str) -> P
     if len(services) != 1:
         raise _not_one(objects, len(services), where)
     others = tuple(_title(item) for item in objects if item is not services[0])
-    service: dict[str, Any] = json_value(services[0], where=where)
+    service: dict[str, Any] = json_value(services[0], where=where, dates=True)
     _tidy_metadata(service, (), where)
     return ParsedManifest(service, others)
 

@@ -30,18 +30,18 @@ _FALSE: Final = frozenset({"no", "false", "off"})
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 
 
-def json_value(node: Any, *, where: str, path: Path = (), lenient: bool = False) -> Any:
+def json_value(node: Any, *, where: str, path: Path = (), dates: bool = False, lenient: bool = False) -> Any:
     """Return a node as dict, list, text, number, truth value or None; never an object that the node shares.
 
-    `lenient`: a date and a key that is no text are kept as they are written, as KubeRay keeps them where it turns a
-    Serve configuration into JSON (sigs.k8s.io/yaml).
+    `dates`: a date is kept as it is written, as kubectl keeps it (sigs.k8s.io/yaml). `lenient`: so is a key that is no
+    text, as KubeRay keeps it where it turns a Serve configuration into JSON by the same library.
     """
-    return _Conversion(where, lenient).value(node, path)
+    return _Conversion(where, dates or lenient, lenient).value(node, path)
 
 
 class _Conversion:
-    def __init__(self, where: str, lenient: bool) -> None:
-        self._where, self._lenient = where, lenient
+    def __init__(self, where: str, dates: bool, lenient: bool) -> None:
+        self._where, self._dates, self._lenient = where, dates, lenient
         self._nodes = self._characters = 0
 
     def value(self, node: Any, path: Path) -> Any:
@@ -102,7 +102,7 @@ class _Conversion:
         if node.tag in (INT_TAG, FLOAT_TAG):
             return self._number(node, path)
         if node.tag == f"{_YAML}timestamp":
-            if self._lenient:
+            if self._dates:
                 return self._text(node.text, path)
             raise self._refusal(path, f"found the date {shown(node.text)}; JSON has none, so quote it")
         tag = node.tag.removeprefix(_YAML)
