@@ -3,10 +3,11 @@
 import random
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, inspect, text
 
 from airflow_llm_provisioning.core.arm import Arm, Stratum
 from airflow_llm_provisioning.core.result import MilestoneResult, PhaseResult, TrialResult, TrialStatus
@@ -141,13 +142,41 @@ def _copy(url: str, copies: int) -> None:
     engine = open_engine(url)
     sqlite = engine.dialect.name == "sqlite"
     try:
-        for first in range(1, copies + 1, 500):
-            with writing(engine) as connection:
-                _copies(connection, sqlite, range(first, min(first + 500, copies + 1)))
+        with nullcontext() if sqlite else _without_indexes(engine):
+            for first in range(1, copies + 1, 500):
+                with writing(engine) as connection:
+                    _copies(connection, sqlite, range(first, min(first + 500, copies + 1)))
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("ANALYZE" if sqlite else "VACUUM ANALYZE"))
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _without_indexes(engine: Engine) -> Iterator[None]:
+    """Take PostgreSQL's secondary indexes and foreign keys away while rows are copied, and make them again."""
+    ours = "('" + "', '".join(_CHANGED) + "')"
+    keys_of = (
+        "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint "  # noqa: S608 - constants
+        f"WHERE contype = 'f' AND conrelid::regclass::text IN {ours}"
+    )
+    indexes_of = (
+        f"SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename IN {ours} "  # noqa: S608
+        "AND indexname NOT IN (SELECT conname FROM pg_constraint)"
+    )
+    with engine.begin() as connection:
+        keys = connection.execute(text(keys_of)).all()
+        indexes = connection.execute(text(indexes_of)).all()
+        for table, name, _ in keys:
+            connection.execute(text(f"ALTER TABLE {table} DROP CONSTRAINT {name}"))
+        for name, _ in indexes:
+            connection.execute(text(f"DROP INDEX {name}"))
+    yield
+    with engine.begin() as connection:
+        for _, definition in indexes:
+            connection.execute(text(definition))
+        for table, name, definition in keys:
+            connection.execute(text(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}"))
 
 
 def _copies(connection: Connection, sqlite: bool, numbers: range) -> None:
