@@ -76,7 +76,9 @@ class PlainJson(TypeDecorator[Any]):
 
 def fit_text(text: str) -> str:
     """Return a text without what a database cannot keep."""
-    return _UNFIT.sub(_REPLACEMENT, str(text))
+    told = str(text)
+    # Almost every text is ASCII without the one character of it that no database keeps.
+    return told if told.isascii() and "\0" not in told else _UNFIT.sub(_REPLACEMENT, told)
 
 
 def fit_json(value: Any) -> Any:

@@ -4,7 +4,7 @@ Its own database, never Airflow's. How it is opened and written stands in `datab
 `traces`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +20,7 @@ from airflow_llm_provisioning.core.result import (
 )
 from airflow_llm_provisioning.core.secrets import redacted_text
 from airflow_llm_provisioning.gateways.store import tables
+from airflow_llm_provisioning.gateways.store.bulk import insert_all
 from airflow_llm_provisioning.gateways.store.database import open_engine, read_from, write_to
 from airflow_llm_provisioning.gateways.store.level_notes import SqlLevelNotes
 from airflow_llm_provisioning.gateways.store.progress import SqlProgress
@@ -119,8 +120,8 @@ class ResultsStore:
         connection.execute(
             insert(tables.trials), [trial_row(result, each.keys) for result, each in zip(results, shared, strict=True)]
         )
-        _insert_all(connection, tables.phases, (row for result in results for row in phase_rows(result)))
-        _insert_all(connection, tables.milestones, (row for result in results for row in milestone_rows(result)))
+        insert_all(connection, tables.phases, (row for result in results for row in phase_rows(result)))
+        insert_all(connection, tables.milestones, (row for result in results for row in milestone_rows(result)))
 
     def trial(self, trial_id: str) -> TrialResult | None:
         """Return a trial by id."""
@@ -227,7 +228,7 @@ class ResultsStore:
         with write_to(self._engine, f"comparison of run {run_id}") as connection:
             connection.execute(delete(table).where(*(table.c[name] == value for name, value in named.items())))
             now = self._clock()
-            _insert_all(
+            insert_all(
                 connection,
                 table,
                 ({**named, "compared_at": now, "position": at, "row": dict(row)} for at, row in enumerate(rows)),
@@ -240,12 +241,6 @@ class ResultsStore:
         query = query if dag_id is None else query.where(table.c.dag_id == dag_id)
         with read_from(self._engine) as connection:
             return list(connection.scalars(query.order_by(table.c.comparison_id)))
-
-
-def _insert_all(connection: Connection, table: Any, rows: Iterator[dict[str, Any]]) -> None:
-    listed = list(rows)
-    if listed:
-        connection.execute(insert(table), listed)
 
 
 def _grouped(connection: Connection, table: Any, keys: Sequence[str], order: str) -> dict[str, list[Any]]:

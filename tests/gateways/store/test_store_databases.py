@@ -60,6 +60,15 @@ def test_a_seed_of_more_bits_is_refused_in_a_sentence(store: ResultsStore) -> No
         store.save_trial(a_result("t", seed=2**64))
 
 
+def test_milestones_that_cannot_be_kept_leave_no_trial(store: ResultsStore) -> None:
+    """Two milestones of one name: a sentence, and nothing of the trial, although rows go to PostgreSQL as a stream."""
+    stone = MilestoneResult("endpoint_ready", T0, T0, "x")
+    wrong = replace(a_result("t"), milestones=(stone, stone))
+    with pytest.raises(StoreError, match="trial t to the results store failed"):
+        store.save_trial(wrong)
+    assert store.trials() == []
+
+
 def test_a_phase_that_joins_sixty_others_keeps_its_name(store: ResultsStore) -> None:
     """More than the 250 characters that its column once had."""
     assert len(LONG) > 250
