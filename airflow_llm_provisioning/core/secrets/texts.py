@@ -52,6 +52,8 @@ _SCHEME: Final = re.compile(r"(?:bearer|basic|token|digest|negotiate|aws4-hmac-s
 _BLOCK: Final = re.compile(r"[|>][+-]?[ \t]*\n[ \t]+(?P<body>[^\n]*(?:\n[ \t]+[^\n]*)*)")
 # The lines of a YAML mapping below its key. A list of variables has names of its own.
 _NESTED: Final = re.compile(r"\n(?P<body>(?P<margin>[ \t]+)[A-Za-z_\"'][^\n]*(?:\n(?P=margin)[^\n]*)*)")
+# One of them, or of a mapping in braces.
+_ENTRY: Final = re.compile(r"\\*[\"']?(?P<name>[\w.\-]+)\\*[\"']?\s*[:=]\s*\\*[\"']?(?P<value>.*?)\\*[\"']?")
 _BARE: Final = re.compile(r"[^\s\"'`<>;|]+")
 _SHELL: Final = re.compile(r"[^\s\"'`<>;|&]+")
 _REST: Final = re.compile(r"[^\n\"'`<>\\]+")
@@ -141,13 +143,27 @@ def _assigned(text: str, match: "re.Match[str]") -> tuple[int, int] | None:
     kind = named(name)
     if kind is Named.ENVIRONMENT:
         if text[match.end() : match.end() + 1] == "{":
-            return _bracket(text, match.end())
-        nested = _NESTED.match(text, match.end()) if match["sep"].strip() == ":" else None
-        return nested.span("body") if nested else None
+            span = _bracket(text, match.end())
+        else:
+            nested = _NESTED.match(text, match.end()) if match["sep"].strip() == ":" else None
+            span = nested.span("body") if nested else None
+        return None if span is None or _has_no_secret_left(text[slice(*span)]) else span
     if kind not in (Named.SECRET, Named.COUNTED):
         return None
     span = _value(text, match.end(), name, prose=":" in match["sep"] and "=" not in match["sep"])
     return None if span is None or (kind is Named.COUNTED and is_number(text[slice(*span)])) else span
+
+
+def _has_no_secret_left(variables: str) -> bool:
+    """Return whether each of some variables is one that is kept, or was hidden before."""
+    for entry in re.split(r"[\n,]", variables):
+        found = _ENTRY.fullmatch(entry.strip())
+        if found is None:
+            if entry.strip() and not entry.strip().startswith("#"):
+                return False
+        elif found["name"] not in KEPT_ENV and found["value"] and not is_kept(found["value"]):
+            return False
+    return True
 
 
 def _variable(text: str, match: "re.Match[str]") -> tuple[int, int] | None:

@@ -2,6 +2,8 @@
 
 import json
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_llm_provisioning.core.instants import parse_instant
-from airflow_llm_provisioning.core.manifests import manifest_diff
+from airflow_llm_provisioning.core.manifests import manifest_diff, parse_documents
 from airflow_llm_provisioning.core.secrets import Redactor, redacted_text, redacted_value
 from airflow_llm_provisioning.core.trace import line, redact
 from airflow_llm_provisioning.core.trace.secrets import find_secrets, without_secrets
+
+SAMPLES = Path(__file__).parents[1] / "manifests" / "samples"
 
 CANARY = "made-up-7"
 AT = parse_instant("2026-05-04T12:00:00Z")
@@ -220,6 +224,26 @@ def test_a_second_pass_changes_nothing(value: Any) -> None:
     """What is redacted stays as it is, so an export of a stored trace has no findings."""
     once = redacted_value(value)
     assert redacted_value(once) == once
+
+
+@pytest.mark.parametrize("sample", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_recorded_manifest_is_free_of_findings(sample: Path) -> None:
+    """An export looks for secrets once more, and refuses what a further pass would change."""
+    recorded = redact("rayservices", parse_documents(sample.read_text(), where="It").ray_service)
+    assert redact("rayservices", recorded) == recorded
+    assert find_secrets([line(datetime(2026, 11, 30, tzinfo=UTC), "ADDED", "rayservices", recorded)]) == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "env_vars:\n  A: <redacted>\n  HF_HUB_DISABLE_XET: '4'\n  # why\nnext: 1",
+        "env_vars: {A: <redacted>, 'B': \"<redacted>\"}",
+        "env:\n  A: ''\n  B:\n",
+    ],
+)
+def test_variables_that_are_hidden_already_stay(text: str) -> None:
+    assert redacted_text(text) == text
 
 
 def test_deep_and_long_input_ends_soon() -> None:
