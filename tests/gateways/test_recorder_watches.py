@@ -8,6 +8,8 @@ from kube_fake_api import FakeApi, Fault
 from recorder_builders import Recording, deploy, fast_clock, make_ready, often, owned_metadata, served
 
 from airflow_llm_provisioning.gateways import recorder
+from airflow_llm_provisioning.gateways.recording import subject_watch
+from airflow_llm_provisioning.gateways.recording.turns import Turns, turns
 
 
 @pytest.fixture
@@ -70,6 +72,32 @@ async def test_faults_lose_and_repeat_nothing(api: FakeApi) -> None:
     kept = sorted(one["object"]["metadata"]["name"] for one in recording.of("pods"))
     assert kept == sorted(f"llm-abc-w{number}" for number in range(12))
     assert recording.marks("watch_interrupted")
+
+
+async def test_what_waits_for_its_turn_at_the_end_is_recorded(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ready endpoint passes versions that came before it; the recording ends after they are taken."""
+    real, free = turns(), asyncio.Event()
+    free.set()
+
+    class Held(Turns):
+        async def turn(self) -> None:
+            await free.wait()
+            await real.turn()
+
+    held = Held()
+    monkeypatch.setattr(subject_watch, "turns", lambda: held)
+    await deploy(api)
+    owner = {"ownerReferences": [{"uid": api.objects["rayclusters", "ml", "llm-abc"]["metadata"]["uid"]}]}
+    recording = Recording(api)
+    await recording.until(lambda r: bool(r.of("rayclusters")))
+    free.clear()
+    await api.put("pods", "llm-abc-late", "ml", metadata=owner)
+    await make_ready(api)
+    await recording.until(lambda r: bool(r.marks("endpoint_ready_seen")))
+    assert recording.of("pods") == []
+    asyncio.get_running_loop().call_later(0.1, free.set)
+    await recording.task
+    assert [one["object"]["metadata"]["name"] for one in recording.of("pods")] == ["llm-abc-late"]
 
 
 WATCHED = ("rayservices", "rayclusters", "pods", "services", "endpointslices", "nodes", "nodeclaims")

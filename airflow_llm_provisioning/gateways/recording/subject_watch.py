@@ -6,6 +6,7 @@ The other half, `gateways.recorder`, decides what the news mean for the wait.
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from airflow_llm_provisioning.core import trace
@@ -22,7 +23,7 @@ from airflow_llm_provisioning.gateways.recording.previous_recording import Previ
 from airflow_llm_provisioning.gateways.recording.progress import Progress
 from airflow_llm_provisioning.gateways.recording.scope import EVENTS, Scope
 from airflow_llm_provisioning.gateways.recording.serve_poll import poll_serve
-from airflow_llm_provisioning.gateways.recording.turns import turns
+from airflow_llm_provisioning.gateways.recording.turns import Turns, turns
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,10 @@ CLUSTER_EVENTS_NAMESPACE: Final = "default"
 EVENT_APIS: Final = ("events", "events.events.k8s.io")
 # At the limit: how long the last look may take.
 LAST_LOOK_S: Final = 30.0
+# Real seconds for what the API server had sent before the end. Only a triggerer that is behind needs any.
+CATCH_UP_S: Final = 2.0
+# So many iterations of the event loop without a version: nothing is read, queued or waiting for its turn.
+_QUIET: Final = 5
 
 
 class SubjectWatch:
@@ -53,6 +58,8 @@ class SubjectWatch:
     ) -> None:
         self.scope = Scope(subject)
         self.news = asyncio.Event()
+        # Versions that were taken, and watches that wait for their turn.
+        self._taken = self._waiting = 0
         self._cluster = cluster
         self._subject = subject
         self._lines = lines
@@ -150,9 +157,29 @@ class SubjectWatch:
         waits = None if resource in ESSENTIAL else turns()
         async for seen in follow(self._cluster, resource, namespace, labels, fields, known=known, listener=listener):
             if waits is not None:
-                await waits.turn()
+                await self._turn(waits)
+            self._taken += 1
             self.take(resource, seen)
             del seen
+
+    async def _turn(self, waits: Turns) -> None:
+        self._waiting += 1
+        try:
+            await waits.turn()
+        finally:
+            self._waiting -= 1
+
+    async def catch_up(self) -> None:
+        """Return when the versions are taken that came before, at the latest after `CATCH_UP_S`: an endpoint that is
+        ready passes versions that wait for their turn, and they are part of the recording too.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP_S):
+                quiet = 0
+                while quiet < _QUIET:
+                    before = self._taken
+                    await asyncio.sleep(0)
+                    quiet = 0 if self._waiting or self._taken != before else quiet + 1
 
     def _not_recorded(self, resource: str, why: Exception) -> None:
         log.warning("The trace will not contain %s: %s", resource, why)
