@@ -36,9 +36,8 @@ CLUSTER_EVENTS_NAMESPACE: Final = "default"
 EVENT_APIS: Final = ("events", "events.events.k8s.io")
 # At the limit: how long the last look may take.
 LAST_LOOK_S: Final = 30.0
-# Real seconds for what the API server had sent before the end. Only a triggerer that is behind needs any: one whose core
-# was full with 200 waits and 1,000 events a second was behind by 6.5 s (docs/measurement.md).
-CATCH_UP_S: Final = 10.0
+# Real seconds for what the API server had sent before the end. Only a triggerer that is behind needs any.
+CATCH_UP_S: Final = 2.0
 # So many iterations of the event loop without a version: nothing is read, queued or waiting for its turn.
 _QUIET: Final = 5
 
