@@ -52,8 +52,6 @@ _SCHEME: Final = re.compile(r"(?:bearer|basic|token|digest|negotiate|aws4-hmac-s
 _BLOCK: Final = re.compile(r"[|>][+-]?[ \t]*\n[ \t]+(?P<body>[^\n]*(?:\n[ \t]+[^\n]*)*)")
 # The lines of a YAML mapping below its key. A list of variables has names of its own.
 _NESTED: Final = re.compile(r"\n(?P<body>(?P<margin>[ \t]+)[A-Za-z_\"'][^\n]*(?:\n(?P=margin)[^\n]*)*)")
-# One of them, or of a mapping in braces.
-_ENTRY: Final = re.compile(r"\\*[\"']?(?P<name>[\w.\-]+)\\*[\"']?\s*[:=]\s*\\*[\"']?(?P<value>.*?)\\*[\"']?")
 _BARE: Final = re.compile(r"[^\s\"'`<>;|]+")
 _SHELL: Final = re.compile(r"[^\s\"'`<>;|&]+")
 _REST: Final = re.compile(r"[^\n\"'`<>\\]+")
@@ -155,13 +153,20 @@ def _assigned(text: str, match: "re.Match[str]") -> tuple[int, int] | None:
 
 
 def _has_no_secret_left(variables: str) -> bool:
-    """Return whether each of some variables is one that is kept, or was hidden before."""
+    """Return whether each of some variables is one that is kept, or was hidden before. Variables do not nest: a further
+    mapping of them among them is no such text, so that a chain of them is read once.
+    """
     for entry in re.split(r"[\n,]", variables):
-        found = _ENTRY.fullmatch(entry.strip())
-        if found is None:
-            if entry.strip() and not entry.strip().startswith("#"):
-                return False
-        elif found["name"] not in KEPT_ENV and found["value"] and not is_kept(found["value"]):
+        name, sign, value = (part.strip(" \t\r\\\"'") for part in re.split(r"([:=])", f"{entry}:", maxsplit=1)[:3])
+        last = entry.rstrip().rpartition(":")
+        if not last[2] and last[1] and named(last[0].split(" ")[-1].strip("\\\"'#")) is Named.ENVIRONMENT:
+            return False
+        if not entry.strip() or entry.lstrip().startswith("#"):
+            continue
+        if not re.search(r"[:=]", entry):
+            return False
+        value = value.removesuffix(":").rstrip("\\\"' ") if sign else value
+        if name not in KEPT_ENV and value and not is_kept(value):
             return False
     return True
 
