@@ -4,11 +4,13 @@ It looks for the trial's lock after it has created the RayService; the close loo
 given the lock back. So one of them sees the other, and takes back what was created.
 """
 
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from airflow_llm_provisioning.core.names import LABEL_TRIAL
 from airflow_llm_provisioning.core.ownership import labels_of
 from airflow_llm_provisioning.core.trial import Trial
+from airflow_llm_provisioning.exceptions import StoreError
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.gateways.kubernetes import Cluster
@@ -27,9 +29,7 @@ async def take_back(cluster: "Cluster", trial: Trial) -> bool:
     found = await cluster.get("rayservices", name, namespace)
     if found is None or own is None or labels_of(found).get(LABEL_TRIAL) != own:
         return False
-    store = open_store(access.results_conn_id)
-    try:
+    # A store that is away must not keep it running: its label and its expiry tell the reaper too.
+    with suppress(StoreError), closing(open_store(access.results_conn_id)) as store:
         store.ledger.intend("rayservice", name, opened.place, opened.labels, trial.expires_at(opened.at))
-    finally:
-        store.close()
     return bool(await cluster.delete("rayservices", name, namespace, uid=found["metadata"]["uid"]))
