@@ -85,7 +85,8 @@ REAPED: Final = (
 )
 
 
-_OBJECT: Final = ("get", "patch", "delete")
+# A server-side apply that creates needs `create` beside `patch` (kubernetes, apiserver endpoints/handlers/patch.go).
+_OBJECT: Final = ("get", "create", "patch", "delete")
 # What `PrepareObjects` applies for a treatment, looks at and replaces, and what the reaper deletes of it. A treatment
 # needs only the kinds that its page names.
 PREPARED: Final = (

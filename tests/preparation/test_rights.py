@@ -130,6 +130,7 @@ def test_preflight_asks_for_the_rights_that_treatments_need(simulated: Backgroun
     assert "may not" not in look_for_treatments("bake_packages")
     told = look_for_treatments("capacity_buffer", "early_node")
     for right in (
+        f"create deployments (namespace {NAMESPACE})",
         f"patch deployments (namespace {NAMESPACE})",
         f"delete deployments (namespace {NAMESPACE})",
         "patch priorityclasses (cluster-wide)",

@@ -14,7 +14,7 @@ from airflow_llm_provisioning.core.workload import Workload
 
 _PREPARE_OBJECTS: Final = "airflow_llm_provisioning.operators:PrepareObjects"
 # `PrepareObjects` applies, looks at and replaces; what stands beside a RayService is created, and gone with it.
-_PREPARED: Final = ("get", "patch", "delete")
+_PREPARED: Final = ("get", "create", "patch", "delete")
 _BESIDE: Final = ("create",)
 
 

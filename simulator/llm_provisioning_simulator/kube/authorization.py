@@ -42,12 +42,13 @@ class Roles:
         """Return whether one of the rules allows it."""
         return any(namespace in (None, asked.namespace) and _grants(rule, asked) for namespace, rule in self._rules)
 
-    def check(self, call: Call) -> None:
-        """Raise a 403 for a request that no rule allows."""
+    def check(self, call: Call, verb: str | None = None) -> None:
+        """Raise a 403 for a request that no rule allows. `verb`: what it does beside what its method says."""
         kind = call.place.resource
         if kind.review:
             return
-        asked = Access(call.verb, kind.group, _named(kind.plural, call.place.subresource), call.place.namespace)
+        named = _named(kind.plural, call.place.subresource)
+        asked = Access(verb or call.verb, kind.group, named, call.place.namespace)
         if self.allow(asked):
             self.used.add(asked)
             return

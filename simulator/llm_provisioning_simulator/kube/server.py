@@ -126,8 +126,18 @@ class KubeServer:
         )
         check_allowed(call, self.faults)
         if self.roles is not None:
-            self.roles.check(call)
+            self._check_roles(call, self.roles)
         return await self._dispatch(call, request)
+
+    def _check_roles(self, call: Call, roles: Roles) -> None:
+        """Refuse what no role allows. A PATCH or PUT that creates needs `create` too (kubernetes, apiserver
+        endpoints/handlers/patch.go and update.go: createAuthorizerAttributes).
+        """
+        roles.check(call)
+        place = call.place
+        stored = self.store.peek(place.resource.plural, place.name, place.namespace)
+        if call.verb in ("patch", "update") and not place.subresource and stored is None:
+            roles.check(call, "create")
 
     async def _inject_faults(self) -> None:
         """Let the faults act that do not care what is asked."""
