@@ -20,6 +20,7 @@ from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.kubernetes.lock import LOCK_NAME, expiry
 from airflow_llm_provisioning.gateways.kubernetes.resources import key_of
 from airflow_llm_provisioning.gateways.preflight_nodes import Level, check_nodes
+from airflow_llm_provisioning.gateways.preflight_server import check_dropped, check_version
 from airflow_llm_provisioning.gateways.preflight_treatments import check_rights_of_treatments, check_treatments
 
 # The phases are read from events and conditions of KubeRay 1.3 and later; the origin's 1.1 is supported with wider
@@ -58,6 +59,7 @@ async def check_target(
     """
     checks: tuple[Callable[[Cluster, Target], AsyncIterator[tuple[Level, str]]], ...] = (
         _rights,
+        partial(check_version, variants=treatments, workloads=workloads),
         _kuberay,
         partial(check_nodes, workloads=workloads),
         _gpu_plugin,
@@ -65,6 +67,7 @@ async def check_target(
         _lock,
         _left_over,
         partial(check_treatments, variants=treatments),
+        partial(check_dropped, variants=treatments, workloads=workloads),
         partial(check_rights_of_treatments, variants=treatments, workloads=workloads),
     )
     findings: list[Finding] = []

@@ -221,6 +221,13 @@ class BaseTreatment:
         """
         return ()
 
+    def dry_runs(self, target: Target, workload: Workload) -> tuple[Mapping[str, Any], ...]:
+        """Return objects that preflight asks the API server to accept without storing them, because a server may drop
+        what they need silently: a field of them that does not come back, and that the workload's own RayService does
+        not have, refuses the target. With a name, without a namespace. The contract does not require it.
+        """
+        return ()
+
     def asks_cloud(self, target: Target) -> Mapping[str, Mapping[str, object]]:
         """Return what preflight asks the target's cloud before money is spent: claim -> what the cloud is told of it,
         as `Cloud.verify` takes both. A claim that does not hold refuses the target. The contract does not require it.

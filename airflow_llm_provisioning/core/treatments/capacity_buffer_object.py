@@ -15,9 +15,9 @@ from airflow_llm_provisioning.core.manifests import images, with_image
 from airflow_llm_provisioning.core.manifests.groups import RayGroup
 from airflow_llm_provisioning.core.prepared_objects import IMAGE, NAME
 from airflow_llm_provisioning.core.target import NodeProfile, Target
+from airflow_llm_provisioning.core.treatments.autoscaler_switches import flags_off, gate_is_off
 from airflow_llm_provisioning.core.treatments.base import Found, StepContext
 from airflow_llm_provisioning.core.treatments.capacity_buffer import buffered_groups, pods_of
-from airflow_llm_provisioning.core.treatments.karpenter_gates import gate_is_off
 from airflow_llm_provisioning.core.treatments.kept_nodes import (
     OBJECT,
     KeptNodes,
@@ -31,6 +31,8 @@ from airflow_llm_provisioning.core.workload import Workload
 
 _RESOURCE: Final = "capacitybuffers"
 _GATE: Final = "CapacityBuffer"
+# Both are off by default (kubernetes/autoscaler, cluster-autoscaler/config/flags/flags.go, 1.34 and 1.35).
+_FLAGS: Final = ("capacity-buffer-controller-enabled", "capacity-buffer-pod-injection-enabled")
 
 
 def _arguments(context: StepContext) -> Mapping[str, Any]:
@@ -96,3 +98,11 @@ class CapacityBufferObject(KeptNodes):
             told = f"{self.name}: Karpenter ({name}) leaves {KIND} alone: set {_GATE}=true in its FEATURE_GATES"
             return (f"{told} (Helm: settings.featureGates.capacityBuffer).",)
         return ()
+
+    def on_cluster_of(self, target: Target, found: Found) -> tuple[str, ...]:
+        """Return that the cluster autoscaler, which the target's nodes are of, leaves the object alone."""
+        name, missing = flags_off(found.get("deployments"), _FLAGS) if target.nodes.autoscaler == "native" else ("", ())
+        if not missing:
+            return ()
+        told = f"{self.name}: the cluster autoscaler ({name}) leaves {KIND} alone: start it with"
+        return (f"{told} {' '.join(f'--{flag}=true' for flag in missing)} (1.34 or newer).",)

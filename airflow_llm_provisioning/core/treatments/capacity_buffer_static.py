@@ -15,10 +15,10 @@ from airflow_llm_provisioning.core.manifests import images, with_image
 from airflow_llm_provisioning.core.manifests.groups import RayGroup, accelerators, ray_container
 from airflow_llm_provisioning.core.names import LABEL_TARGET, label_value
 from airflow_llm_provisioning.core.prepared_objects import IMAGE, NAME
-from airflow_llm_provisioning.core.target import NodeProfile
+from airflow_llm_provisioning.core.target import NodeProfile, Target
+from airflow_llm_provisioning.core.treatments.autoscaler_switches import gate_is_off
 from airflow_llm_provisioning.core.treatments.base import Found, StepContext
 from airflow_llm_provisioning.core.treatments.capacity_buffer import buffered_groups, pods_of
-from airflow_llm_provisioning.core.treatments.karpenter_gates import gate_is_off
 from airflow_llm_provisioning.core.treatments.kept_nodes import STATIC, KeptNodes, prepared_by
 from airflow_llm_provisioning.core.treatments.prepull import prepulls
 from airflow_llm_provisioning.core.workload import Workload
@@ -99,6 +99,10 @@ class CapacityBufferStatic(KeptNodes):
                     f"cheapest type: name `nodes.{key}`."
                 )
         return tuple(found)
+
+    def dry_runs(self, target: Target, workload: Workload) -> tuple[Mapping[str, Any], ...]:
+        """Return a pool with `replicas`: Helm does not upgrade CRDs, and an older one drops the field."""
+        return (_pool(target.nodes, target.name, gpu=True, nodes=1),)
 
     def on_cluster(self, found: Found, *, declared: bool) -> tuple[str, ...]:
         """Return that the cluster's Karpenter keeps no static nodes."""

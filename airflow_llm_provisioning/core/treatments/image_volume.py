@@ -14,7 +14,8 @@ from typing import Any, Final
 from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts, adds, gone, seconds_for
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 from airflow_llm_provisioning.core.image_arrival import pulled_figures, volume_pulls
-from airflow_llm_provisioning.core.manifests import ray_groups, with_volume, with_weights_from
+from airflow_llm_provisioning.core.manifests import pod_template, ray_groups, with_volume, with_weights_from
+from airflow_llm_provisioning.core.manifests.tree import copied
 from airflow_llm_provisioning.core.names import fingerprint
 from airflow_llm_provisioning.core.planned import PlannedFacts
 from airflow_llm_provisioning.core.target import NodeProfile, Target
@@ -32,6 +33,8 @@ PREFIX: Final = "llm-weights-"
 FIRST_MINOR, DEFAULT_MINOR = 31, 35
 # Weights in bfloat16 hardly compress: an artifact of less than half their bytes does not hold them.
 LEAST_SHARE: Final = 0.5
+# Name of what preflight tries; it is never stored.
+_TRIED: Final = "llm-provisioning-tried"
 _BY_DIGEST: Final = re.compile(r"[^\s@]{1,400}@sha256:[0-9a-f]{64}")
 
 
@@ -65,6 +68,13 @@ class ImageVolume(BaseTreatment):
         told = plan.target.told_of(self.name) if plan.target else {}
         reference, folder = text(told.get("reference")), text(told.get("folder")).strip("/")
         return _mounted(plan, workload, reference, folder) if reference and workload.model else plan
+
+    def dry_runs(self, target: Target, workload: Workload) -> tuple[Mapping[str, Any], ...]:
+        """Return a RayService and a pod with the volume: a CRD of KubeRay may not know it, the gate may be off."""
+        manifest: dict[str, Any] = copied(self.change(DeploymentPlan.of(workload, target=target), workload).manifest)
+        template = pod_template(manifest, ray_groups(manifest)[0])
+        pod = {"apiVersion": "v1", "kind": "Pod", "spec": template["spec"]}
+        return tuple({**item, "metadata": {"name": _TRIED}} for item in (manifest, pod))
 
     def verify(self, view: TraceView) -> Verdict:
         """Say whether every pod of the engine mounted the planned artifact, the engine read its weights there, and

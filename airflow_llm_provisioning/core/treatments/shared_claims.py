@@ -15,6 +15,13 @@ QUANTITY: Final = re.compile(r"[1-9][0-9]{0,5}(Gi|Ti)")
 # How CSI drivers are named (efs.csi.aws.com, filestore.csi.storage.gke.io, file.csi.azure.com); other provisioners have
 # no CSIDriver object.
 _CSI: Final = re.compile(r"(^|\.)csi\.")
+# Disks: one node mounts their file system for writing (kubernetes-csi/docs, book/src/drivers.md; those before CSI:
+# kubernetes.io, "Persistent Volumes", access modes). Several nodes at once get a raw block device at most.
+_ONE_NODE: Final = (
+    *("ebs.csi.aws.com", "ebs.csi.eks.amazonaws.com", "pd.csi.storage.gke.io", "disk.csi.azure.com"),
+    *("kubernetes.io/aws-ebs", "kubernetes.io/gce-pd", "kubernetes.io/azure-disk"),
+    *("rancher.io/local-path", "k8s.io/minikube-hostpath", "topolvm.io"),
+)
 
 
 class ServedImages:
@@ -48,9 +55,18 @@ def class_problems(name: str, target: Target, found: Found) -> Iterator[str]:
     driver = by_name.get(wanted)
     installed = None if drivers is None else {text(dig(item, "metadata", "name")) for item in drivers}
     if driver is None:
-        yield f"{name}: the cluster has no StorageClass {wanted!r}; it has {', '.join(sorted(by_name))}."
+        there = ", ".join(sorted(by_name))
+        yield f"{name}: the cluster has no StorageClass {wanted!r}; it has {there}: name one of these, or install it."
     elif installed is not None and _CSI.search(driver) and driver not in installed:
-        yield f"{name}: StorageClass {wanted!r} is of the CSI driver {driver}, which the cluster does not have."
+        yield (
+            f"{name}: StorageClass {wanted!r} is of the CSI driver {driver}, which the cluster does not have: install "
+            "it, or name another class."
+        )
+    elif driver in _ONE_NODE and (text(told.get("access_mode")) or MODES[0]) == MODES[0]:
+        yield (
+            f"{name}: StorageClass {wanted!r} makes disks ({driver}), which one node can mount; {MODES[0]} needs a "
+            f"class of a shared file system, and the cluster has {', '.join(sorted(by_name))}."
+        )
 
 
 def claim_problems(name: str, target: Target, size: str) -> Iterator[str]:

@@ -52,8 +52,11 @@ class ObjectApi:
         query = (("fieldManager", field_manager), ("force", "true" if force else "false"))
         return await self._transport.json(replace(call, query=query))
 
-    async def create(self, manifest: Mapping[str, Any], *, field_manager: str = FIELD_MANAGER) -> Object:
-        """Create an object. Raises ConflictError if one of that name exists.
+    async def create(
+        self, manifest: Mapping[str, Any], *, field_manager: str = FIELD_MANAGER, dry_run: bool = False
+    ) -> Object:
+        """Create an object. Raises ConflictError if one of that name exists. `dry_run`: store nothing, and return what
+        would be stored.
 
         A lost reply is not retried. After a ClusterUnreachableError the object may exist: `get` it and compare a label
         that only this caller sets.
@@ -65,9 +68,9 @@ class ObjectApi:
                 "POST",
                 resource.path(namespace),
                 attempt,
-                query=(("fieldManager", field_manager),),
+                query=(("fieldManager", field_manager), *((("dryRun", "All"),) if dry_run else ())),
                 body=dict(manifest),
-                repeatable=False,
+                repeatable=dry_run,
             )
         )
 

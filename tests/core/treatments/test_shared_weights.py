@@ -184,11 +184,33 @@ def test_a_cluster_without_any_storage_class_is_refused() -> None:
         SHARED.on_cluster_of(a_target(), there) == SHARED.on_cluster_of(a_target(), {**found, "csidrivers": None}) == ()
     )
     (told,) = SHARED.on_cluster_of(a_target(storage_class="fast"), there)
-    assert "has no StorageClass 'fast'; it has efs-sc." in told
+    assert "has no StorageClass 'fast'; it has efs-sc: name one of these" in told
     assert "has no StorageClass" in SHARED.on_cluster({"storageclasses": []}, declared=True)[0]
     assert SHARED.on_cluster({"storageclasses": [{}]}, declared=True) == ()
     assert SHARED.on_cluster({"storageclasses": None}, declared=False) == ()
     assert "needs to know the model" in SHARED.requires(a_target().nodes, replace(CURRENT, model=None))[0]
+
+
+@pytest.mark.parametrize(
+    ("driver", "refused"),
+    [
+        ("ebs.csi.aws.com", True),
+        ("pd.csi.storage.gke.io", True),
+        ("disk.csi.azure.com", True),
+        ("kubernetes.io/aws-ebs", True),
+        ("file.csi.azure.com", False),
+        ("fsx.csi.aws.com", False),
+        ("filestore.csi.storage.gke.io", False),
+    ],
+)
+def test_a_class_that_makes_disks_is_refused(driver: str, refused: bool) -> None:
+    """A second node could not mount such a claim; one that is read only, or that exists, is the user's own matter."""
+    classes = [{"metadata": {"name": "class"}, "provisioner": driver}]
+    found = {"storageclasses": classes, "csidrivers": [{"metadata": {"name": driver}}]}
+    told = SHARED.on_cluster_of(a_target(storage_class="class"), found)
+    assert bool(told) is refused
+    assert not refused or (driver in told[0] and "needs a class of a shared file system" in told[0])
+    assert SHARED.on_cluster_of(a_target(storage_class="class", access_mode="ReadOnlyMany"), found) == ()
 
 
 def test_the_prepared_volume_is_believed() -> None:
