@@ -3,19 +3,25 @@
 A changed RayService keeps its old RayCluster, its serve Service and its condition Ready until a second, pending
 RayCluster has taken over (recorded with KubeRay 1.7: 40 s; ray-project/kuberay #5088: without end). "Ready" then is the
 old deployment's. The status tells them apart: `observedGeneration`, the names of the active and the pending RayCluster,
-the conditions UpgradeInProgress and RollbackInProgress (KubeRay 1.3 and later). This module knows no time.
+the conditions UpgradeInProgress and RollbackInProgress (KubeRay 1.3 and later). With the upgrade strategy None the
+operator sees a change of the pods and starts no RayCluster for it (kuberay 1.7, rayservice_controller.go,
+isZeroDowntimeUpgradeEnabled): then the RayCluster's own templates tell. This module knows no time.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, number, objects, text
+from airflow_llm_provisioning.core.quantity import quantity
 from airflow_llm_provisioning.core.trace.objects import condition_true
 
 _CLUSTER: Final = "ray.io/cluster"
 _CHANGING: Final = ("UpgradeInProgress", "RollbackInProgress")
 # An application without a state says nothing.
 _SERVING: Final = frozenset({"RUNNING", ""})
+# Upgrade strategies that start a RayCluster for changed pods; without one KubeRay takes the first.
+_STARTING: Final = frozenset({"", "NewCluster", "NewClusterWithIncrementalUpgrade"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,8 @@ class ServedGeneration:
         self._active = self._pending = self._named = ""
         self._changing = False
         self._redeploying = ""
+        self._kept_strategy, self._wanted = "", {}
+        self._specs: dict[str, Mapping[str, Any]] = {}
         self._known: set[str] = set()
         self._pods: dict[str, str] = {}
         self._selected: dict[str, str] = {}
@@ -72,7 +80,18 @@ class ServedGeneration:
         if self._redeploying and not self._pending:
             # A change of serveConfigV2 alone keeps the RayCluster, and its endpoints stay ready meanwhile.
             return f"RayCluster {self._active} is not serving the new configuration yet ({self._redeploying})"
+        if self._keeps_older_pods:
+            return (
+                f"RayCluster {self._active} keeps the pods of an older generation, because upgradeStrategy "
+                f"{self._kept_strategy} starts no new RayCluster; delete this RayCluster or use NewCluster"
+            )
         return None
+
+    @property
+    def _keeps_older_pods(self) -> bool:
+        """Whether the active RayCluster lacks something that the RayService asks of its pods, and gets no successor."""
+        spec = self._specs.get(self._active)
+        return bool(self._kept_strategy and spec) and not _holds(_pods_of(spec), _pods_of(self._wanted))
 
     def take_rayservice(self, obj: Any) -> None:
         """Process a version of the RayService."""
@@ -91,6 +110,13 @@ class ServedGeneration:
             f"{name} {state}" for name, told in states.items() if (state := text(dig(told, "status"))) not in _SERVING
         )
         self._known |= {self._active, self._pending} - {""}
+        kind = text(dig(obj, "spec", "upgradeStrategy", "type"))
+        self._kept_strategy = "" if kind in _STARTING else kind
+        self._wanted = mapping(dig(obj, "spec", "rayClusterConfig"))
+
+    def take_raycluster(self, obj: Any) -> None:
+        """Remember what a RayCluster asks of its pods."""
+        self._specs[text(dig(obj, "metadata", "name"))] = mapping(dig(obj, "spec"))
 
     def take_pod(self, obj: Any) -> None:
         """Remember the RayCluster of a pod, by its label."""
@@ -129,3 +155,25 @@ class ServedGeneration:
         # The first generation has no predecessor. Without a minimum from an apply, an operator that reports no
         # generation cannot be checked.
         return self._observed is None and (self._least <= 1 or self._applied is None)
+
+
+def _pods_of(spec: Any) -> dict[str, Any]:
+    """Return what a RayCluster's specification asks of its pods: for each group its template and start parameters."""
+    groups = {"head": mapping(dig(spec, "headGroupSpec"))}
+    groups |= {f"worker {text(group.get('groupName'))}": group for group in objects(spec, "workerGroupSpecs")}
+    return {name: {key: group.get(key) for key in ("template", "rayStartParams")} for name, group in groups.items()}
+
+
+def _holds(have: Any, wanted: Any) -> bool:
+    """Return whether everything that is wanted is there; more may be: admission plug-ins and defaults add to it.
+
+    Go leaves empty fields out, and writes quantities in its own form (`1000m` as `1`).
+    """
+    if isinstance(wanted, Mapping):
+        return all(_holds(mapping(have).get(key), value) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        there = items(have)
+        return len(there) >= len(wanted) and all(map(_holds, there, wanted))
+    if not wanted or have == wanted:
+        return True
+    return quantity(wanted) is not None and quantity(have) == quantity(wanted)

@@ -5,23 +5,16 @@ use the nodes. Rules as the scheduler's: requests, node selector, taints (Kubern
 "Taints and Tolerations"). Affinity is not looked at.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.devices import is_size
 from airflow_llm_provisioning.core.fields import dig, mapping, objects, text
 from airflow_llm_provisioning.core.manifests.groups import is_accelerator, pod_template, ray_groups
+from airflow_llm_provisioning.core.quantity import quantity
 
-_SUFFIXES: Final[Mapping[str, float]] = {
-    **{letter: 1000.0**power for power, letter in enumerate(("", "k", "M", "G", "T", "P", "E"))},
-    **{f"{letter}i": 1024.0**power for power, letter in enumerate(("K", "M", "G", "T", "P", "E"), 1)},
-    "m": 0.001,
-    "u": 1e-6,
-    "n": 1e-9,
-}
-_QUANTITY: Final = re.compile(r"([0-9.]{1,30}(?:[eE][+-]?[0-9]{1,3})?)([A-Za-z]{0,2})")
 _BARRING: Final = ("NoSchedule", "NoExecute")
 
 
@@ -36,21 +29,9 @@ class Demand:
 
     @property
     def accelerators(self) -> tuple[str, ...]:
-        """The extended resources it asks for."""
-        return tuple(name for name, amount in self.requests.items() if is_accelerator(name) and amount)
-
-
-def quantity(value: Any) -> float | None:
-    """Return a quantity of Kubernetes (`500m`, `20Gi`, `1e3`, 8) in its base unit, None for what is none."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    found = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
-    if found is None or found[2] not in _SUFFIXES:
-        return None
-    try:
-        return float(found[1]) * _SUFFIXES[found[2]]
-    except ValueError:
-        return None
+        """The extended resources it asks for; sizes of a shared device are not its node's."""
+        names = [name for name, amount in self.requests.items() if is_accelerator(name) and amount]
+        return tuple(name for name in names if not is_size(name)) or tuple(names)
 
 
 def demands(manifest: Mapping[str, Any]) -> list[Demand]:
@@ -74,6 +55,7 @@ def misfit(demand: Demand, nodes: Iterable[Mapping[str, Any]]) -> str | None:
             barred[bar] += 1
             continue
         short = [name for name, asked in demand.requests.items() if asked > _allocatable(node, name)]
+        short = [name for name in short if name in demand.accelerators or not is_size(name)]
         if not short:
             return None
         small += 1

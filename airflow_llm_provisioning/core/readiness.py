@@ -82,6 +82,8 @@ class Readiness:
             case "rayservices":
                 self._asked_at = None
                 self._rayservice(obj, kind)
+            case "rayclusters":
+                self._served.take_raycluster(obj)
             case "services":
                 self._remember_owner(obj)
             case "endpointslices":

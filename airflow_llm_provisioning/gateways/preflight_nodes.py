@@ -5,7 +5,8 @@ from typing import Any, Final, Literal
 
 from airflow_llm_provisioning.core.experiment import Target
 from airflow_llm_provisioning.core.manifests import place
-from airflow_llm_provisioning.core.node_fit import Demand, demands, misfit, quantity
+from airflow_llm_provisioning.core.node_fit import Demand, demands, misfit
+from airflow_llm_provisioning.core.quantity import quantity
 from airflow_llm_provisioning.core.treatments.kept_nodes import stays_after_trials
 from airflow_llm_provisioning.core.workload import Workload
 from airflow_llm_provisioning.gateways.autoscalers import AUTOSCALERS, nodes_gone_s

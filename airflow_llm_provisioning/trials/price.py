@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_llm_provisioning.core.budget import Amount, Budget, Rate, rate_of, smallest
+from airflow_llm_provisioning.core.devices import devices
 from airflow_llm_provisioning.core.experiment import Experiment, PlannedCell
 from airflow_llm_provisioning.core.manifests.groups import accelerators, ray_container, ray_groups, starting_replicas
 from airflow_llm_provisioning.core.prices import PriceBook
@@ -117,7 +118,7 @@ def _nodes(nodes: Any, manifest: Mapping[str, Any]) -> dict[str, tuple[str | Non
     found: dict[str, tuple[str | None, int, int]] = {}
     for group in ray_groups(manifest):
         count = 1 if group.role == "head" else max(1, starting_replicas(manifest, group))
-        gpus = sum(accelerators(ray_container(manifest, group)).values())
+        gpus = sum(devices(accelerators(ray_container(manifest, group))).values())
         instance_type = nodes.gpu_instance_type if gpus else nodes.cpu_instance_type
         found[group.name if group.role == "worker" else "head"] = (instance_type, count, gpus)
     return found

@@ -12,6 +12,9 @@ from typing import Any
 
 Lines = list[dict[str, Any]]
 
+# A second GPU worker in the recording `node-late`.
+OTHER = "llm-model-serve-n9mkr-gpu-group-worker-zzzzz"
+
 RECORDINGS = Path(__file__).resolve().parent.parent / "recordings"
 
 
@@ -121,3 +124,14 @@ def applications(line: dict[str, Any]) -> dict[str, Any]:
 def replica_on(replica: dict[str, Any], pod: str, ip: str, **changes: Any) -> dict[str, Any]:
     """Return a copy of a replica on another pod."""
     return {**copy.deepcopy(replica), "node_instance_id": pod, "node_ip": ip, "node_id": f"node-{pod}", **changes}
+
+
+def second_worker(lines: Lines, *, bundles: int = 0, later_s: float = 2.0) -> Lines:
+    """A second GPU worker on the same node starts later. `bundles`: accelerators of the engine's placement group."""
+
+    def told(line: dict[str, Any]) -> None:
+        for application in applications(line).values():
+            for deployment in application["deployments"].values():
+                deployment["deployment_config"]["placement_group_bundles"] = [{"CPU": 1.0, "GPU": 1.0}] * bundles
+
+    return in_order([*changed(lines, "serve-rest", told), *twin(lines, OTHER, later_s=later_s)])

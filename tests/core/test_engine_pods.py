@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from recording_changes import (
+    OTHER,
     Lines,
     applications,
     changed,
@@ -15,6 +16,7 @@ from recording_changes import (
     is_worker,
     recorded,
     replica_on,
+    second_worker,
     twin,
     worker_lines,
 )
@@ -24,7 +26,6 @@ from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.verdicts import cold_start
 
 GPU_WORKER = "llm-model-serve-n9mkr-gpu-group-worker-crzq5"
-OTHER = "llm-model-serve-n9mkr-gpu-group-worker-zzzzz"
 OTHER_IP = "10.244.0.77"
 
 
@@ -89,17 +90,6 @@ def test_an_ingress_on_a_cpu_worker_does_not_decide(last: bool) -> None:
     view = TraceView(with_ingress(lines, last=last))
     assert [pod.name for pod in view.engine_pods] == [GPU_WORKER]
     assert cold_start(view).evidence == cold_start(TraceView(lines)).evidence
-
-
-def second_worker(lines: Lines, *, bundles: int = 0, later_s: float = 2.0) -> Lines:
-    """A second GPU worker on the same node starts later. `bundles`: accelerators of the engine's placement group."""
-
-    def told(line: dict[str, Any]) -> None:
-        for application in applications(line).values():
-            for deployment in application["deployments"].values():
-                deployment["deployment_config"]["placement_group_bundles"] = [{"CPU": 1.0, "GPU": 1.0}] * bundles
-
-    return in_order([*changed(lines, "serve-rest", told), *twin(lines, OTHER, later_s=later_s)])
 
 
 def test_an_engine_over_several_pods_waits_for_the_last_of_them() -> None:

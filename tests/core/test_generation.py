@@ -189,3 +189,36 @@ def test_a_recorded_service_that_was_applied_three_times(applied: int, since: st
 
 def is_service(item: dict[str, Any]) -> bool:
     return item["resource"] == "rayservices" and item["object"]["metadata"]["name"] == "llm-twice"
+
+
+def pods_of(image: str, cpu: str = "8", **more: Any) -> dict[str, Any]:
+    """Return a RayCluster's specification of a head and one worker group."""
+    container = {"name": "ray", "image": image, "resources": {"limits": {"cpu": cpu}}, "env": [], **more}
+    template = {"spec": {"containers": [container]}}
+    groups = [{"groupName": "gpu", "replicas": 1, "rayStartParams": {}, "template": template}]
+    return {"headGroupSpec": {"rayStartParams": {}, "template": template}, "workerGroupSpecs": groups}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "running", "ready"),
+    [
+        ("None", pods_of("vllm:1"), False),
+        ("None", pods_of("vllm:2", args=["--old"]), False),
+        ("None", pods_of("vllm:2", cpu="4"), False),
+        ("None", pods_of("vllm:2", args=["--new"]), True),
+        ("None", pods_of("vllm:2", cpu="8000m", args=["--new"], imagePullPolicy="Always"), True),
+        ("NewCluster", pods_of("vllm:1"), True),
+        ("", pods_of("vllm:1"), True),
+    ],
+)
+def test_the_strategy_none_changes_no_pod(strategy: str, running: dict[str, Any], ready: bool) -> None:
+    """KubeRay sees the generation, starts no RayCluster for it, and the old pods serve on. What admission plug-ins and
+    Go's writing change is no difference; with another strategy the operator would have started a new RayCluster.
+    """
+    service_line = rayservice(1, 2)
+    service_line["object"]["spec"] = {"rayClusterConfig": pods_of("vllm:2", args=["--new"])}
+    service_line["object"]["spec"] |= {"upgradeStrategy": {"type": strategy}} if strategy else {}
+    cluster = line(0, "rayclusters", {"metadata": {"name": "a-old", "uid": "rc"}, "spec": running})
+    found = progress(pod(0, OLD_POD, "a-old"), service(0, "a-old"), cluster, service_line, endpoints(2, OLD_POD))
+    assert (found.ready_at is not None) is ready
+    assert ("keeps the pods of an older generation" in found.status) is not ready

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from airflow_llm_provisioning.core.node_fit import Demand, demands, misfit, quantity, tolerates
+from airflow_llm_provisioning.core.node_fit import Demand, demands, misfit, tolerates
+from airflow_llm_provisioning.core.quantity import quantity
 from airflow_llm_provisioning.core.workload import builtin_workload
 
 GPU_TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}

@@ -35,6 +35,9 @@ _BAD_CONFIGURATION: Final = re.compile(r"UpdateDeployments fail: 4(?:00|22)\b|er
 # What keeps a RayCluster from its pods, where no event tells: the condition since KubeRay 1.2, the field before.
 _FAILURE: Final = "ReplicaFailure"
 
+# Who reconciles a RayService that names none (kuberay 1.7, utils/constant.go, KubeRayController).
+_KUBERAY: Final = frozenset({"", "ray.io/kuberay-operator"})
+_SUSPENDED: Final = "suspended: set suspend to false; with Kueue it starts when its queue admits it"
 _SILENT: Final = "no status yet: check that the KubeRay operator runs and watches this namespace"
 
 
@@ -47,6 +50,7 @@ class Operator:
         self._seen_at: datetime | None = None
         # RayCluster -> what its status says of pods that cannot be created, since when.
         self._failing: dict[str, tuple[str, str, datetime]] = {}
+        self._suspended: set[str] = set()
 
     def feed(self, obj: Mapping[str, Any], at: datetime) -> None:
         """Process a version of the RayService."""
@@ -60,6 +64,9 @@ class Operator:
     def feed_cluster(self, obj: Mapping[str, Any], at: datetime) -> None:
         """Process a version of a RayCluster."""
         name = text(dig(obj, "metadata", "name"))
+        self._suspended.discard(name)
+        if dig(obj, "spec", "suspend") is True:
+            self._suspended.add(name)
         told = condition(obj, _FAILURE)
         reason, message = text(told.get("reason")), text(told.get("message"))
         # A pod that cannot be deleted is no pod that is missing.
@@ -88,19 +95,22 @@ class Operator:
         """Yield what is waited for where no pod exists."""
         if self._seen_at is None:
             return
-        named = [name for name in clusters if name]
-        if named:
-            about, reason = f"RayCluster {', '.join(named)}", "no pods yet"
-        elif dig(self._obj, "status"):
-            about, reason = self._title, "no RayCluster yet"
-        else:
-            about, reason = (
-                self._title,
-                _SILENT,
-            )
+        about, reason = self._waited_for([name for name in clusters if name])
         ready = condition(self._obj, "Ready")
         message = plain(text(ready.get("message")), 200)
         yield self._blocker("waiting", about, reason, message, self._seen_at)
+
+    def _waited_for(self, clusters: list[str]) -> tuple[str, str]:
+        """Return the object that has no pods or no RayCluster, and why, as far as it says so itself."""
+        manager = text(dig(self._obj, "spec", "managedBy"))
+        if manager not in _KUBERAY:
+            return self._title, f"managed by {manager}, so KubeRay leaves it alone (spec.managedBy)"
+        if dig(self._obj, "spec", "suspend") is True:
+            return self._title, _SUSPENDED
+        if clusters:
+            suspended = any(name in self._suspended for name in clusters)
+            return f"RayCluster {', '.join(clusters)}", _SUSPENDED if suspended else "no pods yet"
+        return self._title, "no RayCluster yet" if dig(self._obj, "status") else _SILENT
 
     def _about_service(self, told: list[Told], pods: Mapping[str, bool]) -> Iterator[Blocker]:
         for one in told:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from airflow_llm_provisioning.core.fields import mapping
 from airflow_llm_provisioning.core.manifests.groups import RAY_CONTAINER, is_accelerator
 from airflow_llm_provisioning.core.manifests.tree import Path, kind_of, path_text, shown
+from airflow_llm_provisioning.core.quantity import whole_count
 
 _OBJECTS: Final = "objects"
 _TEXTS: Final = "texts"
@@ -90,7 +91,7 @@ def _variable_problems(entry: Mapping[str, Any], path: Path) -> Iterator[str]:
 def _amount_problems(name: str, amount: Any, path: Path) -> Iterator[str]:
     if isinstance(amount, bool) or not isinstance(amount, (str, int, float)):
         yield f"{path_text(path)} is {kind_of(amount)} and must be a quantity"
-    elif is_accelerator(name) and not (str(amount).isascii() and str(amount).isdigit() and len(str(amount)) <= 18):
+    elif is_accelerator(name) and whole_count(amount) is None:
         yield f"{path_text(path)} is {shown(amount)} and must be a whole number"
     elif not _is_quantity(amount):
         yield f"{path_text(path)} is {shown(amount)} and must be a quantity such as 20Gi, 500m or 8"

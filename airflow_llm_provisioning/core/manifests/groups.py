@@ -3,13 +3,14 @@
 Knows KubeRay's layout only: one head group and any number of worker groups, each with a pod template.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from airflow_llm_provisioning.core.devices import devices
 from airflow_llm_provisioning.core.fields import items, mapping, text
 from airflow_llm_provisioning.core.manifests.tree import Node, Path, found, path_text, shown
+from airflow_llm_provisioning.core.quantity import whole_count
 from airflow_llm_provisioning.core.scaling import ScalingSetup
 from airflow_llm_provisioning.exceptions import ManifestError
 
@@ -106,7 +107,7 @@ def is_accelerator(resource: str) -> bool:
 def engine_groups(manifest: Mapping[str, Any]) -> tuple[RayGroup, ...]:
     """Return the groups that run the engine: those that ask for accelerators, else all workers, else the head."""
     groups = ray_groups(manifest)
-    asking = tuple(group for group in groups if accelerators(ray_container(manifest, group)))
+    asking = tuple(group for group in groups if devices(accelerators(ray_container(manifest, group))))
     return asking or worker_groups(manifest) or groups
 
 
@@ -142,10 +143,9 @@ def max_replicas(manifest: Mapping[str, Any], group: RayGroup) -> int | None:
 
 
 def _count(name: str, amount: Any) -> int:
-    if isinstance(amount, int) and not isinstance(amount, bool) and amount >= 0:
-        return amount
-    if isinstance(amount, str) and re.fullmatch(r"[0-9]{1,18}", amount):
-        return int(amount)
+    counted = whole_count(amount)
+    if counted is not None:
+        return counted
     raise ManifestError(f"The resource {name} has the amount {shown(amount)}; allowed are whole numbers.")
 
 

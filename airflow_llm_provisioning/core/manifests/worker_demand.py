@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.devices import ranks
 from airflow_llm_provisioning.core.fields import dig, items, mapping, number
 from airflow_llm_provisioning.core.manifests.engine_args import EngineArgs, engine_args
 from airflow_llm_provisioning.core.manifests.groups import (
@@ -39,7 +40,7 @@ def pods_asked_for(manifest: Mapping[str, Any], group: RayGroup) -> int:
 
 
 def _replicas(manifest: Mapping[str, Any], group: RayGroup, hosts: int) -> int:
-    each = hosts * sum(accelerators(ray_container(manifest, group)).values())
+    each = hosts * (ranks(accelerators(ray_container(manifest, group))) or 0)
     asked = list(_accelerators(manifest))
     if not each or not asked:
         return 1
@@ -54,7 +55,8 @@ def _accelerators(manifest: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
     config = serve_config(manifest)
     for engine in engine_args(manifest):
         size = math.prod(_whole(engine.values.get(name)) for name in _PARALLEL)
-        yield size, _starting(config, engine)
+        # Each rank of data parallelism is a replica with accelerators of its own (ray 2.57, build_dp_openai_app).
+        yield size, _starting(config, engine) * _whole(engine.values.get("data_parallel_size"))
 
 
 def _starting(config: Mapping[str, Any], engine: EngineArgs) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.devices import CLAIM, is_size
 from airflow_llm_provisioning.core.fields import dig, number, objects, text
 from airflow_llm_provisioning.core.image_arrival import (
     kubelet_pulls,
@@ -21,7 +22,7 @@ from airflow_llm_provisioning.core.timing.observations import (
     state_observation,
 )
 from airflow_llm_provisioning.core.trace.objects import History, condition_true, container_statuses
-from airflow_llm_provisioning.core.trace.placement import CLAIM, accelerators_of
+from airflow_llm_provisioning.core.trace.placement import accelerators_of
 from airflow_llm_provisioning.core.trace.view import TraceView
 
 
@@ -151,8 +152,9 @@ def _holds(kind: str) -> Callable[[Mapping[str, Any]], bool]:
 
 def _allocatable(node: History, asked: Mapping[str, int]) -> Observation | None:
     """Return when a node offered all accelerators that a pod asks for. The device of a resource claim is in no node's
-    status, so it is not observed.
+    status, so it is not observed; nor are sizes of a device beside it.
     """
+    asked = {name: amount for name, amount in asked.items() if not is_size(name)} or asked
     if not asked or any(name.startswith(CLAIM) for name in asked):
         return None
 

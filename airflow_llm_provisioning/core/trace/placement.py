@@ -5,23 +5,26 @@ a replica too and waits for the engine, so replicas of deployments that need an 
 tensor-parallel engine runs on more pods than its replica. This module knows no milestone and no verdict.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.devices import CLAIM, devices, ranks
 from airflow_llm_provisioning.core.fields import dig, items, mapping, number, objects, text
 from airflow_llm_provisioning.core.instants import parse_stamp
 from airflow_llm_provisioning.core.manifests.groups import accelerators, is_accelerator
 from airflow_llm_provisioning.core.trace.objects import Answer, History, LogText, container_statuses
 from airflow_llm_provisioning.exceptions import ManifestError
 
-# Marks the device of a resource claim among the accelerators of a pod.
-CLAIM: Final = "resourceclaim/"
 # Ray's names of what is no accelerator (ray 2.60, ray/_private/ray_constants.py). A key with a colon is a node, an
 # accelerator type or a label.
 _PLAIN_RESOURCES: Final = frozenset({"CPU", "memory", "object_store_memory", "bundle"})
+# Ray's names of accelerators (ray 2.60, ray/_private/accelerators). Beside one of them a custom resource only says
+# where a replica belongs.
+_RAY_ACCELERATORS: Final = frozenset({"GPU", "TPU", "neuron_cores", "HPU", "NPU", "RBLN", "FURIOSA"})
 # Serve's controller, ray 2.33 to 2.60.
 _STARTED: Final = re.compile(r"Replica\(id='([^']{1,200})'[^)]{0,300}\) started successfully on node '([^']{1,200})'")
 # vLLM's lines in the process that holds a part of the model.
@@ -44,13 +47,17 @@ class EnginePlacement:
 
 @dataclass(frozen=True, slots=True)
 class _Replica:
-    """A replica with its pod. `needs`: accelerators of its deployment; None if Serve does not say."""
+    """A replica with its pod. `needs`: accelerators of its deployment; None if Serve does not say. `whole`: Serve named
+    the bundles of its placement group, so an engine needs no more. `application`: the one it belongs to, if known.
+    """
 
     replica_id: str
     pod: History
     needs: float | None
     order: tuple[float, float]
     pid: int | None = None
+    whole: bool = False
+    application: str = ""
 
 
 def accelerators_of(pod: History | None) -> dict[str, int]:
@@ -78,25 +85,26 @@ def engine_placement(
     polls: Sequence[Answer],
     logs: Sequence[LogText],
     ray_nodes: Sequence[Mapping[str, Any]],
-    arguments: Any,
+    applications: Sequence[Mapping[str, Any]],
 ) -> EnginePlacement:
     """Return the pods that host the engine's replicas; none if that is unknown.
 
-    `pods`: of the RayCluster, without lost ones, oldest first. `arguments`: of the applications, as submitted.
+    `pods`: of the RayCluster, without lost ones, oldest first. `applications`: as submitted, with `name` and `args`.
     """
     replicas = _replicas(pods, polls, logs, ray_nodes)
     engine = _of_the_engine(replicas, pods, logs)
     last = {replica.pod.uid: position for position, replica in enumerate(engine)}
     found = sorted((pod for pod in pods if pod.uid in last), key=lambda pod: last[pod.uid])
-    asking = [pod for pod in pods if accelerators_of(pod)]
+    asking = [pod for pod in pods if devices(accelerators_of(pod))]
+    parallel = {text(one.get("name")): _parallel(one.get("args")) for one in applications}
     if not found:
-        return _without_placement(pods, asking, ray_nodes, arguments)
-    spans = _spans(engine, asking, arguments)
-    ranks = [pod for pod in asking if pod not in found and (spans or _has_engine_lines(pod, logs))]
-    if ranks:
-        found = sorted([*found, *ranks], key=lambda pod: _joined(pod, ray_nodes))
+        return _without_placement(pods, asking, ray_nodes, max(parallel.values(), default=0.0))
+    spans = _spans(engine, asking, parallel)
+    others = [pod for pod in asking if pod not in found and (spans or _has_engine_lines(pod, logs))]
+    if others:
+        found = sorted([*found, *others], key=lambda pod: _joined(pod, ray_nodes))
     pids = {replica.replica_id: replica.pid for replica in replicas if replica.pid is not None}
-    return EnginePlacement(tuple(found), tuple(replica.replica_id for replica in engine), bool(ranks), pids)
+    return EnginePlacement(tuple(found), tuple(replica.replica_id for replica in engine), bool(others), pids)
 
 
 def _requested(container: Mapping[str, Any]) -> dict[str, int]:
@@ -114,13 +122,14 @@ def _replicas(
     started = _started(logs)
     told = _answered(polls)
     found: dict[str, _Replica] = {}
-    for replica_id, (deployment, replica, running) in told.items():
+    for replica_id, (application, deployment, replica, running) in told.items():
         pod = _pod_at(pods, text(replica.get("node_instance_id")), text(replica.get("node_ip")))
         if pod is not None:
             rank = started[replica_id][0] if replica_id in started else len(started)
             order = (float(rank), 0.0) if len(started) and told.keys() <= started.keys() else (running, float(rank))
             pid = number(replica.get("pid"))
-            found[replica_id] = _Replica(replica_id, pod, _needs(deployment), order, int(pid) if pid else None)
+            needs, process, whole = _needs(deployment), int(pid) if pid else None, bool(_bundles(deployment))
+            found[replica_id] = _Replica(replica_id, pod, needs, order, process, whole, application)
     if found or not started:
         return sorted(found.values(), key=lambda replica: replica.order)
     addresses = {text(node.get("node_id")): text(node.get("node_ip")) for node in ray_nodes}
@@ -137,13 +146,13 @@ def _started(logs: Sequence[LogText]) -> dict[str, tuple[int, str]]:
     return {replica_id: (rank, node_id) for rank, (replica_id, node_id) in enumerate(lines)}
 
 
-def _answered(polls: Sequence[Answer]) -> dict[str, tuple[Mapping[str, Any], Mapping[str, Any], float]]:
-    """Return replica id -> (deployment, replica, when it first ran) of the answer that counts.
+def _answered(polls: Sequence[Answer]) -> dict[str, tuple[str, Mapping[str, Any], Mapping[str, Any], float]]:
+    """Return replica id -> (application, deployment, replica, when it first ran) of the answer that counts.
 
     That is the first one in which every application runs, else the first with a running one, else the last with a
     placed replica. `when it first ran`: position of the first answer that shows the replica RUNNING.
     """
-    placed = [poll for poll in polls if any(_placed(replica) for _, replica in _told(poll.body))]
+    placed = [poll for poll in polls if any(_placed(replica) for *_, replica in _told(poll.body))]
     states = [[dig(app, "status") for app in mapping(dig(poll.body, "applications")).values()] for poll in placed]
     every = next((poll for poll, own in zip(placed, states, strict=True) if set(own) == {"RUNNING"}), None)
     some = next((poll for poll, own in zip(placed, states, strict=True) if "RUNNING" in own), None)
@@ -152,22 +161,23 @@ def _answered(polls: Sequence[Answer]) -> dict[str, tuple[Mapping[str, Any], Map
         return {}
     first: dict[str, float] = {}
     for position, poll in enumerate(polls):
-        for _, replica in _told(poll.body):
+        for *_, replica in _told(poll.body):
             if replica.get("state") == "RUNNING":
                 first.setdefault(_replica_id(replica), float(position))
-    current = [(deployment, replica) for deployment, replica in _told(chosen.body) if _placed(replica)]
-    running = [pair for pair in current if pair[1].get("state") == "RUNNING"]
+    current = [told for told in _told(chosen.body) if _placed(told[2])]
+    running = [told for told in current if told[2].get("state") == "RUNNING"]
     return {
-        _replica_id(replica): (deployment, replica, first.get(_replica_id(replica), float(len(polls))))
-        for deployment, replica in running or current
+        _replica_id(replica): (name, deployment, replica, first.get(_replica_id(replica), float(len(polls))))
+        for name, deployment, replica in running or current
     }
 
 
-def _told(body: Any) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    for application in mapping(dig(body, "applications")).values():
+def _told(body: Any) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+    """Yield (application, deployment, replica) of an answer."""
+    for name, application in mapping(dig(body, "applications")).items():
         for deployment in mapping(dig(application, "deployments")).values():
             for replica in objects(deployment, "replicas"):
-                yield mapping(deployment), replica
+                yield name, mapping(deployment), replica
 
 
 def _placed(replica: Mapping[str, Any]) -> bool:
@@ -181,7 +191,7 @@ def _replica_id(replica: Mapping[str, Any]) -> str:
 def _needs(deployment: Mapping[str, Any]) -> float | None:
     """Return how many accelerators one replica of a deployment takes, its placement group included."""
     asked = [mapping(deployment.get("required_resources"))]
-    bundles = [mapping(bundle) for bundle in items(dig(deployment, "deployment_config", "placement_group_bundles"))]
+    bundles = _bundles(deployment)
     actor = mapping(dig(deployment, "deployment_config", "ray_actor_options"))
     own = {"GPU": actor.get("num_gpus"), **mapping(actor.get("resources"))}
     if not asked[0] and not bundles and not actor:
@@ -189,13 +199,18 @@ def _needs(deployment: Mapping[str, Any]) -> float | None:
     return max(_accelerator_sum(asked), _accelerator_sum(bundles), _accelerator_sum([own]))
 
 
+def _bundles(deployment: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [mapping(bundle) for bundle in items(dig(deployment, "deployment_config", "placement_group_bundles"))]
+
+
 def _accelerator_sum(resources: Iterable[Mapping[str, Any]]) -> float:
-    return sum(
-        number(count) or 0.0
-        for asked in resources
-        for name, count in asked.items()
-        if name not in _PLAIN_RESOURCES and ":" not in name
-    )
+    sums: dict[str, float] = {}
+    for asked in resources:
+        for name, count in asked.items():
+            if name not in _PLAIN_RESOURCES and ":" not in name:
+                sums[name] = sums.get(name, 0.0) + (number(count) or 0.0)
+    known = sum(amount for name, amount in sums.items() if name in _RAY_ACCELERATORS)
+    return known or sum(sums.values())
 
 
 def _of_the_engine(replicas: list[_Replica], pods: Sequence[History], logs: Sequence[LogText]) -> list[_Replica]:
@@ -203,57 +218,57 @@ def _of_the_engine(replicas: list[_Replica], pods: Sequence[History], logs: Sequ
     for which one of the two is known; else those beside an engine's log; else all.
     """
     needing = [replica for replica in replicas if replica.needs]
-    asking = [replica for replica in replicas if accelerators_of(replica.pod)]
+    asking = [replica for replica in replicas if devices(accelerators_of(replica.pod))]
     logging = [replica for replica in replicas if _has_engine_lines(replica.pod, logs)]
     return [replica for replica in needing if replica in asking] or needing or asking or logging or replicas
 
 
-def _spans(engine: list[_Replica], asking: list[History], arguments: Any) -> bool:
+def _spans(engine: list[_Replica], asking: list[History], parallel: Mapping[str, float]) -> bool:
     """Return whether an engine takes more accelerators than the pod of its replica has.
 
-    A replica outside the pods that ask for one holds the driver only, unless Serve says that it needs none.
+    `parallel`: application -> the product of its engine's parallel sizes; of an unknown application any of them. A
+    replica outside the pods that ask for an accelerator holds the driver only, unless Serve says that it needs none.
     """
-    parallel = _parallel(arguments)
+    largest = max(parallel.values(), default=0.0)
     for replica in engine:
-        own = sum(accelerators_of(replica.pod).values())
-        if max(replica.needs or 0.0, parallel) > own or (replica.needs is None and not own):
+        asked = accelerators_of(replica.pod)
+        own = ranks(asked) if asked else 0
+        wanted = 0.0 if replica.whole else parallel.get(replica.application, largest)
+        if own is not None and (max(replica.needs or 0.0, wanted) > own or (replica.needs is None and not own)):
             return bool(asking)
     return False
 
 
 def _parallel(arguments: Any) -> float:
-    """Return the product of the engine's parallel sizes, as the applications' arguments give them; 0 without any."""
-    sizes: dict[str, float] = {}
+    """Return the product of the parallel sizes of the largest engine in an application's arguments; 0 without any. Each
+    mapping holds the sizes of one engine: prefill and decode have their own.
+    """
+    found = 0.0
+    if isinstance(arguments, Mapping):
+        sizes = [_size(inner) for key, inner in arguments.items() if str(key).replace("-", "_") in _PARALLEL]
+        found = math.prod(size for size in sizes if size) if any(sizes) else 0.0
+    inside = arguments.values() if isinstance(arguments, Mapping) else items(arguments)
+    return max([found, *(_parallel(inner) for inner in inside)])
 
-    def walk(value: Any) -> None:
-        if isinstance(value, Mapping):
-            for key, inner in value.items():
-                name = str(key).replace("-", "_")
-                size = number(inner) if not isinstance(inner, str) else float(inner) if inner.isdecimal() else None
-                if name in _PARALLEL and size:
-                    sizes[name] = max(sizes.get(name, 0.0), size)
-                walk(inner)
-        for inner in items(value):
-            walk(inner)
 
-    walk(arguments)
-    product = 1.0
-    for size in sizes.values():
-        product *= size
-    return product if sizes else 0.0
+def _size(value: Any) -> float:
+    told = float(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else number(value)
+    return told or 0.0
 
 
 def _without_placement(
-    pods: Sequence[History], asking: list[History], ray_nodes: Sequence[Mapping[str, Any]], arguments: Any
+    pods: Sequence[History], asking: list[History], ray_nodes: Sequence[Mapping[str, Any]], parallel: float
 ) -> EnginePlacement:
     """Return the engine's pods where no replica's place is known: those that ask for an accelerator, else the workers.
 
-    The first that was bound stands for the engine, unless the engine needs more than one pod.
+    The first that was bound stands for the engine, unless the engine needs more than one pod. `parallel`: how many
+    ranks it has.
     """
     workers = [pod for pod in pods if pod.labels.get("ray.io/node-type") == "worker"]
     candidates = [pod for pod in workers if pod in asking] or asking or workers
     bound = [pod for pod in candidates if _node_name(pod)]
-    if asking and bound and _parallel(arguments) > sum(accelerators_of(bound[0]).values()):
+    own = ranks(accelerators_of(bound[0])) if asking and bound else None
+    if own is not None and parallel > own:
         return EnginePlacement(tuple(sorted(bound, key=lambda pod: _joined(pod, ray_nodes))), together=True)
     deciding = next(iter(bound or candidates), None)
     return EnginePlacement((*(pod for pod in candidates if pod is not deciding), deciding) if deciding else ())

@@ -169,8 +169,7 @@ class TraceView(TraceIndex):
         lost = {item.pod.uid for item in self.lost_pods}
         pods = [pod for pod in self.pods if pod.uid not in lost]
         nodes = objects(self.ray_answer("ray-nodes"), "data", "result", "result")
-        arguments = [application.get("args") for application in self.applications]
-        found = engine_placement(pods, self.polls(), self.logs, nodes, arguments)
+        found = engine_placement(pods, self.polls(), self.logs, nodes, self.applications)
         alone = self.rayservice is not None and not self._worker_groups
         return EnginePlacement((self.head,)) if not found.pods and alone and self.head else found
 

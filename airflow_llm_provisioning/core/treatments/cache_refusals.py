@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.devices import ranks
 from airflow_llm_provisioning.core.fields import items, mapping
 from airflow_llm_provisioning.core.manifests import EngineArgs, engine_args, engine_groups, ray_container
 from airflow_llm_provisioning.core.manifests.groups import accelerators
@@ -83,7 +84,7 @@ def _too_large(manifest: Mapping[str, Any]) -> Iterator[str]:
     """Yield that the engines do not fit into one pod, in which the Job starts them."""
     wanted = sum(_gpus(engine) for engine in engine_args(manifest))
     for group in engine_groups(manifest):
-        have = sum(accelerators(ray_container(manifest, group)).values())
+        have = ranks(accelerators(ray_container(manifest, group)))
         if have and wanted > have:
             yield (
                 f"A compile cache is filled in one pod of {group.place} (group {group.name}), which has {have} GPUs, "

@@ -1,7 +1,9 @@
 """What KubeRay cannot do is named with the API server's sentence."""
 
+from typing import Any
+
 import pytest
-from blocker_lines import HOUR_S, at, blocked, event, judged, pod, ready_head, running, service, waiting
+from blocker_lines import HOUR_S, at, blocked, event, judged, line, pod, ready_head, running, service, waiting
 
 from airflow_llm_provisioning.core.blockers import GRACE_S, grace_periods
 from airflow_llm_provisioning.exceptions import ConfigurationError
@@ -69,6 +71,24 @@ def test_where_nothing_exists_yet_the_missing_object_is_named() -> None:
     silent["object"].pop("status")
     assert "KubeRay operator" in judged(silent).blockers.at(at(60))[0].reason
     assert judged(service()).blockers.at(at(60))[0].about == "RayCluster a-x1"
+
+
+@pytest.mark.parametrize(
+    ("spec", "cluster", "about", "words"),
+    [
+        ({"suspend": True}, {}, "RayService n/a", "suspended: set suspend to false"),
+        ({}, {"suspend": True}, "RayCluster a-x1", "suspended: set suspend to false"),
+        ({"managedBy": "kueue.x-k8s.io/multikueue"}, {}, "RayService n/a", "managed by kueue.x-k8s.io/multikueue"),
+        ({"managedBy": "ray.io/kuberay-operator"}, {}, "RayCluster a-x1", "no pods yet"),
+    ],
+)
+def test_why_the_operator_creates_nothing(spec: Any, cluster: Any, about: str, words: str) -> None:
+    """A suspended RayService or RayCluster (KubeRay 1.7 and 1.1, also by Kueue), or one of another controller."""
+    told = service()
+    told["object"]["spec"] = spec
+    metadata = {"name": "a-x1", "uid": "rc", "ownerReferences": [{"uid": "rs"}]}
+    (found,) = judged(told, line(1, "rayclusters", {"metadata": metadata, "spec": cluster})).blockers.at(at(60))
+    assert (found.about, words in found.reason, found.passes) == (about, True, True)
 
 
 def test_grace_periods_are_checked() -> None:

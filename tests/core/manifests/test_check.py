@@ -139,6 +139,14 @@ def test_an_amount_that_is_no_quantity_is_refused(amount: Any) -> None:
         check_ray_service(manifest)
 
 
+@pytest.mark.parametrize("amount", [1, "1", "1000m", 1.0, "2e0"])
+def test_a_whole_number_of_devices_in_any_writing_passes(amount: Any) -> None:
+    """The API server takes `1000m` as 1."""
+    manifest = small()
+    container(manifest)["resources"].update(limits={"nvidia.com/gpu": amount})
+    check_ray_service(manifest)
+
+
 @pytest.mark.parametrize("amount", ["20Gi", "1.5Gi", ".5", "500m", "2e10", "1E", "100k", "+1", "5.", 8, 0.5, 0, "1e-3"])
 def test_a_quantity_in_any_form_passes(amount: Any) -> None:
     """Binary and decimal suffixes, exponents, fractions, numbers."""

@@ -9,8 +9,9 @@ from airflow_llm_provisioning.core.manifests.serve_config import dumped
 from airflow_llm_provisioning.core.manifests.worker_demand import pods_asked_for
 
 
-def asked(config: dict[str, Any], gpus: int = 1, **group: Any) -> int:
-    template = {"spec": {"containers": [{"name": "ray", "resources": {"limits": {"nvidia.com/gpu": gpus}}}]}}
+def asked(config: dict[str, Any], gpus: int = 1, beside: dict[str, int] | None = None, **group: Any) -> int:
+    limits = {"nvidia.com/gpu": gpus, **(beside or {})}
+    template = {"spec": {"containers": [{"name": "ray", "resources": {"limits": limits}}]}}
     manifest = {
         "spec": {
             "rayClusterConfig": {"workerGroupSpecs": [{"groupName": "gpu", "template": template, **group}]},
@@ -45,6 +46,14 @@ def built(deployment: dict[str, Any] | None = None, **kwargs: Any) -> dict[str, 
         (built(tensor_parallel_size=8), {"gpus": 4, "numOfHosts": 2}, 2),
         (own(**{"tensor-parallel-size": "8"}), {"maxReplicas": 4}, 4),
         ({"import_path": "mine:app"}, {}, 1),
+        (
+            built(tensor_parallel_size=8, pipeline_parallel_size=2),
+            {"gpus": 8, "beside": {"vpc.amazonaws.com/efa": 32}},
+            2,
+        ),
+        (own(**{"tensor-parallel-size": "2"}), {"beside": {"nvidia.com/gpumem": 30000, "nvidia.com/gpucores": 50}}, 2),
+        (built(data_parallel_size=4), {}, 4),
+        (built(data_parallel_size=2, tensor_parallel_size=8), {"gpus": 8}, 2),
     ],
 )
 def test_the_engines_accelerators_over_those_of_a_pod(config: Any, group: Any, pods: int) -> None:
