@@ -135,10 +135,9 @@ class Queries:
         table, columns = tables.series, tables.trials.c
         one = select(columns.trial_id).where(columns.series == table.c.series, *selection.conditions(by="series"))
         newest = one.order_by(columns.opened_at.desc()).limit(1).correlate(table).scalar_subquery()
+        each = select(newest).select_from(table).where(*selection.conditions_of_series())
         with read_from(self._engine) as connection:
-            ids = [
-                trial_id for trial_id in connection.scalars(select(newest).select_from(table)) if trial_id is not None
-            ]
+            ids = [trial_id for trial_id in connection.scalars(each) if trial_id is not None]
             found: dict[str, Mapping[str, Any]] = {}
             for start in range(0, len(ids), MOST_VALUES):
                 chosen = columns.trial_id.in_(ids[start : start + MOST_VALUES])
@@ -197,10 +196,10 @@ def _series(connection: Connection, selection: Selection) -> list[Series]:
     """Return the series of which a selection has trials."""
     column = tables.trials.c.series
     query = select(column).where(*selection.conditions()).distinct()
-    if selection.is_wide:
+    if selection.is_of_series:
         # One search for each series instead of one row for each trial.
         one = select(column).where(column == tables.series.c.series, *selection.conditions(by="series"))
-        query = select(tables.series.c.series).where(one.exists())
+        query = select(tables.series.c.series).where(one.exists(), *selection.conditions_of_series())
     return list(series_of(connection, set(connection.scalars(query))).values())
 
 

@@ -22,6 +22,9 @@ WORDS: Final[Mapping[str, str]] = {
     "treatments": "applied",
 }
 
+# Columns of a series, which are the same for all its trials.
+_OF_SERIES: Final = ("arm", "stratum", "cell")
+
 Wanted = str | Collection[str] | None
 
 
@@ -90,10 +93,18 @@ class Selection:
         return cls(**wanted)
 
     @property
-    def is_wide(self) -> bool:
-        """Whether it names nothing but the DAGs and the cell: then it has trials of most of their series."""
+    def is_of_series(self) -> bool:
+        """Whether it names nothing but the DAGs and what a series has: then it has all trials of some series, apart
+        from those of other DAGs.
+        """
         named = {field.name for field in fields(self) if getattr(self, field.name) is not None}
-        return named <= {"dag_ids", "cell"}
+        return named <= {"dag_ids", *_OF_SERIES}
+
+    def conditions_of_series(self) -> Iterator[ColumnElement[bool]]:
+        """Yield what a row of `tables.series` must meet, if any of its trials is selected."""
+        for name in _OF_SERIES:
+            if getattr(self, name) is not None:
+                yield _is(tables.series.c[name], getattr(self, name))
 
     def conditions(self, *, by: str | None = None) -> Iterator[ColumnElement[bool]]:
         """Yield what a row of `tables.trials` must meet.

@@ -237,7 +237,9 @@ def test_names_are_those_of_the_selected_trials(store: ResultsStore, name: str) 
 
 
 def test_the_series_of_whole_cells_are_found_without_their_trials(tmp_path: Path) -> None:
-    """A reader's permissions and a cell name most trials of a store: one search for each series, no row for a trial."""
+    """A reader's permissions, a cell and an arm name many trials of a store: one search for each series, no row for a
+    trial.
+    """
     store = ResultsStore.open(f"sqlite:///{tmp_path}/r.db")
     store.save_trials(TRIALS)
     asked: list[tuple[str, Any]] = []
@@ -247,12 +249,19 @@ def test_the_series_of_whole_cells_are_found_without_their_trials(tmp_path: Path
     for key, cell in found.items():
         assert store.queries.cells(Selection(dag_ids=["nightly"], cell=key)) == [cell]
     assert store.queries.cells(Selection(dag_ids=[])) == []
+    for arm in {t.arm.key: t.arm for t in TRIALS}.values():
+        of_arm = {cell_of(t.arm, t.target) for t in TRIALS if t.arm.key == arm.key}
+        of_stratum = {cell_of(t.arm, t.target) for t in TRIALS if t.arm.stratum == arm.stratum}
+        assert set(store.queries.cells(Selection(arm=arm.key))) == of_arm
+        assert set(store.queries.cells(Selection(stratum=[arm.stratum.key, "none"]))) == of_stratum
+        store.queries.newest_costs(Selection(arm=arm.key))
     searches = [(sql, values) for sql, values in asked if "FROM llmp_trials" in sql]
     with store._engine.connect() as connection:
         plans = [str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values).all()) for sql, values in searches]
     store.close()
     assert any("ix_llmp_trials_series" in plan for plan in plans)
-    assert not [plan for plan in plans if "SCAN llmp_trials" in plan or "trials_dag_id" in plan]
+    others = ("SCAN llmp_trials", "trials_dag_id", "trials_arm", "trials_stratum")
+    assert not [plan for plan in plans if any(other in plan for other in others)]
 
 
 def test_a_tie_of_digests_goes_to_the_one_that_was_met_first(store: ResultsStore) -> None:
