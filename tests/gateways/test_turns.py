@@ -32,6 +32,48 @@ async def test_what_can_wait_is_spread_over_iterations() -> None:
     assert [one for one in did if one != "other"] == [str(number) for number in range(50)]
 
 
+async def test_those_that_wait_are_not_woken_in_vain() -> None:
+    """Otherwise a thousand watches that wait cost as much as the work that they wait for, in every iteration."""
+    now, looks = 0.0, 0
+
+    def clock() -> float:
+        nonlocal looks
+        looks += 1
+        return now
+
+    waits = Turns(clock)
+
+    async def work() -> None:
+        nonlocal now
+        await waits.turn()
+        now += WORK_S / 4
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(400):
+            group.create_task(work())
+    assert looks < 400 * 1.5
+
+
+async def test_one_that_gives_up_does_not_hold_up_the_others() -> None:
+    """A recording can end while its watches wait for their turn."""
+    now, did = 0.0, []
+    waits = Turns(lambda: now)
+
+    async def work(number: int) -> None:
+        nonlocal now
+        await waits.turn()
+        now += WORK_S
+        did.append(number)
+
+    tasks = [asyncio.create_task(work(number)) for number in range(6)]
+    await asyncio.sleep(0)
+    for number in (1, 2, 4):
+        tasks[number].cancel()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert did == [0, 3, 5]
+
+
 async def test_work_that_comes_alone_does_not_wait() -> None:
     """Each iteration has its own time, so what was done before does not count."""
     now = 0.0

@@ -94,7 +94,7 @@ class _SharedWatch:
             reader.on_open()
 
     def _spread(self, event: WatchEvent) -> None:
-        version = _number((event.object.get("metadata") or {}).get("resourceVersion"))
+        version = _number(event.version)
         for reader in tuple(self.readers):
             reader.take(event, version)
         if version is not None:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import aiohttp
@@ -18,16 +18,58 @@ SILENCE_S: Final = 10.0
 _DECODER: Final = msgspec.json.Decoder()
 
 
-@dataclass(frozen=True, slots=True)
+class _Metadata(msgspec.Struct):
+    resource_version: str | None = msgspec.field(name="resourceVersion", default=None)
+
+
+class _Object(msgspec.Struct):
+    metadata: _Metadata | None = None
+
+
+class _Line(msgspec.Struct):
+    type: str
+    object: _Object
+
+
+# What is needed of a line before its turn comes.
+_BEGINNING: Final = msgspec.json.Decoder(_Line)
+
+
 class WatchEvent:
-    """One line of a watch. `type`: ADDED, MODIFIED, DELETED or BOOKMARK. `line`: as it came, for `event_of`. `read_at`:
-    when it was read (real seconds, `time.time()`); its readers may be behind.
+    """One line of a watch. `type`: ADDED, MODIFIED, DELETED or BOOKMARK. `version`: the object's resourceVersion.
+    `line`: as it came, for `event_of`. `read_at`: when it was read (real seconds, `time.time()`); its readers may be
+    behind.
+
+    The object is made of the line when it is asked for first. Readers that are behind keep thousands of lines, and as
+    objects they would need ten times the memory, and make every garbage collection slow.
     """
 
-    type: str
-    object: dict[str, Any]
-    line: bytes = field(default=b"", compare=False, repr=False)
-    read_at: float = field(default_factory=time.time, compare=False, repr=False)
+    __slots__ = ("_object", "line", "read_at", "type", "version")
+
+    def __init__(
+        self,
+        type: str,  # noqa: A002 - the field's name
+        object: dict[str, Any] | None = None,  # noqa: A002 - the field's name
+        line: bytes = b"",
+        *,
+        version: str | None = None,
+        read_at: float | None = None,
+    ) -> None:
+        self.type = type
+        self._object = object
+        self.line = line
+        self.version = version
+        self.read_at = time.time() if read_at is None else read_at
+
+    @property
+    def object(self) -> dict[str, Any]:
+        """The object. Raises ClusterUnreachableError if the line is no JSON: the watch has to begin anew."""
+        if self._object is None:
+            try:
+                self._object = _decoded(self.line)["object"]
+            except ValueError as error:
+                raise ClusterUnreachableError(f"A watch had a line that is no JSON ({error}).") from error
+        return self._object
 
 
 async def watch(
@@ -72,8 +114,19 @@ def _event(line: bytes, call: Call) -> WatchEvent:
 def event_of(line: bytes) -> WatchEvent:
     """Return the event of a line of a watch. Raises ValueError for a line that is no JSON."""
     try:
-        event = _DECODER.decode(line)
+        begins = _BEGINNING.decode(line)
+    except (msgspec.MsgspecError, UnicodeError):
+        event = _decoded(line)
+        version = (event["object"].get("metadata") or {}).get("resourceVersion")
+        return WatchEvent(event["type"], event["object"], line, version=version)
+    metadata = begins.object.metadata
+    return WatchEvent(begins.type, line=line, version=metadata.resource_version if metadata else None)
+
+
+def _decoded(line: bytes) -> dict[str, Any]:
+    try:
+        event: dict[str, Any] = _DECODER.decode(line)
     except (msgspec.MsgspecError, UnicodeError):
         # It refuses half of a surrogate pair, which a log line that was cut can have.
         event = json.loads(line)
-    return WatchEvent(event["type"], event["object"], line)
+    return event
