@@ -59,7 +59,8 @@ class ServedGeneration:
         self._active = self._pending = self._named = ""
         self._changing = False
         self._redeploying = ""
-        self._kept_strategy, self._wanted = "", {}
+        self._kept_strategy = ""
+        self._wanted: Mapping[str, Any] = {}
         self._specs: dict[str, Mapping[str, Any]] = {}
         self._known: set[str] = set()
         self._pods: dict[str, str] = {}

@@ -55,7 +55,7 @@ SIZES = {"args": {"llm_configs": [{"engine_kwargs": {"tensor_parallel_size": 1, 
     ids=lambda resources: "+".join(resources) or "gpu",
 )
 def test_network_cards_and_sizes_hold_no_rank(resources: dict[str, int]) -> None:
-    """A pipeline over two pods of one GPU is one, whatever else the pods ask for, with and without Serve's answers."""
+    """A pipeline over two pods of one GPU is one for pods that ask for more, with and without Serve's answers."""
     lines = submitted(beside(second_worker(recorded("node-late")), **resources), SIZES)
     assert engine_pods(lines) == BOTH
     unplaced = [line for line in lines if line["resource"] not in ("serve-rest", "ray-log-file")]

@@ -68,7 +68,7 @@ def test_without_the_right_to_create_it_is_said_not_to_have_been_checked(simulat
 def test_the_version_that_a_target_says_is_compared(
     simulated: BackgroundCluster, minor: str, level: str, words: str
 ) -> None:
-    """By preflight of every target, whatever its variants are."""
+    """By preflight of every target, of any variants."""
     told = about("nodes.kubernetes_minor of target 'plain'", told_of(simulated, a_target(minor, variant="baseline")))
     assert [sentence.partition(":")[0] for sentence in told] == ([level] if level else [])
     assert words in "".join(told)
