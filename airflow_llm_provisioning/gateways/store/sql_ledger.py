@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from airflow_llm_provisioning.exceptions import StoreError
 from airflow_llm_provisioning.gateways.store import tables
-from airflow_llm_provisioning.gateways.store.database import first_line, writing
+from airflow_llm_provisioning.gateways.store.database import first_line, read_from, writing
 from airflow_llm_provisioning.gateways.store.ledger import Entry
 
 Clock = Callable[[], datetime]
@@ -25,6 +25,14 @@ class SqlLedger:
 
     def intend(self, kind: str, name: str, place: str, tags: Mapping[str, str], expires_at: datetime) -> str:
         """Record an intent; an open entry of the same thing is returned, by any writer, with the later expiry."""
+        try:
+            return self._intended(kind, name, place, tags, expires_at)
+        except SQLAlchemyError as error:
+            raise StoreError(
+                f"The intent to create {kind} {name} could not be written, so nothing was created: {first_line(error)}."
+            ) from error
+
+    def _intended(self, kind: str, name: str, place: str, tags: Mapping[str, str], expires_at: datetime) -> str:
         key = f"{place}|{kind}|{name}"
         now = self._clock()
         try:
@@ -47,11 +55,7 @@ class SqlLedger:
                 return str(made.inserted_primary_key[0])  # type: ignore[index] # one row, so there is one
         except IntegrityError:
             found = self._kept(key, expires_at)
-            return found or self.intend(kind, name, place, tags, expires_at)
-        except SQLAlchemyError as error:
-            raise StoreError(
-                f"The intent to create {kind} {name} could not be written, so nothing was created: {first_line(error)}."
-            ) from error
+            return found or self._intended(kind, name, place, tags, expires_at)
 
     def _kept(self, key: str, expires_at: datetime) -> str | None:
         """Return the open entry of this key, kept at least until then; None where it was closed meanwhile."""
@@ -78,7 +82,7 @@ class SqlLedger:
         query = select(tables.ledger).where(tables.ledger.c.state != "gone").order_by(tables.ledger.c.entry_id)
         if place is not None:
             query = query.where(tables.ledger.c.place == place)
-        with self._engine.connect() as connection:
+        with read_from(self._engine) as connection:
             return [
                 Entry(
                     entry_id=str(row["entry_id"]),
