@@ -1,7 +1,6 @@
 """`llm-provisioning`: look at results, replay traces, check targets, and what other packages add to it."""
 
 import argparse
-import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from airflow_llm_provisioning.commands.render import add_render, add_schema
 from airflow_llm_provisioning.commands.replay import add_replay
 from airflow_llm_provisioning.commands.results import add_report, add_results
 from airflow_llm_provisioning.commands.store import add_store
+from airflow_llm_provisioning.commands.streams import tolerant_streams
 from airflow_llm_provisioning.commands.traces import add_trace
 from airflow_llm_provisioning.commands.what_if import add_what_if
 from airflow_llm_provisioning.exceptions import ProvisioningError
@@ -29,18 +29,15 @@ Command = Callable[[argparse.Namespace], int]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (`commands.exit_codes`); an error is one sentence on stderr."""
-    parsed = _parser().parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A trace may hold half a character; a terminal that cannot show one is no reason to stop.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    with tolerant_streams():
+        return _done(_parser().parse_args(arguments))
+
+
+def _done(parsed: argparse.Namespace) -> int:
     command: Command = parsed.command
     try:
         code = command(parsed)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of the output, such as `head`, has ended. What is left in the buffer has no reader either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.DONE
     except ProvisioningError as error:
         return _not_done(str(error))
     except OSError as error:

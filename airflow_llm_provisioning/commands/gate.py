@@ -5,13 +5,16 @@ It exits 0 only if the arm passes. A wrong name, an empty store or trials that d
 
 import argparse
 import json
-import os
+import re
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.commands.exit_codes import ExitCode
 from airflow_llm_provisioning.commands.stored import read_store, store_option
-from airflow_llm_provisioning.exceptions import ProvisioningError
+from airflow_llm_provisioning.exceptions import ConfigurationError, ProvisioningError
+
+if TYPE_CHECKING:
+    from airflow_llm_provisioning.core.gate_limit import GateLimit
 
 _CODES: Final = {
     "passes": ExitCode.DONE,
@@ -20,6 +23,7 @@ _CODES: Final = {
     "no capacity": ExitCode.NO_CAPACITY,
     "not judged": ExitCode.REFUSED,
 }
+_FIELD: Final = re.compile("`(arm|against|max_[a-z_]+)`")
 
 
 def add_gate(commands: Any) -> None:
@@ -45,24 +49,29 @@ def add_gate(commands: Any) -> None:
 
 def _gate(parsed: argparse.Namespace) -> int:
     from airflow_llm_provisioning.core.gate import Gate, Outcome
-    from airflow_llm_provisioning.core.gate_limit import judged, limit_from
+    from airflow_llm_provisioning.core.gate_limit import judged
     from airflow_llm_provisioning.gateways.store.gate_runs import trials_for
 
+    limit = _limit(parsed)
     try:
-        limit = limit_from(vars(parsed))
         with read_store(parsed) as store:
             # An empty name is a variable of a pipeline that was not set, and means no experiment.
             trials = trials_for(store, limit, run_id=parsed.run, dag_id=parsed.dag, experiment=parsed.experiment)
-        found = judged(trials, limit, run_id=parsed.run, dag_id=parsed.dag)
-    except (ProvisioningError, ValueError) as error:
+        found = judged(trials, limit, run_id=parsed.run, dag_id=parsed.dag, experiment=parsed.experiment)
+    except ProvisioningError as error:
         found = Gate(Outcome.NOT_JUDGED, str(error))
     code = _CODES[str(found.outcome)]
     row = {"outcome": str(found.outcome), "sentence": found.sentence, "low": found.low, "high": found.high}
     text = found.sentence if parsed.format == "text" else json.dumps(row)
-    try:
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The verdict stands, also without a reader of the sentence.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.stdout.write(f"{text}\n")
     return code
+
+
+def _limit(parsed: argparse.Namespace) -> "GateLimit":
+    """Return the limit that is asked for; wrong arguments are a ConfigurationError in the words of the options."""
+    from airflow_llm_provisioning.core.gate_limit import limit_from
+
+    try:
+        return limit_from(vars(parsed))
+    except ValueError as error:
+        raise ConfigurationError(_FIELD.sub(lambda found: f"--{found[1].replace('_', '-')}", str(error))) from error

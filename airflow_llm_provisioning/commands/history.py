@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_llm_provisioning.commands.selecting import positive, selected, selection_options
+from airflow_llm_provisioning.commands.numbers import positive
+from airflow_llm_provisioning.commands.selecting import asked, selected, selection_options
 from airflow_llm_provisioning.commands.stored import opened_store, read_store, store_option
 from airflow_llm_provisioning.core.alarm import Change, watch_phases
 from airflow_llm_provisioning.core.expected import expected_from
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from airflow_llm_provisioning.decisions.changes import CellHistory
 
 SHOWN_NIGHTS = 14
+_OF_ACKNOWLEDGE = ("why", "by", "change", "origin")
 
 
 def add_history(commands: Any) -> None:
@@ -65,8 +67,11 @@ def _history(parsed: argparse.Namespace) -> int:
         expected = [expected_from(text) for text in parsed.expected]
     except ValueError as error:
         raise ConfigurationError(f"--expected: {error}") from error
+    if given := [f"--{name}" for name in _OF_ACKNOWLEDGE if getattr(parsed, name)]:
+        raise ConfigurationError(f"{given[0]} goes with --acknowledge, which is missing.")
+    wanted = asked(parsed)
     with read_store(parsed) as store:
-        wanted = selected(store, parsed)
+        wanted = selected(store, parsed, wanted)
         if parsed.target:
             wanted = replace(wanted, target=parsed.target)
         nights = store.queries.history(wanted, nights=parsed.nights)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_llm_provisioning.commands.exit_codes import ExitCode
+from airflow_llm_provisioning.commands.numbers import seconds
 from airflow_llm_provisioning.core.trial import DEFAULT_TIMEOUT_S
 
 
@@ -15,7 +16,7 @@ def add_plan(commands: Any) -> None:
     parser.add_argument("experiment", type=Path, help="the experiment's YAML file")
     parser.add_argument("--price", action="store_true", help="print what they cost, and hold it against the budget")
     parser.add_argument(
-        "--time-limit", type=float, default=DEFAULT_TIMEOUT_S, metavar="S", help="of each trial (default: 3600)"
+        "--time-limit", type=seconds, default=DEFAULT_TIMEOUT_S, metavar="S", help="of each trial (default: 3600)"
     )
     parser.add_argument("--format", choices=["table", "csv", "json"], default="table")
     parser.set_defaults(command=_plan)

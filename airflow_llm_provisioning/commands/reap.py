@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from airflow_llm_provisioning.commands.exit_codes import ExitCode
+from airflow_llm_provisioning.commands.numbers import seconds
 from airflow_llm_provisioning.commands.owned import code_of, json_text, write_sentences, write_table
 from airflow_llm_provisioning.commands.selected_targets import selected_places, selected_targets, target_options
 from airflow_llm_provisioning.commands.stored import location, store_option
@@ -27,7 +28,7 @@ def add_reap(commands: Any) -> None:
         "a running trial uses",
     )
     parser.add_argument(
-        "--wait", type=float, default=300.0, metavar="S", help="real seconds for all deletions (default: 300)"
+        "--wait", type=seconds, default=300.0, metavar="S", help="real seconds for all deletions (default: 300)"
     )
     parser.add_argument("--format", choices=["table", "json"], default="table")
     parser.set_defaults(command=_reap)

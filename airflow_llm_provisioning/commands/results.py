@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from airflow_llm_provisioning.commands.exit_codes import ExitCode
-from airflow_llm_provisioning.commands.selecting import positive, selected, selection_options
+from airflow_llm_provisioning.commands.numbers import positive
+from airflow_llm_provisioning.commands.selecting import asked, selected, selection_options
 from airflow_llm_provisioning.commands.stored import read_store, store_option
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.report.exports import FORMATS, TRIALS
@@ -70,8 +71,9 @@ def _results(parsed: argparse.Namespace) -> int:
         raise ConfigurationError(f"--format {parsed.format} writes trials, not --what {parsed.what}: leave it out.")
     if form is not None and form.binary and parsed.out is None and sys.stdout.isatty():
         raise ConfigurationError(f"--format {parsed.format} is no text for a terminal: name a file with --out.")
+    wanted = asked(parsed)
     with read_store(parsed) as store:
-        wanted = selected(store, parsed)
+        wanted = selected(store, parsed, wanted)
         if form is not None and form.kind == TRIALS:
             data = form.write(store.queries.measured(wanted, phases=True))
         else:
@@ -102,8 +104,9 @@ def _report(parsed: argparse.Namespace) -> int:
     from airflow_llm_provisioning.report.page import write_report
 
     sweep = _sweep(parsed.sweep) if parsed.sweep else None
+    wanted = asked(parsed)
     with read_store(parsed) as store:
-        write_report(parsed.out, store, selected(store, parsed), sweep=sweep)
+        write_report(parsed.out, store, selected(store, parsed, wanted), sweep=sweep)
     sys.stdout.write(f"{parsed.out}\n")
     return ExitCode.DONE
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_llm_provisioning.commands.exit_codes import ExitCode
-from airflow_llm_provisioning.commands.stored import Location, as_url, location
+from airflow_llm_provisioning.commands.stored import Location, as_url, location, named
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ Delete recordings (traces), which take most of the room of a store. The row of a
 milestones and verdicts; it cannot be computed again. Without --yes nothing is deleted, and what would be is printed."""
 
 _UNITS: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_MOST_BYTES: Final = 10**18
 
 
 def add_store(commands: Any) -> None:
@@ -44,7 +45,9 @@ def add_store(commands: Any) -> None:
     pruning.set_defaults(command=_prune)
     copying = inner.add_parser("copy", help="copy into another database", description=COPY, formatter_class=form)
     for name, what in (("source", "copied from"), ("target", "copied to")):
-        copying.add_argument(name, metavar=name.upper(), help=f"{what}: URL, SQLite file, or conn:ID of a connection")
+        copying.add_argument(
+            name, type=named, metavar=name.upper(), help=f"{what}: URL, SQLite file, or conn:ID of a connection"
+        )
     copying.add_argument("--resume", action="store_true", help="go on with a copy that was interrupted")
     copying.set_defaults(command=_copy)
 
@@ -53,6 +56,7 @@ def _named(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument(
         "store",
         nargs="?",
+        type=named,
         metavar="URL",
         help="the store: URL, SQLite file, or conn:ID of an Airflow connection (default: as for the other commands)",
     )
@@ -184,9 +188,12 @@ def _say(text: str) -> None:
 
 def _age(text: str) -> timedelta:
     """Read a number of days, `90` or `90d`."""
-    days = float(text.removesuffix("d"))
+    try:
+        days = float(text.removesuffix("d"))
+    except ValueError:
+        days = -1.0
     if not 0 <= days < 36_500:
-        raise argparse.ArgumentTypeError(f"{text} is no number of days")
+        raise argparse.ArgumentTypeError(f"{text} is no number of days: write 90 or 90d")
     return timedelta(days=days)
 
 
@@ -195,7 +202,10 @@ def _size(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", text.strip().lower())
     if found is None:
         raise argparse.ArgumentTypeError(f"{text} is no size: write 500M or 20G")
-    return int(float(found[1]) * _UNITS[found[2]])
+    size = float(found[1]) * _UNITS[found[2]]
+    if size > _MOST_BYTES:
+        raise argparse.ArgumentTypeError(f"{text[:20]} is more than any disk holds: write 500M or 20G")
+    return int(size)
 
 
 def _mb(size: int) -> str:

@@ -33,11 +33,19 @@ def store_option(parser: argparse.ArgumentParser) -> None:
     """Add the options for the results store to a command."""
     parser.add_argument(
         "--store",
+        type=named,
         metavar="URL",
         help=f"SQLAlchemy URL or SQLite file of the results store (default: ${STORE_VARIABLE}, else the Airflow "
         "connection llm_provisioning_results, else the SQLite file in AIRFLOW_HOME)",
     )
-    parser.add_argument("--store-conn", metavar="CONN_ID", help="Airflow connection of the results store")
+    parser.add_argument("--store-conn", type=named, metavar="CONN_ID", help="Airflow connection of the results store")
+
+
+def named(text: str) -> str:
+    """Read what names a store. An empty one is a variable of a script that was not set: another store is not meant."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty: name a store, or leave the option out")
+    return text
 
 
 @contextmanager

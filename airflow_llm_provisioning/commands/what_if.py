@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_llm_provisioning.commands.exit_codes import ExitCode
-from airflow_llm_provisioning.commands.selecting import selected, selection_options
+from airflow_llm_provisioning.commands.selecting import asked, selected, selection_options
 from airflow_llm_provisioning.commands.stored import read_store, store_option
 from airflow_llm_provisioning.core.arm import BASELINE
 from airflow_llm_provisioning.exceptions import ConfigurationError
@@ -45,8 +45,9 @@ def _what_if(parsed: argparse.Namespace) -> int:
             "Name what changes with --add and --drop, or hold every arm against later trials: --check."
         )
     parsed.experiment = parsed.experiment or _experiment(parsed.of)
+    wanted = asked(parsed)
     with read_store(parsed) as store:
-        wanted = selected(store, parsed)
+        wanted = selected(store, parsed, wanted)
         if parsed.check:
             checked = held(store, wanted)
             return _put(parsed, [_held_row(each) for each in checked], _check_lines(checked))

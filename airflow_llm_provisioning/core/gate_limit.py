@@ -5,6 +5,7 @@ own, *not judged*, with a sentence. It is never a pass.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -18,6 +19,9 @@ from airflow_llm_provisioning.core.serving_guard import both, serving_gate
 # `against` this word: the newest earlier run of the same DAG in which a trial of the arm counts.
 PREVIOUS: Final = "previous"
 MAX_SLOWER_PCT: Final = 5.0
+# Python's float also takes `1_10` and digits of other scripts.
+_DECIMAL: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_NO_TRIALS: Final = "The results store has no trials that could be judged."
 
 RunKey = tuple[str, str]
 
@@ -73,6 +77,8 @@ def limit_from(asked: Mapping[str, Any]) -> GateLimit:
     if seconds is None and not against and serving is None:
         told = "needs either `max_seconds` or `against`; found neither, and no `max_serving_slower`"
         raise ValueError(f"The gate of {arm} {told}.")
+    if seconds == 0:
+        raise ValueError(f"The gate of {arm} has a `max_seconds` of 0, which no trial keeps: give seconds above 0.")
     if not against and slower is not None:
         raise ValueError(f"The gate of {arm} has `max_slower` without `against`: name the run to compare with.")
     for rendered in (arm, against):
@@ -82,11 +88,20 @@ def limit_from(asked: Mapping[str, Any]) -> GateLimit:
 
 
 def judged(
-    trials: Iterable[Measured], limit: GateLimit, *, run_id: str | None = None, dag_id: str | None = None
+    trials: Iterable[Measured],
+    limit: GateLimit,
+    *,
+    run_id: str | None = None,
+    dag_id: str | None = None,
+    experiment: str | None = None,
 ) -> Gate:
-    """Judge an arm of a run. `trials`: of all runs that are asked for; `run_id`: None for the newest."""
+    """Judge an arm of a run. `trials`: of all runs that are asked for; `run_id`: None for the newest. `experiment`: of
+    which they are, for the sentence.
+    """
     case = case_of(trials, limit, run_id=run_id, dag_id=dag_id)
     if isinstance(case, str):
+        if experiment is not None and case == _NO_TRIALS:
+            return _not(f"The results store has no trials of experiment {experiment!r} that could be judged.")
         return _not(case)
     serving = _serving(case, limit)
     if limit.max_seconds is None and limit.against is None:
@@ -115,7 +130,7 @@ def case_of(
     """Return what a gate looks at, or a sentence that says why it cannot be judged. Arguments as in `judged`."""
     runs = _by_run(one for one in trials if dag_id in (None, one.run[0]))
     if not runs:
-        return "The results store has no trials that could be judged."
+        return _NO_TRIALS if dag_id is None else f"The results store has no trials of DAG {dag_id!r}."
     own = _run(runs, run_id) if run_id is not None else max(runs, key=lambda key: _opened(runs[key]))
     if isinstance(own, str):
         return own
@@ -233,13 +248,13 @@ def _text(value: object) -> str:
 
 
 def _number(name: str, value: object) -> float | None:
-    text = _text(value).removesuffix("%").strip()
+    # Seconds in per cent would be read as so many seconds.
+    text = _text(value) if name == "max_seconds" else _text(value).removesuffix("%").strip()
     if not text:
         return None
-    try:
-        found = float(text)
-    except ValueError as error:
-        raise ValueError(f"`{name}` of a gate is {text!r} and must be a number.") from error
+    if _DECIMAL.fullmatch(text) is None and text.lower().lstrip("+-") not in ("nan", "inf", "infinity"):
+        raise ValueError(f"`{name}` of a gate is {text!r} and must be a number.")
+    found = float(text)
     if not math.isfinite(found) or found < 0 or isinstance(value, bool):
         raise ValueError(f"`{name}` of a gate is {text} and must be a number from 0 on.")
     return found

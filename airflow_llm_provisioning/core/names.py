@@ -45,8 +45,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
     Of many known names the first are listed.
     """
-    names = sorted(known)
-    close = get_close_matches(name[:_LONGEST_MATCHED], names, n=1)
+    # Members of an enumeration as their values.
+    names = sorted(map(str, known))
+    folded = [one for one in names if one.casefold() == name.casefold()]
+    close = folded[:1] or get_close_matches(name[:_LONGEST_MATCHED], names, n=1)
     meant = f": did you mean {close[0]!r}?" if close else ":"
     listed = ", ".join(names[:_LISTED_AT_MOST])
     more = f" and {len(names) - _LISTED_AT_MOST} more" if len(names) > _LISTED_AT_MOST else ""

@@ -33,13 +33,12 @@ def url(tmp_path: Path) -> str:
         (("--max-seconds", "103.5"), 2),
         (("--against", "old", "--max-slower", "5%"), 0),
         (("--against", "missing"), 3),
-        ((), 3),
         (("--max-serving-slower", "10"), 0),
         (("--max-seconds", "90", "--max-serving-slower", "10"), 1),
     ],
 )
 def test_the_exit_code_is_the_verdict(url: str, words: tuple[str, ...], code: int) -> None:
-    """0 passes, 1 slower, 2 undecided, 3 not judged."""
+    """0 passes, 1 slower, 2 undecided, 3 not judged. Wrong arguments: test_wrong_arguments."""
     assert main(["gate", "--store", url, "--run", "new", "--arm", ARM, *words]) == code
     if "--against" not in words:
         assert main(["gate", "--store", url, "--run", "new", "--arm", ARM, "--format", "json", *words]) == code

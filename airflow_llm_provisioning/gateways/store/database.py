@@ -131,6 +131,12 @@ def read_from(engine: Engine) -> Iterator[Connection]:
             yield connection
     except SQLAlchemyError as error:
         raise StoreError(f"Reading the results store failed: {first_line(error)}.") from error
+    except ValueError as error:
+        # Of the columns' types: a text that is no instant or no JSON, as an edit by hand or a damaged disk leaves it.
+        raise StoreError(
+            f"Reading the results store failed, because a value in it is damaged: {first_line(error)}. Correct that "
+            "value, or restore the store from a backup."
+        ) from error
 
 
 def newer_schema(found: str) -> StoreError:

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from airflow_llm_provisioning.core.fields import mapping, text
 from airflow_llm_provisioning.core.names import label_value
 from airflow_llm_provisioning.core.owned import Recorded, Records
 from airflow_llm_provisioning.exceptions import StoreError
@@ -86,7 +87,7 @@ def _recorded(entry: Entry) -> Recorded:
         kind=entry.kind,
         name=entry.name,
         place=entry.place,
-        tags=entry.tags,
+        tags={str(key): text(value) for key, value in mapping(entry.tags).items()},
         intended_at=entry.intended_at,
         expires_at=entry.expires_at,
         identity=entry.identity,

@@ -84,7 +84,7 @@ def _sqlite(path: Path, shown: str) -> Opened:
     if _version(engine, shown) == HEAD:
         return engine, _nothing if live else _unchanged(path, shown)
     engine.dispose()
-    return _upgraded_copy(path, "mode=ro" if live else "mode=ro&immutable=1")
+    return _upgraded_copy(path, "mode=ro" if live else "mode=ro&immutable=1", shown)
 
 
 def _engine(path: Path, options: str) -> Engine:
@@ -107,12 +107,23 @@ def _unchanged(path: Path, shown: str) -> Callable[[], None]:
     return check
 
 
-def _upgraded_copy(path: Path, options: str) -> Opened:
+def _upgraded_copy(path: Path, options: str, shown: str) -> Opened:
     folder = TemporaryDirectory(prefix="llm-provisioning-")
     copy = Path(folder.name) / path.name
-    with closing(_connection(path, options)) as old, closing(sqlite3.connect(copy)) as new:
-        old.backup(new)
-    return open_engine(f"sqlite:///{copy}"), folder.cleanup
+    try:
+        with closing(_connection(path, options)) as old, closing(sqlite3.connect(copy)) as new:
+            old.backup(new)
+        return open_engine(f"sqlite:///{copy}"), folder.cleanup
+    except (StoreError, sqlite3.Error) as error:
+        folder.cleanup()
+        raise StoreError(
+            f"The results store {shown} was written by an older version of this package, and a copy of it could not be "
+            f"brought up to date: {_cause(error)}. Restore it from a backup."
+        ) from error
+
+
+def _cause(error: Exception) -> str:
+    return first_line(error.__cause__ if isinstance(error.__cause__, Exception) else error)
 
 
 def _version(engine: Engine, shown: str) -> str | None:

@@ -76,7 +76,10 @@ class Selection:
             name, value = _word(text)
             wanted.setdefault(name, []).append(value)
         named = {name: values[0] if len(values) == 1 else tuple(values) for name, values in wanted.items()}
-        selected: dict[str, Any] = {**named, "since": _instant("since", since), "until": _instant("until", until)}
+        begins, ends = _instant("since", since), _instant("until", until)
+        if begins is not None and ends is not None and ends <= begins:
+            raise ConfigurationError(f"--until {until!r} is not after --since {since!r}: no trial is between them.")
+        selected: dict[str, Any] = {**named, "since": begins, "until": ends}
         return cls(**selected)
 
     @classmethod
@@ -188,4 +191,7 @@ def _instant(name: str, text: str | None) -> datetime | None:
         raise ConfigurationError(
             f"--{name} {text!r} is no date and no instant: write 2026-01-31 or 2026-01-31T04:30:00Z."
         ) from error
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    try:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except OverflowError as error:
+        raise ConfigurationError(f"--{name} {text!r} is before the year 1 or after 9999 in UTC.") from error
