@@ -131,6 +131,16 @@ def test_a_step_ends_with_its_last_rank() -> None:
         assert told.items() <= found.items(), found
 
 
+def test_a_rotated_file_is_of_the_same_rank() -> None:
+    """The model's end is in the older file, a draft model's in the newer one: the rank's first counts, as in one."""
+    whole = engine_log((46, "Model loading took 0.20 GiB memory and 0.3 seconds"), (47, OLDER))
+    head, cut, tail = whole.partition("(EngineCore pid=390) INFO 11-22 07:28:46")
+    name = "worker-abc-01000000-114.out"
+    one, two = with_engine((name, whole)), with_engine((f"{name}.1", head), (name, cut + tail))
+    assert phases(analyse(two)) == phases(analyse(one))
+    assert phases(analyse(two))["model_load"] == 1
+
+
 def test_an_earlier_attempt_on_the_same_pod_is_left_out() -> None:
     """A replica that crashed while it loaded left a file; its lines are older than the replica that decided."""
     old = engine_log((47, OLDER), later_s=-20)

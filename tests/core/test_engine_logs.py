@@ -91,6 +91,65 @@ def test_every_dialect_is_parsed(line: str, marker: str) -> None:
     assert reading.unknown_lines == 0
 
 
+CAPTURED = "INFO 05-04 12:10:51 [gpu_model_runner.py:45] Graph capturing finished in 9 secs, took 0.66 GiB"
+LOADED = "INFO 05-04 12:10:51 [gpu_model_runner.py:45] Model loading took 3.3 GiB and 1.6 seconds"
+RANK = "(Worker_TP1 pid=2) "
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        # A progress bar on the same stream had no end of line yet.
+        (f"Capturing CUDA graphs (decode, FULL): 100%|##| 51/51 [00:03<00:00, 15.7it/s]{RANK}{CAPTURED}",
+         [("graphs_captured", 51, "Worker_TP1 pid=2")]),
+        (f"Capturing CUDA graph shapes: 100%|##| 35/35 [00:20<00:00, 1.7it/s]{CAPTURED}",
+         [("graphs_captured", 51, "")]),
+        # Two ranks wrote into one line.
+        (f"(Worker_TP0 pid=1) INFO 05-04 12:10:50 [a.py:1] Loading weights took 1.1 seconds{RANK}{LOADED}",
+         [("shards_loaded", 50, "Worker_TP0 pid=1"), ("model_loaded", 51, "Worker_TP1 pid=2")]),
+        (f"2026-05-04T12:10:52.1Z (Worker pid=1) INFO 05-04 12:10:50 [a.py:1] Starting to load model m{RANK}{LOADED}",
+         [("load_started", 50, "Worker pid=1"), ("model_loaded", 52, "Worker_TP1 pid=2")]),
+        # Colours: with a reset of their own, around words, and of which a collector kept the end only.
+        (f"\x1b[1;36m(EngineCore_DP0 pid=279)\x1b[0;0m {LOADED}", [("model_loaded", 51, "EngineCore_DP0 pid=279")]),
+        (f"\x1b[2K\x1b[1G{LOADED}", [("model_loaded", 51, "")]),
+        (f"[36m(ServeReplica:llm:LLM pid=1)[0m {LOADED}", [("model_loaded", 51, "ServeReplica:llm:LLM pid=1")]),
+        # The names of pods, stamps of a kubelet outside UTC, and of CRI.
+        (f"[pod/llm-gpu-worker-x/ray-worker] {RANK}{LOADED}", [("model_loaded", 51, "Worker_TP1 pid=2")]),
+        (f"2026-05-04T21:10:52.5+09:00 {RANK}{LOADED}", [("model_loaded", 52, "Worker_TP1 pid=2")]),
+        # A container runtime or a collector of logs wrapped the line.
+        (f'{{"log":"{RANK}{LOADED}\\n","stream":"stderr","time":"2026-05-04T12:10:52.6Z"}}',
+         [("model_loaded", 52, "Worker_TP1 pid=2")]),
+        (f'{{"message":"{RANK}{LOADED}","asctime":"2026-05-04 12:10:52,600"}}',
+         [("model_loaded", 51, "Worker_TP1 pid=2")]),
+        # Ray 2.9.
+        ("INFO 2026-05-04 12:10:51,118 controller 41 a.py:16 - Replica llm#LLM#aXyZ started successfully on node 4af0.",
+         [("controller_started", 51, "")]),
+        # Other engines, and waits that are no step.
+        ("2026-05-04T12:10:51.123456Z  INFO shard-manager: text_generation_launcher: Shard ready in 12.3s rank=0",
+         [(NOT_UNDERSTOOD, 51, "")]),
+        ("[2026-05-04 12:10:51 TP0] Capture cuda graph end. Time elapsed: 9.42 s. mem usage=1.20 GB.",
+         [(NOT_UNDERSTOOD, 51, "")]),
+        ("[2026-05-04 12:10:51 DP0 TP0 EP0] Load weight end. elapsed=4.92 s, type=LlamaForCausalLM",
+         [(NOT_UNDERSTOOD, 51, "")]),
+        ("INFO 05-04 12:10:51 [shm_broadcast.py:1] No available shared memory broadcast block found in 60 s.", []),
+        ("INFO 05-04 12:10:51 [utils.py:1] Waiting for 2 local core engine proc(s) to start for 10 s.", []),
+    ],
+)  # fmt: skip
+def test_lines_as_streams_and_collectors_make_them(line: str, expected: list[tuple[str, int, str]]) -> None:
+    """Each step has the instant and the process that its own line states."""
+    entries = read_logs([log(line)], SUBMITTED_AT).entries
+    assert [(one.marker, one.stamp.at.second, one.process) for one in entries] == expected
+    assert all((one.stamp.at - SUBMITTED_AT) < timedelta(minutes=11) for one in entries)
+
+
+def test_a_replica_of_an_older_ray_has_its_tag_as_id() -> None:
+    """Ray 2.9 names it in its controller's log and in the name of the replica's log."""
+    line = (
+        "INFO 2026-05-04 12:10:51,118 controller 41 a.py:16 - Replica llm#LLM#aXyZ started successfully on node 4af0."
+    )
+    assert [one.replica_id for one in read_logs([log(line)], SUBMITTED_AT).entries] == ["llm#LLM#aXyZ"]
+
+
 def test_unknown_lines_are_counted_and_ignored() -> None:
     """A line of no dialect changes only the count, also one of another day and one that looks like JSON."""
     text = 'something else\n\nTraceback\n2020-01-01 00:00:00 built on\n{"a": 1}\n{"message": "no stamp"}\n{broken\n'
@@ -159,7 +218,8 @@ def test_a_progress_bar_gives_its_duration(bar: str, took_s: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["Replica(id='", "compile ", "init engine (", "Imported and built app '", "profiling (1 "]
+    "piece",
+    ["Replica(id='", "Replica ", "compile ", "init engine (", "Imported and built app '", "profiling (1 ", "x(a) ("],
 )
 def test_a_line_as_long_as_a_log_is_read_in_time(piece: str) -> None:
     """The content of a log is anyone's: no line makes the reading slower than its length."""

@@ -32,6 +32,8 @@ _ORDER: Final = (
     "replica_initialised",
 )
 _PID: Final = re.compile(r"-(\d+)\.(?:out|err)$")
+# Ray appends a number to the name of a file that it rotates (RAY_ROTATION_BACKUP_COUNT).
+_ROTATED: Final = re.compile(r"(?<=\.)(out|err|log)\.\d{1,4}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +130,15 @@ def _per_rank(entries: Sequence[LogEntry], marker: str, *, last: bool) -> list[L
     """Return one entry of a marker per rank: its first or its last one."""
     ranks: dict[tuple[str, str, str], LogEntry] = {}
     for entry in (entry for entry in entries if entry.marker == marker):
-        rank = (entry.log.node_ip or entry.log.pod, entry.log.filename, entry.process)
+        rank = (entry.log.node_ip or entry.log.pod, _file(entry), entry.process)
         if last or rank not in ranks:
             ranks[rank] = entry
     return list(ranks.values())
+
+
+def _file(entry: LogEntry) -> str:
+    """Return the name of an entry's log, as it was before it was rotated."""
+    return _ROTATED.sub(r"\1", entry.log.filename)
 
 
 def _of_replica(view: TraceView, entry: LogEntry, replica: str | None) -> bool:
@@ -147,6 +154,6 @@ def _of_replica(view: TraceView, entry: LogEntry, replica: str | None) -> bool:
 
 def _of_another(pids: Mapping[str, int], entry: LogEntry, replica: str | None) -> bool:
     """Return whether a worker's file belongs to another replica by its process id. A rank's id is in no answer."""
-    named = _PID.search(entry.log.filename)
+    named = _PID.search(_file(entry))
     others = {pid for other, pid in pids.items() if other != replica}
     return named is not None and int(named.group(1)) in others - {pids.get(replica or "", -1)}

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from airflow_llm_provisioning.core.instants import SECOND, Stamp
-from airflow_llm_provisioning.core.timing.log_dialects import OTHER, LogLine, parse_line
+from airflow_llm_provisioning.core.timing.log_dialects import OTHER, LogLine, parse_lines
 from airflow_llm_provisioning.core.trace.objects import LogText
 
 # Every repetition is limited: a line may be as long as a log, and its content is anyone's.
@@ -33,7 +33,7 @@ MARKERS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
             r"(?:Imported and built app '.{0,300}' successfully|Built application '.{0,300}' successfully)",
         ),
         ("controller_adding", r"Adding \d+ replicas? to "),
-        ("controller_started", r"Replica\(id='.{0,300}started successfully on node"),
+        ("controller_started", r"Replica(?:\(id='.{0,300}| \S{1,200}) started successfully on node"),
         ("autoscaler_adding", r"Adding \d+ node\(s\) of type "),
         ("replica_initialising", r"Started initializing replica"),
         ("replica_initialised", r"Finished initializing replica"),
@@ -67,8 +67,10 @@ _DURATION = re.compile(
 # Lines that state a duration and are a part of a phase whose end is known.
 _PARTS = re.compile(
     r"checkpoint shards|[Pp]refetch|RunAI Streamer|Overall time to stream|seconds? to (?:load|download)|throughput"
+    r"|No available shared memory broadcast block|[Ww]aiting for"
 )
-_REPLICA_ID = re.compile(r"Replica\(id='([^']+)'")
+# Ray 2.9 and older name a replica `application#deployment#id`.
+_REPLICA_ID = re.compile(r"Replica(?:\(id='([^']+)'| (\S+#\S+))")
 
 # vLLM's progress bar of the weight files (model_loader/weight_utils.py; in the logs of vllm issues #6689 and #6746,
 # version 0.5.3): one line per file on standard error, without a stamp.
@@ -122,7 +124,8 @@ def read_logs(logs: Iterable[LogText], submitted_at: datetime | None) -> LogRead
     notes: list[str] = []
     shards: list[tuple[LogText, int]] = []
     for log in logs:
-        lines = [parse_line(raw, log.received_at) for raw in log.text.splitlines() if raw.strip()]
+        read = (raw for raw in log.text.splitlines() if raw.strip())
+        lines = [line for raw in read for line in parse_lines(raw, log.received_at)]
         shards += [(log, took_s) for line in lines if (took_s := _shards_s(line.text)) is not None]
         lines = [line for line in lines if not line.text.lstrip().startswith(_PROGRESS)]
         marked = [(line, marker) for line in lines if (marker := _marker(line)) is not None]
@@ -169,7 +172,7 @@ def _entries(marked: Iterable[tuple[LogLine, str]], log: LogText, shift: timedel
             line.text,
             line.dialect,
             log,
-            named.group(1) if named else None,
+            (named.group(1) or named.group(2)) if named else None,
             line.by_kubelet,
             line.process,
         )

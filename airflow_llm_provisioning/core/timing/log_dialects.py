@@ -20,11 +20,18 @@ from airflow_llm_provisioning.core.instants import Stamp, from_epoch_s, parse_st
 
 OTHER: Final = "other"
 
-_ANSI = re.compile(r"\x1b\[[0-9;]*m|(?<=\s)\[\d{1,2}m")
-_KUBELET = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z) (.*)", flags=re.DOTALL)
+# Control sequences of terminals (ECMA-48); of some only the end is left, as `[36m`.
+_ANSI = re.compile(r"\x1b\[[0-?]{0,30}[ -/]{0,5}[@-~]|(?:^|(?<=[\s)]))\[\d{1,2}m")
+_KUBELET = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{1,9}(?:Z|[+-]\d\d:\d\d)) (.*)", flags=re.DOTALL)
 _PROCESS = re.compile(r"^(?:\(([^)]*)\)\s*)+")
+_JSON = re.compile(r"(?:\([^)]{0,200}\)\s*)?\{")
 _SERVE = re.compile(r"[A-Z]+ (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[,.]\d{3}) .*? --? (.*)", flags=re.DOTALL)
 _RAY = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3})\s+[A-Z]+ \S+ --? (.*)", flags=re.DOTALL)
+# Where a line of vLLM or Serve begins behind a progress bar, a pod's name, or another process's line without an end.
+_INNER_HEAD = re.compile(
+    r"(?<=[^\s()])(?=\s?(?:\([^()]{1,80}\) ?){0,3}(?:DEBUG|INFO|WARNING|ERROR) (?:\d{4}-)?\d\d-\d\d"
+    r" \d\d:\d\d:\d\d[ .,])"
+)
 _VLLM = re.compile(r"[A-Z]+ (\d\d)-(\d\d) (\d\d:\d\d:\d\d)(?:[.,]\d+)? \[?\S+:\d+\] (.*)", flags=re.DOTALL)
 _DATED = re.compile(
     r".{0,40}?\b(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?\s?(?:Z|[+-]\d\d:?\d\d)?)(?=\W)(.*)", flags=re.DOTALL
@@ -32,7 +39,7 @@ _DATED = re.compile(
 
 # JSON lines: Serve (ray 2.60, serve/_private/logging_utils.py) and Ray write asctime, message and timestamp_ns; other
 # formatters, vLLM's among them, use one of these names.
-_MESSAGES: Final = ("message", "msg", "event")
+_MESSAGES: Final = ("message", "msg", "event", "log")
 _TIMES: Final = ("asctime", "timestamp", "time", "ts", "@timestamp")
 _OF_SERVE: Final = frozenset({"component_name", "component_id", "deployment", "replica", "application"})
 # Seconds since 1970 have ten digits until 2286; longer numbers are milliseconds, microseconds or nanoseconds.
@@ -55,20 +62,26 @@ class LogLine:
     process: str = ""
 
 
-def parse_line(raw: str, received_at: datetime) -> LogLine:
-    """Parse a line. `received_at`: decides the year of a stamp that has none."""
+def parse_lines(raw: str, received_at: datetime) -> list[LogLine]:
+    """Parse one line as it was read: more than one if processes wrote into each other's. `received_at`: decides the
+    year of a stamp that has none. A kubelet's stamp is of the end of the line, so it is the last one's.
+    """
     plain = _ANSI.sub("", raw)
     outer = _KUBELET.fullmatch(plain)
     kubelet = parse_stamp(outer.group(1)) if outer else None
     body = outer.group(2) if outer else plain
-    prefix = _PROCESS.match(body)
-    body = body[prefix.end() :] if prefix else body
-    inner = _inner(body, received_at)
-    if prefix:
-        inner = replace(inner, process=prefix.group(1))
+    parts = [body] if _JSON.match(body) else [part for part in _INNER_HEAD.split(body) if part.strip()]
+    found = [_with_process(part.strip(" "), received_at) for part in parts or [body]]
     if kubelet is not None:
-        return replace(inner, stamp=kubelet, absolute=True, by_kubelet=True)
-    return inner
+        last = found[-1]
+        found[-1] = replace(last, stamp=kubelet, absolute=True, by_kubelet=True, dialect=last.dialect or OTHER)
+    return found
+
+
+def _with_process(body: str, received_at: datetime) -> LogLine:
+    prefix = _PROCESS.match(body)
+    inner = _inner(body[prefix.end() :] if prefix else body, received_at)
+    return replace(inner, process=prefix.group(1)) if prefix else inner
 
 
 def _inner(body: str, received_at: datetime) -> LogLine:
@@ -81,7 +94,7 @@ def _inner(body: str, received_at: datetime) -> LogLine:
         month, day, clock, message = match.groups()
         return LogLine(_with_year(f"{month}-{day}T{clock}Z", received_at), message, "vllm", absolute=False)
     if body.lstrip().startswith("{"):
-        found = _structured(body)
+        found = _structured(body, received_at)
         if found is not None:
             return found
     match = _DATED.fullmatch(body)
@@ -91,7 +104,7 @@ def _inner(body: str, received_at: datetime) -> LogLine:
     return LogLine(None, body, "", absolute=False)
 
 
-def _structured(body: str) -> LogLine | None:
+def _structured(body: str, received_at: datetime) -> LogLine | None:
     """Parse a line that is a JSON object; None for another one, or without a message."""
     try:
         told = mapping(json.loads(body))
@@ -102,6 +115,11 @@ def _structured(body: str) -> LogLine | None:
         return None
     stamp, absolute = _stamp_of(told)
     dialect = "serve" if _OF_SERVE & told.keys() else "vllm"
+    if not message.startswith("{"):
+        # A container runtime or a collector of logs wraps whole lines of the engine.
+        inner = _with_process(_ANSI.sub("", message).rstrip(), received_at)
+        if inner.dialect:
+            return replace(inner, stamp=stamp, absolute=absolute) if stamp and absolute else inner
     return LogLine(stamp, message, dialect if stamp else "", absolute)
 
 

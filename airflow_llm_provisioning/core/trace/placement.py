@@ -25,8 +25,10 @@ _PLAIN_RESOURCES: Final = frozenset({"CPU", "memory", "object_store_memory", "bu
 # Ray's names of accelerators (ray 2.60, ray/_private/accelerators). Beside one of them a custom resource only says
 # where a replica belongs.
 _RAY_ACCELERATORS: Final = frozenset({"GPU", "TPU", "neuron_cores", "HPU", "NPU", "RBLN", "FURIOSA"})
-# Serve's controller, ray 2.33 to 2.60.
-_STARTED: Final = re.compile(r"Replica\(id='([^']{1,200})'[^)]{0,300}\) started successfully on node '([^']{1,200})'")
+# Serve's controller, ray 2.33 to 2.60; before, as ray 2.9, it wrote `Replica app#deployment#id ... on node ID`.
+_STARTED: Final = re.compile(
+    r"Replica(?:\(id='([^']{1,200})'[^)]{0,300}\)| ([^\s']{1,200})) started successfully on node '?([\w-]{1,200})"
+)
 # vLLM's lines in the process that holds a part of the model.
 _ENGINE_LINE: Final = re.compile(r"Starting to load model |Model loading took |Loading model weights took ")
 _PARALLEL: Final = frozenset({"tensor_parallel_size", "pipeline_parallel_size"})
@@ -143,7 +145,7 @@ def _replicas(
 def _started(logs: Sequence[LogText]) -> dict[str, tuple[int, str]]:
     """Return replica id -> (position among the started ones, node id), from the logs of Serve's controller."""
     lines = [found for log in logs for found in _STARTED.findall(log.text)]
-    return {replica_id: (rank, node_id) for rank, (replica_id, node_id) in enumerate(lines)}
+    return {replica_id or tag: (rank, node_id) for rank, (replica_id, tag, node_id) in enumerate(lines)}
 
 
 def _answered(polls: Sequence[Answer]) -> dict[str, tuple[str, Mapping[str, Any], Mapping[str, Any], float]]:
