@@ -47,6 +47,12 @@ def environment_of(view: TraceView) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value not in (None, "", {})}
 
 
+def accelerator_of(node: History) -> str | None:
+    """Return the accelerator of a node as its labels name it, None where none does."""
+    labels = dict(_NODE_LABELS)["gpu"]
+    return next((node.labels[label] for label in labels if node.labels.get(label)), None)
+
+
 def _kuberay(view: TraceView) -> str:
     owners = [item for item in (view.raycluster, view.head) if item]
     return next((text(v) for item in owners if (v := item.annotations.get("ray.io/kuberay-version"))), "")

@@ -14,6 +14,7 @@ at every start: no cache holds them.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -24,6 +25,7 @@ from airflow_llm_provisioning.core.fields import dig, items, mapping, number, te
 from airflow_llm_provisioning.core.manifests import engine_groups, with_env, with_init_container, with_volume
 from airflow_llm_provisioning.core.planned import PlannedFacts
 from airflow_llm_provisioning.core.target import NodeProfile, Target
+from airflow_llm_provisioning.core.timing.environment import accelerator_of
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.trace.objects import History, container_statuses
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan, Found, Step
@@ -159,9 +161,16 @@ def _unpacking(key: str) -> dict[str, Any]:
 
 
 def _several_gpus(profile: NodeProfile) -> Iterator[str]:
-    if len(profile.gpu_skus) > 1 and not profile.gpu_instance_type:
+    """Yield that a node autoscaler chooses among GPUs: trials that got another one than the Job would be paid for and
+    left out, and the comparison would be of those that got the same one. A node pool has one machine type, which
+    `gpu_skus` does not choose.
+    """
+    if len(profile.gpu_skus) > 1 and not profile.gpu_instance_type and profile.autoscaler != "native":
         named = ", ".join(profile.gpu_skus)
-        yield f"{NAME} is for one kind of GPU, and these nodes may have {named}: name one of them in `gpu_skus`."
+        yield (
+            f"{NAME} is for one kind of GPU, and {profile.autoscaler} may choose among {named}: name one of them in "
+            "`gpu_skus`, or an instance type in `gpu_instance_type`; another kind has a target of its own."
+        )
 
 
 def _prepared(view: TraceView, claim: str) -> list[Verdict]:
@@ -204,13 +213,28 @@ def _used(view: TraceView, pod: History, claim: str) -> Iterator[Verdict]:
     if outside:
         yield Verdict(claim, "no", (f"Pod {pod.name}: the engine's cache is at {outside[0]}, not below {ROOT}.",))
     if anew:
-        yield Verdict(claim, "no", anew[:3])
+        yield Verdict(claim, "no", (*anew[:3], *_of_another_gpu(view, pod)))
     elif found:
         yield Verdict(claim, "yes", (*found[:2], _CAPTURED))
     elif nothing := compiles_nothing(view, pod):
         yield Verdict(claim, "no", (f"Pod {pod.name}: the engine compiles nothing: {nothing}",))
     else:
         yield Verdict(claim, "unknown", (f"No engine on pod {pod.name} logged whether it found compiled graphs.",))
+
+
+def _of_another_gpu(view: TraceView, pod: History) -> Iterator[str]:
+    """Yield that the pod's node has another GPU than the Job's, where both are told: the cache's key names it."""
+    facts = mapping(mapping(PlannedFacts.of(view.trial).prepared_steps.get(VERB)).get("facts"))
+    made, node = text(mapping(facts.get(_key_of(_init_of(pod)))).get("gpu")), view.node_of(pod)
+    found = accelerator_of(node) if node is not None else None
+    if made and found and not _alike(made, found):
+        yield f"The cache was made on {made}, and the node of pod {pod.name} has {found} (node label)."
+
+
+def _alike(*names: str) -> bool:
+    """Return whether names may mean one GPU: `NVIDIA L4`, `nvidia-l4` and `l4`; labels leave out memory and form."""
+    short, long = sorted((re.sub(r"nvidia|tesla|[^a-z0-9]", "", name.lower()) for name in names), key=len)
+    return long.startswith(short)
 
 
 def _known_keys(view: TraceView, claim: str) -> Iterator[Verdict]:

@@ -62,6 +62,11 @@ def a_target(*skus: str, **told: Any) -> Target:
     return Target("t", "c", "k", nodes, ("cached",), options={"treatments": {"compile_cache": said}})
 
 
+def with_nodes(**fields: Any) -> Target:
+    target = a_target("L4", "A10G")
+    return replace(target, nodes=replace(target.nodes, **fields))
+
+
 def planned(target: Target | None = None, *others: str, workload: Workload = CURRENT) -> Mapping[str, Any]:
     chosen = sorted([CACHE, *map(treatment, others)], key=lambda item: item.order)
     return plan_deployment(workload, chosen, target=target or a_target()).manifest
@@ -163,7 +168,13 @@ def test_an_engine_that_compiles_nothing_by_another_treatment_is_refused() -> No
         (a_target(storage_class=None), CURRENT, "needs options.treatments.compile_cache.storage_class on target 't'"),
         (a_target(access_mode="ReadWriteOnce"), CURRENT, "access_mode is ReadWriteOnce, and one node cannot share it"),
         (a_target(size="much"), CURRENT, "size is no size like 10Gi"),
-        (a_target("L4", "A10G"), CURRENT, "is for one kind of GPU, and these nodes may have L4, A10G"),
+        (a_target("L4", "A10G"), CURRENT, "is for one kind of GPU, and luna may choose among L4, A10G: name one of"),
+        (
+            with_nodes(autoscaler="native", gpu_instance_type="g6.4xlarge", cpu_instance_type="m6i.xlarge"),
+            CURRENT,
+            None,
+        ),
+        (with_nodes(gpu_instance_type="g6.4xlarge"), CURRENT, None),
         (a_target(), OLD, "needs vLLM 0.8 or later; workload 'phi3-2025' installs vllm==0.5.4"),
     ],
 )
@@ -244,6 +255,27 @@ def test_a_cache_without_effect_is_refuted(lines: tuple[str, ...], fields: dict[
     found = CACHE.verify(seen(*lines, **fields))
     assert found.value == "no"
     assert re.search(words, " ".join(found.evidence)), found.evidence
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ({"nvidia.com/gpu.product": "NVIDIA-A10G"}, "made on L4, and the node of pod worker has NVIDIA-A10G"),
+        ({"cloud.google.com/gke-accelerator": "nvidia-tesla-t4"}, "made on L4, and the node .* has nvidia-tesla-t4"),
+        ({"nvidia.com/gpu.product": "NVIDIA-L4"}, None),
+        ({"karpenter.k8s.aws/instance-gpu-name": "l4"}, None),
+        ({}, None),
+    ],
+)
+def test_a_cache_of_another_gpu_is_told_as_such(label: dict[str, str], words: str | None) -> None:
+    """The trial counts by the GPU that it got: there the engine compiles anew, and both kinds are named."""
+    node = {"metadata": {"name": "gpu-node-1", "uid": "n", "labels": label}}
+    pod = ended()
+    pod["object"]["spec"]["nodeName"] = "gpu-node-1"
+    found = CACHE.verify(seen(CONFIG, USING, ANEW, pods=[line("nodes", node, 2), pod]))
+    assert found.value == "no"
+    assert bool(re.search("The cache was made on", " ".join(found.evidence))) is (words is not None)
+    assert re.search(words or "Compiling a graph", " ".join(found.evidence)), found.evidence
 
 
 @pytest.mark.parametrize(
