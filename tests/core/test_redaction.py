@@ -8,9 +8,11 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+import yaml
 
-from airflow_llm_provisioning.core.trace import Deduplicator, redact
+from airflow_llm_provisioning.core.trace import Deduplicator, line, redact
 from airflow_llm_provisioning.core.trace.objects import EVENT_RESOURCES, Version, build_event
+from airflow_llm_provisioning.core.trace.secrets import find_secrets
 
 
 def test_environment_values_go_and_names_stay() -> None:
@@ -43,6 +45,26 @@ def test_serve_configuration_loses_its_variables_and_keeps_its_packages() -> Non
     assert "secret" not in kept
     assert "vllm==0.5.4" in kept
     assert redact("rayservices", {"spec": {"serveConfigV2": "a: ["}})["spec"]["serveConfigV2"] == "<redacted>"
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        "\n      INSTANTTENSOR_BACKEND: URING,AIO",
+        "\n      INSTANTTENSOR_BACKEND: 'URING, AIO'\n      HF_HUB_DISABLE_XET: '1'",
+        " {INSTANTTENSOR_BACKEND: 'URING,AIO', HF_HUB_DISABLE_XET: '1'}",
+        "\n      INSTANTTENSOR_BACKEND: |-\n        URING,AIO",
+    ],
+)
+def test_variables_that_verdicts_need_are_still_yaml(variables: str) -> None:
+    """A value with a comma, in every form that YAML has for it. A secret in a comment goes all the same."""
+    config = f"# password: hunter-2\napplications:\n- name: llm\n  runtime_env:\n    env_vars:{variables}\n"
+    kept = redact("rayservices", {"spec": {"serveConfigV2": config}})
+    told = kept["spec"]["serveConfigV2"]
+    assert yaml.safe_load(told) == yaml.safe_load(config)
+    assert "hunter-2" not in told
+    assert redact("rayservices", kept) == kept
+    assert find_secrets([line(datetime(2026, 11, 30, tzinfo=UTC), "ADDED", "rayservices", kept)]) == ()
 
 
 def test_runtime_environments_in_answers_lose_their_variables() -> None:

@@ -47,6 +47,9 @@ _SPACED: Final = re.compile(
     re.IGNORECASE,
 )
 _VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
+_KEPT_LIST: Final = re.compile(
+    rf"(?<![\w.\-])(?:{'|'.join(sorted(KEPT_ENV))})[\"']?[ \t]{{0,8}}[:=][ \t]{{0,8}}[^\n:={{}}]++(?=\n|$|\}})"
+)
 _QUOTE: Final = re.compile(r"(?:[A-Za-z_][\w.]{0,40}\()?[brfu]{0,2}(\\*[\"'])")
 _SCHEME: Final = re.compile(r"(?:bearer|basic|token|digest|negotiate|aws4-hmac-sha256)[ \t]+", re.IGNORECASE)
 _BLOCK: Final = re.compile(r"[|>][+-]?[ \t]*\n[ \t]+(?P<body>[^\n]*(?:\n[ \t]+[^\n]*)*)")
@@ -156,6 +159,8 @@ def _has_no_secret_left(variables: str) -> bool:
     """Return whether each of some variables is one that is kept, or was hidden before. Variables do not nest: a further
     mapping of them among them is no such text, so that a chain of them is read once.
     """
+    # A comma is also a part of a value that is kept: what follows it is no entry of its own.
+    variables = _KEPT_LIST.sub(lambda match: match[0].replace(",", " "), variables)
     for entry in re.split(r"[\n,]", variables):
         name, sign, value = (part.strip(" \t\r\\\"'") for part in re.split(r"([:=])", f"{entry}:", maxsplit=1)[:3])
         last = entry.rstrip().rpartition(":")

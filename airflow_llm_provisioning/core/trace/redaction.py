@@ -103,8 +103,21 @@ def _serve_config(config: str) -> str:
     redacted = Redactor().value(parsed)
     if not parsed or not isinstance(redacted, dict):
         return REDACTED
-    # Comments are no values.
-    return Redactor().text(config) if redacted == parsed else dumped(redacted)
+    if redacted != parsed:
+        return dumped(redacted)
+    # Comments are no values. What is hidden in a text need not be YAML any more.
+    told = Redactor().text(config)
+    return told if told == config or _says(told, parsed) else dumped(redacted)
+
+
+def _says(config: str, parsed: Mapping[str, Any]) -> bool:
+    """Return whether Serve's configuration says the same as another one."""
+    from airflow_llm_provisioning.core.manifests.serve_config import serve_config
+
+    try:
+        return bool(serve_config({"spec": {"serveConfigV2": config}}) == parsed)
+    except ManifestError:
+        return False
 
 
 class Deduplicator:

@@ -240,6 +240,7 @@ def test_a_recorded_manifest_is_free_of_findings(sample: Path) -> None:
         "env_vars:\n  A: <redacted>\n  HF_HUB_DISABLE_XET: '4'\n  # why\nnext: 1",
         "env_vars: {A: <redacted>, 'B': \"<redacted>\"}",
         "env:\n  A: ''\n  B:\n",
+        "env_vars:\n  INSTANTTENSOR_BACKEND: URING,AIO\n  A: <redacted>",
     ],
 )
 def test_variables_that_are_hidden_already_stay(text: str) -> None:
