@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import worked_trace
 from proof import FIGURES
+from proof.catalogue import CATALOGUE
 
 from airflow_llm_provisioning import cli
 
@@ -35,6 +36,15 @@ def test_every_figure_of_the_proofs_has_its_row() -> None:
     rows = re.findall(r"^\| (`[^|]+) \| ([0-9][0-9.,]*(?:, [0-9.,]+)?) \|", page(), re.MULTILINE)
     shown = [key for keys, _ in rows for key in re.findall(r"`(\w+)`", keys)]
     assert shown == [figure for figures in FIGURES.values() for figure in figures]
+
+
+def test_the_page_counts_the_whole_catalogue() -> None:
+    """An entry that is new is in the figure, which is of a run with it, and no other page has a number of its own."""
+    told = re.findall(r"^\| `noops_total`, `noops_caught` \| (\d+), (\d+) \|", page(), re.MULTILINE)
+    assert told == [(str(len(CATALOGUE)), str(len(CATALOGUE)))]
+    pages = [*worked_trace.DOCS.rglob("*.md"), worked_trace.DOCS.parent / "README.md"]
+    counted = re.compile(r"\b\d{2,} (?:silent )?no-ops\b", re.IGNORECASE)
+    assert [path.name for path in pages if counted.search(path.read_text(encoding="utf-8"))] == []
 
 
 def test_the_page_is_linked() -> None:

@@ -126,6 +126,20 @@ def switch(view: TraceView, name: str) -> Verdict:
     )
 
 
+def switched_on(view: TraceView, name: str) -> tuple[Verdict, ...]:
+    """Say of each pod of the engine whether an environment switch is on for its processes. For a switch that takes
+    something away, one pod is enough.
+    """
+    over = runtime_variables(view)
+    told = "The application's runtime_env"
+    return tuple(
+        _switched(name, over[name], told)
+        if name in over
+        else _switched(name, view.env_of(pod).get(name, "0"), f"The environment of pod {pod.name}")
+        for pod in view.engine_pods
+    )
+
+
 def runtime_variables(view: TraceView) -> dict[str, Any]:
     """Return the variables that the applications' runtime environments set; values are redacted as in pods."""
     found: dict[str, Any] = {}

@@ -3,12 +3,15 @@
 Wordings: the configuration line of vLLM 0.5.4 to 0.33 (`load_format=LoadFormat.AUTO` until 0.9, `load_format=auto`
 later); `Loading weights took` of its default loader since 0.7; `[RunAI Streamer] Overall time to stream` of
 runai-model-streamer 0.6 to 0.17 (file_streamer.py; with `of all files` and the device since 0.12); the fall-back of
-fastsafetensors without GPUDirect Storage (vllm, weight_utils.py). This module knows no treatment.
+fastsafetensors without GPUDirect Storage, told by vLLM (weight_utils.py) or by the library itself, which leaves vLLM
+nothing to tell (fastsafetensors, loader.py, later copier/gds.py); the backend of InstantTensor, told only with
+INSTANTTENSOR_DEBUG=1 (instanttensor/_impl.py). This module knows no treatment.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from types import MappingProxyType
 from typing import Final
 
@@ -18,11 +21,14 @@ from airflow_llm_provisioning.core.trace.view import TraceView
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """One configuration line of an engine. `load_format`: lower case, None where the line does not hold it."""
+    """One configuration line of an engine. `load_format`: lower case, None where the line does not hold it. `ranks`:
+    how many GPUs share the model, as far as the line says it.
+    """
 
     version: str
     load_format: str | None
     filename: str
+    ranks: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,8 @@ def engine_configs(view: TraceView) -> tuple[EngineConfig, ...]:
     for log in view.logs:
         for match in _CONFIG.finditer(log.text):
             told = _LOAD_FORMAT.search(match.group(2))
-            found.append(EngineConfig(match.group(1), told.group(1).lower() if told else None, log.filename))
+            ranks = prod(int(size) for size in _RANKS.findall(match.group(2)))
+            found.append(EngineConfig(match.group(1), told.group(1).lower() if told else None, log.filename, ranks))
     return tuple(found)
 
 
@@ -98,8 +105,13 @@ def downloads(view: TraceView) -> tuple[str, ...]:
 
 def without_gpu_direct(view: TraceView) -> str | None:
     """Return where fastsafetensors fell back to copies through the host's memory, or None."""
-    log = next((log for log in view.logs if _NO_GDS in log.text), None)
-    return f"fastsafetensors says in {log.filename}: {_NO_GDS} `nogds=True`." if log else None
+    found = next(((log, match) for log in view.logs if (match := _NO_GDS.search(log.text))), None)
+    return f"fastsafetensors says in {found[0].filename}: {found[1].group(0)}." if found else None
+
+
+def direct_backends(view: TraceView) -> tuple[str, ...]:
+    """Return the backends that InstantTensor says it has taken, each once; it says so for debugging only."""
+    return tuple(dict.fromkeys(match.group(1) for log in view.logs for match in _BACKEND.finditer(log.text)))
 
 
 # humanize.naturalsize(binary=True).
@@ -108,6 +120,7 @@ UNITS: Final[Mapping[str, float]] = MappingProxyType(
 )
 _CONFIG = re.compile(r"Initializing an? (?:V\d+ )?LLM engine \(v([^)\s]{1,60})\) with config: ?([^\n]*)")
 _LOAD_FORMAT = re.compile(r"\bload_format='?(?:LoadFormat\.)?([A-Za-z_]\w{0,40})")
+_RANKS = re.compile(r"\b(?:tensor|pipeline)_parallel_size=([0-9]{1,4})\b")
 _LOADED = re.compile(r"Loading weights took ([0-9]{1,6}(?:\.[0-9]{1,9})?) seconds")
 # vLLM 0.5.4 (worker/model_runner.py) tells the memory that the weights take, and no time.
 _LOADED_UNTIMED = re.compile(r"Loading model weights took ([0-9]{1,6}(?:\.[0-9]{1,9})?) GB")
@@ -118,4 +131,8 @@ _STREAMED = re.compile(
 _DOWNLOADED = re.compile(r"Time (?:spent downloading|took to download) weights for|Weights downloaded in ")
 _MIRRORED: Final = "Finished downloading model and tokenizer for "
 _SKIPPED: Final = "Skipping download of safetensors files"
-_NO_GDS: Final = "GDS not enabled, setting"
+_NO_GDS: Final = re.compile(
+    r"GDS not enabled, setting `?nogds=True`?"
+    r"|(?:libcufile\.so does not exist|GDS is not supported in this platform) but nogds is False\. use nogds=True"
+)
+_BACKEND: Final = re.compile(r"\[InstantTensor\]\[DEBUG\] Using backend (\w{1,40})")

@@ -4,8 +4,10 @@ vLLM's own loader maps the files and copies one tensor after the other. InstantT
 from memory in 1.26 s instead of 12.7 s, fastsafetensors (vllm 0.8.5, PR 10647) in 16.7 s (scitix/InstantTensor,
 docs/benchmark.md, one H200). InstantTensor reads around the page cache unless it is told otherwise (0.2.2, _impl.py):
 weights that were downloaded a moment ago would be read again, from the node's disk. `INSTANTTENSOR_BACKEND=BUFFERED`
-reads what is in memory. fastsafetensors falls back to copies through the host's memory where a node has no GPUDirect
-Storage, with a warning only.
+reads what is in memory; of a list of backends it takes the first that the system has, and says which for debugging
+only. fastsafetensors falls back to copies through the host's memory where a node has no GPUDirect Storage, with a
+warning only, and vLLM makes it do so without a word where several GPUs share the model (weight_utils.py, "Use
+nogds=True for TP > 1").
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,10 +19,16 @@ from airflow_llm_provisioning.core.fields import dig, mapping
 from airflow_llm_provisioning.core.manifests import runtime_pip, with_added_pip, with_engine_args, with_env
 from airflow_llm_provisioning.core.target import NodeProfile
 from airflow_llm_provisioning.core.trace import TraceView
+from airflow_llm_provisioning.core.trace.objects import History
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
 from airflow_llm_provisioning.core.treatments.effect_ranges import installed_at_start
 from airflow_llm_provisioning.core.verdicts import Verdict, runtime_variables
-from airflow_llm_provisioning.core.weight_loading import engine_configs, load_rate, without_gpu_direct
+from airflow_llm_provisioning.core.weight_loading import (
+    direct_backends,
+    engine_configs,
+    load_rate,
+    without_gpu_direct,
+)
 from airflow_llm_provisioning.core.workload import Workload, package_name
 from airflow_llm_provisioning.exceptions import ManifestError
 
@@ -59,6 +67,8 @@ class DirectLoader(BaseTreatment):
         against = (*_around_the_cache(view), *filter(None, (without_gpu_direct(view),)))
         if against:
             return Verdict(self.name, "no", (*told.evidence, *against))
+        if doubts := (*_any_backend(view), *_several_ranks(view)):
+            return Verdict(self.name, "unknown", (*told.evidence, *doubts))
         took = load_rate(view)
         if took is None:
             return Verdict(self.name, "unknown", (*told.evidence, "No engine logged that it loaded its weights."))
@@ -132,14 +142,51 @@ def unreadable(workload: Workload, name: str) -> Iterator[str]:
 
 
 def _around_the_cache(view: TraceView) -> Iterator[str]:
-    """Yield the engine's pods where InstantTensor was not told to read through the page cache."""
-    if not any(item.load_format == "instanttensor" for item in engine_configs(view)):
+    """Yield where InstantTensor read around the page cache: it says so, or the pod's backends are direct ones."""
+    taken = direct_backends(view) if _is_used(view, "instanttensor") else ()
+    yield from (f"InstantTensor took the backend {name}: it read {_AROUND}." for name in taken if not _buffers(name))
+    for pod, names in () if taken else _backends(view):
+        if not names:
+            yield f"Pod {pod.name} has no {BACKEND}=BUFFERED in its environment: InstantTensor read {_AROUND}."
+        elif names[0] == _EVERYWHERE or not any(map(_buffers, names)):
+            yield f"Pod {pod.name} has {BACKEND}={','.join(names)}: InstantTensor read {_AROUND}."
+
+
+def _any_backend(view: TraceView) -> Iterator[str]:
+    """Yield where InstantTensor may have taken either kind of backend, and does not say which."""
+    for pod, names in () if direct_backends(view) else _backends(view):
+        if any(map(_buffers, names)) and not _buffers(names[0]):
+            told = f"Pod {pod.name} has {BACKEND}={','.join(names)}, of which InstantTensor takes the first that it can"
+            yield f"{told}: whether it read {_AROUND} is not known."
+
+
+def _several_ranks(view: TraceView) -> Iterator[str]:
+    """Yield that vLLM may have told fastsafetensors to copy through the host's memory."""
+    for item in engine_configs(view):
+        if item.load_format == "fastsafetensors" and item.ranks > 1:
+            told = f"vLLM {item.version} loads for {item.ranks} GPUs ({item.filename})"
+            yield f"{told}, and does not say whether fastsafetensors may use GPUDirect Storage then."
+
+
+def _backends(view: TraceView) -> Iterator[tuple[History, tuple[str, ...]]]:
+    """Yield each pod of an engine that uses InstantTensor, with the backends that its environment names, in order."""
+    if not _is_used(view, "instanttensor"):
         return
     over, in_image = runtime_variables(view), mapping(dig(view.trial, "served", "recipe", "env"))
     for pod in view.engine_pods:
         told = over.get(BACKEND, view.env_of(pod).get(BACKEND, in_image.get(BACKEND)))
-        if told is None or "BUFFERED" not in str(told).upper():
-            yield (
-                f"Pod {pod.name} has no {BACKEND}=BUFFERED in its environment: InstantTensor read around the page "
-                "cache, from the disk."
-            )
+        yield pod, tuple(name for name in (part.strip().upper() for part in str(told or "").split(",")) if name)
+
+
+def _is_used(view: TraceView, load_format: str) -> bool:
+    return any(item.load_format == load_format for item in engine_configs(view))
+
+
+def _buffers(backend: str) -> bool:
+    """Return whether a backend reads through the page cache: BUFFERED, *_BUFFERED or MMAP."""
+    return backend.endswith("BUFFERED") or backend == "MMAP"
+
+
+_AROUND: Final = "around the page cache, from the disk"
+# Linux has this one everywhere (instanttensor/_impl.py: "AIO has the broadest compatibility").
+_EVERYWHERE: Final = "AIO"

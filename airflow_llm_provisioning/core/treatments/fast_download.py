@@ -2,21 +2,31 @@
 
 The origin's hf_transfer is a silent no-op on huggingface_hub 1.0 and later (removed in commit 52c718a5), and gives
 way to hf_xet where that is installed (0.30 to 0.36; a requirement of the hub's client since 0.32), unless Xet is
-disabled.
+disabled. hf_xet may be missing all the same: the client then warns and downloads by HTTP. A mirror of the hub
+(HF_ENDPOINT) may serve plain files only, which no warning tells.
 """
 
 import json
+import re
 from dataclasses import replace
 from typing import Final
 
 from airflow_llm_provisioning.core.effects import Between, Effect, EffectFacts, adds, becomes, seconds_for
 from airflow_llm_provisioning.core.engine_caches import weights_found, weights_uncertain
+from airflow_llm_provisioning.core.fields import text
 from airflow_llm_provisioning.core.manifests import with_added_pip, with_env
 from airflow_llm_provisioning.core.target import NodeProfile
 from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan
 from airflow_llm_provisioning.core.treatments.effect_ranges import installed_at_start
-from airflow_llm_provisioning.core.verdicts import Value, Verdict, recipe_packages, runtime_variables, switch
+from airflow_llm_provisioning.core.verdicts import (
+    Value,
+    Verdict,
+    recipe_packages,
+    runtime_variables,
+    switch,
+    switched_on,
+)
 from airflow_llm_provisioning.core.weight_sources import not_from_the_hub
 from airflow_llm_provisioning.core.workload import Workload, package_name
 from airflow_llm_provisioning.exceptions import ManifestError
@@ -26,6 +36,12 @@ from airflow_llm_provisioning.exceptions import ManifestError
 _REFUSAL: Final = "'hf_transfer' package is not available"
 # What it warns of where the switch is set and it knows no hf_transfer any more (huggingface_hub 2.4, constants.py).
 _DEPRECATED: Final = "'hf_transfer' is not used anymore"
+# What it warns of where a file is in Xet storage and hf_xet is not there (huggingface_hub 0.30 to 2.4,
+# file_download.py).
+_WITHOUT_XET: Final = "Falling back to regular HTTP download"
+_NO_XET: Final = "HF_HUB_DISABLE_XET"
+_ENDPOINT: Final = "HF_ENDPOINT"
+_HUB: Final = re.compile(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/?", flags=re.IGNORECASE)
 
 # 29 GB from the hub to a disk in 113 s is 257 MB/s and waited for neither end (Azure/AKS blog, 2026-07-13); 15 GiB in
 # 18 s is 895 MB/s (awslabs/data-on-eks). The slow end is a disk of 100 MB/s, the least that the clouds attach.
@@ -114,25 +130,41 @@ def _transfer(view: TraceView, packages: Packages, on: Verdict) -> Verdict:
     told = f"huggingface_hub {'.'.join(map(str, hub))} is installed"
     if hub >= (1, 0):
         return _no(on, f"{told}: it ignores hf_transfer since 1.0.")
-    xet_disabled = switch(view, "HF_HUB_DISABLE_XET").value == "yes"
+    disabled = switched_on(view, _NO_XET)
+    xet_disabled = bool(disabled) and all(item.value == "yes" for item in disabled)
     if not xet_disabled and (hub >= (0, 32) or (hub >= (0, 30) and "hf-xet" in packages)):
         return _no(on, f"{told} with hf_xet, which takes precedence over hf_transfer.")
     return Verdict("fast_download", "yes", (*on.evidence, f"{told} and honours hf_transfer."))
 
 
 def _xet(view: TraceView, packages: Packages, on: Verdict) -> Verdict:
-    disabled = switch(view, "HF_HUB_DISABLE_XET")
-    if disabled.value == "yes":
+    disabled = next((item for item in switched_on(view, _NO_XET) if item.value == "yes"), None)
+    if disabled is not None:
         return _no(on, *disabled.evidence, "The hub's client uses no hf_xet then.")
+    fell_back = next((log for log in view.logs if _WITHOUT_XET in log.text), None)
+    if fell_back is not None:
+        return _no(on, f"The hub's client says in {fell_back.filename} that hf_xet is not installed: {_WITHOUT_XET}.")
     hub = _version(packages.get("huggingface-hub"))
     if hub is not None and hub < (0, 30):
         return _no(on, "This huggingface_hub does not know hf_xet yet.")
+    if mirror := _mirror(view):
+        return _unknown(on, f"The weights came from {mirror}, and whether that serves Xet is not known.")
     if hub is not None and hub >= (0, 32):
         told = f"huggingface_hub {'.'.join(map(str, hub))} is installed, which brings hf_xet."
         return Verdict("fast_download", "yes", (*on.evidence, told))
     if "hf-xet" in packages:
         return Verdict("fast_download", "yes", (*on.evidence, f"{packages['hf-xet']} is installed."))
     return _unknown(on, "hf_xet is in no list of packages that was seen.")
+
+
+def _mirror(view: TraceView) -> str | None:
+    """Return the address of another hub that an engine's pod downloads from, None for huggingface.co."""
+    over = runtime_variables(view)
+    for pod in view.engine_pods:
+        told = text(over.get(_ENDPOINT, view.env_of(pod).get(_ENDPOINT)))
+        if told and not _HUB.fullmatch(told):
+            return told
+    return None
 
 
 def _by_itself(view: TraceView, packages: Packages) -> bool:

@@ -41,6 +41,10 @@ DIRECT_LOADERS: Final = (
         manifest=in_runtime_env(INSTANTTENSOR_BACKEND="URING,AIO"),
         target=target("aks", "plain"),
     ),
+    _direct(
+        "a backend of direct reads stands before the buffered ones",
+        manifest=in_runtime_env(INSTANTTENSOR_BACKEND="AIO,BUFFERED"),
+    ),
     _direct("fastsafetensors has no GPUDirect Storage", declared=FASTSAFETENSORS),
     _direct("the direct loader is replaced by random weights", manifest=with_loader("dummy")),
 )

@@ -5,7 +5,14 @@ from typing import Any, Final
 
 from airflow_llm_provisioning.core.builtin_profiles import PHI3_2025
 from airflow_llm_provisioning.core.workload import ScalingSetup
-from proof.catalogue.edits import claim, in_runtime_env, off_on_the_worker, with_loader, with_volume
+from proof.catalogue.edits import (
+    claim,
+    in_runtime_env,
+    off_on_the_worker,
+    with_loader,
+    with_volume,
+    without_xet_on_the_worker,
+)
 from proof.catalogue.entry import NoOp, Truth
 from proof.recorded_trial import NODES_GONE_S, Scenario
 from proof.targets import target
@@ -38,6 +45,7 @@ DOWNLOADS: Final = (
         declared=SERVED_CURRENT,
         manifest=in_runtime_env(HF_HUB_DISABLE_XET="1"),
     ),
+    _fast("hf_xet is disabled on the worker alone", declared=SERVED_CURRENT, manifest=without_xet_on_the_worker),
     _fast("the loader generates random weights", declared=SERVED_CURRENT, manifest=with_loader("dummy")),
     _fast(
         "the loader of the old engine generates random weights",

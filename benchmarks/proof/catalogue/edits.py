@@ -22,6 +22,12 @@ def in_runtime_env(**variables: str) -> Callable[[Manifest], None]:
     return change
 
 
+def without_xet_on_the_worker(manifest: Manifest) -> None:
+    """Disable Xet on the workers, which load the weights; the head keeps it."""
+    for container in _containers(manifest)[1:]:
+        container["env"].append({"name": "HF_HUB_DISABLE_XET", "value": "1"})
+
+
 def off_on_the_worker(manifest: Manifest) -> None:
     """Switch the fast download off on the workers, which load the weights."""
     for container in _containers(manifest)[1:]:

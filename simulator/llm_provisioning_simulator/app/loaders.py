@@ -77,8 +77,7 @@ def loading(load_format: str, size_bytes: float, env: Mapping[str, str], source:
     """Return how the weights are loaded from files on the node."""
     if load_format == "instanttensor":
         rate = costs.draw("instanttensor_load_bytes_s")
-        buffered = "BUFFERED" in env.get("INSTANTTENSOR_BACKEND", "").upper()
-        held = min(size_bytes, source.held_bytes) if buffered else 0.0
+        held = min(size_bytes, source.held_bytes) if _buffered(env.get("INSTANTTENSOR_BACKEND", "")) else 0.0
         return Loading(held / rate + (size_bytes - held) / min(rate, source.bytes_s))
     if load_format == "runai_streamer":
         # It reads files through the page cache.
@@ -94,3 +93,11 @@ def loading(load_format: str, size_bytes: float, env: Mapping[str, str], source:
         # Pages of a mapped file come one read-ahead after the other, over the network.
         return Loading(size_bytes / min(costs.draw("weight_load_bytes_s"), source.bytes_s))
     return Loading(size_bytes / costs.draw("weight_load_bytes_s"))
+
+
+def _buffered(backends: str) -> bool:
+    """Return whether InstantTensor reads through the page cache: it takes the first backend that the system has, and
+    Linux has all but CUFILE, which needs GPUDirect Storage (instanttensor 0.2, _impl.py, select_backend).
+    """
+    names = [name for name in (part.strip().upper() for part in backends.split(",")) if name and name != "CUFILE"]
+    return bool(names) and (names[0].endswith("BUFFERED") or names[0] == "MMAP")

@@ -100,6 +100,13 @@ def test_a_loader_that_was_used_is_believed() -> None:
 
 
 NO_GDS = v1("GDS not enabled, setting `nogds=True`.", 7, "weight_utils.py:1061", "WARNING")
+# The library's own warnings: it degrades by itself, and vLLM never sees an error.
+OWN = "/site-packages/fastsafetensors/copier/gds.py:203: UserWarning: "
+UNSUPPORTED = f"{OWN}GDS is not supported in this platform but nogds is False. use nogds=True"
+NO_CUFILE = f"{OWN}libcufile.so does not exist but nogds is False. use nogds=True"
+TOOK_DIRECT = "[InstantTensor][DEBUG] Using backend URING"
+TOOK_BUFFERED = "[InstantTensor][DEBUG] Using backend URING_BUFFERED"
+MIXED = {"INSTANTTENSOR_BACKEND": "URING,BUFFERED"}
 
 
 @pytest.mark.parametrize(
@@ -111,6 +118,11 @@ NO_GDS = v1("GDS not enabled, setting `nogds=True`.", 7, "weight_utils.py:1061",
         ((config_line("instanttensor"), *loaded_lines(58.3)), {}, "read around the page cache"),
         ((config_line("instanttensor"), *loaded_lines()), {"INSTANTTENSOR_BACKEND": "AIO"}, "around the page cache"),
         ((config_line("fastsafetensors"), NO_GDS, *loaded_lines()), {}, "GDS not enabled, setting `nogds=True`"),
+        ((config_line("fastsafetensors"), UNSUPPORTED, *loaded_lines()), {}, "GDS is not supported in this platform"),
+        ((config_line("fastsafetensors"), NO_CUFILE, *loaded_lines()), {}, "libcufile.so does not exist"),
+        ((config_line("instanttensor"), *loaded_lines()), {"INSTANTTENSOR_BACKEND": "URING, AIO"}, "=URING,AIO: Inst"),
+        ((config_line("instanttensor"), *loaded_lines()), {"INSTANTTENSOR_BACKEND": "AIO,BUFFERED"}, "around the pa"),
+        ((config_line("instanttensor"), TOOK_DIRECT, *loaded_lines()), MIXED, "took the backend URING: it read around"),
         ((config_line("instanttensor"), config_line("auto"), *loaded_lines()), BUFFERED, "load_format=auto"),
     ],
 )
@@ -128,6 +140,32 @@ SHORT = v1("Initializing a V1 LLM engine (v0.22.1) with config: model='m'")
 def test_a_silent_recording_is_unknown(lines: tuple[str, ...]) -> None:
     """No configuration line, one without the format, no loading line."""
     assert LOADER.verify(view_of(*lines, env=BUFFERED)).value == "unknown"
+
+
+@pytest.mark.parametrize(
+    "backend", ["MMAP", "URING_BUFFERED", "AIO_BUFFERED,MMAP", "buffered", " BUFFERED , MMAP ", "BUFFERED,URING"]
+)
+def test_every_backend_through_the_page_cache_is_believed(backend: str) -> None:
+    """The policy, its members and MMAP, which each system has."""
+    view = view_of(config_line("instanttensor"), *loaded_lines(), env={"INSTANTTENSOR_BACKEND": backend})
+    assert LOADER.verify(view).value == "yes"
+
+
+def test_of_a_list_of_backends_the_first_that_the_system_has_counts() -> None:
+    """Which that is, InstantTensor says for debugging only; without its word it is unknown."""
+    lines = (config_line("instanttensor"), *loaded_lines())
+    found = LOADER.verify(view_of(*lines, env=MIXED))
+    assert found.value == "unknown"
+    assert "of which InstantTensor takes the first that it can" in " ".join(found.evidence)
+    assert LOADER.verify(view_of(*lines, TOOK_BUFFERED, env=MIXED)).value == "yes"
+
+
+def test_fastsafetensors_for_several_gpus_is_unknown() -> None:
+    """Some releases of vLLM leave GPUDirect Storage out then, and say nothing."""
+    shared = config_line("fastsafetensors").replace("load_format", "tensor_parallel_size=2, load_format", 1)
+    found = LOADER.verify(view_of(shared, *loaded_lines()))
+    assert found.value == "unknown"
+    assert "loads for 2 GPUs" in " ".join(found.evidence)
 
 
 def test_a_backend_that_the_image_sets_counts() -> None:
