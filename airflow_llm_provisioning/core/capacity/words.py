@@ -31,17 +31,19 @@ _SPOT: Final = (
     r"spot ?interrupt|spotinterruption|no spot capacity|spotmaxpricetoolow|overconstrained\w*spot|spotvmevicted"
     r"|preemptscheduled|spot (?:instance|vm|node)s? (?:was |were |is |has been )?(?:evicted|reclaimed|preempted)"
     r"|spot (?:instances?|vms?|capacity) (?:is |are )?(?:not|un)\s?available"
+    r"|(?:vm|instance) \S{1,80} (?:was|has been) preempted"
 )
 _QUOTA: Final = (
     r"quota[ _]?exceeded|exceed\w*\b.{0,80}\bquota|quota\b.{0,80}(?:exceed|exhaust|reached|insufficient|used up)"
     r"|insufficient\b.{0,20}\bquota|insufficientquota|vcpu ?limit ?exceeded|instance ?limit ?exceeded"
     r"|vcpu capacity than your current|max ?spot ?instance ?count ?exceeded|notavailableforsubscription"
     r"|lowpriority\w*quota|limit exceeded for (?:vcpu|gpu|instance)|out of quota"
+    r"|volume ?limit ?exceeded|not allowed in your subscription"
 )
 _STOCK: Final = (
     r"insufficient ?capacity|insufficient\w*capacity|insufficient \S+ capacity|unfulfillable ?capacity"
     r"|unable to fulfill capacity|capacity ?exceeded|capacity\w*notavailable|capacityisnotfound|capacity not found"
-    r"|not have sufficient .{0,60}capacity|out of (?:capacity|resources|stock|host capacity)|stock-?_?out"
+    r"|not have sufficient .{0,60}capacity|out[ .]of[ .](?:capacity|resources|stock|host capacity)|stock-?_?out"
     r"|resource_?pool_?exhausted|zone_resource_pool|vm_min_count_not_reached|outofresource"
     r"|does not have enough resources available to fulfill|not enough (?:capacity|resources available)"
     r"|sku ?not ?available|sku\b.{0,60}\b(?:not|un) ?available|allocation ?failed|allocation failure"
@@ -53,7 +55,7 @@ _STOCK: Final = (
 _LIMIT: Final = (
     r"exceeds? limits? for nodepool|max(?:imum)? node group size reached|max cluster .{0,60}limit reached"
     r"|max(?:imum)? (?:total )?(?:number of )?nodes .{0,40}reached|max total nodes"
-    r"|insufficientfreeaddressesinsubnet|not have enough free addresses|ip_space_exhausted|subnet ?is ?full"
+    r"|insufficientfreeaddressesinsubnet|not have enough free addresses|ip[_.]space[_.]exhausted|subnet ?is ?full"
 )
 _KINDS: Final = tuple(
     (kind, re.compile(pattern, re.IGNORECASE | re.DOTALL))
@@ -62,7 +64,10 @@ _KINDS: Final = tuple(
 # A part of a pod's NotTriggerScaleUp: so many node groups, and why they did not grow.
 _GROUPS: Final = re.compile(r"(?:^|[:,]\s*)(\d+) (.+?)(?=,\s*\d+ |$)")
 _BACKOFF: Final = "in backoff after failed scale-up"
-_ALTERNATIVES: Final = re.compile(r"you can currently get\b|you could (?:also )?(?:try|use)\b", re.IGNORECASE)
+_ALTERNATIVES: Final = re.compile(
+    r"you can currently get\b|you could (?:also )?(?:try|use)\b|retry your request by\b|consider trying\b",
+    re.IGNORECASE,
+)
 _ZONES: Final = (
     # us-west-2a, us-gov-west-1b, us-west-2-lax-1a
     re.compile(
@@ -72,6 +77,8 @@ _ZONES: Final = (
     # us-central1-a
     re.compile(r"\b(?:us|europe|asia|australia|northamerica|southamerica|me|africa)-[a-z]+\d+-[a-z]\b"),
 )
+# Azure's as nodes' labels have them, behind the word.
+_AZURE_LABEL: Final = re.compile(r"\bzones? \(?([a-z]{4,30}\d?-[1-3])\b", re.IGNORECASE)
 _AZURE_ZONE: Final = re.compile(r"\bzones?\W{1,3}([1-3])\b", re.IGNORECASE)
 _AZURE_REGION: Final = re.compile(r"\b(?:location|region)\W{1,3}([a-z]+[a-z0-9]*)\b", re.IGNORECASE)
 
@@ -95,7 +102,7 @@ def zones_in(sentence: str, region: str | None = None) -> tuple[str, ...]:
     sentences number the zones.
     """
     told = _ALTERNATIVES.split(sentence, maxsplit=1)[0]
-    found = [zone for pattern in _ZONES for zone in pattern.findall(told)]
+    found = [zone for pattern in (*_ZONES, _AZURE_LABEL) for zone in pattern.findall(told)]
     if not found:
         named = _AZURE_REGION.search(told)
         where = named.group(1).lower() if named else region

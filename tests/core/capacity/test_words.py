@@ -150,6 +150,42 @@ REFUSED = [
         (),
     ),
     ("ScaleUpFailed", "partial capacity: only 1 of 4 instances were created", "stock-out", ()),
+    # Zones that are offered instead, and zones as labels of Azure's nodes
+    (
+        "LaunchFailed",
+        (
+            "Unsupported: Your requested instance type (p5.48xlarge) is not supported in your requested Availability "
+            "Zone (us-east-1f). Please retry your request by not specifying a zone or choosing us-east-1a."
+        ),
+        "stock-out",
+        ("us-east-1f",),
+    ),
+    (
+        "ScaleUpFailed",
+        (
+            "A g2-standard-8 VM instance with 1 nvidia-l4 accelerator(s) is currently unavailable in the us-central1-a "
+            "zone. Consider trying your request in the us-central1-b, us-central1-c zone(s)."
+        ),
+        "stock-out",
+        ("us-central1-a",),
+    ),
+    ("LaunchFailed", "unable to allocate resources in the selected zone (westus2-3).", "stock-out", ("westus2-3",)),
+    (
+        "LaunchFailed",
+        "the requested SKU is unavailable for instance type Standard_NC24ads_A100_v4 in zone eastus-1 with",
+        "stock-out",
+        ("eastus-1",),
+    ),
+    ("noScaleUp", "scale.up.error.out.of.resources", "stock-out", ()),
+    ("noScaleUp", "scale.up.error.ip.space.exhausted", "limit", ()),
+    ("LaunchFailed", "VolumeLimitExceeded: You have exceeded your maximum gp3 storage limit.", "quota", ()),
+    (
+        "FailedCreate",
+        "The VM size of Standard_NC6s_v3 is not allowed in your subscription in location 'x'.",
+        "quota",
+        (),
+    ),
+    ("SpotPreempted", "Instance gke-c-gpu-1 was preempted by Compute Engine", "spot", ()),
 ]
 NOT_REFUSED = [
     ("TriggeredScaleUp", "pod triggered scale-up: [{gpu 0->1 (max: 4)}]"),
@@ -168,6 +204,8 @@ NOT_REFUSED = [
     ("NodeNotReady", "Node n status is now: NodeNotReady"),
     ("NodeHasSufficientMemory", "Node n status is now: NodeHasSufficientMemory"),
     ("FailedMount", "MountVolume.SetUp failed: timed out"),
+    ("Preempted", "Preempted by pod 5d1f on node gpu-node-1"),
+    ("ScaleUpFailed", "TooManyRequests: the limit has been reached for operation type - HighCostGet"),
     ("FailedToCreateHeadPod", "pods is forbidden: User cannot create resource"),
 ]
 

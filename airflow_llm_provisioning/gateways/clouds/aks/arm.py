@@ -35,6 +35,8 @@ from azure.mgmt.core.tools import get_arm_endpoints
 from azure.mgmt.resource.features import FeatureClient
 from azure.mgmt.storage import StorageManagementClient
 
+from airflow_llm_provisioning.core.capacity import refusal_kind
+from airflow_llm_provisioning.core.capacity.words import LIMIT, QUOTA, STOCK
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.aks.registry import RegistryClient
 from airflow_llm_provisioning.gateways.clouds.verbs import TransientError
@@ -61,11 +63,37 @@ _IN_PROGRESS_CODES: Final = frozenset(
         "OperationPreempted",
         "ConflictingConcurrentWriteNotAllowed",
         "EtagMismatch",
+        "ReferencedResourceNotProvisioned",
+        "CanceledAndSupersededDueToAnotherOperation",
+        "RetryableError",
         "CONFLICT",  # a registry's word: the same conversion was begun a moment ago
     }
 )
 # "Another agentpool operation (nodepool1 - Creating) is in progress, please wait for it to finish" (cilium 25944).
-_IN_PROGRESS: Final = re.compile(r"\bin progress\b|\bplease wait\b|\btransitioning state\b", re.IGNORECASE)
+_IN_PROGRESS: Final = re.compile(
+    r"\bin progress\b|\bplease wait\b|\btransitioning state\b|\bbeing (?:creat|updat|upgrad|scal|delet|provision)ed\b"
+    r"|\b(?:re)?try (?:again )?later\b|\bongoing operation\b",
+    re.IGNORECASE,
+)
+# The same codes for what no waiting changes: an exhausted quota, a cluster that is stopped or failed.
+_STAYS: Final = re.compile(r"quota|\bstopped\b|power state|\bfailed state\b", re.IGNORECASE)
+_GROUP_GOES_CODE: Final = "ResourceGroupBeingDeleted"
+# AKS says so with 400.
+_NOT_READY_CODE: Final = "ControlPlaneNotReady"
+# What to do about a refusal, by its code or its words; roles are the advice for every other 403.
+_ADVICE: Final = (
+    (re.compile(r"DisallowedByPolicy|disallowed by policy"), "A policy of the subscription forbids it."),
+    (re.compile(r"aka\.ms/acr/firewall|is not allowed access"), "Let this machine through the registry's firewall."),
+    (re.compile(r"ReadOnlyDisabledSubscription"), "Enable the subscription again."),
+    (re.compile(r"SubscriptionRegistration"), "Register the resource provider (`az provider register`)."),
+    (re.compile(r"ScopeLocked"), "Remove the lock, or choose another resource group."),
+    (re.compile(r"\bstopped\b|power state", re.IGNORECASE), "Start the cluster (`az aks start`)."),
+)
+_OF_CAPACITY: Final = {
+    QUOTA: "Ask for more quota in that region, or choose another VM size or region.",
+    STOCK: "Azure has no such machines there now: try later, another zone or another VM size.",
+    LIMIT: "Choose a subnet with free addresses, or raise the pool's limit.",
+}
 _PASSING_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -109,17 +137,25 @@ def _refusal(attempt: str, error: HttpResponseError) -> CloudError:
         return TransientError(said, refused_token=True)
     if status in _PASSING_STATUS or _in_progress(status, code, message):
         return TransientError(said, retry_after_s=_retry_after_s(error))
-    if status == 403:
-        return CloudError(f"{said} Give the connection's identity the roles that docs/aks.md lists.")
-    return CloudError(said)
+    told = [said, _advice(status, code, message)]
+    return CloudError(" ".join(part for part in told if part))
+
+
+def _advice(status: int, code: str, message: str) -> str:
+    """Return what the user can do about a refusal; empty where Azure's own sentence must do."""
+    words = f"{code}: {message}"
+    if found := next((advice for pattern, advice in _ADVICE if pattern.search(words)), ""):
+        return found
+    if refused := refusal_kind(message, code):
+        return _OF_CAPACITY.get(refused, _OF_CAPACITY[STOCK])
+    return "Give the connection's identity the roles that docs/aks.md lists." if status == 403 else ""
 
 
 def _in_progress(status: int, code: str, message: str) -> bool:
-    if status == 412:
+    if status == 412 or code == _NOT_READY_CODE:
         return True
-    # An exhausted quota also comes as 409 OperationNotAllowed; waiting would never help it.
     busy = code in _IN_PROGRESS_CODES or _IN_PROGRESS.search(message) is not None
-    return status == 409 and busy and "quota" not in message.lower()
+    return status == 409 and busy and code != _GROUP_GOES_CODE and _STAYS.search(message) is None
 
 
 def _code_and_message(error: HttpResponseError) -> tuple[str, str]:

@@ -4,18 +4,22 @@ boto3 stays in this package. This file knows no verb; credentials come as a sess
 so that an expired token can be replaced during a long wait.
 """
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Literal
 
+from airflow_llm_provisioning.core.capacity import refusal_kind
+from airflow_llm_provisioning.core.capacity.words import LIMIT, QUOTA, STOCK
 from airflow_llm_provisioning.exceptions import CloudError, MissingExtraError
 from airflow_llm_provisioning.gateways.clouds.verbs import StepFailedError, TransientError
 
 try:
     from boto3 import Session as Session
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, SSLError
+    from botocore.exceptions import ConnectionError as NoConnectionError
     from botocore.parsers import ResponseParserError
 except ModuleNotFoundError as error:
     raise MissingExtraError(
@@ -27,14 +31,15 @@ AWS_ERRORS: Final = (ClientError, BotoCoreError, ResponseParserError)
 Kind = Literal["transient", "expired", "permanent"]
 
 _EXPIRED: Final = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
+# Words of codes that mean too many calls (EC2 throttles as `EC2ThrottledException`, others as `Throttling.Api`).
+_THROTTLED: Final = ("Throttl", "TooManyRequests", "RequestLimitExceeded")
 _TRANSIENT: Final = {
-    "Throttling",
-    "ThrottlingException",
-    "ThrottledException",
-    "RequestLimitExceeded",
-    "RequestThrottled",
-    "TooManyRequestsException",
-    "LimitExceededException.Throttled",
+    "BandwidthLimitExceeded",
+    "ProvisionedThroughputExceededException",
+    "TransactionInProgressException",
+    "ConcurrentModification",
+    "ConcurrentModificationException",
+    "EntityTemporarilyUnmodifiable",
     "SlowDown",
     "PriorRequestNotComplete",
     "RequestTimeout",
@@ -47,6 +52,23 @@ _TRANSIENT: Final = {
     "ConcurrentSnapshotLimitExceeded",
     "SnapshotCreationPerVolumeRateExceeded",
 }
+_OF_CAPACITY: Final = {
+    STOCK: "AWS has no such machine there now: try later, another zone or another instance type.",
+    QUOTA: "Ask for more quota in that region (Service Quotas), or choose another instance type or region.",
+    LIMIT: "Choose a subnet with free addresses.",
+}
+_ADVICE: Final = (
+    (re.compile(r"service control policy|explicit deny"), "A policy of the organisation or the account denies it."),
+    (
+        re.compile(r"RequestTimeTooSkewed|Signature (?:expired|not yet current)"),
+        "Set the clock of the machine that runs the task.",
+    ),
+    (
+        re.compile(r"InvalidClientTokenId|UnrecognizedClient|AuthFailure|SignatureDoesNotMatch|InvalidAccessKeyId"),
+        "Check the connection's credentials.",
+    ),
+    (re.compile(r"OptInRequired|PendingVerification|Blocked:"), "Activate the account or the service in that region."),
+)
 _CONFIG: Final = Config(
     retries={"mode": "standard", "total_max_attempts": 2},
     connect_timeout=10,
@@ -124,7 +146,7 @@ class Aws:
         except AWS_ERRORS as error:
             kind = kind_of(error)
             if kind == "permanent":
-                raise StepFailedError(in_words(error)) from error
+                raise StepFailedError(f"{in_words(error)}. {advice_for(error)}".rstrip(".")) from error
             if kind == "expired":
                 self.renew()
             raise TransientError(in_words(error)) from error
@@ -145,11 +167,21 @@ def kind_of(error: Exception) -> Kind:
     """Return whether a call is worth repeating as it is, with fresh credentials, or not at all."""
     if isinstance(error, ClientError):
         code = error_code(error)
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code in _EXPIRED:
             return "expired"
-        return "transient" if code in _TRANSIENT or status >= 500 else "permanent"
-    return "transient" if isinstance(error, (HTTPClientError, ResponseParserError)) else "permanent"
+        return "transient" if _may_pass(code, error) else "permanent"
+    answerless = isinstance(error, (HTTPClientError, NoConnectionError, ResponseParserError))
+    return "transient" if answerless and not isinstance(error, SSLError) else "permanent"
+
+
+def _may_pass(code: str, error: ClientError) -> bool:
+    """Return whether a refusal is of this moment. EC2 refuses capacity with status 500 (aws-sdk-ruby issue 568), and
+    asking again for minutes changes nothing.
+    """
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in _TRANSIENT or status == 429 or any(word in code for word in _THROTTLED):
+        return True
+    return bool(status >= 500) and refusal_kind(str(error.response.get("Error", {}).get("Message")), code) is None
 
 
 def error_code(error: Exception) -> str:
@@ -173,12 +205,21 @@ def absent(error: Exception) -> bool:
 
 def cloud_error(attempted: str, error: Exception) -> CloudError:
     """Return an AWS error as ours, saying what was attempted and what to do."""
-    advice = {
-        "expired": "Refresh the connection's credentials and try again.",
-        "transient": "Try again later.",
-        "permanent": "Check the arguments and the policies in docs/iam.",
-    }[kind_of(error)]
-    return CloudError(f"{attempted}: {in_words(error)}. {advice}")
+    return CloudError(f"{attempted}: {in_words(error)}. {advice_for(error)}")
+
+
+def advice_for(error: Exception) -> str:
+    """Return what the user can do about an AWS error."""
+    kind, code = kind_of(error), error_code(error)
+    if kind != "permanent":
+        return "Refresh the connection's credentials and try again." if kind == "expired" else "Try again later."
+    said = str(error)
+    if refused := refusal_kind(said, code):
+        return _OF_CAPACITY.get(refused, _OF_CAPACITY[STOCK])
+    if not isinstance(error, ClientError):
+        return "Check the connection's credentials, region and endpoint."
+    told = (words for pattern, words in _ADVICE if pattern.search(f"{code}: {said}"))
+    return next(told, "Check the arguments and the policies in docs/iam.")
 
 
 def pairs(tags: Mapping[str, str], key: str = "Key", value: str = "Value") -> list[dict[str, str]]:
