@@ -145,7 +145,6 @@ class _Recording:
             return Outcome("failed", f"{self._title} does not exist (any more): it was deleted or replaced.")
         async with in_background(self._watch.watchers()) as watching:
             outcome = await self._ending(watching, deadline_at)
-            await self._watch.catch_up()
             if outcome.completion is not None and self._probe is not None and self.keeps_trace:
                 # After the end: it is no part of the time that is measured.
                 await self._probe.measure_speed(self._watch.add_mark)
@@ -273,6 +272,7 @@ class _Recording:
             collect_evidence(
                 self._cluster, self._subject, self._watch.scope, self._watch.add_explanation, limit_s=self.evidence_s
             ),
+            self._watch.catch_up(),
             self._cluster.sleep(late_s),
         )
 

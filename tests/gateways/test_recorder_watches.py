@@ -98,6 +98,29 @@ async def test_what_waits_for_its_turn_at_the_end_is_recorded(api: FakeApi, monk
     asyncio.get_running_loop().call_later(0.1, free.set)
     await recording.task
     assert [one["object"]["metadata"]["name"] for one in recording.of("pods")] == ["llm-abc-late"]
+    assert not [mark for mark in recording.marks("not_collected") if mark["what"] == "versions before the end"]
+
+
+async def test_what_is_not_taken_in_time_at_the_end_is_told(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is far behind ends the recording all the same, because GPU nodes run on; the trace says so."""
+
+    class Never(Turns):
+        async def turn(self) -> None:
+            await asyncio.Event().wait()
+
+    never = Never()
+    await deploy(api)
+    owner = {"ownerReferences": [{"uid": api.objects["rayclusters", "ml", "llm-abc"]["metadata"]["uid"]}]}
+    recording = Recording(api)
+    await recording.until(lambda r: bool(r.of("rayclusters")))
+    monkeypatch.setattr(subject_watch, "turns", lambda: never)
+    monkeypatch.setattr(subject_watch, "CATCH_UP_S", 0.2)
+    await api.put("pods", "llm-abc-late", "ml", metadata=owner)
+    await make_ready(api)
+    outcome = await recording.task
+    assert outcome.outcome == "ready"
+    (told,) = [mark for mark in recording.marks("not_collected") if mark["what"] == "versions before the end"]
+    assert "behind the cluster by more than 0.2 s" in told["why"]
 
 
 WATCHED = ("rayservices", "rayclusters", "pods", "services", "endpointslices", "nodes", "nodeclaims")

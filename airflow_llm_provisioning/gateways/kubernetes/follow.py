@@ -6,7 +6,7 @@ process. This module must not know trials.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -43,6 +43,14 @@ class ObservedVersion:
     received_at: datetime
 
 
+# Returns when there is time for one more version.
+Turn = Callable[[], Awaitable[None]]
+
+
+async def _at_once() -> None:
+    """Take no turns."""
+
+
 # The last observed version of an object: version, name, namespace (None for cluster-scoped objects).
 LastVersion = tuple[str, str, str | None]
 
@@ -76,15 +84,18 @@ async def follow(
     *,
     known: ResumePoint | None = None,
     listener: Listener = Listener(),
+    turn: Turn | None = None,
 ) -> AsyncIterator[ObservedVersion]:
     """Yield all changes of a resource without end: each version of each object once.
+
+    `turn` is awaited before each of them: what is not yielded yet is not parsed yet, and thousands may be due.
 
     It begins with a list, or at `known`. It continues after dropped watches, after a 410 (it lists again; objects that
     vanished meanwhile are VANISHED with their metadata only) and after an outage of the API server. It ends at once if
     the resource is optional and not served. It raises errors that waiting does not fix (ForbiddenError, ...): at once
     if no request succeeded before, otherwise after `REFUSED_S`.
     """
-    following = _FollowState(cluster, resource, (namespace, labels, fields), listener, known)
+    following = _FollowState(cluster, resource, (namespace, labels, fields), listener, known, turn or _at_once)
     pauses = _Pauses()
     while not following.absent:
         pauses.begin()
@@ -119,7 +130,9 @@ class _FollowState:
         selected: tuple[str | None, str | None, str | None],
         listener: Listener,
         known: ResumePoint | None,
+        turn: Turn,
     ) -> None:
+        self._turn = turn
         self.resource_version = known.resource_version if known else None
         self.absent = False
         self._cluster = cluster
@@ -144,11 +157,13 @@ class _FollowState:
                 return
             self._connected()
             for seen in self._listed(items, self._cluster.clock()):
+                await self._turn()
                 yield seen
         watching = self._cluster.watch(
             self._resource, *self._selected, resource_version=self.resource_version, on_open=self._connected
         )
         async for event in watching:
+            await self._turn()
             seen_at = self._cluster.clock_at(event.read_at)
             self._active_at = _now()
             if self._is_new(event):

@@ -5,8 +5,8 @@ The other half, `gateways.recorder`, decides what the news mean for the wait.
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine, Mapping
-from contextlib import suppress
 from typing import Any, Final
 
 from airflow_llm_provisioning.core import trace
@@ -18,12 +18,13 @@ from airflow_llm_provisioning.exceptions import ForbiddenError, ProvisioningErro
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.kubernetes.errors import NotFoundError
 from airflow_llm_provisioning.gateways.kubernetes.follow import Listener, ObservedVersion, follow
+from airflow_llm_provisioning.gateways.recording.evidence import EVIDENCE_S
 from airflow_llm_provisioning.gateways.recording.lines import Lines
 from airflow_llm_provisioning.gateways.recording.previous_recording import PreviousRecording
 from airflow_llm_provisioning.gateways.recording.progress import Progress
 from airflow_llm_provisioning.gateways.recording.scope import EVENTS, Scope
 from airflow_llm_provisioning.gateways.recording.serve_poll import poll_serve
-from airflow_llm_provisioning.gateways.recording.turns import Turns, turns
+from airflow_llm_provisioning.gateways.recording.turns import turns
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +37,9 @@ CLUSTER_EVENTS_NAMESPACE: Final = "default"
 EVENT_APIS: Final = ("events", "events.events.k8s.io")
 # At the limit: how long the last look may take.
 LAST_LOOK_S: Final = 30.0
-# Real seconds for what the API server had sent before the end. Only a triggerer that is behind needs any.
-CATCH_UP_S: Final = 2.0
+# Real seconds for what the API server had sent before the end, beside the reading of evidence and no longer than that.
+# Only a triggerer that is behind needs any.
+CATCH_UP_S: Final = EVIDENCE_S
 # So many iterations of the event loop without a version: nothing is read, queued or waiting for its turn.
 _QUIET: Final = 5
 
@@ -154,32 +156,36 @@ class SubjectWatch:
         self, resource: str, namespace: str | None, labels: str | None = None, fields: str | None = None
     ) -> None:
         known, listener = self._previous.known(resource, namespace), Listener(self._gap, self._back)
-        waits = None if resource in ESSENTIAL else turns()
-        async for seen in follow(self._cluster, resource, namespace, labels, fields, known=known, listener=listener):
-            if waits is not None:
-                await self._turn(waits)
+        turn = None if resource in ESSENTIAL else self._turn
+        async for seen in follow(
+            self._cluster, resource, namespace, labels, fields, known=known, listener=listener, turn=turn
+        ):
             self._taken += 1
             self.take(resource, seen)
             del seen
 
-    async def _turn(self, waits: Turns) -> None:
+    async def _turn(self) -> None:
         self._waiting += 1
         try:
-            await waits.turn()
+            await turns().turn()
         finally:
             self._waiting -= 1
 
     async def catch_up(self) -> None:
-        """Return when the versions are taken that came before, at the latest after `CATCH_UP_S`: an endpoint that is
-        ready passes versions that wait for their turn, and they are part of the recording too.
+        """Return when the versions are taken that came before, at the latest after `CATCH_UP_S`, with a mark about it:
+        an endpoint that is ready passes versions that wait for their turn, and they are part of the recording too.
         """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CATCH_UP_S):
-                quiet = 0
-                while quiet < _QUIET:
-                    before = self._taken
-                    await asyncio.sleep(0)
-                    quiet = 0 if self._waiting or self._taken != before else quiet + 1
+        quiet, ends_at = 0, time.monotonic() + CATCH_UP_S
+        while quiet < _QUIET:
+            before = self._taken
+            await asyncio.sleep(0)
+            quiet = 0 if self._waiting or self._taken != before else quiet + 1
+            if quiet == 0 and time.monotonic() > ends_at:
+                why = f"this process was behind the cluster by more than {CATCH_UP_S:g} s: give it fewer waits"
+                self._lines.add(
+                    mark_line(self._cluster.clock(), "not_collected", what="versions before the end", why=why)
+                )
+                return
 
     def _not_recorded(self, resource: str, why: Exception) -> None:
         log.warning("The trace will not contain %s: %s", resource, why)
