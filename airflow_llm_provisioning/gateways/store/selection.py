@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.visitors import InternalTraversal
 
 from airflow_llm_provisioning.core.names import nearest
 from airflow_llm_provisioning.core.result import TrialStatus
@@ -113,13 +115,14 @@ class Selection:
         """Yield what a row of `tables.trials` must meet.
 
         `by`: the column by whose index the rows are found, `run_id` where a run is named. The others are written so
-        that no index of theirs is taken: without statistics SQLite would as well read all trials of a DAG.
+        that SQLite takes no index of theirs: without statistics it would as well read all trials of a DAG. By
+        `series`: what `conditions_of_series` has decided already is left out.
         """
         columns = tables.trials.c
         by = "run_id" if by is None and self.run_id is not None else by
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is None:
+            if value is None or (by == "series" and field.name in _OF_SERIES):
                 continue
             if field.name == "since":
                 yield columns.opened_at >= value
@@ -130,7 +133,30 @@ class Selection:
                 yield columns.series.in_(listed)
             else:
                 column = columns[{"dag_ids": "dag_id"}.get(field.name, field.name)]
-                yield _is(column if by in (None, field.name) else column.concat(""), value)
+                yield _is(column if by in (None, field.name) else _Unindexed(column), value)
+
+
+class _Unindexed(ColumnElement[str]):
+    """A column whose index SQLite's planner may not take: `+column` (SQLite, The Query Planner, "Disqualifying terms").
+    PostgreSQL has statistics, and guesses wrong what it does not see as a column.
+    """
+
+    inherit_cache = True
+    _traverse_internals = [("column", InternalTraversal.dp_clauseelement)]  # noqa: RUF012 - SQLAlchemy's own form
+
+    def __init__(self, column: ColumnElement[str]) -> None:
+        self.column = column
+        self.type = column.type
+
+
+@compiles(_Unindexed)
+def _as_it_is(element: _Unindexed, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.column, **options))
+
+
+@compiles(_Unindexed, "sqlite")
+def _without_its_index(element: _Unindexed, compiler: Any, **options: Any) -> str:
+    return f"+{compiler.process(element.column, **options)}"
 
 
 @dataclass(frozen=True, slots=True)
