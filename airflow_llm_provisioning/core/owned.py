@@ -104,7 +104,8 @@ class Listing:
     """What a look at a place found. `now`: the earlier one of our clock and the place's; None where it is not known.
     `holders`: who holds a lock of trials there that has not expired; None: not known. `problems`: what could not be
     listed, kind -> sentence; the kind `""` is the whole place. `notes`: sentences about the look itself. `standing`:
-    ids of entries whose thing carries no mark, so that no list has it, and exists.
+    ids of entries whose thing cannot carry a mark, so that no list has it, and exists. `unmarked`: ids of entries whose
+    thing exists under the cloud's own name and is in no list, because it does not say that it is ours.
     """
 
     place: str
@@ -114,6 +115,7 @@ class Listing:
     problems: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     standing: frozenset[str] = frozenset()
+    unmarked: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

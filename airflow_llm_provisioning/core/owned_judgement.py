@@ -42,6 +42,10 @@ LOCK: Final = "Lease"
 # label_value shortens what is longer than 63 characters; the run in such a name may be cut off.
 _SHORTENED: Final = 55
 _NO_TARGET: Final = "no target of the experiment leads to this place: name the experiment that does"
+_UNMARKED: Final = (
+    "the ledger names it, and it does not carry our label: it was edited, or it is another owner's of that name; look "
+    "at it, and delete it by hand if it is ours"
+)
 _UNKNOWN_USE: Final = "whether a running trial uses it is not known"
 
 
@@ -235,8 +239,7 @@ class _Place:
         """A thing that was found by the ledger's name for it, without our label: another owner's may have that name."""
         return _Found(
             State.UNKNOWN,
-            "the ledger names it, and it does not carry our label: it was edited, or it is another owner's of that "
-            "name; look at it, and delete it by hand if it is this trial's",
+            _UNMARKED,
             ours=False,
         )
 
@@ -314,6 +317,8 @@ class _Place:
         now = self._listing.now
         if entry.entry_id in self._listing.standing:
             return self._of_unmarked(entry)
+        if entry.entry_id in self._listing.unmarked:
+            return State.UNKNOWN, _UNMARKED
         if entry.tags.get(LABEL_TRIAL) in self._records.closed:
             return State.VANISHED, "its trial is closed, and it does not exist"
         if now is None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_llm_provisioning.core.owned import Listing, Records, Thing
 from airflow_llm_provisioning.exceptions import ProvisioningError
@@ -77,13 +77,13 @@ async def _look_at_clouds(place: Place, records: Records) -> list[Listing]:
     failed: dict[str, str] = {}
     for reference in place["clouds"]:
         try:
-            name, owned, standing = await asyncio.to_thread(_listed, reference, records)
+            name, owned, by_name = await asyncio.to_thread(_listed, reference, records)
         except ProvisioningError as error:
             failed[""] = str(error)
             continue
         things = tuple(_with_price(thing_of(name, item), item, reference) for item in owned)
         told: dict[str, Any] = {"now": locks.now, "holders": locks.holders, "notes": locks.notes}
-        listing = Listing(place=name, things=things, standing=standing, **told)
+        listing = Listing(place=name, things=things, standing=by_name.standing, unmarked=by_name.unmarked, **told)
         found[name] = _together(found[name], listing) if name in found else listing
     if not failed:
         return list(found.values())
@@ -101,6 +101,13 @@ class Locks:
     holders: tuple[str, ...] | None
     now: datetime | None
     notes: tuple[str, ...] = ()
+
+
+class ByName(NamedTuple):
+    """Ids of the ledger's entries whose thing exists and is in no list, as in `Listing`."""
+
+    standing: frozenset[str]
+    unmarked: frozenset[str]
 
 
 async def held_locks(place: Place) -> Locks:
@@ -124,15 +131,19 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _listed(reference: Mapping[str, Any], records: Records) -> "tuple[str, list[Owned], frozenset[str]]":
-    """Return a cloud's name in the ledger, what it lists, and the entries whose thing exists and carries no mark."""
+def _listed(reference: Mapping[str, Any], records: Records) -> "tuple[str, list[Owned], ByName]":
+    """Return a cloud's name in the ledger, what it lists, and the entries of what exists and is not in the list."""
     with opened(reference) as cloud:
         owned = cloud.list_owned()
-        # Only a cloud with things that cannot be marked has it.
+        known = {(one.kind, one.identity) for one in owned}
+        # Only a cloud with things that cannot be marked has the first; another package's cloud may lack the second.
         stands = getattr(cloud, "stands", lambda _kind, _name: None)
+        exists = getattr(cloud, "exists", lambda _kind, _identity: None)
         entries = records.of_place(cloud.place)
+        missed = [one for one in entries if (one.kind, one.identity or one.name) not in known]
         standing = frozenset(entry.entry_id for entry in entries if stands(entry.kind, entry.name))
-        return cloud.place, owned, standing
+        unmarked = frozenset(entry.entry_id for entry in missed if exists(entry.kind, entry.identity or entry.name))
+        return cloud.place, owned, ByName(standing, unmarked)
 
 
 @contextmanager
@@ -170,6 +181,12 @@ def _together(one: Listing, other: Listing) -> Listing:
     more = tuple(thing for thing in other.things if (thing.kind, thing.name) not in seen)
     now = None if one.now is None or other.now is None else min(one.now, other.now)
     notes = tuple(dict.fromkeys((*one.notes, *other.notes)))
-    problems = {**one.problems, **other.problems}
-    standing = one.standing | other.standing
-    return replace(one, now=now, things=(*one.things, *more), problems=problems, notes=notes, standing=standing)
+    return replace(
+        one,
+        now=now,
+        things=(*one.things, *more),
+        problems={**one.problems, **other.problems},
+        notes=notes,
+        standing=one.standing | other.standing,
+        unmarked=one.unmarked | other.unmarked,
+    )

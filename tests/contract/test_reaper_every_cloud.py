@@ -189,6 +189,38 @@ def test_an_account_that_cannot_be_listed_is_unknown(
     store.close()
 
 
+@pytest.mark.usefixtures("_reached")
+@pytest.mark.parametrize("cloud", [each for each in CLOUDS if each != "toy"])
+def test_what_lost_its_mark_is_never_called_gone(
+    experiment: Experiment, strangers: Callable[[str], list[Owned]], cloud: str
+) -> None:
+    """A thing of every kind that the ledger knows by the cloud's own name, and that no list has because its tags were
+    edited: unknown, its entry stays open, not clean. An entry whose thing is gone is closed beside it.
+    """
+    targets, opened, store = targets_on(experiment, cloud), open_cloud(reference(experiment, cloud)), open_store()
+    at, tags = running_time(targets[0]) - timedelta(days=1), {"llm-provisioning/target": targets[0].name}
+    # A build is over in minutes, and is gone then.
+    things = [one for one in strangers(cloud) if one.kind != "build"]
+    edited, gone = {one.identity for one in things}, set()
+    for number, one in enumerate(things):
+        # AWS and Google may keep another name than ours; a name that was never told is our own.
+        for name in (one.identity, f"{one.identity[:-4]}0000", f"ours-{number}"):
+            entry = store.ledger.intend(one.kind, name, opened.place, tags, at)
+            if name != f"ours-{number}":
+                store.ledger.created(entry, name)
+            gone |= {name} - edited
+    done = asyncio.run(reap(targets, store_url(), wait_s=0))
+    left = {entry.name for entry in store.ledger.open_entries()}
+    opened.close()
+    store.close()
+    assert (left, {item.name for item in done.closed}) == (edited, gone)
+    told = [item for item in done.survey.unknown if item.place == opened.place]
+    assert {item.name for item in told} == edited
+    assert {item.why for item in told} == {told[0].why}
+    assert told[0].why.startswith("the ledger names it, and it does not carry our label: it was edited")
+    assert not done.clean
+
+
 def running_time(target: Target) -> Any:
     async def now() -> Any:
         async with open_cluster(target.cluster_reference()) as cluster:

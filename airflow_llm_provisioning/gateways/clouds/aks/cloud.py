@@ -136,6 +136,10 @@ class AksCloud:
         """Return whether a thing exists that carries no mark of its own; None for what `list_owned` tells."""
         return self._owned.stands(kind, name)
 
+    def exists(self, kind: str, identity: str) -> bool | None:
+        """Return whether a thing exists under Azure's own name, whatever its marks say; None for another name."""
+        return self._owned.exists(kind, identity)
+
     def delete_owned(self, owned: Owned) -> None:
         """Delete one thing of ours; gone already is success; a thing that does not say it is ours is refused."""
         self._owned.delete(owned)

@@ -36,6 +36,19 @@ class OwnedOnAzure:
             data_plane = self._account.data_plane(str(image.host))
             return bool(data_plane.streaming_artifacts(image.repository, str(image.digest)))
 
+    def exists(self, kind: str, identity: str) -> bool | None:
+        """Return whether a pool or an image exists under Azure's name, whatever its marks say; None for another name
+        and for streaming artifacts (`stands`).
+        """
+        if kind == aks_pools.KIND and "/" in identity:
+            return self._pools.get(*identity.split("/", 1)) is not None
+        if kind != aks_build.KIND or "@" not in identity:
+            return None
+        image = ImageReference.parse(identity)
+        with azure_errors(f"Looking for image {identity}"):
+            data_plane = self._account.data_plane(str(image.host))
+            return data_plane.manifest_attributes(image.repository, str(image.digest)) is not None
+
     def delete(self, owned: Owned) -> None:
         """Delete one thing after looking at its own marks again; what is gone is noted in the ledger."""
         if owned.kind == aks_pools.KIND:

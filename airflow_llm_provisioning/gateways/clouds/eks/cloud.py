@@ -107,6 +107,13 @@ class EksCloud:
         except AWS_ERRORS as error:
             raise cloud_error(f"Cannot list what is ours in {self._aws.region}", error) from error
 
+    def exists(self, kind: str, identity: str) -> bool | None:
+        """Return whether a thing exists under AWS's own name, whatever its tags say; None for what is no such name."""
+        try:
+            return self._owned.exists(kind, identity)
+        except AWS_ERRORS as error:
+            raise cloud_error(f"Cannot look for {kind} {identity}", error) from error
+
     def delete_owned(self, owned: Owned) -> None:
         """Delete one thing of ours; gone already is success; a thing without our tag is refused."""
         try:

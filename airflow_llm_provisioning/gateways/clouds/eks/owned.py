@@ -17,6 +17,7 @@ from airflow_llm_provisioning.gateways.store.ledger import LedgerEntries
 _T = TypeVar("_T")
 # In this order nothing is deleted while something else still needs it.
 KINDS: Final = ("build", "project", "instance", "parameter", "snapshot", "volume", "image", "repository", "bucket")
+_PREFIXES: Final[Mapping[str, str]] = {"instance": "i-", "snapshot": "snap-", "volume": "vol-"}
 _OURS: Final = {LABEL_MANAGED_BY: OWNER}
 
 
@@ -74,6 +75,18 @@ class OwnedOnAws:
                 raise
         if not stands:
             self._entries.gone(owned.kind, identity=owned.identity)
+
+    def exists(self, kind: str, identity: str) -> bool | None:
+        """Return whether a thing exists under AWS's own name, whatever its tags say; None for what is no such name."""
+        named = identity.startswith(_PREFIXES.get(kind, "")) and ("@" in identity or kind != "image")
+        if kind not in KINDS or not named:
+            return None
+        try:
+            return self._stands(Owned(kind, identity, {}))
+        except AWS_ERRORS as error:
+            if not absent(error):
+                raise
+            return False
 
     # --- listing
 

@@ -84,6 +84,10 @@ class GkeCloud:
         """
         return OwnedResources(self._project).everything()
 
+    def exists(self, kind: str, identity: str) -> bool | None:
+        """Return whether a thing exists under Google's own name, whatever its labels say; None for another name."""
+        return OwnedResources(self._project).exists(kind, identity)
+
     def delete_owned(self, owned: Owned) -> None:
         """Delete one thing of ours; what Google deletes slowly is gone when a later list no longer has it."""
         OwnedResources(self._project).delete(owned)

@@ -75,6 +75,30 @@ class OwnedResources:
         if gone:
             self._project.entries.gone(owned.kind, identity=owned.identity)
 
+    def exists(self, kind: str, identity: str) -> bool | None:
+        """Return whether a thing exists under Google's own name, whatever its labels say; None for what is no such
+        name. A build is there as long as it runs.
+        """
+        clients = self._project.clients
+        looks: Mapping[str, Callable[[], bool]] = {
+            "build": lambda: self._build(identity).status.name in ACTIVE,
+            "image": lambda: bool(clients.registry.get_version(request={"name": identity}, **READ)),
+            "repository": lambda: bool(clients.registry.get_repository(request={"name": identity}, **READ)),
+            "node_pool": lambda: bool(clients.container.get_node_pool(request={"name": identity}, **READ)),
+            **{made: lambda: self._compute.labels_of(kind, identity) is not None for made in KINDS},
+        }
+        if kind not in looks or not identity.startswith("projects/"):
+            return None
+        with google_errors(f"look for {kind} {identity}"):
+            try:
+                return looks[kind]()
+            except google.NotFound:
+                return False
+
+    def _build(self, identity: str) -> Any:
+        named = {"name": identity, "project_id": self._project.name, "id": identity.rpartition("/")[2]}
+        return self._project.clients.builds.get_build(request=named, **READ)
+
     def _builds(self) -> list[Any]:
         mark = build_tags(_MARK)[0]
         request = {"parent": self._project.build_path, "filter": f'tags="{mark}"'}
@@ -138,7 +162,7 @@ class OwnedResources:
     def _delete_build(self, identity: str) -> bool:
         project = self._project
         named = {"name": identity, "project_id": project.name, "id": identity.rpartition("/")[2]}
-        build = project.clients.builds.get_build(request=named, **READ)
+        build = self._build(identity)
         self._refuse(identity, read_build_tags(build.tags))
         if build.status.name in ACTIVE:
             build = project.clients.builds.cancel_build(request=named, **WRITE)
