@@ -28,6 +28,7 @@ LABEL_CONTENT: Final = "llm-provisioning/content"
 LABEL_EXPIRES: Final = "llm-provisioning/expires"
 
 EXPIRES_FORMAT: Final = "%Y%m%dT%H%M%SZ"
+_EXPIRY: Final = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 
 _LISTED_AT_MOST: Final = 30
 # Comparing takes time that grows with the square of the length.
@@ -69,7 +70,11 @@ def expiry(at: datetime) -> str:
 
 
 def read_expiry(value: str) -> datetime | None:
-    """Return the instant an expiry label names, or None for text that is none."""
+    """Return the instant an expiry label names, or None for text that is none: strptime alone would read one that was
+    cut (`2026051T120000Z`) as an earlier day.
+    """
+    if _EXPIRY.fullmatch(value) is None:
+        return None
     try:
         return datetime.strptime(value, EXPIRES_FORMAT).replace(tzinfo=UTC)
     except ValueError:

@@ -4,20 +4,17 @@ Nothing counts as ours by one sign alone. A label can be copied or edited by han
 thing, or its labels must be those that a run of this package writes on such a thing.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from airflow_llm_provisioning.core.names import (
-    LABEL_CONTENT,
     LABEL_MANAGED_BY,
     LABEL_TARGET,
     LABEL_TRIAL,
     OWNER,
     fingerprint,
-    label_keys_for_google,
     label_value,
 )
 from airflow_llm_provisioning.core.operation import KEEP_DAYS
@@ -32,11 +29,12 @@ from airflow_llm_provisioning.core.owned import (
     label_of,
     labelled_expiry,
 )
+from airflow_llm_provisioning.core.owned_identity import Identity, spellings
 from airflow_llm_provisioning.core.ownership import LABEL_APPLIED_BY
 from airflow_llm_provisioning.core.trial import NODES_GONE_S
 
-# What carries a trial's labels: the RayService, and what KubeRay copies them to.
-OF_TRIALS: Final = ("RayService", "RayCluster", "Pod", "Service")
+# What KubeRay makes belongs to one of these.
+_OWNERS: Final = ("RayService", "RayCluster")
 NODES: Final = ("Node", "NodeClaim")
 LOCK: Final = "Lease"
 # label_value shortens what is longer than 63 characters; the run in such a name may be cut off.
@@ -93,10 +91,11 @@ class _Place:
     def __init__(self, listing: Listing, records: Records, targets: Collection[str]) -> None:
         self._listing, self._records = listing, records
         self._entries = records.of_place(listing.place)
-        self._targets = {spelled for target in targets for spelled in _spellings(label_value(target))}
+        # Only Google's own labels have no capitals: in a cluster, `Plain` and `plain` are two targets.
+        spelled = spellings if listing.place.startswith("cloud:") else lambda value: (value,)
+        self._targets = {each for target in targets for each in spelled(label_value(target))}
         self._by_uid = {thing.uid: thing for thing in listing.things if thing.uid}
-        roots = [thing for thing in listing.things if thing.kind == "RayService"]
-        self._same_trial = Counter(thing.label(LABEL_TRIAL) for thing in roots)
+        self._identity = Identity(self._entries, self._targets, listing.things)
 
     def lines(self) -> list[OwnedThing]:
         judged: dict[int, OwnedThing] = {}
@@ -108,7 +107,7 @@ class _Place:
     # --- things
 
     def _line(self, thing: Thing) -> OwnedThing:
-        entry, found = self._entry(thing), self._judged(thing)
+        entry, found = self._identity.entry(thing), self._judged(thing)
         return OwnedThing(
             place=thing.place,
             kind=thing.kind,
@@ -154,14 +153,6 @@ class _Place:
         of = line.of or top.of
         return replace(line, state=top.state, why=why, ours=top.ours, held=top.held, of=of, parent=owner.name)
 
-    def _entry(self, thing: Thing) -> Recorded | None:
-        """Return the entry of a thing: by name, else any of the same preparation in this place."""
-        named = next((entry for entry in self._entries if entry.is_of(thing)), None)
-        content = thing.label(LABEL_CONTENT)
-        if named is not None or not content:
-            return named
-        return next((entry for entry in self._entries if entry.content() == content), None)
-
     def _lock(self, thing: Thing) -> _Found:
         if thing.label(LABEL_MANAGED_BY) != OWNER:
             return _Found(State.UNRECORDED, "it has the lock's name without our label", ours=False)
@@ -186,54 +177,26 @@ class _Place:
         return _Found(State.ORPHAN, "no trial runs, and its node autoscaler has not removed it", ours=False)
 
     def _of_trial(self, thing: Thing) -> _Found:
-        trial, entry = str(thing.label(LABEL_TRIAL)), self._entry(thing)
+        trial, entry = str(thing.label(LABEL_TRIAL)), self._identity.entry(thing)
         closed = trial in self._records.closed
         holders = self._listing.holders
         if not closed and (holders is None or any(may_run(holder, trial) for holder in holders)):
             why = _UNKNOWN_USE if holders is None else f"its DAG run holds the lock ({(holders or ('',))[0]})"
             return _Found(State.UNKNOWN if holders is None else State.IN_USE, why, held=True)
-        if (foreign := self._foreign(thing, trial, entry)) is not None:
+        if (foreign := self._identity.foreign(thing, trial, entry)) is not None:
             return _Found(State.UNRECORDED, foreign, ours=False)
+        if (missed := self._owner_not_listed(thing)) is not None:
+            return _Found(State.UNKNOWN, missed, held=True)
         if closed:
             return _Found(State.ORPHAN, "its trial is closed")
         return self._by_expiry(thing, entry, "no row of its trial was written")
 
-    def _foreign(self, thing: Thing, trial: str, entry: Recorded | None) -> str | None:
-        """Return why an object with a trial's label may not be that trial's; None where it is."""
-        if thing.kind not in OF_TRIALS or (thing.kind != "RayService" and not thing.of_ray):
-            return f"no trial makes such a {thing.kind}: its label was copied, so look at it and delete it by hand"
-        if thing.kind == "RayService":
-            return self._foreign_service(thing, trial, entry)
-        if self._entry_of_trial(trial) is not None:
+    def _owner_not_listed(self, thing: Thing) -> str | None:
+        """Return why it is not known whether a thing goes with its owner: that may be of a kind that was not listed."""
+        if not thing.owners or any(uid in self._by_uid for uid in thing.owners):
             return None
-        return self._without_identity(thing)
-
-    def _foreign_service(self, thing: Thing, trial: str, entry: Recorded | None) -> str | None:
-        other = self._entry_of_trial(trial)
-        if entry is not None:
-            written = entry.tags.get(LABEL_TRIAL)
-            if written == trial:
-                return None
-            return f"its label was changed: the ledger says that it is trial {written}'s"
-        if other is not None:
-            return f"its label was copied: the ledger says that trial {trial} is RayService {other.name}"
-        if self._same_trial[trial] > 1:
-            return f"{self._same_trial[trial]} RayServices carry this trial's label, and no entry says which is it"
-        return self._without_identity(thing)
-
-    def _entry_of_trial(self, trial: str) -> Recorded | None:
-        return next((entry for entry in self._entries if entry.tags.get(LABEL_TRIAL) == trial), None)
-
-    def _without_identity(self, thing: Thing) -> str | None:
-        """Return which label of a run is missing on a thing that no entry names; None where all are there."""
-        if thing.label(LABEL_MANAGED_BY) != OWNER:
-            return f"no ledger entry names it, and it lacks the label {LABEL_MANAGED_BY}={OWNER}"
-        if labelled_expiry(thing.labels) is None:
-            return "no ledger entry names it, and its expiry is missing or cannot be read: it may have been edited"
-        target = thing.label(LABEL_TARGET)
-        if target not in self._targets:
-            return f"no ledger entry names it, and its target {target or '(none)'} is not one of this experiment"
-        return None
+        kind = next((kind for kind in _OWNERS if kind in self._listing.problems), None)
+        return None if kind is None else f"it has an owner, and {kind}s could not be listed: it goes with that one"
 
     def _without_label(self, thing: Thing) -> _Found:
         """A thing that was found by the ledger's name for it, without our label: another owner's may have that name."""
@@ -244,12 +207,12 @@ class _Place:
         )
 
     def _of_preparation(self, thing: Thing) -> _Found:
-        entry = self._entry(thing)
+        entry = self._identity.entry(thing)
         if thing.kind != "Pod" and self._listing.holders is None:
             return _Found(State.UNKNOWN, _UNKNOWN_USE, held=True)
         if thing.kind != "Pod" and self._listing.holders:
             return _Found(State.IN_USE, f"a trial of its target runs ({self._listing.holders[0]})", held=True)
-        if entry is None and (foreign := self._without_identity(thing)) is not None:
+        if entry is None and (foreign := self._identity.missing(thing)) is not None:
             if self._records.entries is None:
                 return _Found(State.UNKNOWN, f"the ledger could not be read, and {foreign}", ours=False)
             return _Found(State.UNRECORDED, foreign, ours=False)
@@ -269,7 +232,7 @@ class _Place:
 
     def _records_trial(self, thing: Thing) -> bool:
         trial = thing.label(LABEL_TRIAL)
-        return trial is not None and self._entry_of_trial(trial) is not None
+        return trial is not None and self._identity.of_trial(trial) is not None
 
     def _may_judge_use(self, thing: Thing) -> bool:
         """A preparation is kept for as long as trials use it, and only the rows say that."""
@@ -286,19 +249,18 @@ class _Place:
         wanted = thing.label(LABEL_TARGET)
         if wanted is None:
             return None
-        used = [at for target, at in self._records.used_at.items() if wanted in _spellings(target)]
+        used = [at for target, at in self._records.used_at.items() if wanted in spellings(target)]
         return max(used, default=None)
 
     # --- entries and places
 
     def _without_thing(self) -> Iterator[OwnedThing]:
         for entry in self._entries:
-            if not any(entry.is_of(thing) or self._is_content(entry, thing) for thing in self._listing.things):
+            if not any(self._has(thing, entry) for thing in self._listing.things):
                 yield self._absent(entry)
 
-    def _is_content(self, entry: Recorded, thing: Thing) -> bool:
-        content = entry.content()
-        return content is not None and entry.kind == thing.kind.lower() and thing.label(LABEL_CONTENT) == content
+    def _has(self, thing: Thing, entry: Recorded) -> bool:
+        return self._identity.is_of(entry, thing) or self._identity.is_content(entry, thing)
 
     def _absent(self, entry: Recorded) -> OwnedThing:
         now, problems = self._listing.now, self._listing.problems
@@ -359,11 +321,6 @@ def _expiry(thing: Thing, entry: Recorded | None) -> datetime | None:
 def _is_used_again(thing: Thing) -> bool:
     """Return whether trials use a thing that a preparation made; a trial's own object and a pod that ends are not."""
     return not thing.label(LABEL_TRIAL) and thing.kind != "Pod"
-
-
-def _spellings(value: str) -> tuple[str, str]:
-    """Return a label's value as Kubernetes, AWS and Azure have it, and as Google does."""
-    return value, label_keys_for_google({"": value})[""]
 
 
 def _deleting(thing: Thing, why: str) -> str:

@@ -101,8 +101,11 @@ def test_the_later_expiry_of_label_and_ledger_counts() -> None:
         (of_trial(left_h=-1, labels={LABEL_MANAGED_BY: ""}), "lacks the label app.kubernetes.io/managed-by"),
         (of_trial(left_h=-1, labels={LABEL_EXPIRES: "soon"}), "its expiry is missing or cannot be read"),
         (of_trial(left_h=-1, labels={LABEL_TARGET: "theirs"}), "its target theirs is not one of this experiment"),
+        (of_trial(left_h=-1, labels={LABEL_TARGET: "pLain"}), "its target pLain is not one of this experiment"),
+        (of_trial(left_h=-1, labels={LABEL_TARGET: "plai"}), "its target plai is not one of this experiment"),
+        (of_trial(left_h=-1, labels={LABEL_TARGET: ""}), "its target (none) is not one of this experiment"),
     ],
-    ids=["pod", "secret", "owner", "expiry", "target"],
+    ids=["pod", "secret", "owner", "expiry", "target", "target-in-another-case", "target-cut", "target-emptied"],
 )
 def test_a_label_alone_makes_nothing_ours(thing: Thing, words: str) -> None:
     """Reported, and never deleted, not even by `everything`."""
@@ -310,3 +313,58 @@ def test_a_node_of_a_target_whose_nodes_stay_is_in_use() -> None:
     for fields in ({"stays": True}, {"busy": True}):
         node = Thing(place=CLOUD, kind="Node", name="n", created_at=NOW - hours(5), **fields)
         assert only(judged(node)).state is State.IN_USE
+
+
+@pytest.mark.parametrize(
+    "expires", ["2026043T120000Z", "20260430T12000Z", "20260430T120000", "20260430 120000Z", "2026-04-30T12:00:00Z", ""]
+)
+def test_an_expiry_that_was_cut_expires_nothing(expires: str) -> None:
+    """A character is missing: it is not read as an earlier day. Without an entry the object is reported."""
+    cut = of_trial(labels={LABEL_EXPIRES: expires})
+    item = only(judged(cut))
+    assert (item.state, may_delete(item, everything=True)) == (State.UNRECORDED, False)
+    kept = only(judged(cut, entries=(entry_of(cut),)))
+    assert (kept.state, kept.expires_at) == (State.IN_USE, NOW + hours(1))
+
+
+@pytest.mark.parametrize("kind", ["RayService", "ConfigMap", "Deployment", "snapshot", "node_pool"])
+def test_what_names_neither_trial_nor_content_is_not_ours(kind: str) -> None:
+    """Its trial's label was emptied, or owner, target and expiry were copied: expired, reported, and left."""
+    bare = of_trial(kind, left_h=-1, labels={LABEL_TRIAL: ""})
+    item = only(judged(bare))
+    assert (item.state, may_delete(item, everything=True)) == (State.UNRECORDED, False)
+    assert "it names neither a trial nor the content of a preparation" in item.why
+
+
+def test_an_old_entry_does_not_claim_a_later_trials_service() -> None:
+    """The ledger was restored from a backup of the days before: its entry of that name is of a trial long gone, and
+    that of the service is lost. The service goes by its own labels, the old entry is closed.
+    """
+    service = of_trial(left_h=-1, trial="a-later-trial")
+    old = entry_of(
+        service, tags={LABEL_TRIAL: TRIAL}, intended_at=NOW - hours(99), expires_at=NOW - hours(90), entry_id="7"
+    )
+    first, second = judged(service, entries=(old,))
+    assert (first.state, first.entry, may_delete(first)) == (State.EXPIRED, None, True)
+    assert (second.state, second.entry) == (State.VANISHED, old)
+    running = judged(of_trial(left_h=1, trial="a-later-trial"), entries=(old,))[0]
+    assert (running.state, may_delete(running)) == (State.UNRECORDED, False)
+
+
+@pytest.mark.parametrize("problem", ["RayService", "RayCluster"])
+def test_what_may_have_an_owner_that_was_not_listed_is_unknown(problem: str) -> None:
+    """One kind is forbidden (403): deleting a RayCluster of a RayService that stands makes the operator create another
+    one, and so does a pod of a RayCluster.
+    """
+    kind = {"RayService": "RayCluster", "RayCluster": "Pod"}[problem]
+    part = of_trial(kind, "llm-x", left_h=-1, owners=("not-listed",), of_ray=True)
+    item = judged(part, entries=(entry_of(of_trial()),), problems={problem: "forbidden"}, **closed())[0]
+    assert (item.state, may_delete(item, everything=True)) == (State.UNKNOWN, False)
+    assert f"{problem}s could not be listed" in item.why
+
+
+def test_targets_that_differ_in_case_are_two() -> None:
+    """Two experiments on one cluster; in a cloud, Google keeps both as one."""
+    service, image = of_trial(left_h=-1), prepared(left_h=-1)
+    assert only(judged(service, targets=("Plain",))).state is State.UNRECORDED
+    assert only(judged(image, place=CLOUD, targets=("Plain",))).state is State.EXPIRED
