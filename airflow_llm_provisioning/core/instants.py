@@ -4,6 +4,7 @@ A stamp of whole seconds was truncated, so its instant lies in [at, at + resolut
 clock wrote a stamp.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -96,3 +97,14 @@ def seconds(span: timedelta) -> float:
 
 def _zone(zone: str | None) -> str:
     return "+00:00" if zone is None or zone in "Zz" else zone
+
+
+def retry_after_s(header: str | None) -> float | None:
+    """Return the seconds of a `Retry-After`; None where it is absent, a date, or no number to wait for (RFC 9110,
+    10.2.3).
+    """
+    try:
+        found = float(header or "")
+    except ValueError:
+        return None
+    return found if math.isfinite(found) and found >= 0 else None

@@ -264,13 +264,29 @@ class ObjectApi:
             attempt = self._attempt("list", resource, "", namespace)
             call = Call("GET", found.path(namespace), attempt, query=query + paging, accept=accept)
             answer = await self._transport.json(call)
+            if not _is_list(answer):
+                raise ClusterError(
+                    f"Could not {attempt}: the answer is no list of objects. Is {self._transport.name} an API server?"
+                )
             # The items of a list contain neither kind nor apiVersion; stored objects need both.
             named = {"apiVersion": found.api, "kind": found.kind}
-            items += [{**named, **item, **named} for item in answer.get("items") or ()]
-            metadata = answer.get("metadata") or {}
+            items += [{**named, **item, **named} for item in answer["items"] or ()]
+            metadata, last = answer["metadata"], token
             token = metadata.get("continue") or ""
             if not token:
                 return items, metadata.get("resourceVersion")
+            if token == last:
+                raise ClusterError(f"Could not {attempt}: the server answers with the same page again and again.")
+
+
+def _is_list(answer: Mapping[str, Any]) -> bool:
+    """Return whether an answer is a list of the API (meta/v1 ListMeta). One without `items` is no empty list: what is
+    not seen must not be called gone. `null` is Go's empty slice.
+    """
+    items = answer.get("items") or []
+    if "items" not in answer or not isinstance(items, list) or not isinstance(answer.get("metadata"), dict):
+        return False
+    return all(isinstance(item, dict) and isinstance(item.get("metadata"), dict) for item in items)
 
 
 def _selectors(labels: str | None, fields: str | None) -> Query:

@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 
 import aiohttp
 
+from airflow_llm_provisioning.core.instants import retry_after_s
 from airflow_llm_provisioning.exceptions import ClusterError, ClusterUnreachableError
 from airflow_llm_provisioning.gateways.kubernetes.credentials import Connect
 from airflow_llm_provisioning.gateways.kubernetes.errors import TRANSIENT, Attempt, error_for, status_of
@@ -237,7 +238,5 @@ def _wait_after(call: Call, reply: Reply, pause_s: float) -> float | None:
     """
     if reply.status not in TRANSIENT or not (call.repeatable or reply.status == 429):
         return None
-    try:
-        return float(reply.headers.get("Retry-After", ""))
-    except ValueError:
-        return pause_s * random.uniform(0.7, 1.3)
+    asked_s = retry_after_s(reply.headers.get("Retry-After"))
+    return pause_s * random.uniform(0.7, 1.3) if asked_s is None else asked_s

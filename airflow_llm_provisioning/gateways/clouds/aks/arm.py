@@ -37,6 +37,7 @@ from azure.mgmt.storage import StorageManagementClient
 
 from airflow_llm_provisioning.core.capacity import refusal_kind
 from airflow_llm_provisioning.core.capacity.words import LIMIT, QUOTA, STOCK
+from airflow_llm_provisioning.core.instants import retry_after_s
 from airflow_llm_provisioning.exceptions import CloudError, ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.aks.registry import RegistryClient
 from airflow_llm_provisioning.gateways.clouds.verbs import TransientError
@@ -190,10 +191,7 @@ def _registry_error(error: HttpResponseError) -> tuple[str | None, str | None]:
 
 def _retry_after_s(error: HttpResponseError) -> float | None:
     headers = getattr(error.response, "headers", None) or {}
-    try:
-        return max(0.0, float(headers.get("Retry-After", "")))
-    except ValueError:
-        return None
+    return retry_after_s(headers.get("Retry-After"))
 
 
 class LocalCredential:
