@@ -40,6 +40,26 @@ async def test_no_value_of_an_environment_reaches_the_store() -> None:
     assert "hf_secret" not in str(store.lines)
 
 
+async def test_a_node_that_many_recordings_have_is_made_a_line_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten waits on a cluster record each version of each node; a version of it at another instant is another line."""
+    made: list[str] = []
+    real = module.without_secrets
+
+    def counted(item: Any) -> Any:
+        made.append(item["received_at"])
+        return real(item)
+
+    monkeypatch.setattr(module, "without_secrets", counted)
+    node, later = pod(1, HF_TOKEN="hf_secret"), NOW + timedelta(seconds=1)
+    kept = [Lines(Store()).add_seen("nodes", ObservedVersion("ADDED", node, at)) for at in (NOW, NOW, NOW, later)]
+    assert [one["received_at"] for one in kept if one] == [*["2026-11-22T00:00:00.000000Z"] * 3, made[-1]]
+    assert len(made) == 2
+    assert "hf_secret" not in str(kept)
+    copies = [Lines(Store()).add_seen("nodes", ObservedVersion("ADDED", dict(node), NOW)) for _ in range(200)]
+    assert copies == [kept[0]] * 200
+    assert len(module._MADE) <= 64
+
+
 async def test_a_version_is_kept_once_and_chunks_are_in_order_of_receipt() -> None:
     """Repeats are dropped; held lines are sorted by their receipt."""
     store = Store()

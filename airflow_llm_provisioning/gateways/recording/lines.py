@@ -15,6 +15,7 @@ from airflow_llm_provisioning.core.trace import Deduplicator, Line, encode_line,
 from airflow_llm_provisioning.core.trace.secrets import without_secrets
 from airflow_llm_provisioning.exceptions import StoreError
 from airflow_llm_provisioning.gateways.kubernetes.follow import ObservedVersion
+from airflow_llm_provisioning.gateways.recording.scope import CLUSTER_SCOPED
 
 FLUSH_S: Final = 3.0
 # Recordings flush at common instants, so many for each pause: a sink that writes several traces at once is then cheap.
@@ -71,17 +72,20 @@ class Lines:
 
     def add(self, item: Line) -> Line:
         """Add a line and return it as it is stored: without secrets."""
-        kept = without_secrets(item)
-        data = encode_line(kept)
-        if self._has_room(kept, len(data)):
-            self._put(kept["received_at"], data)
-        return kept
+        return self._keep(*_made(item))
 
     def add_seen(self, resource: str, seen: ObservedVersion) -> Line | None:
         """Add a version of an object and return its line; None if it was added before."""
         if not self._seen.is_new(resource, seen.type, seen.object):
             return None
+        if resource in CLUSTER_SCOPED:
+            return self._keep(*_of_all_recordings(resource, seen))
         return self.add(line(seen.received_at, seen.type, resource, seen.object))
+
+    def _keep(self, kept: Line, data: bytes) -> Line:
+        if self._has_room(kept, len(data)):
+            self._put(kept["received_at"], data)
+        return kept
 
     async def flush(self) -> None:
         """Pass the waiting lines to the sink; raises the sink's errors and keeps the lines then.
@@ -158,3 +162,25 @@ class Lines:
             told = {"received_at": item["received_at"], "type": "MARK", "resource": "trace", "object": mark}
             self._put(told["received_at"], encode_line(told))
         return False
+
+
+def _made(item: Line) -> tuple[Line, bytes]:
+    kept = without_secrets(item)
+    return kept, encode_line(kept)
+
+
+# The newest versions of nodes with their lines: every recording of a cluster records the same ones.
+_MADE: Final[dict[tuple[int, str], tuple[ObservedVersion, Line, bytes]]] = {}
+_MADE_AT_MOST: Final = 64
+
+
+def _of_all_recordings(resource: str, seen: ObservedVersion) -> tuple[Line, bytes]:
+    """Return the line of a version, which is made once for all recordings that share a watch: they get one object."""
+    key = id(seen.object), seen.type
+    made = _MADE.get(key)
+    if made is None or made[0].object is not seen.object or made[0].received_at != seen.received_at:
+        while len(_MADE) >= _MADE_AT_MOST:
+            _MADE.pop(next(iter(_MADE)))
+        _MADE.pop(key, None)
+        made = _MADE[key] = (seen, *_made(line(seen.received_at, seen.type, resource, seen.object)))
+    return made[1], made[2]
