@@ -64,7 +64,7 @@ async def test_an_empty_list_of_go_is_empty(api: FakeApi, cluster: Cluster) -> N
 
 
 async def test_a_page_that_never_ends_is_told(api: FakeApi, cluster: Cluster) -> None:
-    """A server or a cache that ignores the token would be asked for ever."""
+    """A server or a cache that ignores the token would be asked without an end."""
     api.handlers[PATH] = answers('{"items": [], "metadata": {"continue": "x"}}')
     with pytest.raises(ClusterError, match="the same page again and again"):
         await cluster.list("pods", "default")

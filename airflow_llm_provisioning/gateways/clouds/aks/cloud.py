@@ -137,7 +137,7 @@ class AksCloud:
         return self._owned.stands(kind, name)
 
     def exists(self, kind: str, identity: str) -> bool | None:
-        """Return whether a thing exists under Azure's own name, whatever its marks say; None for another name."""
+        """Return whether a thing exists under Azure's own name, with any marks; None for another name."""
         return self._owned.exists(kind, identity)
 
     def delete_owned(self, owned: Owned) -> None:

@@ -37,7 +37,7 @@ class OwnedOnAzure:
             return bool(data_plane.streaming_artifacts(image.repository, str(image.digest)))
 
     def exists(self, kind: str, identity: str) -> bool | None:
-        """Return whether a pool or an image exists under Azure's name, whatever its marks say; None for another name
+        """Return whether a pool or an image exists under Azure's name, with any marks; None for another name
         and for streaming artifacts (`stands`).
         """
         if kind == aks_pools.KIND and "/" in identity:

@@ -77,7 +77,7 @@ class OwnedOnAws:
             self._entries.gone(owned.kind, identity=owned.identity)
 
     def exists(self, kind: str, identity: str) -> bool | None:
-        """Return whether a thing exists under AWS's own name, whatever its tags say; None for what is no such name."""
+        """Return whether a thing exists under AWS's own name, with any tags; None for what is no such name."""
         named = identity.startswith(_PREFIXES.get(kind, "")) and ("@" in identity or kind != "image")
         if kind not in KINDS or not named:
             return None

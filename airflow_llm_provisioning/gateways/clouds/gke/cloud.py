@@ -85,7 +85,7 @@ class GkeCloud:
         return OwnedResources(self._project).everything()
 
     def exists(self, kind: str, identity: str) -> bool | None:
-        """Return whether a thing exists under Google's own name, whatever its labels say; None for another name."""
+        """Return whether a thing exists under Google's own name, with any labels; None for another name."""
         return OwnedResources(self._project).exists(kind, identity)
 
     def delete_owned(self, owned: Owned) -> None:

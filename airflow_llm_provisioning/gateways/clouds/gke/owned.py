@@ -76,7 +76,7 @@ class OwnedResources:
             self._project.entries.gone(owned.kind, identity=owned.identity)
 
     def exists(self, kind: str, identity: str) -> bool | None:
-        """Return whether a thing exists under Google's own name, whatever its labels say; None for what is no such
+        """Return whether a thing exists under Google's own name, with any labels; None for what is no such
         name. A build is there as long as it runs.
         """
         clients = self._project.clients
