@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from airflow_llm_provisioning.core.arm import Arm
 from airflow_llm_provisioning.core.names import nearest
 from airflow_llm_provisioning.core.treatments import Treatment, resolved
+from airflow_llm_provisioning.core.treatments.contradictions import contradictions
 from airflow_llm_provisioning.core.what_if import Held, MeasuredStart, Prediction, held_against, measured_start, predict
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
@@ -78,6 +79,9 @@ def _outlook(arms: Arms, arm: Arm, add: Sequence[str], drop: Sequence[str]) -> O
     except ConfigurationError as error:
         return Outlook(arm, arm.treatments, None, why=str(error))
     names = tuple(item.name for item in wanted)
+    stratum = arm.stratum
+    if told := contradictions(wanted, stratum.cloud, stratum.autoscaler):
+        return Outlook(arm, names, None, why=f"these treatments cannot be had together. {told[0]}")
     run_s = [start.total_s for starts in arms if starts[0].treatments == set(names) for start in starts]
     others = [starts for starts in arms if starts[0].treatments != set(names)]
     if not others:
@@ -91,10 +95,16 @@ def _outlook(arms: Arms, arm: Arm, add: Sequence[str], drop: Sequence[str]) -> O
 def _wanted(arm: Arm, add: Iterable[str], drop: Iterable[str]) -> tuple[Treatment, ...]:
     cloud = arm.stratum.cloud
     left = list(arm.treatments)
-    for item in resolved(drop, cloud):
+    added, dropped = resolved(add, cloud), resolved(drop, cloud)
+    for item in added:
+        if item in dropped:
+            raise ConfigurationError(f"{item.name} is both added and dropped.")
+        if item.name in left:
+            raise ConfigurationError(f"{item.name} cannot be added: variant {arm.variant!r} has it.")
+    for item in dropped:
         if item.name not in left:
             raise ConfigurationError(
                 f"{item.name} cannot be dropped: variant {arm.variant!r} has {', '.join(left) or 'no treatments'}."
             )
         left.remove(item.name)
-    return resolved((*left, *add), cloud)
+    return resolved((*left, *(item.name for item in added)), cloud)

@@ -80,6 +80,10 @@ def _calibrate(parsed: argparse.Namespace) -> int:
     from llm_provisioning_simulator.experiment import simulated_experiment
     from llm_provisioning_simulator.sweep import fingerprint
 
+    for written in filter(None, (parsed.out, parsed.trials, parsed.profile)):
+        # It computes for minutes: what cannot be written is said first.
+        if written.is_dir() or not written.absolute().parent.is_dir():
+            raise ConfigurationError(f"{written} cannot be written: it is a folder, or its folder does not exist.")
     experiment = simulated_experiment(parsed.experiment)
     statements = origin_statements()
     if parsed.statements:

@@ -168,6 +168,12 @@ def serve(
     if catalogue_file is not None:
         catalogues.append(read_catalogue(catalogue_file))
     calibrated = read_calibrated_profile(calibrated_file) if calibrated_file is not None else None
+    clouds_there = {target.cloud for target in experiment.targets}
+    if calibrated is not None and not calibrated.clouds & clouds_there:
+        raise ConfigurationError(
+            f"The calibrated profile {calibrated_file} is for {', '.join(sorted(calibrated.clouds))}, and the clusters "
+            f"are of {', '.join(sorted(clouds_there))}: none would use it."
+        )
     simulator = Simulator(experiment, speed=speed, seed=seed, catalogues=catalogues, calibrated=calibrated)
     return asyncio.run(_serve(simulator, base_port, connections_file))
 

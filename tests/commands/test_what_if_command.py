@@ -67,6 +67,30 @@ def test_what_cannot_be_predicted_is_said(url: str, capsys: pytest.CaptureFixtur
     assert "--add and --drop" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--add", "bake_packges"], "Treatment 'bake_packges' is unknown"),
+        (["--add", ""], "Treatment '' is unknown"),
+        (["--add", "bake_packages", "--drop", "bake_packages"], "bake_packages is both added and dropped"),
+        (["--variant", "fast", "--add", "fast_download"], "fast_download cannot be added: variant 'fast' has it"),
+        (["--add", "soci_parallel_pull", "--add", "bottlerocket_snapshot"], "cannot be had together. soci_parallel_p"),
+        (["--add", "capacity_buffer", "--add", "early_node"], "cannot be had together. early_node and capacity_buffer"),
+        (["--add", "optimization_level_0", "--add", "optimization_level_1"], "cannot be had together. The engine's"),
+        (["--add", "shared_weights", "--add", "image_volume"], "cannot be had together."),
+        (["--add", "weights_stream", "--add", "shared_weights"], "cannot be had together."),
+    ],
+)
+def test_what_cannot_be_had_is_no_prediction(
+    words: list[str], told: str, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A number for a variant that no experiment may run would be made up: exit code 2 and the reason."""
+    assert main(["what-if", "made-up", "--store", url, *words]) == 2
+    out = capsys.readouterr().out
+    assert f"No prediction: {told}" in out.replace("No prediction: these treatments ", "No prediction: ")
+    assert "90 %" not in out
+
+
 def test_it_is_held_against_later_trials(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The errors are printed, and how many totals are inside."""
     assert main(["what-if", "made-up", "--store", url, "--check"]) == 0

@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.experiment import Experiment
+from airflow_llm_provisioning.exceptions import ConfigurationError
 from llm_provisioning_simulator.calibration.lacking import Lacking, candidates
 from llm_provisioning_simulator.calibration.search import Effort, Found, search
 from llm_provisioning_simulator.calibration.statements import Cell, Seconds, Statement, Statements
@@ -19,6 +20,8 @@ from llm_provisioning_simulator.instant_trial import profile_of, run_trial
 
 Progress = Callable[[str], None]
 Row = dict[str, Any]
+# With fewer a linear fit says nothing.
+_LEAST_READY: Final = 3
 _SHARE: Final = 0.9
 """How much of the posterior a printed range holds."""
 
@@ -128,6 +131,12 @@ def prepare_calibration(
         total_s = next(totals)
         if total_s is not None:
             rows[cell].append((moved[cell].terms(values), total_s))
+    for cell, found in rows.items():
+        if len(found) < _LEAST_READY:
+            raise ConfigurationError(
+                f"{cell}: {len(found)} of {size.fitted} simulated trials became ready, so nothing can be said of it: "
+                "leave its statements out, or see why by running it (`llm-provisioning simulator`)."
+            )
     fits = {cell: fit([terms for terms, _ in found], [total for _, total in found]) for cell, found in rows.items()}
     return Calibration(statements, cells, space, Surrogate(space, moved, fits), size, seed, kept)
 

@@ -3,15 +3,19 @@ are; a cluster that uses it says so.
 """
 
 import json
+import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from llm_provisioning_simulator.profiles import Profile
+
+ALL: Final = "all"
+CLOUDS: Final = ("eks", "gke", "aks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +28,27 @@ class CalibratedProfile:
     evidence: Mapping[str, Any]
     numbers: Mapping[str, Mapping[str, Mapping[str, float]]]
 
+    @property
+    def clouds(self) -> frozenset[str]:
+        """The clouds whose clusters it changes."""
+        own = {scope for scope, rows in self.numbers.items() if rows}
+        return frozenset(CLOUDS) if ALL in own else frozenset(own)
+
     def over(self, profile: Profile) -> Profile:
-        """Return a shipped profile with the calibrated numbers in it. KeyError for a number that it does not have."""
+        """Return a shipped profile with the calibrated numbers in it; as it is, without their label, where none is for
+        its cloud. Raises ConfigurationError for a number that it does not have.
+        """
         changed = dict(profile.quantities)
-        for scope in ("all", profile.cloud):
-            for quantity, row in self.numbers.get(scope, {}).items():
+        scopes = [scope for scope in (ALL, profile.cloud) if self.numbers.get(scope)]
+        if not scopes:
+            return profile
+        for scope in scopes:
+            for quantity, row in self.numbers[scope].items():
+                if quantity not in changed:
+                    told = f"Calibrated profile {self.name!r} has {scope}.{quantity}, which the simulator's profile of"
+                    raise ConfigurationError(
+                        f"{told} {profile.cloud} does not know: calibrate with this version again."
+                    )
                 source = f"calibrated {self.name}: {self.evidence.get('answer', 'no answer stated')}"
                 changed[quantity] = replace(
                     changed[quantity],
@@ -85,4 +105,24 @@ def read_calibrated_profile(path: Path) -> CalibratedProfile:
     evidence = document.pop("calibration", None)
     if not isinstance(evidence, dict) or not evidence.get("name"):
         raise ConfigurationError(f"{path} is no calibrated profile: it lacks [calibration] with a name.")
+    for problem in _problems(document):
+        raise ConfigurationError(f"The calibrated profile {path} cannot be used: {problem}.")
     return CalibratedProfile(str(evidence["name"]), evidence, document)
+
+
+def _problems(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the numbers of a calibrated profile."""
+    if not document:
+        yield "it has no numbers"
+    for scope, rows in document.items():
+        if scope not in (ALL, *CLOUDS):
+            yield f"[{scope}] is neither {ALL} nor one of {', '.join(CLOUDS)}"
+        if not isinstance(rows, dict):
+            yield f"{scope} is no table of numbers"
+            continue
+        for quantity, row in rows.items():
+            ends = [row.get(key) if isinstance(row, dict) else None for key in ("low", "value", "high")]
+            if not all(isinstance(end, int | float) and math.isfinite(end) for end in ends):
+                yield f"[{scope}.{quantity}] needs value, low and high, each a number"
+            elif sorted(ends) != ends:  # type: ignore[type-var]
+                yield f"[{scope}.{quantity}] needs low, value and high in this order of size"

@@ -4,6 +4,7 @@ A statement is about cells (cloud, set-up, variant). It says by how much a world
 holds. The origin's own statements are in the package; a user's own are a YAML file.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -19,6 +20,9 @@ from airflow_llm_provisioning.core.published import (
 )
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
+# From the request to a node that takes a pod, the record of any cloud (`core.floor_limits`): a cold start needs it.
+_SHORTEST_S: Final = 29.0
+_KEYS: Final = ("cloud", "setup", "variant", "total_s", "reduction_pct", "against", "within", "why")
 WITHOUT_FAST_DOWNLOAD: Final = "improved_without_fast_download"
 
 
@@ -174,7 +178,7 @@ def read_statements(text: str, where: str) -> Statements:
 
     {name, source, variants: {name: [treatments]}, statements: [{cloud, setup, variant, and either total_s: seconds or
     [low, high], or reduction_pct: per cent or [low, high] with `against` (default: baseline); within: in the same unit,
-    more than 0}]}.
+    more than 0; why}]}.
     """
     try:
         data = yaml.safe_load(text)
@@ -183,13 +187,23 @@ def read_statements(text: str, where: str) -> Statements:
     if not isinstance(data, Mapping) or not isinstance(data.get("statements"), list) or not data["statements"]:
         raise ConfigurationError(f"{where} needs a list `statements` with at least one entry.")
     items = tuple(_read(entry, f"{where}, statement {place}") for place, entry in enumerate(data["statements"], 1))
-    variants = {str(name): tuple(map(str, names)) for name, names in (data.get("variants") or {}).items()}
+    variants = _variants(data.get("variants"), where)
     return Statements(str(data.get("name") or "own"), str(data.get("source") or "not stated"), items, variants)
+
+
+def _variants(told: Any, where: str) -> dict[str, tuple[str, ...]]:
+    if told is None:
+        return {}
+    if not isinstance(told, Mapping) or not all(isinstance(names, list) for names in told.values()):
+        raise ConfigurationError(f"{where}: `variants` is a mapping of names to lists of treatments.")
+    return {str(name): tuple(map(str, names)) for name, names in told.items()}
 
 
 def _read(entry: Any, where: str) -> Statement:
     if not isinstance(entry, Mapping):
         raise ConfigurationError(f"{where} is no mapping.")
+    if unknown := sorted(str(key) for key in entry if key not in _KEYS):
+        raise ConfigurationError(f"{where} has {', '.join(unknown)}; known are {', '.join(_KEYS)}.")
     missing = [key for key in ("cloud", "setup", "variant", "within") if key not in entry]
     quantity = [key for key in ("total_s", "reduction_pct") if key in entry]
     if missing or len(quantity) != 1:
@@ -201,16 +215,26 @@ def _read(entry: Any, where: str) -> Statement:
     within = _positive(entry["within"], f"{where}: within")
     why = str(entry.get("why") or "stated by the user")
     if quantity[0] == "total_s":
+        if low < _SHORTEST_S:
+            raise ConfigurationError(
+                f"{where}: total_s of {low:g} is shorter than any cold start ({_SHORTEST_S:g} s at least): it is in "
+                "seconds, not in minutes."
+            )
         name = f"{cell} takes {_text(low, high)} s"
         return Statement(name, (cell,), lambda seconds: seconds[cell], "s", low, high, within, why)
+    if high >= 100 or (low == high and 0 < abs(low) < 1):
+        told = "a reduction is in per cent, below 100; 47 is less than half as long, 0.47 is less than one per cent"
+        raise ConfigurationError(f"{where}: reduction_pct is {_text(low, high)}, and {told}.")
     plain = Cell(cell.cloud, cell.setup, str(entry.get("against") or BASELINE))
+    if plain == cell:
+        raise ConfigurationError(f"{where}: {cell} is held against itself: name another variant in `against`.")
     name = f"{cell} saves {_text(low, high)} % against {plain.variant}"
     return Statement(name, (plain, cell), reduction_pct(cell, plain), "points", low, high, within, why)
 
 
 def _bounds(value: Any, where: str) -> tuple[float, float]:
     ends = value if isinstance(value, list) else [value, value]
-    if len(ends) != 2 or not all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends):
+    if len(ends) != 2 or not all(map(_is_number, ends)):
         raise ConfigurationError(f"{where}: {value!r} is neither a number nor two of them.")
     if ends[0] > ends[1]:
         raise ConfigurationError(f"{where}: {ends[0]} is above {ends[1]}.")
@@ -218,9 +242,13 @@ def _bounds(value: Any, where: str) -> tuple[float, float]:
 
 
 def _positive(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+    if not _is_number(value) or value <= 0:
         raise ConfigurationError(f"{where} must be a number above 0, and is {value!r}.")
     return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _text(low: float, high: float) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from airflow_llm_provisioning.core.experiment import Experiment, Target
-from airflow_llm_provisioning.core.treatments import resolved, treated_nodes
+from airflow_llm_provisioning.core.treatments import impossible, resolved, treated_nodes
 from airflow_llm_provisioning.core.workload import ScalingSetup
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from llm_provisioning_simulator.calibration.statements import Cell
@@ -39,6 +39,8 @@ class Cells:
         target = _bare(plain)
         target = replace(target, nodes=treated_nodes(target.nodes, treatments))
         served = self.experiment.workloads[0]
+        for reason in impossible(treatments, target, served):
+            raise ConfigurationError(f"{cell} is not possible: {reason}")
         return InstantTrial(target, ScalingSetup(cell.setup), cell.variant, served, treatments)
 
 
@@ -59,9 +61,14 @@ class KeptTrials:
 
     def __post_init__(self) -> None:
         if self.path is not None and self.path.exists():
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-            if found["fingerprint"] == self.fingerprint:
-                self.known = found["trials"]
+            try:
+                found = json.loads(self.path.read_text(encoding="utf-8"))
+                same, trials = found["fingerprint"] == self.fingerprint, dict(found["trials"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise ConfigurationError(
+                    f"{self.path} is no file of kept trials, and would be written over: name another file."
+                ) from error
+            self.known = trials if same else {}
 
     def run(
         self, cells: Cells, asked: Sequence[tuple[Cell, Values]], progress: Progress = lambda done, total: None

@@ -60,6 +60,17 @@ def test_a_users_statements_are_read_with_their_bounds() -> None:
         ("statements: [{cloud: eks, setup: static, variant: b, total_s: [2, 1], within: 1}]", "2 is above 1"),
         ("statements: [{cloud: eks, setup: static, variant: b, total_s: soon, within: 1}]", "neither a number"),
         ("statements: [{cloud: eks, setup: static, variant: b, total_s: 1, within: 0}]", "above 0"),
+        ("statements: [{cloud: eks, setup: static, variant: b, total_s: .nan, within: 1}]", "neither a number"),
+        ("statements: [{cloud: eks, setup: static, variant: b, total_s: [300, .inf], within: 1}]", "neither a number"),
+        ("statements: [{cloud: eks, setup: static, variant: b, total_s: 300, within: .inf}]", "above 0"),
+        ("statements: [{cloud: eks, setup: static, variant: b, total_s: 300 s, within: 1}]", "neither a number"),
+        ("statements: [{cloud: eks, setup: static, variant: b, total_s: 13, within: 1}]", "seconds, not in minutes"),
+        ("statements: [{cloud: eks, setup: static, variant: b, reduction_pct: 0.47, within: 1}]", "in per cent"),
+        ("statements: [{cloud: eks, setup: static, variant: b, reduction_pct: 100, within: 1}]", "below 100"),
+        ("statements: [{cloud: eks, setup: static, variant: b, reduction_pct: 9, within: 1, agianst: c}]", "agianst"),
+        ("statements: [{cloud: eks, setup: static, variant: baseline, reduction_pct: 9, within: 1}]", "against itself"),
+        (f"{OWN}variants: [fast]", "mapping of names"),
+        (f"{OWN}variants: {{fast: fast_download}}", "lists of treatments"),
     ],
 )
 def test_a_statement_that_says_nothing_is_refused(text: str, told: str) -> None:
