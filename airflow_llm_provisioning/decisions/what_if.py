@@ -80,7 +80,7 @@ def _outlook(arms: Arms, arm: Arm, add: Sequence[str], drop: Sequence[str]) -> O
         return Outlook(arm, arm.treatments, None, why=str(error))
     names = tuple(item.name for item in wanted)
     stratum = arm.stratum
-    if told := contradictions(wanted, stratum.cloud, stratum.autoscaler):
+    if told := contradictions(wanted, stratum.cloud, stratum.autoscaler or "native"):
         return Outlook(arm, names, None, why=f"these treatments cannot be had together. {told[0]}")
     run_s = [start.total_s for starts in arms if starts[0].treatments == set(names) for start in starts]
     others = [starts for starts in arms if starts[0].treatments != set(names)]
