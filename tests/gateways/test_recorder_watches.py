@@ -101,6 +101,27 @@ async def test_what_waits_for_its_turn_at_the_end_is_recorded(api: FakeApi, monk
     assert not [mark for mark in recording.marks("not_collected") if mark["what"] == "versions before the end"]
 
 
+async def test_what_others_do_in_the_namespace_does_not_hold_up_the_end(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A namespace in which much goes on is never quiet, and this process is not behind for that."""
+    await deploy(api)
+    recording = Recording(api)
+    await recording.until(lambda r: bool(r.of("rayclusters")))
+    monkeypatch.setattr(subject_watch, "CATCH_UP_S", 1.0)
+
+    async def others() -> None:
+        for number in range(10_000):
+            await api.put("pods", f"other-{number % 5}", "ml", metadata={"labels": {"n": str(number)}})
+            await asyncio.sleep(0.01)
+
+    busy = asyncio.create_task(others())
+    await make_ready(api)
+    await recording.task
+    busy.cancel()
+    assert not [mark for mark in recording.marks("not_collected") if mark["what"] == "versions before the end"]
+
+
 async def test_what_is_not_taken_in_time_at_the_end_is_told(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is far behind ends the recording all the same, because GPU nodes run on; the trace says so."""
 

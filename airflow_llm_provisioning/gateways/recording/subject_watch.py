@@ -5,7 +5,6 @@ The other half, `gateways.recorder`, decides what the news mean for the wait.
 
 import asyncio
 import logging
-import time
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
@@ -40,8 +39,10 @@ LAST_LOOK_S: Final = 30.0
 # Real seconds for what the API server had sent before the end, beside the reading of evidence and no longer than that.
 # Only a triggerer that is behind needs any.
 CATCH_UP_S: Final = EVIDENCE_S
-# So many iterations of the event loop without a version: nothing is read, queued or waiting for its turn.
-_QUIET: Final = 5
+# So long nothing of the trial came, and nothing waits for its turn. A server whose buffers were full needs some
+# milliseconds to go on.
+QUIET_S: Final = 0.05
+_LOOK_S: Final = 0.005
 
 
 class SubjectWatch:
@@ -60,7 +61,7 @@ class SubjectWatch:
     ) -> None:
         self.scope = Scope(subject)
         self.news = asyncio.Event()
-        # Versions that were taken, and watches that wait for their turn.
+        # Versions of the trial that were taken, and watches that wait for their turn.
         self._taken = self._waiting = 0
         self._cluster = cluster
         self._subject = subject
@@ -160,7 +161,6 @@ class SubjectWatch:
         async for seen in follow(
             self._cluster, resource, namespace, labels, fields, known=known, listener=listener, turn=turn
         ):
-            self._taken += 1
             self.take(resource, seen)
             del seen
 
@@ -175,17 +175,18 @@ class SubjectWatch:
         """Return when the versions are taken that came before, at the latest after `CATCH_UP_S`, with a mark about it:
         an endpoint that is ready passes versions that wait for their turn, and they are part of the recording too.
         """
-        quiet, ends_at = 0, time.monotonic() + CATCH_UP_S
-        while quiet < _QUIET:
+        now = asyncio.get_running_loop().time
+        quiet_since, ends_at = now(), now() + CATCH_UP_S
+        while now() - quiet_since < QUIET_S:
             before = self._taken
-            await asyncio.sleep(0)
-            quiet = 0 if self._waiting or self._taken != before else quiet + 1
-            if quiet == 0 and time.monotonic() > ends_at:
-                why = f"this process was behind the cluster by more than {CATCH_UP_S:g} s: give it fewer waits"
-                self._lines.add(
-                    mark_line(self._cluster.clock(), "not_collected", what="versions before the end", why=why)
-                )
-                return
+            await asyncio.sleep(_LOOK_S)
+            if self._waiting or self._taken != before:
+                quiet_since = now()
+                if quiet_since > ends_at:
+                    why = f"this process was behind the cluster by more than {CATCH_UP_S:g} s: give it fewer waits"
+                    told = mark_line(self._cluster.clock(), "not_collected", what="versions before the end", why=why)
+                    self._lines.add(told)
+                    return
 
     def _not_recorded(self, resource: str, why: Exception) -> None:
         log.warning("The trace will not contain %s: %s", resource, why)
@@ -201,6 +202,7 @@ class SubjectWatch:
         for admitted, version in self.scope.admit(resource, seen):
             kept = self._lines.add_seen(admitted, version)
             if kept is not None:
+                self._taken += 1
                 self._progress.take(kept, version.received_at)
                 if self.meter is not None:
                     self.meter.feed(kept)
