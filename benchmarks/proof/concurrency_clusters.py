@@ -105,9 +105,14 @@ class Cluster:
         self.version = 100
         self.objects: dict[str, dict[str, dict[str, Any]]] = {path: {} for path in paths()}
 
+    def open_watches(self) -> list[tuple[str, str | None]]:
+        """Return what the watches show that have a client."""
+        there = (watch for watch in self.watches if watch.transport is not None and not watch.transport.is_closing())
+        return [(watch.path, watch.only) for watch in there]
+
     def watched(self) -> int:
         """Return how many watches have a client."""
-        return sum(watch.transport is not None and not watch.transport.is_closing() for watch in self.watches)
+        return len(self.open_watches())
 
     def send(self, resource: str, item: dict[str, Any]) -> None:
         """Store an object under a new version and send it to its watches."""
@@ -262,14 +267,25 @@ class Clusters:
             await asyncio.sleep(0.02)
         return False
 
+    async def _each_open_again(self, before: list[set[tuple[str, str | None]]]) -> bool:
+        """Wait until each watch was seen open; return False if that does not happen."""
+        for _ in range(6000):
+            for one, missing in zip(self.servers, before, strict=True):
+                missing.difference_update(one.open_watches())
+            if not any(before):
+                return True
+            await asyncio.sleep(0.02)
+        return False
+
     async def interruption(self) -> None:
-        """Wait until some watches have ended and all are open again; what was sent before is not counted."""
+        """Wait until some watches have ended and each was open again; what was sent before is not counted."""
         changing = asyncio.ensure_future(self.change())
+        before = [set(one.open_watches()) for one in self.servers]
         report_step("interruptible")
-        # Single watches end at any time.
+        # Single watches end at any time, so all of them are never open at one instant.
         await self.wait_for_watches(at_most=LEFT_AFTER_A_DEATH)
         begun = time.monotonic()
-        again = await self.wait_for_watches()
+        again = await self._each_open_again(before)
         changing.cancel()
         for one in self.all:
             one.sent.clear()
