@@ -28,8 +28,12 @@ def plain(text: str, most: int = MOST) -> str:
     shown = ANSI.sub("", text)
     if not shown.isprintable():
         shown = "".join(letter if letter.isprintable() else " " for letter in shown)
-    line = " ".join(shown.split())
-    if len(line) <= most:
-        return line
+    return shortened(" ".join(shown.split()), most)
+
+
+def shortened(text: str, most: int = MOST) -> str:
+    """Return a text of at most `most` characters: its beginning and its end."""
+    if len(text) <= most:
+        return text
     half = (most - len(_CUT)) // 2
-    return f"{line[:half].rstrip()}{_CUT}{line[-half:].lstrip()}"
+    return f"{text[:half].rstrip()}{_CUT}{text[-half:].lstrip()}"

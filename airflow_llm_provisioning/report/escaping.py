@@ -3,12 +3,15 @@
 import re
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.one_line import shortened
 from airflow_llm_provisioning.core.secrets import redacted_text
 
 # C0 and C1 controls (a terminal obeys them), line and paragraph separators, and marks that reorder a line.
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 # What spreadsheets read as the begin of a formula (OWASP, "CSV Injection"), full-width forms included.
 _FORMULA: Final = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r]")
+# Excel cuts a cell at 32,767 characters (its specifications and limits); Python's csv refuses one of 131,072.
+MOST_IN_SPREADSHEET: Final = 32_000
 
 
 def terminal_text(text: str) -> str:
@@ -22,8 +25,10 @@ def cell_text(text: str) -> str:
 
 
 def spreadsheet_value(value: Any) -> Any:
-    """Return a value for a CSV file: a text that a spreadsheet would calculate begins with an apostrophe."""
+    """Return a value for a CSV file: a text that a spreadsheet would calculate begins with an apostrophe, and one that
+    is longer than a cell has its beginning and its end.
+    """
     if not isinstance(value, str):
         return value
-    told = terminal_text(value)
+    told = shortened(terminal_text(value), MOST_IN_SPREADSHEET)
     return f"'{told}" if _FORMULA.match(told) else told

@@ -3,6 +3,7 @@ origin. Rows of arms are shown by cloud; where a cloud has arms of several famil
 """
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -203,7 +204,10 @@ def written(rows: Sequence[Row], form: str, width: int = WIDTH) -> str:
     if form == "json":
         return json.dumps(redacted_value(_rounded(rows)), indent=1) + "\n"
     if form == "csv":
-        safe = [{key: spreadsheet_value(value) for key, value in row.items()} for row in redacted_value(_rounded(rows))]
+        safe = [
+            {spreadsheet_value(key): spreadsheet_value(value) for key, value in row.items()}
+            for row in redacted_value(_rounded(rows))
+        ]
         return str(frame(safe).to_csv(index=False, lineterminator="\n"))
     if not rows:
         return "There are no results.\n"
@@ -268,8 +272,16 @@ def serving_text(row: Mapping[str, Any]) -> str:
 
 
 def _rounded(rows: Sequence[Row]) -> list[Row]:
-    """Return rows for a program: no float is finer than the store's instants, which are in microseconds."""
-    return [{key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()} for row in rows]
+    """Return rows for a program: no float is finer than the store's instants, which are in microseconds, and one that
+    is no number in JSON is missing.
+    """
+    return [{key: _for_program(value) for key, value in row.items()} for row in rows]
+
+
+def _for_program(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return round(value, 6) if math.isfinite(value) else None
 
 
 def _with_doubt(row: Row) -> Row:

@@ -5,12 +5,15 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.one_line import shortened
 from airflow_llm_provisioning.report.escaping import cell_text
 
 Row = Mapping[str, Any]
 
 # The smallest value that a table shows as a number.
 SMALLEST: Final = 0.001
+# A cluster's own sentences have any length; CSV, JSON and Parquet have more of them.
+MOST_IN_CELL: Final = 2_000
 
 
 def cell(value: Any, key: str = "") -> str:
@@ -20,7 +23,7 @@ def cell(value: Any, key: str = "") -> str:
     if value is None:
         return ""
     if not isinstance(value, float):
-        return cell_text(str(value))
+        return shortened(cell_text(str(value)), MOST_IN_CELL)
     text = f"{value:.2f}" if key.endswith("_usd") else f"{value:.1f}"
     if not value or float(text):
         return text
@@ -32,9 +35,8 @@ def cell(value: Any, key: str = "") -> str:
 
 def wrapped(sentence: str, width: int) -> str:
     """Return a sentence in lines of `width` columns."""
-    return textwrap.fill(
-        cell_text(sentence), width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
+    told = shortened(cell_text(sentence), MOST_IN_CELL)
+    return textwrap.fill(told, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def text_table(title: str, rows: Sequence[Row], columns: Mapping[str, str], width: int) -> str:

@@ -103,6 +103,8 @@ class ResultsStore:
 
     def save_trials(self, results: Sequence[TrialResult]) -> None:
         """Write many trials in one transaction, without their analyses: all of them, or none."""
+        if not results:
+            return
         with write_to(self._engine, f"{len(results)} trials") as connection:
             # Of two rows of one id the later one counts, as in two calls.
             self._write(connection, list({result.trial_id: result for result in results}.values()))

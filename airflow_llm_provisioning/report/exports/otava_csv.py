@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from airflow_llm_provisioning.core.measured import Measured
 from airflow_llm_provisioning.core.nights import nights_of, seconds_of
-from airflow_llm_provisioning.report.escaping import cell_text
+from airflow_llm_provisioning.report.escaping import cell_text, spreadsheet_value
 
 
 def write(trials: Sequence[Measured]) -> bytes:
@@ -23,11 +23,14 @@ def write(trials: Sequence[Measured]) -> bytes:
     ]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["time", "branch", "run_id", "arm", "trials", "total_s", *map(cell_text, phases)])
+    writer.writerow(["time", "branch", "run_id", "arm", "trials", "total_s", *map(_text, phases)])
     for at, cell, night in sorted(rows, key=lambda row: (row[1], row[0])):
         seconds = [seconds_of(night.phases, name) if night.phases else None for name in phases]
         known = ["" if value is None else value for value in seconds]
-        writer.writerow(
-            [at.isoformat(), cell_text(cell), cell_text(night.run_id), night.arm, night.n, night.total_s, *known]
-        )
+        writer.writerow([at.isoformat(), _text(cell), _text(night.run_id), night.arm, night.n, night.total_s, *known])
     return file.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _text(text: str) -> str:
+    """Return one line that a spreadsheet does not calculate, if the file is opened in one."""
+    return str(spreadsheet_value(cell_text(text)))
