@@ -1,41 +1,19 @@
 """A recording in the background against the fake API server, and the deployment that it records."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from aiohttp import web
-from kube_fake_api import FakeApi, fake_api
+from kube_fake_api import FakeApi
 
 from airflow_llm_provisioning.core.trace import decode_line, header_line, mark_line
-from airflow_llm_provisioning.gateways import recorder
-from airflow_llm_provisioning.gateways.kubernetes import Cluster, follow
+from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.recorder import Outcome, record
-from airflow_llm_provisioning.gateways.recording import lines as recording_lines
 
 SUBJECT = {"namespace": "ml", "name": "llm", "uid": "uid-rs"}
 CHAT = {"path": "/v1/chat/completions", "body": {"model": "phi"}, "expect_model": "phi"}
-
-
-@asynccontextmanager
-async def served() -> AsyncIterator[FakeApi]:
-    """Serve a cluster without NodeClaims."""
-    async with fake_api() as server:
-        server.absent = {"nodeclaims"}
-        yield server
-
-
-def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make chunks frequent and the retries of a lost store short, so that tests are short."""
-    monkeypatch.setattr(recording_lines, "FLUSH_S", 0.05)
-    monkeypatch.setattr(recording_lines, "LAST_FLUSH_S", 0.4)
-    monkeypatch.setattr(recording_lines, "LAST_PAUSE_S", 0.1)
-    monkeypatch.setattr(recorder, "LATE_CLUSTER_S", 0.0)
-    # Versions after an interruption are recognised as late, however slow the machine is.
-    monkeypatch.setattr(follow, "CATCH_UP_S", 30.0)
 
 
 class Recording:

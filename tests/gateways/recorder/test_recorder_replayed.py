@@ -2,26 +2,14 @@
 
 import gzip
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kube_fake_api import FakeApi
-from recorder_builders import Recording, often, served
+from recorder_builders import Recording
 
 from airflow_llm_provisioning.core.trace.objects import EVENT_RESOURCES
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[FakeApi]:
-    async with served() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    often(monkeypatch)
 
 
 def played(recordings_folder: Path, name: str) -> list[dict[str, Any]]:

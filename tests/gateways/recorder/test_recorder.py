@@ -1,25 +1,13 @@
 """The recorder over real HTTP: how a recording ends, and what is read then."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 from aiohttp import web
 from kube_fake_api import FakeApi, Fault
-from recorder_builders import CHAT, Recording, completion, deploy, fast_clock, make_ready, often, serve, served
+from recorder_builders import CHAT, Recording, completion, deploy, fast_clock, make_ready, serve
 
 from airflow_llm_provisioning.exceptions import ForbiddenError
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[FakeApi]:
-    async with served() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    often(monkeypatch)
 
 
 async def test_ready_endpoint_and_first_valid_completion_end_the_recording(api: FakeApi) -> None:

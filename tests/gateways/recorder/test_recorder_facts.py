@@ -1,28 +1,16 @@
 """The cluster decides before the clock does, and an instant that nothing watched has the cluster's stamps as bounds."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from aiohttp import web
 from kube_fake_api import FakeApi, Fault
-from recorder_builders import CHAT, Recording, completion, deploy, make_ready, often, serve, served
+from recorder_builders import CHAT, Recording, completion, deploy, make_ready, serve
 
 from airflow_llm_provisioning.core.timing import analysis
 from airflow_llm_provisioning.gateways import recorder
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[FakeApi]:
-    async with served() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    often(monkeypatch)
 
 
 def ago(seconds: float) -> datetime:

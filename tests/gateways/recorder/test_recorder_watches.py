@@ -1,26 +1,14 @@
 """The recorder over real HTTP: everything that belongs to a trial is recorded, once, also from a server with faults."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from kube_fake_api import FakeApi, Fault
-from recorder_builders import Recording, deploy, fast_clock, make_ready, often, owned_metadata, served
+from recorder_builders import Recording, deploy, fast_clock, make_ready, owned_metadata
 
 from airflow_llm_provisioning.gateways import recorder
 from airflow_llm_provisioning.gateways.recording import subject_watch
 from airflow_llm_provisioning.gateways.recording.turns import Turns, turns
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[FakeApi]:
-    async with served() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    often(monkeypatch)
 
 
 async def test_events_are_kept_by_uid_and_wait_for_their_objects(api: FakeApi) -> None:

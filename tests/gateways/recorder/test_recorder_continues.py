@@ -1,7 +1,6 @@
 """The recorder over real HTTP: killed, cancelled, and with a store that is away."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
@@ -12,25 +11,12 @@ from recorder_builders import (
     completion,
     deploy,
     make_ready,
-    often,
     owned_metadata,
     serve,
-    served,
 )
 
 from airflow_llm_provisioning.core.trace import header_line
 from airflow_llm_provisioning.exceptions import StoreError
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[FakeApi]:
-    async with served() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    often(monkeypatch)
 
 
 async def test_a_killed_recording_continues_from_the_store(api: FakeApi) -> None:
