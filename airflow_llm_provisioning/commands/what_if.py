@@ -50,7 +50,8 @@ def _what_if(parsed: argparse.Namespace) -> int:
         wanted = selected(store, parsed, wanted)
         if parsed.check:
             checked = held(store, wanted)
-            return _put(parsed, [_held_row(each) for each in checked], _check_lines(checked))
+            _put(parsed, [_held_row(each) for each in checked], _check_lines(checked))
+            return ExitCode.DONE if any(each.inside is not None for each in checked) else ExitCode.NOT_DONE
         found = outlooks(store, wanted, parsed.variant, parsed.add, parsed.drop)
     _put(parsed, [_row(each) for each in found], [line for each in found for line in _lines(each)])
     return ExitCode.DONE if any(each.prediction for each in found) else ExitCode.NOT_DONE
@@ -65,12 +66,11 @@ def _experiment(given: str) -> str:
     return given
 
 
-def _put(parsed: argparse.Namespace, rows: list[dict[str, Any]], lines: list[str]) -> int:
+def _put(parsed: argparse.Namespace, rows: list[dict[str, Any]], lines: list[str]) -> None:
     from airflow_llm_provisioning.report.escaping import terminal_text
 
     text = json.dumps(rows, indent=1) if parsed.format == "json" else "\n".join(map(terminal_text, lines))
     sys.stdout.write(f"{text}\n")
-    return ExitCode.DONE
 
 
 def _lines(found: "Outlook") -> Iterator[str]:

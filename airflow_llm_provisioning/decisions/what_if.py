@@ -1,5 +1,6 @@
 """What a variant would take that was never run, for every stratum of a selection, from the results store."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -48,7 +49,7 @@ def outlooks(
     ]
     if not found:
         known = {starts[0].facts.arm.variant for arms in strata for starts in arms}
-        told = nearest(variant, sorted(known)) if known else ": there are no comparable trials with milestones"
+        told = nearest(variant, sorted(known)) if known else f": {_none_of(store, selection)}"
         raise ConfigurationError(f"No comparable trial of variant {variant!r} is in the selection{told}.")
     return found
 
@@ -71,6 +72,15 @@ def starts_of(store: "ResultsStore", selection: "Selection") -> list[Arms]:
         if starts:
             strata.setdefault(stratum, []).append(starts)
     return list(strata.values())
+
+
+def _none_of(store: "ResultsStore", selection: "Selection") -> str:
+    """Return why a selection has no trial to predict from."""
+    left_out = Counter(trial.exclusion for trial in store.queries.measured(selection) if trial.exclusion is not None)
+    if not left_out:
+        return "it has no trial that became ready and has milestones"
+    told = ", ".join(f"{reason}: {count}" for reason, count in sorted(left_out.items()))
+    return f"its trials are left out of comparisons ({told})"
 
 
 def _outlook(arms: Arms, arm: Arm, add: Sequence[str], drop: Sequence[str]) -> Outlook:

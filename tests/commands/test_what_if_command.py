@@ -1,7 +1,9 @@
 """`llm-provisioning what-if`: what it prints, what it refuses, and what it holds against later trials."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from start_builders import a_deployment
@@ -89,6 +91,30 @@ def test_what_cannot_be_had_is_no_prediction(
     out = capsys.readouterr().out
     assert f"No prediction: {told}" in out.replace("No prediction: these treatments ", "No prediction: ")
     assert "90 %" not in out
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (None, "it has no trial that became ready and has milestones"),
+        ({"status": "failed", "total_s": None, "phases": ()}, "are left out of comparisons (failed: 3)"),
+        ({"milestones": (), "phases": ()}, "it has no trial that became ready and has milestones"),
+        ({"start": "warm"}, "its trials are left out of comparisons (start warm: 3)"),
+    ],
+)
+def test_a_store_without_a_comparable_trial_says_why(
+    fields: dict[str, Any] | None, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No trial, failed ones, no phases, warm ones: neither a prediction nor a check was made."""
+    found = f"sqlite:///{tmp_path / 'results.db'}"
+    store = ResultsStore.open(found)
+    for at in range(3 if fields is not None else 0):
+        store.save_trial(replace(a_deployment(f"t-{at}", {}), **(fields or {})))
+    store.close()
+    assert main(["what-if", "made-up", "--store", found, "--add", "bake_packages"]) == 2
+    assert told in capsys.readouterr().err
+    assert main(["what-if", "made-up", "--store", found, "--check"]) == 2
+    assert "Nothing to check." in capsys.readouterr().out
 
 
 def test_it_is_held_against_later_trials(url: str, capsys: pytest.CaptureFixture[str]) -> None:
