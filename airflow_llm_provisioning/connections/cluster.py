@@ -3,10 +3,12 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from airflow_llm_provisioning.connections.cloud import opened_cloud
+from airflow_llm_provisioning.connections.extra import given_fields, is_true
 from airflow_llm_provisioning.connections.stored import searched_places, see_stored_connections
 from airflow_llm_provisioning.core.one_line import one_line
 from airflow_llm_provisioning.exceptions import ConnectionConfigError, ManifestError
@@ -81,7 +83,8 @@ async def _kubernetes_credentials(conn_id: str, extras: Any) -> "Credentials":
     if not isinstance(extras, Mapping):
         raise _no_cluster(conn_id, "its extra fields are no mapping")
     configuration = Configuration()
-    given = _given(extras)
+    given = given_fields(extras, "kubernetes")
+    given["in_cluster"] = is_true(given.get("in_cluster"))
     try:
         await _load(configuration, given)
         # It reads the certificates.
@@ -92,21 +95,9 @@ async def _kubernetes_credentials(conn_id: str, extras: Any) -> "Credentials":
         # The client takes a kubeconfig's shape for granted. What it says may repeat the text, so it is not shown.
         raise _no_cluster(conn_id, "its kubeconfig is not understood") from error
     _check_server(conn_id, str(configuration.host))
-    if given.get("disable_verify_ssl"):
+    if is_true(given.get("disable_verify_ssl")):
         configuration.verify_ssl = False
     return Credentials(configuration)
-
-
-def _given(extras: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a connection that have a value, by their names without the prefix of older forms.
-
-    Airflow's form stores an empty text for a field that was left empty (apache/airflow 20626).
-    """
-    filled = {name: value for name, value in extras.items() if value not in ("", None)}
-    prefix = "extra__kubernetes__"
-    return {name.removeprefix(prefix): value for name, value in filled.items() if name.startswith(prefix)} | {
-        name: value for name, value in filled.items() if not name.startswith(prefix)
-    }
 
 
 async def _load(configuration: Any, given: Mapping[str, Any]) -> None:
@@ -126,13 +117,24 @@ async def _load(configuration: Any, given: Mapping[str, Any]) -> None:
     if given.get("in_cluster"):
         config.load_incluster_config(client_configuration=configuration)
     elif "kube_config_path" in given:
-        await config.load_kube_config(config_file=given["kube_config_path"], **chosen)
+        await config.load_kube_config(config_file=_path(str(given["kube_config_path"])), **chosen)
     elif "kube_config" in given:
         told = given["kube_config"]
         read = told if isinstance(told, dict) else load_with_dates(told, where="its kubeconfig")
+        if isinstance(read, str):
+            # JSON text inside of JSON text, as a secrets backend or a script may store it.
+            read = load_with_dates(read, where="its kubeconfig")
         await config.load_kube_config_from_dict(read, **chosen)
     else:
         await config.load_kube_config(**chosen)
+
+
+def _path(told: str) -> str:
+    """Return a path with the home directory in place of `~`; the client knows it in its default path only."""
+    try:
+        return str(Path(told).expanduser())
+    except RuntimeError:
+        return told
 
 
 def _no_cluster(conn_id: str, why: str) -> ConnectionConfigError:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -60,6 +61,7 @@ def stored_url(conn_id: str) -> str | None:
     connection = find_connection(conn_id)
     if connection is None:
         return None
+    connection = _without_driver(connection)
     _refuse_login(connection, conn_id)
     try:
         url = _sqlalchemy_url(connection.get_hook())
@@ -70,6 +72,16 @@ def stored_url(conn_id: str) -> str | None:
         ) from error
     extra = connection.extra_dejson
     return with_settings(url, extra if isinstance(extra, Mapping) else {}, conn_id)
+
+
+def _without_driver(connection: Any) -> Any:
+    """Return a connection whose type may be that of SQLAlchemy's URL, `postgresql+psycopg2`, with Airflow's type."""
+    dialect, plus, _ = str(connection.conn_type).partition("+")
+    if not plus:
+        return connection
+    made = copy(connection)
+    made.conn_type = {"postgresql": "postgres", "mariadb": "mysql"}.get(dialect, dialect)
+    return made
 
 
 def default_store_file() -> Path:

@@ -5,6 +5,7 @@ from copy import copy
 from importlib import import_module
 from typing import Any
 
+from airflow_llm_provisioning.connections.extra import from_json, given_fields
 from airflow_llm_provisioning.connections.stored import find_connection, searched_places
 from airflow_llm_provisioning.exceptions import ConnectionConfigError
 
@@ -28,7 +29,7 @@ class AirflowConnections:
             raise ConnectionConfigError(
                 f"Airflow connection {conn_id!r} has the type {connection.conn_type!r}, not {conn_type}."
             )
-        return _without_empty_fields(connection)
+        return _plain(connection)
 
     def hook_class(self, path: str) -> Any:
         """Return the hook class `package.module:Class` of a provider. Raises ImportError where it is not installed."""
@@ -36,11 +37,14 @@ class AirflowConnections:
         return getattr(import_module(module), name)
 
 
-def _without_empty_fields(connection: Any) -> Any:
-    """Return a connection without empty fields in its extra: Airflow's form stores them (apache/airflow 20626)."""
+def _plain(connection: Any) -> Any:
+    """Return a connection whose extra has its fields as every way of making it means them (`connections.extra`)."""
     extra = connection.extra_dejson
-    if not isinstance(extra, dict) or all(value not in ("", None) for value in extra.values()):
+    if not isinstance(extra, dict):
+        return connection
+    plain = {name: from_json(value) for name, value in given_fields(extra, str(connection.conn_type)).items()}
+    if plain == extra:
         return connection
     made = copy(connection)
-    made.extra = json.dumps({name: value for name, value in extra.items() if value not in ("", None)})
+    made.extra = json.dumps(plain)
     return made

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from airflow_llm_provisioning.connections import open_cluster
+from airflow_llm_provisioning.connections.cluster import _kubernetes_credentials
 from airflow_llm_provisioning.exceptions import ConnectionConfigError
 
 
@@ -157,8 +158,11 @@ async def test_an_empty_field_counts_as_not_given(
         lambda text: {"kube_config": text.replace('"current-context": "c"', '"current-context": "gone"'),
                       "cluster_context": "c"},
         lambda text: {"kube_config": text, "extra__kubernetes__kube_config": "not this one"},
+        lambda text: {"kube_config": json.dumps(text)},
+        lambda text: {"kube_config": text, "in_cluster": "False"},
     ],
-    ids=["as a mapping", "with the prefix of older forms", "by its context", "the newer name first"],
+    ids=["as a mapping", "with the prefix of older forms", "by its context", "the newer name first", "as text of text",
+         "with a truth value of a URI"],
 )  # fmt: skip
 async def test_the_fields_are_those_of_the_official_hook(
     server: dict[str, Any], monkeypatch: pytest.MonkeyPatch, change: Any
@@ -168,6 +172,25 @@ async def test_the_fields_are_those_of_the_official_hook(
     async with open_cluster(connection(monkeypatch, "k10", conn_type="kubernetes", extra=extra)) as cluster:
         assert cluster.version()["gitVersion"] == "v1.34.0"
     assert server["authorization"] == "Bearer secret"
+
+
+@pytest.mark.parametrize(("told", "verified"), [("False", True), ("false", True), (False, True), ("true", False)])
+async def test_certificates_are_verified_unless_it_says_otherwise(told: Any, verified: bool) -> None:
+    """A URI's `disable_verify_ssl=False` is text, which is no yes."""
+    extra = {"kube_config": kube_config("https://127.0.0.1:1"), "disable_verify_ssl": told}
+    credentials = await _kubernetes_credentials("k12", extra)
+    assert credentials.configuration.verify_ssl is verified
+
+
+async def test_a_path_may_begin_at_home(
+    server: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As it is written on a command line."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "config").write_text(json.dumps(kube_config(server["url"])))
+    reference = connection(monkeypatch, "k13", conn_type="kubernetes", extra={"kube_config_path": "~/config"})
+    async with open_cluster(reference) as cluster:
+        assert cluster.version()["gitVersion"] == "v1.34.0"
 
 
 async def test_two_ways_to_a_cluster_exclude_each_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.engine import URL, make_url
 from airflow_llm_provisioning.connections import open_cluster, store, store_url
 from airflow_llm_provisioning.connections.typed import AirflowConnections
 from airflow_llm_provisioning.exceptions import ConnectionConfigError
+from airflow_llm_provisioning.gateways.clouds.descriptor import endpoints_of
 
 CANARY = "made-up-6"
 
@@ -122,6 +123,38 @@ async def test_a_broken_kubeconfig_is_one_sentence(monkeypatch: pytest.MonkeyPat
             pass
     assert CANARY not in str(raised.value)
     assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("uri", "fields"),
+    [
+        ("azure://a:b@/?extra__azure__subscriptionId=s&tenantId=t", {"subscriptionId": "s", "tenantId": "t"}),
+        ("azure://a:b@/?extra__azure__tenantId=old&tenantId=new", {"tenantId": "new"}),
+        ("aws://a:b@/?extra__aws__region_name=r&x=%5B1%5D", {"region_name": "r", "x": [1]}),
+        ("google-cloud-platform://?endpoints=%7B%22container%22%3A%22x%22%7D", {"endpoints": {"container": "x"}}),
+    ],
+)
+def test_a_clouds_fields_are_the_same_from_a_uri(
+    monkeypatch: pytest.MonkeyPatch, uri: str, fields: dict[str, Any]
+) -> None:
+    """There every value is text, mappings too; older connections have a prefix."""
+    monkeypatch.setenv("AIRFLOW_CONN_C", uri)
+    conn_type = uri.partition(":")[0].replace("-", "_")
+    assert AirflowConnections().typed("c", conn_type, "docs").extra_dejson == fields
+
+
+def test_endpoints_that_are_no_mapping_are_one_sentence() -> None:
+    """The connection and the field are named."""
+    assert endpoints_of({"endpoints": {"arm": "https://x"}}, "c", "docs") == {"arm": "https://x"}
+    with pytest.raises(ConnectionConfigError, match="endpoints of Airflow connection 'c' is no mapping"):
+        endpoints_of({"endpoints": "https://x"}, "c", "docs")
+
+
+def test_a_store_may_have_the_type_of_sqlalchemys_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow has no type with a driver, and URLs of databases are copied as they are."""
+    monkeypatch.setenv("AIRFLOW_CONN_C", f"postgresql+psycopg2://u:{CANARY}@db.example:5432/d?sslmode=require")
+    url = make_url(store_url("c"))
+    assert (url.get_backend_name(), url.host, dict(url.query)) == ("postgresql", "db.example", {"sslmode": "require"})
 
 
 @pytest.mark.parametrize("conn_type", ["aws", "google_cloud_platform", "azure"])

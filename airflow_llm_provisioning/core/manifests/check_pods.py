@@ -81,7 +81,10 @@ def _ray_container_problems(container: Mapping[str, Any], path: Path) -> Iterato
 
 
 def _variable_problems(entry: Mapping[str, Any], path: Path) -> Iterator[str]:
-    if not isinstance(entry.get("name"), str) or not entry["name"]:
+    name = entry.get("name")
+    if name is not None and not isinstance(name, str):
+        yield f"{path_text((*path, 'name'))} is {kind_of(name)} and must be text (quote it)"
+    elif not name:
         yield f"{path_text((*path, 'name'))} is missing"
     value = entry.get("value")
     if value is not None and not isinstance(value, str):

@@ -28,6 +28,10 @@ FLOAT_TAG: Final = "tag:yaml.org,2002:float"
 # Secrets are longer texts, and are not remembered.
 _SHORT: Final = 12
 # YAML 1.1 wants a point in every float; the parser behind kubectl and KubeRay (go-yaml) does not.
+# YAML 1.2's octal numbers, which that parser takes too.
+_OCTAL: Final = re.compile(r"[-+]?0o[0-7_]+")
+# Templates of Helm and Jinja that were not rendered.
+_TEMPLATE: Final = re.compile(r"^\s*\{[{%]|:\s+\{\{", re.MULTILINE)
 _EXPONENT: Final = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+")
 # A string that is not closed ends with the text, so that a search over any text is linear.
 _STRING_OR_SEPARATOR: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{,]', re.DOTALL)
@@ -65,7 +69,8 @@ def compose(text: str, where: str) -> list[Any]:
         for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             composer.take(event)
     except (yaml.YAMLError, ValueError) as error:
-        raise ManifestError(f"{where} is no YAML: {_problem(error)}.") from error
+        hint = " If it is a template, render it first (`helm template`)." if _TEMPLATE.search(text) else ""
+        raise ManifestError(f"{where} is no YAML: {_problem(error)}.{hint}") from error
     return composer.documents
 
 
@@ -205,4 +210,6 @@ def _resolved(value: str, implicit: tuple[bool, bool]) -> Scalar:
     tag = str(_RESOLVER.resolve(yaml.ScalarNode, value, implicit))
     if tag == STR_TAG and implicit[0] and _EXPONENT.fullmatch(value):
         tag = FLOAT_TAG
+    elif tag == STR_TAG and implicit[0] and _OCTAL.fullmatch(value):
+        tag = INT_TAG
     return Scalar(tag, value)

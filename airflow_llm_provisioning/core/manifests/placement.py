@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.fields import mapping
 from airflow_llm_provisioning.core.manifests.check import name_problems
 from airflow_llm_provisioning.core.manifests.groups import (
     RayGroup,
@@ -39,6 +40,9 @@ _SERVER_FIELDS: Final = (
     "generateName",
 )
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+# By these marks a tool that deploys from a repository knows its objects, and deletes one that is not in it (Argo CD,
+# docs, "Resource Tracking"; Helm, "adopt" annotations).
+_TOOL_MARKS: Final = ("argocd.argoproj.io/", "meta.helm.sh/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,9 @@ def with_identity(manifest: Mapping[str, Any], name: str, namespace: str, labels
     metadata |= {"name": name, "namespace": namespace}
     if metadata.get("annotations"):
         section(metadata, "annotations", ("metadata",)).pop(_LAST_APPLIED, None)
+    for key in ("labels", "annotations"):
+        for mark in [mark for mark in mapping(metadata.get(key)) if mark.startswith(_TOOL_MARKS)]:
+            del metadata[key][mark]
     section(metadata, "labels", ("metadata",)).update(labels)
     for group in ray_groups(made):
         path = (*group.template_path, "metadata")

@@ -10,7 +10,7 @@ from datetime import datetime
 from importlib import import_module
 from typing import Any, Protocol
 
-from airflow_llm_provisioning.exceptions import MissingExtraError
+from airflow_llm_provisioning.exceptions import ConnectionConfigError, MissingExtraError
 from airflow_llm_provisioning.gateways.clouds.base import Cloud
 from airflow_llm_provisioning.gateways.clouds.nodes import CloudNodes
 from airflow_llm_provisioning.gateways.clouds.prices import NodePrices
@@ -30,6 +30,19 @@ class ConnectionReader(Protocol):
     def hook_class(self, path: str) -> Any:
         """Return a provider's hook class, `package.module:Class`. Raises ImportError where it is not installed."""
         ...
+
+
+def endpoints_of(extra: Mapping[str, Any], conn_id: str, page: str) -> dict[str, Any]:
+    """Return the endpoints of a stand-in or of private links in a connection's extra: name -> URL. `page`: the chapter
+    that describes them. Raises ConnectionConfigError for what is no mapping.
+    """
+    endpoints = extra.get("endpoints") or {}
+    if not isinstance(endpoints, Mapping):
+        raise ConnectionConfigError(
+            f"The extra endpoints of Airflow connection {conn_id!r} is no mapping of names to URLs: give one, or leave "
+            f"it out ({page})."
+        )
+    return dict(endpoints)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -123,6 +123,16 @@ def test_a_place_of_the_users_is_not_overwritten() -> None:
         place(sample("skyray-baseline"), NOTHING, marks)
 
 
+@pytest.mark.parametrize("key", ["labels", "annotations"])
+def test_marks_of_tools_that_deploy_from_a_repository_are_dropped(key: str) -> None:
+    """By them Argo CD takes an object for its own, and prunes one that its repository does not have."""
+    manifest = small()
+    marks = {"argocd.argoproj.io/tracking-id": "a", "meta.helm.sh/release-name": "b"}
+    manifest["metadata"][key] = {**marks, "mine": "1"}
+    assert with_identity(manifest, "x", "n", {})["metadata"][key] == {"mine": "1"}
+    assert set(marks) < set(manifest["metadata"][key]), "the argument is not changed"
+
+
 def test_identity_is_ours_and_the_users_labels_stay() -> None:
     """On the RayService and every pod; what a server added to a copied manifest goes."""
     manifest = sample("skyray-baseline")

@@ -65,6 +65,7 @@ APPLICATION = "applications: [{name: a, import_path: 'm:a', %s}]"
         (lambda m: container(m).update(env={"A": "1"}), r"containers\[0\].env is a mapping and must be a list"),
         (lambda m: container(m).update(env=[{"name": "A", "value": 1}]), r"env\[0\].value is a number"),
         (lambda m: container(m).update(env=[{"value": "1"}]), r"env\[0\].name is missing"),
+        (lambda m: container(m).update(env=[{"name": False, "value": "1"}]), r"env\[0\].name is a truth value"),
         (
             lambda m: container(m)["resources"].update(limits={"nvidia.com/gpu": "half"}),
             r"limits\['nvidia.com/gpu'\] is 'half' and must be a whole number",

@@ -105,6 +105,9 @@ def test_what_is_left_to_the_user_need_not_be_valid() -> None:
         ),
         ("kind: RayService\nmetadata: {labels: {on: true}}", "found the key 'on', which is no text"),
         ("kind: RayService\nmetadata: {labels: {a: true}}", r"metadata.labels.a: found a truth value \(True\)"),
+        ("{{- if .Values.on }}\nkind: RayService\n{{- end }}", r"render it first \(`helm template`\)"),
+        ('metadata:\n  labels: {{- include "x" . | nindent 4 }}\n', "render it first"),
+        ("{% if x %}\nkind: RayService\n{% endif %}", "render it first"),
     ],
 )  # fmt: skip
 def test_what_is_refused_is_named(source: Any, words: str) -> None:
@@ -137,6 +140,7 @@ def test_a_refusal_does_not_show_the_text_around_it() -> None:
         ("1:30", "1:30"),
         ("6379:6379", "6379:6379"),
         ("0644", 0o644),
+        ("0o644", 0o644),
         ("0x1F", 31),
         ("-7", -7),
         ("1_000", 1000),

@@ -9,7 +9,7 @@ from typing import Any, Final
 from airflow_llm_provisioning.exceptions import ConnectionConfigError
 from airflow_llm_provisioning.gateways.clouds.aks.arm import LocalCredential
 from airflow_llm_provisioning.gateways.clouds.aks.cloud import AksCloud
-from airflow_llm_provisioning.gateways.clouds.descriptor import ConnectionReader
+from airflow_llm_provisioning.gateways.clouds.descriptor import ConnectionReader, endpoints_of
 from airflow_llm_provisioning.gateways.store.ledger import Ledger
 
 DOCS: Final = "docs/aks.md"
@@ -28,7 +28,7 @@ def open_aks(
     conn_id = str(reference.get("conn_id") or "azure_default")
     connection = _azure_connection(connections, conn_id)
     extra: dict[str, Any] = connection.extra_dejson
-    endpoints = {str(name): str(url) for name, url in dict(extra.get("endpoints") or {}).items()}
+    endpoints = {str(name): str(url) for name, url in endpoints_of(extra, conn_id, DOCS).items()}
 
     def named(name: str) -> str | None:
         return reference.get(name) or extra.get(name) or None

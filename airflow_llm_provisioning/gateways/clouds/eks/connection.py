@@ -49,7 +49,7 @@ def open_eks(
             builder_instance_profile=named("builder_instance_profile"),
             source_bucket=named("source_bucket"),
             subnet_id=named("subnet_id"),
-            security_group_ids=tuple([groups] if isinstance(groups, str) else groups),
+            security_group_ids=tuple(groups.replace(",", " ").split() if isinstance(groups, str) else groups),
             builder_public_ip=public,
             build_compute_type=named("build_compute_type") or defaults.build_compute_type,
             build_image=named("build_image") or defaults.build_image,

@@ -8,7 +8,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 
 from airflow_llm_provisioning.exceptions import ConnectionConfigError
-from airflow_llm_provisioning.gateways.clouds.descriptor import ConnectionReader
+from airflow_llm_provisioning.gateways.clouds.descriptor import ConnectionReader, endpoints_of
 from airflow_llm_provisioning.gateways.clouds.gke.cloud import GkeCloud
 from airflow_llm_provisioning.gateways.store.ledger import Ledger
 
@@ -26,7 +26,7 @@ def open_gke(
     hook = connections.hook_class("airflow.providers.google.common.hooks.base_google:GoogleBaseHook")
     conn_id = str(reference.get("conn_id") or "google_cloud_default")
     extra: dict[str, Any] = connections.typed(conn_id, "google_cloud_platform", DOCS).extra_dejson
-    endpoints = {str(name): str(url) for name, url in dict(extra.get("endpoints") or {}).items()}
+    endpoints = {str(name): str(url) for name, url in endpoints_of(extra, conn_id, DOCS).items()}
     credentials, default_project = _google_credentials(hook, conn_id, endpoints)
     project = reference.get("project") or default_project or extra.get("project")
     location = reference.get("location") or extra.get("location") or reference.get("region")
