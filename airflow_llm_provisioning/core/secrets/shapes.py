@@ -9,13 +9,18 @@ class Shape(NamedTuple):
     """One kind of credential.
 
     `what`: its description. `landmarks`: a text without any of these substrings contains no such credential; this check
-    is faster than the pattern. `pattern`: ASCII only. It matches the credential, and never its replacement.
+    is faster than the pattern. `pattern`: ASCII only. It matches the credential, or has it as its group `secret`, and
+    never its replacement.
     """
 
     what: str
     landmarks: tuple[str, ...]
     pattern: str
 
+
+# What stands between a program and its option, and how the option's value may be quoted.
+_FAR: Final = r"\b[^|;&\n]{0,300}?\s"
+_VALUE: Final = r"[\"']?(?P<secret>(?!\$|pass:)[^\s\"'<]+)"
 
 SHAPES: Final = (
     # RFC 7468; inside JSON its lines end with a backslash and an n.
@@ -63,6 +68,12 @@ SHAPES: Final = (
     Shape("a shared access signature", ("sig=",), r"[?&]sig=[^&\s\"'\\<]+"),
     # RFC 6750 and RFC 7617
     Shape("a bearer token", ("earer ", "EARER "), r"(?i:bearer) [\w.~+/-]{16,}=*"),
+    # A shorter one is told from a word by a digit in it.
+    Shape(
+        "a short bearer token",
+        ("earer ", "EARER "),
+        r"(?i:bearer) (?!(?i:oauth))(?=[\w.~+/-]*[A-Za-z])(?=[\w.~+/-]*\d)[\w.~+/-]{6,15}=*(?![\w.~+/-])",
+    ),
     Shape("basic credentials", ("asic ", "ASIC "), r"(?i:authorization[\"'\\]*\s*[:=]\s*[\"'\\]*basic) [\w+/-]{8,}=*"),
     # RFC 3986: user and password before the host. A user alone may be a token.
     Shape("a password in a URL", ("://",), r"(?<=://)[^\s/?#\"'\\<>]+(?=@)"),
@@ -79,6 +90,25 @@ SHAPES: Final = (
         ("--password-stdin",),
         r"(?:(?<=echo )|(?<=echo -n )|(?<=echo [\"'])|(?<=printf )|(?<=printf [\"']))[^\s|\"'<]+"
         r"(?=[\"']?\s{0,4}\|[^|;\n]{0,200}--password-stdin)",
+    ),
+    # Programs whose option for a password is a letter, which is another option elsewhere (their manual pages).
+    Shape(
+        "a password of a database client",
+        ("mysql", "mariadb", "redis-cli", "mongo", "sqlcmd"),
+        rf"(?:\b(?:mysql\w{{0,12}}|mariadb[\w-]{{0,12}}){_FAR}-p|\bredis-cli{_FAR}-a\s+|\bmongo\w{{0,12}}{_FAR}-p\s+"
+        rf"|\bsqlcmd{_FAR}-P\s+){_VALUE}",
+    ),
+    Shape(
+        "a passphrase of a key or an archive",
+        ("openssl", "ssh-keygen", "zip ", "7z"),
+        rf"(?:\bopenssl{_FAR}-(?:[kK]|pass|passin|passout)\s+(?![\"']?(?:env|file|fd|stdin)\b)(?:[\"']?pass:)?"
+        rf"|\bssh-keygen{_FAR}-[NP]\s+|\b(?:un)?zip{_FAR}-P\s+|\b7z\w?{_FAR}-p){_VALUE}",
+    ),
+    Shape(
+        "a password of a command",
+        ("az login", "ldap", "htpasswd", "wandb login", "vault login"),
+        rf"(?:\baz login{_FAR}-p\s+|\bldap\w{{2,10}}{_FAR}-w\s+|\bhtpasswd{_FAR}-\w{{0,3}}b\w{{0,3}}\s+\S+\s+\S+\s+"
+        rf"|\b(?:wandb|vault) login\s+(?!-)){_VALUE}",
     ),
     Shape("a literal of a Secret", ("--from-literal",), r"(?<=--from-literal[= ])[^\s\"'<=]+=[^\s\"'<]+"),
     Shape("a password in .netrc", ("netrc", "machine "), r"(?<= login )(?!<)\S+\s+password\s+(?!<)[^\s\"'\\]+"),
@@ -106,5 +136,13 @@ def without_shapes(text: str, hide: Callable[[str], str]) -> str:
         return text
     for shape, pattern in _COMPILED:
         if any(mark in text for mark in shape.landmarks):
-            text = pattern.sub(lambda match: hide(match.group()), text)
+            text = pattern.sub(lambda match: _hidden(match, hide), text)
     return text
+
+
+def _hidden(match: "re.Match[str]", hide: Callable[[str], str]) -> str:
+    """Return a match with its secret replaced: its group of that name, else all of it."""
+    if "secret" not in match.re.groupindex:
+        return hide(match.group())
+    start, end = (at - match.start() for at in match.span("secret"))
+    return f"{match.group()[:start]}{hide(match['secret'])}{match.group()[end:]}"
