@@ -5,7 +5,18 @@ import json
 from typing import Any
 
 import pytest
-from recording_changes import Lines, changed, in_order, instant, is_worker, recorded, seen, stamps_moved, worker_lines
+from recording_changes import (
+    Lines,
+    changed,
+    in_order,
+    instant,
+    is_worker,
+    recorded,
+    seen,
+    stamps_moved,
+    twin,
+    worker_lines,
+)
 from trial_builders import a_result
 
 from airflow_llm_provisioning.core.comparison import excluded
@@ -90,6 +101,28 @@ def test_a_lost_pod_is_flagged_with_its_node_and_its_reason(change: dict[str, An
     (flag,) = flags(analyse(lost_worker(**change)))
     assert flag.startswith(f"replaced: pod {LOST} was deleted after ")
     assert told in flag
+
+
+@pytest.mark.parametrize(("reason", "flagged"), [("PreemptionByScheduler", 1), ("EvictionByEvictionAPI", 1), ("", 0)])
+def test_a_worker_of_another_group_may_replace_one_that_was_disrupted(reason: str, flagged: int) -> None:
+    """As an on-demand node replaces a spot node. Without a disruption an autoscaler may have removed it."""
+
+    def of_spot(line: dict[str, Any]) -> None:
+        if line["object"]["metadata"].get("name") == LOST:
+            line["object"]["metadata"]["labels"]["ray.io/group"] = "spot-group"
+
+    assert len(flags(analyse(changed(lost_worker(reason=reason), "pods", of_spot)))) == flagged
+
+
+def test_workers_that_were_lost_together_have_successors_of_their_own() -> None:
+    """The flags name which pod replaced which."""
+    lines = lost_worker()
+    both = json.loads(json.dumps(lines).replace("uid-lost", "uid-lost-2").replace(LOST, f"{LOST}2"))
+    second = [line for line in both if line["resource"] == "pods" and line["object"]["metadata"]["name"] == f"{LOST}2"]
+    later = [line for line in twin(recorded("node-late"), "late-worker", later_s=18.0) if line["resource"] == "pods"]
+    told = TraceView(in_order([*lines, *second, *later])).lost_pods
+    assert sorted(lost.pod.name for lost in told) == [LOST, f"{LOST}2"]
+    assert len({lost.successor.name for lost in told}) == 2
 
 
 def test_a_trial_that_lost_a_pod_is_not_compared() -> None:

@@ -17,9 +17,9 @@ _SLACK: Final = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class LostPod:
-    """A pod that ended before the deployment was ready and that another pod of its group replaced.
+    """A pod that ended before the deployment was ready and that another pod replaced.
 
-    `end`: the version that shows its end. `successor`: the next pod of its group.
+    `end`: the version that shows its end. `successor`: the next pod of its group, or of its role.
     """
 
     pod: History
@@ -36,21 +36,30 @@ class LostPod:
 def lost_pods_of(pods: Sequence[History]) -> list[LostPod]:
     """Return the pods that ended and were replaced by a later pod of the same group, in the order of their ends.
 
-    A pod that an autoscaler removed and did not replace is not lost, and neither are the pods of a teardown.
+    Ray's autoscaler may replace a worker that was disrupted by one of another group, as an on-demand node for a spot
+    node. A pod that an autoscaler removed and did not replace is not lost, and neither are the pods of a teardown.
     """
-    found = []
+    found: list[LostPod] = []
     for pod in pods:
-        later = [other for other in pods if other is not pod and _group(other) == _group(pod) and _after(other, pod)]
-        for successor in later:
-            end = _ended(pod, successor)
-            if end is not None:
-                found.append(LostPod(pod, end, successor))
-                break
+        later = [other for other in pods if other is not pod and _role(other) == _role(pod) and _after(other, pod)]
+        own = [other for other in later if _group(other) == _group(pod)]
+        ends = [(other, end) for other in own if (end := _ended(pod, other))]
+        if not ends and disruption_of(pod):
+            ends = [(other, end) for other in later if (end := _ended(pod, other))]
+        if ends:
+            # Of several that were lost together each has a successor of its own, as far as there are as many.
+            taken = {lost.successor.uid for lost in found}
+            successor, end = next((pair for pair in ends if pair[0].uid not in taken), ends[0])
+            found.append(LostPod(pod, end, successor))
     return sorted(found, key=lambda lost: lost.end.seen_at)
 
 
+def _role(pod: History) -> str:
+    return text(pod.labels.get("ray.io/node-type"))
+
+
 def _group(pod: History) -> tuple[str, str]:
-    return text(pod.labels.get("ray.io/node-type")), text(pod.labels.get("ray.io/group"))
+    return _role(pod), text(pod.labels.get("ray.io/group"))
 
 
 def _after(later: History, earlier: History) -> bool:
