@@ -25,6 +25,8 @@ from airflow_llm_provisioning.exceptions import ManifestError
 
 API_VERSIONS: Final = ("ray.io/v1", "ray.io/v1alpha1")
 
+# KubeRay makes the label `ray.io/group` of it and, in lower case, names of pods (kuberay 1.7, utils.PodName).
+_GROUP_NAME: Final = re.compile(r"(?=.{1,63}$)[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _COUNTS: Final = ("replicas", "minReplicas", "maxReplicas", "numOfHosts")
 
 
@@ -114,6 +116,11 @@ def _worker_problems(groups: Any) -> Iterator[str]:
             yield f"{path_text((*path, 'groupName'))} is missing"
         elif name in places:
             yield f"{path_text((*path, 'groupName'))} is {shown(name)}, as {places[name]}; names must differ"
+        elif not _GROUP_NAME.fullmatch(name):
+            yield (
+                f"{path_text((*path, 'groupName'))} is {shown(name)}; it becomes a label and a part of pods' names, so "
+                "it must be at most 63 letters, digits, hyphens and points"
+            )
         else:
             places[name] = path_text(path)
 

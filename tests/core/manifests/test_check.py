@@ -58,6 +58,8 @@ APPLICATION = "applications: [{name: a, import_path: 'm:a', %s}]"
             rf"workerGroupSpecs\[1\].groupName is 'gpu', as {WORKER}; names must differ",
         ),
         (lambda m: worker(m).pop("groupName"), f"{WORKER}.groupName is missing"),
+        (lambda m: worker(m).update(groupName="gpu_group"), f"{WORKER}.groupName is 'gpu_group'; it becomes a label"),
+        (lambda m: worker(m).update(groupName="g" * 64), "it must be at most 63 letters"),
         (lambda m: worker(m).update(replicas=-1), f"{WORKER}.replicas is -1 and must be a whole number from 0"),
         (lambda m: worker(m).update(maxReplicas="4"), f"{WORKER}.maxReplicas is '4' and must be"),
         (lambda m: worker(m).update(rayStartParams={"num-cpus": 0}), f"{WORKER}.rayStartParams.num-cpus is a number"),
