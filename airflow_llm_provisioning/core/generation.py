@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, number, objects, text
-from airflow_llm_provisioning.core.quantity import quantity
+from airflow_llm_provisioning.core.likeness import holds
 from airflow_llm_provisioning.core.trace.objects import condition_true
 
 _CLUSTER: Final = "ray.io/cluster"
@@ -92,7 +92,7 @@ class ServedGeneration:
     def _keeps_older_pods(self) -> bool:
         """Whether the active RayCluster lacks something that the RayService asks of its pods, and gets no successor."""
         spec = self._specs.get(self._active)
-        return bool(self._kept_strategy and spec) and not _holds(_pods_of(spec), _pods_of(self._wanted))
+        return bool(self._kept_strategy and spec) and not holds(_pods_of(spec), _pods_of(self._wanted))
 
     def take_rayservice(self, obj: Any) -> None:
         """Process a version of the RayService."""
@@ -163,18 +163,3 @@ def _pods_of(spec: Any) -> dict[str, Any]:
     groups = {"head": mapping(dig(spec, "headGroupSpec"))}
     groups |= {f"worker {text(group.get('groupName'))}": group for group in objects(spec, "workerGroupSpecs")}
     return {name: {key: group.get(key) for key in ("template", "rayStartParams")} for name, group in groups.items()}
-
-
-def _holds(have: Any, wanted: Any) -> bool:
-    """Return whether everything that is wanted is there; more may be: admission plug-ins and defaults add to it.
-
-    Go leaves empty fields out, and writes quantities in its own form (`1000m` as `1`).
-    """
-    if isinstance(wanted, Mapping):
-        return all(_holds(mapping(have).get(key), value) for key, value in wanted.items())
-    if isinstance(wanted, list):
-        there = items(have)
-        return len(there) >= len(wanted) and all(map(_holds, there, wanted))
-    if not wanted or have == wanted:
-        return True
-    return quantity(wanted) is not None and quantity(have) == quantity(wanted)

@@ -17,8 +17,11 @@ from airflow_llm_provisioning.exceptions import TraceError
 
 # The flag of a trial that lost a pod before it served (`core/timing/trial_flags`).
 REPLACED: Final = "replaced"
+# The flag of a trial whose RayService was changed before it served (`core/timing/trial_flags`).
+CHANGED: Final = "changed"
 # The flag of a trial that waited for refused capacity (`core/timing/analysis`).
 WAITED_FOR_CAPACITY: Final = "capacity"
+_EXCLUDING: Final = {REPLACED: "pod replaced", CHANGED: "manifest changed", WAITED_FOR_CAPACITY: "waited for capacity"}
 
 
 class TrialStatus(StrEnum):
@@ -127,7 +130,7 @@ class TrialResult:
     @property
     def exclusion(self) -> str | None:
         """Why the trial may not enter a cold comparison, in a few words; None where it may: it became ready, it lost no
-        pod, it started cold, and every treatment of its arm was verified.
+        pod, its manifest stayed as it was, it started cold, and every treatment of its arm was verified.
         """
         if self.status is not TrialStatus.SUCCEEDED:
             return str(self.status)
@@ -135,10 +138,9 @@ class TrialResult:
             return "no total"
         if not (math.isfinite(self.total_s) and self.total_s > 0):
             return "total is no duration"
-        if any(flag.startswith(f"{REPLACED}:") for flag in self.flags):
-            return "pod replaced"
-        if any(flag.startswith(f"{WAITED_FOR_CAPACITY}:") for flag in self.flags):
-            return "waited for capacity"
+        for kind, why in _EXCLUDING.items():
+            if any(flag.startswith(f"{kind}:") for flag in self.flags):
+                return why
         if self.start != "cold":
             return f"start {self.start}"
         if self.applied == "none" and self.arm.treatments:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from airflow_llm_provisioning.core.origin import declared_origin, is_simulated, shown_origin
+from airflow_llm_provisioning.core.trace import TraceView
 
 
 @pytest.mark.parametrize(
@@ -28,3 +29,12 @@ def test_what_is_not_stated_is_not_simulated() -> None:
     assert not is_simulated(None)
     assert not is_simulated("unknown")
     assert not is_simulated("simulatedly")
+
+
+@pytest.mark.parametrize("origin", [True, 5, ["measured"], {}, ""])
+def test_an_origin_that_is_no_text_is_none(origin: Any) -> None:
+    """In a broken recording it is not stated, and nothing is taken for text."""
+    line = {"received_at": "2026-05-04T12:00:00Z", "type": "HEADER", "resource": "trace", "object": {"origin": origin}}
+    found = TraceView([line]).origin
+    assert found is None
+    assert not is_simulated(found)

@@ -125,6 +125,26 @@ def test_workers_that_were_lost_together_have_successors_of_their_own() -> None:
     assert len({lost.successor.name for lost in told}) == 2
 
 
+@pytest.mark.parametrize(
+    ("part", "after_s", "flagged"), [("rayClusterConfig", 5.0, 1), ("serveConfigV2", 5.0, 1), ("suspend", 5.0, 0),
+                                     ("rayClusterConfig", 500.0, 0)],
+)  # fmt: skip
+def test_a_manifest_that_was_changed_before_it_served_is_flagged(part: str, after_s: float, flagged: int) -> None:
+    """By another writer: what was measured is not what was planned. What a queue sets is no part of the deployment."""
+    lines = recorded("node-late")
+
+    def change(line: dict[str, Any]) -> None:
+        if line["received_at"] >= instant(lines, after_s):
+            told = line["object"]["spec"].get(part)
+            line["object"]["spec"][part] = {**told, "rayVersion": "9"} if isinstance(told, dict) else f"{told} # other"
+
+    found = [str(flag) for flag in analyse(changed(lines, "rayservices", change)).flags if flag.kind == "changed"]
+    assert len(found) == flagged
+    assert a_result("a", variant="baseline", total_s=67.4, flags=tuple(found)).exclusion == (
+        "manifest changed" if flagged else None
+    )
+
+
 def test_a_trial_that_lost_a_pod_is_not_compared() -> None:
     """It is counted by its reason, like any trial that is not comparable."""
     odd = a_result("a", variant="baseline", total_s=67.4, flags=tuple(map(str, analyse(lost_worker()).flags)))

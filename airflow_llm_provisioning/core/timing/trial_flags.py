@@ -7,12 +7,14 @@ changes no number.
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from itertools import pairwise
 from typing import Final
 
-from airflow_llm_provisioning.core.fields import mapping, text
-from airflow_llm_provisioning.core.instants import parse_stamp, seconds
+from airflow_llm_provisioning.core.fields import dig, mapping, text
+from airflow_llm_provisioning.core.instants import format_instant, parse_stamp, seconds
+from airflow_llm_provisioning.core.likeness import alike
 from airflow_llm_provisioning.core.origin import MEASURED, is_simulated
-from airflow_llm_provisioning.core.result import REPLACED
+from airflow_llm_provisioning.core.result import CHANGED, REPLACED
 from airflow_llm_provisioning.core.timing.clocks import DEFAULT_BOUND, Clocks
 from airflow_llm_provisioning.core.timing.engine_lines import Gap, gaps_of
 from airflow_llm_provisioning.core.timing.engine_logs import NOT_UNDERSTOOD, LogReading
@@ -38,6 +40,8 @@ _DISRUPTIONS: Final[Mapping[str, str]] = {
 _NODE_ENDS: Final = frozenset(
     {"NodeNotReady", "RemovingNode", "DeletingNode", "Drained", "ScaleDown", "DisruptionTerminating", "SpotInterrupted"}
 )
+# What is deployed of a RayService's specification.
+_DEPLOYED: Final = ("rayClusterConfig", "serveConfigV2")
 _NODE_SLACK: Final = timedelta(seconds=60)
 
 # Marks of the recorder about missing data.
@@ -116,6 +120,7 @@ def _deployment_flags(view: TraceView, timeline: Timeline) -> list[Flag]:
         flags.append(
             Flag("upgrade", f"the RayService created several RayClusters ({names}): the first that served was analysed")
         )
+    flags += _change_flags(service, timeline)
     if len(view.applications) > 1:
         flags.append(Flag("applications", f"{len(view.applications)} applications were deployed; all must be running"))
     if view.workers and not any(accelerators_of(pod) for pod in view.workers):
@@ -129,6 +134,23 @@ def _deployment_flags(view: TraceView, timeline: Timeline) -> list[Flag]:
             Flag("deleted", "the RayService was deleted before it was ready, by something other than this trial")
         )
     return [*flags, *_restart_flags(view), *_replacement_flags(view, timeline)]
+
+
+def _change_flags(service: History, timeline: Timeline) -> Iterator[Flag]:
+    """Flag a RayService whose pods or configuration were changed before it served: another one was measured. What a
+    queue changes (`suspend`) is no part of them.
+    """
+    served = timeline.get("first_completion") or timeline.get(ENDPOINT_READY)
+    told = [v for v in service.versions if dig(v.object, "spec") and v.kind != "DELETED"]
+    for before, after in pairwise(told):
+        if served is not None and after.received_at > served.latest_at:
+            return
+        parts = [
+            part for part in _DEPLOYED if not alike(dig(before.object, "spec", part), dig(after.object, "spec", part))
+        ]
+        if parts:
+            seen_at = format_instant(after.received_at)
+            yield Flag(CHANGED, f"the RayService's {' and '.join(parts)} was changed during the trial, at {seen_at}")
 
 
 def _replacement_flags(view: TraceView, timeline: Timeline) -> Iterator[Flag]:

@@ -51,7 +51,7 @@ class TraceView(TraceIndex):
     @property
     def origin(self) -> str | None:
         """`measured` or `simulated`; None if the trace does not state it."""
-        return self.header.get("origin")
+        return text(self.header.get("origin")) or None
 
     @property
     def end(self) -> Mapping[str, Any]:
