@@ -54,6 +54,52 @@ async def test_those_that_wait_are_not_woken_in_vain() -> None:
     assert looks < 400 * 1.5
 
 
+async def test_small_pieces_of_work_fill_the_time_that_there_is() -> None:
+    """A version of an object of others costs a hundredth of one that is recorded, and thousands a second pass."""
+    now, iterations = 0.0, 0
+    waits = Turns(lambda: now)
+
+    async def work() -> None:
+        nonlocal now
+        await waits.turn()
+        now += WORK_S / 500
+
+    async def count() -> None:
+        nonlocal iterations
+        while True:
+            iterations += 1
+            await asyncio.sleep(0)
+
+    now = WORK_S  # the queue begins with a full iteration
+    await waits.turn()
+    now += WORK_S
+    counting = asyncio.create_task(count())
+    async with asyncio.TaskGroup() as group:
+        for _ in range(4000):
+            group.create_task(work())
+    counting.cancel()
+    assert iterations < 4 * 4000 / 500
+
+
+async def test_one_goes_on_while_there_is_time_and_then_waits_behind_the_others() -> None:
+    """A watch with much to take does not change places for each version, and does not keep the others from theirs."""
+    now, did = 0.0, ""
+    waits = Turns(lambda: now)
+
+    async def work(name: str, pieces: int) -> None:
+        nonlocal now, did
+        watch = object()
+        for _ in range(pieces):
+            await waits.turn(watch)
+            now += WORK_S * 0.3
+            did += name
+
+    async with asyncio.TaskGroup() as group:
+        for name in "abc":
+            group.create_task(work(name, 8))
+    assert did == "aaaaaaaabbbbccccbbbbcccc"
+
+
 async def test_one_that_gives_up_does_not_hold_up_the_others() -> None:
     """A recording can end while its watches wait for their turn."""
     now, did = 0.0, []

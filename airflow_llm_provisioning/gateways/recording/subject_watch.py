@@ -6,6 +6,7 @@ The other half, `gateways.recorder`, decides what the news mean for the wait.
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
+from functools import partial
 from typing import Any, Final
 
 from airflow_llm_provisioning.core import trace
@@ -157,17 +158,17 @@ class SubjectWatch:
         self, resource: str, namespace: str | None, labels: str | None = None, fields: str | None = None
     ) -> None:
         known, listener = self._previous.known(resource, namespace), Listener(self._gap, self._back)
-        turn = None if resource in ESSENTIAL else self._turn
+        turn = None if resource in ESSENTIAL else partial(self._turn, object())
         async for seen in follow(
             self._cluster, resource, namespace, labels, fields, known=known, listener=listener, turn=turn
         ):
             self.take(resource, seen)
             del seen
 
-    async def _turn(self) -> None:
+    async def _turn(self, watch: object) -> None:
         self._waiting += 1
         try:
-            await turns().turn()
+            await turns().turn(watch)
         finally:
             self._waiting -= 1
 

@@ -35,15 +35,19 @@ class Turns:
         self._ends_at: float | None = None
         self._queue: deque[_Place] = deque()
         self._next_is_due = False
-        # In this iteration.
+        self._holder: object = None
+        # In this iteration: how many had time, and whether it ran out.
         self._taken = 0
+        self._ran_out = False
 
-    async def turn(self) -> None:
+    async def turn(self, holder: object = None) -> None:
         """Return when there is time for a piece of work: at once, or in an iteration of the loop that has some left.
-        Those that wait keep their order.
+        Those that wait keep their order; who had the last turn (`holder`) goes on while there is time.
         """
-        if self._queue or not self._has_time():
+        first = not self._queue or (holder is not None and holder is self._holder)
+        if not (first and self._has_time()):
             await self._wait()
+        self._holder = holder
         self._taken += 1
 
     async def _wait(self) -> None:
@@ -63,7 +67,8 @@ class Turns:
         if self._ends_at is None:
             self._ends_at = now + WORK_S
             self._follow_up()
-        return now < self._ends_at
+        self._ran_out = now >= self._ends_at
+        return not self._ran_out
 
     def _follow_up(self) -> None:
         if not self._next_is_due:
@@ -73,10 +78,10 @@ class Turns:
     def _begin(self) -> None:
         # The loop's next iteration.
         self._next_is_due = False
-        self._ends_at = None
-        for place in islice(self._queue, self._taken + 1):
+        self._ends_at = self._holder = None
+        for place in islice(self._queue, self._taken + 1 if self._ran_out else 2 * self._taken + 1):
             place.call.set()
-        self._taken = 0
+        self._taken, self._ran_out = 0, False
         if self._queue:
             self._follow_up()
 

@@ -68,9 +68,9 @@ async def test_what_waits_for_its_turn_at_the_end_is_recorded(api: FakeApi, monk
     free.set()
 
     class Held(Turns):
-        async def turn(self) -> None:
+        async def turn(self, holder: object = None) -> None:
             await free.wait()
-            await real.turn()
+            await real.turn(holder)
 
     held = Held()
     monkeypatch.setattr(subject_watch, "turns", lambda: held)
@@ -114,7 +114,7 @@ async def test_what_is_not_taken_in_time_at_the_end_is_told(api: FakeApi, monkey
     """A process that is far behind ends the recording all the same, because GPU nodes run on; the trace says so."""
 
     class Never(Turns):
-        async def turn(self) -> None:
+        async def turn(self, holder: object = None) -> None:
             await asyncio.Event().wait()
 
     never = Never()
