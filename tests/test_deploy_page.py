@@ -14,10 +14,15 @@ from airflow_llm_provisioning.get_provider_info import get_provider_info
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "deploy.md").read_text(encoding="utf-8")
 
 
+def blocks(language: str) -> list[str]:
+    """Return the page's blocks of this language."""
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+
+
 def block(language: str) -> str:
     """Return the page's one block of this language."""
-    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    return str(found)
+    (found,) = blocks(language)
+    return found
 
 
 def known(section: str, option: str) -> bool:
@@ -28,10 +33,13 @@ def known(section: str, option: str) -> bool:
 
 def test_every_setting_of_the_page_exists() -> None:
     """In the values of the Helm chart and in airflow.cfg; Airflow ignores an option that it does not know."""
-    ini = configparser.ConfigParser()
-    ini.read_string(block("ini"))
+    named = []
+    for settings in blocks("ini"):
+        ini = configparser.ConfigParser()
+        ini.read_string(settings)
+        named += [(section, option) for section in ini.sections() for option in ini[section]]
+    assert len(named) == 3
     config: dict[str, dict[str, Any]] = yaml.safe_load(block("yaml"))["config"]
-    named = [(section, option) for section in ini.sections() for option in ini[section]]
     named += [(section, option) for section, options in config.items() for option in options]
     assert {section for section, _ in named} == {"llm_provisioning", "operators"}
     assert [f"[{section}] {option}" for section, option in named if not known(section, option)] == []

@@ -75,7 +75,7 @@ def test_without_gates_only_the_trials_are_judged() -> None:
         ({"arm": ARM, "max_seconds": "nan"}, "must be a number from 0 on"),
         ({"arm": ARM, "max_seconds": "inf"}, "must be a number from 0 on"),
         ({"arm": ARM, "max_seconds": "-1"}, "must be a number from 0 on"),
-        ({"arm": ARM, "max_seconds": 0}, "is no limit"),
+        ({"arm": ARM, "max_seconds": 0}, "a `max_seconds` of 0, which no trial keeps: give seconds above 0"),
         ({"arm": ARM, "max_seconds": "ten minutes"}, "must be a number"),
         ({"arm": ARM, "max_seconds": "{{ params.limit }}"}, "must be a number"),
         ({"arm": "{{ params.arm }}", "max_seconds": 1100}, "a template that was not rendered"),
