@@ -48,6 +48,10 @@ def tolerant_streams() -> Iterator[None]:
         try:
             yield
         finally:
+            # A log handler may keep a stream, so it is not closed here. A full disk was told by the command itself.
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):
+                    stream.flush()
             sys.stdout, sys.stderr = before
 
 

@@ -10,9 +10,7 @@ from typing import Any
 
 
 def given_fields(extra: Mapping[str, Any], conn_type: str) -> dict[str, Any]:
-    """Return the fields that have a value, by their names without the prefix of older forms; the newer name
-    wins.
-    """
+    """Return the fields that have a value, by their names without the prefix of older forms. The newer name wins."""
     filled = {name: value for name, value in extra.items() if value not in ("", None)}
     prefix = f"extra__{conn_type}__"
     return {name.removeprefix(prefix): value for name, value in filled.items() if name.startswith(prefix)} | {

@@ -117,9 +117,8 @@ def is_busy(error: google.GoogleAPICallError) -> bool:
 
 
 def _is_put_off(error: google.GoogleAPICallError) -> bool:
-    """Return whether Google takes no more calls at this moment, or another change came in between (ABORTED
-    and CANCELLED, google.rpc.Code). A quota of machines
-    that is used up comes as 429 too, and waiting does not help.
+    """Return whether Google takes no more calls at this moment, or another change came in between (ABORTED and
+    CANCELLED, google.rpc.Code). A used up quota of machines comes as 429 too, and waiting does not help.
     """
     if isinstance(error, google.TooManyRequests):
         return refusal_kind(str(error.message)) != QUOTA
