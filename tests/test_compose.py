@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-import distributed
+import composed
+import distributed_processes
 import jsonschema
 import pytest
 import yaml
@@ -62,7 +63,7 @@ def test_clouds_choose_the_targets_and_the_simulated_clouds(services: dict[str, 
 def test_processes_have_the_settings_of_the_file(compose: dict[str, Any], tmp_path: Path) -> None:
     """`make stack` reads them from here: every setting is there, and none leads to a container."""
     ports = {"postgres": 1111, "redis": 2222, "api": 3333}
-    found = distributed.environment(tmp_path, ports)
+    found = composed.environment(tmp_path, ports)
 
     assert set(compose["x-airflow"]["environment"]) <= set(found)
     texts = " ".join(value for key, value in found.items() if key != "PATH")
@@ -70,17 +71,17 @@ def test_processes_have_the_settings_of_the_file(compose: dict[str, Any], tmp_pa
         assert of_container not in texts
     assert found["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].endswith("@127.0.0.1:1111/airflow")
     assert json.loads(found["AIRFLOW_CONN_LLM_PROVISIONING_RESULTS"])["port"] == 1111
-    user, password = distributed.database_account()
+    user, password = composed.database_account()
     assert f"{user}:{password}@" in found["AIRFLOW__CELERY__RESULT_BACKEND"]
 
 
 def test_processes_are_what_the_file_has_and_more_than_one_of_what_may_be_killed() -> None:
     """Two schedulers, triggerers and workers: each may die while the other one goes on."""
-    kinds = [name.rpartition("-")[0] or name for name in distributed.PROCESSES]
+    kinds = [name.rpartition("-")[0] or name for name in distributed_processes.PROCESSES]
 
     assert {kinds.count(kind) for kind in ("scheduler", "triggerer", "worker")} == {2}
     commands = {name.removeprefix("airflow-").replace("apiserver", "api-server") for name in AIRFLOW}
-    assert {name.removesuffix("-1").removesuffix("-2") for name in distributed.PROCESSES} == commands
+    assert {name.removesuffix("-1").removesuffix("-2") for name in distributed_processes.PROCESSES} == commands
 
 
 def test_every_name_leads_somewhere(compose: dict[str, Any], services: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ import pytest
 from airflow_components import NOTICED_S, ended_by_sigterm, until
 from cluster_in_background import kubernetes_connection
 from databases import initdb, redis_program
-from distributed import ON_MACHINES_OF_THEIR_OWN, PROCESSES, Stack
+from distributed_processes import ON_MACHINES_OF_THEIR_OWN, PROCESSES, Stack
 from process_tree import descendants
 from reaped import Reaped, ReapedBesideATrial, dags_folder
 from reaped import settings as reaped_settings
