@@ -44,6 +44,13 @@ SECRETS = {
     "a literal of a Secret": "kubectl create secret generic x --from-literal=" + "key=very-private",
     "a password in .netrc": "machine x.example login " + "jane password very-private",
     "a secret on a command line": "--api-key=" + "very-private-value",
+    "an issuer's token": "wandb" + "_v1_" + "k" * 40,
+    "a webhook's address": "https://hooks.slack.com/services/" + "T0/B0/very-private",
+    "a password's hash": "me:" + "$apr1$" + "very.private",
+    "a password in a database's URL": "redis://:" + "very/private@db.example/0",
+    "a password in Oracle's URL": "jdbc:oracle:thin:jane/" + "very-private@//db.example:1521/x",
+    "a user of curl": "curl --user=jane:" + "secret https://x.example",
+    "basic credentials in a call": "BasicAuth('jane', " + "'very-private')",
     "a password in a URL": "postgres://user:" + "secret@db.example/x",
 }
 

@@ -10,6 +10,7 @@ from enum import Enum
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
+from unicodedata import normalize
 
 # huggingface_hub constants.py (0.2x to 2.x) reads these variables; the verdicts on the download treatment need their
 # values. The name of a storage account is a part of every address of its files; which region it is in is asked.
@@ -50,13 +51,23 @@ _WORD: Final = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _STRONG: Final = word_set(
     "password passwords passwd passphrase passcode secret secrets apikey apikeys secretkey accesskey privatekey "
     "credential credentials authorization cookie cookies bearer jwt requirepass masterauth auths dockerconfigjson "
-    "dockercfg"
+    "dockercfg passwort kennwort contrasena"
 )
-_STRONG_ENDS: Final = ("password", "passwd", "apikey", "secret", "secretkey", "accesskey", "privatekey", "credentials")
+_STRONG_ENDS: Final = (
+    "password",
+    "passwd",
+    "apikey",
+    "secret",
+    "secretkey",
+    "accesskey",
+    "privatekey",
+    "credentials",
+    "passkey",
+)
 # The word before `key` that makes it a secret. `key` alone is a field of selectors and references.
 _KEYS: Final = word_set(
     "api access private secret signing encryption encrypt account master license licence ssh deploy subscription "
-    "shared storage auth client admin root session tls server ca hmac service openai wandb"
+    "shared storage auth client admin root session tls server ca hmac service openai wandb hf huggingface fernet cipher"
 )
 _TOKENS: Final = word_set("auth access api refresh bearer hf hub secret bot session personal identity id")
 # Words before `token` in the vocabulary of a language model.
@@ -73,14 +84,14 @@ _ABOUT: Final = word_set(
     "expiration at ttl version namespace namespaces class provider manager store source sources volume format "
     "header headers env policy selector lifetime budget service controller request requests audience index "
     "rotation cache status state error errors message reason operator driver annotations labels field fields "
-    "object objects parallelism classification throughput latency stdin"
+    "object objects parallelism classification throughput latency stdin mode modes method methods realm"
 )
 # A last word that says nothing of its own: `redisPassword.value`, `client-key-data`, `api_key_v2`.
 _EMPTY: Final = word_set(
     "value values string text str plain raw data base64 b64 encoded hash prod production dev staging test old new "
     "current primary secondary backup default v json"
 )
-_QUERY: Final = word_set("key sig signature auth code pass pwd pw sas token")
+_QUERY: Final = word_set("key sig signature auth code pass pwd pw sas token assertion samlresponse")
 _PLACES: Final = {
     "user_config": Named.OPAQUE,
     "userConfig": Named.OPAQUE,
@@ -90,6 +101,7 @@ _PLACES: Final = {
     "cmd": Named.COMMAND,
     "entrypoint": Named.COMMAND,
     "script": Named.COMMAND,
+    "run_options": Named.COMMAND,
     "stringData": Named.ENVIRONMENT,
 }
 _ENVIRONMENTS: Final = ("env", "envs", "envvars", "environment", "environmentvariables", "environmentvars")
@@ -100,7 +112,10 @@ def named(name: str) -> Named:
     """Return what a name says of its value."""
     if name in _PLACES:
         return _PLACES[name]
-    words = [word.lower() for word in _WORD.findall(name[-200:])]
+    plain = name[-200:]
+    if not plain.isascii():
+        plain = "".join(letter for letter in normalize("NFKD", plain) if letter.isascii())
+    words = [word.lower() for word in _WORD.findall(plain)]
     if not words:
         return Named.PLAIN
     if _is_environment(words):
@@ -124,6 +139,8 @@ def _secret(name: str, words: Sequence[str]) -> Named:
     # The pull secrets of a pod are listed by their names.
     if words[-1] in _ABOUT or list(words[-2:]) in (["pull", "secrets"], ["pull", "secret"]):
         return Named.PLAIN
+    if list(words[-2:]) == ["connection", "string"]:
+        return Named.SECRET
     kept = list(words)
     while len(kept) > 1 and (kept[-1] in _EMPTY or kept[-1].isdigit()):
         kept.pop()
@@ -154,7 +171,9 @@ def _token(name: str, words: Sequence[str]) -> Named:
         return Named.PLAIN if before in _TEXT_TOKENS else Named.COUNTED
     if last == "tokens":
         return Named.COUNTED if before in _TOKENS else Named.PLAIN
-    if last in ("pat", "signature") and before in ("github", "gitlab", "azure", "devops", "amz"):
+    if (before, last) in (("client", "assertion"), ("saml", "assertion"), ("saml", "response")):
+        return Named.SECRET
+    if last in ("pat", "signature") and before in ("git", "github", "gitlab", "azure", "devops", "amz", "goog"):
         return Named.SECRET
     inside = "token" in words and name.isupper() and words[words.index("token") - 1] not in _TEXT_TOKENS
     return Named.COUNTED if inside else Named.PLAIN

@@ -26,11 +26,17 @@ SHAPES: Final = (
     # RFC 7468; inside JSON its lines end with a backslash and an n.
     Shape(
         "a private key",
-        ("PRIVATE KEY-----",),
-        r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?",
+        ("PRIVATE KEY",),
+        # A log puts a stamp with dashes before each line. Without an end the rest of a key is hidden.
+        r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----)){0,20000}"
+        r"(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----)?",
     ),
-    # RFC 7519: service account and cloud identity tokens.
-    Shape("a JSON web token", ("eyJ",), r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}"),
+    # RFC 7519 and RFC 7516: service account and cloud identity tokens; an encrypted one has five parts.
+    Shape(
+        "a JSON web token",
+        ("eyJ",),
+        r"\beyJ[\w-]{8,}\.(?:[\w-]{8,}\.[\w-]{8,}|[\w-]{0,2000}(?:\.[\w-]{8,}){3})",
+    ),
     # IAM user guide, "Unique identifiers": long-term and temporary keys.
     Shape("an AWS access key", ("AKIA", "ASIA"), r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     # huggingface.co/docs/hub/security-tokens
@@ -47,7 +53,7 @@ SHAPES: Final = (
     Shape(
         "a model service's key",
         ("sk-", "nvapi-", "gsk_", "r8_", "pplx-", "xai-", "sk_", "rk_"),
-        r"\b(?:sk-(?:proj|ant|svcacct|or)-[\w-]{8,}|sk-[A-Za-z0-9]{20,}|sk-(?=[\w-]{0,64}[A-Z])[\w-]{16,}|"
+        r"\b(?:sk-(?:proj|ant|svcacct|or|lf)-[\w-]{8,}|sk-[A-Za-z0-9]{20,}|sk-(?=[\w-]{0,64}[A-Z])[\w-]{16,}|"
         r"nvapi-[\w-]{20,}|gsk_\w{20,}|r8_\w{20,}|pplx-\w{20,}|xai-\w{20,}|[rs]k_(?:live|test)_\w{10,})",
     ),
     # Package registries and images: PyPI, npm, Docker Hub.
@@ -59,11 +65,41 @@ SHAPES: Final = (
         r"\b(?:dapi[0-9a-f]{32}|hv[sb]\.[\w-]{20,}|gls?[ac]_[\w+/=-]{20,}|dop_v1_[0-9a-f]{40,}|"
         r"SG\.[\w-]{16,}\.[\w-]{16,}|tskey-[\w-]{16,}|AGE-SECRET-KEY-1[A-Z0-9]{20,})",
     ),
+    # Prefixes of issuers whose pages state them, as secret scanners know them (gitleaks and GitHub, "Supported secret
+    # scanning patterns"): first of hubs, model services and experiment trackers.
+    Shape(
+        "an issuer's token",
+        (
+            *("wandb_v1_", "lsv2_", "pcsk_", "tgp_v1_", "jina_", "csk-", "tvly-", "KGAT_", "rpa_", "aph0_", "ABSK"),
+            *("dckr_oat_", "rubygems_", "AKCp", "cmVmdGtu", "pul-", "bkua_", "CCIPAT_", ".atlasv1.", "dp.pt.", "ops_"),
+            *("nfp_", "rnd_", "fm2_", "fo1_", "vck_", "HRKU-", "sbp_", "pscale_tkn_", "sntrys_", "sntryu_", "NRAK-"),
+            *("dbtc_", "pnu_", "lin_api_", "ntn_", "PMAK-", "shpat_", "ATATT3", "ATBB", "whsec_", "LTAI", "sha256~"),
+            *("1//0", "8Q~", "gho_"),
+        ),
+        r"(?<![\w.-])(?:(?:wandb_v1|lsv2_(?:pt|sk)|pcsk|tgp_v1|jina|KGAT|rpa|aph0|dckr_oat|rubygems|bkua|CCIPAT|nfp|rnd"
+        r"|fm2|fo1|vck|sbp|pscale_(?:tkn|oauth|pw)|sntry[su]|dbtc|pnu|lin_api|ntn|shpat|whsec|ops)_[\w+/=-]{20,}"
+        r"|(?:csk|tvly|pul|HRKU|NRAK|PMAK)-[\w-]{20,}|(?:ABSK|AKCp|cmVmdGtu|ATATT3|ATBB)[\w+/=-]{28,}"
+        r"|LTAI(?=[A-Za-z]*\d)[A-Za-z0-9]{12,20}\b|[A-Za-z0-9]{14}\.atlasv1\.[\w-]{40,}|dp\.(?:pt|st|ct|sa)\.[\w.-]{30,}"
+        r"|sha256~[\w-]{43}|1//0[\w-]{30,}|[\w.~-]{3}8Q~[\w.~-]{31,34})",
+    ),
+    # A webhook's address is all that a sender needs: Slack, Discord, Microsoft Teams, Telegram.
+    Shape(
+        "a webhook's address",
+        ("hooks.slack.com/", "/api/webhooks/", "webhook.office.com/", "api.telegram.org/bot"),
+        r"(?:hooks\.slack\.com/\w{1,20}/|/api/webhooks/\d+/|webhook\.office\.com/\w{1,20}/|api\.telegram\.org/bot)"
+        r"(?P<secret>[^\s\"'\\<>?]+)",
+    ),
+    # crypt(5): what a password file holds.
+    Shape(
+        "a password's hash",
+        ("$apr1$", "$1$", "$2", "$5$", "$6$", "$y$", "$argon2"),
+        r"\$(?:apr1|1|2[aby]|5|6|y|argon2\w{1,2})\$[\w./$=,+-]{8,}",
+    ),
     # Signed URLs of S3, Google Cloud Storage and Azure Blob Storage, used for weights and layers.
     Shape(
         "a signed URL",
-        ("X-Amz-", "X-Goog-"),
-        r"X-(?:Amz-(?:Signature|Security-Token|Credential)|Goog-(?:Signature|Credential))=[^&\s\"'\\<]+",
+        ("X-Amz-", "X-Goog-", "x-amz-", "x-goog-"),
+        r"(?i:X-(?:Amz-(?:Signature|Security-Token|Credential)|Goog-(?:Signature|Credential)))=[^&\s\"'\\<]+",
     ),
     Shape("a shared access signature", ("sig=",), r"[?&]sig=[^&\s\"'\\<]+"),
     # RFC 6750 and RFC 7617
@@ -77,8 +113,31 @@ SHAPES: Final = (
     Shape("basic credentials", ("asic ", "ASIC "), r"(?i:authorization[\"'\\]*\s*[:=]\s*[\"'\\]*basic) [\w+/-]{8,}=*"),
     # RFC 3986: user and password before the host. A user alone may be a token.
     Shape("a password in a URL", ("://",), r"(?<=://)[^\s/?#\"'\\<>]+(?=@)"),
+    # A slash in a password should be written as %2F, and often is not.
+    Shape(
+        "a password in a database's URL",
+        ("postgres", "mysql", "redis", "mongodb", "amqp", "mssql", "snowflake", "clickhouse"),
+        r"\b(?:postgres|mysql|redis|mongodb|amqp|mssql|snowflake|clickhouse)\w{0,10}(?:\+\w{1,20})?://[^\s/?#:@\"'\\<>]{0,100}:"
+        r"(?P<secret>(?!\d{1,5}/)[^\s@/\"'\\<>]{0,200}/[^\s@\"'\\<>]{0,200})(?=@)",
+    ),
+    Shape(
+        "a password in Oracle's URL",
+        ("jdbc:oracle",),
+        r"\bjdbc:oracle:\w{1,8}:[^\s/@\"'<>]{1,100}/(?P<secret>[^\s@<>]+)(?=@)",
+    ),
     # curl's and httpie's options of a user with a password.
     Shape("a user on a command line", (" -u ", "--user "), r"(?:(?<= -u )|(?<=--user ))[^\s:\"'<]+:[^\s\"'<]+"),
+    Shape(
+        "a user of curl",
+        ("curl", "http"),
+        rf"\b(?:curl|https?){_FAR}(?:-u(?=[^\s-])|--(?:proxy-)?user=)[\"']?(?P<secret>[^\s:\"'<]+:[^\s\"'<]+)",
+    ),
+    # Objects of Python's HTTP clients.
+    Shape(
+        "basic credentials in a call",
+        ("BasicAuth(", "DigestAuth("),
+        r"(?:Basic|Digest)Auth\((?:\w+=)?b?[\"'][^\"'\n]{0,200}[\"'],\s{0,4}(?:\w+=)?b?[\"'](?P<secret>(?!<redacted)[^\"'\n]+)",
+    ),
     # Passwords of logins: docker, podman, helm and crane; sshpass; kubectl create secret; .netrc.
     Shape(
         "a password of a login",
@@ -106,12 +165,12 @@ SHAPES: Final = (
     ),
     Shape(
         "a password of a command",
-        ("az login", "ldap", "htpasswd", "wandb login", "vault login"),
+        ("az login", "ldap", "htpasswd", "wandb login", "vault login", "mc "),
         rf"(?:\baz login{_FAR}-p\s+|\bldap\w{{2,10}}{_FAR}-w\s+|\bhtpasswd{_FAR}-\w{{0,3}}b\w{{0,3}}\s+\S+\s+\S+\s+"
-        rf"|\b(?:wandb|vault) login\s+(?!-)){_VALUE}",
+        rf"|\b(?:wandb|vault) login\s+(?!-)|\bmc (?:alias|config host) (?:set|add)\s+\S+\s+\S+\s+\S+\s+){_VALUE}",
     ),
     Shape("a literal of a Secret", ("--from-literal",), r"(?<=--from-literal[= ])[^\s\"'<=]+=[^\s\"'<]+"),
-    Shape("a password in .netrc", ("netrc", "machine "), r"(?<= login )(?!<)\S+\s+password\s+(?!<)[^\s\"'\\]+"),
+    Shape("a password in .netrc", ("netrc", "machine "), r"(?<=\slogin )(?!<)\S+\s+password\s+(?!<)[^\s\"'\\]+"),
     Shape("a secret on a command line", ("--",), r"--(?i:[\w-]*(?:token|password|secret|api-key))=[^\s\"'\\<]+"),
 )
 _COMPILED: Final = tuple((shape, re.compile(shape.pattern, re.ASCII)) for shape in SHAPES)

@@ -9,13 +9,18 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.secrets.commands import (
+    declares_secret,
+    header_pairs,
+    secrets_of_command,
+    without_arguments,
+)
 from airflow_llm_provisioning.core.secrets.names import KEPT_ENV, Named, named, word_set
+from airflow_llm_provisioning.core.secrets.spans import is_kept, is_number
 from airflow_llm_provisioning.core.secrets.texts import (
     REDACTED,
     Hide,
     hidden,
-    is_kept,
-    is_number,
     is_variable,
     without_secrets,
 )
@@ -134,19 +139,26 @@ class Redactor:
         if "value" not in value:
             return _NO_FIELDS
         name = value.get("name", value.get("key"))
-        return _VALUE if isinstance(name, str) and named(name) in (Named.SECRET, Named.COUNTED) else _NO_FIELDS
+        named_so = isinstance(name, str) and named(name) in (Named.SECRET, Named.COUNTED)
+        return _VALUE if named_so or declares_secret(value) else _NO_FIELDS
 
     def _list(self, value: Sequence[Any], key: str, depth: int) -> list[Any]:
         kind = named(key) if key else Named.PLAIN
         if kind is Named.ENVIRONMENT:
             return [self._entry(item, depth) for item in value]
         if kind is Named.HEADERS:
-            return [self._header_entry(item, depth) for item in value]
+            return self._headers(value, depth)
         if kind is Named.OPAQUE:
             return [self._all(item, depth, numbers=False) for item in value]
         if kind in (Named.SECRET, Named.COUNTED):
             return [self.value(item, key, depth) for item in value]
-        return self._items(value, key if kind is Named.COMMAND else "", depth)
+        if kind is Named.COMMAND:
+            secrets = secrets_of_command(value)
+            made = self._items(value, key, depth)
+            return without_arguments(made, secrets, self._hide) if secrets else made
+        if header_pairs(value) and named(value[0]) in (Named.SECRET, Named.COUNTED):
+            return [value[0], self._header(value[0], value[1], depth)]
+        return self._items(value, "", depth)
 
     def _items(self, value: Sequence[Any], key: str, depth: int) -> list[Any]:
         """Return the items of a list; what follows an option that is named like a secret is one."""
@@ -187,7 +199,20 @@ class Redactor:
             return value
         return self._all(value, depth, numbers=True)
 
+    def _headers(self, value: Sequence[Any], depth: int) -> list[Any]:
+        if not all(isinstance(item, str) for item in value) or any(":" in item for item in value[::2]):
+            return [self._header_entry(item, depth) for item in value]
+        # Names and values by turns, as Node.js and ASGI servers have them.
+        return [
+            self._header(value[at - 1], item, depth) if at % 2 else self._name(item) for at, item in enumerate(value)
+        ]
+
     def _header_entry(self, entry: Any, depth: int) -> Any:
+        if isinstance(entry, str) and ":" in entry:
+            name, _, value = entry.partition(":")
+            return f"{name}: {self._header(name, value.strip(), depth)}"
+        if isinstance(entry, (list, tuple)) and len(entry) == 2 and isinstance(entry[0], str):
+            return [entry[0], self._header(entry[0], entry[1], depth)]
         if not isinstance(entry, Mapping) or "value" not in entry:
             return self.value(entry, "", depth)
         return {**entry, "value": self._header(str(entry.get("name")), entry["value"], depth)}
@@ -222,7 +247,14 @@ class Redactor:
                 made[name] = self._string(item, name)
             else:
                 made[name] = self.field(name, item, depth)
+        if "args" in value and "command" in value:
+            made["args"] = self._arguments(value, made["args"])
         return made
+
+    def _arguments(self, container: Mapping[str, Any], made: Any) -> Any:
+        """Return a container's arguments, read together with the program that its command names."""
+        secrets = secrets_of_command(container["command"], container["args"]) if isinstance(made, list) else None
+        return without_arguments(made, secrets, self._hide) if secrets else made
 
     def _changes_a_name(self, made: Mapping[Any, Any]) -> bool:
         for name in made:

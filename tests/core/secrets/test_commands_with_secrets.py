@@ -22,6 +22,7 @@ TEXTS = {
     "XML": "<password>made-up-7</password>",
     "YAML list": "env:\n- name: HF_TOKEN\n  value: made-up-7\n",
     "YAML mapping": "runtime_env:\n  env_vars:\n    HF: made-up-7\n    B: made-up-7\n  pip: []\n",
+    "YAML with an anchor": "env_vars: &e\n  MINE: made-up-7\nother:\n  env_vars:\n    <<: *e\n    B: made-up-7\n",
     "signed URL": "https://storage.googleapis.com/b/k?GoogleAccessId=a&Signature=made-up-7",
     "mysql": "mysql -h db -u me -pmade-up-7 d",
     "mysqldump": "mysqldump --single-transaction -p'made-up-7' d".replace("'", ""),
@@ -38,6 +39,14 @@ TEXTS = {
     "wandb": "wandb login made-up-7",
     "bearer": "sent Bearer made-up-7 to the server",
     "quoted name": "'api key': 'made-up-7'",
+    "curl, joined": "curl -ume:made-up-7 https://x.example",
+    "curl, with a sign": "curl --user=me:made-up-7 https://x.example",
+    "MinIO": "mc alias set s https://x.example AK made-up-7",
+    "Windows": "setx HF_TOKEN made-up-7",
+    "vLLM's several keys": "vllm serve m --api-key one made-up-7 --port 8000",
+    "Slack": "curl -d @x https://hooks.slack.com/services/T0/B0/made-up-7",
+    "Discord": "curl https://discord.com/api/webhooks/123/made-up-7",
+    "password's hash": "echo 'me:$apr1$made-up-7$abcdefghijkl' > x",
 }
 
 
