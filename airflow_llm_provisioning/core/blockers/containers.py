@@ -20,8 +20,14 @@ _NEVER_RAN: Final = frozenset({"StartError", "ContainerCannotRun"})
 _REFUSALS: Final = frozenset(
     {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError", "StartError"}
 )
-# The runtime was busy: it retries with success (containerd).
-_BUSY: Final = re.compile(r"deadline exceeded|is reserved for|timed? ?out|connection refused|try again", re.IGNORECASE)
+# The runtime or the kubelet was busy or just started: it retries with success (containerd, dockershim, runc, systemd,
+# kubelet's getServiceEnvVarMap).
+_BUSY: Final = re.compile(
+    r"deadline exceeded|is reserved for|timed? ?out|connection refused|try again|temporarily unavailable"
+    r"|resource busy|not yet been read|runtime is down|error while dialing|message bus|in use by container"
+    r"|failed to get container status",
+    re.IGNORECASE,
+)
 # A container may fail while something else starts. Several same ends are no accident.
 SAME_ENDS: Final = 3
 ANY_ENDS: Final = 5
@@ -36,8 +42,10 @@ Found = tuple[str, str, str, datetime]
 class Container:
     """One container, updated with every version of its pod. `found` says what blocks it."""
 
-    def __init__(self, name: str, *, init: bool) -> None:
+    def __init__(self, name: str, *, init: bool, sidecar: bool = False) -> None:
         self.name, self.init = name, init
+        # An init container that goes on beside the others, so that its end with 0 is no success (Kubernetes 1.29).
+        self._completes = init and not sidecar
         self.image = ""
         self.ready = False
         self.running = False
@@ -114,7 +122,7 @@ class Container:
 
     def _count_ends(self, status: Mapping[str, Any], at: datetime) -> None:
         end = mapping(dig(status, "state", "terminated")) or mapping(dig(status, "lastState", "terminated"))
-        if not end or (self.init and end.get("exitCode") == 0):
+        if not end or (self._completes and end.get("exitCode") == 0):
             return
         ends = int(number(status.get("restartCount")) or 0) + (0 if self.running else 1)
         if _identity(end) != _identity(self._end):

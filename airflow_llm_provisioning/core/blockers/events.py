@@ -10,6 +10,8 @@ from airflow_llm_provisioning.core.blockers.sentences import plain
 from airflow_llm_provisioning.core.fields import dig, mapping, number, text
 from airflow_llm_provisioning.core.instants import parse_stamp
 
+# What client-go puts before the message of many alike (client-go, tools/record, EventAggregatorByReasonMessageFunc).
+_COMBINED: Final = "(combined from similar events): "
 _VOLUME: Final = re.compile(r'^\w+Volume\.\w+ failed for volume ("[^"]*").*$', re.DOTALL)
 
 
@@ -43,7 +45,7 @@ class Events:
         about = mapping(obj.get("involvedObject") or obj.get("regarding"))
         reason, component = text(obj.get("reason")), _component(obj)
         kept = self._of.setdefault((text(about.get("kind")), text(about.get("name"))), {})
-        message = plain(text(obj.get("message") or obj.get("note")))
+        message = plain(text(obj.get("message") or obj.get("note")).removeprefix(_COMBINED))
         key = component, reason, _VOLUME.sub(r"\1", message) if _VOLUME.match(message) else ""
         before = kept.get(key)
         at = _happened_at(obj) or received_at

@@ -21,6 +21,8 @@ _NOT_CREATED: Final = re.compile(r"^FailedToCreate|^FailedCreate$|NotFound$")
 _QUOTA: Final = re.compile(r"exceeded quota|quota exceeded", re.IGNORECASE)
 # Answers of admission that every further try gets too; a webhook that does not answer may come back. What a policy says
 # after that may contain any word.
+# A quota that is new, and a queue that has not admitted the pod group yet (resourcequota; Volcano's webhook of pods).
+_NOT_YET: Final = re.compile(r"status unknown for quota|podgroup phase is", re.IGNORECASE)
 _DENIED: Final = re.compile(r"denied (?:the )?request|namespace \S+ because it is being terminated", re.IGNORECASE)
 _REFUSED: Final = re.compile(
     r"forbidden|denied|is invalid|violates|must be|not found|does not exist|unknown field", re.IGNORECASE
@@ -165,6 +167,8 @@ def _kind(message: str) -> str:
     """Return the kind of blocker that a refused creation is."""
     if _QUOTA.search(message):
         return "quota"
+    if _NOT_YET.search(message):
+        return "operator_retries"
     if _DENIED.search(message) or _BAD_CONFIGURATION.search(message):
         return "pod_refused"
     return "pod_refused" if _REFUSED.search(message) and not _MAY_PASS.search(message) else "operator_retries"

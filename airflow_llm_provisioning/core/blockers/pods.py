@@ -1,46 +1,23 @@
-"""Follows one pod: its node, its volumes, its containers and how it ended.
-
-The sentences are the scheduler's, the node autoscaler's and the kubelet's own.
-"""
+"""Follows one pod: whether it has a node, its containers, and how it ended."""
 
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.blockers.before_start import before_start, missing
 from airflow_llm_provisioning.core.blockers.blocker import Blocker
 from airflow_llm_provisioning.core.blockers.causes import advice_for
 from airflow_llm_provisioning.core.blockers.containers import Container, Found
 from airflow_llm_provisioning.core.blockers.events import Events, Told
 from airflow_llm_provisioning.core.blockers.sentences import plain
+from airflow_llm_provisioning.core.blockers.unscheduled import Unscheduled
 from airflow_llm_provisioning.core.capacity.refusals import Refusals
-from airflow_llm_provisioning.core.fields import dig, mapping, objects, text
+from airflow_llm_provisioning.core.fields import dig, items, mapping, objects, text
 from airflow_llm_provisioning.core.instants import parse_stamp
 from airflow_llm_provisioning.core.trace.objects import condition
+from airflow_llm_provisioning.core.trace.ownership import claims_of
 
-# What no new node changes (kube-scheduler, volumebinding and dynamicresources).
-_NO_NODE_HELPS: Final = re.compile(
-    r"(?:persistentvolumeclaim|resourceclaim|deviceclass)\w* \"?[^\"]*\"? ?(?:not found|is being deleted)"
-    r"|non-?existent persistentvolume",
-    re.IGNORECASE,
-)
-_MISSING: Final = re.compile(
-    r"(?:secret|configmap|persistentvolumeclaim|serviceaccount)s? .*(?:not found|does not exist)"
-    r"|references non-existent",
-    re.IGNORECASE,
-)
-# Events of the kubelet and the attach-detach controller while a pod's containers cannot be created.
-_BEFORE_START: Final = frozenset(
-    {"FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox", "NetworkNotReady"}
-)
-# The kubelet's next steps, after the volumes and the sandbox.
-_AFTER_VOLUMES: Final = frozenset({"Pulling", "Pulled", "Created", "Started"})
-# It sums up what other events of that reason say in detail (kubelet, volumemanager).
-_SUMMARY: Final = re.compile(r"^Unable to attach or mount volumes")
-# A detail that was not repeated for so long is over: the kubelet tries at least every 2 min 2 s.
-_REPEATED_WITHIN: Final = timedelta(minutes=5)
-# All other events of a pod without a node are of node autoscalers: cluster-autoscaler, GKE, Karpenter, Luna.
-_SCHEDULERS_OWN: Final = frozenset({"FailedScheduling", "Scheduled", "Preempted"})
 # A pod that ended like this says nothing about the next one.
 _LOST_NODE: Final = frozenset({"Preempted", "Preempting", "NodeLost", "NodeShutdown", "Terminated", "Shutdown"})
 # Why another component took a pod away (condition DisruptionTarget, Kubernetes 1.26: concepts, "Pod disruption
@@ -49,7 +26,9 @@ _TAKEN: Final = frozenset(
     {"PreemptionByScheduler", "DeletionByTaintManager", "EvictionByEvictionAPI", "DeletionByPodGC"}
 )
 _KILLS: Final = re.compile(r"Liveness|Startup")
-_USUAL_SCHEDULER: Final = "default-scheduler"
+# What keeps a pod from going: a kubelet that does not answer, or cannot end it (kubelet, FailedKillPod).
+_KEEP_FROM_GOING: Final = frozenset({"NodeNotReady", "FailedKillPod", "ExceededGracePeriod"})
+_OVERDUE: Final = timedelta(minutes=1)
 _SKEW: Final = timedelta(seconds=2)
 _PROBE_RECENT: Final = timedelta(minutes=2)
 
@@ -65,7 +44,7 @@ class Pod:
         self.seen_at: datetime | None = None
         self._containers: dict[str, Container] = {}
         self._since: dict[str, datetime] = {}
-        self._refusals = _Lasting()
+        self._without_node = Unscheduled()
 
     def feed(self, obj: Mapping[str, Any], at: datetime) -> None:
         """Process a version of the pod."""
@@ -76,12 +55,15 @@ class Pod:
         self.head = labels.get("ray.io/node-type") == "head"
         self.group = "head" if self.head else text(labels.get("ray.io/group")) or "workers"
         self.owners = frozenset(text(ref.get("uid")) for ref in objects(obj, "metadata", "ownerReferences"))
+        specs = objects(obj, "spec", "initContainers")
+        sidecars = {text(one.get("name")) for one in specs if one.get("restartPolicy") == "Always"}
         for field, init in (("initContainerStatuses", True), ("containerStatuses", False)):
             for status in objects(obj, "status", field):
                 name = text(status.get("name"))
-                self._containers.setdefault(name, Container(name, init=init)).feed(status, at)
+                known = self._containers.setdefault(name, Container(name, init=init, sidecar=name in sidecars))
+                known.feed(status, at)
         self._mark("unscheduled", not self.scheduled, at)
-        self._refusals.feed(plain(text(condition(obj, "PodScheduled").get("message"))), at)
+        self._without_node.feed(obj, at)
         self._mark("failed", self.phase == "Failed", at)
 
     @property
@@ -106,6 +88,16 @@ class Pod:
             return True
         told = condition(self.obj, "PodScheduled").get("status")
         return told == "True" if told else any(one.known for one in self._containers.values())
+
+    @property
+    def accepted(self) -> bool:
+        """Whether its node has taken it: a kubelet reports about a container, and has not refused the pod."""
+        return self.phase != "Failed" and any(one.known for one in self._containers.values())
+
+    @property
+    def ran(self) -> bool:
+        """Whether one of its containers runs or has ended."""
+        return any(one.running or one.end_reason for one in self._containers.values())
 
     @property
     def created_at(self) -> datetime | None:
@@ -156,26 +148,12 @@ class Pod:
         )
 
     def _unscheduled(self, told: list[Told], claims: list[list[Told]], now: datetime, *, refused: bool) -> Blocker:
-        scheduled = condition(self.obj, "PodScheduled")
-        event = next((one for one in told if one.reason == "FailedScheduling" and _of_scheduler(one)), None)
-        reason = event.reason if event else text(scheduled.get("reason")) or "NotScheduled"
-        sentence = plain(text(scheduled.get("message"))) or (event.message if event else "")
-        sentence = sentence or self._unseen_by_schedulers
-        since = self._since.get("unscheduled", now)
-        if _NO_NODE_HELPS.search(sentence):
-            return self._blocker("object_missing", "", reason, sentence, since, advice_for(sentence, "node"))
-        longest = self._refusals.longest(now)
-        if longest and longest != sentence:
-            sentence = f"{sentence.rstrip('.')}. For most of the time: {longest}"
-        others = [next((one for one in told if not _of_scheduler(one) and one.component != "kubelet"), None)]
-        others += [next(iter(claim), None) for claim in claims]
-        for one in filter(None, others):
-            who = one.component or "node autoscaler"
-            who = f"{one.kind} {one.name}" if one.kind != "Pod" else who
-            sentence = f"{sentence.rstrip('.')}. {who}, {one.reason}: {one.message}"
-        kind = "unschedulable" if scheduled or event else "waiting"
+        kind, reason, sentence, since = self._without_node.found(self.obj, told, claims, now)
         advice = advice_for(sentence, "node")
-        return self._blocker("capacity" if refused else kind, "", reason, sentence, since, advice)
+        since = since or self._since.get("unscheduled", now)
+        return self._blocker(
+            "capacity" if refused and kind != "object_missing" else kind, "", reason, sentence, since, advice
+        )
 
     def _not_ready(self, told: list[Told], now: datetime, *, alone: bool) -> Iterator[Blocker]:
         found = [one for container in self._containers.values() if (one := self._of_container(container, told, now))]
@@ -195,11 +173,13 @@ class Pod:
             return self._of_end(container, found, told)
         advice = advice_for(f"{reason} {sentence}", "image" if kind.startswith("image") else "container")
         if kind.startswith("image"):
+            secrets = (one.message for one in told if one.reason == "FailedToRetrieveImagePullSecret")
+            sentence = ". ".join([sentence.rstrip("."), *secrets])
             about = f"Pod {self._title} cannot pull {container.image} for {container.name}"
             return Blocker(
                 kind=kind, about=about, reason=reason, sentence=sentence, since=since, advice=advice, pod=self.name
             )
-        if kind == "container_refused" and _MISSING.search(sentence):
+        if kind == "container_refused" and missing(sentence):
             kind = "object_missing"
         return self._blocker(kind, container.name, reason, sentence, since, advice)
 
@@ -217,16 +197,12 @@ class Pod:
         return self._blocker("crashed", "", f"{one.about.rpartition(' ')[2]} {one.reason}", one.sentence, one.since, "")
 
     def _before_start(self, told: list[Told]) -> list[Blocker]:
-        if any(one.running or one.end_reason for one in self._containers.values()):
+        if self.ran:
             return []
-        started = next((one.at for one in told if one.reason in _AFTER_VOLUMES), None)
-        failed = [one for one in told if one.reason in _BEFORE_START and (started is None or one.at > started)]
-        recent = [one for one in failed if failed[0].at - one.at < _REPEATED_WITHIN]
-        for one in sorted(recent, key=lambda one: bool(_SUMMARY.match(one.message))):
-            kind = "object_missing" if _MISSING.search(one.message) else "volume"
-            advice = advice_for(one.message, "container")
-            return [self._blocker(kind, "", one.reason, one.message, one.first_at, advice)]
-        return []
+        if (found := before_start(told)) is None:
+            return []
+        kind, one = found
+        return [self._blocker(kind, "", one.reason, one.message, one.first_at, advice_for(one.message, "container"))]
 
     def _liveness(self, told: list[Told], now: datetime) -> list[Blocker]:
         for one in told:
@@ -239,19 +215,51 @@ class Pod:
 
     def _starting(self, told: list[Told], now: datetime) -> Iterator[Blocker]:
         """Yield what it is doing, where nothing is wrong: a pull that lasts, or a container that is not ready."""
+        if lost := self._lost(told):
+            where = text(dig(self.obj, "spec", "nodeName"))
+            advice = advice_for(lost.message, "container")
+            yield self._blocker("waiting", "", f"{lost.reason} {where}", lost.message, lost.first_at, advice)
+            return
         pending = [one for one in self._containers.values() if not one.ready and not (one.init and one.end_reason)]
         # Init containers run before all others, and of these those that do not run yet are waited for first.
         waits = min(pending, key=lambda one: (not one.init, one.running), default=None)
-        if waits is None or self.seen_at is None:
+        if self.seen_at is None:
+            return
+        if waits is None:
+            ready = condition(self.obj, "Ready")
+            reason, sentence = text(ready.get("reason")) or "not ready", plain(text(ready.get("message")))
+            if self._containers:
+                yield self._blocker("waiting", "", reason, sentence, self.seen_at, "")
             return
         pulling = next((one for one in told if one.reason in ("Pulling", "Pulled")), None)
         if not waits.running and pulling and pulling.reason == "Pulling":
             yield self._blocker("waiting", waits.name, pulling.reason, pulling.message, pulling.first_at, "")
             return
         reason = "running, not ready" if waits.running else waits.waiting_reason or "not started"
-        probe = (one for one in told if one.reason == "Unhealthy" and now - one.at < _PROBE_RECENT)
-        sentence = next((one.message for one in probe), "") if waits.running else ""
+        if waits.running:
+            told_by = (one for one in told if one.reason == "Unhealthy" and now - one.at < _PROBE_RECENT)
+        else:
+            told_by = (one for one in told if one.warning and one.component == "kubelet")
+        sentence = next((one.message for one in told_by), "")
         yield self._blocker("waiting", waits.name, reason, sentence, self.seen_at, "")
+
+    def overdue(self, events: Events, now: datetime) -> Iterator[Blocker]:
+        """Yield that it is still there, long after it should have been deleted: no pod of its name can follow."""
+        due = parse_stamp(dig(self.obj, "metadata", "deletionTimestamp"))
+        if due is None or now - due.at < _OVERDUE:
+            return
+        told = events.of("Pod", self.name, self.created_at)
+        one = next((one for one in told if one.reason in _KEEP_FROM_GOING), None)
+        finalizers = [name for name in items(dig(self.obj, "metadata", "finalizers")) if isinstance(name, str)]
+        sentence = f"{one.reason}: {one.message}" if one else ""
+        sentence = f"finalizers {', '.join(finalizers)}" if finalizers else sentence
+        yield self._blocker("waiting", "", "being deleted", sentence, due.at, advice_for(sentence, "container"))
+
+    def _lost(self, told: list[Told]) -> Told | None:
+        """Return the event of a node that does not answer, unless its kubelet has said something since."""
+        lost = next((one for one in told if one.reason == "NodeNotReady"), None)
+        back = lost and any(one.component == "kubelet" and one.at > lost.at for one in told)
+        return None if back else lost
 
     def ended(self, events: Events, now: datetime) -> Iterator[Blocker]:
         """Yield how its containers ended a short while ago, also where they run again."""
@@ -267,13 +275,6 @@ class Pod:
             self._since.pop(what, None)
 
     @property
-    def _unseen_by_schedulers(self) -> str:
-        own = text(dig(self.obj, "spec", "schedulerName")) or _USUAL_SCHEDULER
-        if own == _USUAL_SCHEDULER:
-            return "no scheduler has reported about it yet"
-        return f"its scheduler {own!r} has not reported about it yet: check that it runs"
-
-    @property
     def _title(self) -> str:
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
@@ -284,44 +285,8 @@ class Pod:
         )
 
 
-def claims_of(pod: Mapping[str, Any]) -> list[str]:
-    """Return the names of the volume claims of a pod."""
-    found = (text(dig(volume, "persistentVolumeClaim", "claimName")) for volume in objects(pod, "spec", "volumes"))
-    return [name for name in found if name]
-
-
-class _Lasting:
-    """Sentences that replace one another, and how long each of them stood."""
-
-    def __init__(self) -> None:
-        self._stood: dict[str, timedelta] = {}
-        self._now: tuple[str, datetime] | None = None
-
-    def feed(self, sentence: str, at: datetime) -> None:
-        """Note the sentence that stands from `at` on; empty: none."""
-        if self._now and self._now[0] == sentence:
-            return
-        self._stood = self._until(at)
-        self._now = (sentence, at) if sentence else None
-
-    def longest(self, now: datetime) -> str:
-        """Return the sentence that stood longest until `now`; empty if there was none."""
-        stood = self._until(now)
-        return max(stood, key=lambda one: stood[one], default="")
-
-    def _until(self, now: datetime) -> dict[str, timedelta]:
-        if self._now is None:
-            return self._stood
-        sentence, since = self._now
-        return {**self._stood, sentence: self._stood.get(sentence, timedelta()) + (now - since)}
-
-
 def _probes_that_killed(told: list[Told]) -> list[str]:
     """Return what the kubelet says about a container that a failing probe ended."""
     killed = next((one.message for one in told if one.reason == "Killing" and "probe" in one.message), "")
     failed = next((one.message for one in told if one.reason == "Unhealthy" and _KILLS.match(one.message)), "")
     return [message for message in (killed, failed) if message]
-
-
-def _of_scheduler(event: Told) -> bool:
-    return event.reason in _SCHEDULERS_OWN and ("scheduler" in event.component or not event.component)

@@ -2,7 +2,7 @@
 order.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -45,8 +45,10 @@ class Blockers:
         # Name of a Service -> the RayCluster that it selects.
         self._selected: dict[str, str] = {}
         self._heads: dict[str, str] = {}
-        # (group, reason) -> pods that ended so, by uid.
+        # (RayCluster, group, reason) -> pods that ended so, by uid.
         self._ended: dict[tuple[str, str, str], dict[str, tuple[datetime, str, str]]] = {}
+        # Of these, those whose nodes refused every pod before a container ran.
+        self._refused: set[tuple[str, str, str]] = set()
 
     def feed(self, line: Line) -> None:
         """Process one line. Unreadable lines change nothing."""
@@ -66,7 +68,8 @@ class Blockers:
 
     def at(self, now: datetime) -> tuple[Blocker, ...]:
         """Return what blocks at `now`, the most telling first; empty if nothing does."""
-        pods = [pod for pod in self._pods.values() if self._is_ours(pod) and not pod.going]
+        ours = [pod for pod in self._pods.values() if self._is_ours(pod)]
+        pods = [pod for pod in ours if not pod.going]
         heads = [pod for pod in pods if pod.head]
         exist = {"head": bool(heads), "worker": len(pods) > len(heads)}
         found = [one for cluster in ("", *self._current) for one in self._serve_of(cluster).blockers()]
@@ -76,8 +79,10 @@ class Blockers:
             found += self._judged(pod, pod.blockers(self._events, now, alone=alone, refusals=self._refusals))
         found += self._of_groups(pods)
         found += self._capacity([pod.name for pod in pods if not pod.scheduled], now)
-        if not found and not pods:
+        overdue = [one for pod in ours if pod.going for one in pod.overdue(self._events, now)]
+        if not found and not pods and not overdue:
             found += self._operator.waiting(self._current)
+        found += overdue
         return in_order(found)
 
     def ending(self, now: datetime, graces: Mapping[str, float | None]) -> Blocker | None:
@@ -163,16 +168,27 @@ class Blockers:
         if not uid:
             return
         pod = self._pods.setdefault(uid, Pod())
+        accepted = pod.accepted
         pod.feed(obj, at)
         if self._is_ours(pod):
             self._refusals.feed_pod(obj)
         reason, sentence = pod.failure
+        key = pod.cluster, pod.group, reason
         if reason and pod.may_repeat:
-            self._ended.setdefault((pod.cluster, pod.group, reason), {}).setdefault(uid, (at, pod.name, sentence))
+            self._refused = self._refused - {key} if pod.ran else self._refused | ({key} - self._ended.keys())
+            self._ended.setdefault(key, {}).setdefault(uid, (at, pod.name, sentence))
         if pod.ready:
-            self._ended = {key: kept for key, kept in self._ended.items() if key[:2] != (pod.cluster, pod.group)}
+            self._forget(pod, self._ended)
+        elif pod.accepted and not accepted:
+            # Device plugins and kubelets refuse pods while they start. What a node takes then is no more refused.
+            self._forget(pod, self._refused)
         if kind == "DELETED":
             self._pods.pop(uid, None)
+
+    def _forget(self, pod: Pod, ends: Collection[tuple[str, str, str]]) -> None:
+        """Forget how the pods of this pod's group ended, of `ends`."""
+        gone = {key for key in ends if key[:2] == (pod.cluster, pod.group)}
+        self._ended = {key: kept for key, kept in self._ended.items() if key not in gone}
 
     def _answer(self, line: Line, obj: Mapping[str, Any], at: datetime) -> None:
         service = text(line.get("service"))

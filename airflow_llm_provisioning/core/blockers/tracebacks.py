@@ -36,6 +36,8 @@ _EXCEPTION: Final = re.compile(
     # What another process said stands in full behind it, and ends with its own exception.
     r"(?!Traceback \(most recent call last\))\S"
 )
+# Of any name, behind the frames of a traceback: `zipfile.BadZipFile: `, `Exception: `.
+_ANY_EXCEPTION: Final = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*: (?!Traceback \(most recent call last\))\S")
 # An exception without a message: the line of code before it tells most.
 _BARE: Final = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)$")
 _CODE: Final = ("assert", "raise", 'File "')
@@ -134,8 +136,13 @@ def _exceptions(lines: list[str]) -> Iterator[str]:
     for number, line in enumerate(lines):
         if number and _BARE.match(line) and lines[number - 1].strip().startswith(_CODE):
             yield f"{line}: {lines[number - 1].strip()}"
-        elif _EXCEPTION.match(line):
+        elif _EXCEPTION.match(line) or (_ANY_EXCEPTION.match(line) and _follows_frames(lines, number)):
             yield " ".join([line, *_continued(lines[number + 1 : number + 1 + _CONTINUES])])
+
+
+def _follows_frames(lines: list[str], number: int) -> bool:
+    """Return whether the frames of a traceback stand before a line: a place, its code, and marks below the code."""
+    return any(line.startswith('File "') for line in lines[max(number - 3, 0) : number])
 
 
 def _continued(lines: list[str]) -> Iterator[str]:

@@ -14,12 +14,19 @@ from airflow_llm_provisioning.core.capacity.words import REFUSED, SPOT, refusal_
 from airflow_llm_provisioning.core.fields import dig, mapping, number, objects, text
 from airflow_llm_provisioning.core.instants import parse_stamp
 from airflow_llm_provisioning.core.trace.objects import condition
+from airflow_llm_provisioning.core.trace.ownership import claims_of
 
 # A machine that was asked for and has not joined by then is no refusal: cluster-autoscaler's max-node-provision-time,
 # and Karpenter's registration limit.
 JOINS_WITHIN: Final = timedelta(minutes=15)
-# Karpenter asks again after three minutes; cluster-autoscaler leaves a node group alone for up to half an hour.
-_RECENT: Final[Mapping[str, timedelta]] = {"NodeClaim": timedelta(minutes=10), "ConfigMap": timedelta(minutes=35)}
+_CLAIM_OF_VOLUME: Final = "PersistentVolumeClaim"
+# Karpenter asks again after three minutes, a provisioner of volumes after at most five (external-provisioner,
+# retry-interval-max); cluster-autoscaler leaves a node group alone for up to half an hour.
+_RECENT: Final[Mapping[str, timedelta]] = {
+    "NodeClaim": timedelta(minutes=10),
+    _CLAIM_OF_VOLUME: timedelta(minutes=10),
+    "ConfigMap": timedelta(minutes=35),
+}
 _STATUS: Final = "cluster-autoscaler-status"
 _ASKED: Final = frozenset({"TriggeredScaleUp", "Nominated"})
 _CLAIM: Final = re.compile(r"nodeclaim/([\w.-]+)")
@@ -88,6 +95,8 @@ class Refusals:
         self._asked_of: dict[str, set[str]] = {}
         self._claims: dict[str, _Claim] = {}
         self._hosts: set[str] = set()
+        # Pod of the trial -> its volume claims.
+        self._volumes: dict[str, list[str]] = {}
 
     @property
     def all(self) -> tuple[Refusal, ...]:
@@ -97,8 +106,9 @@ class Refusals:
         return tuple(sorted([*self._found, *silent], key=lambda one: (one.first_at, one.about, one.reason)))
 
     def feed_pod(self, pod: Mapping[str, Any]) -> None:
-        """Remember the node of a pod of the trial: that node may be taken back."""
+        """Remember the node of a pod of the trial, which may be taken back, and its volume claims."""
         self._hosts.add(text(dig(pod, "spec", "nodeName")))
+        self._volumes[text(dig(pod, "metadata", "name"))] = claims_of(pod)
 
     def feed_claim(self, claim: Mapping[str, Any], at: datetime, *, deleted: bool) -> None:
         """Process a version of a NodeClaim; a failed launch is a refusal also without its event."""
@@ -175,6 +185,8 @@ class Refusals:
             return one.about == pod
         if one.about_kind == "RayCluster":
             return False
+        if one.about_kind == _CLAIM_OF_VOLUME:
+            return one.about in self._volumes.get(pod, ())
         if one.kind == SPOT:
             return one.about in self._hosts or self._claim(one.about).node in self._hosts
         asked_of = self._asked_of.get(pod)
@@ -198,7 +210,7 @@ class Refusals:
     def _may_refuse(kind: str, name: str, event: Mapping[str, Any]) -> bool:
         if kind == "ConfigMap":
             return name == _STATUS
-        if kind not in ("Pod", "NodeClaim", "Node", "RayCluster"):
+        if kind not in ("Pod", "NodeClaim", "Node", "RayCluster", _CLAIM_OF_VOLUME):
             return False
         source = mapping(event.get("source") or event.get("deprecatedSource"))
         component = text(source.get("component") or event.get("reportingComponent") or event.get("reportingController"))

@@ -7,7 +7,7 @@ ray-project/kuberay #1875, #2169, #3083), so a name need not begin with its owne
 from collections.abc import Mapping
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.fields import dig, items, mapping, text
+from airflow_llm_provisioning.core.fields import dig, items, mapping, objects, text
 
 _CLUSTER: Final = "ray.io/cluster"
 _NODE_TYPE: Final = "ray.io/node-type"
@@ -52,3 +52,9 @@ def _selects_other(service: Any) -> bool:
     """Return whether a Service has a selector, but not one for the pods that serve."""
     selector: Mapping[str, Any] = mapping(dig(service, "spec", "selector"))
     return bool(selector) and _SERVE not in selector
+
+
+def claims_of(pod: Mapping[str, Any]) -> list[str]:
+    """Return the names of the volume claims of a pod."""
+    found = (text(dig(volume, "persistentVolumeClaim", "claimName")) for volume in objects(pod, "spec", "volumes"))
+    return [name for name in found if name]

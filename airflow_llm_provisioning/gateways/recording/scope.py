@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from airflow_llm_provisioning.core.blockers.pods import claims_of
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 from airflow_llm_provisioning.core.instants import parse_instant
 from airflow_llm_provisioning.core.manifest import serve_service
-from airflow_llm_provisioning.core.trace.ownership import is_head_service, is_serve_service, owner_uids
+from airflow_llm_provisioning.core.trace.ownership import claims_of, is_head_service, is_serve_service, owner_uids
 from airflow_llm_provisioning.gateways.kubernetes.follow import ObservedVersion
 
 CLUSTER_SCOPED: Final = frozenset({"nodes", "nodeclaims"})

@@ -220,3 +220,71 @@ def test_a_running_container_that_is_not_ready_is_told_with_its_probe() -> None:
     assert "statuscode: 404" in told.sentence
     first = pod(20, waiting("PodInitializing"), init=[running("wait-gcs-ready")])
     assert "wait-gcs-ready" in judged(service(), ready_head(), first).blockers.at(at(110))[0].about
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "services have not yet been read at least once, cannot construct envvars",
+        "fork/exec /usr/bin/containerd-shim-runc-v2: resource temporarily unavailable",
+        "the container runtime is down",
+        "unable to start unit: Message recipient disconnected from message bus without replying",
+        'Conflict. The container name "/k8s_x" is already in use by container "9".',
+    ],
+)
+def test_a_runtime_or_kubelet_that_is_busy_or_has_just_started_ends_no_wait(message: str) -> None:
+    """It tries again with success, on a node that is seconds old."""
+    lines = service(), ready_head(), pod(20, waiting("CreateContainerError", message))
+    assert judged(*lines, until_s=HOUR_S).state == "pending"
+    assert [one.kind for one in blocked(*lines)] == ["container_delayed"]
+
+
+def with_init(line: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    line["object"]["spec"]["initContainers"] = [{"name": "proxy", **spec}]
+    return line
+
+
+def test_a_sidecar_that_ends_with_0_again_and_again_is_a_crash_loop() -> None:
+    """A native sidecar is an init container that goes on; an end with 0 is a success of the other ones only."""
+    end = {"reason": "Completed", "exitCode": 0}
+    loop = waiting("CrashLoopBackOff", "back-off 40s", name="proxy", restarts=6, last=end)
+    lines = service(), ready_head(), with_init(pod(20, init=[loop]), restartPolicy="Always")
+    found = judged(*lines, until_s=HOUR_S)
+    assert found.state == "failed"
+    assert "container proxy: CrashLoopBackOff after Completed" in str(found.reason)
+    done = running(ready=False), [ended("Completed", 0, name="proxy")]
+    assert blocked(service(), ready_head(), with_init(pod(20, done[0], init=done[1]))) == []
+
+
+def waits(*lines: dict[str, Any], second: float = 300) -> list[tuple[str, str, str]]:
+    found = judged(service(), *lines).blockers.at(at(second))
+    return [(one.about, one.reason, one.sentence) for one in found if one.kind == "waiting"]
+
+
+def test_a_pod_whose_containers_are_ready_tells_what_keeps_it_from_being_ready() -> None:
+    """A readiness gate of a load balancer is in the pod's condition only."""
+    gate = 'the status of pod readiness gate "target-health.elbv2.k8s.aws/x" is not "True", but False'
+    ready = {"type": "Ready", "status": "False", "reason": "ReadinessGatesNotReady", "message": gate}
+    told = waits(ready_head(), pod(20, running(ready=True), conditions=[ready]))
+    assert told == [(f"Pod n/{WORKER}", "ReadinessGatesNotReady", gate)]
+
+
+def test_a_pod_on_a_node_that_does_not_answer_is_told_with_the_node() -> None:
+    """The states of its containers are those of before; a kubelet that says something is back."""
+    lost = event(60, "NodeNotReady", "Node is not ready", component="node-controller")
+    lines = ready_head(), pod(20, running()), lost
+    assert waits(*lines) == [(f"Pod n/{WORKER}", "NodeNotReady node-1", "Node is not ready")]
+    back = event(90, "Unhealthy", "Readiness probe failed: x")
+    assert waits(*lines, back)[0][1] == "running, not ready"
+
+
+def test_a_pod_that_stays_while_it_is_deleted_is_named() -> None:
+    """KubeRay makes no other head of that name; a minute after its time the pod is what is waited for."""
+    head = pod(20, running("ray-head"), name="a-x1-head", role="head")
+    head["object"]["metadata"] |= {"deletionTimestamp": "2026-05-04T12:01:00Z", "finalizers": ["ray.io/x"]}
+    about = "RayCluster a-x1"
+    assert [one[0] for one in waits(head, second=90)] == [about]
+    assert waits(head, second=200) == [("Pod n/a-x1-head", "being deleted", "finalizers ray.io/x")]
+    del head["object"]["metadata"]["finalizers"]
+    lost = event(60, "NodeNotReady", "Node is not ready", name="a-x1-head", component="node-controller")
+    assert waits(head, lost, second=200)[0][2] == "NodeNotReady: Node is not ready"

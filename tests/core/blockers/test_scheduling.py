@@ -3,7 +3,20 @@
 from typing import Any
 
 import pytest
-from blocker_lines import HOUR_S, WORKER, blocked, ended, event, judged, pod, ready_head, running, service, stamp
+from blocker_lines import (
+    HOUR_S,
+    WORKER,
+    blocked,
+    ended,
+    event,
+    judged,
+    pod,
+    ready_head,
+    running,
+    service,
+    stamp,
+    waiting,
+)
 
 TAINT = "0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 node(s) had untolerated taint {sku: gpu}."
 CLAIM = '0/6 nodes are available: persistentvolumeclaim "models-pvc" not found. preemption: not helpful.'
@@ -177,3 +190,71 @@ def test_an_earlier_pod_of_the_same_name_leaves_no_event_behind() -> None:
     creating["object"]["metadata"]["creationTimestamp"] = stamp(90)
     old = event(30, "FailedMount", "an old disk")
     assert blocked(service(), old, creating) == []
+
+
+def claiming(message: str, **event_of: Any) -> list[dict[str, Any]]:
+    waits = unscheduled(20, UNBOUND)
+    waits["object"]["spec"]["volumes"] = [{"name": "m", "persistentVolumeClaim": {"claimName": "models"}}]
+    told = event(30, "ProvisioningFailed", message, kind="PersistentVolumeClaim", name="models", **event_of)
+    return [service(), ready_head(), waits, told]
+
+
+@pytest.mark.parametrize(
+    ("message", "ends"),
+    [
+        ('storageclass.storage.k8s.io "fast" not found', True),
+        ("no persistent volumes available for this claim and no storage class is set", True),
+        ("VolumeCapabilities is invalid: specified multi writer with mount access type", True),
+        ("api error VolumeLimitExceeded: You have exceeded your maximum gp3 storage limit of 50 TiB", False),
+        ("Waiting for a volume to be created either by the external provisioner 'ebs.csi.aws.com'", False),
+    ],
+)
+def test_a_claim_that_gets_no_volume_whatever_the_nodes_ends_the_wait(message: str, ends: bool) -> None:
+    """The scheduler only says that it is not bound. A quota may give way."""
+    assert judged(*claiming(message), until_s=195).state == "pending"
+    found = judged(*claiming(message), until_s=HOUR_S)
+    assert (found.state == "failed") is ends
+    made = event(60, "ProvisioningSucceeded", "ok", kind="PersistentVolumeClaim", name="models", warning=False)
+    assert judged(*claiming(message), made, until_s=HOUR_S).state == "pending"
+
+
+def test_the_grace_period_of_a_missing_claim_begins_when_it_is_missing() -> None:
+    """A claim that is made anew beside a pod that waits for its node for long is missing for a moment only."""
+    long_before = unscheduled(20, TAINT)
+    assert judged(service(), ready_head(), long_before, unscheduled(900, CLAIM), until_s=1000).state == "pending"
+    assert judged(service(), ready_head(), long_before, unscheduled(900, CLAIM), until_s=HOUR_S).state == "failed"
+
+
+def test_gates_are_named() -> None:
+    """The scheduler only says that there are some; Kueue's and others' have their names in the pod."""
+    gated = pod(20, node=None, conditions=[
+        {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+         "message": "Scheduling is blocked due to non-empty scheduling gates"}
+    ])  # fmt: skip
+    gated["object"]["spec"]["schedulingGates"] = [{"name": "kueue.x-k8s.io/admission"}]
+    (found,) = blocked(service(), ready_head(), gated)
+    assert found.sentence.endswith("scheduling gates: kueue.x-k8s.io/admission")
+    assert "queue" in found.advice
+
+
+def test_pods_that_a_starting_node_refused_end_nothing_once_it_takes_one() -> None:
+    """A device plugin that starts refuses some pods within seconds; the next one is pulled for minutes."""
+    refused = [failed_pod(20 + number, number, "UnexpectedAdmissionError", "unregistered") for number in (1, 2, 3)]
+    taken = pod(30, waiting("ContainerCreating"), name="a-x1-gpu-worker-4")
+    before = pod(10, running(), name="a-x1-gpu-worker-0")
+    assert judged(service(), ready_head(), before, *refused, until_s=HOUR_S).state == "failed"
+    assert judged(service(), ready_head(), before, *refused, taken, until_s=HOUR_S).state == "pending"
+    ran = [pod(20 + number, ended("OOMKilled", 137), name=f"w-{number}", phase="Failed") for number in (1, 2, 3)]
+    assert judged(service(), ready_head(), *ran, taken, until_s=HOUR_S).state == "failed"
+
+
+def test_a_volume_that_a_quota_refuses_is_a_matter_of_capacity() -> None:
+    """The pod has no node because its claim has no volume; another pod's claim is another matter."""
+    message = "api error VolumeLimitExceeded: You have exceeded your maximum gp3 storage limit of 50 TiB in this region"
+    found = blocked(*claiming(message), second=100)
+    assert {(one.kind, one.about) for one in found} == {
+        ("capacity", f"Pod n/{WORKER}"), ("capacity", "PersistentVolumeClaim models")
+    }  # fmt: skip
+    assert "Raise the quota" in found[0].advice
+    other = event(30, "ProvisioningFailed", message, kind="PersistentVolumeClaim", name="others")
+    assert [one.kind for one in blocked(service(), unscheduled(20, TAINT), other, second=100)] == ["unschedulable"]
