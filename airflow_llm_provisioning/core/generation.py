@@ -4,8 +4,9 @@ A changed RayService keeps its old RayCluster, its serve Service and its conditi
 RayCluster has taken over (recorded with KubeRay 1.7: 40 s; ray-project/kuberay #5088: without end). "Ready" then is the
 old deployment's. The status tells them apart: `observedGeneration`, the names of the active and the pending RayCluster,
 the conditions UpgradeInProgress and RollbackInProgress (KubeRay 1.3 and later). With the upgrade strategy None the
-operator sees a change of the pods and starts no RayCluster for it (kuberay 1.7, rayservice_controller.go,
-isZeroDowntimeUpgradeEnabled): then the RayCluster's own templates tell. This module knows no time.
+operator sees a change of the pods and starts no RayCluster for it, and so it does without a strategy if its own
+environment says ENABLE_ZERO_DOWNTIME=false (kuberay 1.7, rayservice_controller.go, isZeroDowntimeUpgradeEnabled): then
+the RayCluster's own templates tell. This module knows no time.
 """
 
 from collections.abc import Mapping
@@ -20,8 +21,9 @@ _CLUSTER: Final = "ray.io/cluster"
 _CHANGING: Final = ("UpgradeInProgress", "RollbackInProgress")
 # An application without a state says nothing.
 _SERVING: Final = frozenset({"RUNNING", ""})
-# Upgrade strategies that start a RayCluster for changed pods; without one KubeRay takes the first.
-_STARTING: Final = frozenset({"", "NewCluster", "NewClusterWithIncrementalUpgrade"})
+# Upgrade strategies that start a RayCluster for changed pods. Without one the operator's environment decides.
+_STARTING: Final = frozenset({"NewCluster", "NewClusterWithIncrementalUpgrade"})
+_BY_ENVIRONMENT: Final = "the operator's ENABLE_ZERO_DOWNTIME=false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class ServedGeneration:
         self._active = self._pending = self._named = ""
         self._changing = False
         self._redeploying = ""
-        self._kept_strategy = ""
+        self._keeper = ""
         self._wanted: Mapping[str, Any] = {}
         self._specs: dict[str, Mapping[str, Any]] = {}
         self._known: set[str] = set()
@@ -83,16 +85,20 @@ class ServedGeneration:
             return f"RayCluster {self._active} is not serving the new configuration yet ({self._redeploying})"
         if self._keeps_older_pods:
             return (
-                f"RayCluster {self._active} keeps the pods of an older generation, because upgradeStrategy "
-                f"{self._kept_strategy} starts no new RayCluster; delete this RayCluster or use NewCluster"
+                f"RayCluster {self._active} keeps the pods of an older generation, because {self._keeper} starts no "
+                "new RayCluster; delete this RayCluster or set upgradeStrategy.type to NewCluster"
             )
         return None
 
     @property
     def _keeps_older_pods(self) -> bool:
-        """Whether the active RayCluster lacks something that the RayService asks of its pods, and gets no successor."""
+        """Whether the active RayCluster lacks something that the RayService asks of its pods, and gets no successor: an
+        operator that makes one names it in the same status in which it says that it has seen the generation.
+        """
         spec = self._specs.get(self._active)
-        return bool(self._kept_strategy and spec) and not holds(_pods_of(spec), _pods_of(self._wanted))
+        if self._keeper == _BY_ENVIRONMENT and (self._least or 0) <= 1:
+            return False
+        return bool(self._keeper and spec) and not holds(_pods_of(spec), _pods_of(self._wanted))
 
     def take_rayservice(self, obj: Any) -> None:
         """Process a version of the RayService."""
@@ -112,7 +118,8 @@ class ServedGeneration:
         )
         self._known |= {self._active, self._pending} - {""}
         kind = text(dig(obj, "spec", "upgradeStrategy", "type"))
-        self._kept_strategy = "" if kind in _STARTING else kind
+        by = f"upgradeStrategy {kind}" if kind else _BY_ENVIRONMENT
+        self._keeper = "" if kind in _STARTING else by
         self._wanted = mapping(dig(obj, "spec", "rayClusterConfig"))
 
     def take_raycluster(self, obj: Any) -> None:
@@ -141,10 +148,18 @@ class ServedGeneration:
         """Return whether one of these endpoints serves the applied generation, and no change is under way."""
         return bool(ready.pods) and self.waiting_for is None and any(self._is_of(pod, ready) for pod in ready.pods)
 
-    def _is_of(self, pod: tuple[str, str], ready: ReadyEndpoints) -> bool:
+    def elsewhere(self, ready: ReadyEndpoints) -> set[str]:
+        """Return the other RayClusters whose pods these endpoints are."""
+        found = {self._cluster_of(pod, ready) for pod in ready.pods}
+        return {told for told in found if told and self.cluster and told != self.cluster}
+
+    def _cluster_of(self, pod: tuple[str, str], ready: ReadyEndpoints) -> str | None:
         uid, name = pod
         told = self._pods.get(uid) if uid else self._pods.get(name)
-        told = told or next((self._selected[owner] for owner in ready.owners if self._selected.get(owner)), None)
+        return told or next((self._selected[owner] for owner in ready.owners if self._selected.get(owner)), None)
+
+    def _is_of(self, pod: tuple[str, str], ready: ReadyEndpoints) -> bool:
+        told = self._cluster_of(pod, ready)
         if told and self.cluster:
             return told == self.cluster
         # Of a single RayCluster nothing else can be meant.

@@ -68,7 +68,12 @@ class Readiness:
     @property
     def waiting_for(self) -> str | None:
         """What keeps the ready endpoint of an older generation from counting, in words; None if nothing does."""
-        return self._served.waiting_for
+        if (told := self._served.waiting_for) is not None or self.state != "pending":
+            return told
+        # The operator may name the new RayCluster before the Service selects it (ray-project/kuberay #5148).
+        ours = [ready for ready, created_at in self._endpoints_of.values() if self._owns(ready, created_at)]
+        older = sorted(set().union(*map(self._served.elsewhere, ours)))
+        return f"Service {self._service} still selects RayCluster {', '.join(older)}" if older else None
 
     def feed(self, line: Line) -> State:
         """Process one line and return the state. Unreadable lines change nothing."""

@@ -122,6 +122,17 @@ def test_without_pods_the_selector_of_the_service_tells_the_cluster() -> None:
     assert progress(before, service(30, "a-old"), done, endpoints(32, OLD_POD)).ready_at is None
 
 
+def test_a_service_that_lags_behind_the_status_is_named() -> None:
+    """The operator names the new RayCluster while the Service still selects the old one (ray-project/kuberay #5148)."""
+    lines = pod(0, OLD_POD, "a-old"), service(0, "a-old"), rayservice(31, 2, active="a-new"), endpoints(32, OLD_POD)
+    found = progress(*lines)
+    assert found.ready_at is None
+    assert "Service a-serve-svc still selects RayCluster a-old" in found.status
+    taken = progress(*lines, pod(33, NEW_POD, "a-new"), endpoints(34, NEW_POD))
+    assert taken.ready_at == at(34)
+    assert "still selects" not in taken.status
+
+
 def test_the_failure_of_a_pending_cluster_is_the_failure() -> None:
     """The running application of the old RayCluster does not hide it, however often the status is repeated."""
     repeated = [rayservice(second, 2, pending=FAILED, changing="UpgradeInProgress") for second in range(0, 40, 5)]
@@ -208,12 +219,15 @@ def pods_of(image: str, cpu: str = "8", **more: Any) -> dict[str, Any]:
         ("None", pods_of("vllm:2", args=["--new"]), True),
         ("None", pods_of("vllm:2", cpu="8000m", args=["--new"], imagePullPolicy="Always"), True),
         ("NewCluster", pods_of("vllm:1"), True),
-        ("", pods_of("vllm:1"), True),
+        ("", pods_of("vllm:1"), False),
+        ("", pods_of("vllm:2", args=["--new"]), True),
     ],
 )
-def test_the_strategy_none_changes_no_pod(strategy: str, running: dict[str, Any], ready: bool) -> None:
-    """KubeRay sees the generation, starts no RayCluster for it, and the old pods serve on. What admission plug-ins and
-    Go's writing change is no difference; with another strategy the operator would have started a new RayCluster.
+def test_an_operator_that_starts_no_raycluster_changes_no_pod(
+    strategy: str, running: dict[str, Any], ready: bool
+) -> None:
+    """KubeRay sees the generation, starts no RayCluster for it, and the old pods serve on; without a strategy its own
+    environment decides. What admission plug-ins and Go's writing change is no difference.
     """
     service_line = rayservice(1, 2)
     service_line["object"]["spec"] = {"rayClusterConfig": pods_of("vllm:2", args=["--new"])}
