@@ -131,6 +131,10 @@ RANK = "(Worker_TP1 pid=2) "
          [(NOT_UNDERSTOOD, 51, "")]),
         ("[2026-05-04 12:10:51 DP0 TP0 EP0] Load weight end. elapsed=4.92 s, type=LlamaForCausalLM",
          [(NOT_UNDERSTOOD, 51, "")]),
+        # TensorRT-LLM writes the month first.
+        ("[05/04/2026-12:10:51] [TRT-LLM] [RANK 0] [I] Load engine takes: 3.2 sec", [(NOT_UNDERSTOOD, 51, "")]),
+        ("[05/04/2026-12:10:51] [TRT-LLM] [I] Set dtype to float16.", []),
+        ("[13/04/2026-12:10:51] [TRT-LLM] [I] Load engine takes: 3.2 sec", []),
         ("INFO 05-04 12:10:51 [shm_broadcast.py:1] No available shared memory broadcast block found in 60 s.", []),
         ("INFO 05-04 12:10:51 [utils.py:1] Waiting for 2 local core engine proc(s) to start for 10 s.", []),
     ],

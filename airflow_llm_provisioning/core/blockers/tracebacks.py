@@ -46,6 +46,10 @@ _ERROR_LINE: Final = re.compile(
 )
 # Ray's C++ processes: `[2026-05-04 12:00:00,123 E 1 2] (raylet) file.cc:99: `; I and W are no errors.
 _GLOG: Final = re.compile(r"^\[[\d-]{10} [\d:,.]{8,} [ECF] [\d ]+\]\s+(?:\(\w+\) )?[\w./]+:\d+:\s+")
+# TensorRT-LLM's loggers of Python and C++ (tensorrt_llm/logger.py, cpp/tensorrt_llm/common/logger.h).
+_TENSORRT: Final = re.compile(
+    r"^(?:\[[\d/]{10}-[\d:]{8}\] )?\[T(?:RT|ensorRT)-LLM\] ?(?:\[\w+ \d{1,5}\] ?)?\[(?:E|F|ERROR)\] ?"
+)
 # The last words of a native crash, and of a command that does not know its arguments.
 _CRASH: Final = re.compile(r"^(?:what\(\):\s+|Fatal Python error: |\*\*\* SIG\w+ |[\w./ -]{1,60}: error: )\S")
 # The next line of a log, and no continuation of an exception's message.
@@ -106,9 +110,9 @@ def _unfolded(line: str) -> Iterator[tuple[str, bool]]:
     told = _of_json(line) if line.startswith("{") else None
     if told is None:
         cut = line[:MOST_OF_A_LINE]
-        by_ray = _GLOG.match(cut)
-        bare = (cut[by_ray.end() :] if by_ray else _PREFIX.sub("", cut, count=1)).strip()
-        yield bare, bool(bare and (by_ray or _ERROR_LINE.match(cut) or _CRASH.match(bare)))
+        error = _GLOG.match(cut) or _TENSORRT.match(cut)
+        bare = (cut[error.end() :] if error else _PREFIX.sub("", cut, count=1)).strip()
+        yield bare, bool(bare and (error or _ERROR_LINE.match(cut) or _CRASH.match(bare)))
         return
     for part in told:
         # The other lines of a traceback are no error of their own.

@@ -33,6 +33,8 @@ _INNER_HEAD = re.compile(
     r" \d\d:\d\d:\d\d[ .,])"
 )
 _VLLM = re.compile(r"[A-Z]+ (\d\d)-(\d\d) (\d\d:\d\d:\d\d)(?:[.,]\d+)? \[?\S+:\d+\] (.*)", flags=re.DOTALL)
+# TensorRT-LLM (tensorrt_llm/logger.py): the month stands first.
+_TENSORRT = re.compile(r"\[(\d\d)/(\d\d)/(\d{4})-(\d\d:\d\d:\d\d)\] (\[TRT-LLM\].*)", flags=re.DOTALL)
 _DATED = re.compile(
     r".{0,40}?\b(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?\s?(?:Z|[+-]\d\d:?\d\d)?)(?=\W)(.*)", flags=re.DOTALL
 )
@@ -93,6 +95,11 @@ def _inner(body: str, received_at: datetime) -> LogLine:
     if match:
         month, day, clock, message = match.groups()
         return LogLine(_with_year(f"{month}-{day}T{clock}Z", received_at), message, "vllm", absolute=False)
+    match = _TENSORRT.fullmatch(body)
+    if match:
+        month, day, year, clock, message = match.groups()
+        stamp = parse_stamp(f"{year}-{month}-{day}T{clock}Z")
+        return LogLine(stamp, message, OTHER if stamp else "", absolute=False)
     if body.lstrip().startswith("{"):
         found = _structured(body, received_at)
         if found is not None:

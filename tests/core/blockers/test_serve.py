@@ -134,6 +134,10 @@ def test_a_message_without_an_exception_is_told_with_its_beginning_and_end() -> 
         ("ERROR 11-29 15:00:09 [core.py:1] the device is lost", "the device is lost"),
         ("WARNING 11-29 15:00:09 [a.py:1] ModuleNotFoundError: No module named 'flash_attn'", ""),
         ("INFO 11-29 15:00:09 [a.py:1] Error handling is on", ""),
+        ("[11/29/2026-15:00:09] [TRT-LLM] [E] Failed to parse the arguments", "Failed to parse the arguments"),
+        ("[11/29/2026-15:00:09] [TRT-LLM] [W] Failed to parse", ""),
+        ("[TensorRT-LLM][ERROR] Engine was built for SM 8.9, but running on SM 7.0",
+         "Engine was built for SM 8.9, but running on SM 7.0"),
         (POINTS, ""),
     ],
 )  # fmt: skip

@@ -178,6 +178,7 @@ _GPUS: Final = (
             r"no kernel image is available|driver on your system is too old|driver version is insufficient"
             r"|driver / cuda driver combination|CUDA_ERROR_SYSTEM_DRIVER_MISMATCH|forward compatibility"
             r"|unsupported toolchain|kernel image is invalid|CUDA error: invalid device function"
+            r"|built for SM \d|different GPU architecture"
         ),
         "Use a node image with a newer NVIDIA driver, or an image built for this GPU and driver.",
     ),
