@@ -8,6 +8,7 @@ import argparse
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.one_line import one_line
 from airflow_llm_provisioning.exceptions import MissingExtraError
 
 GROUP: Final = "llm_provisioning.commands"
@@ -34,9 +35,11 @@ def _add(commands: Any, entry: EntryPoint) -> str | None:
     """Add one command; return why it cannot be loaded, or None."""
     try:
         add = entry.load()
-    except ImportError as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - code of others must not take the other commands with it
         owner = entry.dist.name if entry.dist else entry.module
-        return f"The command {entry.name!r} of {owner} cannot be loaded: {error}. Reinstall it: pip install {owner}."
+        told = one_line(str(error), 300).rstrip(".")
+        told = told if isinstance(error, ImportError) else f"{type(error).__name__}: {told}"
+        return f"The command {entry.name!r} of {owner} cannot be loaded: {told}. Reinstall it: pip install {owner}."
     add(commands)
     return None
 

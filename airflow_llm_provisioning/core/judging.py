@@ -18,7 +18,7 @@ from airflow_llm_provisioning.core.treatments import known_treatments, not_decla
 from airflow_llm_provisioning.core.trial import Trial
 from airflow_llm_provisioning.core.verdicts import Verdict, variant_image
 from airflow_llm_provisioning.core.weight_sources import unpinned_inputs
-from airflow_llm_provisioning.exceptions import TraceError
+from airflow_llm_provisioning.exceptions import ConfigurationError, TraceError
 
 STATUS_OF: Final[Mapping[str, TrialStatus]] = {
     "ready": TrialStatus.SUCCEEDED,
@@ -89,7 +89,7 @@ def _kept(view: TraceView, declared: Collection[str] | None) -> dict[str, Verdic
         try:
             said = item.kept(view)
         except Exception as error:  # noqa: BLE001 - code of other distributions
-            said = Verdict(f"{name}_kept", "unknown", (f"Its verdict failed: {type(error).__name__}: {error}.",))
+            said = Verdict(f"{name}_kept", "unknown", (_failure(error),))
         for kind in item.keeps_warm:
             if found.get(kind) is None or said.value == "yes":
                 found[kind] = said
@@ -105,7 +105,7 @@ def _verified(view: TraceView, names: Collection[str]) -> Iterator[Verdict]:
             try:
                 yield item.verify(view)
             except Exception as error:  # noqa: BLE001 - code of other distributions
-                yield Verdict(name, "unknown", (f"Its verdict failed: {type(error).__name__}: {error}.",))
+                yield Verdict(name, "unknown", (_failure(error),))
     for name in sorted(set(names) - set(known_treatments())):
         yield Verdict(name, "unknown", (f"This installation knows no treatment {name!r}, so nothing verified it.",))
 
@@ -133,9 +133,15 @@ def _undeclared(view: TraceView, declared: Collection[str]) -> Iterator[Verdict]
         try:
             found += [told] if (told := item.undeclared(view)) else []
         except Exception as error:  # noqa: BLE001 - code of other distributions
-            failed.append(f"Whether {item.name!r} was there is not known: {type(error).__name__}: {error}.")
+            failed.append(f"Whether {item.name!r} was there is not known: {_failure(error)}")
     if found or failed:
         yield Verdict("nothing_undeclared", "no" if found else "unknown", tuple(dict.fromkeys([*found, *failed])))
+
+
+def _failure(error: Exception) -> str:
+    """Return a sentence about a verdict that failed; of another distribution's the error says which one it is."""
+    told = str(error).rstrip(".")
+    return f"{told}." if isinstance(error, ConfigurationError) else f"It failed: {type(error).__name__}: {told}."
 
 
 def trial_row(

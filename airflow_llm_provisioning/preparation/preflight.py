@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from airflow_llm_provisioning.core.experiment import Experiment
 from airflow_llm_provisioning.core.names import nearest
 from airflow_llm_provisioning.core.target import Target
-from airflow_llm_provisioning.core.treatments import Treatment
+from airflow_llm_provisioning.core.treatments import Treatment, ignored_treatments
 from airflow_llm_provisioning.core.workload import Workload
 from airflow_llm_provisioning.exceptions import ConfigurationError, ProvisioningError
 from airflow_llm_provisioning.gateways.bounded import within
@@ -48,6 +48,8 @@ async def check_experiment(
         *(_model(experiment, workload) for workload in experiment.workloads),
         *(_base_image(image) for image in dict.fromkeys(i for w in experiment.workloads for i in w.images)),
     )
+    named = {name for names in experiment.variants.values() for name in names}
+    general += [("note", told) for name, told in ignored_treatments().items() if name in named]
     general += [("note", others) for workload in experiment.workloads if (others := workload.left_to_the_user)]
     told = [Finding(experiment.name, level, sentence) for level, sentence in filter(None, general)]
     return [finding for findings in per_target for finding in findings] + told

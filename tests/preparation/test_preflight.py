@@ -257,6 +257,27 @@ def test_an_unknown_target_is_an_error_that_names_the_nearest() -> None:
         asyncio.run(checking.check_experiment(experiment, only=["plane"]))
 
 
+@pytest.mark.parametrize(("name", "is_told"), [("fast_download", True), ("early_node", False)])
+def test_an_entry_point_without_effect_is_told_where_its_name_is_used(
+    name: str, is_told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variant of the experiment has this package's own treatment, and its author may mean the other one."""
+    monkeypatch.setattr(checking, "ignored_treatments", lambda: {name: "It has no effect."})
+
+    async def no_findings(*_: Any) -> list[Finding]:
+        return []
+
+    monkeypatch.setattr(checking, "_check", no_findings)
+    for asked in ("_store", "_model", "_base_image"):
+        monkeypatch.setattr(checking, asked, _nothing)
+    found = asyncio.run(checking.check_experiment(Experiment("n", (simulated_target(),))))
+    assert ("note: n: It has no effect." in map(str, found)) is is_told
+
+
+async def _nothing(*_: Any) -> None:
+    return None
+
+
 @pytest.mark.parametrize(
     ("replicas", "ready", "words"),
     [(0, None, "is scaled to 0 replicas"), (1, None, "has 0 of 1 replicas ready")],

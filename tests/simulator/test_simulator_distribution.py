@@ -102,16 +102,25 @@ def test_without_the_simulator_its_commands_say_how_to_install_it(
     assert arguments[0] in said.err
 
 
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("llm_provisioning_simulator_that_is_gone.commands", "llm_provisioning_simulator_that_is_gone"),
+        ("llm_provisioning_that_ends", "SystemExit: no GPU here"),
+    ],
+)
 def test_a_broken_simulator_leaves_the_other_commands_alone(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    module: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Metadata can outlive the code (a removed editable checkout): the command refuses, the rest works."""
-    entry = EntryPoint("simulator", "llm_provisioning_simulator_that_is_gone.commands:add_simulator", plugins.GROUP)
+    (tmp_path / "llm_provisioning_that_ends.py").write_text("import sys\n\nsys.exit('no GPU here')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = EntryPoint("simulator", f"{module}:add_simulator", plugins.GROUP)
     monkeypatch.setattr(plugins, "entry_points", lambda **_: EntryPoints([entry]))
 
     assert cli.main(["simulator", "experiment.yaml"]) == 2
     said = capsys.readouterr().err
-    assert "llm_provisioning_simulator_that_is_gone" in said
+    assert words in said
     assert "pip install" in said
     with pytest.raises(SystemExit) as ended:
         cli.main(["results", "--help"])

@@ -12,9 +12,11 @@ from airflow_llm_provisioning.core.trace import TraceView
 from airflow_llm_provisioning.core.treatments.base import BaseTreatment, DeploymentPlan, Step, StepContext, Treatment
 from airflow_llm_provisioning.core.treatments.delivered import IMAGE_DELIVERY
 from airflow_llm_provisioning.core.treatments.registry import (
+    OWN,
     find_treatment,
     forget_installed,
     groups,
+    ignored_treatments,
     known_treatments,
     treatment,
 )
@@ -32,6 +34,7 @@ __all__ = [
     "find_treatment",
     "forget_installed",
     "groups",
+    "ignored_treatments",
     "impossible",
     "kept_warm",
     "known_treatments",
@@ -65,6 +68,8 @@ def _on_cloud(name: str, cloud: str) -> Treatment:
             )
         return chosen
     here = [item for item in members if not item.clouds or cloud in item.clouds]
+    # What the built-in variants mean on a cloud does not depend on what else is installed.
+    here = [item for item in here if item in OWN] or here
     if len(here) != 1:
         told = "none of them exists there" if not here else f"{', '.join(item.name for item in here)} exist there"
         raise ConfigurationError(

@@ -1,16 +1,17 @@
 """Which treatments are installed: this package's own, and those that other distributions add.
 
 Another distribution names a treatment by an entry point of the group `llm_provisioning.treatments`: an instance, or a
-class without arguments. Its package is imported when a treatment is first asked for. One that cannot be imported is
-kept with its reason, and only a variant that names it fails. A name of this package's own cannot be taken.
+class without arguments. Its package is imported when a treatment is first asked for. One that cannot be imported, or is
+not of the contract's shape, is kept with its reason, and only a variant that names it fails (`guarded` for what goes
+wrong later). A name of this package's own cannot be taken.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from airflow_llm_provisioning.core.manifests.tree import shown
 from airflow_llm_provisioning.core.names import nearest
@@ -28,6 +29,7 @@ from airflow_llm_provisioning.core.treatments.direct_loader import DirectLoader
 from airflow_llm_provisioning.core.treatments.early_node import EarlyNode
 from airflow_llm_provisioning.core.treatments.fast_download import FastDownload
 from airflow_llm_provisioning.core.treatments.gke_image_streaming import GkeImageStreaming
+from airflow_llm_provisioning.core.treatments.guarded import guarded, misshapen
 from airflow_llm_provisioning.core.treatments.image_volume import ImageVolume
 from airflow_llm_provisioning.core.treatments.optimization_level import OptimizationLevel
 from airflow_llm_provisioning.core.treatments.peer_to_peer import PeerToPeer
@@ -76,7 +78,7 @@ def find_treatment(name: str) -> Treatment | None:
 
 def treatment(name: str) -> Treatment:
     """Return a treatment by name, or say why there is none."""
-    found, broken = _installed()
+    found, broken, _ = _installed()
     if name in found:
         return found[name]
     if name in broken:
@@ -93,6 +95,11 @@ def groups() -> Mapping[str, tuple[Treatment, ...]]:
     return found
 
 
+def ignored_treatments() -> Mapping[str, str]:
+    """Return the entry points that take a name of this package's own: name -> why they have no effect, a sentence."""
+    return _installed()[2]
+
+
 def forget_installed() -> None:
     """Look for entry points anew at the next question (after a distribution was installed into a running process)."""
     forget_plug_ins()
@@ -100,34 +107,46 @@ def forget_installed() -> None:
 
 
 @cache
-def _installed() -> tuple[Mapping[str, Treatment], Mapping[str, str]]:
+def _installed() -> tuple[Mapping[str, Treatment], Mapping[str, str], Mapping[str, str]]:
     own: Mapping[str, Treatment] = {item.name: item for item in OWN}
+    taken = {**dict.fromkeys((item.group for item in OWN if item.group), "group of treatments")}
+    taken |= dict.fromkeys(own, "treatment")
     found = dict(own)
     broken: dict[str, str] = {}
+    ignored: dict[str, str] = {}
     named: dict[str, list[EntryPoint]] = {}
     for entry in plug_ins(GROUP):
         named.setdefault(entry.name, []).append(entry)
     for name, entries in sorted(named.items()):
-        if name in own:
+        if name in taken:
+            origins = " and ".join(sorted(map(_origin, entries)))
+            ignored[name] = (
+                f"{name} is a {taken[name]} of this package itself, and {origins} has no effect: give it another name."
+            )
             continue
-        loaded = _loaded(entries[0]) if len(entries) == 1 else _ambiguous(entries)
+        loaded = _loaded(entries[0], own) if len(entries) == 1 else _ambiguous(entries)
         if isinstance(loaded, str):
             broken[name] = loaded
         else:
             found[name] = loaded
     ordered = dict(sorted(found.items(), key=lambda pair: (pair[1].order, pair[0])))
-    return MappingProxyType(ordered), MappingProxyType(broken)
+    return MappingProxyType(ordered), MappingProxyType(broken), MappingProxyType(ignored)
 
 
-def _loaded(entry: EntryPoint) -> Treatment | str:
+def _loaded(entry: EntryPoint, own: Mapping[str, Treatment]) -> Treatment | str:
     """Return the treatment of an entry point, or one sentence that says what is wrong with it."""
     try:
         loaded = entry.load()
-        item: Treatment = loaded() if isinstance(loaded, type) else loaded
-    except Exception as error:  # noqa: BLE001 - code of others; its failure is told where the treatment is used
-        return (
-            f"{_origin(entry)} could not be imported: {type(error).__name__}: {one_line(str(error), 300).rstrip('.')}."
-        )
+        item = loaded() if isinstance(loaded, type) else loaded
+        wrong = _problem(entry, item, own)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - code of others; its failure is told where it is used
+        told = one_line(str(error), 300).rstrip(".")
+        return f"{_origin(entry)} could not be imported: {type(error).__name__}: {told}."
+    return wrong or guarded(item, f"Treatment {entry.name!r}, {_origin(entry)},")
+
+
+def _problem(entry: EntryPoint, item: Any, own: Mapping[str, Treatment]) -> str | None:
+    """Return what of an object is not as the contract says, or None."""
     missing = [name for name in _CONTRACT if not hasattr(item, name)]
     if missing:
         return f"{_origin(entry)} is no treatment: it lacks {', '.join(missing)}."
@@ -136,11 +155,17 @@ def _loaded(entry: EntryPoint) -> Treatment | str:
             f"{_origin(entry)} calls itself {item.name!r}: entry point and treatment must have one name, of lower-case "
             "letters, digits and underscores."
         )
-    return item
+    if wrong := misshapen(item):
+        return f"{_origin(entry)} is not as the contract says: {'; '.join(wrong)}."
+    if item.group in own:
+        return f"{_origin(entry)} names the group {item.group!r}, and a treatment has that name: name another group."
+    return None
 
 
-def _ambiguous(entries: Iterable[EntryPoint]) -> str:
-    origins = " and ".join(sorted(_origin(entry) for entry in entries))
+def _ambiguous(entries: Sequence[EntryPoint]) -> str:
+    origins = " and ".join(sorted(map(_origin, entries)))
+    if len({entry.dist.name if entry.dist is not None else "?" for entry in entries}) == 1:
+        return f"one distribution names several, {origins}: it must name one."
     return f"several installed distributions name one, {origins}: remove all but one."
 
 

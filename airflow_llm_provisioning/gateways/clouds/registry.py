@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint
 from typing import Final
 
+from airflow_llm_provisioning.core.one_line import one_line
 from airflow_llm_provisioning.core.plug_ins import plug_ins
 from airflow_llm_provisioning.exceptions import ConfigurationError
 from airflow_llm_provisioning.gateways.clouds.descriptor import CloudDescriptor
@@ -63,8 +64,9 @@ def _loaded(name: str) -> object:
         )
     try:
         return found[0].load()
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"Cloud {name!r} ({_places(found)}) cannot be loaded: {error}.") from error
+    except (Exception, SystemExit) as error:
+        told = f"{type(error).__name__}: {one_line(str(error), 300).rstrip('.')}"
+        raise ConfigurationError(f"Cloud {name!r} ({_places(found)}) cannot be loaded: {told}.") from error
 
 
 def _places(found: list[EntryPoint]) -> str:

@@ -48,6 +48,7 @@ def test_a_connection_type_leads_to_the_cloud_that_says_so() -> None:
     [
         ("toy = no_such_module:CLOUD", r"Cloud 'toy' \(toys: no_such_module:CLOUD\) cannot be loaded"),
         ("toy = json:CLOUD", r"Cloud 'toy' \(toys: json:CLOUD\) cannot be loaded"),
+        ("toy = this_one_ends:CLOUD", r"Cloud 'toy' \(toys: this_one_ends:CLOUD\) cannot be loaded: SystemExit: no"),
         ("toy = json:dumps", "The entry point 'toy' of llm_provisioning.clouds leads to .*not to a CloudDescriptor"),
         (
             "toy = airflow_llm_provisioning.gateways.clouds.eks:CLOUD",
@@ -58,6 +59,7 @@ def test_a_connection_type_leads_to_the_cloud_that_says_so() -> None:
 def test_a_broken_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, said: str) -> None:
     """One sentence that leads to it, and the clouds of this package still work."""
     install(tmp_path, "toys", line)
+    (tmp_path / "this_one_ends.py").write_text("import sys\n\nsys.exit('no licence')\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigurationError, match=said):
         cloud_named("toy")
