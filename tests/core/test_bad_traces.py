@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from proof.generated import NAME, NAMESPACE, Deployment, draw_distortion, draw_scenario, generate
 
@@ -165,6 +165,8 @@ def test_an_older_rayservice_of_the_same_name_is_ignored() -> None:
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 2**32))
+# A list as the status of an application in Ray's answer.
+@example(30755)
 def test_no_content_makes_the_analysis_raise(seed: int) -> None:
     """For any value in any field, in a trace of any kind and distortion, analysis, view, judge and redaction end with a
     result, and its numbers stay in order.

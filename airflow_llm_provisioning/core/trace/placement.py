@@ -155,7 +155,7 @@ def _answered(polls: Sequence[Answer]) -> dict[str, tuple[str, Mapping[str, Any]
     placed replica. `when it first ran`: position of the first answer that shows the replica RUNNING.
     """
     placed = [poll for poll in polls if any(_placed(replica) for *_, replica in _told(poll.body))]
-    states = [[dig(app, "status") for app in mapping(dig(poll.body, "applications")).values()] for poll in placed]
+    states = [[text(dig(app, "status")) for app in mapping(dig(poll.body, "applications")).values()] for poll in placed]
     every = next((poll for poll, own in zip(placed, states, strict=True) if set(own) == {"RUNNING"}), None)
     some = next((poll for poll, own in zip(placed, states, strict=True) if "RUNNING" in own), None)
     chosen = every or some or (placed[-1] if placed else None)
