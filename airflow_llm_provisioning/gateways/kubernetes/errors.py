@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.blockers.causes import advice_for
 from airflow_llm_provisioning.core.one_line import one_line
 from airflow_llm_provisioning.exceptions import ClusterError, ClusterUnreachableError, ConflictError, ForbiddenError
 
@@ -37,6 +38,8 @@ class Attempt:
 
 TRANSIENT: Final = frozenset({429, 500, 502, 503, 504})
 
+# Who refuses besides the authorizer: admission plug-ins, webhooks and policies (apiserver, plugin/pkg/admission).
+_ADMISSION = re.compile(r"admission webhook|denied request|exceeded quota|failed quota|because it is being terminated")
 # The authorizer's sentence: `pods "x" is forbidden: User "jane" cannot get resource "pods" in API group ...`.
 _USER = re.compile(r'User "([^"]+)"')
 
@@ -62,14 +65,19 @@ def error_for(code: int, body: bytes, attempt: Attempt) -> ClusterError:
             "Check the token, certificate or exec plugin of the connection."
         )
     if code in (404, 405):
-        return NotFoundError(f"Could not {attempt}: not found ({message}).")
+        return NotFoundError(f"Could not {attempt}: not found ({message}).{_not_served(message)}")
     if code == 409:
-        return ConflictError(f"Could not {attempt}: {message}. Another manager owns it, or it was changed.")
+        why = "Wait until it is gone" if "being deleted" in message else "Another manager owns it, or it was changed"
+        return ConflictError(f"Could not {attempt}: {message}. {why}.")
     if code == 410 or _version_too_large(status):
         return ExpiredError(f"Could not {attempt}: the resourceVersion is too old ({message}).")
     if code in TRANSIENT:
-        return UnavailableError(f"Could not {attempt}: the API server answers {code} ({message}). Try again later.")
-    return ClusterError(f"Could not {attempt}: the API server answers {code}: {message}")
+        advice = advice_for(message, "admission") if code == 500 else ""
+        return UnavailableError(
+            f"Could not {attempt}: the API server answers {code} ({message}). {advice or 'Try again later.'}"
+        )
+    advice = advice_for(message, "admission")
+    return ClusterError(f"Could not {attempt}: the API server answers {code}: {message}{_added(advice)}")
 
 
 def _version_too_large(status: dict[str, Any]) -> bool:
@@ -83,8 +91,28 @@ def _version_too_large(status: dict[str, Any]) -> bool:
     return any(isinstance(cause, dict) and cause.get("reason") == "ResourceVersionTooLarge" for cause in causes or ())
 
 
+def _added(advice: str) -> str:
+    return f". {advice}" if advice else ""
+
+
+def _not_served(message: str) -> str:
+    if "could not find the requested resource" in message:
+        return " The cluster does not serve this kind: install its CRD (for RayServices, KubeRay)."
+    return " Create that namespace." if re.search(r"namespaces \S+ not found", message) else ""
+
+
 def _forbidden(message: str, attempt: Attempt) -> ForbiddenError:
     user = _USER.search(message)
+    if user is None and _ADMISSION.search(message):
+        advice = advice_for(message, "admission")
+        return ForbiddenError(
+            f"Could not {attempt}: the cluster refuses it ({message}).{f' {advice}' if advice else ''}"
+        )
+    if user is None and message.startswith("<"):
+        return ForbiddenError(
+            f"Could not {attempt}: what answers is no API server ({message}). Check the proxies and firewalls between, "
+            "and the address of the connection."
+        )
     who = f"user {user.group(1)!r}" if user else "the connection's user"
     return ForbiddenError(
         f"Could not {attempt}: {who} may not {attempt.verb} {attempt.resource} ({message}). "
