@@ -14,6 +14,17 @@ from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 # a recording of KubeRay 1.7).
 KUBERAY_FINALIZERS: Final = "ray.io/"
 OPERATOR: Final = "kuberay-operator"
+# Finalizers of others, and what each waits for (apimachinery, meta/v1; cloud-provider, controllers/service; KubeRay's
+# fault tolerance of the GCS; Kueue, pkg/controller/jobs/pod; Kubernetes' Job controller).
+_KNOWN_FINALIZERS: Final = {
+    "foregroundDeletion": "it goes after all that it owns",
+    "orphan": "the garbage collector frees what it owns first",
+    "service.kubernetes.io/load-balancer-cleanup": "the cloud deletes its load balancer first; its events "
+    "say why if that fails",
+    "ray.io/gcs-ft-redis-cleanup-finalizer": "a Job deletes what the RayCluster kept in Redis; look at its pod",
+    "kueue.x-k8s.io/managed": "Kueue removes it; check that its controller runs",
+    "batch.kubernetes.io/job-tracking": "the Job controller removes it once it has counted the pod",
+}
 _LISTED_AT_MOST: Final = 6
 _ORDER: Final = ("RayService", "RayCluster", "Pod", "Service")
 
@@ -103,6 +114,11 @@ def _why(obj: Object, around: Surroundings, kept_by: Mapping[str, str]) -> str:
 
 def _finalizer(finalizers: Sequence[str], around: Surroundings) -> str:
     pending = f"finalizer {', '.join(finalizers)} is pending"
+    for name, why in _KNOWN_FINALIZERS.items():
+        # What KubeRay does for its own one needs the operator, which is told first.
+        operator_works = around.operators is None or operator_problem(around.operators) is None
+        if name in finalizers and (operator_works or not name.startswith(KUBERAY_FINALIZERS)):
+            return f"{pending}: {why}"
     if not any(name.startswith(KUBERAY_FINALIZERS) for name in finalizers):
         return f"{pending}: the controller that set it has not removed it"
     if around.operators is None:

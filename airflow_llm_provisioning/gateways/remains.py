@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
+from airflow_llm_provisioning.core.kept_nodes import kept
 from airflow_llm_provisioning.core.names import LABEL_TRIAL
-from airflow_llm_provisioning.core.remains import Subject, Surroundings, operators_among
+from airflow_llm_provisioning.core.remains import Subject, Surroundings, listed, operators_among
 from airflow_llm_provisioning.exceptions import ClusterError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.kubernetes.cluster import LABEL_CLUSTER, LABEL_ORIGIN
@@ -47,6 +48,26 @@ async def surroundings_of(cluster: Cluster, left: Iterable[Mapping[str, Any]]) -
     except ClusterError:
         return Surroundings(nodes=nodes, operators=None)
     return Surroundings(nodes=nodes, operators=operators)
+
+
+async def why_kept(cluster: Cluster, nodes: Mapping[str, str]) -> str:
+    """Return which of these nodes (name -> uid) are still there, and what keeps each of them, as far as may be read."""
+    found: Objects = []
+    for name, uid in sorted(nodes.items()):
+        try:
+            node = await cluster.get("nodes", name)
+            if node is None or dig(node, "metadata", "uid") != uid:
+                continue
+            found.append(node)
+        except ClusterError:
+            found.append({"metadata": {"name": name}})
+    names = [text(dig(node, "metadata", "name")) for node in found]
+    try:
+        pods = [pod for name in names for pod in (await cluster.list("pods", fields=f"spec.nodeName={name}"))[0]]
+    except ClusterError:
+        # Pods of other namespaces are no matter of the documented role.
+        return listed(kept(found, None))
+    return listed(kept(found, pods))
 
 
 async def trials_left(cluster: Cluster, namespace: str, *, but: str) -> Objects:

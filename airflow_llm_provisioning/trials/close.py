@@ -253,7 +253,8 @@ def _flags(gone: Mapping[str, Any]) -> list[str]:
     if gone.get("nodes_gone") is None:
         flags.append("nodes were not waited for, because nothing removes them: the next trial starts warm")
     if gone.get("nodes_gone") is False:
-        flags.append(f"nodes still there {gone['waited_s']:.0f} s after the delete: the next trial may start warm")
+        why = f" ({gone['nodes_why']})" if gone.get("nodes_why") else ""
+        flags.append(f"nodes still there {gone['waited_s']:.0f} s after the delete{why}: the next trial may start warm")
     if gone.get("late"):
         flags.append(LateNodes.from_dict(gone["late"]).flag(gone["waited_s"]))
     return flags

@@ -81,7 +81,8 @@ class PodsGoneWait(Wait):
         """Return {deleted, gone, left, why, pods_gone, nodes_gone, nodes_gone_at, waited_s}, and `late` if nodes might
         still appear.
 
-        `nodes_gone_at`: node -> when it was seen to be gone, ISO in the cluster's clock. `gone`: whether everything but
+        `nodes_gone_at`: node -> when it was seen to be gone, ISO in the cluster's clock. `nodes_why`: which nodes are
+        still there and what keeps them, where they are not gone at the limit. `gone`: whether everything but
         the nodes was seen to be gone. `left`: kind and name of what was not; `why`: the same with its reasons, None
         where nothing is left.
         """
@@ -100,6 +101,8 @@ class PodsGoneWait(Wait):
             )
 
     async def _watched(self, cluster: "Cluster", telling: "_Telling") -> dict[str, Any]:
+        from airflow_llm_provisioning.gateways.remains import why_kept
+
         deadline = Deadline(cluster, self.started_at, self.timeout_s)
         left = await self._left(cluster, telling)
         outcome: dict[str, Any] = {
@@ -113,6 +116,9 @@ class PodsGoneWait(Wait):
         # Nodes stay while pods are on them, so they are waited for only afterwards.
         if not left and self.nodes is not None:
             outcome["nodes_gone"] = await deadline.gone("nodes", self.nodes, told=telling.nodes)
+            if not outcome["nodes_gone"]:
+                there = {name: uid for name, uid in self.nodes.items() if name not in deadline.gone_at}
+                outcome["nodes_why"] = await why_kept(cluster, there)
         if not left and self.late is not None:
             outcome["late"] = (await late_nodes(cluster, self.late, self.nodes or (), deadline, telling.tell)).as_dict()
         gone_at = {name: at.isoformat() for name, at in deadline.gone_at.items()}

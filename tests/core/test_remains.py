@@ -130,6 +130,24 @@ def test_another_controllers_finalizer_is_not_laid_on_kuberay() -> None:
     assert clause.endswith("finalizer example.com/keep is pending: the controller that set it has not removed it)")
 
 
+@pytest.mark.parametrize(
+    ("finalizer", "ready", "words"),
+    [
+        ("foregroundDeletion", 0, "it goes after all that it owns"),
+        ("service.kubernetes.io/load-balancer-cleanup", 0, "deletes its load balancer first"),
+        ("kueue.x-k8s.io/managed", 0, "Kueue removes it"),
+        ("ray.io/gcs-ft-redis-cleanup-finalizer", 1, "kept in Redis; look at its pod"),
+        ("ray.io/gcs-ft-redis-cleanup-finalizer", 0, "has 0 of 1 replicas ready"),
+    ],
+)
+def test_what_a_known_finalizer_waits_for_is_said(finalizer: str, ready: int, words: str) -> None:
+    """Each has a controller of its own, and another place to look at."""
+    held = pod(finalizers=[finalizer])
+    (clause,) = explained([held], Surroundings(nodes={}, operators=[operator(ready=ready)]))
+    assert f"finalizer {finalizer} is pending: " in clause
+    assert words in clause
+
+
 def test_what_was_never_deleted_says_so() -> None:
     """A RayService that another client made again, and a RayCluster whose owner is gone."""
     service = {"kind": "RayService", "metadata": {"name": "s", "uid": "1"}}

@@ -152,6 +152,7 @@ def test_nodes_that_stay_are_reported(simulated: BackgroundCluster) -> None:
         simulated.create("pods", someone_elses_pod(node))
     gone = delete(applied, wait_for_nodes=True, timeout_s=1500, deferrable=True)
     assert gone["nodes_gone"] is False
+    assert all(f"{node} (other pods are on it: default/tenant-{node}"[:60] in gone["nodes_why"] for node in used)
     assert gone["waited_s"] >= 1500
 
 

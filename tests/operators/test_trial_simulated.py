@@ -285,6 +285,14 @@ def test_a_teardown_before_the_nodes_came_waits_for_them(simulated: BackgroundCl
     assert as_stored(again.value).arguments["late"] == as_stored(first.value).arguments["late"]
 
 
+def test_a_row_names_what_keeps_its_nodes(simulated: BackgroundCluster, store: ResultsStore) -> None:
+    """The next trial may start warm, so the reader wants to know which node, and why."""
+    why = "n1 (other pods are on it: x/dns-1)"
+    event = {"deleted": True, "gone": True, "nodes_gone": False, "nodes_why": why, "waited_s": 700.0}
+    CloseTrial(task_id="close", trial=open_trial()).resume(context(), event)
+    assert any(f"nodes still there 700 s after the delete ({why})" in flag for flag in the_row(store).flags)
+
+
 @pytest.mark.parametrize(
     ("gone", "words"),
     [
