@@ -2,7 +2,9 @@
 
 Sources: kubernetes/autoscaler, cluster-autoscaler/apis/capacitybuffer v1beta1 and capacitybuffer/constants.go;
 kubernetes-sigs/karpenter PR 3028. `Provisioning` of the cluster autoscaler says that its virtual pods take part
-(FakePodsInjected), of Karpenter that they fit (FitsExistingCapacity): neither shows a node with the image.
+(FakePodsInjected), of Karpenter that they fit (FitsExistingCapacity): neither shows a node with the image. The cluster
+autoscaler wrote one condition over the other at first (until kubernetes/autoscaler PR 9128, in 1.35 PR 9252), and it
+provisions only what is ready for it: a missing ReadyForProvisioning beside Provisioning is no objection.
 """
 
 from collections.abc import Mapping
@@ -23,6 +25,8 @@ def buffer_waits(obj: Mapping[str, Any]) -> str | None:
         return f"quotas limit it ({text(limited.get('message'))})"
     for wanted in ("ReadyForProvisioning", "Provisioning"):
         found = conditions.get(wanted)
+        if found is None and wanted == "ReadyForProvisioning" and "Provisioning" in conditions:
+            continue
         if found is None:
             return f"no autoscaler has set its condition {wanted}"
         if found.get("status") != "True":

@@ -10,6 +10,7 @@ from airflow_llm_provisioning.core.workload import Workload
 from airflow_llm_provisioning.exceptions import ClusterError, ConfigurationError, ForbiddenError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.kubernetes.errors import NotFoundError
+from airflow_llm_provisioning.gateways.kubernetes.resources import resource_named
 from airflow_llm_provisioning.gateways.preflight_nodes import Level
 
 
@@ -34,6 +35,9 @@ async def check_treatments(
                 told["note", f"not checked: whether {cluster.name} has what {item.name} needs. ({error})"] = None
             continue
         told |= dict.fromkeys(("error", sentence) for sentence in item.on_cluster(found, declared=is_declared))
+        if is_declared:
+            for name in (name for name, listed in found.items() if listed is None):
+                told |= dict.fromkeys([("error", other) async for other in _in_other_versions(cluster, item, name)])
         if is_declared and (of_target := getattr(item, "on_cluster_of", None)):
             told |= dict.fromkeys(("error", sentence) for sentence in of_target(target, found))
     for finding in told:
@@ -62,6 +66,19 @@ async def check_rights_of_treatments(
         remedy = "bind a role that allows it; docs/iam/kubernetes-objects.yaml is one"
         needed = f"as the treatments of {target.name} need"
         yield "error", f"The connection's user may not {', '.join(refused)} on {cluster.name}, {needed}: {remedy}."
+
+
+async def _in_other_versions(cluster: Cluster, item: Treatment, resource: str) -> AsyncIterator[str]:
+    """Yield that a cluster serves what a treatment needs, in another version than the one that is written here."""
+    try:
+        found = await cluster.other_versions(resource)
+    except ClusterError:
+        return  # that it is not served is told already
+    if found:
+        yield (
+            f"{item.name}: {cluster.name} serves {resource} as {' and '.join(found)} only, and this package writes "
+            f"{resource_named(resource).api}: upgrade its definition, and the controller that acts on it."
+        )
 
 
 async def _refused(cluster: Cluster, target: Target, item: WantedObject) -> AsyncIterator[str]:

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from cluster_in_background import BackgroundCluster, simulated_target
 
 from airflow_llm_provisioning.core.treatments import resolved
@@ -63,3 +64,20 @@ def test_what_may_not_be_listed_is_said_not_to_have_been_checked(simulated: Back
     (told,) = about_the_switch(look("ray_start_trim"))
     assert told.startswith("note: ")
     assert "not checked: whether" in told
+
+
+@pytest.mark.parametrize(("served", "is_told"), [("v1alpha1", True), ("v1beta1", False)])
+def test_another_version_of_what_is_needed_is_told(simulated: BackgroundCluster, served: str, is_told: bool) -> None:
+    """The cluster autoscaler 1.34 has CapacityBuffers of v1alpha1 only: to install the CRD would be wrong advice."""
+    version = {"name": served, "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}
+    names = {"plural": "capacitybuffers", "singular": "capacitybuffer", "kind": "CapacityBuffer"}
+    spec = {"group": "autoscaling.x-k8s.io", "names": names, "scope": "Namespaced", "versions": [version]}
+    simulated.create(
+        "customresourcedefinitions", {"metadata": {"name": f"capacitybuffers.{spec['group']}"}, "spec": spec}
+    )
+    told = " ".join(map(str, look("capacity_buffer_object")))
+    words = (
+        "serves capacitybuffers as autoscaling.x-k8s.io/v1alpha1 only, and this package writes autoscaling.x-k8s.io/v1"
+    )
+    assert (words in told) is is_told
+    assert ("does not serve CapacityBuffer" in told) is is_told

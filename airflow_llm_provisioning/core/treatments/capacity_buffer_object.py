@@ -4,7 +4,8 @@ Its pods exist in the autoscaler's head only: no pod is ended for the trial's, a
 does (`core.treatments.prepull`). When the trial takes the nodes, the autoscaler makes the next ones; afterwards it may
 take the old ones back. Sources: `core.buffer_status`; GKE's page "Configure capacity buffers"; karpenter.sh,
 "CapacityBuffers" (alpha); cluster-autoscaler's flags --capacity-buffer-controller-enabled and
---capacity-buffer-pod-injection-enabled (1.34, off by default).
+--capacity-buffer-pod-injection-enabled (off by default). 1.34 knows v1alpha1 only, which is deprecated since v1beta1
+came with 1.35, and was not namespaced at first (kubernetes/autoscaler PR 8825, 9062, 9084): it is refused.
 """
 
 from collections.abc import Mapping
@@ -89,8 +90,8 @@ class CapacityBufferObject(KeptNodes):
         if found.get(_RESOURCE) is None:
             told = (
                 f"{self.name}: the cluster does not serve {KIND} ({API}). GKE serves it since 1.35.2-gke.1842000; "
-                "elsewhere install its CRD, and an autoscaler that has it switched on: the cluster autoscaler with "
-                "--capacity-buffer-controller-enabled and --capacity-buffer-pod-injection-enabled, or Karpenter with "
+                "elsewhere install its CRD, and an autoscaler that has it switched on: the cluster autoscaler (1.35 or "
+                "newer) with --capacity-buffer-controller-enabled and --capacity-buffer-pod-injection-enabled, or Karpenter with "
                 f"the feature gate {_GATE}."
             )
             return (told,)
@@ -105,4 +106,4 @@ class CapacityBufferObject(KeptNodes):
         if not missing:
             return ()
         told = f"{self.name}: the cluster autoscaler ({name}) leaves {KIND} alone: start it with"
-        return (f"{told} {' '.join(f'--{flag}=true' for flag in missing)} (1.34 or newer).",)
+        return (f"{told} {' '.join(f'--{flag}=true' for flag in missing)} (1.35 or newer).",)

@@ -220,6 +220,22 @@ class ObjectApi:
         """
         return resource_of(manifest) or await self._discover(manifest)
 
+    async def other_versions(self, resource: str) -> tuple[str, ...]:
+        """Return in which other versions (`<group>/<version>`) the cluster serves a resource of `resources`."""
+        wanted = resource_named(resource)
+        attempt = self._attempt("find", f"versions of {wanted.group}")
+        try:
+            group = await self._transport.json(Call("GET", f"/apis/{wanted.group}", attempt))
+            named = [str(item.get("groupVersion")) for item in group.get("versions") or ()]
+            served = [
+                (api, await self._transport.json(Call("GET", f"/apis/{api}", attempt)))
+                for api in named
+                if api != wanted.api
+            ]
+        except NotFoundError:
+            return ()
+        return tuple(api for api, answer in served if discovered(api, wanted.kind, answer))
+
     async def _identify(self, manifest: Mapping[str, Any]) -> tuple[Resource, str, str | None]:
         metadata = manifest.get("metadata") or {}
         resource = await self.resource_for(manifest)

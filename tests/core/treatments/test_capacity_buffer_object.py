@@ -153,6 +153,11 @@ READY = (("ReadyForProvisioning", "True"), ("Provisioning", "True"))
         (buffer(1, *READY, ("LimitedByQuotas", "True")), "quotas limit it (words)"),
         (buffer(1, *READY), "it has 1 of 2 chunks"),
         (buffer(2, *READY, ("LimitedByQuotas", "False")), None),
+        # The first releases of the cluster autoscaler keep the condition that they wrote last.
+        (buffer(2, READY[1]), None),
+        (buffer(1, READY[1]), "it has 1 of 2 chunks"),
+        (buffer(2, ("Provisioning", "False")), "its condition Provisioning is False (Why: words)"),
+        (buffer(2, READY[0]), "no autoscaler has set its condition Provisioning"),
     ],
 )
 def test_a_buffer_says_what_it_waits_for(obj: dict[str, Any], waits: str | None) -> None:
