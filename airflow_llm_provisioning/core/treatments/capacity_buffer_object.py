@@ -91,8 +91,8 @@ class CapacityBufferObject(KeptNodes):
             told = (
                 f"{self.name}: the cluster does not serve {KIND} ({API}). GKE serves it since 1.35.2-gke.1842000; "
                 "elsewhere install its CRD, and an autoscaler that has it switched on: the cluster autoscaler (1.35 or "
-                "newer) with --capacity-buffer-controller-enabled and --capacity-buffer-pod-injection-enabled, or Karpenter with "
-                f"the feature gate {_GATE}."
+                "newer) with --capacity-buffer-controller-enabled and --capacity-buffer-pod-injection-enabled, or "
+                f"Karpenter with the feature gate {_GATE}."
             )
             return (told,)
         if name := gate_is_off(found.get("deployments"), _GATE):
