@@ -1,11 +1,12 @@
 """What an engine's log says of its compiled graphs: found in a cache, compiled anew, and under which key.
 
-Wordings of vLLM 0.8 to 0.33 (compilation/backends.py and decorators.py): `Using cache directory` and `Directly load the
-compiled graph(s) for ... from the cache` since 0.8; `Directly load AOT compilation from path` since 0.12, by default
-since 0.17 (torch 2.10); an artifact that cannot be loaded is `Cannot load aot compilation from path` at first and
-`Compiling model again due to a load failure from` later. The key is a directory's name: ten hexadecimal digits below
-`torch_compile_cache`, 64 below `torch_aot_compile`, which newer releases keep inside the other. CUDA graphs are in no
-cache: every start captures them. This module knows no treatment.
+Wordings of vLLM 0.7 to 0.33 (compilation/backends.py and decorators.py): `Directly lookup the graph for ... from the
+cache` of 0.7; `Using cache directory` and `Directly load the compiled graph(s) for ... from the cache` since 0.8;
+`Directly load AOT compilation from path` since 0.12, by default since 0.17 (torch 2.10); an artifact that cannot be
+loaded is `Cannot load aot compilation from path` at first and `Compiling model again due to a load failure from` later.
+The key is a directory's name: ten hexadecimal digits below `torch_compile_cache`, 64 below `torch_aot_compile`, which
+newer releases keep inside the other. CUDA graphs are in no cache: every start captures them. This module knows no
+treatment.
 """
 
 import re
@@ -17,7 +18,7 @@ from airflow_llm_provisioning.core.fields import dig
 from airflow_llm_provisioning.core.trace.objects import History, LogText
 from airflow_llm_provisioning.core.trace.view import TraceView
 
-FOUND: Final = re.compile(r"Directly load (?:the compiled graph|AOT compilation)")
+FOUND: Final = re.compile(r"Directly (?:load (?:the compiled graph|AOT compilation)|lookup the graph for)")
 ANEW: Final = re.compile(
     r"(?:Compiling a graph for|saved AOT compiled function to|Cannot load aot compilation from path"
     r"|Compiling model again due to a load failure|torch\.compile cache is disabled)"

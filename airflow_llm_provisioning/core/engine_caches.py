@@ -31,8 +31,11 @@ def weights_found(view: TraceView) -> str | None:
 
     vLLM's V1 engine prints the download time of the weights if it exceeds half a second. If it loaded weights without
     such a line, and they are too large for a download in half a second, they were on the disk. vLLM 0.5.4 never prints
-    it.
+    it. An engine that maps its weights from a daemon of the node (`--load-format ipc_cache`) says so; where the daemon
+    is not ready it loads from the disk instead.
     """
+    if told := next(((log, found) for log in view.logs if (found := _MAPPED.search(log.text))), None):
+        return f"The engine says in {told[0].filename}: {told[1].group(0)}."
     weights = PlannedFacts.of(view.trial).weight_bytes or 0
     silent = [log for log in view.logs if _loaded_without_download(log.text)]
     if weights < _QUICKEST_DOWNLOAD_BYTES or not silent or not_from_the_hub(view):
@@ -71,6 +74,8 @@ def _lasting_cache(view: TraceView, pod: History) -> str | None:
 _LOADED = re.compile(r"Loading weights took [0-9.]+ seconds")
 # vLLM 0.7 wrote `Time took to download weights for`.
 _DOWNLOADED = re.compile(r"(?:Time (?:spent downloading|took to download) weights for|Weights downloaded in )")
+# vllm, model_executor/model_loader/ipc_loader.py.
+_MAPPED = re.compile(r"Mapped \d{1,9} tensors from the weight cache daemon")
 # More than any node receives in half a second: 80 Gbit/s.
 _QUICKEST_DOWNLOAD_BYTES: Final = 5e9
 # Volumes that live as long as the pod, or that cannot hold cache files.

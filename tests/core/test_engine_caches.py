@@ -55,6 +55,28 @@ def test_weights_that_were_loaded_and_not_downloaded_were_there() -> None:
     assert engine_finds(view(SILENT)) == (("weights", "no", told),)
 
 
+def test_weights_of_a_daemon_on_the_node_were_there() -> None:
+    """An engine with `--load-format ipc_cache` names no download and no loading; its fall-back loads as any other."""
+    mapped = "INFO [ipc_loader.py:166] Mapped 339 tensors from the weight cache daemon (zero_copy mode)"
+    told = "The engine says in worker-1.out: Mapped 339 tensors from the weight cache daemon."
+    assert engine_finds(view(mapped)) == (("weights", "no", told),)
+    unusable = "WARNING Weight cache unusable (WeightCacheKey mismatch on fields: ['checkpoint']); falling back to disk"
+    assert engine_finds(view(f"{unusable}\n{TOLD}")) == ()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Directly lookup the graph for shape None from the cache",
+        "Directly load the compiled graph(s) for dynamic shape from the cache, took 4.012 s",
+        "Directly load the compiled graph(s) for compile range (1, 8192) from the cache, took 0.717 s",
+    ],
+)
+def test_graphs_of_an_earlier_start_are_found_in_every_wording(line: str) -> None:
+    """Of vLLM 0.7, 0.10 and 0.12."""
+    assert engine_finds(view(f"{TOLD}\n{line}")) == (("compile_cache", "no", f"Engine: {line}"),)
+
+
 @pytest.mark.parametrize(
     ("log", "weight_bytes"), [(TOLD, 7_642_182_880), (SILENT, 250_000_000), (OLD, 7_642_182_880), ("", 7_642_182_880)]
 )
