@@ -30,12 +30,13 @@ Command = Callable[[argparse.Namespace], int]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (`commands.exit_codes`); an error is one sentence on stderr."""
     with tolerant_streams():
-        return _done(_parser().parse_args(arguments))
+        return _done(arguments)
 
 
-def _done(parsed: argparse.Namespace) -> int:
-    command: Command = parsed.command
+def _done(arguments: Sequence[str] | None) -> int:
     try:
+        parsed = _parsed(arguments)
+        command: Command = parsed.command
         code = command(parsed)
         sys.stdout.flush()
     except ProvisioningError as error:
@@ -45,6 +46,15 @@ def _done(parsed: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     return code
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    try:
+        return _parser().parse_args(arguments)
+    except SystemExit:
+        # `--help` and `--version` end here. A full disk has taken nothing of them, which argparse does not tell.
+        sys.stdout.flush()
+        raise
 
 
 def _not_done(sentence: str) -> int:

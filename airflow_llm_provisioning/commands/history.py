@@ -6,21 +6,22 @@ import argparse
 import getpass
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_llm_provisioning.commands.numbers import positive
-from airflow_llm_provisioning.commands.selecting import asked, selected, selection_options
+from airflow_llm_provisioning.commands.selecting import asked, check_run, selected, selection_options
 from airflow_llm_provisioning.commands.stored import opened_store, read_store, store_option
 from airflow_llm_provisioning.core.alarm import Change, watch_phases
-from airflow_llm_provisioning.core.expected import expected_from
+from airflow_llm_provisioning.core.expected import ExpectedChange, expected_from
 from airflow_llm_provisioning.core.level_notes import LevelNote, NoteKind
 from airflow_llm_provisioning.core.nights import NEWEST_NIGHTS
 from airflow_llm_provisioning.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from airflow_llm_provisioning.decisions.changes import CellHistory
+    from airflow_llm_provisioning.gateways.store.results import ResultsStore
 
 SHOWN_NIGHTS = 14
 _OF_ACKNOWLEDGE = ("why", "by", "change", "origin")
@@ -63,15 +64,13 @@ def _history(parsed: argparse.Namespace) -> int:
         return _acknowledge(parsed)
     from airflow_llm_provisioning.decisions.changes import histories
 
-    try:
-        expected = [expected_from(text) for text in parsed.expected]
-    except ValueError as error:
-        raise ConfigurationError(f"--expected: {error}") from error
+    expected = _expected(parsed)
     if given := [f"--{name}" for name in _OF_ACKNOWLEDGE if getattr(parsed, name)]:
         raise ConfigurationError(f"{given[0]} goes with --acknowledge, which is missing.")
     wanted = asked(parsed)
     with read_store(parsed) as store:
         wanted = selected(store, parsed, wanted)
+        _check_expected(store, expected)
         if parsed.target:
             wanted = replace(wanted, target=parsed.target)
         nights = store.queries.history(wanted, nights=parsed.nights)
@@ -86,6 +85,23 @@ def _history(parsed: argparse.Namespace) -> int:
             "\n".join([*_lines(one, parsed.nights), *(_phase_lines(one) if parsed.phases else ())]) + "\n\n"
         )
     return 0
+
+
+def _expected(parsed: argparse.Namespace) -> list[ExpectedChange]:
+    try:
+        return [expected_from(text) for text in parsed.expected]
+    except ValueError as error:
+        raise ConfigurationError(f"--expected: {error}") from error
+
+
+def _check_expected(store: "ResultsStore", expected: Iterable[ExpectedChange]) -> None:
+    """Raise ConfigurationError for a run that the store does not have: no night would begin a new level there."""
+    for run_id in (change.run for change in expected if change.run is not None):
+        try:
+            check_run(store, run_id)
+        except ConfigurationError as error:
+            told = "Allowed are a date as 2026-12-01, an instant, the id of a DAG run and an image digest."
+            raise ConfigurationError(f"--expected: {error} {told}") from error
 
 
 def _acknowledge(parsed: argparse.Namespace) -> int:

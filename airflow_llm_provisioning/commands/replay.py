@@ -133,7 +133,7 @@ def _replayed_all(parsed: argparse.Namespace) -> Iterator[Replayed]:
     with ExitStack() as stack:
         store: ResultsStore | None = None
         names = list(parsed.traces)
-        if parsed.all or any(not Path(name).is_file() for name in names):
+        if parsed.all or any(not Path(name).is_file() and not _is_path(name) for name in names):
             store = stack.enter_context(read_store(parsed))
             names = names or [item.trial_id for item in store.traces.listed()]
         for name in names:
@@ -143,11 +143,19 @@ def _replayed_all(parsed: argparse.Namespace) -> Iterator[Replayed]:
                 yield Replayed(name, "cannot read", reason=str(error))
 
 
+def _is_path(name: str) -> bool:
+    """Return whether a name is that of a file by its form, so that no store is looked for if there is none."""
+    return name.endswith((".jsonl", ".gz")) or name.startswith((".", "/", "~"))
+
+
 def _replayed(name: str, store: "ResultsStore | None", against: Path | None) -> Replayed:
     from airflow_llm_provisioning.gateways.store.analysis_version import analysis_version
 
     row: TrialResult | None = None
     path = Path(name)
+    if _is_path(name) and not path.is_file() and (store is None or not store.trace(name)):
+        found = "is a folder" if path.is_dir() else "does not exist"
+        raise TraceError(f"The file {path} {found} (looked for in {Path.cwd()}).")
     if path.is_file() or store is None:
         data = path.read_bytes()
         old = carried_result(data)

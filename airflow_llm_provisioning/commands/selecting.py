@@ -56,11 +56,11 @@ def selected(store: "ResultsStore", parsed: argparse.Namespace, found: "Selectio
                 f"{len(dags)} DAGs have a run {run_id!r}: {', '.join(dags)}. Choose one of them with --where dag=NAME."
             )
         if not dags:
-            _check_run(store, run_id)
+            check_run(store, run_id)
     return found
 
 
-def _check_run(store: "ResultsStore", run_id: str) -> None:
+def check_run(store: "ResultsStore", run_id: str) -> None:
     """Raise ConfigurationError unless the store has the run; the other filters may leave nothing of it."""
     from airflow_llm_provisioning.gateways.store.selection import Selection
 

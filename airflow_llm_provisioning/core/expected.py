@@ -14,6 +14,8 @@ from airflow_llm_provisioning.core.arm import IMAGE_DIGEST
 from airflow_llm_provisioning.core.nights import Cell, Night
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+# A date in another order or that no calendar has. Run ids that only begin with a date are run ids.
+_DATE_LIKE: Final = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(?:[T ]\d{1,2}:.{0,30})?")
 KEYS: Final = ("since", "run", "digest")
 
 
@@ -83,6 +85,10 @@ def _from_text(text: str) -> ExpectedChange:
         return ExpectedChange(since=since)
     if not text:
         raise ValueError("An expected change needs a date, the id of a DAG run or an image digest; found nothing.")
+    if _DATE_LIKE.fullmatch(text):
+        raise ValueError(f"{text!r} is no date; write it as 2026-12-01 or 2026-12-01T06:00Z.")
+    if text.lower().startswith("sha256:"):
+        raise ValueError(f"{text[:80]!r} is no image digest: that is `sha256:` and 64 hex digits in lower case.")
     return ExpectedChange(run=text)
 
 

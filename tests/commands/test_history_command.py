@@ -57,6 +57,14 @@ def test_a_wanted_change_is_not_told(url: str, capsys: pytest.CaptureFixture[str
     assert "A change can be told in 8 more nights." in out
 
 
+def test_a_wanted_change_at_a_run_that_does_not_exist_is_refused(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would change nothing, and the alarm it was meant for would be told."""
+    assert main(["history", "--store", url, "--expected", "run-2O"]) == 2
+    told = capsys.readouterr().err
+    assert "--expected: The results store has no DAG run 'run-2O'" in told
+    assert "Allowed are a date as 2026-12-01, an instant, the id of a DAG run and an image digest" in told
+
+
 def test_json_holds_every_night_and_phase(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """For other programs: nothing is rounded away."""
     assert main(["history", "--store", url, "--format", "json"]) == 0

@@ -179,6 +179,16 @@ def test_what_cannot_be_read_is_one_sentence(
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(("name", "told"), [("nope.jsonl", "does not exist"), ("a.jsonl.gz", "is a folder")])
+def test_a_file_that_is_none_is_named_and_no_store(run: Run, tmp_path: Path, name: str, told: str) -> None:
+    """A name of that form is a file's: the sentence about a store would hide the mistyped path."""
+    (tmp_path / "a.jsonl.gz").mkdir()
+    code, out, err = run("replay", tmp_path / name)
+    assert (code, out) == (2, "")
+    assert f"The file {tmp_path / name} {told}" in err
+    assert "store" not in err
+
+
 def test_a_truncated_trace_is_reported(run: Run, tmp_path: Path) -> None:
     """A truncated trace is computed, and the output says that it is truncated."""
     path = tmp_path / "cut.jsonl.gz"

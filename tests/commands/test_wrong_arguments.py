@@ -2,6 +2,7 @@
 because a variable of a script was not set, a name is written in another case, or a reader of the output has ended.
 """
 
+import contextlib
 import io
 import os
 import sys
@@ -178,6 +179,23 @@ def without_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 def test_a_reader_that_ended_changes_no_exit_code(url: str, words: tuple[str, ...], code: int) -> None:
     """`| head -0`, of the answer and of the sentences beside it."""
     assert code_of(*words, "--store", url) == code
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full disk to write to")
+@pytest.mark.parametrize("words", [("--help",), ("--version",), ("gate", "--help")])
+@pytest.mark.parametrize("buffering", [-1, 0])
+def test_help_on_a_full_disk_is_told(
+    words: tuple[str, ...], buffering: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As what every command writes, also where Python does not buffer."""
+    raw = Path("/dev/full").open("wb", buffering)  # noqa: SIM115 - closing it fails, as writing to it does
+    full = io.TextIOWrapper(raw, write_through=not buffering)
+    monkeypatch.setattr(sys, "stdout", full)
+    assert code_of(*words) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    full.detach()
+    with contextlib.suppress(OSError):
+        raw.close()
 
 
 def test_a_closed_stream_is_no_traceback(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

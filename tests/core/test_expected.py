@@ -56,6 +56,11 @@ def test_a_change_of_one_arm_is_none_of_the_others() -> None:
         ({"since": "yesterday"}, "`since` is 'yesterday' and must be a date"),
         ({"digest": "latest"}, "must be an image digest"),
         ("", "found nothing"),
+        ("2026-13-01", "'2026-13-01' is no date; write it as 2026-12-01"),
+        ("1.12.2026", "is no date"),
+        ("12/01/2026 06:00", "is no date"),
+        ("sha256:abc", "is no image digest"),
+        (f"SHA256:{'a' * 64}", "in lower case"),
     ],
 )
 def test_what_names_no_beginning_is_refused(asked: Any, told: str) -> None:

@@ -5,10 +5,11 @@ sources are KubeRay 1.7 (CRDs of v1 and v1alpha1, controllers/ray/utils/validati
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import dig, mapping
+from airflow_llm_provisioning.core.manifests.check_options import option_problems
 from airflow_llm_provisioning.core.manifests.check_pods import group_problems
 from airflow_llm_provisioning.core.manifests.groups import CLUSTER, HEAD, WORKERS
 from airflow_llm_provisioning.core.manifests.serve_config import (
@@ -40,8 +41,10 @@ def check_ray_service(manifest: Mapping[str, Any]) -> None:
 
 def name_problems(name: Any) -> list[str]:
     """Return what is wrong with the name of a RayService."""
-    if not isinstance(name, str) or not name:
+    if name is None or name == "":
         return ["metadata.name is missing"]
+    if not isinstance(name, str):
+        return [f"metadata.name is {kind_of(name)} ({shown(name)}) and must be text (quote it)"]
     if len(name) > MAX_RAYSERVICE_NAME:
         return [f"its name has {len(name)} characters and KubeRay allows {MAX_RAYSERVICE_NAME}"]
     # A Service is named after it (kuberay 1.7, utils.ValidateRayServiceMetadata: a DNS-1035 label).
@@ -60,6 +63,7 @@ def _problems(manifest: Mapping[str, Any]) -> Iterator[str]:
     yield from name_problems(dig(manifest, "metadata", "name"))
     yield from _label_problems(mapping(manifest.get("metadata")))
     yield from _cluster_problems(manifest)
+    yield from option_problems(manifest)
     if found(manifest, ("spec", "serveConfig")) is not None:
         yield "spec.serveConfig is no longer read by KubeRay; write the text spec.serveConfigV2 instead"
     try:
@@ -144,6 +148,7 @@ def _serve_problems(manifest: Mapping[str, Any]) -> Iterator[str]:
     if not listed:
         yield f"{SERVE_CONFIG} names no application, so nothing would ever become ready"
     names: set[str] = set()
+    yield from _route_problems(listed)
     for path, application in listed:
         name = application_name(application)
         if name in names:
@@ -152,6 +157,26 @@ def _serve_problems(manifest: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(application.get("import_path"), str) or not application["import_path"]:
             yield f"{place_in_config((*path, 'import_path'))} is missing"
         yield from _environment_problems(application, path)
+
+
+def _route_problems(listed: Sequence[tuple[Path, Mapping[str, Any]]]) -> Iterator[str]:
+    """Yield what Serve refuses of the paths under which applications answer (ray/serve/schema.py, 2.4 to 2.5x)."""
+    routes: dict[str, str] = {}
+    for path, application in listed:
+        # Serve's default; null means an application that is reached by others only.
+        route, place = application.get("route_prefix", "/"), place_in_config((*path, "route_prefix"))
+        if route is None:
+            continue
+        if not isinstance(route, str) or not route.startswith("/"):
+            yield f"{place} is {shown(route)} and must begin with `/`"
+        elif len(route) > 1 and route.endswith("/"):
+            yield f"{place} is {shown(route)} and must not end with `/`"
+        elif "{" in route or "}" in route:
+            yield f"{place} is {shown(route)}; Serve allows no wildcards in it"
+        elif route in routes:
+            yield f"{place} is {shown(route)}, as {routes[route]}; Serve allows each path once"
+        else:
+            routes[route] = place
 
 
 def _environment_problems(application: Mapping[str, Any], path: Path) -> Iterator[str]:

@@ -78,6 +78,20 @@ def _ray_container_problems(container: Mapping[str, Any], path: Path) -> Iterato
     for kind in ("requests", "limits"):
         for name, amount in mapping(mapping(container.get("resources")).get(kind)).items():
             yield from _amount_problems(name, amount, (*path, "resources", kind, str(name)))
+    yield from _limit_problems(mapping(container.get("resources")), path)
+
+
+def _limit_problems(resources: Mapping[str, Any], path: Path) -> Iterator[str]:
+    """Yield devices that no API server gives: they are never shared, so a request is a limit (kubernetes,
+    pkg/apis/core/validation, ValidateResourceRequirements).
+    """
+    limits = mapping(resources.get("limits"))
+    for name, amount in mapping(resources.get("requests")).items():
+        asked, most = whole_count(amount), whole_count(limits.get(name))
+        if is_accelerator(name) and asked and asked != most:
+            limit = "is missing" if name not in limits else f"is {shown(limits[name])}"
+            told = f"{path_text((*path, 'resources', 'limits', str(name)))} {limit}"
+            yield f"{told}; Kubernetes wants the same as requested ({shown(amount)})"
 
 
 def _variable_problems(entry: Mapping[str, Any], path: Path) -> Iterator[str]:

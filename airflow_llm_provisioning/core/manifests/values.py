@@ -90,6 +90,10 @@ class _Conversion:
         if isinstance(node, Scalar) and (node.tag in _TEXT_TAGS or self._lenient):
             return self._text(node.text, path)
         found = node.text if isinstance(node, Scalar) else node
+        if isinstance(found, Pairs):
+            # What YAML makes of `{{ name }}`.
+            told = "found a mapping as a key, which is no text. If it is a template, render it first (`helm template`)"
+            raise self._refusal(path, told)
         raise self._refusal(path, f"found the key {shown(found)}, which is no text; allowed is text (quote it)")
 
     def _scalar(self, node: Scalar, path: Path) -> Any:

@@ -13,6 +13,7 @@ CLUSTER = "spec.rayClusterConfig"
 HEAD = f"{CLUSTER}.headGroupSpec"
 WORKER = rf"{CLUSTER}.workerGroupSpecs\[0\]"
 POD = f"{WORKER}.template.spec"
+DEVICE = "nvidia.com/gpu"
 APP = r"spec.serveConfigV2: applications\[0\]"
 
 
@@ -24,6 +25,16 @@ def worker(manifest: dict[str, Any]) -> dict[str, Any]:
 def container(manifest: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = worker(manifest)["template"]["spec"]["containers"][0]
     return found
+
+
+def cluster(manifest: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = manifest["spec"]["rayClusterConfig"]
+    return found
+
+
+def head_env(manifest: dict[str, Any], *names: str, value: str = "1") -> None:
+    head = cluster(manifest)["headGroupSpec"]["template"]["spec"]["containers"][0]
+    head["env"] = [{"name": name, "value": value} for name in names]
 
 
 def serving(config: str) -> Callable[[dict[str, Any]], Any]:
@@ -86,6 +97,57 @@ APPLICATION = "applications: [{name: a, import_path: 'm:a', %s}]"
             rf"{APP}.deployments\[0\].ray_actor_options.runtime_env.env_vars.N is a number and must be text",
         ),
         (serving("a: 1\na: 2"), "spec.serveConfigV2: a: the key stands there twice"),
+        (serving(APPLICATION % "route_prefix: llm"), f"{APP}.route_prefix is 'llm' and must begin with `/`"),
+        (serving(APPLICATION % "route_prefix: /llm/"), f"{APP}.route_prefix is '/llm/' and must not end with `/`"),
+        (serving(APPLICATION % "route_prefix: '/{id}'"), f"{APP}.route_prefix is '/{{id}}'; Serve allows no wildcards"),
+        (
+            serving("applications: [{name: a, import_path: 'm:a'}, {name: b, import_path: 'm:b', route_prefix: /}]"),
+            rf"applications\[1\].route_prefix is '/', as {APP}.route_prefix; Serve allows each path once",
+        ),
+        (
+            lambda m: container(m).update(resources={"requests": {"nvidia.com/gpu": 1}}),
+            r"limits\['nvidia.com/gpu'\] is missing; Kubernetes wants the same as requested \(1\)",
+        ),
+        (
+            lambda m: container(m).update(resources={"requests": {DEVICE: 1}, "limits": {DEVICE: 2}}),
+            r"limits\['nvidia.com/gpu'\] is 2; Kubernetes wants the same as requested",
+        ),
+        (
+            lambda m: worker(m).update(resources={"GPU": "1"}, rayStartParams={"num-gpus": "1"}),
+            f"{WORKER}.rayStartParams.num-gpus is set beside {WORKER}.resources; KubeRay allows one of them",
+        ),
+        (lambda m: head_env(m, "RAY_REDIS_ADDRESS"), f"variable RAY_REDIS_ADDRESS without {CLUSTER}.gcsFault"),
+        (lambda m: head_env(m, "REDIS_USERNAME"), "the head sets a Redis user"),
+        (
+            lambda m: (cluster(m).update(gcsFaultToleranceOptions={"a": "b"}), head_env(m, "REDIS_PASSWORD")),
+            "the head's variable REDIS_PASSWORD is set beside",
+        ),
+        (
+            lambda m: (
+                cluster(m).update(gcsFaultToleranceOptions={}),
+                m["metadata"].update(annotations={"ray.io/ft-enabled": "true"}),
+                cluster(m)["headGroupSpec"].update(rayStartParams={"redis-password": "x"}),
+            ),
+            r"\['ray.io/ft-enabled'\] is set beside .*; the head's start parameter redis-password is set beside",
+        ),
+        (lambda m: head_env(m, "RAY_enable_autoscaler_v2"), "autoscaler_v2=1 without enableInTreeAutoscaling"),
+        (
+            lambda m: (
+                cluster(m).update(enableInTreeAutoscaling=True, autoscalerOptions={"version": "v2"}),
+                head_env(m, "RAY_enable_autoscaler_v2"),
+                worker(m)["template"]["spec"].update(restartPolicy="Always"),
+            ),
+            f"beside autoscalerOptions.version; .*; {POD}.restartPolicy is 'Always'; autoscaler v2 allows Never only",
+        ),
+        (
+            lambda m: cluster(m).update(rayVersion="2.51.1", authOptions={"mode": "token"}),
+            "rayVersion is '2.51.1'; authOptions.mode token needs Ray 2.52.0",
+        ),
+        (
+            lambda m: cluster(m)["headGroupSpec"].update(headService={"metadata": {"name": "x"}}),
+            f"{HEAD}.headService.metadata.name is set",
+        ),
+        (lambda m: m["spec"].update(upgradeStrategy={"type": "Rolling"}), "type is 'Rolling'; allowed are"),
     ],
 )  # fmt: skip
 def test_what_would_never_come_up_is_named(change: Callable[[dict[str, Any]], Any], words: str) -> None:
@@ -97,6 +159,16 @@ def test_what_would_never_come_up_is_named(change: Callable[[dict[str, Any]], An
         check_ray_service(manifest)
     assert str(raised.value).startswith("RayService 'small' cannot be deployed: ")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("name", "told"), [(1234, "a number (1234)"), (True, "a truth value (True)")])
+def test_a_name_that_yaml_reads_otherwise_is_told_as_such(name: Any, told: str) -> None:
+    """It is there, so it is not missing."""
+    manifest = small()
+    manifest["metadata"]["name"] = name
+    with pytest.raises(ManifestError) as raised:
+        check_ray_service(manifest)
+    assert f"metadata.name is {told} and must be text (quote it)" in str(raised.value)
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -123,6 +195,19 @@ def test_all_problems_are_told_at_once() -> None:
         lambda m: worker(m)["template"]["spec"].update(nodeSelector=None, tolerations=None, imagePullSecrets=[{}]),
         lambda m: worker(m)["template"]["spec"]["containers"].append({"name": "sidecar", "image": "s:1"}),
         serving("applications: [{import_path: 'm:a', args: {since: 2024-01-01, 1: one}}]"),
+        serving("applications: [{name: a, import_path: 'm:a', route_prefix: null}, {name: b, import_path: 'm:b'}]"),
+        lambda m: (
+            cluster(m).update(gcsFaultToleranceOptions={"redisAddress": "r:6379"}, rayVersion="2.52.0"),
+            cluster(m).update(authOptions={"mode": "token"}, enableInTreeAutoscaling=True),
+            cluster(m).update(autoscalerOptions={"version": "v2"}),
+            worker(m).update(rayStartParams={}, resources={"GPU": "1"}),
+            worker(m)["template"]["spec"].update(restartPolicy="Never"),
+        ),
+        lambda m: (
+            m["metadata"].update(annotations={"ray.io/ft-enabled": "true"}),
+            head_env(m, "RAY_REDIS_ADDRESS", "REDIS_PASSWORD", "RAY_enable_autoscaler_v2", value="0"),
+        ),
+        lambda m: container(m).update(resources={"requests": {DEVICE: "1000m"}, "limits": {DEVICE: 1}}),
         serving("proxy_location: EveryNode\napplications: [{import_path: 'm:a', runtime_env: null}]"),
     ],
 )  # fmt: skip

@@ -107,6 +107,7 @@ def test_what_is_left_to_the_user_need_not_be_valid() -> None:
         ("kind: RayService\nmetadata: {labels: {a: true}}", r"metadata.labels.a: found a truth value \(True\)"),
         ("{{- if .Values.on }}\nkind: RayService\n{{- end }}", r"render it first \(`helm template`\)"),
         ('metadata:\n  labels: {{- include "x" . | nindent 4 }}\n', "render it first"),
+        ("kind: RayService\nspec: {replicas: {{ .Values.x }}}", "spec.replicas: found a mapping as a key"),
         ("{% if x %}\nkind: RayService\n{% endif %}", "render it first"),
     ],
 )  # fmt: skip
