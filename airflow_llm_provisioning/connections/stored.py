@@ -47,9 +47,13 @@ def searched_places(conn_id: str) -> str:
 
     A database that could not be read is named with what it said: there the connection is unknown, not absent.
     """
+    name = f"AIRFLOW_CONN_{conn_id.upper()}"
+    if os.environ.get(name):
+        # Airflow only logs why, and goes on to the next place. The value is not shown: it holds the password.
+        return f" The environment variable {name} is set, and Airflow cannot read it: write a connection's JSON or URI."
     if _in_task():
         return ""
-    variable = f"the environment variable AIRFLOW_CONN_{conn_id.upper()}"
+    variable = f"the environment variable {name}"
     shown = _database()
     if shown is None:
         return f" Searched: {variable}. Airflow's database was not searched, because it does not exist (AIRFLOW_HOME)."

@@ -120,6 +120,18 @@ async def test_an_absent_connection_is_named() -> None:
             pass
 
 
+@pytest.mark.parametrize(
+    "told", ['{"conn_type": "kubernetes", "password": "made-up"', "kubernetes://me:made-up@h:port/"]
+)
+async def test_a_variable_that_airflow_cannot_read_is_told_as_such(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    """The connection is defined, so it is not missing; its value is not shown."""
+    monkeypatch.setenv("AIRFLOW_CONN_K14", told)
+    with pytest.raises(ConnectionConfigError, match="AIRFLOW_CONN_K14 is set, and Airflow cannot read it") as raised:
+        async with open_cluster({"conn_id": "k14"}):
+            pass
+    assert "made-up" not in str(raised.value)
+
+
 def test_a_reference_without_connection_is_refused() -> None:
     """Nothing to open."""
     with pytest.raises(ConnectionConfigError, match="without `conn_id`"):

@@ -278,7 +278,7 @@ BAD = [
     ({}, r"it is a \? \?, not a ray.io RayService"),
     ({"apiVersion": "ray.io/v1", "kind": "RayService"}, "metadata.name is missing; spec.rayClusterConfig is missing"),
     ({"apiVersion": "ray.io/v1", "kind": "RayService", "metadata": "x", "spec": []}, "metadata.name is missing"),
-    ({"apiVersion": "ray.io/v1", "kind": "RayService", "metadata": {"name": 5}}, "metadata.name is missing"),
+    ({"apiVersion": "ray.io/v1", "kind": "RayService", "metadata": {"name": 5}}, "metadata.name is a number"),
 ]
 
 

@@ -256,10 +256,14 @@ class RayRuntime:
 
     async def stop(self) -> None:
         """Stop every process of every pod. Raises what one of them failed with."""
-        for controller in self._serve.values():
+        for controller in list(self._serve.values()):
             await controller.close()
-        for tasks in self._tasks.values():
-            await tasks.stop()
+        stopped: set[tuple[str, str]] = set()
+        # A head that is stopped lets its workers' containers begin to end.
+        while waiting := self._tasks.keys() - stopped:
+            for key in sorted(waiting):
+                await self._tasks[key].stop()
+            stopped |= waiting
 
     # -- the operator ----------------------------------------------------------------------------------------------
 

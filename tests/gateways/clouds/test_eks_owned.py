@@ -187,6 +187,24 @@ def test_an_image_that_ecr_did_not_delete_stays_in_the_ledger(stand: Stand, monk
     assert "image" in stand.ledger.open_kinds()
 
 
+@pytest.mark.parametrize("kind", ["instance", "snapshot", "image"])
+def test_what_lost_its_tags_is_found_by_the_name_that_the_ledger_has(stand: Stand, kind: str) -> None:
+    """AWS's reply with the id was lost, so the entry has our name only. With its tags it is in the list instead."""
+    make_one_of_each(stand)
+    cloud, ec2, ecr = stand.cloud(), stand.client("ec2"), stand.client("ecr")
+    listed = {one.identity for one in cloud.list_owned()}
+    (entry,) = [item for item in stand.ledger.entries.values() if item.kind == kind and item.identity in listed]
+    assert not cloud.exists(kind, entry.name)
+    for one in cloud.list_owned():
+        if one.kind in ("instance", "snapshot"):
+            ec2.delete_tags(Resources=[one.identity], Tags=[{"Key": key} for key in one.tags])
+        elif one.kind == "repository":
+            arn = ecr.describe_repositories(repositoryNames=[one.identity])["repositories"][0]["repositoryArn"]
+            ecr.untag_resource(resourceArn=arn, tagKeys=list(one.tags))
+    assert cloud.exists(kind, entry.name)
+    assert not cloud.exists(kind, f"{entry.name}0")
+
+
 def test_deleting_again_is_success(stand: Stand) -> None:
     """Gone already is what was wanted."""
     make_one_of_each(stand)

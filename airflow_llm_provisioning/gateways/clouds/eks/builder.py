@@ -13,6 +13,7 @@ from airflow_llm_provisioning.core.image_reference import ImageReference
 from airflow_llm_provisioning.core.names import LABEL_CONTENT, LABEL_MANAGED_BY, OWNER
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, error_code, filters, pairs
+from airflow_llm_provisioning.gateways.clouds.eks.by_name import client_token
 from airflow_llm_provisioning.gateways.clouds.eks.names import EksNames
 from airflow_llm_provisioning.gateways.clouds.eks.nodes import DATA_DEVICE
 from airflow_llm_provisioning.gateways.clouds.eks.tags import name_of, tags_of
@@ -166,7 +167,7 @@ class Builder:
             "MinCount": 1,
             "MaxCount": 1,
             # The same token answers with the same instance: a lost reply starts no second one.
-            "ClientToken": progress["token"],
+            "ClientToken": client_token(progress["token"], progress["content"]),
             "IamInstanceProfile": {"Name": names.builder_instance_profile},
             "UserData": USER_DATA,
             "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 2},

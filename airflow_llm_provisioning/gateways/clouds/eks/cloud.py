@@ -108,7 +108,7 @@ class EksCloud:
             raise cloud_error(f"Cannot list what is ours in {self._aws.region}", error) from error
 
     def exists(self, kind: str, identity: str) -> bool | None:
-        """Return whether a thing exists under AWS's own name, with any tags; None for what is no such name."""
+        """Return whether a thing exists, as the reaper asks of what no list has (`OwnedOnAws.exists`)."""
         try:
             return self._owned.exists(kind, identity)
         except AWS_ERRORS as error:

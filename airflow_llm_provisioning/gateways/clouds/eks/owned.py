@@ -11,6 +11,7 @@ from airflow_llm_provisioning.core.names import LABEL_MANAGED_BY, OWNER
 from airflow_llm_provisioning.exceptions import CloudError
 from airflow_llm_provisioning.gateways.clouds.base import Owned
 from airflow_llm_provisioning.gateways.clouds.eks.aws import AWS_ERRORS, Aws, absent, error_code, filters, from_pairs
+from airflow_llm_provisioning.gateways.clouds.eks.by_name import untagged
 from airflow_llm_provisioning.gateways.clouds.eks.tags import AWS_TAGS, NAME_PREFIX
 from airflow_llm_provisioning.gateways.store.ledger import LedgerEntries
 
@@ -77,12 +78,14 @@ class OwnedOnAws:
             self._entries.gone(owned.kind, identity=owned.identity)
 
     def exists(self, kind: str, identity: str) -> bool | None:
-        """Return whether a thing exists under AWS's own name, with any tags; None for what is no such name."""
+        """Return whether a thing exists under AWS's own name with any tags, or under ours without our tags; None for
+        what is no such name.
+        """
         named = identity.startswith(_PREFIXES.get(kind, "")) and ("@" in identity or kind != "image")
-        if kind not in KINDS or not named:
+        if kind not in KINDS:
             return None
         try:
-            return self._stands(Owned(kind, identity, {}))
+            return self._stands(Owned(kind, identity, {})) if named else untagged(self._aws, kind, identity)
         except AWS_ERRORS as error:
             if not absent(error):
                 raise

@@ -9,6 +9,7 @@ from airflow_llm_provisioning.core.image_reference import ImageReference
 from airflow_llm_provisioning.core.names import LABEL_CONTENT, LABEL_MANAGED_BY, OWNER
 from airflow_llm_provisioning.core.operation import Operation
 from airflow_llm_provisioning.gateways.clouds.eks.aws import Aws, filters, from_pairs, pairs
+from airflow_llm_provisioning.gateways.clouds.eks.by_name import description
 from airflow_llm_provisioning.gateways.clouds.eks.tags import later_expiry, name_of, tags_of
 from airflow_llm_provisioning.gateways.clouds.verbs import StepFailedError, keep_until
 from airflow_llm_provisioning.gateways.store.ledger import LedgerEntries
@@ -45,7 +46,7 @@ class Snapshots:
         tags = {**tags_of(operation), TAG_IMAGE: ImageReference.parse(operation.request["image"]).full()[:256]}
         reply = self._aws.client("ec2").create_snapshot(
             VolumeId=volume_id,
-            Description=f"Images for Kubernetes {operation.request['kubernetes_minor']} ({OWNER})",
+            Description=description(operation.request["kubernetes_minor"], name_of(operation)),
             TagSpecifications=[{"ResourceType": "snapshot", "Tags": pairs(tags)}],
         )
         self._entries.created(entry, str(reply["SnapshotId"]))
