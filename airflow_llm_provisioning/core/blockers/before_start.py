@@ -31,12 +31,10 @@ _OBJECT: Final = (
 _MISSING: Final = re.compile(
     rf"{_OBJECT}:? \"?[\w./-]{{1,300}}\"? (?:was )?(?:not found|does not exist)|references non-existent", re.IGNORECASE
 )
-# Answers that follow from the pod and the node alone, so every further try gets them too (kubelet's hostPath, CSI's
-# mounter, mount(8), GKE's Cloud Storage FUSE).
+# Answers that follow from the pod or the disk alone, so every further try gets them too (GKE's Cloud Storage FUSE, and
+# CSI's mounter). What a node lacks, as a path, a DaemonSet may still prepare.
 _ALIKE: Final = re.compile(
-    r"hostPath type check failed|find the sidecar container in Pod spec|already contains \w+\b.* Mount error"
-    r"|need a /sbin/mount\.|unknown filesystem type",
-    re.IGNORECASE | re.DOTALL,
+    r"find the sidecar container in Pod spec|already contains \w+\b.* Mount error", re.IGNORECASE | re.DOTALL
 )
 
 

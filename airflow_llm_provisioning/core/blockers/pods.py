@@ -19,6 +19,7 @@ from airflow_llm_provisioning.core.trace.objects import condition
 from airflow_llm_provisioning.core.trace.ownership import claims_of
 
 # A pod that ended like this says nothing about the next one.
+_SHUTDOWN: Final = "in response to imminent node shutdown"
 _LOST_NODE: Final = frozenset({"Preempted", "Preempting", "NodeLost", "NodeShutdown", "Terminated", "Shutdown"})
 # Why another component took a pod away (condition DisruptionTarget, Kubernetes 1.26: concepts, "Pod disruption
 # conditions"). The kubelet's own, TerminationByKubelet, stands for a full node too and is told by the pod's reason.
@@ -123,7 +124,8 @@ class Pod:
     @property
     def may_repeat(self) -> bool:
         """Whether another pod is likely to fail like this one."""
-        return self.failure[0] not in _LOST_NODE | _TAKEN
+        reason, sentence = self.failure
+        return reason not in _LOST_NODE | _TAKEN and _SHUTDOWN not in sentence
 
     def blockers(
         self, events: Events, now: datetime, *, alone: bool, refusals: Refusals | None = None

@@ -35,6 +35,8 @@ NOT_YET = {
     '"fs-1.efs.us-west-2.amazonaws.com"': "mount target",
     f"{SETUP}mount failed: exit status 32 Output: mount.nfs: access denied by server while mounting": "file server",
     f'{SETUP}error connecting to provider "azure": provider not found: provider "azure"': "has started on the node",
+    f"{SETUP}hostPath type check failed: /mnt/nvme is not a directory": "prepare the nodes",
+    f"{SETUP}you might need a /sbin/mount.<type> helper program.": "client of that file system",
     "Failed to prepare dynamic resources: prepare dynamic resources: NodePrepareResources: rpc error: code = "
     "DeadlineExceeded desc = context deadline exceeded": "device claim",
 }
@@ -69,9 +71,8 @@ def test_what_may_pass_is_waited_for_and_has_its_advice(message: str) -> None:
 @pytest.mark.parametrize(
     ("message", "advice"),
     [
-        (f"{SETUP}hostPath type check failed: /mnt/nvme is not a directory", "not on the node"),
         (f"{SETUP}code = FailedPrecondition desc = failed to find the sidecar container in Pod spec", "annotation"),
-        (f"{SETUP}you might need a /sbin/mount.<type> helper program.", "client of that file system"),
+        ('failed to mount the volume as "ext4", it already contains xfs. Mount error: x', "another file system"),
         (f'{SETUP}SecretProviderClass.secrets-store.csi.x-k8s.io "hf" not found', "Create that"),
         (f'{SANDBOX}network-attachment-definitions.k8s.cni.cncf.io "rdma" not found', "NetworkAttachmentDefinition"),
     ],
