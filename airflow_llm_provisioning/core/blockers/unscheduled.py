@@ -17,7 +17,7 @@ _NO_NODE_HELPS: Final = re.compile(
     r"|non-?existent (?:persistentvolume|pv)",
     re.IGNORECASE,
 )
-# What keeps an unbound claim from its volume, whatever the nodes (persistentvolume-controller, provisioners of CSI).
+# What keeps an unbound claim from its volume, also on new nodes (persistentvolume-controller, provisioners of CSI).
 _NO_VOLUME_COMES: Final = re.compile(
     r"storageclass\S* \S+ not found|no storage class is set|VolumeCapabilities is invalid|multi writer", re.IGNORECASE
 )

@@ -71,6 +71,21 @@ GOOGLE = [
         "policy of the organisation",
     ),
     (401, "Request had invalid authentication credentials.", "UNAUTHENTICATED", "Check key or impersonation"),
+    (400, 'Accelerator type "nvidia-l4" does not exist in zone us-central1-d.', "INVALID_ARGUMENT", "go together"),
+    (
+        400,
+        "IP_SPACE_EXHAUSTED: IP space of 'projects/p/subnetworks/s' is exhausted.",
+        "FAILED_PRECONDITION",
+        "range for",
+    ),
+    (403, "caller does not have permission to act as service account x", "PERMISSION_DENIED", "serviceAccountUser"),
+    (
+        400,
+        "Image Streaming requires that the Container File System API be enabled",
+        "FAILED_PRECONDITION",
+        "services enabl",
+    ),
+    (400, "Cluster is in ERROR state, cannot be modified.", "FAILED_PRECONDITION", "Repair the cluster"),
 ]
 
 
@@ -121,6 +136,21 @@ AZURE = [
     (403, "RequestDisallowedByPolicy", "Resource 'gpu' was disallowed by policy.", "policy of the subscription"),
     (403, "DENIED", "client with IP '20.1.2.3' is not allowed access, refer https://aka.ms/acr/firewall", "firewall"),
     (403, "AuthorizationFailed", "The client 'c' does not have authorization.", "roles that docs/aks.md lists"),
+    (
+        409,
+        "FeatureNotRegistered",
+        "Subscription is not registered for feature x/ArtifactStreamingPreview",
+        "az feature",
+    ),
+    (400, "InsufficientSubnetSize", "Pre-allocated IPs 62 exceeds IPs available 30 in Subnet Cidr x.", "larger subnet"),
+    (409, "PublicIPCountLimitReached", "Cannot create more than 10 public IP addresses in this region.", "more quota"),
+    (
+        400,
+        "VMExtensionError_K8SAPIServerConnFail",
+        "Unable to establish connection from agents to x",
+        "outbound routes",
+    ),
+    (404, "ResourceGroupNotFound", "Resource group 'g' could not be found.", "Check subscription"),
 ]
 
 
@@ -166,6 +196,14 @@ URL = "https://ec2.us-west-2.amazonaws.com/"
         (of_aws("UnauthorizedOperation", 403, "with an explicit deny in a service control policy"), "permanent",
          "policy of the organisation"),
         (of_aws("UnauthorizedOperation", 403), "permanent", "docs/iam"),
+        (of_aws("AccountLimitExceededException", 400, "Cannot have more than 1 builds in queue for the account"),
+         "transient", ""),
+        (of_aws("AccountLimitExceededException", 400, "Cannot have more than 0 builds in queue for the account"),
+         "permanent", "more quota"),
+        (of_aws("AccountLimitExceededException", 400, "Maximum number of projects reached"), "permanent", "more quota"),
+        (of_aws("SnapshotLimitExceeded"), "permanent", "more quota"),
+        (of_aws("InvalidKmsKey.InvalidState"), "permanent", "KMS key"),
+        (of_aws("ResourceNotFoundException", 404, "No cluster found for name: c."), "permanent", "region and account"),
         (of_aws("RequestTimeTooSkewed", 403), "permanent", "clock"),
         (of_aws("InvalidClientTokenId", 403), "permanent", "connection's credentials"),
         (NoCredentialsError(), "permanent", "connection's credentials"),

@@ -86,9 +86,29 @@ _ADVICE: Final = (
     (re.compile(r"DisallowedByPolicy|disallowed by policy"), "A policy of the subscription forbids it."),
     (re.compile(r"aka\.ms/acr/firewall|is not allowed access"), "Let this machine through the registry's firewall."),
     (re.compile(r"ReadOnlyDisabledSubscription"), "Enable the subscription again."),
-    (re.compile(r"SubscriptionRegistration"), "Register the resource provider (`az provider register`)."),
+    (
+        re.compile(r"FeatureNotRegistered|[Ff]eature \S+ (?:is )?not registered|registered for feature"),
+        "Register that feature (`az feature register`), then its provider.",
+    ),
+    (
+        re.compile(r"SubscriptionRegistration|SubscriptionNotRegistered"),
+        "Register the resource provider (`az provider register`).",
+    ),
     (re.compile(r"ScopeLocked"), "Remove the lock, or choose another resource group."),
     (re.compile(r"\bstopped\b|power state", re.IGNORECASE), "Start the cluster (`az aks start`)."),
+    (
+        re.compile(r"InsufficientSubnetSize|exceeds IPs available"),
+        "Choose a larger subnet, fewer nodes, or fewer pods a node.",
+    ),
+    (re.compile(r"CountLimitReached"), "Ask for more quota in that region, or delete what is not used."),
+    (
+        re.compile(r"VMExtensionError_\w*Fail|VMExtensionProvisioning|Unable to establish (?:outbound )?connection"),
+        "The new nodes do not reach what they need: check their outbound routes, firewalls and DNS.",
+    ),
+    (
+        re.compile(r"\b(?:ResourceNotFound|ResourceGroupNotFound|SubscriptionNotFound|ParentResourceNotFound)\b"),
+        "Check subscription, resource group and name.",
+    ),
 )
 _OF_CAPACITY: Final = {
     QUOTA: "Ask for more quota in that region, or choose another VM size or region.",

@@ -52,13 +52,34 @@ _TRANSIENT: Final = {
     "ConcurrentSnapshotLimitExceeded",
     "SnapshotCreationPerVolumeRateExceeded",
 }
+# CodeBuild takes no further build while others run; of a new account it takes none at all.
+_QUEUE: Final = "AccountLimitExceededException"
+_NO_BUILDS: Final = "more than 0 builds"
 _OF_CAPACITY: Final = {
     STOCK: "AWS has no such machine there now: try later, another zone or another instance type.",
     QUOTA: "Ask for more quota in that region (Service Quotas), or choose another instance type or region.",
     LIMIT: "Choose a subnet with free addresses.",
 }
 _ADVICE: Final = (
-    (re.compile(r"service control policy|explicit deny"), "A policy of the organisation or the account denies it."),
+    (
+        re.compile(r"service control policy|resource control policy|explicit deny"),
+        "A policy of the organisation or the account denies it.",
+    ),
+    (
+        re.compile(r"AccountLimitExceeded|ResourceLimitExceeded|SnapshotLimitExceeded|AddressLimitExceeded"),
+        "Ask for more quota in that region (Service Quotas), or delete what is not used.",
+    ),
+    (
+        re.compile(r"Invalid IAM Instance Profile"),
+        "Check the name of the instance profile; a new one takes some seconds.",
+    ),
+    (re.compile(r"K[Mm][Ss]\w*Invalid|InvalidK[Mm][Ss]\w*"), "Enable that KMS key, or choose another one."),
+    (re.compile(r"STS is not activated|RegionDisabled"), "Activate that region in the account, or choose another one."),
+    (re.compile(r"OpenIDConnect|IDPCommunication"), "Check the identity provider of the connection's role."),
+    (
+        re.compile(r"NotFound|does not exist|No cluster found"),
+        "Check that name, and the connection's region and account.",
+    ),
     (
         re.compile(r"RequestTimeTooSkewed|Signature (?:expired|not yet current)"),
         "Set the clock of the machine that runs the task.",
@@ -179,6 +200,8 @@ def _may_pass(code: str, error: ClientError) -> bool:
     asking again for minutes changes nothing.
     """
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code == _QUEUE:
+        return "builds in queue" in str(error) and _NO_BUILDS not in str(error)
     if code in _TRANSIENT or status == 429 or any(word in code for word in _THROTTLED):
         return True
     return bool(status >= 500) and refusal_kind(str(error.response.get("Error", {}).get("Message")), code) is None

@@ -56,7 +56,17 @@ _ENABLE: Final = "Enable that API in the project (`gcloud services enable`) and 
 _ADVICE: Final = tuple(
     (re.compile(pattern, re.IGNORECASE), words)
     for pattern, words in (
-        ("it is disabled", _ENABLE),
+        ("it is disabled|API (?:must )?be enabled", _ENABLE),
+        (
+            "serviceAccountUser|act as service account|iam.serviceAccounts.actAs",
+            "Grant the connection's account roles/iam.serviceAccountUser on that service account.",
+        ),
+        ("ip.space|free (?:ip )?addresses", "Give the subnet a larger or a further range for nodes and pods."),
+        (
+            "does not exist in zone|is not (?:available|supported) in zone",
+            "Choose a machine, an accelerator and a zone that go together.",
+        ),
+        (r"in (?:state )?ERROR\b", "Repair the cluster first: Google tells why in its status."),
         ("constraints/|organization's policy", "A policy of the organisation forbids it: ask its administrator."),
         ("requires billing|billing account|enable billing", "Enable billing on the project."),
     )
