@@ -33,8 +33,15 @@ _CONFIG: Final = re.compile(r"Initializing (?:a V1|an) LLM engine \(v(\d+)\.(\d+
 _MODE: Final = re.compile(r"'mode': <CompilationMode\.(\w+)")
 _GRAPHS: Final = re.compile(r"'cudagraph_mode': <CUDAGraphMode\.(\w+)")
 # Lines of compiling and of capturing. They count more than the configuration line.
-_COMPILED: Final = re.compile(r"(?:Compiling a graph for|Directly load (?:the compiled graph|AOT compilation))")
+_COMPILED: Final = re.compile(
+    r"(?:Compiling a graph for|Directly load (?:the compiled graph|AOT compilation)|saved AOT compiled function to"
+    r"|Dynamo bytecode transform time)"
+)
 _CAPTURED: Final = re.compile(r"Graph capturing finished in")
+# What an attention backend makes of the mode after the configuration line (vllm/config/compilation.py,
+# resolve_cudagraph_mode_and_sizes), and what is left of it (v1/worker/gpu_model_runner.py, capture_model).
+_RESOLVED: Final = re.compile(r"CUDAGraph.{1,300}setting cudagraph_mode=(\w+)")
+_SKIPPED: Final = re.compile(r"Skipping CUDA graph capture")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +112,18 @@ class OptimizationLevel(BaseTreatment):
         return Verdict(self.name, "yes" if same else "no", (f"{ran}; level {self.level} means {wanted}.",))
 
     def _against(self, view: TraceView) -> Iterator[Verdict]:
-        """Yield a no for what an engine at level 0 does not do and logged all the same."""
-        for pattern in (_COMPILED, _CAPTURED) if self.level == 0 else ():
-            line = next((line for log in view.logs for line in log.text.splitlines() if pattern.search(line)), None)
-            if line is not None:
-                yield Verdict(self.name, "no", (f"Engine: {line.strip()[:240]}",))
+        """Yield a no for what an engine at this level does not do and logged all the same, and for another mode of its
+        graphs than the level's, which an attention backend may choose later.
+        """
+        lines = [line.strip() for log in view.logs for line in log.text.splitlines()]
+        found = [
+            next((line for line in lines if pattern.search(line)), None)
+            for pattern in ((_COMPILED, _CAPTURED) if self.level == 0 else (_SKIPPED,))
+        ]
+        wanted = _MODES[self.level][1]
+        found += [line for line in lines if (told := _RESOLVED.search(line)) and told.group(1) != wanted]
+        for line in dict.fromkeys(filter(None, found)):
+            yield Verdict(self.name, "no", (f"Engine: {line[:400]}",))
 
     def _speed(self, view: TraceView) -> str:
         speed = speed_of(view)

@@ -112,6 +112,31 @@ def test_a_silent_engine_is_unknown(recorded: tuple[str, Recording]) -> None:
     assert recording.verdict(name, in_logs("'cudagraph_mode'", "'other'")).value == "unknown"
 
 
+_BACKEND = (
+    "is not supported with spec-decode for attention backend FlashInferBackend (support: AttentionCGSupport.NEVER)"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "refuted"),
+    [
+        (f"WARNING [compilation.py:1459] CUDAGraphMode.PIECEWISE {_BACKEND}; setting cudagraph_mode=NONE", {1}),
+        ("WARNING CUDAGraph is not supported for ngram decoding; setting cudagraph_mode=PIECEWISE", {0}),
+        ("WARNING Skipping CUDA graph capture. To turn on CUDA graph capture, ensure `cudagraph_mode` was not", {1}),
+        ("INFO [backends.py:872] Dynamo bytecode transform time: 7.37 s", {0}),
+        ("INFO [decorators.py:311] saved AOT compiled function to /root/.cache/vllm/torch_aot_compile/6ee4", {0}),
+    ],
+)
+def test_what_the_engine_did_later_counts_more_than_its_configuration(
+    line: str, refuted: set[int], recorded: tuple[str, Recording]
+) -> None:
+    """An attention backend may choose other graphs than the level's, or none."""
+    name, recording = recorded
+    found = recording.verdict(name, in_logs("Initializing a V1 LLM", f"x\n{line}\nInitializing a V1 LLM"))
+    assert found.value == ("no" if int(name[-1]) in refuted else "yes")
+    assert (f"Engine: {line}" in told(found)) is (found.value == "no")
+
+
 def test_a_compiled_graph_refutes_level_0() -> None:
     """An engine that compiles is not at level 0, even if its configuration says so."""
     recording = Recording(Scenario(target=target("eks"), declared=SERVED_CURRENT, variant="optimization_level_0"))
