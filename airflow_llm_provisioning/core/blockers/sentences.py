@@ -9,7 +9,8 @@ from airflow_llm_provisioning.core import one_line
 # Exceptions that only say that another process has failed: vLLM V1's front end, Ray's actors and tasks.
 _POINTS_ELSEWHERE: Final = re.compile(
     r"engine core initialization failed|root cause|enginecore encountered an issue|enginedeaderror"
-    r"|workerproc initialization failed|raytaskerror|actordiederror|rayactorerror|actorunavailableerror"
+    r"|workerproc initialization failed|(?:enginecore|workerproc) failed to start\.?$"
+    r"|raytaskerror|actordiederror|rayactorerror|actorunavailableerror"
     r"|failed core proc|actor (?:died|is dead)|worker (?:died|crashed)|keyboardinterrupt|systemexit|cancellederror",
     re.IGNORECASE,
 )
@@ -19,7 +20,9 @@ _FOLLOWS: Final = re.compile(
     r"|Connection ?(?:reset|aborted|closed)|^EOFError|collective operation timeout|Socket ?closed",
     re.IGNORECASE,
 )
-NOISE: Final = re.compile(r"^(?:File \"|Traceback|During handling|The above exception|\^+$|~*\^+~*$|\(?\w*pid=)")
+NOISE: Final = re.compile(
+    r"^(?:File \"|Traceback|During handling|The above exception|\^+$|~*\^+~*$|\(?\w*pid=|note: run with `RUST)"
+)
 # Quoted; an address; a digest; a reference of an image, with a slash or as name:tag. Possessive, so that a long text
 # without a name is read once.
 _NAMES: Final = re.compile(

@@ -8,6 +8,7 @@ each pattern reads a line once and no line is read beyond `MOST_OF_A_LINE`.
 import json
 import re
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import Final
 
 from airflow_llm_provisioning.core import one_line
@@ -51,6 +52,8 @@ _TENSORRT: Final = re.compile(
     r"^(?:\[[\d/]{10}-[\d:]{8}\] )?\[T(?:RT|ensorRT)-LLM\] ?(?:\[\w+ \d{1,5}\] ?)?\[(?:E|F|ERROR)\] ?"
 )
 # The last words of a native crash, and of a command that does not know its arguments.
+# Rust (safetensors, tokenizers, hf_xet) and Go (init containers); Rust's message is in the next line since 1.73.
+_PANIC: Final = re.compile(r"^(?:thread '[^']{0,80}' (?:\(\d+\) )?panicked at |panic: )\S")
 _CRASH: Final = re.compile(r"^(?:what\(\):\s+|Fatal Python error: |\*\*\* SIG\w+ |[\w./ -]{1,60}: error: )\S")
 # The next line of a log, and no continuation of an exception's message.
 _LOGGED: Final = re.compile(
@@ -72,7 +75,7 @@ _MOST_OF_JSON: Final = 50_000
 def failure_of(message: str) -> str:
     """Return what failed, from a message of Serve: its first line and its exception, else its beginning and its end."""
     lines = [line.strip()[:MOST_OF_A_LINE] for line in one_line.ANSI.sub("", message).splitlines() if line.strip()]
-    found = list(_exceptions([_PREFIX.sub("", line, count=1) for line in lines]))
+    found = list(_exceptions([_parted(line) for line in lines]))
     told = [line for line in lines if _TOOLS_ERROR.match(line)]
     if found and told and "SubprocessCalledProcessError" in found[-1]:
         # Ray tells the command that failed; what failed in it is in its output.
@@ -88,10 +91,9 @@ def failure_of(message: str) -> str:
 def root_error_of(log: str) -> str:
     """Return the last exception of a log that names a cause itself, else its last ERROR line; empty without one."""
     read = [part for line in one_line.ANSI.sub("", log).splitlines() for part in _unfolded(line)]
-    bare = [line for line, _ in read]
-    if telling := _telling(list(_exceptions(bare))):
+    if telling := _telling(list(_exceptions([(head, line) for head, line, _ in read]))):
         return plain(telling)
-    errors = [line for line, error in read if error and not points_elsewhere(line) and not NOISE.match(line)]
+    errors = [line for _, line, error in read if error and not points_elsewhere(line) and not NOISE.match(line)]
     return plain(_last([one for one in errors if not follows(one)]) or _last(errors))
 
 
@@ -105,18 +107,25 @@ def _last(found: Sequence[str]) -> str:
     return found[-1] if found else ""
 
 
-def _unfolded(line: str) -> Iterator[tuple[str, bool]]:
-    """Yield a line of a log without its prefix, and whether it is one of an error; of a JSON line, what it holds."""
+def _parted(line: str) -> tuple[str, str]:
+    """Return the prefix of a line, which all lines of one record share, and the rest."""
+    head = _PREFIX.match(line)
+    return (head.group(), line[head.end() :]) if head else ("", line)
+
+
+def _unfolded(line: str) -> Iterator[tuple[str, str, bool]]:
+    """Yield a line of a log as its prefix, the rest, and whether it is one of an error; of JSON, what it holds."""
     told = _of_json(line) if line.startswith("{") else None
     if told is None:
         cut = line[:MOST_OF_A_LINE]
         error = _GLOG.match(cut) or _TENSORRT.match(cut)
-        bare = (cut[error.end() :] if error else _PREFIX.sub("", cut, count=1)).strip()
-        yield bare, bool(bare and (error or _ERROR_LINE.match(cut) or _CRASH.match(bare)))
+        head, rest = (error.group(), cut[error.end() :]) if error else _parted(cut)
+        bare = rest.strip()
+        yield head, bare, bool(bare and (error or _ERROR_LINE.match(cut) or _CRASH.match(bare)))
         return
     for part in told:
         # The other lines of a traceback are no error of their own.
-        yield part, part == told[0]
+        yield "", part, part == told[0]
 
 
 def _of_json(line: str) -> list[str] | None:
@@ -133,20 +142,32 @@ def _of_json(line: str) -> list[str] | None:
     return [one.strip()[:MOST_OF_A_LINE] for part in parts for one in part.splitlines() if one.strip()]
 
 
-def _exceptions(lines: list[str]) -> Iterator[str]:
+def _exceptions(read: list[tuple[str, str]]) -> Iterator[str]:
     """Yield the exceptions at line starts, each with the lines after it that continue its message; of one without a
-    message, as a failed assertion, the line of code before it.
+    message, as a failed assertion, the line of code before it. `read`: prefix and rest of each line.
     """
+    lines = [line for _, line in read]
     for number, line in enumerate(lines):
         if number and _BARE.match(line) and lines[number - 1].strip().startswith(_CODE):
             yield f"{line}: {lines[number - 1].strip()}"
         elif _EXCEPTION.match(line) or (_ANY_EXCEPTION.match(line) and _follows_frames(lines, number)):
-            yield " ".join([line, *_continued(lines[number + 1 : number + 1 + _CONTINUES])])
+            yield " ".join([line, *_continued(_record(read, number))])
+        elif _PANIC.match(line):
+            yield " ".join(lines[number : number + 2])
 
 
 def _follows_frames(lines: list[str], number: int) -> bool:
     """Return whether the frames of a traceback stand before a line: a place, its code, and marks below the code."""
     return any(line.startswith('File "') for line in lines[max(number - 3, 0) : number])
+
+
+def _record(read: list[tuple[str, str]], number: int) -> list[str]:
+    """Return the next lines that belong to the same record: they have its prefix or none; those of another process, and
+    of the next record, have another one.
+    """
+    own = ("", read[number][0].strip())
+    following = read[number + 1 : number + 1 + _CONTINUES]
+    return [line for _, line in takewhile(lambda part: part[0].strip() in own, following)]
 
 
 def _continued(lines: list[str]) -> Iterator[str]:

@@ -73,3 +73,37 @@ def test_rays_own_end_of_a_process_is_no_matter_of_the_gpu() -> None:
     told = "ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory."
     assert "memory of that pod" in advice_for(told, "engine")
     assert "GPU with more memory" in advice_for("torch.OutOfMemoryError: CUDA out of memory.", "engine")
+
+
+WORKER = "(Worker_TP1 pid=300) ERROR 11-29 15:00:09 [multiproc_executor.py:719] "
+PANIC = "thread 'main' panicked at src/x.rs:10:5:"
+CORE = "(EngineCore pid=200) ERROR 11-29 15:00:10 [core.py:1] "
+
+
+def test_a_message_ends_where_another_process_goes_on() -> None:
+    """Its next lines have another prefix; taken into the message, their words hide the cause."""
+    rank = (
+        "WorkerProc failed to start.", "Traceback (most recent call last):", '  File "/x.py", line 1',
+        "torch.AcceleratorError: CUDA error: invalid device ordinal", "Compile with TORCH_USE_CUDA_DSA.",
+    )  # fmt: skip
+    core = "EngineCore failed to start.", "Exception: WorkerProc initialization failed. See root cause above."
+    log = "\n".join([*(WORKER + part for part in rank), *(CORE + part for part in core)])
+    found = root_error_of(log)
+    assert found == "torch.AcceleratorError: CUDA error: invalid device ordinal Compile with TORCH_USE_CUDA_DSA."
+    assert root_error_of(f"{WORKER}WorkerProc failed to start.\n{CORE}EngineCore failed to start.\n") == ""
+    plain = "ERROR 2026-05-04 12:00:00,123 llm_LLM abc -- OSError: the first line\nand the second\n"
+    assert root_error_of(plain) == "OSError: the first line and the second"
+
+
+@pytest.mark.parametrize(
+    ("log", "error"),
+    [
+        (f"{PANIC}\ncalled `unwrap()` on an `Err` value\nnote: run with `RUST_BACKTRACE=1` environment variable\n",
+         f"{PANIC} called `unwrap()` on an `Err` value"),
+        ("panic: index out of range [3]\n\ngoroutine 1 [running]:\nmain.main()\n\t/app/main.go:10 +0x1d\n",
+         "panic: index out of range [3]"),
+    ],
+)  # fmt: skip
+def test_a_panic_is_told_with_its_message(log: str, error: str) -> None:
+    """The last line of the log is a hint about backtraces, or a frame."""
+    assert root_error_of(log) == error

@@ -49,6 +49,13 @@ _DOWNLOADS: Final = (
     ),
     (
         (
+            r"AssumeRoleWithWebIdentity|AADSTS\d|no SAS token|iam\.serviceAccounts\.getAccessToken"
+            r"|metadata\.google\.internal"
+        ),
+        "Check the identity of the pods' service account in the cloud: its annotation, and who may assume the role.",
+    ),
+    (
+        (
             r"NoCredentials|Unable to locate credentials|AccessDenied|\(403\) when calling|DefaultCredentialsError"
             r"|does not have storage\.|AuthorizationPermissionMismatch|libstreamer.*(?:Access ?Denied|403)"
         ),
@@ -62,7 +69,7 @@ _DISKS: Final = (
     ),
     (r"No space left on device|disk quota exceeded", "Give the nodes a larger disk, or the cache a larger volume."),
     (
-        r"Read-only file system|PermissionError.*(?:cache|home|root|tmp|data|models)",
+        r"Read-only file system|PermissionError|cannot create directory .*Permission denied",
         "Mount a volume there that the engine may write to, or move its caches (HF_HOME, VLLM_CACHE_ROOT).",
     ),
 )
@@ -190,6 +197,10 @@ _GPUS: Final = (
         _NEEDS_GPU,
     ),
     (
+        r"Failed to initialize NVML: Unknown|No devices were found|/dev/nvidia\S*: no such",
+        "The node's GPU or its driver does not answer: recreate the node, or look at its device plugin.",
+    ),
+    (
         r"find C compiler|find nvcc|'nvcc'|'ninja'|ninja: build stopped|Ninja build failed|ptxas",
         "Use an image with gcc and CUDA's nvcc in a version that knows this GPU, or with kernels built for it.",
     ),
@@ -202,6 +213,11 @@ _GPUS: Final = (
     ),
 )
 _PACKAGES: Final = (
+    (
+        r"connect to GCS|waiting for GCS|any running Ray instance",
+        "The worker does not reach the head: check that the head runs, its Service, and network policies.",
+    ),
+    (r"requested URL returned error: 4|HTTP Error 40[1345]", "Check that address, and the rights to it."),
     (r"already in use(?! by container)", "Use another port: a second process of the pod has it."),
     (r"Version mismatch", "Use the same version of Ray and Python in the images of head and workers."),
     (
@@ -217,7 +233,8 @@ _PACKAGES: Final = (
     (r"module '?\S+ has no attribute|has no attribute", "Check import_path in serveConfigV2 and the code behind it."),
     (
         (
-            r"unexpected keyword argument|Extra inputs are not permitted|unrecognized arguments|error: argument --"
+            r"unexpected keyword argument|Extra inputs are not permitted|unrecognized arguments|error: argument "
+            r"|unknown flag"
             r"|requires --tool-call-parser|invalid tool call parser|reasoning parser"
         ),
         _ARGUMENTS,

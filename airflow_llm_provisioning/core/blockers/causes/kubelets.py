@@ -181,7 +181,7 @@ _CONTAINERS: Final = (
         "The node's copy of the image is damaged: delete the image there, or recreate the node.",
     ),
     (
-        r"no such file or directory|executable file not found|command not found",
+        r"no such file or directory|executable file not found|command not found|sh: (?:line )?\d+: .*not found",
         "Check the command of the container and the content of the image.",
     ),
     (
