@@ -9,6 +9,7 @@ Without roles, as in version 0.1 (`node_selector: {pool: gpu}`), both roles run 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from airflow_llm_provisioning.core.manifests.check_labels import label_problems, toleration_problems
 from airflow_llm_provisioning.core.manifests.placement import GPU_TOLERATION, Placement
 from airflow_llm_provisioning.core.manifests.tree import shown
 from airflow_llm_provisioning.core.names import nearest
@@ -81,6 +82,9 @@ def _selector_problems(value: Any) -> Iterator[str]:
             yield f"{where} is {shown(labels)}: give the labels of its nodes as a mapping."
         elif any(isinstance(label, (Mapping, list)) or label is None for label in labels.values()):
             yield f"{where}: every label has one value, as text."
+        else:
+            told = {str(name): _label(label) for name, label in labels.items()}
+            yield from (f"{problem}." for problem in label_problems(told, where))
 
 
 def _toleration_problems(value: Any) -> Iterator[str]:
@@ -95,3 +99,5 @@ def _toleration_problems(value: Any) -> Iterator[str]:
             continue
         for key in {str(key) for item in entries for key in item} - _TOLERATION_KEYS:
             yield f"{where} has the key {shown(key)}{nearest(key, _TOLERATION_KEYS)}."
+        for item in entries:
+            yield from (f"{problem}." for problem in toleration_problems(item, where))

@@ -101,6 +101,18 @@ def test_a_truth_value_is_the_label_that_was_meant() -> None:
         ({"tolerations": {"worker": []}}, "tolerations.'worker' is no role"),
         ({"tolerations": {"workers": {"key": "a"}}}, "tolerations.workers is"),
         ({"tolerations": [{"keys": "a"}]}, "tolerations has the key 'keys': did you mean 'key'?"),
+        ({"node_selector": {"workers": {"a b": "c"}}}, "node_selector.workers has the label 'a b', and no label can"),
+        (
+            {"node_selector": {"workers": {"a": "x y"}}},
+            "node_selector.workers selects 'a' by 'x y'; a label's value has",
+        ),
+        ({"node_selector": {"a": "b" * 64}}, "node_selector selects 'a' by"),
+        ({"tolerations": [{"key": "a", "operator": "Equals"}]}, "the operator 'Equals': did you mean 'Equal'?"),
+        (
+            {"tolerations": {"head": [{"key": "a", "effect": "NoSchedul"}]}},
+            "effect 'NoSchedul': did you mean 'NoSchedule'?",
+        ),
+        ({"tolerations": [{"key": 5, "operator": "Exists"}]}, "tolerations has the key 5, and no taint can have it"),
     ],
 )
 def test_what_cannot_be_read_is_refused_once(options: dict[str, Any], words: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.fields import mapping
+from airflow_llm_provisioning.core.manifests.check_labels import label_problems, toleration_problems
 from airflow_llm_provisioning.core.manifests.groups import RAY_CONTAINER, is_accelerator
 from airflow_llm_provisioning.core.manifests.tree import Path, kind_of, path_text, shown
 from airflow_llm_provisioning.core.quantity import whole_count
@@ -51,7 +52,15 @@ def group_problems(group: Any, path: Path) -> Iterator[str]:
         yield from _kind_problems(group, path, {("rayStartParams",): _TEXTS})
         template = group["template"]
         yield from _kind_problems(template, (*path, "template"), _TEMPLATE_KINDS)
+        yield from _node_problems(template["spec"], (*path, "template", "spec"))
         yield from _containers_problems(template["spec"].get("containers"), (*path, "template", "spec", "containers"))
+
+
+def _node_problems(spec: Mapping[str, Any], path: Path) -> Iterator[str]:
+    yield from label_problems(mapping(spec.get("nodeSelector")), path_text((*path, "nodeSelector")))
+    listed = spec.get("tolerations")
+    for index, item in enumerate(listed if isinstance(listed, list) else []):
+        yield from toleration_problems(mapping(item), path_text((*path, "tolerations", index))) if item else ()
 
 
 def _containers_problems(containers: Any, path: Path) -> Iterator[str]:

@@ -27,6 +27,11 @@ def container(manifest: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def pod(manifest: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = worker(manifest)["template"]["spec"]
+    return found
+
+
 def cluster(manifest: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = manifest["spec"]["rayClusterConfig"]
     return found
@@ -83,8 +88,8 @@ APPLICATION = "applications: [{name: a, import_path: 'm:a', %s}]"
             lambda m: container(m)["resources"].update(limits={"nvidia.com/gpu": "half"}),
             r"limits\['nvidia.com/gpu'\] is 'half' and must be a whole number",
         ),
-        (lambda m: worker(m)["template"]["spec"].update(nodeSelector={"a": True}), f"{POD}.nodeSelector.a is a"),
-        (lambda m: worker(m)["template"]["spec"].update(tolerations=["a"]), rf"{POD}.tolerations\[0\] is a text"),
+        (lambda m: pod(m).update(nodeSelector={"a": True}), f"{POD}.nodeSelector.a is a"),
+        (lambda m: pod(m).update(tolerations=["a"]), rf"{POD}.tolerations\[0\] is a text"),
         (lambda m: worker(m)["template"].update(metadata={"labels": {"a": 1}}), r"metadata.labels.a is a number"),
         (lambda m: m["spec"].update(serveConfig={}), "spec.serveConfig is no longer read by KubeRay; write the text"),
         (serving("a: 1\n---\nb: 2"), "spec.serveConfigV2 holds 2 documents; allowed is one"),
@@ -135,7 +140,7 @@ APPLICATION = "applications: [{name: a, import_path: 'm:a', %s}]"
             lambda m: (
                 cluster(m).update(enableInTreeAutoscaling=True, autoscalerOptions={"version": "v2"}),
                 head_env(m, "RAY_enable_autoscaler_v2"),
-                worker(m)["template"]["spec"].update(restartPolicy="Always"),
+                pod(m).update(restartPolicy="Always"),
             ),
             f"beside autoscalerOptions.version; .*; {POD}.restartPolicy is 'Always'; autoscaler v2 allows Never only",
         ),
@@ -146,6 +151,16 @@ APPLICATION = "applications: [{name: a, import_path: 'm:a', %s}]"
         (
             lambda m: cluster(m)["headGroupSpec"].update(headService={"metadata": {"name": "x"}}),
             f"{HEAD}.headService.metadata.name is set",
+        ),
+        (lambda m: pod(m).update(nodeSelector={"-a": "b"}), f"{POD}.nodeSelector has the label '-a'"),
+        (lambda m: pod(m).update(nodeSelector={"a/b": "c d"}), "selects 'a/b' by 'c d'; a label's"),
+        (
+            lambda m: pod(m).update(tolerations=[{"key": "a", "operator": "Exists", "value": "b"}]),
+            rf"{POD}.tolerations\[0\] has a value beside the operator Exists",
+        ),
+        (
+            lambda m: pod(m).update(tolerations=[{"effect": "NoSchedule"}]),
+            rf"{POD}.tolerations\[0\] has no key; without one the operator must be Exists",
         ),
         (lambda m: m["spec"].update(upgradeStrategy={"type": "Rolling"}), "type is 'Rolling'; allowed are"),
     ],
@@ -192,16 +207,20 @@ def test_all_problems_are_told_at_once() -> None:
         lambda m: container(m).update(env=None, resources=None, volumeMounts=None),
         lambda m: container(m).update(env=[{"name": "A"}, {"name": "B", "valueFrom": {"fieldRef": {}}}]),
         lambda m: worker(m)["template"].update(metadata=None),
-        lambda m: worker(m)["template"]["spec"].update(nodeSelector=None, tolerations=None, imagePullSecrets=[{}]),
+        lambda m: pod(m).update(nodeSelector=None, tolerations=None, imagePullSecrets=[{}]),
         lambda m: worker(m)["template"]["spec"]["containers"].append({"name": "sidecar", "image": "s:1"}),
         serving("applications: [{import_path: 'm:a', args: {since: 2024-01-01, 1: one}}]"),
+        lambda m: pod(m).update(
+            nodeSelector={"eks.amazonaws.com/nodegroup": "gpu_1.a", "b": ""},
+            tolerations=[{"operator": "Exists"}, {"key": "a", "effect": ""}, {"key": "a.b/c", "value": "d"}],
+        ),
         serving("applications: [{name: a, import_path: 'm:a', route_prefix: null}, {name: b, import_path: 'm:b'}]"),
         lambda m: (
             cluster(m).update(gcsFaultToleranceOptions={"redisAddress": "r:6379"}, rayVersion="2.52.0"),
             cluster(m).update(authOptions={"mode": "token"}, enableInTreeAutoscaling=True),
             cluster(m).update(autoscalerOptions={"version": "v2"}),
             worker(m).update(rayStartParams={}, resources={"GPU": "1"}),
-            worker(m)["template"]["spec"].update(restartPolicy="Never"),
+            pod(m).update(restartPolicy="Never"),
         ),
         lambda m: (
             m["metadata"].update(annotations={"ray.io/ft-enabled": "true"}),
