@@ -11,7 +11,9 @@ from pydantic_core import ErrorDetails
 
 from airflow_llm_provisioning.core.experiment_schema import (
     EXPERIMENT_NAME,
+    GIVEN,
     NAME,
+    ZONE,
     AmountSection,
     BudgetSection,
     CompletionSection,
@@ -65,6 +67,8 @@ _PATTERNS: Final[Mapping[str, str]] = {
     r"^1\.\d{1,3}$": 'a minor version of Kubernetes in quotes, as "1.34"',
     r"^/": "a path that begins with `/`",
     r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$": "a Kubernetes namespace: lower-case letters, digits and inner hyphens",
+    ZONE: "a zone: at most 63 lower-case letters, digits and inner hyphens",
+    GIVEN: "text without blanks around it and without braces; leave the key out where there is none",
 }
 
 
@@ -125,6 +129,7 @@ _KINDS: Final[Mapping[str, str]] = {
     "string_type": "text",
     "string_too_short": "text that is not empty",
     "int_type": "a whole number",
+    "float_type": "a number",
     "list_type": "a list",
     "dict_type": "a mapping",
     "model_type": "a mapping",

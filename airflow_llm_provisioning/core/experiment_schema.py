@@ -24,8 +24,13 @@ EXPERIMENT_NAME: Final = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 
 NAME: Final = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 
+# What only an account or another program knows. Files are not rendered, so a template would be taken literally.
+GIVEN: Final = r"^[^\s{}\x00-\x1f](?:[^{}\x00-\x1f]*[^\s{}\x00-\x1f])?$"
+ZONE: Final = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
+
 Name = Annotated[str, Field(pattern=NAME)]
-Zone = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Given = Annotated[str, Field(min_length=1, pattern=GIVEN)]
+Zone = Annotated[str, Field(pattern=ZONE)]
 
 
 class Section(BaseModel):
@@ -124,11 +129,11 @@ class NodesSection(Section):
     cloud: str = Field(description="eks, gke, aks, generic, or a cloud that another package adds.")
     autoscaler: Literal["luna", "karpenter", "native"]
     kubernetes_minor: str = Field(pattern=r"^1\.\d{1,3}$", description='In quotes: "1.34".')
-    gpu_skus: list[str] = list(DEFAULT_GPU_SKUS)
-    gpu_instance_type: str | None = None
-    cpu_instance_type: str | None = None
+    gpu_skus: list[Given] = list(DEFAULT_GPU_SKUS)
+    gpu_instance_type: Given | None = None
+    cpu_instance_type: Given | None = None
     data_volume_gib: int = Field(default=80, ge=1, le=65536)
-    snapshot_id: str | None = None
+    snapshot_id: Given | None = None
     volume_initialization_rate_mib_s: int | None = Field(default=None, ge=1)
     node_selector: dict[str, Any] | None = Field(
         default=None,
@@ -146,11 +151,11 @@ class NodesSection(Section):
 class FallbackNodesSection(Section):
     """What is different about the nodes of a fallback; `options` are added to the target's."""
 
-    gpu_skus: list[str] = []
-    gpu_instance_type: str | None = None
-    cpu_instance_type: str | None = None
+    gpu_skus: list[Given] = []
+    gpu_instance_type: Given | None = None
+    cpu_instance_type: Given | None = None
     data_volume_gib: int = Field(default=80, ge=1, le=65536)
-    snapshot_id: str | None = None
+    snapshot_id: Given | None = None
     volume_initialization_rate_mib_s: int | None = Field(default=None, ge=1)
     node_selector: dict[str, Any] | None = None
     tolerations: dict[str, Any] | list[Any] | None = None
@@ -170,15 +175,15 @@ class TargetSection(Section):
 
     name: Name
     cluster: Name = Field(description="The cluster's name: the scope of the lock.")
-    conn_id: str = Field(min_length=1, description="Airflow connection that reaches the cluster.")
+    conn_id: Given = Field(description="Airflow connection that reaches the cluster.")
     variants: list[str] = Field(min_length=1, max_length=MAX_ENTRIES)
     workloads: list[str] | None = Field(
         default=None, min_length=1, max_length=MAX_ENTRIES, description="Default: all of the experiment."
     )
-    cloud_conn_id: str | None = Field(default=None, description="Airflow connection of the cloud, for preparations.")
-    cluster_name: str | None = None
-    region: str | None = None
-    registry: str | None = None
+    cloud_conn_id: Given | None = Field(default=None, description="Airflow connection of the cloud, for preparations.")
+    cluster_name: Given | None = None
+    region: Given | None = None
+    registry: Given | None = None
     namespace: str = Field(default="default", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
     nodes_gone_s: float | None = Field(
         default=None,
