@@ -62,6 +62,8 @@ _LOGGED: Final = re.compile(
 )
 # pip, uv and conda say what failed behind `ERROR:`.
 _TOOLS_ERROR: Final = re.compile(r"^(?:ERROR|error|fatal): \S")
+# Ray's own line about a runtime environment's file (ray, _private/runtime_env/packaging.py).
+_PACKAGE: Final = re.compile(r"Failed to download runtime_env file package \S{1,200}")
 # Lines that continue an exception's message: Ray's comparison of two versions has the most.
 _CONTINUES: Final = 6
 # Fields of a logger that writes JSON: Serve's (ray, _private/ray_logging), vLLM's and common ones.
@@ -84,7 +86,9 @@ def failure_of(message: str) -> str:
         whole = plain(" ".join(lines), MOST_READ)
         return whole if len(whole) <= MOST else f"{whole[: MOST // 2]} ... {whole[-MOST // 2 :]}"
     telling = _telling(found) or found[-1]
-    opening = plain(lines[0], 200)
+    # Which address it was is not in the exception behind it.
+    package = next(filter(None, map(_PACKAGE.match, lines)), None)
+    opening = plain(f"{lines[0]} ... {package.group()}" if package else lines[0], 300 if package else 200)
     return plain(telling) if telling.startswith(lines[0]) else f"{opening} ... {plain(telling)}"
 
 

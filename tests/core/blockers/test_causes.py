@@ -4,7 +4,7 @@ import pytest
 from blocker_lines import HOUR_S, blocked, event, judged, service
 
 from airflow_llm_provisioning.core.blockers.causes import advice_for
-from airflow_llm_provisioning.core.blockers.tracebacks import root_error_of
+from airflow_llm_provisioning.core.blockers.tracebacks import failure_of, root_error_of
 
 # Why a kubelet gives a pod up, as `REASON message` (kubernetes, pkg/kubelet: eviction, lifecycle, cm).
 GIVEN_UP = {
@@ -101,6 +101,8 @@ ENGINES = {
     "RuntimeError: DataLoader worker is killed by signal: Bus error. raise your shared memory limit.": "shm",
     "ImportError: vLLM is not installed. Please install it with `pip install ray[llm]`.": "image with vLLM",
     "ValueError: Deployment 'VLLM' does not exist. Available: ['VLLMDeployment'].": "names of the deployments",
+    "ray.serve.exceptions.RayServeException: The following deployments from the config do not exist": "names of",
+    "ImportError: cannot import name 'LLMConfig' from 'ray.serve.llm' (/x/__init__.py)": "version of that package",
     "zipfile.BadZipFile: File is not a zip file": "working_dir",
     "TimeoutError: Timed out waiting for engine core processes to start. Waited 600s": "READY_TIMEOUT_S",
     "ValueError: max_num_batched_tokens (2048) is smaller than max_model_len (4096).": "max_num_batched_tokens",
@@ -130,6 +132,20 @@ def test_an_exception_of_any_name_is_found_behind_its_frames_and_has_its_advice(
     log = f"INFO 11-29 15:00:00 [core.py:58] begins\n{frames}{error}\n"
     assert root_error_of(log) == error
     assert ENGINES[error] in advice_for(error, "engine")
+
+
+def test_a_package_that_could_not_be_fetched_is_told_with_its_address() -> None:
+    """The exception behind Ray's line only has the answer."""
+    url = "https://github.com/x/y/archive/main.zip"
+    told = failure_of(
+        "Deploying app 'llm' failed with exception:\nray.exceptions.RuntimeEnvSetupError: Failed to set up runtime "
+        f"environment.\nFailed to download runtime_env file package {url} from the remote to the Ray worker node.\n"
+        'Traceback (most recent call last):\n  File "/x.py", line 1\nurllib.error.HTTPError: HTTP Error 404: Not Found'
+    )
+    assert "Deploying app 'llm' failed" in told
+    assert url in told
+    assert told.endswith("HTTP Error 404: Not Found")
+    assert "rights to it" in advice_for(told, "engine")
 
 
 def test_a_name_with_a_colon_is_no_exception_elsewhere() -> None:

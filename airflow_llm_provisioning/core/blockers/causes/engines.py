@@ -225,11 +225,13 @@ _PACKAGES: Final = (
         "Use an image whose packages were built for one another: versions of torch, CUDA and vLLM do not fit.",
     ),
     (r"vLLM is not installed", "Use an image with vLLM, such as rayproject/ray-llm."),
+    (r"cannot import name", "Use the version of that package for which the code was written."),
     (
-        r"ModuleNotFoundError|No module named|cannot import name",
+        r"ModuleNotFoundError|No module named",
         "Add that module to the image or to the runtime_env.",
     ),
-    (r"Deployment \S+ does not exist", "Correct the names of the deployments in serveConfigV2."),
+    (r"[Dd]eployments? .*(?:does|do) not exist", "Correct the names of the deployments in serveConfigV2."),
+    (r"ValidationError.*LLM(?:Config|ServingArgs)", "Correct llm_configs in serveConfigV2."),
     (r"module '?\S+ has no attribute|has no attribute", "Check import_path in serveConfigV2 and the code behind it."),
     (
         (
