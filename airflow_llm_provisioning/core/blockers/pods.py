@@ -28,7 +28,8 @@ _TAKEN: Final = frozenset(
 )
 _KILLS: Final = re.compile(r"Liveness|Startup")
 # What keeps a pod from going: a kubelet that does not answer, or cannot end it (kubelet, FailedKillPod).
-_KEEP_FROM_GOING: Final = frozenset({"NodeNotReady", "FailedKillPod", "ExceededGracePeriod"})
+_NODE_LOST: Final = "NodeNotReady"
+_KEEP_FROM_GOING: Final = frozenset({_NODE_LOST, "FailedKillPod", "ExceededGracePeriod"})
 _OVERDUE: Final = timedelta(minutes=1)
 _SKEW: Final = timedelta(seconds=2)
 _PROBE_RECENT: Final = timedelta(minutes=2)
@@ -128,10 +129,16 @@ class Pod:
         return reason not in _LOST_NODE | _TAKEN and _SHUTDOWN not in sentence
 
     def blockers(
-        self, events: Events, now: datetime, *, alone: bool, refusals: Refusals | None = None
+        self,
+        events: Events,
+        now: datetime,
+        *,
+        alone: bool,
+        refusals: Refusals | None = None,
+        node_ready_at: datetime | None = None,
     ) -> Iterator[Blocker]:
         """Yield what blocks it at `now`. `alone`: the head that it needs is not ready, so a crash may pass. `refusals`:
-        of capacity.
+        of capacity. `node_ready_at`: when its node was last seen to be ready.
         """
         told = events.of("Pod", self.name, self.created_at)
         if self.phase == "Failed":
@@ -141,6 +148,8 @@ class Pod:
             refused = refusals is not None and refusals.standing(self.name, now) is not None
             yield self._unscheduled(told, claims, now, refused=refused)
         elif not self.ready:
+            if node_ready_at is not None:
+                told = [one for one in told if one.reason != _NODE_LOST or one.at > node_ready_at]
             yield from self._not_ready(told, now, alone=alone)
 
     def _failed(self) -> Blocker:
@@ -259,7 +268,7 @@ class Pod:
 
     def _lost(self, told: list[Told]) -> Told | None:
         """Return the event of a node that does not answer, unless its kubelet has said something since."""
-        lost = next((one for one in told if one.reason == "NodeNotReady"), None)
+        lost = next((one for one in told if one.reason == _NODE_LOST), None)
         back = lost and any(one.component == "kubelet" and one.at > lost.at for one in told)
         return None if back else lost
 

@@ -18,6 +18,7 @@ from airflow_llm_provisioning.core.capacity.refusals import Refusals
 from airflow_llm_provisioning.core.fields import dig, items, mapping, text
 from airflow_llm_provisioning.core.instants import parse_instant
 from airflow_llm_provisioning.core.trace.format import Line
+from airflow_llm_provisioning.core.trace.objects import condition_true
 from airflow_llm_provisioning.core.trace.ownership import head_services
 
 # The same end of so many pods of one group, one after the other, is a crash loop across pods.
@@ -45,6 +46,8 @@ class Blockers:
         # Name of a Service -> the RayCluster that it selects.
         self._selected: dict[str, str] = {}
         self._heads: dict[str, str] = {}
+        # Node -> when it was last seen to be ready.
+        self._nodes_ready: dict[str, datetime] = {}
         # (RayCluster, group, reason) -> pods that ended so, by uid.
         self._ended: dict[tuple[str, str, str], dict[str, tuple[datetime, str, str]]] = {}
         # Of these, those whose nodes refused every pod before a container ran.
@@ -76,7 +79,9 @@ class Blockers:
         found += self._operator.blockers(self._events, self._current, pods=exist)
         alone = bool(heads) and not any(pod.ready for pod in heads)
         for pod in pods:
-            found += self._judged(pod, pod.blockers(self._events, now, alone=alone, refusals=self._refusals))
+            ready_at = self._nodes_ready.get(text(dig(pod.obj, "spec", "nodeName")))
+            told = pod.blockers(self._events, now, alone=alone, refusals=self._refusals, node_ready_at=ready_at)
+            found += self._judged(pod, told)
         found += self._of_groups(pods)
         found += self._capacity([pod.name for pod in pods if not pod.scheduled], now)
         overdue = [one for pod in ours if pod.going for one in pod.overdue(self._events, now)]
@@ -128,11 +133,17 @@ class Blockers:
             case "services":
                 selected = text(dig(obj, "spec", "selector", "ray.io/cluster"))
                 self._selected[text(dig(obj, "metadata", "name"))] = selected
+            case "nodes":
+                self._node(obj, at)
             case "nodeclaims":
                 self._refusals.feed_claim(obj, at, deleted=kind == "DELETED")
             case "events" | "events.events.k8s.io" if kind != "DELETED":
                 self._events.feed(obj, at)
                 self._refusals.feed_event(obj, at)
+
+    def _node(self, obj: Mapping[str, Any], at: datetime) -> None:
+        if condition_true(obj, "Ready"):
+            self._nodes_ready[text(dig(obj, "metadata", "name"))] = at
 
     def _rayservice(self, obj: Mapping[str, Any], kind: str, at: datetime) -> None:
         metadata = mapping(obj.get("metadata"))

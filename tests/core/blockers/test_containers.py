@@ -11,6 +11,7 @@ from blocker_lines import (
     ended,
     event,
     judged,
+    line,
     pod,
     ready_head,
     running,
@@ -276,6 +277,9 @@ def test_a_pod_on_a_node_that_does_not_answer_is_told_with_the_node() -> None:
     assert waits(*lines) == [(f"Pod n/{WORKER}", "NodeNotReady node-1", "Node is not ready")]
     back = event(90, "Unhealthy", "Readiness probe failed: x")
     assert waits(*lines, back)[0][1] == "running, not ready"
+    node = {"metadata": {"name": "node-1"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    assert waits(*lines, line(90, "nodes", node))[0][1] == "running, not ready"
+    assert waits(line(30, "nodes", node), *lines)[0][1] == "NodeNotReady node-1"
 
 
 def test_a_pod_that_stays_while_it_is_deleted_is_named() -> None:
