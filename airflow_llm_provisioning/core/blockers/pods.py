@@ -159,12 +159,12 @@ class Pod:
         )
 
     def _unscheduled(self, told: list[Told], claims: list[list[Told]], now: datetime, *, refused: bool) -> Blocker:
-        kind, reason, sentence, since = self._without_node.found(self.obj, told, claims, now)
-        advice = advice_for(sentence, "node")
-        since = since or self._since.get("unscheduled", now)
-        return self._blocker(
-            "capacity" if refused and kind != "object_missing" else kind, "", reason, sentence, since, advice
-        )
+        why = self._without_node.found(self.obj, told, claims, now)
+        # The scheduler only knows the nodes that exist.
+        advice = advice_for(why.telling, "node") or advice_for(why.sentence, "node")
+        since = why.since or self._since.get("unscheduled", now)
+        kind = "capacity" if refused and why.kind != "object_missing" else why.kind
+        return self._blocker(kind, "", why.reason, why.sentence, since, advice)
 
     def _not_ready(self, told: list[Told], now: datetime, *, alone: bool) -> Iterator[Blocker]:
         found = [one for container in self._containers.values() if (one := self._of_container(container, told, now))]

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from airflow_llm_provisioning.core.blockers.events import Told
 from airflow_llm_provisioning.core.blockers.sentences import plain
@@ -28,6 +28,18 @@ _GATED: Final = "SchedulingGated"
 _USUAL_SCHEDULER: Final = "default-scheduler"
 
 
+class Why(NamedTuple):
+    """Why a pod has no node. `kind`: of blocker. `telling`: what tells most of the cause, as a node autoscaler's
+    sentence; may be empty. `since`: None: since the pod has no node.
+    """
+
+    kind: str
+    reason: str
+    sentence: str
+    telling: str
+    since: datetime | None = None
+
+
 class Unscheduled:
     """The time of a pod without a node, updated with every version of it."""
 
@@ -44,8 +56,8 @@ class Unscheduled:
 
     def found(
         self, pod: Mapping[str, Any], told: Sequence[Told], claims: Sequence[Sequence[Told]], now: datetime
-    ) -> tuple[str, str, str, datetime | None]:
-        """Return kind, reason and sentence, and since when, where that is not since the pod has no node.
+    ) -> "Why":
+        """Return why the pod has no node.
 
         `told`, `claims`: the events of the pod and of each of its claims, newest first.
         """
@@ -55,18 +67,21 @@ class Unscheduled:
         sentence = plain(text(scheduled.get("message"))) or (event.message if event else "")
         sentence = sentence or _unseen_by_schedulers(pod)
         if _NO_NODE_HELPS.search(sentence):
-            return "object_missing", reason, sentence, self._hopeless_since
+            return Why("object_missing", reason, sentence, sentence, self._hopeless_since)
         if scheduled.get("reason") == _GATED and (gates := _gates(pod)):
-            return "unschedulable", _GATED, f"{sentence}: {', '.join(gates)}", None
+            return Why("unschedulable", _GATED, f"{sentence}: {', '.join(gates)}", sentence)
         volume = next((claim[0] for claim in claims if claim and _NO_VOLUME_COMES.search(claim[0].message)), None)
         if volume and _UNBOUND in sentence:
-            return "object_missing", reason, f"{sentence.rstrip('.')}. {_told_by(volume)}", volume.first_at
+            whole = f"{sentence.rstrip('.')}. {_told_by(volume)}"
+            return Why("object_missing", reason, whole, volume.message, volume.first_at)
         longest = self._lasting.longest(now)
         if longest and longest != sentence:
             sentence = f"{sentence.rstrip('.')}. For most of the time: {longest}"
-        for one in _others(told, claims):
-            sentence = f"{sentence.rstrip('.')}. {_told_by(one)}"
-        return "unschedulable" if scheduled or event else "waiting", reason, sentence, None
+        others = [_told_by(one) for one in _others(told, claims)]
+        for one in others:
+            sentence = f"{sentence.rstrip('.')}. {one}"
+        kind = "unschedulable" if scheduled or event else "waiting"
+        return Why(kind, reason, sentence, ". ".join(others))
 
 
 def _others(told: Sequence[Told], claims: Sequence[Sequence[Told]]) -> Iterator[Told]:

@@ -55,7 +55,7 @@ _STOCK: Final = (
 _LIMIT: Final = (
     r"exceeds? limits? for nodepool|max(?:imum)? node group size reached|max cluster .{0,60}limit reached"
     r"|max(?:imum)? (?:total )?(?:number of )?nodes .{0,40}reached|max total nodes"
-    r"|insufficientfreeaddressesinsubnet|not have enough free addresses|ip[_.]space[_.]exhausted|subnet ?is ?full"
+    r"|insufficientfreeaddressesinsubnet|not have enough free addresses|ip[_. ]space[_. ]exhausted|subnet ?is ?full"
 )
 _KINDS: Final = tuple(
     (kind, re.compile(pattern, re.IGNORECASE | re.DOTALL))

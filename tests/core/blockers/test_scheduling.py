@@ -66,6 +66,23 @@ def test_the_autoscalers_sentence_is_beside_the_schedulers(component: str, reaso
     assert blocked(service(), unscheduled(20, TAINT), told, pod(40, running())) == []
 
 
+@pytest.mark.parametrize(
+    ("component", "message", "advice"),
+    [
+        ("cluster-autoscaler", "pod didn't trigger scale-up: 3 max node group size reached", "Raise the limit"),
+        ("cluster-autoscaler", "Node scale up in zones us-central1-b failed: IP space exhausted.", "more addresses"),
+        ("karpenter", "UnauthorizedOperation: not authorized to perform: ec2:RunInstances", "node autoscaler"),
+        ("karpenter", "NodeClass not ready", "Correct the node class"),
+        ("cluster-autoscaler", "Capacity not found: CA could not find requested capacity.", "more zones"),
+        ("cluster-autoscaler", "pod triggered scale-up: [{gpu 0->1}]", "toleration"),
+    ],
+)
+def test_the_advice_is_for_what_the_autoscaler_says(component: str, message: str, advice: str) -> None:
+    """The scheduler's `Insufficient` and taints describe the nodes that exist, and count where nothing else is told."""
+    (found,) = blocked(service(), unscheduled(20, TAINT), event(30, "X", message, component=component), second=60)
+    assert advice in found.advice
+
+
 def test_a_claim_that_is_not_bound_is_told_in_its_own_words() -> None:
     """The scheduler only knows that it is not bound; the claim's event says why."""
     waits = unscheduled(20, UNBOUND)

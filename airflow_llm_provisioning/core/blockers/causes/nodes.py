@@ -52,12 +52,33 @@ _GANGS: Final = (
     ),
     (r"is queued and waiting for allocation", "The queue of the scheduler has no room yet: look at its limits."),
 )
+# cluster-autoscaler, GKE's events of failed scale-ups, and Karpenter's providers.
+_AUTOSCALERS: Final = (
+    (r"capacity not found", "Wait, or let the nodes come from more zones and of more types."),
+    (
+        r"max node group size|max cluster \S+ limit|exceeds? limits? for nodepool",
+        "Raise the limit of that node pool or cluster, or free nodes.",
+    ),
+    (
+        r"ip[_. ]space[_. ]exhausted|InsufficientFreeAddresses",
+        "Give the subnet of the nodes and pods more addresses.",
+    ),
+    (
+        r"UnauthorizedOperation|not authorized to perform|permissions error|service account deleted",
+        "Give the node autoscaler, or the nodes' service account, the right to make nodes in the cloud.",
+    ),
+    (
+        r"NodeClass not ready|NodeClassNotReady|discover any AMIs|SecurityGroupNotFound|no subnets",
+        "Correct the node class: its images, subnets, security groups and role.",
+    ),
+)
 CAUSES: Final = (
     (
         r"exceeded quota|quota.*exceeded|vcpulimitexceeded|volumelimitexceeded|maximum \S+ storage limit",
         "Raise the quota, or free what uses it.",
     ),
     *_CLAIMS,
+    *_AUTOSCALERS,
     (
         r"insufficient ?\w*capacity|unfulfillable|out of resources|pool_?exhausted|skunotavailable|allocationfailed",
         "Wait, or let the nodes come from more zones and of more types.",
