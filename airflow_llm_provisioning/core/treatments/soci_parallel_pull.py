@@ -45,8 +45,9 @@ SETTINGS: Final[Mapping[str, Any]] = {
 # The volume of the published figures: layers are buffered on the disk, and a plain gp3 volume writes 125 MiB/s.
 VOLUME: Final[Mapping[str, int]] = {"throughput": 1000, "iops": 16000}
 LEAST_THROUGHPUT_MIB_S: Final = 600
-# The fastest full pull that was published moved 0.15 GB/s (AI on EKS start-up workshop); an ordinary one is not faster.
-ORDINARY_BYTES_S: Final = 150_000_000
+# Published ordinary pulls move 0.07 to 0.15 GB/s (9.354 GB in 130.8 s; AI on EKS start-up workshop). From 0.1 GB/s on,
+# a parallel pull over a slow link looks the same: such a rate neither proves nor refutes it.
+ORDINARY_BYTES_S: Final = 100_000_000
 _WHOLE_BYTES_S: Final = Between(
     240e6,
     403e6,

@@ -82,7 +82,9 @@ def test_settings_that_the_system_ignores_refute_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "silence", [without_evidence, without_events("Pulled"), pulled_at(180e6)], ids=["cloud", "kubelet", "doubtful"]
+    "silence",
+    [without_evidence, without_events("Pulled"), pulled_at(180e6), pulled_at(149e6)],
+    ids=["cloud", "kubelet", "doubtful", "slow link"],
 )
 def test_a_recording_that_does_not_tell_is_unknown(proving: Recording, silence: Any) -> None:
     """Without AWS's answer, without the kubelet's figures, and at a rate that ordinary pulls may have."""
