@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from airflow_llm_provisioning.core.arm import IMAGE_DIGEST
+from airflow_llm_provisioning.core.names import nearest
 from airflow_llm_provisioning.core.nights import Cell, Night
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -59,6 +60,7 @@ def expected_from(asked: str | Mapping[str, Any]) -> ExpectedChange:
     """
     if isinstance(asked, str):
         return _from_text(asked.strip())
+    _check_form(asked)
     given = [key for key in KEYS if asked.get(key)]
     if len(given) != 1:
         found = ", ".join(given) or "none of them"
@@ -71,6 +73,19 @@ def expected_from(asked: str | Mapping[str, Any]) -> ExpectedChange:
     if digest is not None and not _DIGEST.fullmatch(digest):
         raise ValueError(f"`digest` is {digest[:80]!r} and must be an image digest: `sha256:` and 64 hex digits.")
     return ExpectedChange(since, asked.get("run") or None, digest, asked.get("arm") or None, asked.get("why") or "")
+
+
+def _check_form(asked: object) -> None:
+    """Refuse what is no mapping of known keys to texts. The experiment file's schema does the same for its entries."""
+    if not isinstance(asked, Mapping):
+        raise ValueError(f"An expected change is a text or a mapping; found {asked!r}.")
+    for key, value in asked.items():
+        if key not in (*KEYS, "arm", "why"):
+            raise ValueError(
+                f"An expected change has the key {str(key)[:80]!r}{nearest(str(key), (*KEYS, 'arm', 'why'))}."
+            )
+        if key != "since" and value is not None and (not isinstance(value, str) or value != value.strip()):
+            raise ValueError(f"`{key}` is {str(value)[:80]!r} and must be text without blanks around it.")
 
 
 def expected_runs(cell: Cell, nights: Sequence[Night], changes: Iterable[ExpectedChange]) -> frozenset[str]:

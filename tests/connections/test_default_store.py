@@ -35,6 +35,14 @@ def test_tasks_on_other_machines_need_a_database(monkeypatch: pytest.MonkeyPatch
         store_url()
 
 
+@pytest.mark.parametrize("kind", ["postgresql+asyncpg", "postgresql+psycopg_async", "sqlite+aiosqlite"])
+def test_an_asynchronous_driver_is_told_as_such(kind: str) -> None:
+    """Airflow's own setting for its database has one, and is what people copy."""
+    backend, _, driver = kind.partition("+")
+    with pytest.raises(StoreError, match=f"has the asynchronous driver {driver}.* write {backend}:// without a driver"):
+        open_for_reading(f"{kind}://me:made-up-secret@127.0.0.1:1/results")
+
+
 @pytest.mark.parametrize("opened", [open_engine, open_for_reading, stored_schema])
 @pytest.mark.parametrize("kind", ["mysql", "mariadb+pymysql"])
 def test_another_kind_of_database_is_refused(opened: Callable[[str], object], kind: str) -> None:

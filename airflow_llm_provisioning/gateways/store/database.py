@@ -50,6 +50,10 @@ def _bring_up_to_date(engine: Engine) -> None:
         raise
 
 
+# SQLAlchemy's dialects that need an event loop.
+_ASYNCHRONOUS: Final = frozenset({"asyncpg", "psycopg_async", "aiosqlite"})
+
+
 def store_address(url: str) -> tuple[URL, str]:
     """Return a store's URL, and how it is shown: without its password. Raises StoreError, also for a kind of database
     that is not supported.
@@ -70,6 +74,11 @@ def store_address(url: str) -> tuple[URL, str]:
         raise StoreError(
             f"The results store {shown} is on {parsed.get_backend_name()}, which is not supported: the store was never "
             "tried there. Use a PostgreSQL database, or a SQLite file on one machine."
+        )
+    if (driver := parsed.drivername.partition("+")[2]) in _ASYNCHRONOUS:
+        raise StoreError(
+            f"The results store {shown} has the asynchronous driver {driver}, as Airflow's sql_alchemy_conn_async has; "
+            f"write {parsed.get_backend_name()}:// without a driver."
         )
     return parsed, shown
 
