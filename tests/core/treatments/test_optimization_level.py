@@ -124,7 +124,7 @@ _BACKEND = (
         ("WARNING CUDAGraph is not supported for ngram decoding; setting cudagraph_mode=PIECEWISE", {0}),
         ("WARNING Skipping CUDA graph capture. To turn on CUDA graph capture, ensure `cudagraph_mode` was not", {1}),
         ("INFO [backends.py:872] Dynamo bytecode transform time: 7.37 s", {0}),
-        ("INFO [decorators.py:311] saved AOT compiled function to /root/.cache/vllm/torch_aot_compile/6ee4", {0}),
+        ("INFO [decorators.py:311] saved AOT compiled function to /home/ray/.cache/vllm/torch_aot_compile/6ee4", {0}),
     ],
 )
 def test_what_the_engine_did_later_counts_more_than_its_configuration(
