@@ -54,6 +54,8 @@ def in_default(simulated: BackgroundCluster, *resources: str) -> list[str]:
     ]
 
 
+# No flag at all: at the usual speed a thread of the cluster that waits 30 ms for a core is 20 s late in its own time.
+@pytest.mark.simulated_speed(100.0)
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_trial_is_one_row_and_leaves_nothing(
     simulated: BackgroundCluster, store: ResultsStore, deferrable: bool
