@@ -1,7 +1,12 @@
 """Work that can wait takes a bounded part of each iteration of the event loop, in the order in which it came."""
 
 import asyncio
+from datetime import UTC, datetime
+from typing import Any
 
+import pytest
+
+from airflow_llm_provisioning.gateways.recording import serve_poll
 from airflow_llm_provisioning.gateways.recording.turns import WORK_S, Turns, turns
 
 
@@ -145,3 +150,42 @@ async def test_work_that_comes_alone_does_not_wait() -> None:
 async def test_recordings_of_a_loop_share_the_turns() -> None:
     """Otherwise hundreds of them would have hundreds of times the bound."""
     assert turns() is turns()
+
+
+class Asked:
+    """A cluster that answers every poll alike, and notes that it was asked."""
+
+    def __init__(self) -> None:
+        self.once = asyncio.Event()
+
+    def clock(self) -> datetime:
+        return datetime(2026, 12, 1, tzinfo=UTC)
+
+    def real_seconds(self, cluster_seconds: float) -> float:
+        return cluster_seconds
+
+    async def proxy(self, *_: Any, **__: Any) -> tuple[int, dict[str, str], bytes]:
+        self.once.set()
+        return 503, {}, b""
+
+
+async def test_serve_is_asked_when_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A poll of Serve takes turns with the versions: where there is no time left it waits like them."""
+    now = 0.0
+    waits, asked = Turns(lambda: now), Asked()
+    monkeypatch.setattr(serve_poll, "turns", lambda: waits)
+
+    async def work() -> None:
+        nonlocal now
+        await waits.turn()
+        now += WORK_S
+
+    scope: Any = type("AHead", (), {"head_service": "head"})()
+    asking: Any = asked
+    taken = asyncio.ensure_future(work())
+    polls = asyncio.ensure_future(serve_poll.poll_serve(asking, "default", scope, lambda _: None))
+    await asyncio.sleep(0)
+    assert taken.done()
+    assert not asked.once.is_set()
+    await asked.once.wait()
+    polls.cancel()

@@ -16,6 +16,7 @@ from airflow_llm_provisioning.exceptions import ClusterError
 from airflow_llm_provisioning.gateways.kubernetes import Cluster
 from airflow_llm_provisioning.gateways.recording.ray_api import SERVE_PATH, VOLATILE, Emit, answer_line, body_of
 from airflow_llm_provisioning.gateways.recording.scope import Scope
+from airflow_llm_provisioning.gateways.recording.turns import turns
 
 POLL_CLUSTER_S: Final = 1.0
 # However fast a simulated clock is, a poll costs real milliseconds.
@@ -31,6 +32,8 @@ async def poll_serve(cluster: Cluster, namespace: str, scope: Scope, emit: Emit)
     same_until: datetime | None = None
     pause_s = max(POLL_REAL_S, cluster.real_seconds(POLL_CLUSTER_S))
     while True:
+        # Where more versions wait than there is time for, a poll waits for its turn too: it is asked less often then.
+        await turns().turn()
         service, asked_at = scope.head_service, cluster.clock()
         if service and (found := await _asked(cluster, service, namespace)) is not None:
             status, headers, body = found
